@@ -1,0 +1,152 @@
+"""Step 7: the event into its stream, durable when this returns.
+
+Requests that arrive together share one write: while one is on its way, the next gathers. Only
+this module's own task touches the connection, so that a request that goes away can't.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from itertools import chain
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from collector.waiting import WAIT_SECONDS
+from contract import keys
+from contract.errors import Retry
+from contract.metrics import CollectorMetrics
+from contract.record import FIELD
+from process.redis_client import is_passing, retry_for
+
+MAX_BATCH = 512
+MAX_WAITING = 10_000
+_PAUSE_SECONDS = 0.1
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class _Append:
+    stream: str
+    record: bytes
+    deadline: float
+    stored: asyncio.Future[None]
+
+
+class Appender:
+    """Appends records to the stream shards. Use `run` as a task for as long as it may be used."""
+
+    def __init__(self, redis: Redis, shards: int, metrics: CollectorMetrics) -> None:
+        self._redis = redis
+        self._streams = [keys.stream(shard) for shard in range(shards)]
+        self._metrics = metrics
+        self._waiting: deque[_Append] = deque()
+        self._in_flight: list[_Append] = []
+        self._filled = asyncio.Event()
+        self._failing_since: float | None = None
+
+    async def append(self, identity: bytes, record: bytes) -> None:
+        """Returns once Redis has acknowledged the record.
+
+        Args:
+            identity: the 16 bytes that choose the shard.
+            record: from `contract.record.encode`.
+
+        Raises:
+            Retry: it was not acknowledged within `WAIT_SECONDS`, Redis is full or refuses it, or
+                too many wait already. It may have been stored all the same; a repeat with the
+                same id counts once.
+        """
+        if len(self._waiting) >= MAX_WAITING:
+            raise Retry("overload", "too many requests wait for Redis")
+        loop = asyncio.get_running_loop()
+        stream = self._streams[keys.shard_of(identity, len(self._streams))]
+        waiting = _Append(stream, record, loop.time() + WAIT_SECONDS, loop.create_future())
+        self._waiting.append(waiting)
+        self._filled.set()
+        await waiting.stored
+
+    @property
+    def failing_since(self) -> float | None:
+        """Since when, in the loop's time, no write has succeeded; None when the last one did."""
+        return self._failing_since
+
+    async def run(self) -> None:
+        """Writes what gathers, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._write_what_gathers())
+            tasks.create_task(self._refuse_what_waits_too_long())
+
+    async def _write_what_gathers(self) -> None:
+        while True:
+            await self._filled.wait()
+            self._in_flight = self._next_batch()
+            if not self._in_flight:
+                continue
+            left = await self._write(self._in_flight)
+            self._in_flight = []
+            if left:
+                self._waiting.extendleft(reversed(left))  # the oldest in front again
+                self._filled.set()
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _refuse_what_waits_too_long(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_PAUSE_SECONDS)
+            now = loop.time()
+            for waiting in chain(self._in_flight, self._waiting):
+                if waiting.deadline > now:
+                    break  # both are in the order in which they came
+                _fail(waiting, Retry("redis_away", "Redis did not acknowledge it in time"))
+
+    def _next_batch(self) -> list[_Append]:
+        batch: list[_Append] = []
+        while self._waiting and len(batch) < MAX_BATCH:
+            waiting = self._waiting.popleft()
+            if not waiting.stored.done():  # else it was refused, or its request went away
+                batch.append(waiting)
+        if not self._waiting:
+            self._filled.clear()
+        return batch
+
+    async def _write(self, batch: list[_Append]) -> list[_Append]:
+        """Writes a batch; what may be tried again is returned."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for waiting in batch:
+            pipeline.execute_command("XADD", waiting.stream, "*", FIELD, waiting.record)
+        self._metrics.append_batch_size.observe(len(batch))
+        try:
+            replies = await pipeline.execute(raise_on_error=False)
+        except RedisError as error:
+            if not is_passing(error):
+                for waiting in batch:
+                    _fail(waiting, retry_for(error, "appending"))
+                return []
+            self._failed(error)
+            return batch
+        left = []
+        for waiting, reply in zip(batch, replies, strict=True):
+            if not isinstance(reply, RedisError):
+                self._failing_since = None
+                if not waiting.stored.done():
+                    waiting.stored.set_result(None)
+            elif is_passing(reply):
+                self._failed(reply)
+                left.append(waiting)
+            else:
+                self._failed(reply)
+                _fail(waiting, retry_for(reply, "appending"))
+        return left
+
+    def _failed(self, error: RedisError) -> None:
+        if self._failing_since is None:
+            self._failing_since = asyncio.get_running_loop().time()
+            log.error("sessions can't be written", why=str(retry_for(error, "appending")))
+
+
+def _fail(waiting: _Append, error: Retry) -> None:
+    if not waiting.stored.done():
+        waiting.stored.set_exception(error)

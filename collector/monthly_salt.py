@@ -1,0 +1,134 @@
+"""Step 6: the month, its salt and the time, which always agree.
+
+The salt server's clock is followed, so that a collector whose own clock is wrong still hashes
+with everybody else, and stamps what it hashes with the month that the salt is of.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from contract.calendar import SECOND_US
+from contract.errors import Retry
+from process.salt_store import Ensured, Outcome, Salt, SaltStore
+from process.stopping import Stopping
+
+REFRESH_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+def _steady_seconds() -> float:
+    # A clock that nobody sets, and that goes on while the machine is suspended where there is one.
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class MonthlySalt:
+    """The salt in force, kept in memory for as long as its month lasts and not a moment longer."""
+
+    def __init__(
+        self, store: SaltStore, steady_seconds: Callable[[], float] = _steady_seconds
+    ) -> None:
+        self._store = store
+        self._steady_seconds = steady_seconds
+        self._salt: Salt | None = None
+        self._server_less_steady_us = 0
+        self._refreshing: asyncio.Task[None] | None = None
+
+    def now(self) -> tuple[Salt, int] | None:
+        """The salt and the instant that it is valid for, or None when there is none in memory."""
+        salt = self._salt
+        if salt is None:
+            return None
+        now_us = self._now_us()
+        if now_us >= salt.ends_us:
+            self._salt = None
+            return None
+        # The server's clock was set back after its month began: the month stays as it is.
+        return salt, max(now_us, salt.starts_us)
+
+    async def get(self) -> tuple[Salt, int]:
+        """As `now`, asking Redis where memory has none. Any number of callers share one question.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        while (valid := self.now()) is None:
+            if self._refreshing is None or self._refreshing.done():
+                self._refreshing = asyncio.create_task(self._ensure())
+            # A request that goes away must not take the others' answer with it.
+            await asyncio.shield(self._refreshing)
+        return valid
+
+    async def keep_fresh(self, stopping: Stopping) -> None:
+        """Follows the server until asked to stop: its clock, a replaced salt, the month's end."""
+        while not stopping.asked:
+            try:
+                await self._refresh()
+            except Retry as error:
+                log.warning("the salt could not be checked", why=str(error))
+            await stopping.wait(self._seconds_to_next_look())
+
+    def is_current(self) -> bool:
+        """Whether a request that came now would find its salt in memory."""
+        return self.now() is not None
+
+    async def _refresh(self) -> None:
+        valid = self.now()
+        if valid is None:
+            await self.get()
+            return
+        held, _ = valid
+        salt, server_us = await self._store.observe(held.month)
+        self._follow(server_us)
+        if salt is None:
+            await self._ensure()
+        elif salt.value != held.value:
+            self._salt = salt
+            log.warning("the salt was replaced within its month", month=str(salt.month))
+
+    async def _ensure(self) -> None:
+        ensured = await self._store.ensure()
+        self._salt = ensured.salt
+        self._follow(ensured.server_us)
+        _report(ensured)
+
+    def _follow(self, server_us: int) -> None:
+        self._server_less_steady_us = server_us - int(self._steady_seconds() * SECOND_US)
+
+    def _now_us(self) -> int:
+        return int(self._steady_seconds() * SECOND_US) + self._server_less_steady_us
+
+    def _seconds_to_next_look(self) -> float:
+        valid = self.now()
+        if valid is None:
+            return REFRESH_SECONDS
+        salt, now_us = valid
+        return min(REFRESH_SECONDS, (salt.ends_us - now_us) / SECOND_US)
+
+
+def _report(ensured: Ensured) -> None:
+    month = str(ensured.salt.month)
+    match ensured.outcome:
+        case Outcome.UNCHANGED:
+            log.info("the month's salt was read", month=month)
+        case Outcome.ROTATED:
+            log.info(
+                "a month has ended: its salt is destroyed and the next is in force", month=month
+            )
+        case Outcome.FIRST:
+            log.warning("no salt was recorded: the first was made", month=month)
+        case Outcome.LOST | Outcome.REPLACED:
+            log.error(
+                "the month's salt was lost and a new one made: "
+                "who came before and comes again is counted twice this month",
+                month=month,
+            )
+        case Outcome.CLOCK_WENT_BACK:
+            log.error(
+                "the salt server's clock is in an earlier month than its salt: "
+                "the later month goes on; check that clock",
+                month=month,
+            )

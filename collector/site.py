@@ -1,0 +1,71 @@
+"""Step 2: which site a request belongs to."""
+
+import re
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from contract.errors import Reject
+from contract.record import SITE_MAX_BYTES
+
+# A host name, an IPv4 address, or an IPv6 address in brackets, with an optional port.
+_HOST = re.compile(r"(?P<host>[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])\.?(?::\d*)?")
+
+
+class SitePolicy:
+    """The sites that are counted (`SITES`)."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        """Args:
+        patterns: hosts, `*.example.org` for the subdomains of one, `*` for all.
+        """
+        lowered = [pattern.lower() for pattern in patterns]
+        self._all = "*" in lowered
+        self._hosts = frozenset(lowered)
+        self._suffixes = tuple(pattern[1:] for pattern in lowered if pattern.startswith("*."))
+
+    def allows(self, site: str) -> bool:
+        return self._all or site in self._hosts or site.endswith(self._suffixes)
+
+    def site_of(self, origin: str | None, forwarded_host: str | None, host: str | None) -> str:
+        """The request's site: the host of `Origin`, else the proxy's word, else `Host`.
+
+        Args:
+            origin: the `Origin` header.
+            forwarded_host: `X-Forwarded-Host` where a trusted proxy sent it, else None.
+            host: the `Host` header.
+
+        Raises:
+            Reject: 403, the site is not one of `SITES`, or there is none.
+        """
+        if origin and origin != "null":
+            site = host_of_origin(origin)
+        elif forwarded_host:
+            # A proxy behind a proxy appends its own; the first is what the browser asked for.
+            site = _host(forwarded_host.partition(",")[0])
+        else:
+            site = _host(host or "")
+        if site is None or not self.allows(site):
+            raise Reject(403, "site", "This site is not one of those that are counted here.")
+        return site
+
+
+def host_of_origin(origin: str) -> str | None:
+    """The host of an `Origin` header in lower case without its port; None where it has none."""
+    try:
+        return _host(urlsplit(origin).netloc)
+    except ValueError:
+        return None
+
+
+def _host(text: str) -> str | None:
+    text = text.strip().lower()
+    if not text.isascii():
+        # A browser sends the ASCII form of an internationalised name; others may not.
+        try:
+            text = text.encode("idna").decode("ascii")
+        except UnicodeError:
+            return None
+    match = _HOST.fullmatch(text)
+    if match is None or len(match["host"]) > SITE_MAX_BYTES:
+        return None
+    return match["host"]

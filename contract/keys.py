@@ -1,0 +1,41 @@
+"""Names in Redis, and which shard a session goes to.
+
+The braces are Redis Cluster's hash tags: a shard's stream and its dead letters share one slot,
+so that an entry moves between them atomically; so do all the salt's keys.
+"""
+
+from typing import Final
+from zlib import crc32
+
+from contract.calendar import Month
+
+GROUP: Final = "flusher"
+
+CURRENT_SALT: Final = "impact:{salt}:current"
+SALT_PATTERN: Final = "impact:{salt}:*"
+# When each salt was made and why, without the salt: a stream, its ids the server's time.
+ROTATIONS: Final = "impact:rotations:{salt}"
+
+
+def salt(month: Month) -> str:
+    """The key of a month's salt."""
+    return f"impact:{{salt}}:{month}"
+
+
+def stream(shard: int) -> str:
+    """The stream of a shard."""
+    return f"impact:sessions:{{{shard}}}"
+
+
+def dead_letters(shard: int) -> str:
+    """The stream of a shard's dead letters."""
+    return f"impact:dead:{{{shard}}}"
+
+
+def shard_of(identity: bytes, shards: int) -> int:
+    """The shard for an id of 16 bytes: a session's, or the visitor hash of an upgrade of `current`.
+
+    All of a session's entries go to one shard, so that they are usually read in order; nothing
+    breaks when they are not.
+    """
+    return crc32(identity) % shards

@@ -1,0 +1,136 @@
+"""Every metric, declared once with its meaning. No label ever holds anything personal.
+
+The funnel balances at any moment:
+
+    received = accepted + ignored + rejected + failed
+    accepted = written + duplicate + dead + still in the streams
+
+where received is `impact_requests_total` over all its labels.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_LONG_SECONDS = (0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60, 300, 1800, 7200)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class CollectorMetrics:
+    """The collector's."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "impact_requests",
+            "Requests answered, by route and HTTP status.",
+            ("route", "status"),
+            registry=registry,
+        )
+        self.accepted = Counter(
+            "impact_accepted",
+            "Requests whose event Redis has acknowledged, by kind (session, upgrade).",
+            ("kind",),
+            registry=registry,
+        )
+        self.ignored = Counter(
+            "impact_ignored",
+            "Requests that are right but store nothing: crawlers, preflights, static pages.",
+            ("reason",),
+            registry=registry,
+        )
+        self.rejected = Counter(
+            "impact_rejected", "Requests answered with 4xx.", ("reason",), registry=registry
+        )
+        self.failed = Counter(
+            "impact_failed", "Requests answered with 5xx.", ("reason",), registry=registry
+        )
+        self.request_seconds = Histogram(
+            "impact_request_seconds",
+            "From a request's headers to its answer.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.append_batch_size = Histogram(
+            "impact_append_batch_size",
+            "Events that shared one write to Redis.",
+            buckets=_SIZES,
+            registry=registry,
+        )
+
+
+class FlusherMetrics:
+    """The flusher's."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.written = Counter(
+            "impact_written",
+            "Events committed to PostgreSQL, by kind (session, upgrade); an upgrade that waits "
+            "for its session counts.",
+            ("kind",),
+            registry=registry,
+        )
+        self.duplicate = Counter(
+            "impact_duplicate",
+            "Events that changed nothing: a repeat, or an upgrade after the first.",
+            ("kind",),
+            registry=registry,
+        )
+        self.dead = Counter(
+            "impact_dead", "Entries moved to the dead letters.", ("reason",), registry=registry
+        )
+        self.upgrades_waiting = Gauge(
+            "impact_upgrades_waiting",
+            "Upgrades in PostgreSQL whose session has not come yet.",
+            registry=registry,
+        )
+        self.upgrades_given_up = Counter(
+            "impact_upgrades_given_up",
+            "Upgrades whose session never came and that were given up.",
+            registry=registry,
+        )
+        self.stream_entries = Gauge(
+            "impact_stream_entries", "Entries in a shard's stream.", ("shard",), registry=registry
+        )
+        self.stream_pending = Gauge(
+            "impact_stream_pending",
+            "Entries of a shard that a flusher has read and not acknowledged.",
+            ("shard",),
+            registry=registry,
+        )
+        self.oldest_entry_seconds = Gauge(
+            "impact_oldest_entry_seconds",
+            "Age of a shard's oldest entry, 0 when it is empty.",
+            ("shard",),
+            registry=registry,
+        )
+        self.flush_seconds = Histogram(
+            "impact_flush_seconds",
+            "Time a batch spends in a stage (write, acknowledge).",
+            ("stage",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.end_to_end_seconds = Histogram(
+            "impact_end_to_end_seconds",
+            "From a session's request to its committed row, one observation a batch: its oldest.",
+            buckets=_LONG_SECONDS,
+            registry=registry,
+        )
+
+
+class RotationMetrics:
+    """Rotation's."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.rotations = Counter(
+            "impact_rotations", "Salts that this process has made.", registry=registry
+        )
+        self.salt_month_current = Gauge(
+            "impact_salt_month_current",
+            "1 when the stored salt is the current month's, else 0.",
+            registry=registry,
+        )
+        self.earlier_salts_left = Gauge(
+            "impact_earlier_salts_left",
+            "Earlier months' salts found wherever rotation can look.",
+            registry=registry,
+        )

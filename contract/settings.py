@@ -1,0 +1,234 @@
+"""The settings: names, defaults and what each accepts. All come from the environment.
+
+`Setting.read(environment)` gives the parsed value, or raises `Misconfigured` with one line that
+names the setting, what is wrong and an example. An empty value counts as unset.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Final, Generic, TypeVar
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from contract.errors import Misconfigured
+
+T = TypeVar("T")
+
+Environment = Mapping[str, str]
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Setting(Generic[T]):
+    """One setting: `parse` raises ValueError, with what is wrong, for what it does not accept."""
+
+    name: str
+    parse: Callable[[str], T]
+    default: str | None
+    example: str
+    meaning: str
+
+    def read(self, environment: Environment) -> T:
+        """The value in force.
+
+        Raises:
+            Misconfigured: it is missing and has no default, or is not what it should be.
+        """
+        text = environment.get(self.name, "").strip() or self.default
+        if text is None:
+            raise Misconfigured(self.name, "is not set", self._assignment())
+        try:
+            return self.parse(text)
+        except ValueError as error:
+            raise Misconfigured(self.name, str(error), self._assignment()) from None
+
+    def _assignment(self) -> str:
+        return f"{self.name}={self.example}"
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not text:  # only a default is empty: the setting may be left out
+            return text
+        try:
+            parts = urlsplit(text)
+        except ValueError:
+            raise ValueError("is not a URL") from None
+        if parts.scheme not in schemes or not (parts.netloc or parts.path):
+            wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+            raise ValueError(f"is not a URL that begins with {wanted}")
+        return text
+
+    return parse
+
+
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            raise ValueError(f"{text!r} is not a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def _seconds(least: float, most: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = float("nan")
+        if not least <= seconds <= most:
+            raise ValueError(f"{text!r} is not a number of seconds from {least:g} to {most:g}")
+        return seconds
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError(f"{text!r} is neither 0 nor 1")
+    return text == "1"
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"{text!r} is none of {', '.join(words)}")
+        return text.lower()
+
+    return parse
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    if text == "none":
+        return ()
+    networks = []
+    for word in _words(text):
+        try:
+            networks.append(ip_network(word))
+        except ValueError:
+            raise ValueError(f"{word!r} is neither an address nor a network") from None
+    return tuple(networks)
+
+
+def _timezone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{text!r} is not a time zone of the IANA database") from None
+
+
+def _key(text: str) -> str:
+    # A PEM key on one line, as most secret stores hand it over.
+    return text.replace("\\n", "\n") if text.startswith("-----BEGIN") else text
+
+
+_DSN = "postgresql://impact@localhost/impact"
+
+REDIS_URL: Final = Setting(
+    "REDIS_URL",
+    _url("redis", "rediss", "unix"),
+    None,
+    "redis://localhost:6379/0",
+    "the server of the session streams",
+)
+SALT_REDIS_URL: Final = Setting(
+    "SALT_REDIS_URL",
+    _url("redis", "rediss", "unix"),
+    "",
+    "redis://salt.internal:6379/0",
+    "a server of its own for the salt; REDIS_URL where unset",
+)
+DATABASE_URL: Final = Setting(
+    "DATABASE_URL",
+    _url("postgresql", "postgres"),
+    None,
+    _DSN,
+    "the PostgreSQL database; several hosts are allowed",
+)
+HOST: Final = Setting("HOST", _text, "0.0.0.0", "127.0.0.1", "where the collector listens")
+PORT: Final = Setting("PORT", _whole_number(1, 65535), "8000", "8001", "the collector's port")
+ADMIN_HOST: Final = Setting(
+    "ADMIN_HOST", _text, "127.0.0.1", "127.0.0.1", "where health and metrics are served"
+)
+SITES: Final = Setting(
+    "SITES",
+    _words,
+    "*",
+    "city.example.org,*.example.net",
+    "the site hosts that are counted, comma-separated; *.example.org stands for its subdomains",
+)
+TRUSTED_PROXIES: Final = Setting(
+    "TRUSTED_PROXIES",
+    _networks,
+    "none",
+    "10.0.0.0/8,192.0.2.7",
+    "addresses and networks whose X-Forwarded-* headers are believed",
+)
+JWT_KEY: Final = Setting(
+    "JWT_KEY",
+    _key,
+    "",
+    "a-secret-of-32-bytes-or-more",
+    "a secret or a PEM public key; unset: every session is a visitor's",
+)
+JWT_ALGORITHMS: Final = Setting(
+    "JWT_ALGORITHMS", _words, "HS256", "RS256", "accepted signature algorithms, comma-separated"
+)
+JWT_AUDIENCE: Final = Setting("JWT_AUDIENCE", _text, "", "platform", "required `aud` claim, if any")
+JWT_USER_CLAIM: Final = Setting(
+    "JWT_USER_CLAIM", _text, "sub", "user_id", "the claim that holds the user's id"
+)
+JWT_ROLE_CLAIM: Final = Setting(
+    "JWT_ROLE_CLAIM", _text, "highest_role", "role", "the claim that holds the user's role"
+)
+CALENDAR_TIMEZONE: Final = Setting(
+    "CALENDAR_TIMEZONE", _timezone, "UTC", "Europe/Brussels", "whose calendar months count"
+)
+STREAM_SHARDS: Final = Setting(
+    "STREAM_SHARDS", _whole_number(1, 1024), "8", "16", "how many streams share the sessions"
+)
+FLUSH_MAX_ROWS: Final = Setting(
+    "FLUSH_MAX_ROWS", _whole_number(1, 1_000_000), "10000", "5000", "a batch closes at this size"
+)
+FLUSH_MAX_SECONDS: Final = Setting(
+    "FLUSH_MAX_SECONDS", _seconds(0.01, 60), "1", "0.5", "a batch closes at this age"
+)
+FLUSH_CLAIM_SECONDS: Final = Setting(
+    "FLUSH_CLAIM_SECONDS",
+    _seconds(1, 86_400),
+    "60",
+    "120",
+    "a flusher takes over what another has held for this long without acknowledging it",
+)
+LOG_LEVEL: Final = Setting(
+    "LOG_LEVEL",
+    _one_of("debug", "info", "warning", "error"),
+    "info",
+    "debug",
+    "the least important line that is logged",
+)
+LOG_FORMAT: Final = Setting(
+    "LOG_FORMAT", _one_of("text", "json"), "text", "json", "lines for people or for machines"
+)
+DEMO: Final = Setting("DEMO", _switch, "0", "1", "1: serve the demo page at /demo")
+
+
+def admin_port(default: int) -> Setting[int]:
+    """`ADMIN_PORT`, whose default differs by process."""
+    return Setting(
+        "ADMIN_PORT",
+        _whole_number(0, 65535),
+        str(default),
+        str(default),
+        "the port of health and metrics; 0: none",
+    )

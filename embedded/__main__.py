@@ -1,0 +1,107 @@
+"""The command line: `python -m embedded run | token | env | psql`."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from embedded.errors import CannotRun, ServerDidNotStart
+
+_PSQL = "psql"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of every command."""
+    data = argparse.ArgumentParser(add_help=False)
+    data.add_argument(
+        "--data",
+        type=Path,
+        default=Path(".data"),
+        metavar="DIR",
+        help="the folder that keeps everything (default: %(default)s)",
+    )
+    parser = argparse.ArgumentParser(
+        prog="python -m embedded",
+        description="Runs the whole system on this machine, with a Valkey and a PostgreSQL of its "
+        "own.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    commands.add_parser(
+        "run",
+        parents=[data],
+        allow_abbrev=False,
+        help="start everything and stop it on Ctrl-C",
+        description="Starts the servers, migrates, runs the Procfile. REDIS_URL and DATABASE_URL, "
+        "if set, name servers to use in place of our own.",
+    )
+    token = commands.add_parser(
+        "token",
+        parents=[data],
+        allow_abbrev=False,
+        help="print a token with which a demo user signs in",
+        description="Prints a JWT signed with the key of the running system, or else with the "
+        "demo key.",
+    )
+    token.add_argument("--user", default="demo-user", metavar="ID", help="default: %(default)s")
+    token.add_argument("--role", help="the user's highest role (default: none is named)")
+    token.add_argument(
+        "--minutes", type=int, default=60, metavar="N", help="until it expires (default: 60)"
+    )
+    commands.add_parser(
+        "env",
+        parents=[data],
+        allow_abbrev=False,
+        help="print the running system's settings for a shell",
+        description='Prints export lines; use as: eval "$(python -m embedded env)"',
+    )
+    commands.add_parser(
+        _PSQL,
+        parents=[data],
+        allow_abbrev=False,
+        usage="python -m embedded psql [--data DIR] [PSQL ARGUMENT ...]",
+        help="open psql on the running system's database",
+        description="Hands all other arguments to the embedded psql.",
+    )
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Do what `arguments` ask for; the exit status."""
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command != _PSQL:
+        parser.error(f"unrecognized arguments: {shlex.join(rest)}")
+    try:
+        _execute(options, rest)
+    except CannotRun as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    except ServerDidNotStart as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0  # Ctrl-C before the processes ran: asked for
+    return 0
+
+
+def _execute(options: argparse.Namespace, rest: list[str]) -> None:
+    # Imported here, where a Ctrl-C during the half second that takes is handled.
+    from embedded.commands import become_psql, print_environment, print_token  # noqa: PLC0415
+    from embedded.data_folder import DataFolder  # noqa: PLC0415
+    from embedded.run import run  # noqa: PLC0415
+
+    data = DataFolder(options.data)
+    match options.command:
+        case "run":
+            run(data)
+        case "token":
+            print_token(data, options.user, options.role, options.minutes)
+        case "env":
+            print_environment(data)
+        case _:
+            become_psql(data, rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,37 @@
+"""What the small commands do: they tell of the system that runs."""
+
+import os
+import shlex
+import time
+
+from embedded.data_folder import DataFolder
+from embedded.demo_token import sign_token
+from embedded.errors import CannotRun
+from embedded.postgres import find_wheel_programs
+
+
+def print_token(data: DataFolder, user: str, role: str | None, minutes: int) -> None:
+    """Print a token signed with the key of the running system, else with the demo key."""
+    key = data.running_system().jwt_key if data.is_running() else data.demo_key()
+    print(sign_token(key=key, user=user, role=role, now=int(time.time()), minutes=minutes))
+
+
+def print_environment(data: DataFolder) -> None:
+    """Print the running system's settings for a shell to evaluate."""
+    system = data.running_system()
+    for name, value in (
+        ("REDIS_URL", system.redis_url),
+        ("DATABASE_URL", system.database_url),
+        ("JWT_KEY", system.jwt_key),
+    ):
+        print(f"export {name}={shlex.quote(value)}")
+
+
+def become_psql(data: DataFolder, arguments: list[str]) -> None:
+    """Turn into psql on the running system's database; doesn't return."""
+    program = find_wheel_programs() / "psql"
+    database_url = data.running_system().database_url
+    try:
+        os.execv(program, [str(program), f"--dbname={database_url}", *arguments])  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        raise CannotRun(f"{program} can't be run ({error}): try make install") from error

@@ -1,0 +1,155 @@
+"""Everything on one machine: the servers, the migration, the Procfile's processes."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from embedded.banner import compose_banner, wait_for_answer
+from embedded.data_folder import DataFolder, RunningSystem
+from embedded.errors import CannotRun, PortTaken
+from embedded.ports import is_free
+from embedded.postgres import PostgresServer
+from embedded.procfile import read_procfile, run_rows
+from embedded.run_settings import RunSettings, check_ports, read_run_settings
+from embedded.server_process import ServerProcess
+from embedded.terminal import Terminal
+from embedded.valkey import ValkeyServer
+
+# One above the usual ports, which a server of the person's own may have.
+_VALKEY_PORT = 6380
+_POSTGRES_PORT = 5433
+_RELEASE = "release"
+Server = TypeVar("Server", bound=ServerProcess)
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(data: DataFolder) -> None:
+    """Run until a signal comes; stop the processes first, then the servers.
+
+    CannotRun or ServerDidNotStart if it can't start or a process ended by itself.
+    """
+    _interrupt_on_signals()
+    with ExitStack() as stack:
+        try:
+            _run(data, Terminal(), stack)
+        finally:
+            # What is left, the servers' end, is short and must not be interrupted.
+            for number in _STOP_SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
+
+
+def _interrupt_on_signals() -> None:
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.default_int_handler)
+
+
+def _run(data: DataFolder, terminal: Terminal, stack: ExitStack) -> None:
+    settings = read_run_settings(os.environ)
+    rows = read_procfile(Path("Procfile"))
+    stack.enter_context(data.reserved())
+    check_ports(settings, os.environ)
+    system = _start_servers(settings, data, terminal, stack)
+    environments = {name: child_environment(name, os.environ, settings, system) for name in rows}
+    release = rows.pop(_RELEASE, None)
+    if release is not None and not _run_release(release, environments, terminal):
+        return
+    stack.enter_context(data.announced(system))
+    _run_processes(rows, environments, settings, _banner(settings, system), terminal)
+
+
+def _start_servers(
+    settings: RunSettings, data: DataFolder, terminal: Terminal, stack: ExitStack
+) -> RunningSystem:
+    redis_url = settings.redis_url
+    if redis_url is None:
+        valkey = _start(lambda port: ValkeyServer(data.valkey, port=port), _VALKEY_PORT)
+        stack.push(valkey)
+        redis_url = valkey.url
+        terminal.say(f"Valkey runs on port {valkey.port}, its data in {data.valkey}")
+    database_url = settings.database_url
+    if database_url is None:
+        postgres = _start(lambda port: PostgresServer(data.postgres, port=port), _POSTGRES_PORT)
+        stack.push(postgres)
+        database_url = postgres.dsn()
+        terminal.say(f"PostgreSQL runs on port {postgres.port}, its data in {data.postgres}")
+    return RunningSystem(
+        redis_url=redis_url,
+        database_url=database_url,
+        jwt_key=settings.jwt_key or data.demo_key(),
+    )
+
+
+def _start(server: Callable[[int], Server], preferred_port: int) -> Server:
+    """The server, started: on the preferred port if that is free, else on any that is."""
+    if is_free("127.0.0.1", preferred_port):
+        with suppress(PortTaken):  # meanwhile
+            return server(preferred_port).start()
+    return server(0).start()
+
+
+def child_environment(
+    name: str, own: Mapping[str, str], settings: RunSettings, system: RunningSystem
+) -> dict[str, str]:
+    """The environment of the Procfile's process `name`."""
+    programs = str(Path(sys.executable).parent)
+    environment = dict(own) | {
+        "PATH": os.pathsep.join([programs, own.get("PATH", os.defpath)]),
+        "PYTHONUNBUFFERED": "1",
+        "REDIS_URL": system.redis_url,
+        "DATABASE_URL": system.database_url,
+        "JWT_KEY": system.jwt_key,
+        "TRUSTED_PROXIES": own.get("TRUSTED_PROXIES", "127.0.0.1,::1"),
+        "PORT": str(settings.port),
+        "DEMO": "1",
+    }
+    if name in settings.admin_ports:
+        environment["ADMIN_PORT"] = str(settings.admin_ports[name])
+    return environment
+
+
+def _run_release(
+    command: str, environments: Mapping[str, Mapping[str, str]], terminal: Terminal
+) -> bool:
+    """Whether it succeeded and not a signal ended it; CannotRun if it failed."""
+    ended = run_rows({_RELEASE: command}, environments, terminal, when_started=lambda: None)
+    _interrupt_on_signals()
+    if ended is None:
+        return False
+    if ended.status != 0:
+        raise CannotRun(
+            f"{_RELEASE} ({command}) failed with status {ended.status}; its output is above"
+        )
+    return True
+
+
+def _run_processes(
+    rows: Mapping[str, str],
+    environments: Mapping[str, Mapping[str, str]],
+    settings: RunSettings,
+    banner: str,
+    terminal: Terminal,
+) -> None:
+    given_up = threading.Event()
+
+    def show_banner() -> None:
+        if wait_for_answer(settings.collector_url, given_up):
+            terminal.write(banner)
+
+    watcher = threading.Thread(target=show_banner, daemon=True)
+    ended = run_rows(rows, environments, terminal, when_started=watcher.start)
+    given_up.set()
+    if ended is not None:
+        raise CannotRun(
+            f"{ended.name} ({rows[ended.name]}) ended by itself with status {ended.status}, so "
+            "everything was stopped; its output is above"
+        )
+
+
+def _banner(settings: RunSettings, system: RunningSystem) -> str:
+    return compose_banner(settings, redis_url=system.redis_url, database_url=system.database_url)

@@ -1,0 +1,133 @@
+"""`python -m flusher`: the worker, and the commands of whoever looks after the database."""
+
+import argparse
+import os
+import socket
+import sys
+import time
+import uuid
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from contract import settings
+from contract.metrics import FlusherMetrics
+from contract.settings import Environment
+from flusher.database import Database
+from flusher.migrate import migrate
+from flusher.read import StreamReader
+from flusher.status import as_json, as_text, read_status
+from flusher.worker import Worker
+from flusher.write import SessionWriter
+from process.admin import AdminListener
+from process.command import run_command
+from process.logs import configure_logging
+from process.redis_client import connect_redis
+from process.stopping import Stopping
+
+ADMIN_PORT = settings.admin_port(9101)
+# Ready means that a flush, or a look that found nothing to flush, succeeded this recently.
+READY_SECONDS = 30.0
+
+log = structlog.get_logger()
+
+
+async def work(environment: Environment) -> int:
+    """Runs a flusher until it is asked to stop; returns the exit code."""
+    configure_logging(environment)
+    registry = CollectorRegistry()
+    metrics = FlusherMetrics(registry)
+    redis = connect_redis(settings.REDIS_URL.read(environment))
+    zone = settings.CALENDAR_TIMEZONE.read(environment)
+    claim_seconds = settings.FLUSH_CLAIM_SECONDS.read(environment)
+    # Unique among the living; who is gone is taken off the group by whoever stops next.
+    consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    reader = StreamReader(redis, settings.STREAM_SHARDS.read(environment), consumer, claim_seconds)
+    stopping = Stopping()
+    stopping.install()
+    async with Database(settings.DATABASE_URL.read(environment)) as database:
+        worker = Worker(
+            reader,
+            SessionWriter(database, zone),
+            metrics,
+            zone,
+            settings.FLUSH_MAX_ROWS.read(environment),
+            settings.FLUSH_MAX_SECONDS.read(environment),
+            claim_seconds,
+        )
+
+        def failed_checks() -> dict[str, str | None]:
+            since = worker.last_success
+            stale = since is None or time.monotonic() - since > READY_SECONDS
+            return {
+                "flush": "no flush has succeeded recently" if stale else None,
+                "draining": "asked to stop" if stopping.asked else None,
+            }
+
+        admin = AdminListener(
+            settings.ADMIN_HOST.read(environment),
+            ADMIN_PORT.read(environment),
+            registry,
+            failed_checks,
+        )
+        try:
+            await admin.start()
+            log.info("flushing", consumer=consumer)
+            await worker.run(stopping)
+        finally:
+            await admin.close()
+            await redis.aclose()
+    log.info("stopped")
+    return 0
+
+
+async def migrate_database(environment: Environment) -> int:
+    """`migrate`."""
+    zone = settings.CALENDAR_TIMEZONE.read(environment)
+    async with (
+        Database(settings.DATABASE_URL.read(environment)) as database,
+        database.connection() as connection,
+    ):
+        applied = await migrate(connection, zone)
+    print("\n".join(f"applied {name}" for name in applied) or "the database is up to date")
+    return 0
+
+
+async def show_status(environment: Environment, *, json: bool) -> int:
+    """`status`."""
+    shards = settings.STREAM_SHARDS.read(environment)
+    redis = connect_redis(settings.REDIS_URL.read(environment))
+    reader = StreamReader(redis, shards, consumer="status", claim_seconds=60)
+    try:
+        async with Database(settings.DATABASE_URL.read(environment)) as database:
+            status = await read_status(redis, reader, database, shards)
+    finally:
+        await redis.aclose()
+    print(as_json(status) if json else as_text(status))
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m flusher",
+        description="Copies sessions from Redis to PostgreSQL. Without a command: the worker. "
+        "Every setting comes from the environment (see README.md).",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser(
+        "migrate", help="create or upgrade the database; safe to repeat and to race"
+    )
+    status = commands.add_parser("status", help="how far behind the flushers are")
+    status.add_argument("--json", action="store_true", help="for scripts")
+    arguments = parser.parse_args()
+    match arguments.command:
+        case "migrate":
+            return run_command(migrate_database(os.environ))
+        case "status":
+            return run_command(show_status(os.environ, json=arguments.json))
+        case _:
+            return run_command(work(os.environ))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""One connection to PostgreSQL, and what its errors ask for."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Final, Self
+
+import asyncpg
+
+from contract.errors import DeadLetter, Misconfigured, Retry
+
+CONNECT_SECONDS: Final = 10.0
+_EXAMPLE: Final = "DATABASE_URL=postgresql://impact@localhost/impact"
+
+# Bounds on what a process that is frozen or cut off may hold up: the server ends its transaction,
+# with its locks, and the others go on. Less than FLUSH_CLAIM_SECONDS' default.
+_SESSION_SETTINGS: Final = {
+    "application_name": "impact-tracking flusher",
+    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "30s",
+    "lock_timeout": "20s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "timezone": "UTC",
+}
+
+# The row's own fault, whoever tries to store it. Everything else is the server's, and passes.
+_REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+_CONFIGURATION = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.UndefinedTableError,
+    asyncpg.InvalidSchemaNameError,
+)
+
+
+async def connect(dsn: str) -> asyncpg.Connection:
+    """A connection with this project's session settings.
+
+    Raises:
+        Misconfigured: the DSN, user, password or database is wrong.
+        Retry: the server is away.
+    """
+    try:
+        return await asyncpg.connect(
+            dsn, timeout=CONNECT_SECONDS, server_settings=_SESSION_SETTINGS
+        )
+    except (*_CONFIGURATION, ValueError) as error:
+        raise Misconfigured("DATABASE_URL", _first_line(error), _EXAMPLE) from None
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise Retry("postgres_away", f"PostgreSQL can't be reached: {_first_line(error)}") from None
+
+
+class Database:
+    """A connection that is made when it is needed and made anew after a fault."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._connection: asyncpg.Connection | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                await connection.close(timeout=5)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                connection.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """The connection, outside of any transaction.
+
+        Raises:
+            DeadLetter: the server refuses what was to be stored, whenever it is tried.
+            Retry: the server is away, or ended the work; nothing of it was stored, unless the
+                answer to a commit was lost. Whoever repeats it must not mind.
+            Misconfigured: the database is not the one that was migrated.
+        """
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await connect(self._dsn)
+        try:
+            yield self._connection
+        except _REFUSALS as error:
+            raise DeadLetter(f"sqlstate_{error.sqlstate}", type(error).__name__) from None
+        except _CONFIGURATION as error:
+            self._drop()
+            problem = f"{_first_line(error)}; has `python -m flusher migrate` been run there?"
+            raise Misconfigured("DATABASE_URL", problem, _EXAMPLE) from None
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            self._drop()
+            raise Retry("postgres", f"PostgreSQL failed: {_first_line(error)}") from None
+        except BaseException:
+            # Cancelled in mid-protocol: what state the connection is in is unknown.
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+
+def _first_line(error: BaseException) -> str:
+    # The rest of a server's message (DETAIL, CONTEXT) quotes rows.
+    text = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

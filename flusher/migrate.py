@@ -1,0 +1,73 @@
+"""Creates and upgrades the database: the numbered files of `migrations/`, each once, in order.
+
+Own code where libraries exist: they bring a second PostgreSQL driver into production, for what is
+a table, a lock and a loop.
+"""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from zoneinfo import ZoneInfo
+
+import asyncpg
+
+from contract.errors import Misconfigured
+
+_LOCK = "SELECT pg_advisory_lock(hashtextextended('impact-tracking migrate', 0))"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of the schema, named by its file without `.sql`."""
+
+    name: str
+    sql: str
+
+
+def migrations() -> list[Migration]:
+    """All of them, in order."""
+    folder = files("flusher").joinpath("migrations")
+    found = [file for file in folder.iterdir() if file.name.endswith(".sql")]
+    return [
+        Migration(file.name.removesuffix(".sql"), file.read_text())
+        for file in sorted(found, key=lambda file: file.name)
+    ]
+
+
+async def migrate(connection: asyncpg.Connection, zone: ZoneInfo) -> list[str]:
+    """Brings the database up to date; safe to repeat, and to run from several places at once.
+
+    Args:
+        connection: a role that may create schemas and roles.
+        zone: whose calendar days the views show.
+
+    Returns:
+        The names of the migrations that were applied now.
+
+    Raises:
+        Misconfigured: the role may not do what it takes.
+    """
+    await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
+    await connection.execute(_LOCK)  # until the connection closes
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS impact_migrations "
+        "(name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+    applied = {row["name"] for row in await connection.fetch("SELECT name FROM impact_migrations")}
+    now = [migration for migration in migrations() if migration.name not in applied]
+    try:
+        for migration in now:
+            async with connection.transaction():
+                await connection.execute(migration.sql)
+                await connection.execute(
+                    "INSERT INTO impact_migrations (name) VALUES ($1)", migration.name
+                )
+        await connection.execute("UPDATE flusher.calendar SET timezone = $1", zone.key)
+    except asyncpg.InsufficientPrivilegeError as error:
+        problem = (
+            f"its role may not migrate: {error}; it needs CREATE on the database and CREATEROLE, "
+            "or somebody who has runs `CREATE ROLE impact_reader NOLOGIN` first"
+        )
+        raise Misconfigured(
+            "DATABASE_URL", problem, "DATABASE_URL=postgresql://owner@localhost/impact"
+        ) from None
+    return [migration.name for migration in now]

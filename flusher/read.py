@@ -1,0 +1,213 @@
+"""Step 1, and the last: entries out of the streams, and their acknowledgement.
+
+Each shard is asked by a command of its own, so that the shards may lie on different nodes. No
+command blocks: a poll is one round trip for all shards.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import RedisError, ResponseError
+
+from contract import keys
+from contract.errors import DeadLetter
+from contract.record import FIELD
+from flusher.entry import Entry
+from process.redis_client import retry_for
+
+_BURY = files("flusher").joinpath("bury_entry.lua").read_text()
+_RETIRE = files("flusher").joinpath("retire_consumer.lua").read_text()
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ShardLag:
+    """How far behind a shard is. Times are the Redis server's, in milliseconds."""
+
+    shard: int
+    entries: int
+    pending: int
+    oldest_ms: int | None
+    newest_ms: int | None
+
+
+class StreamReader:
+    """A consumer of the group `flusher` on all shards."""
+
+    def __init__(self, redis: Redis, shards: int, consumer: str, claim_seconds: float) -> None:
+        """
+        Args:
+            redis: the streams' server.
+            shards: how many streams there are.
+            consumer: this process's name in the group, unique among the living.
+            claim_seconds: an entry that another consumer has held for longer is taken over. More
+                than a flush may take, or it is done twice (which costs time, not correctness).
+        """
+        self._redis = redis
+        self._shards = range(shards)
+        self._consumer = consumer
+        self._claim_ms = int(claim_seconds * 1000)
+        self._bury_script = redis.register_script(_BURY)
+        self._retire_script = redis.register_script(_RETIRE)
+
+    async def create_groups(self) -> None:
+        """Makes the consumer group of each shard where it is missing, from the first entry on.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard in self._shards:
+            pipeline.xgroup_create(keys.stream(shard), keys.GROUP, id="0", mkstream=True)
+        for reply in await self._execute(pipeline, "creating the consumer group"):
+            if isinstance(reply, RedisError) and not str(reply).startswith("BUSYGROUP"):
+                raise retry_for(reply, "creating the consumer group")
+
+    async def read(self, most: int) -> list[Entry]:
+        """New entries: those that no consumer of the group has had. About `most`, evenly by shard.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        each = max(1, most // len(self._shards))
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard in self._shards:
+            pipeline.xreadgroup(keys.GROUP, self._consumer, {keys.stream(shard): ">"}, count=each)
+        entries: list[Entry] = []
+        for shard, reply in zip(
+            self._shards, await self._execute(pipeline, "reading"), strict=True
+        ):
+            for _, messages in await self._checked(reply) or ():
+                entries.extend(_entries(shard, messages))
+        return entries
+
+    async def claim(self, most: int) -> list[Entry]:
+        """Entries that another consumer has had for too long: it died, or is stuck.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        each = max(1, most // len(self._shards))
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard in self._shards:
+            pipeline.xautoclaim(
+                keys.stream(shard), keys.GROUP, self._consumer, self._claim_ms, "0-0", count=each
+            )
+        entries: list[Entry] = []
+        for shard, reply in zip(
+            self._shards, await self._execute(pipeline, "claiming"), strict=True
+        ):
+            claimed = await self._checked(reply)
+            entries.extend(_entries(shard, claimed[1] if claimed else ()))
+        return entries
+
+    async def acknowledge(self, entries: Iterable[Entry]) -> None:
+        """Ends entries whose events are committed: acknowledged and deleted in one step a shard.
+
+        Raises:
+            Retry: Redis does not answer; they will be read again, and found to be known.
+        """
+        by_shard: defaultdict[int, list[bytes]] = defaultdict(list)
+        for entry in entries:
+            by_shard[entry.shard].append(entry.id)
+        for shard, ids in by_shard.items():
+            # Both or neither: an entry that is acknowledged but not deleted would stay for ever.
+            pipeline = self._redis.pipeline(transaction=True)
+            pipeline.xack(keys.stream(shard), keys.GROUP, *ids)
+            pipeline.xdel(keys.stream(shard), *ids)
+            try:
+                await pipeline.execute()
+            except RedisError as error:
+                raise retry_for(error, "acknowledging") from None
+
+    async def bury(self, entry: Entry, why: DeadLetter) -> None:
+        """Moves an entry to its shard's dead letters, with the reason, in one step.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        try:
+            await self._bury_script(
+                keys=[keys.stream(entry.shard), keys.dead_letters(entry.shard)],
+                args=[keys.GROUP, entry.id, FIELD, why.reason, str(why)],
+            )
+        except RedisError as error:
+            raise retry_for(error, "setting a dead letter aside") from None
+
+    async def retire(self) -> None:
+        """Takes this consumer, and those long gone, off the group, if nothing is pending for them.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        try:
+            for shard in self._shards:
+                await self._retire_script(
+                    keys=[keys.stream(shard)],
+                    args=[keys.GROUP, self._consumer, self._claim_ms * 60],
+                )
+        except RedisError as error:
+            raise retry_for(error, "leaving the consumer group") from None
+
+    async def lag(self) -> tuple[list[ShardLag], int]:
+        """Each shard's lag, and the server's clock in milliseconds.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard in self._shards:
+            stream = keys.stream(shard)
+            pipeline.xlen(stream)
+            pipeline.xpending(stream, keys.GROUP)
+            pipeline.xrange(stream, count=1)
+            pipeline.xrevrange(stream, count=1)
+        pipeline.time()
+        replies = await self._execute(pipeline, "measuring the lag")
+        lags = []
+        for shard in self._shards:
+            entries, pending, oldest, newest = replies[shard * 4 : shard * 4 + 4]
+            if isinstance(pending, ResponseError):
+                pending = {"pending": 0}  # no group yet: nothing was ever read
+            lags.append(
+                ShardLag(shard, entries, pending["pending"], _first_ms(oldest), _first_ms(newest))
+            )
+        seconds, microseconds = replies[-1]
+        return lags, seconds * 1000 + microseconds // 1000
+
+    async def _execute(self, pipeline: Pipeline, doing: str) -> list[Any]:
+        try:
+            return await pipeline.execute(raise_on_error=False)
+        except RedisError as error:
+            raise retry_for(error, doing) from None
+
+    async def _checked(self, reply: Any) -> Any:
+        if not isinstance(reply, RedisError):
+            return reply
+        if str(reply).startswith("NOGROUP"):
+            # Evicted, flushed or restored without it. From the first entry on: what was
+            # written before is found to be known.
+            log.warning("the consumer group was gone: made anew")
+            await self.create_groups()
+            return None
+        raise retry_for(reply, "reading")
+
+
+def _entries(
+    shard: int, messages: Sequence[tuple[bytes, dict[bytes, bytes] | None]]
+) -> list[Entry]:
+    # An entry without our field is kept, to be set aside as undecodable like any other.
+    return [
+        Entry(shard, id_, fields.get(FIELD, b"")) for id_, fields in messages if fields is not None
+    ]
+
+
+def _first_ms(messages: Sequence[tuple[bytes, object]]) -> int | None:
+    return int(messages[0][0].partition(b"-")[0]) if messages else None

@@ -1,0 +1,38 @@
+-- Applies to each session the first of its upgrades: the earliest by the collector's clock, of the
+-- session's own site, and not of a month before its own. In a later month the session keeps its
+-- hash, since the salt that made it is gone.
+-- $1: sessions; $2: the earliest month to look in. Returns the sessions that changed.
+WITH first AS (
+    SELECT DISTINCT ON (u.session_id)
+        u.id AS upgrade_id, u.month, u.user_hash, u.highest_role, u.upgraded_at,
+        s.id AS session_id, s.month AS session_month,
+        before.id AS before_id,
+        coalesce(before.replaced_hash, s.monthly_user_hash) AS replaced_hash
+    FROM flusher.upgrades u
+    JOIN sessions s ON s.id = u.session_id AND s.site = u.site
+        AND s.month <= u.month AND s.month >= $2::date
+    LEFT JOIN flusher.upgrades before ON before.applied_to = s.id
+    WHERE u.session_id = ANY ($1::uuid[]) AND (s.highest_role IS NULL OR s.upgraded_at IS NOT NULL)
+    ORDER BY u.session_id, u.upgraded_at, u.id
+),
+changed AS (
+    UPDATE sessions s
+    SET highest_role = first.highest_role,
+        upgraded_at = first.upgraded_at,
+        monthly_user_hash = CASE WHEN first.month = s.month
+            THEN first.user_hash ELSE s.monthly_user_hash END
+    FROM first
+    WHERE s.id = first.session_id AND s.month = first.session_month
+        AND (s.upgraded_at IS NULL OR first.upgraded_at < s.upgraded_at)
+    RETURNING s.id, first.upgrade_id, first.before_id, first.replaced_hash
+)
+UPDATE flusher.upgrades u
+SET outcome = CASE
+        WHEN u.id = changed.upgrade_id THEN 'applied'
+        WHEN u.session_id IS NULL THEN 'waiting'  -- of `current`: it may take another session
+        ELSE 'superseded' END,
+    applied_to = CASE WHEN u.id = changed.upgrade_id THEN changed.id END,
+    replaced_hash = CASE WHEN u.id = changed.upgrade_id THEN changed.replaced_hash END
+FROM changed
+WHERE u.id IN (changed.upgrade_id, changed.before_id)
+RETURNING changed.id

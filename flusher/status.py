@@ -1,0 +1,104 @@
+"""`python -m flusher status`: how far behind the flushers are, and what needs a person."""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from contract import keys
+from flusher.database import Database
+from flusher.read import ShardLag, StreamReader
+from flusher.statements import statement
+from process.redis_client import retry_for
+
+
+@dataclass(frozen=True, slots=True)
+class ShardStatus:
+    """One shard. Ages are in seconds, None where there is nothing to have one."""
+
+    shard: int
+    entries: int
+    pending: int
+    oldest_seconds: float | None
+    dead_letters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything that `status` shows. `last_write` is the newest entry's time in Redis."""
+
+    shards: list[ShardStatus]
+    last_append: str | None
+    last_session: str | None
+    dead_letters: int
+    upgrades_waiting: int
+
+
+async def read_status(
+    redis: Redis, reader: StreamReader, database: Database, shards: int
+) -> Status:
+    """Asks Redis and PostgreSQL.
+
+    Raises:
+        Retry: one of them does not answer.
+        Misconfigured: the database is not migrated.
+    """
+    lags, now_ms = await reader.lag()
+    dead = await _count_dead_letters(redis, shards)
+    async with database.connection() as connection:
+        waiting = await connection.fetchval(statement("count_waiting_upgrades"))
+        last_session = await connection.fetchval(statement("last_session"))
+    newest = max((lag.newest_ms for lag in lags if lag.newest_ms is not None), default=None)
+    return Status(
+        shards=[
+            ShardStatus(lag.shard, lag.entries, lag.pending, _age(lag, now_ms), dead_letters)
+            for lag, dead_letters in zip(lags, dead, strict=True)
+        ],
+        last_append=None if newest is None else _text(newest / 1000),
+        last_session=None if last_session is None else last_session.isoformat(),
+        dead_letters=sum(dead),
+        upgrades_waiting=waiting,
+    )
+
+
+def as_json(status: Status) -> str:
+    return json.dumps(asdict(status), indent=2)
+
+
+def as_text(status: Status) -> str:
+    """A table for people."""
+    lines = [f"{'shard':>5} {'entries':>9} {'pending':>9} {'oldest':>9} {'dead':>6}"]
+    for shard in status.shards:
+        oldest = "-" if shard.oldest_seconds is None else f"{shard.oldest_seconds:.1f} s"
+        lines.append(
+            f"{shard.shard:>5} {shard.entries:>9} {shard.pending:>9} {oldest:>9} "
+            f"{shard.dead_letters:>6}"
+        )
+    lines += [
+        "",
+        f"newest session in PostgreSQL: {status.last_session or 'none'}",
+        f"newest entry still in Redis:  {status.last_append or 'none: all is flushed'}",
+        f"dead letters:                 {status.dead_letters}",
+        f"upgrades waiting:             {status.upgrades_waiting}",
+    ]
+    return "\n".join(lines)
+
+
+async def _count_dead_letters(redis: Redis, shards: int) -> list[int]:
+    pipeline = redis.pipeline(transaction=False)
+    for shard in range(shards):
+        pipeline.xlen(keys.dead_letters(shard))
+    try:
+        return [int(count) for count in await pipeline.execute()]
+    except RedisError as error:
+        raise retry_for(error, "counting the dead letters") from None
+
+
+def _age(lag: ShardLag, now_ms: int) -> float | None:
+    return None if lag.oldest_ms is None else max(now_ms - lag.oldest_ms, 0) / 1000
+
+
+def _text(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="milliseconds")

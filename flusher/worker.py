@@ -1,0 +1,233 @@
+"""The worker: batches, from the streams to PostgreSQL, until it is asked to stop."""
+
+import time
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from contract.calendar import SECOND_US, month_at
+from contract.errors import DeadLetter, Retry
+from contract.metrics import FlusherMetrics
+from flusher.batch import Batch, Undecodable, decode_entries
+from flusher.entry import Entry
+from flusher.read import StreamReader
+from flusher.write import SessionWriter, Written
+from process.stopping import Stopping
+
+_POLL_SECONDS = 0.05
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 5.0
+_HOUSEKEEPING_SECONDS = 5.0
+_PURGE_SECONDS = 60.0
+_MONTHS_AHEAD = 2
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """What one batch came to: entries that ended, of which `dead` were set aside."""
+
+    entries: int = 0
+    dead: int = 0
+
+
+class Worker:
+    """One flusher. `run` is `run_once` over and over, with its faults waited out."""
+
+    def __init__(
+        self,
+        reader: StreamReader,
+        writer: SessionWriter,
+        metrics: FlusherMetrics,
+        zone: ZoneInfo,
+        max_rows: int,
+        max_seconds: float,
+        claim_seconds: float,
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._metrics = metrics
+        self._zone = zone
+        self._max_rows = max_rows
+        self._max_seconds = max_seconds
+        self._claim_seconds = claim_seconds
+        self._gathered: list[Entry] = []  # read, and not yet in PostgreSQL
+        self._committed: list[Entry] = []  # in PostgreSQL, and not yet acknowledged
+        self._last_claim = 0.0
+        self._started = time.monotonic()
+        self._last_housekeeping = 0.0
+        self._last_purge = 0.0
+        self.last_success: float | None = None
+
+    async def prepare(self) -> None:
+        """Makes what must be there before the first batch: the consumer groups.
+
+        Raises:
+            Retry: Redis is away.
+        """
+        await self._reader.create_groups()
+
+    async def run_once(self) -> Flushed:
+        """Reads what there is, up to a batch, and stores it.
+
+        Raises:
+            Retry: a server is away; what was read is kept for the next call.
+        """
+        await self._gather()
+        return await self._flush()
+
+    async def run(self, stopping: Stopping) -> None:
+        """Flushes batches as they fill or age, until asked to stop; then what it holds."""
+        pause = _FIRST_PAUSE_SECONDS
+        prepared = False
+        while True:
+            try:
+                if not prepared:
+                    await self.prepare()
+                    prepared = True
+                await self._fill(stopping)
+                await self._flush()
+                await self._keep_house()
+                if stopping.asked:
+                    break
+                pause = _FIRST_PAUSE_SECONDS
+            except Retry as error:
+                log.warning("a batch has to wait", why=str(error), seconds=pause)
+                if await stopping.wait(pause):
+                    break
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+        await self._reader.retire()
+
+    async def _fill(self, stopping: Stopping) -> None:
+        """Gathers until a batch is full, or its first entry is `max_seconds` old."""
+        closes: float | None = None
+        while len(self._gathered) < self._max_rows and not stopping.asked:
+            await self._gather()
+            if self._gathered and closes is None:
+                closes = time.monotonic() + self._max_seconds
+            if closes is not None and time.monotonic() >= closes:
+                return
+            if len(self._gathered) < self._max_rows:
+                await stopping.wait(_POLL_SECONDS)
+            if (
+                closes is None
+                and time.monotonic() - self._last_housekeeping > _HOUSEKEEPING_SECONDS
+            ):
+                return
+
+    async def _gather(self) -> None:
+        room = self._max_rows - len(self._gathered)
+        if room <= 0:
+            return
+        if time.monotonic() - self._last_claim > self._claim_seconds / 4:
+            self._gathered += await self._reader.claim(room)
+            self._last_claim = time.monotonic()
+            room = self._max_rows - len(self._gathered)
+        if room > 0:
+            self._gathered += await self._reader.read(room)
+
+    async def _flush(self) -> Flushed:
+        entries = len(self._gathered) + len(self._committed)
+        await self._acknowledge()
+        latest = month_at(time.time_ns() // 1000, self._zone).plus(1)
+        batch, undecodable = decode_entries(self._gathered, latest)
+        for each in undecodable:
+            await self._bury(each)
+        dead = len(undecodable)
+        # What PostgreSQL refuses is halved until it stands alone. Whatever has not ended when a
+        # server goes away is kept.
+        pieces = [batch.entries] if batch.entries else []
+        while pieces:
+            self._gathered = [entry for piece in pieces for entry in piece]
+            piece = pieces.pop(0)
+            batch, _ = decode_entries(piece, latest)
+            try:
+                await self._store(batch)
+            except DeadLetter as why:
+                if len(piece) == 1:
+                    await self._bury(Undecodable(piece[0], why))
+                    dead += 1
+                else:
+                    middle = len(piece) // 2
+                    pieces[:0] = [piece[:middle], piece[middle:]]
+        self._gathered = []
+        self.last_success = time.monotonic()
+        return Flushed(entries, dead)
+
+    async def _store(self, batch: Batch) -> None:
+        started = time.perf_counter()
+        written = await self._writer.write(batch)
+        write_seconds = time.perf_counter() - started
+        # From here on these are rows: if they can't be acknowledged now, that is all that is left
+        # to do for them.
+        self._committed += batch.entries
+        done = {entry.id for entry in batch.entries}
+        self._gathered = [entry for entry in self._gathered if entry.id not in done]
+        self._count(written, batch, write_seconds)
+        await self._acknowledge()
+
+    async def _acknowledge(self) -> None:
+        if not self._committed:
+            return
+        started = time.perf_counter()
+        await self._reader.acknowledge(self._committed)
+        self._committed = []
+        self._metrics.flush_seconds.labels("acknowledge").observe(time.perf_counter() - started)
+
+    def _count(self, written: Written, batch: Batch, write_seconds: float) -> None:
+        metrics = self._metrics
+        metrics.flush_seconds.labels("write").observe(write_seconds)
+        metrics.written.labels("session").inc(written.sessions)
+        metrics.written.labels("upgrade").inc(written.upgrades)
+        metrics.duplicate.labels("session").inc(written.duplicate_sessions)
+        metrics.duplicate.labels("upgrade").inc(written.duplicate_upgrades)
+        if batch.oldest_us is not None:
+            age = time.time() - batch.oldest_us / SECOND_US
+            metrics.end_to_end_seconds.observe(max(age, 0.0))
+        log.info(
+            "flushed",
+            entries=len(batch.entries),
+            sessions=written.sessions,
+            upgrades=written.upgrades,
+            duplicates=written.duplicate_sessions + written.duplicate_upgrades,
+            write_ms=round(write_seconds * 1000, 1),
+        )
+
+    async def _bury(self, undecodable: Undecodable) -> None:
+        await self._reader.bury(undecodable.entry, undecodable.why)
+        self._metrics.dead.labels(undecodable.why.reason).inc()
+        log.error(
+            "an entry was set aside as a dead letter; see `python -m flusher dead list`",
+            shard=undecodable.entry.shard,
+            entry=undecodable.entry.id.decode(),
+            reason=undecodable.why.reason,
+            detail=str(undecodable.why),
+        )
+
+    async def _keep_house(self) -> None:
+        now = time.monotonic()
+        if now - self._last_housekeeping < _HOUSEKEEPING_SECONDS and self._last_housekeeping:
+            return
+        self._last_housekeeping = now
+        this_month = month_at(time.time_ns() // 1000, self._zone)
+        await self._writer.create_months(
+            this_month.plus(ahead) for ahead in range(_MONTHS_AHEAD + 1)
+        )
+        lags, now_ms = await self._reader.lag()
+        for lag in lags:
+            age = 0 if lag.oldest_ms is None else max(now_ms - lag.oldest_ms, 0) / 1000
+            self._metrics.stream_entries.labels(lag.shard).set(lag.entries)
+            self._metrics.stream_pending.labels(lag.shard).set(lag.pending)
+            self._metrics.oldest_entry_seconds.labels(lag.shard).set(age)
+        self._metrics.upgrades_waiting.set(await self._writer.count_waiting())
+        # Not before whatever an earlier flusher left behind has been claimed: an entry whose
+        # upgrade was applied, but not acknowledged, must find it known.
+        settled = now - self._started > 2 * self._claim_seconds
+        if settled and now - self._last_purge > _PURGE_SECONDS:
+            self._last_purge = now
+            given_up = await self._writer.purge()
+            self._metrics.upgrades_given_up.inc(given_up)
+            if given_up:
+                log.warning("upgrades were given up: their session never came", count=given_up)

@@ -1,0 +1,260 @@
+"""Step 3: a batch into PostgreSQL, in one transaction.
+
+Sessions go straight into their table by COPY. One that is there already aborts that, which is rare
+(a repeat, a crash): then the batch is staged and merged. Upgrades are stored, matched with their
+sessions, and left waiting where there is none.
+
+The rules, which end in the same rows in whatever order and however often events come:
+
+* Of copies of one session the earliest stays, also across a month's end.
+* Of a session's upgrades the first stays, by the time of the request. One of another site, or of
+  a month before the session's own, is not that session's.
+* An upgrade of `current` takes the newest session of its visitor that is anonymous at that time.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import asyncpg
+
+from contract.calendar import DAY_US, Month, from_us
+from contract.record import SessionUpgraded
+from flusher.batch import Batch
+from flusher.copy_format import COLUMNS, encode_sessions
+from flusher.database import Database
+from flusher.statements import statement
+
+# A start and the upgrade that a page sends after it may be handled by two collectors, whose clocks
+# differ, or on two connections, of which the second is faster.
+OVERTAKING: Final = timedelta(seconds=10)
+# A page sends a start again for minutes, not days: until then its id is looked for on both sides of
+# a month's end.
+REPEATED_WITHIN_US: Final = 2 * DAY_US
+# Decided upgrades are kept for late events; undecided ones for a session that is still to come.
+KEPT: Final = timedelta(hours=1)
+AWAITED: Final = timedelta(hours=48)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How many events a transaction stored, and how many changed nothing."""
+
+    sessions: int = 0
+    upgrades: int = 0
+    duplicate_sessions: int = 0
+    duplicate_upgrades: int = 0
+
+
+class SessionWriter:
+    """Writes batches to a migrated database."""
+
+    def __init__(self, database: Database, zone: ZoneInfo) -> None:
+        self._database = database
+        self._zone = zone
+        self._months: set[Month] = set()
+        self._indexed_months: set[Month] = set()
+
+    async def write(self, batch: Batch) -> Written:
+        """Stores a batch: all of it is committed when this returns, or none.
+
+        Raises:
+            DeadLetter: PostgreSQL refuses something in the batch.
+            Retry: PostgreSQL is away or busy; a repeat is safe.
+        """
+        await self.create_months(batch.months)
+        await self._index_visitors(
+            {upgrade.month for upgrade in batch.upgrades.values() if upgrade.visitor_hash}
+        )
+        async with self._database.connection() as connection:
+            try:
+                return await self._write(connection, batch, staged=False)
+            except asyncpg.UniqueViolationError:
+                return await self._write(connection, batch, staged=True)
+
+    async def create_months(self, months: Iterable[Month]) -> None:
+        """Makes sure that months have their partitions.
+
+        Raises:
+            Retry: PostgreSQL is away or busy.
+        """
+        for month in set(months) - self._months:
+            async with self._database.connection() as connection:
+                await connection.execute("SELECT flusher.create_month($1)", month.first_day)
+            self._months.add(month)
+
+    async def purge(self) -> int:
+        """Forgets upgrades that can't matter any more; how many waited in vain.
+
+        Raises:
+            Retry: PostgreSQL is away or busy.
+        """
+        async with self._database.connection() as connection:
+            given_up = await connection.fetchval(statement("purge_upgrades"), KEPT, AWAITED)
+        return int(given_up)
+
+    async def count_waiting(self) -> int:
+        """How many upgrades wait for their session.
+
+        Raises:
+            Retry: PostgreSQL is away or busy.
+        """
+        async with self._database.connection() as connection:
+            return int(await connection.fetchval(statement("count_waiting_upgrades")))
+
+    async def _index_visitors(self, months: Iterable[Month]) -> None:
+        for month in set(months) - self._indexed_months:
+            async with self._database.connection() as connection, connection.transaction():
+                # Once a month at the most, and the streams hold what comes meanwhile.
+                await connection.execute("SET LOCAL statement_timeout = 0")
+                await connection.execute("SELECT flusher.index_visitors($1)", month.first_day)
+            self._indexed_months.add(month)
+
+    async def _write(
+        self, connection: asyncpg.Connection, batch: Batch, *, staged: bool
+    ) -> Written:
+        async with connection.transaction():
+            changed: list[UUID] = []
+            new = len(batch.starts)
+            if staged:
+                changed, new = await self._merge(connection, batch)
+            else:
+                await self._copy(connection, "sessions", batch)
+            matching = _Matching(connection, batch, self._zone)
+            copies, upgrades = await matching.run(changed)
+        return Written(
+            sessions=new - copies,
+            upgrades=upgrades,
+            duplicate_sessions=len(batch.starts) - new + copies + batch.repeated_starts,
+            duplicate_upgrades=len(batch.upgrades) - upgrades + batch.repeated_upgrades,
+        )
+
+    async def _copy(self, connection: asyncpg.Connection, table: str, batch: Batch) -> None:
+        if batch.starts:
+            await connection.copy_to_table(
+                table,
+                source=encode_sessions(batch.starts.values()),
+                columns=COLUMNS,
+                format="binary",
+            )
+
+    async def _merge(self, connection: asyncpg.Connection, batch: Batch) -> tuple[list[UUID], int]:
+        """The sessions that are new or replaced, and how many of them are new."""
+        await connection.execute(statement("create_incoming_sessions"))
+        await self._copy(connection, "incoming_sessions", batch)
+        rows = await connection.fetch(statement("merge_incoming_sessions"))
+        return [row["id"] for row in rows], sum(row["is_new"] for row in rows)
+
+
+class _Matching:
+    """The second half of a transaction: upgrades find their sessions."""
+
+    def __init__(self, connection: asyncpg.Connection, batch: Batch, zone: ZoneInfo) -> None:
+        self._connection = connection
+        self._batch = batch
+        self._zone = zone
+
+    async def run(self, merged: list[UUID]) -> tuple[int, int]:
+        """Matches what the batch has changed.
+
+        Args:
+            merged: sessions that may have replaced a copy of themselves.
+
+        Returns:
+            How many sessions were copies of one in another month, and how many of the batch's
+            upgrades were news.
+        """
+        await self._connection.execute(statement("lock_upgrades"))
+        copies = await self._delete_copies()
+        replaced = [*merged, *copies]
+        released = await _column(self._connection, "release_upgrades", replaced) if replaced else []
+        new = await self._insert_upgrades()
+        (any_upgrades,) = await self._connection.fetch(statement("any_upgrades"))
+        applied: list[UUID] = []
+        superseded: set[UUID] = set()
+        if any_upgrades["waiting"]:
+            applied, superseded = await self._match_by_id(replaced)
+        if any_upgrades["of_current"]:
+            await self._match_current([*new, *released], applied)
+        return len(copies), len(set(new) - superseded)
+
+    async def _delete_copies(self) -> list[UUID]:
+        near = [
+            (UUID(bytes=start.id), start.month)
+            for start in self._batch.starts.values()
+            if start.at_us - start.month.starts_us(self._zone) < REPEATED_WITHIN_US
+            or start.month.ends_us(self._zone) - start.at_us < REPEATED_WITHIN_US
+        ]
+        if not near:
+            return []
+        months = [month for _, month in near]
+        return await _column(
+            self._connection,
+            "delete_copies_in_later_months",
+            [id_ for id_, _ in near],
+            min(months).plus(-1).first_day,
+            max(months).plus(1).first_day,
+        )
+
+    async def _insert_upgrades(self) -> list[UUID]:
+        upgrades = list(self._batch.upgrades.values())
+        if not upgrades:
+            return []
+        return await _column(self._connection, "insert_upgrades", *_columns(upgrades))
+
+    async def _match_by_id(self, replaced: list[UUID]) -> tuple[list[UUID], set[UUID]]:
+        starts = [UUID(bytes=id_) for id_ in self._batch.starts]
+        awaited = await _column(self._connection, "sessions_awaited", starts) if starts else []
+        named = [
+            UUID(bytes=upgrade.session_id)
+            for upgrade in self._batch.upgrades.values()
+            if upgrade.session_id is not None
+        ]
+        wanted = [*{*awaited, *named, *replaced}]
+        if not wanted:
+            return [], set()
+        applied: list[UUID] = []
+        superseded: set[UUID] = set()
+        for earliest in self._where_to_look():
+            applied += await _column(self._connection, "apply_upgrades", wanted, earliest)
+            superseded |= {*await _column(self._connection, "supersede_upgrades", wanted, earliest)}
+            wanted = await _column(self._connection, "sessions_awaited", wanted)
+            if not wanted:
+                break
+        return applied, superseded
+
+    def _where_to_look(self) -> tuple[date, ...]:
+        # Nearly every session is of the month of its upgrade or the one before; a page that was
+        # left open for longer is looked for everywhere.
+        return min(self._batch.months).plus(-1).first_day, date.min
+
+    async def _match_current(self, changed: Collection[UUID], applied: list[UUID]) -> None:
+        hashes = [
+            UUID(bytes=start.monthly_user_hash)
+            for start in self._batch.starts.values()
+            if start.role is None
+        ]
+        for visitor in await self._connection.fetch(
+            statement("visitors_to_resolve"), changed, hashes, applied
+        ):
+            await self._connection.execute(statement("resolve_visitor"), *visitor, OVERTAKING)
+
+
+def _columns(upgrades: list[SessionUpgraded]) -> tuple[list[object], ...]:
+    return (
+        [UUID(bytes=upgrade.id) for upgrade in upgrades],
+        [UUID(bytes=u.session_id) if u.session_id else None for u in upgrades],
+        [UUID(bytes=u.visitor_hash) if u.visitor_hash else None for u in upgrades],
+        [upgrade.month.first_day for upgrade in upgrades],
+        [upgrade.site for upgrade in upgrades],
+        [UUID(bytes=upgrade.user_hash) for upgrade in upgrades],
+        [upgrade.role for upgrade in upgrades],
+        [from_us(upgrade.at_us) for upgrade in upgrades],
+    )
+
+
+async def _column(connection: asyncpg.Connection, name: str, *arguments: object) -> list[UUID]:
+    return [row[0] for row in await connection.fetch(statement(name), *arguments)]

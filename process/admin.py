@@ -1,0 +1,64 @@
+"""The admin listener: health and metrics, on an address of its own.
+
+`/livez` says that this process runs; it depends on nothing else. `/readyz` says whether it does
+its work: every check by name, 503 when one fails. `/metrics` is Prometheus's text format.
+"""
+
+import errno
+from collections.abc import Callable, Mapping
+
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+Checks = Callable[[], Mapping[str, str | None]]
+"""Each check's name, with what is wrong, or None where it holds."""
+
+log = structlog.get_logger()
+
+
+class AdminListener:
+    """Serves a process's admin pages until closed."""
+
+    def __init__(self, host: str, port: int, registry: CollectorRegistry, checks: Checks) -> None:
+        """`port` 0 serves nothing."""
+        self._host = host
+        self._port = port
+        self._registry = registry
+        self._checks = checks
+        application = web.Application()
+        application.router.add_get("/livez", self._livez)
+        application.router.add_get("/readyz", self._readyz)
+        application.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(application, access_log=None)
+
+    async def start(self) -> None:
+        """Listens; on a free port when another process of this host has the wanted one."""
+        if self._port == 0:
+            return
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._host, self._port).start()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            await web.TCPSite(self._runner, self._host, 0).start()
+        log.info("admin pages are served", address="{}:{}".format(*self._runner.addresses[0][:2]))
+
+    async def close(self) -> None:
+        await self._runner.cleanup()
+
+    async def _livez(self, _: web.Request) -> web.Response:
+        return web.json_response({"live": True})
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        failed = {name: wrong for name, wrong in self._checks().items() if wrong is not None}
+        return web.json_response(
+            {"ready": not failed, "failed": failed}, status=503 if failed else 200
+        )
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )

@@ -1,0 +1,66 @@
+"""One way to connect to Redis or Valkey."""
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry as ClientRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    BusyLoadingError,
+    MaxConnectionsError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from contract.errors import Retry
+
+CONNECT_SECONDS = 2.0
+# Above the time any command of ours takes; none of them blocks on the server.
+COMMAND_SECONDS = 5.0
+
+_PASSING = (
+    RedisConnectionError,
+    RedisTimeoutError,
+    BusyLoadingError,
+    ReadOnlyError,
+    TryAgainError,
+)
+# Answers of a server that is starting, failing over or was demoted: they pass.
+_PASSING_PREFIXES = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY ")
+
+
+def connect_redis(url: str) -> Redis:
+    """A client that connects on its first command and never repeats one by itself.
+
+    Whether a command may be repeated is known only to its caller. Replies are bytes.
+    """
+    return Redis.from_url(
+        url,
+        decode_responses=False,
+        retry=ClientRetry(NoBackoff(), 0),
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=COMMAND_SECONDS,
+        socket_keepalive=True,
+        health_check_interval=0,
+    )
+
+
+def is_passing(error: RedisError) -> bool:
+    """Whether the server is away, starting, failing over or slow, so that it may work later."""
+    if isinstance(error, MaxConnectionsError):
+        return False
+    if isinstance(error, _PASSING):
+        return True
+    return isinstance(error, ResponseError) and str(error).startswith(_PASSING_PREFIXES)
+
+
+def retry_for(error: RedisError, doing: str) -> Retry:
+    """The decision for an error of Redis, in words that do not quote the command."""
+    if isinstance(error, OutOfMemoryError) or str(error).startswith("OOM"):
+        return Retry("redis_full", f"{doing}: Redis has reached its maxmemory")
+    if is_passing(error):
+        return Retry("redis_away", f"{doing}: Redis does not answer ({type(error).__name__})")
+    return Retry("redis_refused", f"{doing}: Redis refuses the command ({type(error).__name__})")

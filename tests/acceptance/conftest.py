@@ -1,0 +1,148 @@
+"""One running system for each pair of servers: request in, row out."""
+
+import asyncio
+import itertools
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import asyncpg
+import jwt
+import pytest
+
+from tests.servers import Servers
+from tests.system import JWT_KEY, System, eventually, run_command
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+CHROME = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/142.0.0.0 Safari/537.36"
+)
+SESSIONS = "/web_api/v1/sessions"
+
+
+@dataclass
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+
+@dataclass
+class Front:
+    """A front-end and the database behind it. Every instance is a site of its own."""
+
+    system: System
+    http: aiohttp.ClientSession
+    database: asyncpg.Connection
+    site: str
+    addresses: Any = field(default_factory=lambda: itertools.count(1))
+
+    def token(self, user: str = "ada", role: str | None = None, **claims: Any) -> str:
+        """A token of the platform."""
+        document = {"sub": user, "exp": int(time.time()) + 60, **claims}
+        if role is not None:
+            document["highest_role"] = role
+        return jwt.encode(document, JWT_KEY)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        token: str | None = None,
+        user_agent: str | None = FIREFOX,
+        address: str = "192.0.2.1",
+        **options: Any,
+    ) -> Answer:
+        headers = {"Origin": f"https://{self.site}", "X-Forwarded-For": address}
+        if user_agent is not None:
+            headers["User-Agent"] = user_agent
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        headers |= options.pop("headers", {})
+        async with self.http.request(
+            method, self.system.url + path, headers=headers, **options
+        ) as response:
+            body = (
+                await response.json()
+                if response.content_type == "application/json"
+                else await response.text()
+            )
+            return Answer(response.status, response.headers, body)
+
+    async def start(self, **options: Any) -> uuid.UUID:
+        """Starts a session that is accepted; its id."""
+        answer = await self.send("POST", SESSIONS, **options)
+        assert answer.status == 201, answer
+        assert answer.body["data"]["type"] == "session"
+        return uuid.UUID(answer.body["data"]["id"])
+
+    async def upgrade(self, session: uuid.UUID | str, **options: Any) -> Answer:
+        return await self.send("PATCH", f"{SESSIONS}/{session}/upgrade", **options)
+
+    async def rows(self) -> list[asyncpg.Record]:
+        """This site's rows, in the order of their sessions."""
+        return list(
+            await self.database.fetch(
+                "SELECT * FROM sessions WHERE site = $1 ORDER BY created_at", self.site
+            )
+        )
+
+    async def settled(self, sessions: int, upgraded: int = 0) -> list[asyncpg.Record]:
+        """The rows, once all that was sent has become what it becomes.
+
+        A last session is sent behind everything else, to each shard: when those are rows, so is
+        what went before them.
+        """
+        behind = f"behind.{self.site}"
+        sent = 64
+        await asyncio.gather(
+            *(
+                self.send("POST", SESSIONS, headers={"Origin": f"https://{behind}"})
+                for _ in range(sent)
+            )
+        )
+
+        async def count() -> int:
+            query = "SELECT count(*) FROM sessions WHERE site = $1"
+            return int(await self.database.fetchval(query, behind))
+
+        await eventually(count, lambda found: found == sent)
+        await self.database.execute("DELETE FROM sessions WHERE site = $1", behind)
+        rows = await self.rows()
+        assert len(rows) == sessions, rows
+        assert sum(row["upgraded_at"] is not None for row in rows) == upgraded, rows
+        return rows
+
+
+@pytest.fixture(scope="session")
+def acceptance_system(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> System:
+    """One a worker and pair of servers, started by the first test that needs it."""
+    return System(servers.redis.url, servers.postgres.dsn(), tmp_path_factory.mktemp("acceptance"))
+
+
+@pytest.fixture(scope="session")
+def running_system(acceptance_system: System) -> Iterator[System]:
+    with acceptance_system as system:
+        asyncio.run(_start(system))
+        yield system
+
+
+async def _start(system: System) -> None:
+    code, _, errors = await run_command("flusher", "migrate", **system.environment)
+    assert code == 0, errors
+    await system.start("rotation", "collector", "flusher", "flusher")
+
+
+@pytest.fixture
+async def front(running_system: System) -> AsyncIterator[Front]:
+    async with aiohttp.ClientSession(skip_auto_headers=["User-Agent"]) as http:
+        database = await asyncpg.connect(running_system.database_url)
+        yield Front(running_system, http, database, f"{uuid.uuid4().hex}.example.org")
+        await database.close()

@@ -1,0 +1,51 @@
+"""Events for tests."""
+
+import itertools
+import uuid
+
+from contract.calendar import SECOND_US, Month
+from contract.record import SessionStarted, SessionUpgraded, encode
+from flusher.batch import Batch, decode_entries
+from flusher.entry import Entry
+
+MONTH = Month(2026, 11)
+# The tenth of the month, far from both of its ends.
+NOON_US = 1_794_225_600 * SECOND_US
+SITE = "city.example.org"
+
+_numbers = itertools.count(1)
+
+
+def start(
+    session: bytes | None = None,
+    *,
+    seconds: float = 0,
+    visitor: bytes = b"v" * 16,
+    role: str | None = None,
+    site: str = SITE,
+    month: Month = MONTH,
+) -> SessionStarted:
+    """A session that begins some seconds after noon."""
+    at_us = NOON_US + int(seconds * SECOND_US)
+    return SessionStarted(session or uuid.uuid4().bytes, month, at_us, site, visitor, role)
+
+
+def upgrade(
+    session: bytes | None,
+    *,
+    seconds: float = 60,
+    visitor: bytes | None = None,
+    user: bytes = b"u" * 16,
+    role: str = "user",
+) -> SessionUpgraded:
+    """An upgrade of a session, or without one of `current`."""
+    at_us = NOON_US + int(seconds * SECOND_US)
+    return SessionUpgraded(uuid.uuid4().bytes, session, visitor, MONTH, at_us, SITE, user, role)
+
+
+def batch_of(*events: SessionStarted | SessionUpgraded) -> Batch:
+    """A batch as the worker makes it."""
+    entries = [Entry(0, f"{next(_numbers)}-0".encode(), encode(event)) for event in events]
+    batch, undecodable = decode_entries(entries, MONTH.plus(12))
+    assert not undecodable
+    return batch

@@ -1,0 +1,322 @@
+"""The embedded servers: what the other tests and `make run` rely on."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+import psutil  # type: ignore[import-untyped]  # it ships no types
+import pytest
+from redis import Redis
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from embedded.errors import PortTaken, ServerDidNotStart
+from embedded.postgres import PostgresServer, find_wheel_programs
+from embedded.server_process import ServerProcess
+from embedded.valkey import ValkeyServer
+
+REDIS = Path("/usr/bin/redis-server")
+FAKETIME = list(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
+
+MakeServer = Callable[[Path], ServerProcess]
+
+MAKERS = [
+    pytest.param(ValkeyServer, id="valkey"),
+    pytest.param(
+        lambda folder: ValkeyServer(folder, binary=REDIS),
+        id="redis",
+        marks=pytest.mark.skipif(not REDIS.exists(), reason="no Redis is installed"),
+    ),
+    pytest.param(lambda folder: PostgresServer(folder, sync=False), id="postgresql"),
+    pytest.param(
+        lambda folder: PostgresServer(folder, sync=False, bin_dir=POSTGRES_15),
+        id="postgresql-15",
+        marks=pytest.mark.skipif(not POSTGRES_15.exists(), reason="no PostgreSQL 15 is installed"),
+    ),
+]
+
+
+@pytest.fixture(params=MAKERS)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServerProcess]:
+    """Each server in turn, started, its data below a folder that only we may enter."""
+    tmp_path.chmod(0o700)
+    make: MakeServer = request.param
+    with make(tmp_path / "data") as started:
+        yield started
+
+
+def remember(server: ServerProcess) -> None:
+    """Write one thing durably."""
+    if isinstance(server, ValkeyServer):
+        with Redis.from_url(server.url) as client:
+            client.config_set("appendfsync", "always")
+            client.set("remembered", "yes")
+    elif isinstance(server, PostgresServer):
+        run_sql(server, "CREATE TABLE remembered AS SELECT 1")
+
+
+def remembers(server: ServerProcess) -> bool:
+    """Whether that one thing is still there."""
+    if isinstance(server, ValkeyServer):
+        with Redis.from_url(server.url) as client:
+            return bool(client.get("remembered") == b"yes")
+    assert isinstance(server, PostgresServer)
+    return run_sql(server, "SELECT to_regclass('remembered') IS NOT NULL") is True
+
+
+def run_sql(server: PostgresServer, query: str) -> object:
+    async def ask() -> object:
+        connection = await asyncpg.connect(server.dsn())
+        try:
+            return await connection.fetchval(query)
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+def processes_of(server: ServerProcess) -> list[psutil.Process]:
+    main = psutil.Process(server.pid)
+    return [main, *main.children(recursive=True)]
+
+
+def still_alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that run on.
+
+    The kernel closes a dying process's files, by which we know of its end, an instant before it
+    takes it off the list; and a zombie has ended, whoever has yet to hear of it.
+    """
+    _, listed = psutil.wait_procs(processes, timeout=0.2)
+    return [process for process in listed if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_data_survives_a_stop_and_the_port_stays(server: ServerProcess) -> None:
+    remember(server)
+    port = server.port
+    server.stop()
+    server.start()
+    assert remembers(server)
+    assert server.port == port
+
+
+def test_nothing_is_left_after_a_stop(server: ServerProcess) -> None:
+    processes = processes_of(server)
+    server.stop()
+    assert still_alive(processes) == []
+    assert not server.is_running
+
+
+def test_nothing_is_left_after_a_kill_and_what_was_acknowledged_is_kept(
+    server: ServerProcess,
+) -> None:
+    remember(server)
+    processes = processes_of(server)
+    server.kill()
+    assert still_alive(processes) == []
+    server.start()
+    assert remembers(server)
+
+
+def test_restarts_after_somebody_else_killed_it(server: ServerProcess) -> None:
+    """The postmaster's children outlive it for a moment: a restart waits for them."""
+    remember(server)
+    os.kill(server.pid, signal.SIGKILL)
+    server.restart()
+    assert remembers(server)
+
+
+def test_a_frozen_server_keeps_connections_and_answers_once_thawed(tmp_path: Path) -> None:
+    with ValkeyServer(tmp_path) as server, Redis.from_url(server.url, socket_timeout=0.2) as client:
+        client.ping()
+        server.freeze()
+        with pytest.raises(RedisTimeoutError):
+            client.ping()
+        server.thaw()
+        assert client.ping()
+
+
+def test_a_frozen_server_can_be_stopped(server: ServerProcess) -> None:
+    processes = processes_of(server)
+    server.freeze()
+    server.stop()
+    assert still_alive(processes) == []
+
+
+def test_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
+    """Linux tells of a parent's death when the thread ends that started the child."""
+    server = ValkeyServer(tmp_path)
+    starter = threading.Thread(target=server.start)
+    starter.start()
+    starter.join()
+    try:
+        with Redis.from_url(server.url) as client:
+            assert client.ping()
+    finally:
+        server.stop()
+
+
+def test_starts_inside_a_running_event_loop(tmp_path: Path) -> None:
+    async def start() -> bool:
+        with PostgresServer(tmp_path, sync=False) as server:
+            return server.is_running
+
+    assert asyncio.run(start())
+
+
+def test_servers_run_side_by_side(tmp_path: Path) -> None:
+    with (
+        ValkeyServer(tmp_path / "a") as one,
+        ValkeyServer(tmp_path / "b") as other,
+        PostgresServer(tmp_path / "c", sync=False) as third,
+        PostgresServer(tmp_path / "d", sync=False) as fourth,
+    ):
+        assert len({one.port, other.port, third.port, fourth.port}) == 4
+        remember(one)
+        remember(third)
+        assert not remembers(other)
+        assert not remembers(fourth)
+
+
+def test_two_servers_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embedded.server_process._GONE_SECONDS", 0.1)
+    with (
+        ValkeyServer(tmp_path),
+        pytest.raises(ServerDidNotStart, match="another server uses the data"),
+    ):
+        ValkeyServer(tmp_path).start()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda folder, port: ValkeyServer(folder, port=port), id="valkey"),
+        pytest.param(
+            lambda folder, port: PostgresServer(folder, port=port, sync=False), id="postgresql"
+        ),
+    ],
+)
+def test_a_taken_port_is_named(make: Callable[[Path, int], ServerProcess], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTaken, match=f"port {port} of 127.0.0.1 is taken") as caught:
+            make(tmp_path, port).start()
+    assert "\n" not in str(caught.value)
+
+
+def test_another_port_is_tried_when_the_chosen_one_is_taken_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = iter([taken.getsockname()[1]])
+        find_free_port = ServerProcess.start.__globals__["find_free_port"]
+        monkeypatch.setattr(
+            "embedded.server_process.find_free_port", lambda: next(ports, None) or find_free_port()
+        )
+        with ValkeyServer(tmp_path) as server:
+            assert server.port != taken.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda folder, gone: ValkeyServer(folder, binary=gone), id="valkey"),
+        pytest.param(lambda folder, gone: PostgresServer(folder, bin_dir=gone), id="postgresql"),
+    ],
+)
+def test_a_missing_program_is_named(
+    make: Callable[[Path, Path], ServerProcess], tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    with pytest.raises(ServerDidNotStart, match=f"there is no program {gone}"):
+        make(tmp_path / "data", gone).start()
+
+
+def test_a_wrong_setting_is_told_with_the_servers_own_words(tmp_path: Path) -> None:
+    with pytest.raises(ServerDidNotStart, match="no_such_setting") as caught:
+        PostgresServer(tmp_path, settings={"no_such_setting": "1"}, sync=False).start()
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path / "server.log") in str(caught.value)
+
+
+def test_a_half_made_cluster_is_made_anew(tmp_path: Path) -> None:
+    """What a run leaves behind that was killed while it made the cluster."""
+    (tmp_path / "cluster.new").mkdir()
+    (tmp_path / "cluster.new" / "PG_VERSION").write_text("18")
+    with PostgresServer(tmp_path, sync=False) as server:
+        assert server.is_running
+
+
+def test_settings_reach_the_server(tmp_path: Path) -> None:
+    config = {"maxmemory": "64mb", "save": "3600 1 300 100"}
+    with (
+        ValkeyServer(tmp_path, config=config) as server,
+        Redis.from_url(server.url) as client,
+    ):
+        assert client.config_get("maxmemory") == {"maxmemory": str(64 * 1024 * 1024)}
+        assert client.config_get("save") == {"save": "3600 1 300 100"}
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        assert client.config_get("appendonly") == {"appendonly": "yes"}
+
+
+def test_programs_may_lie_below_a_folder_only_we_may_enter(tmp_path: Path) -> None:
+    """As in a clone below root's home: PostgreSQL gives up root and still reaches them."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    wheel = find_wheel_programs().parents[1]
+    # The programs, and the libraries that a wheel keeps in a folder next to its package.
+    for folder in wheel.parent.glob(f"{wheel.name}*"):
+        shutil.copytree(folder, closed / folder.name, symlinks=True)
+    bin_dir = closed / find_wheel_programs().relative_to(wheel.parent)
+    with PostgresServer(closed / "data", bin_dir=bin_dir, sync=False) as server:
+        remember(server)
+        server.restart()
+        assert remembers(server)
+    assert closed.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(not FAKETIME, reason="no libfaketime is installed")
+def test_the_environment_reaches_the_server_under_every_account(tmp_path: Path) -> None:
+    """So that libfaketime can turn a server's clock, as the tests of rotation need."""
+    env = {"LD_PRELOAD": str(FAKETIME[0]), "FAKETIME": "@2031-05-06 07:08:09", "TZ": "UTC"}
+    with (
+        ValkeyServer(tmp_path / "v", env=env) as valkey,
+        Redis.from_url(valkey.url) as client,
+        PostgresServer(tmp_path / "p", env=env, sync=False) as postgres,
+    ):
+        seconds, _ = client.time()
+        assert datetime.fromtimestamp(seconds, UTC).year == 2031
+        assert run_sql(postgres, "SELECT extract(year FROM now())::int") == 2031
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
+@pytest.mark.parametrize("kind", ["valkey.ValkeyServer", "postgres.PostgresServer"])
+def test_ends_with_its_parent_however_that_ends(kind: str, tmp_path: Path) -> None:
+    module, name = kind.split(".")
+    program = (
+        "import pathlib, sys\n"
+        f"from embedded.{module} import {name}\n"
+        f"server = {name}(pathlib.Path(sys.argv[1])).start()\n"
+        "print(server.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    ) as parent:
+        assert parent.stdout is not None
+        server = psutil.Process(int(parent.stdout.readline()))
+        processes = [server, *server.children(recursive=True)]
+        parent.kill()
+    _, alive = psutil.wait_procs(processes, timeout=20)
+    assert still_alive(alive) == []

@@ -1,0 +1,218 @@
+"""`python -m embedded run`, which is what `make run` calls, with a Procfile of stand-ins."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jwt
+import psutil  # type: ignore[import-untyped]  # it ships no types
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WEB = "python -m http.server $PORT --bind 127.0.0.1"
+SETTINGS = (
+    "ADMIN_HOST ADMIN_PORT DATABASE_URL HOST JWT_KEY PORT REDIS_URL SALT_REDIS_URL TRUSTED_PROXIES"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder as a clone under root's own: nobody else may enter."""
+    tmp_path.chmod(0o700)
+    write_procfile(tmp_path, web=WEB, worker="cat")
+    return tmp_path
+
+
+def write_procfile(folder: Path, **rows: str) -> None:
+    lines = [f"{name}: {command}\n" for name, command in rows.items()]
+    (folder / "Procfile").write_text("".join(lines))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment(extra: dict[str, str]) -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if name not in SETTINGS.split()}
+    return own | {"PYTHONPATH": str(ROOT), "PORT": str(free_port())} | extra
+
+
+def embedded(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """A command that ends by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "embedded", *arguments],
+        cwd=folder,
+        env=environment(extra),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@contextmanager
+def running(folder: Path, **extra: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """A run that has printed its banner, and the lines until then."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "embedded", "run"],
+        cwd=folder,
+        env=environment(extra),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        lines: list[str] = []
+        try:
+            for line in process.stdout:
+                lines.append(line)
+                if "Ctrl-C stops" in line:
+                    break
+            yield process, lines
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
+
+
+def end(process: subprocess.Popen[str], number: signal.Signals) -> list[psutil.Process]:
+    """Send a signal, wait for the end; what is left of the processes there were."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    _, left = psutil.wait_procs(family, timeout=20)
+    return [one for one in left if one.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_everything_with_success(number: signal.Signals, folder: Path) -> None:
+    with running(folder) as (process, lines):
+        assert "Ctrl-C stops" in lines[-1]
+        assert end(process, number) == []
+        assert process.returncode == 0
+    assert not (folder / ".data" / "run.json").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
+def test_nothing_outlives_a_killed_run(folder: Path) -> None:
+    with running(folder) as (process, _):
+        assert end(process, signal.SIGKILL) == []
+
+
+def test_a_second_run_finds_the_data_again(folder: Path) -> None:
+    with running(folder) as (process, _):
+        made = embedded(folder, "psql", "-c", "CREATE TABLE kept AS SELECT 42 AS answer")
+        assert made.returncode == 0, made.stderr
+        end(process, signal.SIGINT)
+    with running(folder):
+        found = embedded(folder, "psql", "-A", "-t", "-c", "SELECT answer FROM kept")
+    assert found.stdout == "42\n"
+
+
+def test_the_release_row_runs_first_and_its_failure_ends_the_run(folder: Path) -> None:
+    write_procfile(folder, release="echo no schema today; exit 3", web=WEB)
+    result = embedded(folder, "run")
+    assert result.returncode == 1
+    assert "no schema today" in result.stdout
+    assert "web started" not in result.stdout
+    assert result.stderr.startswith("release (")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_process_that_ends_by_itself_ends_the_run_and_is_named(folder: Path) -> None:
+    write_procfile(folder, web=WEB, worker="exit 7")
+    result = embedded(folder, "run")
+    assert result.returncode == 1
+    assert result.stderr.startswith("worker (exit 7) ended by itself with status 7")
+
+
+def test_processes_get_the_servers_and_the_demo_settings(folder: Path) -> None:
+    names = ["REDIS_URL", "DATABASE_URL", "JWT_KEY", "TRUSTED_PROXIES", "DEMO", "ADMIN_PORT"]
+    program = f"import json, os; print(json.dumps([os.environ.get(n) for n in {names}]))"
+    write_procfile(folder, worker=f'python -c "{program}"')
+    result = embedded(folder, "run", TRUSTED_PROXIES="10.0.0.0/8", ADMIN_PORT="19100")
+    line = next(line for line in result.stdout.splitlines() if '["redis://' in line)
+    redis_url, database_url, key, proxies, demo, admin = json.loads(line.partition("| ")[2])
+    assert redis_url.startswith("redis://127.0.0.1:")
+    assert database_url.startswith("postgresql://postgres@127.0.0.1:")
+    assert key == (folder / ".data" / "jwt_key").read_text().strip()
+    assert (proxies, demo, admin) == ("10.0.0.0/8", "1", "19101")
+
+
+def test_servers_of_ones_own_are_used_and_not_repeated(folder: Path) -> None:
+    own = {"REDIS_URL": "redis://:s3cret@db/0", "DATABASE_URL": "postgresql://u:s3cret@db/impact"}
+    with running(folder, **own) as (_, lines):
+        shown = embedded(folder, "env")
+    assert "s3cret" not in "".join(lines)
+    assert own["REDIS_URL"] in shown.stdout
+    assert own["DATABASE_URL"] in shown.stdout
+    assert not (folder / ".data" / "valkey").exists()
+    assert not (folder / ".data" / "postgres").exists()
+
+
+def test_a_token_is_signed_with_the_demo_key(folder: Path) -> None:
+    token = embedded(folder, "token", "--user", "7", "--role", "admin").stdout.strip()
+    key_file = folder / ".data" / "jwt_key"
+    assert key_file.stat().st_mode & 0o777 == 0o600
+    claims = jwt.decode(token, key_file.read_text().strip(), algorithms=["HS256"])
+    assert (claims["sub"], claims["highest_role"]) == ("7", "admin")
+    assert claims.keys() == {"sub", "highest_role", "exp"}
+
+
+def test_a_second_run_at_once_is_refused(folder: Path) -> None:
+    with running(folder) as (process, _):
+        result = embedded(folder, "run")
+        assert result.returncode == 1
+        assert f"pid {process.pid}" in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_a_taken_port_is_named_before_anything_starts(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = embedded(folder, "run", PORT=str(port))
+    assert result.returncode == 1
+    assert f"PORT={port + 1} make run" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("extra", "status", "words"),
+    [
+        ({"PORT": "http"}, 2, "PORT is 'http'"),
+        ({"ADMIN_PORT": "70000"}, 2, "ADMIN_PORT is '70000'"),
+        ({"HOST": "192.0.2.1"}, 2, "HOST=192.0.2.1 is no address of this machine"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(
+    extra: dict[str, str], status: int, words: str, folder: Path
+) -> None:
+    result = embedded(folder, "run", **extra)
+    assert result.returncode == status
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["env", "psql"])
+def test_without_a_running_system_it_says_so(command: str, folder: Path) -> None:
+    result = embedded(folder, command)
+    assert result.returncode == 1
+    assert "make run" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_an_unusable_data_folder_is_one_line(folder: Path) -> None:
+    (folder / "file").touch()
+    result = embedded(folder, "run", "--data", "file/data")
+    assert result.returncode == 1
+    assert result.stderr.startswith("the data folder file/data can't be used")
+    assert result.stderr.count("\n") == 1

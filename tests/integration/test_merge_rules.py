@@ -1,0 +1,181 @@
+"""The flusher's rows against the model's, for events in any order, repeated and in pieces."""
+
+import asyncio
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    rule,
+    run_state_machine_as_test,
+)
+
+from contract.calendar import SECOND_US, Month, month_at, to_us
+from contract.errors import Retry
+from contract.record import Event, SessionStarted, SessionUpgraded, encode
+from flusher.batch import Batch, decode_entries
+from flusher.database import Database
+from flusher.entry import Entry
+from flusher.write import SessionWriter
+from tests.conftest import Databases
+from tests.model import Row, rows_after
+
+UTC = ZoneInfo("UTC")
+NOVEMBER = Month(2026, 11)
+BOUNDARY_US = NOVEMBER.ends_us(UTC)
+
+# Few of each, so that events meet.
+_SESSIONS = st.integers(1, 3).map(lambda number: bytes([0xA0 + number]) * 16)
+_SITES = st.sampled_from(["a.example.org", "a.example.org", "b.example.org"])
+_VISITORS = st.integers(1, 2).map(lambda number: bytes([0xB0 + number]) * 16)
+_USERS = st.integers(1, 2).map(lambda number: bytes([0xC0 + number]) * 16)
+_ROLES = st.sampled_from(["user", "admin"])
+# Around a month's end, so that some are of one month and some of the next; unique to a microsecond.
+_SECONDS = st.integers(-60, 60)
+
+
+class Machine(RuleBasedStateMachine):
+    """Sends events, delivers them somehow, and compares."""
+
+    dsn: str
+    sent = Bundle("sent")
+
+    @initialize()
+    def begin(self) -> None:
+        self.runner = asyncio.Runner()
+        self.events: list[Event] = []
+        self.delivered: set[int] = set()
+        self.runner.run(self._open())
+
+    async def _open(self) -> None:
+        self.connection = await asyncpg.connect(self.dsn)
+        await self.connection.execute("TRUNCATE sessions, flusher.upgrades")
+        self.databases = [Database(self.dsn), Database(self.dsn)]
+        self.writers = [SessionWriter(database, UTC) for database in self.databases]
+
+    def teardown(self) -> None:
+        # Only what never came: a repeat could mend what an earlier delivery left undone.
+        left = enumerate(self.events, 1)
+        self._deliver([sent for sent in left if sent[0] not in self.delivered], 0)
+        rows = self.runner.run(self._rows())
+        self.runner.run(self._close())
+        self.runner.close()
+        assert rows == rows_after(self.events)
+
+    async def _close(self) -> None:
+        await self.connection.close()
+        for database in self.databases:
+            await database.close()
+
+    @rule(target=sent, session=_SESSIONS, site=_SITES, visitor=_VISITORS, seconds=_SECONDS)
+    def start(self, session: bytes, site: str, visitor: bytes, seconds: int) -> Any:
+        at_us, month = self._instant(seconds)
+        return self._send(SessionStarted(session, month, at_us, site, visitor, None))
+
+    @rule(target=sent, session=_SESSIONS, site=_SITES, user=_USERS, role=_ROLES, seconds=_SECONDS)
+    def start_signed_in(
+        self, session: bytes, site: str, user: bytes, role: str, seconds: int
+    ) -> Any:
+        at_us, month = self._instant(seconds)
+        return self._send(SessionStarted(session, month, at_us, site, user, role))
+
+    @rule(target=sent, session=_SESSIONS, site=_SITES, user=_USERS, role=_ROLES, seconds=_SECONDS)
+    def upgrade(self, session: bytes, site: str, user: bytes, role: str, seconds: int) -> Any:
+        at_us, month = self._instant(seconds)
+        return self._send(
+            SessionUpgraded(self._new_id(), session, None, month, at_us, site, user, role)
+        )
+
+    @rule(target=sent, visitor=_VISITORS, site=_SITES, user=_USERS, role=_ROLES, seconds=_SECONDS)
+    def upgrade_current(
+        self, visitor: bytes, site: str, user: bytes, role: str, seconds: int
+    ) -> Any:
+        at_us, month = self._instant(seconds)
+        return self._send(
+            SessionUpgraded(self._new_id(), None, visitor, month, at_us, site, user, role)
+        )
+
+    @rule(events=st.lists(sent, min_size=1, max_size=6), writer=st.integers(0, 1))
+    def deliver(self, events: list[Any], writer: int) -> None:
+        self._deliver(events, writer)
+
+    @rule(
+        one=st.lists(consumes(sent), min_size=1, max_size=4),
+        other=st.lists(sent, min_size=1, max_size=4),
+    )
+    def deliver_at_once(self, one: list[Any], other: list[Any]) -> None:
+        self.runner.run(self._write_both(self._batch(one), self._batch(other)))
+
+    def _instant(self, seconds: int) -> tuple[int, Month]:
+        at_us = BOUNDARY_US + seconds * SECOND_US + len(self.events)
+        return at_us, month_at(at_us, UTC)
+
+    def _new_id(self) -> bytes:
+        return (0xD000 + len(self.events)).to_bytes(16, "big")
+
+    def _send(self, event: Event) -> tuple[int, Event]:
+        self.events.append(event)
+        return len(self.events), event
+
+    def _batch(self, events: list[Any]) -> Batch:
+        self.delivered.update(number for number, _ in events)
+        entries = [Entry(0, str(number).encode(), encode(event)) for number, event in events]
+        batch, undecodable = decode_entries(entries, NOVEMBER.plus(2))
+        assert not undecodable
+        return batch
+
+    def _deliver(self, events: list[Any], writer: int) -> None:
+        if events:
+            self.runner.run(self._write(writer, self._batch(events)))
+
+    async def _write(self, writer: int, batch: Batch) -> None:
+        for _ in range(10):
+            try:
+                await self.writers[writer].write(batch)
+            except Retry:
+                continue  # of two that wait for each other, PostgreSQL ends one
+            return
+        pytest.fail("it was never written")
+
+    async def _write_both(self, one: Batch, other: Batch) -> None:
+        await asyncio.gather(self._write(0, one), self._write(1, other))
+
+    async def _rows(self) -> set[Row]:
+        return {
+            Row(
+                row["id"].bytes,
+                Month(row["month"].year, row["month"].month),
+                row["site"],
+                row["monthly_user_hash"].bytes,
+                row["highest_role"],
+                to_us(row["created_at"]),
+                None if row["upgraded_at"] is None else to_us(row["upgraded_at"]),
+            )
+            for row in await self.connection.fetch("SELECT * FROM sessions")
+        }
+
+
+@pytest.fixture
+def machine(databases: Databases) -> type[Machine]:
+    Machine.dsn = asyncio.run(databases.create())
+    return Machine
+
+
+@pytest.mark.timeout(240)
+def test_whatever_the_order_the_rows_are_the_models(machine: type[Machine]) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=150,
+            stateful_step_count=14,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

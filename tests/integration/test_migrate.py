@@ -1,0 +1,130 @@
+"""The schema on a real PostgreSQL: how it comes about, what it says, and who may read it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import pytest
+
+from flusher.database import Database
+from flusher.write import SessionWriter
+from tests.conftest import Databases
+from tests.events import batch_of, start
+from tests.servers import Servers
+from tests.system import run_command
+
+
+@pytest.fixture
+async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(dsn)
+    yield connection
+    await connection.close()
+
+
+async def test_migrate_may_be_raced_and_repeated(databases: Databases) -> None:
+    dsn = await databases.create_empty("raced")
+    ended = await asyncio.gather(
+        *(run_command("flusher", "migrate", DATABASE_URL=dsn) for _ in range(4))
+    )
+    assert [code for code, _, _ in ended] == [0] * 4, ended
+    applied = "".join(output for _, output, _ in ended)
+    assert applied.count("applied 0001_sessions") == 1
+    assert applied.count("up to date") == 3
+
+
+async def test_every_table_view_and_column_says_what_it_is(connection: asyncpg.Connection) -> None:
+    """Metabase shows the comments."""
+    await connection.execute("SELECT flusher.create_month('2026-11-01')")
+    silent = await connection.fetch(
+        """
+        SELECT c.oid::regclass::text AS relation, a.attname
+        FROM pg_class c
+        LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE c.relnamespace IN ('public'::regnamespace, 'flusher'::regnamespace)
+            AND c.relkind IN ('r', 'p', 'v')
+            AND (obj_description(c.oid) IS NULL OR col_description(c.oid, a.attnum) IS NULL)
+            AND c.relname <> 'impact_migrations'
+        """
+    )
+    assert silent == []
+
+
+async def test_the_reader_sees_the_table_and_the_views_and_nothing_else(
+    connection: asyncpg.Connection, database: Database
+) -> None:
+    await SessionWriter(database, ZoneInfo("UTC")).write(batch_of(start(), start(role="user")))
+    await connection.execute("SET ROLE impact_reader")
+    for relation in ("sessions", "monthly_impact", "daily_impact"):
+        assert await connection.fetch(f"SELECT * FROM {relation}")  # noqa: S608 - fixed names
+    for forbidden in (
+        "SELECT * FROM flusher.upgrades",
+        "SELECT * FROM flusher.sessions_2026_11",
+        "SELECT * FROM impact_migrations",
+        "DELETE FROM sessions",
+        "UPDATE sessions SET site = 'x'",
+        "INSERT INTO sessions SELECT * FROM sessions",
+        "SELECT flusher.create_month('2027-01-01')",
+        "CREATE TABLE mine ()",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(forbidden)
+
+
+async def test_the_views_count(connection: asyncpg.Connection, database: Database) -> None:
+    writer = SessionWriter(database, ZoneInfo("UTC"))
+    anna, ben, ida = (letter * 16 for letter in (b"a", b"b", b"i"))
+    await writer.write(
+        batch_of(
+            start(visitor=anna),
+            start(visitor=anna),
+            start(visitor=ben),
+            start(visitor=ida, role="admin"),
+            start(visitor=ida, role="admin", seconds=86_400),
+        )
+    )
+    (month,) = await connection.fetch("SELECT * FROM monthly_impact")
+    assert dict(month.items()) | {"month": None, "site": None} == {
+        "month": None,
+        "site": None,
+        "sessions": 5,
+        "unique_users": 3,
+        "signed_in_sessions": 2,
+        "unique_signed_in_users": 1,
+        "visitor_sessions": 3,
+        "unique_visitors": 2,
+    }
+    days = await connection.fetch("SELECT * FROM daily_impact ORDER BY day")
+    assert [(d["sessions"], d["signed_in_sessions"], d["visitor_sessions"]) for d in days] == [
+        (4, 1, 3),
+        (1, 1, 0),
+    ]
+
+
+async def test_days_are_those_of_the_calendar(databases: Databases) -> None:
+    """Noon in UTC is the next day on Kiritimati."""
+    dsn = await databases.create()
+    code, _, errors = await run_command(
+        "flusher", "migrate", DATABASE_URL=dsn, CALENDAR_TIMEZONE="Pacific/Kiritimati"
+    )
+    assert code == 0, errors
+    async with Database(dsn) as database:
+        await SessionWriter(database, ZoneInfo("UTC")).write(batch_of(start()))
+    connection = await asyncpg.connect(dsn)
+    (row,) = await connection.fetch(
+        "SELECT day, created_at::date AS utc FROM daily_impact, sessions"
+    )
+    await connection.close()
+    assert (row["day"] - row["utc"]).days == 1
+
+
+async def test_a_database_without_the_schema_is_one_clear_line(
+    databases: Databases, embedded_servers: Servers
+) -> None:
+    dsn = await databases.create_empty("bare")
+    code, output, errors = await run_command(
+        "flusher", "status", DATABASE_URL=dsn, REDIS_URL=embedded_servers.redis.url
+    )
+    assert (code, output) == (2, "")
+    assert errors.count("\n") == 1, errors
+    assert "python -m flusher migrate" in errors

@@ -1,0 +1,104 @@
+"""The consumer of the streams, on a real Valkey."""
+
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from contract import keys
+from contract.errors import DeadLetter
+from contract.record import FIELD, encode
+from flusher.read import StreamReader
+from tests.events import start
+
+SHARDS = 4
+
+
+async def reader_of(redis: Redis, name: str = "one", claim_seconds: float = 60) -> StreamReader:
+    reader = StreamReader(redis, SHARDS, name, claim_seconds)
+    await reader.create_groups()
+    return reader
+
+
+async def append(redis: Redis, count: int) -> list[bytes]:
+    records = [encode(start()) for _ in range(count)]
+    for number, record in enumerate(records):
+        await redis.xadd(keys.stream(number % SHARDS), {FIELD: record})
+    return records
+
+
+async def test_every_entry_is_read_once_by_one_of_the_group(redis: Redis) -> None:
+    records = await append(redis, 40)
+    one, two = await reader_of(redis, "one"), await reader_of(redis, "two")
+    got = [await one.read(20), await two.read(100), await one.read(100), await two.read(100)]
+    assert sorted(e.record for entries in got for e in entries) == sorted(records)
+    assert [len(entries) for entries in got] == [20, 20, 0, 0]
+
+
+async def test_acknowledged_entries_are_gone_and_others_stay(redis: Redis) -> None:
+    await append(redis, 8)
+    reader = await reader_of(redis)
+    entries = await reader.read(100)
+    await reader.acknowledge(entries[:5])
+    lags, _ = await reader.lag()
+    assert sum(lag.entries for lag in lags) == sum(lag.pending for lag in lags) == 3
+
+
+async def test_what_a_dead_consumer_held_is_taken_over(redis: Redis) -> None:
+    records = await append(redis, 8)
+    dead = await reader_of(redis, "dead")
+    assert len(await dead.read(100)) == 8
+    patient = await reader_of(redis, "patient", claim_seconds=60)
+    assert await patient.claim(100) == [], "not yet"
+    heir = await reader_of(redis, "heir", claim_seconds=0)
+    assert sorted(e.record for e in await heir.claim(100)) == sorted(records)
+
+
+@pytest.mark.parametrize("gone", ["group", "stream"])
+async def test_a_group_that_is_gone_is_made_anew_from_the_first_entry(
+    redis: Redis, gone: str
+) -> None:
+    reader = await reader_of(redis)
+    if gone == "stream":
+        await redis.flushall()
+    records = await append(redis, 8)
+    if gone == "group":
+        for shard in range(SHARDS):
+            await redis.xgroup_destroy(keys.stream(shard), keys.GROUP)
+    assert await reader.read(100) == []
+    assert sorted(e.record for e in await reader.read(100)) == sorted(records)
+
+
+async def test_a_dead_letter_is_moved_whole_and_once(redis: Redis) -> None:
+    await redis.xadd(keys.stream(2), {FIELD: b"\xff broken"})
+    reader = await reader_of(redis)
+    (entry,) = await reader.read(100)
+    for _ in range(2):
+        await reader.bury(entry, DeadLetter("undecodable", "not a record"))
+    letters: Any = await redis.xrange(keys.dead_letters(2))
+    ((_, letter),) = letters
+    assert letter[FIELD] == b"\xff broken"
+    assert letter[b"reason"] == b"undecodable"
+    assert letter[b"entry"] == entry.id
+    assert await redis.xlen(keys.stream(2)) == 0
+
+
+async def test_a_consumer_leaves_nothing_behind_but_never_drops_what_is_pending(
+    redis: Redis,
+) -> None:
+    await append(redis, 8)
+    busy, idle = await reader_of(redis, "busy"), await reader_of(redis, "idle")
+    await busy.read(100)
+    await idle.read(100)
+    await busy.retire()
+    await idle.retire()
+    for shard in range(SHARDS):
+        consumers = await redis.xinfo_consumers(keys.stream(shard), keys.GROUP)
+        assert [consumer["name"] for consumer in consumers] == [b"busy"]
+
+
+async def test_a_foreign_entry_is_an_empty_record(redis: Redis) -> None:
+    """It will be set aside as undecodable, and harms nobody."""
+    await redis.xadd(keys.stream(0), {b"another": b"field"})
+    (entry,) = await (await reader_of(redis)).read(100)
+    assert entry.record == b""

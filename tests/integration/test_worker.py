@@ -1,0 +1,143 @@
+"""The worker between a real Valkey and a real PostgreSQL: `run_once`, and what it promises."""
+
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from contract import keys
+from contract.errors import Retry
+from contract.metrics import FlusherMetrics
+from contract.record import FIELD, Event, encode
+from flusher.database import Database
+from flusher.entry import Entry
+from flusher.read import StreamReader
+from flusher.worker import Flushed, Worker
+from flusher.write import SessionWriter
+from tests.events import start, upgrade
+
+UTC = ZoneInfo("UTC")
+SHARDS = 2
+
+
+class Bench:
+    """A worker, what it reads from and what it counts."""
+
+    def __init__(
+        self, redis: Redis, database: Database, reader: StreamReader | None = None
+    ) -> None:
+        self.redis = redis
+        self.database = database
+        self.registry = CollectorRegistry()
+        self.worker = Worker(
+            reader or StreamReader(redis, SHARDS, "one", 60),
+            SessionWriter(database, UTC),
+            FlusherMetrics(self.registry),
+            UTC,
+            max_rows=1000,
+            max_seconds=0.1,
+            claim_seconds=60,
+        )
+
+    async def append(self, *events: Event) -> None:
+        for event in events:
+            await self.redis.xadd(keys.stream(0), {FIELD: encode(event)})
+
+    async def stored(self) -> int:
+        async with self.database.connection() as connection:
+            return int(await connection.fetchval("SELECT count(*) FROM sessions"))
+
+    async def buffered(self) -> int:
+        return sum([int(await self.redis.xlen(keys.stream(n))) for n in range(SHARDS)])
+
+    def counted(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(f"impact_{name}_total", labels) or 0.0
+
+
+@pytest.fixture
+async def bench(redis: Redis, database: Database) -> Bench:
+    bench = Bench(redis, database)
+    await bench.worker.prepare()
+    return bench
+
+
+async def test_a_batch_goes_from_the_streams_to_the_table(bench: Bench) -> None:
+    session = start()
+    await bench.append(session, upgrade(session.id), session)
+    assert await bench.worker.run_once() == Flushed(3, 0)
+    assert (await bench.stored(), await bench.buffered()) == (1, 0)
+    assert bench.counted("written", kind="session") == bench.counted("written", kind="upgrade") == 1
+    assert bench.counted("duplicate", kind="session") == 1
+    assert await bench.worker.run_once() == Flushed()
+
+
+async def test_what_is_no_event_is_set_aside_and_its_neighbours_are_stored(bench: Bench) -> None:
+    await bench.append(start())
+    for record in (b"", b"\x01", b"\xff" * 80):
+        await bench.redis.xadd(keys.stream(0), {FIELD: record})
+    await bench.append(start())
+    assert await bench.worker.run_once() == Flushed(5, 3)
+    assert (await bench.stored(), await bench.buffered()) == (2, 0)
+    assert await bench.redis.xlen(keys.dead_letters(0)) == 3
+    assert bench.counted("dead", reason="undecodable") == 2
+    assert bench.counted("dead", reason="unknown_version") == 1
+
+
+async def test_a_row_that_postgres_refuses_is_set_aside_alone(bench: Bench) -> None:
+    async with bench.database.connection() as connection:
+        await connection.execute("ALTER TABLE sessions ADD CHECK (site <> 'refused.example.org')")
+    await bench.append(*(start() for _ in range(20)), start(site="refused.example.org"))
+    await bench.append(*(start() for _ in range(20)))
+    assert await bench.worker.run_once() == Flushed(41, 1)
+    assert (await bench.stored(), await bench.buffered()) == (40, 0)
+    letters: Any = await bench.redis.xrange(keys.dead_letters(0))
+    ((_, letter),) = letters
+    assert letter[b"reason"] == b"sqlstate_23514"
+    assert bench.counted("written", kind="session") == 40
+
+
+async def test_while_postgres_is_away_entries_stay_and_none_is_a_dead_letter(
+    redis: Redis, database: Database
+) -> None:
+    nowhere = Bench(redis, Database("postgresql://postgres@127.0.0.1:1/impact"))
+    await nowhere.worker.prepare()
+    await nowhere.append(start(), start())
+    for _ in range(3):
+        with pytest.raises(Retry):
+            await nowhere.worker.run_once()
+    assert await nowhere.buffered() == 2
+    assert await redis.xlen(keys.dead_letters(0)) == 0
+
+    nowhere.worker._writer = SessionWriter(database, UTC)  # it is back
+    assert await nowhere.worker.run_once() == Flushed(2, 0)
+    assert await nowhere.buffered() == 0
+
+
+class _Deaf(StreamReader):
+    """Redis goes away between the commit and the acknowledgement, once."""
+
+    failures = 1
+
+    async def acknowledge(self, entries: list[Entry]) -> None:  # type: ignore[override]
+        if self.failures:
+            self.failures -= 1
+            raise Retry("redis_away", "for this test")
+        await super().acknowledge(entries)
+
+
+async def test_what_is_committed_but_not_acknowledged_is_not_written_again(
+    redis: Redis, database: Database
+) -> None:
+    """Else one accepted session would be counted as written and as a duplicate."""
+    bench = Bench(redis, database, _Deaf(redis, SHARDS, "one", 60))
+    await bench.worker.prepare()
+    await bench.append(start(), start())
+    with pytest.raises(Retry):
+        await bench.worker.run_once()
+    await bench.append(start())
+    assert await bench.worker.run_once() == Flushed(3, 0)
+    assert (await bench.stored(), await bench.buffered()) == (3, 0)
+    assert bench.counted("written", kind="session") == 3
+    assert bench.counted("duplicate", kind="session") == 0

@@ -1,0 +1,196 @@
+"""The writer on a real PostgreSQL."""
+
+import asyncio
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import pytest
+
+from contract.calendar import to_us
+from contract.errors import DeadLetter, Retry
+from flusher.database import Database
+from flusher.write import SessionWriter, Written
+from tests.events import MONTH, NOON_US, SITE, batch_of, start, upgrade
+from tests.system import eventually
+
+UTC = ZoneInfo("UTC")
+
+
+@pytest.fixture
+def writer(database: Database) -> SessionWriter:
+    return SessionWriter(database, UTC)
+
+
+async def rows(database: Database) -> list[asyncpg.Record]:
+    async with database.connection() as connection:
+        return list(await connection.fetch("SELECT * FROM sessions ORDER BY created_at"))
+
+
+async def test_a_batch_that_is_written_twice_is_stored_once(
+    database: Database, writer: SessionWriter
+) -> None:
+    """A crash between commit and acknowledgement brings the same entries again."""
+    batch = batch_of(*(start(seconds=n) for n in range(10)), upgrade(b"x" * 16))
+    assert await writer.write(batch) == Written(10, 1, 0, 0)
+    before = await rows(database)
+    assert await writer.write(batch) == Written(0, 0, 10, 1)
+    assert await rows(database) == before
+
+
+async def test_what_is_new_beside_a_repeat_is_stored(
+    database: Database, writer: SessionWriter
+) -> None:
+    known, new = start(), start()
+    await writer.write(batch_of(known))
+    assert await writer.write(batch_of(known, new)) == Written(1, 0, 1, 0)
+    assert {row["id"].bytes for row in await rows(database)} == {known.id, new.id}
+
+
+async def test_an_earlier_copy_that_comes_later_keeps_the_upgrade(
+    database: Database, writer: SessionWriter
+) -> None:
+    late, early = start(b"s" * 16, seconds=5), start(b"s" * 16, seconds=1)
+    await writer.write(batch_of(late, upgrade(late.id)))
+    await writer.write(batch_of(early))
+    (row,) = await rows(database)
+    assert to_us(row["created_at"]) == early.at_us
+    assert (row["highest_role"], row["monthly_user_hash"].bytes) == ("user", b"u" * 16)
+
+
+async def test_a_session_sent_again_after_its_months_end_is_one_session(
+    database: Database, writer: SessionWriter
+) -> None:
+    """Whichever of the two months comes first."""
+    end_us = MONTH.ends_us(UTC)
+    seconds = (end_us - NOON_US) / 1e6
+    for name in (b"1", b"2"):
+        before = start(name * 16, seconds=seconds - 1)
+        after = start(name * 16, seconds=seconds + 1, month=MONTH.plus(1), visitor=b"w" * 16)
+        pair = [before, after] if name == b"1" else [after, before]
+        total = [await writer.write(batch_of(event)) for event in pair]
+        assert [written.sessions for written in total] == [1, 0]
+        assert [written.duplicate_sessions for written in total] == [0, 1]
+    assert {row["month"] for row in await rows(database)} == {MONTH.first_day}
+
+
+async def test_a_session_and_its_upgrade_that_two_flushers_store_at_once_find_each_other(
+    dsn: str, database: Database
+) -> None:
+    """Neither sees the other's transaction before its own is nearly over."""
+    async with Database(dsn) as other:
+        writers = SessionWriter(database, UTC), SessionWriter(other, UTC)
+        for _ in range(20):
+            starts = [start() for _ in range(50)]
+            upgrades = [upgrade(started.id) for started in starts]
+            await asyncio.gather(
+                writers[0].write(batch_of(*starts)), writers[1].write(batch_of(*upgrades))
+            )
+    assert {row["highest_role"] for row in await rows(database)} == {"user"}
+
+
+async def test_two_flushers_with_the_same_entries_store_each_once(
+    dsn: str, database: Database
+) -> None:
+    """One was frozen for so long that another took its entries over."""
+    batch = batch_of(*(start(seconds=n) for n in range(200)))
+    async with Database(dsn) as other:
+        writers = SessionWriter(database, UTC), SessionWriter(other, UTC)
+        written = await asyncio.gather(*(writer.write(batch) for writer in writers))
+    assert sum(each.sessions for each in written) == 200
+    assert sum(each.duplicate_sessions for each in written) == 200
+    assert len(await rows(database)) == 200
+
+
+async def test_a_refused_row_is_the_rows_fault_and_stores_nothing(
+    database: Database, writer: SessionWriter
+) -> None:
+    async with database.connection() as connection:
+        await connection.execute("ALTER TABLE sessions ADD CHECK (site <> 'refused.example.org')")
+    with pytest.raises(DeadLetter):
+        await writer.write(batch_of(start(), start(site="refused.example.org")))
+    assert await rows(database) == []
+    await writer.write(batch_of(start()))
+    assert len(await rows(database)) == 1, "the connection is good for the next batch"
+
+
+async def test_a_lost_connection_is_nobodys_fault(
+    database: Database, writer: SessionWriter, dsn: str
+) -> None:
+    """In mid-transaction: nothing of the batch is stored, and it may be tried again."""
+    other = await asyncpg.connect(dsn)
+    await other.execute("SELECT pg_advisory_lock(hashtextextended('flusher.upgrades', 0))")
+    batch = batch_of(start())
+    writing = asyncio.create_task(writer.write(batch))
+
+    async def end_whoever_waits() -> int:
+        return int(
+            await other.fetchval(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_locks "
+                "WHERE locktype = 'advisory' AND NOT granted"
+            )
+        )
+
+    await eventually(end_whoever_waits)
+    with pytest.raises(Retry):
+        await writing
+    await other.close()
+    assert await rows(database) == []
+    assert await writer.write(batch) == Written(1, 0, 0, 0)
+
+
+async def test_the_visitor_index_is_made_only_when_it_is_needed(
+    database: Database, writer: SessionWriter
+) -> None:
+    async def indexes() -> set[str]:
+        async with database.connection() as connection:
+            found = await connection.fetch(
+                "SELECT indexname FROM pg_indexes WHERE tablename = 'sessions_2026_11'"
+            )
+        return {row["indexname"] for row in found}
+
+    await writer.write(batch_of(start(), upgrade(b"x" * 16)))
+    assert await indexes() == {"sessions_2026_11_pkey"}
+    await writer.write(batch_of(upgrade(None, visitor=b"v" * 16)))
+    assert await indexes() == {"sessions_2026_11_pkey", "sessions_2026_11_visitors"}
+
+
+async def test_what_can_not_matter_any_more_is_forgotten(
+    database: Database, writer: SessionWriter
+) -> None:
+    """Decided upgrades after an hour, waiting ones after two days, and those are counted."""
+    session = start()
+    await writer.write(batch_of(session, upgrade(session.id), upgrade(b"x" * 16)))
+    assert await writer.count_waiting() == 1
+    for age, left, given_up in (("50 minutes", 2, 0), ("2 hours", 1, 0), ("49 hours", 0, 1)):
+        async with database.connection() as connection:
+            await connection.execute(
+                "UPDATE flusher.upgrades SET stored_at = now() - $1::text::interval", age
+            )
+        assert await writer.purge() == given_up
+        async with database.connection() as connection:
+            assert await connection.fetchval("SELECT count(*) FROM flusher.upgrades") == left
+
+
+async def test_partitions_are_made_once_by_however_many(dsn: str) -> None:
+    async def create() -> None:
+        async with Database(dsn) as own:
+            await SessionWriter(own, UTC).create_months(MONTH.plus(n) for n in range(12))
+
+    await asyncio.gather(*(create() for _ in range(5)))
+    connection = await asyncpg.connect(dsn)
+    partitions = await connection.fetchval(
+        "SELECT count(*) FROM pg_inherits WHERE inhparent = 'sessions'::regclass"
+    )
+    await connection.close()
+    assert partitions == 12
+
+
+async def test_an_upgrade_finds_a_page_that_was_left_open_for_months(
+    database: Database, writer: SessionWriter
+) -> None:
+    session = start(month=MONTH.plus(-5), seconds=-150 * 86400)
+    await writer.write(batch_of(session))
+    await writer.write(batch_of(upgrade(session.id)))
+    (row,) = await rows(database)
+    assert (row["highest_role"], row["site"]) == ("user", SITE)
+    assert row["monthly_user_hash"].bytes == session.monthly_user_hash, "that month's salt is gone"

@@ -1,0 +1,69 @@
+"""The merge rules as a model: what the rows must be, given all events that ever came.
+
+Deliberately without any of the flusher's code: it looks at everything at once, in the order in
+which it was requested, where the flusher sees events in any order, repeated and in pieces.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from contract.calendar import SECOND_US, Month
+from contract.record import Event, SessionStarted, SessionUpgraded
+
+# How much earlier than its session an upgrade of `current` may have been handled.
+OVERTAKING_US = 10 * SECOND_US
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of `sessions`."""
+
+    id: bytes
+    month: Month
+    site: str
+    monthly_user_hash: bytes
+    highest_role: str | None
+    created_at_us: int
+    upgraded_at_us: int | None = None
+
+
+def rows_after(events: Iterable[Event]) -> set[Row]:
+    """The rows that events come to, whatever their order and repetition."""
+    starts: dict[bytes, SessionStarted] = {}
+    upgrades: dict[bytes, SessionUpgraded] = {}
+    for event in events:
+        if isinstance(event, SessionUpgraded):
+            upgrades[event.id] = event
+        elif event.id not in starts or event.at_us < starts[event.id].at_us:
+            starts[event.id] = event
+    rows = {
+        start.id: Row(
+            start.id, start.month, start.site, start.monthly_user_hash, start.role, start.at_us
+        )
+        for start in starts.values()
+    }
+    for upgrade in sorted(upgrades.values(), key=lambda upgrade: upgrade.at_us):
+        candidates = [row for row in rows.values() if _may_take(upgrade, row)]
+        if candidates:
+            row = max(candidates, key=lambda row: row.created_at_us)
+            rows[row.id] = replace(
+                row,
+                highest_role=upgrade.role,
+                upgraded_at_us=upgrade.at_us,
+                monthly_user_hash=upgrade.user_hash
+                if upgrade.month == row.month
+                else row.monthly_user_hash,
+            )
+    return set(rows.values())
+
+
+def _may_take(upgrade: SessionUpgraded, row: Row) -> bool:
+    if row.highest_role is not None or row.site != upgrade.site:
+        return False
+    if upgrade.session_id is not None:
+        return row.id == upgrade.session_id and row.month <= upgrade.month
+    return (
+        row.month == upgrade.month
+        and row.monthly_user_hash == upgrade.visitor_hash
+        and row.created_at_us <= upgrade.at_us + OVERTAKING_US
+    )
