@@ -34,7 +34,7 @@ check: $(INSTALLED) ## formatting, lint, types, import rules
 	$(BIN)/lint-imports
 
 test: $(INSTALLED) ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 bench: $(INSTALLED) ## every benchmark, its tables and plots
 	$(BIN)/python -m bench

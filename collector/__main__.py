@@ -12,6 +12,7 @@ from collector.append import Appender
 from collector.caller import TokenVerifier
 from collector.client_address import TrustedProxies
 from collector.crawlers import CrawlerFilter
+from collector.late_disposal import LateDisposal
 from collector.monthly_salt import MonthlySalt
 from collector.server import Server
 from collector.sessions import Sessions
@@ -22,7 +23,8 @@ from contract.settings import Environment
 from process.admin import AdminListener
 from process.command import run_command
 from process.logs import configure_logging
-from process.redis_client import connect_redis
+from process.redis_client import connect_redis, connect_replica
+from process.salt_disposal import SaltDisposal
 from process.salt_store import SaltStore
 from process.stopping import Stopping
 
@@ -36,10 +38,16 @@ async def serve(environment: Environment) -> int:
     configure_logging(environment)
     registry = CollectorRegistry()
     metrics = CollectorMetrics(registry)
+    settings.REDIS_CLUSTER.read(environment)
     redis_url = settings.REDIS_URL.read(environment)
     redis = connect_redis(redis_url)
-    salt_redis = connect_redis(settings.SALT_REDIS_URL.read(environment) or redis_url)
-    salt = MonthlySalt(SaltStore(salt_redis, settings.CALENDAR_TIMEZONE.read(environment)))
+    salt_url = settings.SALT_REDIS_URL.read(environment) or redis_url
+    salt_redis = connect_redis(salt_url, settings.SALT_REDIS_URL.name)
+    store = SaltStore(salt_redis, settings.CALENDAR_TIMEZONE.read(environment))
+    disposal = SaltDisposal(
+        salt_redis, store, lambda host, port: connect_replica(salt_url, host, port)
+    )
+    salt = MonthlySalt(store)
     appender = Appender(redis, settings.STREAM_SHARDS.read(environment), metrics)
     sessions = Sessions(
         SitePolicy(settings.SITES.read(environment)),
@@ -72,7 +80,10 @@ async def serve(environment: Environment) -> int:
         settings.ADMIN_HOST.read(environment), ADMIN_PORT.read(environment), registry, failed_checks
     )
     writing = asyncio.create_task(appender.run())
-    following = asyncio.create_task(salt.keep_fresh(stopping))
+    following = [
+        asyncio.create_task(salt.keep_fresh(stopping)),
+        asyncio.create_task(LateDisposal(store, disposal).run(stopping)),
+    ]
     try:
         await admin.start()
         await server.start(host, port)
@@ -82,7 +93,7 @@ async def serve(environment: Environment) -> int:
         await server.stop()
     finally:
         stopping.set()
-        await following  # not cancelled: that could cut a command in two
+        await asyncio.gather(*following)  # not cancelled: that could cut a command in two
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
         await admin.close()

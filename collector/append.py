@@ -121,11 +121,14 @@ class Appender:
         try:
             replies = await pipeline.execute(raise_on_error=False)
         except RedisError as error:
-            if not is_passing(error):
-                for waiting in batch:
-                    _fail(waiting, retry_for(error, "appending"))
-                return []
-            self._failed(error)
+            self._failed(retry_for(error, "appending"))
+            if is_passing(error):
+                return batch
+            for waiting in batch:
+                _fail(waiting, retry_for(error, "appending"))
+            return []
+        except Exception as error:  # noqa: BLE001 - the one writer must outlive any fault
+            self._failed(Retry("fault", f"appending: {type(error).__name__}"))
             return batch
         left = []
         for waiting, reply in zip(batch, replies, strict=True):
@@ -134,17 +137,17 @@ class Appender:
                 if not waiting.stored.done():
                     waiting.stored.set_result(None)
             elif is_passing(reply):
-                self._failed(reply)
+                self._failed(retry_for(reply, "appending"))
                 left.append(waiting)
             else:
-                self._failed(reply)
+                self._failed(retry_for(reply, "appending"))
                 _fail(waiting, retry_for(reply, "appending"))
         return left
 
-    def _failed(self, error: RedisError) -> None:
+    def _failed(self, why: Retry) -> None:
         if self._failing_since is None:
             self._failing_since = asyncio.get_running_loop().time()
-            log.error("sessions can't be written", why=str(retry_for(error, "appending")))
+            log.error("sessions can't be written", why=str(why))
 
 
 def _fail(waiting: _Append, error: Retry) -> None:

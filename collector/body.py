@@ -40,7 +40,7 @@ def parse_body(content_type: str, raw: bytes) -> Body:
         raise Reject(415, "content_type", "Send the body as application/json or text/plain.")
     try:
         # UnicodeDecodeError is a ValueError; RecursionError comes from thousands of brackets.
-        document = json.loads(raw.decode("utf-8"))
+        document = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise Reject(400, "body", "The body is not valid JSON in UTF-8.") from None
     if not isinstance(document, dict):
@@ -50,6 +50,10 @@ def parse_body(content_type: str, raw: bytes) -> Body:
         id=parse_session_id(document["id"]) if "id" in document else None,
         token=token if isinstance(token, str) else None,
     )
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is JavaScript's, not JSON's")
 
 
 def parse_session_id(text: object) -> bytes:

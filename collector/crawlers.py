@@ -8,7 +8,7 @@ from contract.errors import Ignore
 
 # crawlerdetect's expressions take time that grows with the square of some inputs' length: what
 # tells a crawler stands at the front.
-_EXAMINED = 512
+_EXAMINED = 256
 _VERDICTS = 16_384
 
 

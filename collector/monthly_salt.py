@@ -16,6 +16,8 @@ from process.salt_store import Ensured, Outcome, Salt, SaltStore
 from process.stopping import Stopping
 
 REFRESH_SECONDS = 1.0
+_AROUND_THE_END_SECONDS = 0.005
+_LONGEST_TIMER_SECONDS = 86_400.0  # then it looks again, since clocks are followed
 
 log = structlog.get_logger()
 
@@ -36,6 +38,7 @@ class MonthlySalt:
         self._salt: Salt | None = None
         self._server_less_steady_us = 0
         self._refreshing: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def now(self) -> tuple[Salt, int] | None:
         """The salt and the instant that it is valid for, or None when there is none in memory."""
@@ -60,6 +63,8 @@ class MonthlySalt:
                 self._refreshing = asyncio.create_task(self._ensure())
             # A request that goes away must not take the others' answer with it.
             await asyncio.shield(self._refreshing)
+            if self.now() is None:
+                await asyncio.sleep(_AROUND_THE_END_SECONDS)  # the server's month has yet to end
         return valid
 
     async def keep_fresh(self, stopping: Stopping) -> None:
@@ -80,26 +85,48 @@ class MonthlySalt:
         if valid is None:
             await self.get()
             return
-        held, _ = valid
-        salt, server_us = await self._store.observe(held.month)
-        self._follow(server_us)
+        month = valid[0].month
+        del valid  # the wait may outlast the month, and no name of it here may
+        asked_us = self._steady_us()
+        salt, server_us = await self._store.observe(month)
+        self._follow(server_us, asked_us)
         if salt is None:
             await self._ensure()
-        elif salt.value != held.value:
-            self._salt = salt
+        elif self._salt is not None and salt.value != self._salt.value:
+            self._hold(salt)
             log.warning("the salt was replaced within its month", month=str(salt.month))
 
     async def _ensure(self) -> None:
+        asked_us = self._steady_us()
         ensured = await self._store.ensure()
-        self._salt = ensured.salt
-        self._follow(ensured.server_us)
+        self._follow(ensured.server_us, asked_us)
+        self._hold(ensured.salt)
         _report(ensured)
 
-    def _follow(self, server_us: int) -> None:
-        self._server_less_steady_us = server_us - int(self._steady_seconds() * SECOND_US)
+    def _hold(self, salt: Salt) -> None:
+        self._salt = salt
+        if self._timer is not None:
+            self._timer.cancel()
+        self._drop_when_over()
+
+    def _drop_when_over(self) -> None:
+        """Drops the salt when its month ends, whether or not anybody asks for it then."""
+        valid = self.now()
+        if valid is not None:
+            salt, now_us = valid
+            left = min((salt.ends_us - now_us) / SECOND_US, _LONGEST_TIMER_SECONDS)
+            self._timer = asyncio.get_running_loop().call_later(left, self._drop_when_over)
+
+    def _follow(self, server_us: int, asked_us: int) -> None:
+        # As if the answer had been under way for all of the time since the question: our clock is
+        # then ahead of the server's by as much, and no salt outlives its month.
+        self._server_less_steady_us = server_us - asked_us
 
     def _now_us(self) -> int:
-        return int(self._steady_seconds() * SECOND_US) + self._server_less_steady_us
+        return self._steady_us() + self._server_less_steady_us
+
+    def _steady_us(self) -> int:
+        return int(self._steady_seconds() * SECOND_US)
 
     def _seconds_to_next_look(self) -> float:
         valid = self.now()

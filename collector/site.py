@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from contract.errors import Reject
+from contract.errors import Misconfigured, Reject
 from contract.record import SITE_MAX_BYTES
 
 # A host name, an IPv4 address, or an IPv6 address in brackets, with an optional port.
@@ -15,13 +15,17 @@ class SitePolicy:
     """The sites that are counted (`SITES`)."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        """Args:
-        patterns: hosts, `*.example.org` for the subdomains of one, `*` for all.
+        """Takes hosts, `*.example.org` for the subdomains of one, `*` for all.
+
+        Raises:
+            Misconfigured: one of them is none of these.
         """
-        lowered = [pattern.lower() for pattern in patterns]
-        self._all = "*" in lowered
-        self._hosts = frozenset(lowered)
-        self._suffixes = tuple(pattern[1:] for pattern in lowered if pattern.startswith("*."))
+        named = [pattern for pattern in patterns if pattern != "*"]
+        self._all = len(named) < len(patterns)
+        self._hosts = frozenset(_known_host(name) for name in named if not name.startswith("*."))
+        self._suffixes = tuple(
+            "." + _known_host(name[2:]) for name in named if name.startswith("*.")
+        )
 
     def allows(self, site: str) -> bool:
         return self._all or site in self._hosts or site.endswith(self._suffixes)
@@ -55,6 +59,13 @@ def host_of_origin(origin: str) -> str | None:
         return _host(urlsplit(origin).netloc)
     except ValueError:
         return None
+
+
+def _known_host(text: str) -> str:
+    host = _host(text)
+    if host is None:
+        raise Misconfigured("SITES", f"{text!r} is no host", "SITES=city.example.org,*.example.net")
+    return host
 
 
 def _host(text: str) -> str | None:

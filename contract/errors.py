@@ -19,10 +19,12 @@ class Reject(Exception):
     """The caller's request is wrong and will not get better: answer 4xx, store nothing."""
 
     def __init__(self, status: int, reason: str, detail: str) -> None:
-        """Args:
-        status: the HTTP status, 400 to 499.
-        reason: the metric label, a fixed word that never quotes the request.
-        detail: a sentence for the caller that says what to do differently.
+        """What the caller is told, and what is counted.
+
+        Args:
+            status: the HTTP status, 400 to 499.
+            reason: the metric label, a fixed word that never quotes the request.
+            detail: a sentence for the caller that says what to do differently.
         """
         super().__init__(detail)
         self.status = status
@@ -42,9 +44,11 @@ class Retry(Exception):
     """A server is away, full or busy: nothing is wrong with the request, try it again later."""
 
     def __init__(self, reason: str, detail: str) -> None:
-        """Args:
-        reason: the metric label, a fixed word.
-        detail: a sentence for the operator.
+        """What is counted, and what the operator is told.
+
+        Args:
+            reason: the metric label, a fixed word.
+            detail: a sentence for the operator.
         """
         super().__init__(detail)
         self.reason = reason
@@ -54,9 +58,11 @@ class DeadLetter(Exception):
     """A stream entry can never become a row: set it aside, with the reason, and go on."""
 
     def __init__(self, reason: str, detail: str) -> None:
-        """Args:
-        reason: the metric label, a fixed word.
-        detail: what is wrong with it, without quoting what it holds.
+        """What is counted, and what the operator is told.
+
+        Args:
+            reason: the metric label, a fixed word.
+            detail: what is wrong with it, without quoting what it holds.
         """
         super().__init__(detail)
         self.reason = reason

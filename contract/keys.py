@@ -15,6 +15,13 @@ CURRENT_SALT: Final = "impact:{salt}:current"
 SALT_PATTERN: Final = "impact:{salt}:*"
 # When each salt was made and why, without the salt: a stream, its ids the server's time.
 ROTATIONS: Final = "impact:rotations:{salt}"
+# The last of them that was passed on to the flusher.
+ROTATIONS_ANNOUNCED: Final = "impact:announced:{salt}"
+# Since when a destroyed salt's copies are to be disposed of, and what the last disposal found.
+DISPOSAL_DUE: Final = "impact:disposal_due:{salt}"
+DISPOSAL_REPORT: Final = "impact:disposal:{salt}"
+# Filler that pushes older writes out of the replication backlog.
+SCRUB: Final = "impact:scrub:{salt}"
 
 
 def salt(month: Month) -> str:

@@ -4,14 +4,15 @@ A record is compact, versioned and self-contained: it holds hashes, never what w
 integers are big-endian.
 
     version  1 byte   1
-    kind     1 byte   1 a session started, 2 a session upgraded by its id, 3 `current` upgraded
-    id      16 bytes  the session's (kind 1) or the upgrade's own
+    kind     1 byte   1 a session started, 2 a session upgraded by its id, 3 `current` upgraded,
+                      4 a salt was made
+    id      16 bytes  the session's (kind 1) or the event's own
     month    2 bytes  whose salt made the hashes: months since the year 0
     at       8 bytes  when the request arrived: microseconds since the epoch
-    hash    16 bytes  the session's visitor or user (kind 1), else the user that signed in
-    target  16 bytes  kind 2: the session's id; kind 3: the caller's visitor hash; kind 1: absent
-    role     1 byte length (0: none), then UTF-8
-    site     1 byte length, then ASCII
+    hash    16 bytes  the session's visitor or user (kind 1), or the user that signed in (2, 3)
+    target  16 bytes  the session's id (kind 2) or the caller's visitor hash (kind 3)
+    role     1 byte length (0: none), then UTF-8; kind 4: why the salt was made
+    site     1 byte length, then ASCII (kinds 1 to 3)
 """
 
 import struct
@@ -30,9 +31,11 @@ SITE_MAX_BYTES: Final = 253  # RFC 1035: a host name's longest text form
 _STARTED: Final = 1
 _UPGRADED: Final = 2
 _CURRENT_UPGRADED: Final = 3
+_SALT_MADE: Final = 4
 
-_HEAD = struct.Struct(">BB16sHq16s")
-_TARGET = struct.Struct(">16s")
+_HEAD = struct.Struct(">BB16sHq")
+_ID_BYTES: Final = 16
+_HASH_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,19 @@ class SessionUpgraded:
     role: str
 
 
-Event = SessionStarted | SessionUpgraded
+@dataclass(frozen=True, slots=True)
+class SaltMade:
+    """A month got a salt, and why: who came before a salt that was lost or replaced, and comes
+    again, is counted twice in that month. Reports say so.
+    """
+
+    id: bytes
+    month: Month
+    at_us: int
+    outcome: str
+
+
+Event = SessionStarted | SessionUpgraded | SaltMade
 
 
 def encode(event: Event) -> bytes:
@@ -73,18 +88,26 @@ def encode(event: Event) -> bytes:
         ValueError: a role or site that is longer than a record holds. The collector refuses
             such a request before it comes here.
     """
+    if len(event.id) != _ID_BYTES:
+        raise ValueError("an id is not of 16 bytes")
+    if isinstance(event, SaltMade):
+        head = _HEAD.pack(VERSION, _SALT_MADE, event.id, event.month.ordinal, event.at_us)
+        return head + _short(event.outcome.encode(), ROLE_MAX_BYTES)
     if isinstance(event, SessionStarted):
-        kind, hash_, target = _STARTED, event.monthly_user_hash, b""
+        kind, hashes = _STARTED, event.monthly_user_hash
     elif event.session_id is not None:
-        kind, hash_, target = _UPGRADED, event.user_hash, event.session_id
+        kind, hashes = _UPGRADED, event.user_hash + event.session_id
     else:
-        kind, hash_, target = _CURRENT_UPGRADED, event.user_hash, event.visitor_hash or b""
-    role = (event.role or "").encode()
-    site = event.site.encode("ascii")
-    if len(role) > ROLE_MAX_BYTES or len(site) > SITE_MAX_BYTES:
+        kind, hashes = _CURRENT_UPGRADED, event.user_hash + (event.visitor_hash or b"")
+    head = _HEAD.pack(VERSION, kind, event.id, event.month.ordinal, event.at_us)
+    role = _short((event.role or "").encode(), ROLE_MAX_BYTES)
+    return b"".join((head, hashes, role, _short(event.site.encode("ascii"), SITE_MAX_BYTES)))
+
+
+def _short(text: bytes, longest: int) -> bytes:
+    if len(text) > longest:
         raise ValueError("a role or site is longer than a record holds")
-    head = _HEAD.pack(VERSION, kind, event.id, event.month.ordinal, event.at_us, hash_)
-    return b"".join((head, target, bytes((len(role),)), role, bytes((len(site),)), site))
+    return bytes((len(text),)) + text
 
 
 def decode(record: bytes) -> Event:
@@ -102,28 +125,48 @@ def decode(record: bytes) -> Event:
 def _decode(record: bytes) -> Event:
     if record[0] != VERSION:
         raise DeadLetter("unknown_version", f"a record of version {record[0]}, not {VERSION}")
-    _, kind, id_, ordinal, at_us, hash_ = _HEAD.unpack_from(record)
+    _, kind, id_, ordinal, at_us = _HEAD.unpack_from(record)
     month = Month.from_ordinal(ordinal)
-    if kind == _STARTED:
-        role, site = _role_and_site(record, _HEAD.size)
-        return SessionStarted(id_, month, at_us, site, hash_, role)
-    if kind not in (_UPGRADED, _CURRENT_UPGRADED):
+    if kind == _SALT_MADE:
+        (outcome,) = _texts(record, _HEAD.size, 1)
+        if not outcome or b"\0" in outcome:
+            raise ValueError("a salt that was made for no reason")
+        return SaltMade(id_, month, at_us, outcome.decode())
+    if kind not in (_STARTED, _UPGRADED, _CURRENT_UPGRADED):
         raise DeadLetter("unknown_kind", f"a record of kind {kind}")
-    (target,) = _TARGET.unpack_from(record, _HEAD.size)
-    role, site = _role_and_site(record, _HEAD.size + _TARGET.size)
+    hash_, start = _hash(record, _HEAD.size)
+    if kind == _STARTED:
+        role, site = _role_and_site(record, start)
+        return SessionStarted(id_, month, at_us, site, hash_, role)
+    target, start = _hash(record, start)
+    role, site = _role_and_site(record, start)
     if role is None:
         raise ValueError("an upgrade without a role")
     session_id, visitor_hash = (target, None) if kind == _UPGRADED else (None, target)
     return SessionUpgraded(id_, session_id, visitor_hash, month, at_us, site, hash_, role)
 
 
+def _hash(record: bytes, start: int) -> tuple[bytes, int]:
+    end = start + _HASH_BYTES
+    if end > len(record):
+        raise ValueError("it ends in the middle of a hash")
+    return record[start:end], end
+
+
 def _role_and_site(record: bytes, start: int) -> tuple[str | None, str]:
-    role_end = start + 1 + record[start]
-    site_end = role_end + 1 + record[role_end]
-    if site_end != len(record):
-        raise ValueError("its length is not what it says")
-    role = record[start + 1 : role_end].decode() or None
-    site = record[role_end + 1 : site_end].decode("ascii")
-    if not site or "\0" in site or (role is not None and "\0" in role):
+    role, site = _texts(record, start, 2)
+    if not site or b"\0" in site or b"\0" in role:
         raise ValueError("no site, or a NUL, which PostgreSQL can't hold")
-    return role, site
+    return role.decode() or None, site.decode("ascii")
+
+
+def _texts(record: bytes, start: int, count: int) -> list[bytes]:
+    """The texts, each behind its length, that fill the rest of a record."""
+    texts = []
+    for _ in range(count):
+        end = start + 1 + record[start]
+        texts.append(record[start + 1 : end])
+        start = end
+    if start != len(record):
+        raise ValueError("its length is not what it says")
+    return texts

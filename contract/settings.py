@@ -95,6 +95,12 @@ def _switch(text: str) -> bool:
     return text == "1"
 
 
+def _not_yet(text: str) -> bool:
+    if _switch(text):
+        raise ValueError("Redis Cluster is not supported yet")
+    return False
+
+
 def _one_of(*words: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.lower() not in words:
@@ -105,7 +111,17 @@ def _one_of(*words: str) -> Callable[[str], str]:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not words:
+        raise ValueError("names nothing")
+    return words
+
+
+def _algorithms(text: str) -> tuple[str, ...]:
+    words = _words(text)
+    if "none" in (word.lower() for word in words):
+        raise ValueError("must not hold 'none', which anybody can sign with")
+    return words
 
 
 def _networks(text: str) -> tuple[Network, ...]:
@@ -140,6 +156,9 @@ REDIS_URL: Final = Setting(
     None,
     "redis://localhost:6379/0",
     "the server of the session streams",
+)
+REDIS_CLUSTER: Final = Setting(
+    "REDIS_CLUSTER", _not_yet, "0", "0", "1: REDIS_URL names nodes of a Redis Cluster"
 )
 SALT_REDIS_URL: Final = Setting(
     "SALT_REDIS_URL",
@@ -182,7 +201,11 @@ JWT_KEY: Final = Setting(
     "a secret or a PEM public key; unset: every session is a visitor's",
 )
 JWT_ALGORITHMS: Final = Setting(
-    "JWT_ALGORITHMS", _words, "HS256", "RS256", "accepted signature algorithms, comma-separated"
+    "JWT_ALGORITHMS",
+    _algorithms,
+    "HS256",
+    "RS256",
+    "accepted signature algorithms, comma-separated",
 )
 JWT_AUDIENCE: Final = Setting("JWT_AUDIENCE", _text, "", "platform", "required `aud` claim, if any")
 JWT_USER_CLAIM: Final = Setting(

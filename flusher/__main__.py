@@ -37,6 +37,7 @@ async def work(environment: Environment) -> int:
     configure_logging(environment)
     registry = CollectorRegistry()
     metrics = FlusherMetrics(registry)
+    settings.REDIS_CLUSTER.read(environment)
     redis = connect_redis(settings.REDIS_URL.read(environment))
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     claim_seconds = settings.FLUSH_CLAIM_SECONDS.read(environment)

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC
+from functools import cache
 
-from contract.calendar import Month
+from contract.calendar import DAY_US, Month
 from contract.errors import DeadLetter
-from contract.record import SessionStarted, SessionUpgraded, decode
+from contract.record import Event, SaltMade, SessionStarted, SessionUpgraded, decode
 from flusher.entry import Entry
+
+_EARLIEST = Month(2000, 1)
 
 
 @dataclass(slots=True)
@@ -16,6 +20,7 @@ class Batch:
     entries: list[Entry] = field(default_factory=list)
     starts: dict[bytes, SessionStarted] = field(default_factory=dict)
     upgrades: dict[bytes, SessionUpgraded] = field(default_factory=dict)
+    salts: dict[bytes, SaltMade] = field(default_factory=dict)
     repeated_starts: int = 0
     repeated_upgrades: int = 0
 
@@ -62,6 +67,8 @@ def decode_entries(entries: Iterable[Entry], latest: Month) -> tuple[Batch, list
                 batch.repeated_starts += 1
             if known is None or event.at_us < known.at_us:
                 batch.starts[event.id] = event
+        elif isinstance(event, SaltMade):
+            batch.salts[event.id] = event
         elif event.id in batch.upgrades:
             batch.repeated_upgrades += 1
         else:
@@ -69,8 +76,17 @@ def decode_entries(entries: Iterable[Entry], latest: Month) -> tuple[Batch, list
     return batch, undecodable
 
 
-def _decode(record: bytes, latest: Month) -> SessionStarted | SessionUpgraded:
+def _decode(record: bytes, latest: Month) -> Event:
     event = decode(record)
-    if event.month > latest:
-        raise DeadLetter("month", f"a record of {event.month}, which is yet to come")
+    if not _EARLIEST <= event.month <= latest:
+        raise DeadLetter("month", f"a record of {event.month}, which no collector can have made")
+    begins_us, ends_us = _bounds_us(event.month)
+    if not begins_us <= event.at_us <= ends_us:
+        raise DeadLetter("instant", f"a record of {event.month} from another time")
     return event
+
+
+@cache
+def _bounds_us(month: Month) -> tuple[int, int]:
+    """The month in any time zone: a day and more of room on either side of UTC's."""
+    return month.starts_us(UTC) - 2 * DAY_US, month.ends_us(UTC) + 2 * DAY_US

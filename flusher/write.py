@@ -117,14 +117,17 @@ class SessionWriter:
         self, connection: asyncpg.Connection, batch: Batch, *, staged: bool
     ) -> Written:
         async with connection.transaction():
+            await _insert_salts(connection, batch)
             changed: list[UUID] = []
             new = len(batch.starts)
             if staged:
                 changed, new = await self._merge(connection, batch)
             else:
                 await self._copy(connection, "sessions", batch)
-            matching = _Matching(connection, batch, self._zone)
-            copies, upgrades = await matching.run(changed)
+            copies = upgrades = 0
+            if batch.months:
+                matching = _Matching(connection, batch, self._zone)
+                copies, upgrades = await matching.run(changed)
         return Written(
             sessions=new - copies,
             upgrades=upgrades,
@@ -241,6 +244,18 @@ class _Matching:
             statement("visitors_to_resolve"), changed, hashes, applied
         ):
             await self._connection.execute(statement("resolve_visitor"), *visitor, OVERTAKING)
+
+
+async def _insert_salts(connection: asyncpg.Connection, batch: Batch) -> None:
+    salts = list(batch.salts.values())
+    if salts:
+        await connection.execute(
+            statement("insert_salts"),
+            [UUID(bytes=salt.id) for salt in salts],
+            [salt.month.first_day for salt in salts],
+            [salt.outcome for salt in salts],
+            [from_us(salt.at_us) for salt in salts],
+        )
 
 
 def _columns(upgrades: list[SessionUpgraded]) -> tuple[list[object], ...]:

@@ -1,10 +1,15 @@
 """One way to connect to Redis or Valkey."""
 
+from urllib.parse import urlsplit, urlunsplit
+
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry as ClientRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AuthenticationError,
     BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
     MaxConnectionsError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -15,7 +20,8 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from contract.errors import Retry
+from contract.errors import Misconfigured, Retry
+from contract.settings import REDIS_URL
 
 CONNECT_SECONDS = 2.0
 # Above the time any command of ours takes; none of them blocks on the server.
@@ -25,32 +31,55 @@ _PASSING = (
     RedisConnectionError,
     RedisTimeoutError,
     BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
     ReadOnlyError,
     TryAgainError,
 )
 # Answers of a server that is starting, failing over or was demoted: they pass.
-_PASSING_PREFIXES = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY ")
+_PASSING_PREFIXES = ("BUSY ", "NOREPLICAS")
 
 
-def connect_redis(url: str) -> Redis:
+def connect_redis(url: str, setting: str = REDIS_URL.name) -> Redis:
     """A client that connects on its first command and never repeats one by itself.
 
     Whether a command may be repeated is known only to its caller. Replies are bytes.
+
+    Args:
+        url: of the server.
+        setting: where the URL comes from, for the error.
+
+    Raises:
+        Misconfigured: the URL has a port, database or option that is none.
     """
-    return Redis.from_url(
-        url,
-        decode_responses=False,
-        retry=ClientRetry(NoBackoff(), 0),
-        socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=COMMAND_SECONDS,
-        socket_keepalive=True,
-        health_check_interval=0,
-    )
+    try:
+        return Redis.from_url(
+            url,
+            decode_responses=False,
+            retry=ClientRetry(NoBackoff(), 0),
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=COMMAND_SECONDS,
+            socket_keepalive=True,
+            health_check_interval=0,
+        )
+    except (ValueError, TypeError):
+        problem = "has a port, database or option that is none"
+        raise Misconfigured(setting, problem, f"{setting}=redis://localhost:6379/0") from None
+
+
+def connect_replica(url: str, host: str, port: int) -> Redis:
+    """A client of a replica, with the primary's credentials, database and encryption."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return connect_redis(f"redis://{host}:{port}/0")
+    credentials, at, _ = parts.netloc.rpartition("@")
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return connect_redis(urlunsplit(parts._replace(netloc=f"{credentials}{at}{address}")))
 
 
 def is_passing(error: RedisError) -> bool:
     """Whether the server is away, starting, failing over or slow, so that it may work later."""
-    if isinstance(error, MaxConnectionsError):
+    if isinstance(error, (MaxConnectionsError, AuthenticationError)):
         return False
     if isinstance(error, _PASSING):
         return True

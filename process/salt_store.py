@@ -81,6 +81,14 @@ class SaltStore:
         except RedisError as error:
             raise retry_for(error, "reading the server's clock") from None
 
+    async def server_month(self) -> Month:
+        """The month that it is by the server's clock.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        return month_at(await self.server_us(), self._zone)
+
     async def recorded_month(self) -> Month | None:
         """The month of the salt in force, as Redis has it; None before the first.
 
@@ -146,11 +154,17 @@ class SaltStore:
             Retry: Redis does not answer, or its clock is not to be followed.
         """
         for _ in range(_ATTEMPTS):
-            month = month_at(await self.server_us(), self._zone)
+            month = await self.server_month()
             others = await self.salt_keys()
             try:
                 reply = await self._script(
-                    keys=[keys.CURRENT_SALT, keys.salt(month), keys.ROTATIONS, *others],
+                    keys=[
+                        keys.CURRENT_SALT,
+                        keys.salt(month),
+                        keys.ROTATIONS,
+                        keys.DISPOSAL_DUE,
+                        *others,
+                    ],
                     args=[
                         str(month),
                         month.starts_us(self._zone) // 1000,

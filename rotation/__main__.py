@@ -3,10 +3,11 @@
 import argparse
 import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import structlog
 from prometheus_client import CollectorRegistry
-from redis.asyncio import Redis
 
 from contract import settings
 from contract.metrics import RotationMetrics
@@ -14,9 +15,11 @@ from contract.settings import Environment
 from process.admin import AdminListener
 from process.command import run_command
 from process.logs import configure_logging
-from process.redis_client import connect_redis
+from process.redis_client import connect_redis, connect_replica
+from process.salt_disposal import SaltDisposal
 from process.salt_store import Outcome, SaltStore
 from process.stopping import Stopping
+from rotation.announce import Announcer
 from rotation.status import as_json, as_text, read_status
 from rotation.worker import Worker
 
@@ -37,61 +40,69 @@ _SAID = {
 }
 
 
-def _connect(environment: Environment) -> Redis:
-    url = settings.SALT_REDIS_URL.read(environment) or settings.REDIS_URL.read(environment)
-    return connect_redis(url)
+@asynccontextmanager
+async def _worker(
+    environment: Environment, metrics: RotationMetrics
+) -> AsyncIterator[tuple[Worker, SaltStore, SaltDisposal]]:
+    """The worker and what it works on, connected until the end of the block."""
+    settings.REDIS_CLUSTER.read(environment)
+    url = settings.REDIS_URL.read(environment)
+    salt_url = settings.SALT_REDIS_URL.read(environment) or url
+    streams = connect_redis(url)
+    salts = connect_redis(salt_url, settings.SALT_REDIS_URL.name)
+    store = SaltStore(salts, settings.CALENDAR_TIMEZONE.read(environment))
+    disposal = SaltDisposal(salts, store, lambda host, port: connect_replica(salt_url, host, port))
+    announcer = Announcer(salts, streams, settings.STREAM_SHARDS.read(environment))
+    try:
+        yield Worker(store, disposal, announcer, metrics), store, disposal
+    finally:
+        await salts.aclose()
+        await streams.aclose()
 
 
 async def follow_the_calendar(environment: Environment) -> int:
     """Runs rotation until it is asked to stop; returns the exit code."""
     configure_logging(environment)
     registry = CollectorRegistry()
-    metrics = RotationMetrics(registry)
-    zone = settings.CALENDAR_TIMEZONE.read(environment)
-    redis = _connect(environment)
-    worker = Worker(SaltStore(redis, zone), zone, metrics)
     stopping = Stopping()
     stopping.install()
+    async with _worker(environment, RotationMetrics(registry)) as (worker, _, _):
 
-    def failed_checks() -> dict[str, str | None]:
-        return {
-            "salt": "the salt could not be looked after" if worker.last_outcome is None else None,
-            "draining": "asked to stop" if stopping.asked else None,
-        }
+        def failed_checks() -> dict[str, str | None]:
+            return {
+                "salt": None if worker.is_well else "the salt could not be looked after",
+                "draining": "asked to stop" if stopping.asked else None,
+            }
 
-    admin = AdminListener(
-        settings.ADMIN_HOST.read(environment), ADMIN_PORT.read(environment), registry, failed_checks
-    )
-    try:
-        await admin.start()
-        await worker.run(stopping)
-    finally:
-        await admin.close()
-        await redis.aclose()
+        admin = AdminListener(
+            settings.ADMIN_HOST.read(environment),
+            ADMIN_PORT.read(environment),
+            registry,
+            failed_checks,
+        )
+        try:
+            await admin.start()
+            await worker.run(stopping)
+        finally:
+            await admin.close()
     log.info("stopped")
     return 0
 
 
 async def rotate(environment: Environment, *, force: bool) -> int:
-    """`rotate`."""
-    redis = _connect(environment)
-    try:
-        store = SaltStore(redis, settings.CALENDAR_TIMEZONE.read(environment))
-        ensured = await store.ensure(replace=force)
-    finally:
-        await redis.aclose()
+    """`rotate`: 1 when something of an earlier salt may be left and is to be tried again."""
+    configure_logging(environment)
+    async with _worker(environment, RotationMetrics(CollectorRegistry())) as (worker, _, _):
+        ensured, report = await worker.run_once(replace=force)
     print(_SAID[ensured.outcome].format(month=ensured.salt.month))
-    return 0
+    return 1 if report is not None and report.failed else 0
 
 
 async def show_status(environment: Environment, *, json: bool) -> int:
     """`status`."""
-    zone = settings.CALENDAR_TIMEZONE.read(environment)
-    redis = _connect(environment)
-    try:
-        status = await read_status(SaltStore(redis, zone), zone)
-    finally:
-        await redis.aclose()
+    metrics = RotationMetrics(CollectorRegistry())
+    async with _worker(environment, metrics) as (_, store, disposal):
+        status = await read_status(store, disposal)
     print(as_json(status) if json else as_text(status))
     return 0
 

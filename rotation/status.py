@@ -2,11 +2,18 @@
 
 import json
 from dataclasses import asdict, dataclass
-from zoneinfo import ZoneInfo
 
 from contract import keys
-from contract.calendar import from_us, month_at
+from contract.calendar import from_us
+from process.salt_disposal import Report, SaltDisposal, State
 from process.salt_store import SaltStore
+
+_SAID = {
+    State.CLEAN: "clean",
+    State.OFF: "not kept there",
+    State.REFUSED: "NOT VERIFIED",
+    State.FAILED: "NOT CLEAN",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,18 +26,26 @@ class Status:
     salt_made_at: str | None
     salt_dies_at: str | None
     earlier_salts: list[str]
+    disposal_due_since: str | None
+    last_disposal: Report | None
+
+    @property
+    def earlier_salts_left(self) -> int:
+        """Earlier salts in the keyspace, and one for what a disposal that is due may still find."""
+        return len(self.earlier_salts) + (self.disposal_due_since is not None)
 
 
-async def read_status(store: SaltStore, zone: ZoneInfo) -> Status:
+async def read_status(store: SaltStore, disposal: SaltDisposal) -> Status:
     """Asks the salt's server.
 
     Raises:
         Retry: it does not answer.
     """
-    month = month_at(await store.server_us(), zone)
+    month = await store.server_month()
     recorded = await store.recorded_month()
     salts = await store.salt_keys()
     life = await store.life(month)
+    due_since = await disposal.due_since()
     return Status(
         month=str(month),
         recorded_month=None if recorded is None else str(recorded),
@@ -38,6 +53,8 @@ async def read_status(store: SaltStore, zone: ZoneInfo) -> Status:
         salt_made_at=None if life.made_us is None else from_us(life.made_us).isoformat(),
         salt_dies_at=None if life.dies_us is None else from_us(life.dies_us).isoformat(),
         earlier_salts=[key for key in salts if key < keys.salt(month)],
+        disposal_due_since=None if due_since is None else from_us(due_since * 1000).isoformat(),
+        last_disposal=await disposal.last_report(),
     )
 
 
@@ -47,13 +64,24 @@ def as_json(status: Status) -> str:
 
 def as_text(status: Status) -> str:
     """Lines for people."""
-    earlier = ", ".join(status.earlier_salts) or "none"
-    return "\n".join(
-        [
-            f"month:             {status.month}",
-            f"salt of the month: {'in force' if status.salt_is_current else 'MISSING'}",
-            f"made at:           {status.salt_made_at or '-'}",
-            f"dies at:           {status.salt_dies_at or '-'}",
-            f"earlier salts:     {earlier}",
-        ]
-    )
+    lines = [
+        f"month:             {status.month}",
+        f"salt of the month: {'in force' if status.salt_is_current else 'MISSING'}",
+        f"made at:           {status.salt_made_at or '-'}",
+        f"dies at:           {status.salt_dies_at or '-'}",
+        f"earlier salts:     {', '.join(status.earlier_salts) or 'none'}",
+        f"disposal:          {_disposal(status)}",
+    ]
+    if status.last_disposal is not None:
+        for place in status.last_disposal.places:
+            to_do = f": {place.to_do}" if place.to_do else ""
+            lines.append(f"  {place.server} {place.place}: {_SAID[place.state]}{to_do}")
+    return "\n".join(lines)
+
+
+def _disposal(status: Status) -> str:
+    if status.disposal_due_since is not None:
+        return f"DUE since {status.disposal_due_since}: copies of a destroyed salt may be left"
+    if status.last_disposal is None:
+        return "none was needed yet"
+    return f"last at {status.last_disposal.at}"

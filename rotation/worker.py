@@ -1,14 +1,14 @@
 """The worker: looks every few seconds whether the month has its salt, and rotates when it ends."""
 
-from zoneinfo import ZoneInfo
-
 import structlog
 
 from contract.calendar import SECOND_US
 from contract.errors import Retry
 from contract.metrics import RotationMetrics
+from process.salt_disposal import Report, SaltDisposal, log_report
 from process.salt_store import Ensured, Outcome, SaltStore
 from process.stopping import Stopping
+from rotation.announce import Announcer
 from rotation.status import read_status
 
 LOOK_SECONDS = 5.0
@@ -20,39 +20,58 @@ log = structlog.get_logger()
 class Worker:
     """One rotation process; any number may run."""
 
-    def __init__(self, store: SaltStore, zone: ZoneInfo, metrics: RotationMetrics) -> None:
+    def __init__(
+        self,
+        store: SaltStore,
+        disposal: SaltDisposal,
+        announcer: Announcer,
+        metrics: RotationMetrics,
+    ) -> None:
         self._store = store
-        self._zone = zone
+        self._disposal = disposal
+        self._announcer = announcer
         self._metrics = metrics
-        self.last_outcome: Outcome | None = None
+        self.is_well = False
 
-    async def run_once(self) -> Ensured:
-        """Makes sure that the current month has its salt, and no other month.
+    async def run_once(self, *, replace: bool = False) -> tuple[Ensured, Report | None]:
+        """Makes sure that the current month has its salt, and that nothing of another is left.
+
+        Args:
+            replace: make a new salt even if the month has one.
+
+        Returns:
+            What was done about the salt, and what a disposal found if one was due.
 
         Raises:
             Retry: Redis does not answer.
         """
-        ensured = await self._store.ensure()
+        ensured = await self._store.ensure(replace=replace)
         if ensured.outcome not in (Outcome.UNCHANGED, Outcome.CLOCK_WENT_BACK):
             self._metrics.rotations.inc()
             log.warning(
                 "a salt was made", outcome=str(ensured.outcome), month=str(ensured.salt.month)
             )
-        status = await read_status(self._store, self._zone)
+        report = None
+        due_since = await self._disposal.due_since()
+        if due_since is not None:
+            report = await self._disposal.dispose(due_since)
+            log_report(report)
+        status = await read_status(self._store, self._disposal)
         self._metrics.salt_month_current.set(status.salt_is_current)
-        self._metrics.earlier_salts_left.set(len(status.earlier_salts))
-        self.last_outcome = ensured.outcome
-        return ensured
+        self._metrics.earlier_salts_left.set(status.earlier_salts_left)
+        await self._announcer.announce()
+        return ensured, report
 
     async def run(self, stopping: Stopping) -> None:
         """Looks again and again, at the month's end on the dot, until asked to stop."""
         while not stopping.asked:
             try:
-                ensured = await self.run_once()
+                ensured, _ = await self.run_once()
+                self.is_well = True
                 left = (ensured.salt.ends_us - ensured.server_us) / SECOND_US
                 pause = min(LOOK_SECONDS, max(left, 0.01))
             except Retry as error:
-                self.last_outcome = None
+                self.is_well = False
                 log.warning("the salt could not be looked after", why=str(error))
                 pause = RETRY_SECONDS
             await stopping.wait(pause)

@@ -11,10 +11,9 @@ from redis.asyncio import Redis
 from flusher.database import Database, connect
 from flusher.migrate import migrate
 from process.redis_client import connect_redis
-from tests.servers import EMBEDDED, Flavour, Servers, describe, installed, run_servers
+from tests.servers import EMBEDDED, Servers, describe, run_servers
 
-_FLAVOURS = [flavour for flavour in (EMBEDDED, installed()) if flavour is not None]
-_TEMPLATE = "impact"
+_TEMPLATE = "template_impact"
 
 
 def pytest_report_header() -> str:
@@ -26,19 +25,6 @@ def embedded_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve
     """The embedded Valkey and PostgreSQL."""
     with run_servers(EMBEDDED, tmp_path_factory.mktemp("embedded")) as servers:
         yield servers
-
-
-@pytest.fixture(scope="session", params=_FLAVOURS, ids=lambda flavour: flavour.name)
-def servers(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Servers]:
-    """Each pair of servers that there is."""
-    flavour: Flavour = request.param
-    if flavour is EMBEDDED:
-        yield request.getfixturevalue("embedded_servers")
-        return
-    with run_servers(flavour, tmp_path_factory.mktemp("installed")) as running:
-        yield running
 
 
 @pytest.fixture
@@ -61,6 +47,7 @@ class Databases:
     async def create(self) -> str:
         """The DSN of a new, migrated database."""
         if not self._migrated:
+            await self.create_empty(_TEMPLATE)
             connection = await connect(self._servers.postgres.dsn(_TEMPLATE))
             await migrate(connection, ZoneInfo("UTC"))
             await connection.close()

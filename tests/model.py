@@ -34,7 +34,9 @@ def rows_after(events: Iterable[Event]) -> set[Row]:
     for event in events:
         if isinstance(event, SessionUpgraded):
             upgrades[event.id] = event
-        elif event.id not in starts or event.at_us < starts[event.id].at_us:
+        elif isinstance(event, SessionStarted) and (
+            event.id not in starts or event.at_us < starts[event.id].at_us
+        ):
             starts[event.id] = event
     rows = {
         start.id: Row(

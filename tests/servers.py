@@ -44,6 +44,12 @@ def installed() -> Flavour | None:
     )
 
 
+def flavours() -> list[Flavour]:
+    """Every pair of servers that there is to test on."""
+    found = installed()
+    return [EMBEDDED] if found is None else [EMBEDDED, found]
+
+
 @dataclass(frozen=True, slots=True)
 class Servers:
     """Running servers, for one test worker."""

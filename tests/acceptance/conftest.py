@@ -13,7 +13,7 @@ import asyncpg
 import jwt
 import pytest
 
-from tests.servers import Servers
+from tests.servers import flavours, run_servers
 from tests.system import JWT_KEY, System, eventually, run_command
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -121,15 +121,16 @@ class Front:
         return rows
 
 
-@pytest.fixture(scope="session")
-def acceptance_system(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> System:
-    """One a worker and pair of servers, started by the first test that needs it."""
-    return System(servers.redis.url, servers.postgres.dsn(), tmp_path_factory.mktemp("acceptance"))
-
-
-@pytest.fixture(scope="session")
-def running_system(acceptance_system: System) -> Iterator[System]:
-    with acceptance_system as system:
+@pytest.fixture(scope="session", params=flavours(), ids=lambda flavour: flavour.name)
+def running_system(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    """One a worker and pair of servers, which are this system's alone."""
+    folder = tmp_path_factory.mktemp("acceptance")
+    with (
+        run_servers(request.param, folder) as servers,
+        System(servers.redis.url, servers.postgres.dsn(), folder / "logs") as system,
+    ):
         asyncio.run(_start(system))
         yield system
 

@@ -73,6 +73,20 @@ async def test_a_session_sent_again_after_its_months_end_is_one_session(
     assert {row["month"] for row in await rows(database)} == {MONTH.first_day}
 
 
+async def test_a_copy_of_the_next_month_leaves_the_upgrade_known(
+    database: Database, writer: SessionWriter
+) -> None:
+    """Else an earlier copy, coming last, could not tell whose upgrade the row shows."""
+    end = (MONTH.ends_us(UTC) - NOON_US) / 1e6
+    middle = start(b"s" * 16, seconds=end - 1)
+    await writer.write(batch_of(middle, upgrade(b"s" * 16, seconds=end - 1)))
+    await writer.write(batch_of(start(b"s" * 16, seconds=end + 1, month=MONTH.plus(1))))
+    first = start(b"s" * 16, seconds=end - 2)
+    await writer.write(batch_of(first))
+    (row,) = await rows(database)
+    assert (to_us(row["created_at"]), row["highest_role"]) == (first.at_us, "user")
+
+
 async def test_a_session_and_its_upgrade_that_two_flushers_store_at_once_find_each_other(
     dsn: str, database: Database
 ) -> None:

@@ -1,0 +1,1 @@
+"""Load, and whether every request of it ended as what it was told."""

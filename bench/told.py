@@ -1,0 +1,208 @@
+"""What was sent and what was answered, in columns: about 55 bytes a session. Pure.
+
+This is what reconciliation believes. Whoever sends (the load generator, a test that kills
+processes) writes down each request before it is sent and its answer after.
+"""
+
+import os
+from array import array
+from collections import Counter
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+
+_TAG_BYTES = 4
+_MICROSECONDS_A_MILLISECOND = 1000
+
+
+class Who(IntEnum):
+    """What a session begins as."""
+
+    VISITOR = 0
+    USER = 1
+    CRAWLER = 2
+
+
+class Outcome(IntEnum):
+    """What is known of a request, by all its answers: of a repeated one's, the greatest."""
+
+    UNSENT = 0
+    REFUSED = 1  # 204 or 4xx: it must not be stored
+    UNKNOWN = 2  # no answer or 5xx: it may be stored or not
+    TOLD = 3  # 201 or 202: it must be stored
+
+
+class Told:
+    """The sessions of one run, numbered from 0.
+
+    Every id is a UUIDv7 (RFC 9562) whose bytes 8 to 11 are the run's random `tag` and whose last
+    four are the session's number, so that a row tells whether it is of this run, and which.
+    """
+
+    def __init__(self, sites: Sequence[str], role_of: Callable[[int], str]) -> None:
+        """Holds what one run was told.
+
+        Args:
+            sites: the hosts, as they are to be stored.
+            role_of: the role that is to be stored for a user's number.
+        """
+        tag = bytearray(os.urandom(_TAG_BYTES))
+        tag[0] = tag[0] & 0x3F | 0x80  # the variant of RFC 9562
+        self.tag = bytes(tag)
+        self.sites = tuple(sites)
+        self.role_of = role_of
+        self.misjudged: Counter[str] = Counter()
+        self._heads = array("Q")
+        self._who = bytearray()
+        self._site = array("H")
+        self._visitor = array("I")
+        self._user = array("I")
+        self._start = _Requests()
+        self._upgrade = _Requests()
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+    def session(self, who: Who, site: int, visitor: int, user: int, at_us: int) -> int:
+        """A session that is about to be sent; its number.
+
+        Args:
+            who: what it begins as.
+            site: the index of its site.
+            visitor: the number of its visitor. Two sessions have the same one exactly if address
+                (IPv6: the /64) and User-Agent are the same.
+            user: the number of the user who is, or may get, signed in; 0 where there is none.
+            at_us: now, in microseconds: the time in the id.
+        """
+        milliseconds = at_us // _MICROSECONDS_A_MILLISECOND
+        random_bits = int.from_bytes(os.urandom(2), "big") & 0x0FFF
+        self._heads.append(milliseconds << 16 | 0x7000 | random_bits)
+        self._who.append(who)
+        self._site.append(site)
+        self._visitor.append(visitor)
+        self._user.append(user)
+        self._start.add()
+        self._upgrade.add()
+        return len(self._heads) - 1
+
+    def start_sent(self, number: int, at_us: int) -> None:
+        """`POST /sessions` is about to be sent, for the first time or again."""
+        self._start.sent(number, at_us)
+
+    def start_answered(self, number: int, status: int | None, at_us: int) -> None:
+        """Its answer, or None: there was none, and there will be none."""
+        wanted = 204 if self._who[number] == Who.CRAWLER else 201
+        self._answered("start", self._start, number, status, wanted, at_us)
+
+    def upgrade_sent(self, number: int, at_us: int) -> None:
+        """An upgrade of it is about to be sent, for the first time or again."""
+        self._upgrade.sent(number, at_us)
+
+    def upgrade_answered(self, number: int, status: int | None, at_us: int) -> None:
+        """Its answer, or None: there was none, and there will be none."""
+        wanted = 204 if self._who[number] == Who.CRAWLER else 202
+        self._answered("upgrade", self._upgrade, number, status, wanted, at_us)
+
+    def id_of(self, number: int) -> bytes:
+        """The session's id in its 16 bytes."""
+        return self._heads[number].to_bytes(8, "big") + self.tag + number.to_bytes(4, "big")
+
+    def number_of(self, id_: bytes) -> int | None:
+        """The session that has this id, or None: there is none."""
+        number = int.from_bytes(id_[12:], "big")
+        return number if number < len(self) and self.id_of(number) == id_ else None
+
+    def id_bounds(self, margin_seconds: int) -> tuple[bytes, bytes]:
+        """The least and the greatest id that this run may have made, with a margin of time.
+
+        Raises:
+            ValueError: it has no session.
+        """
+        margin = margin_seconds * 1000 << 16
+        first, last = min(self._heads) - margin, max(self._heads) + margin
+        return max(first, 0).to_bytes(8, "big") + bytes(8), last.to_bytes(8, "big") + b"\xff" * 8
+
+    def who(self, number: int) -> Who:
+        return Who(self._who[number])
+
+    def site(self, number: int) -> str:
+        return self.sites[self._site[number]]
+
+    def site_index(self, number: int) -> int:
+        return self._site[number]
+
+    def visitor(self, number: int) -> int:
+        return self._visitor[number]
+
+    def user(self, number: int) -> int:
+        return self._user[number]
+
+    def start_outcome(self, number: int) -> Outcome:
+        return Outcome(self._start.outcome[number])
+
+    def upgrade_outcome(self, number: int) -> Outcome:
+        return Outcome(self._upgrade.outcome[number])
+
+    def start_window_us(self, number: int) -> tuple[int, int | None]:
+        """Between which instants a stored start arrived; None: no end is known."""
+        return self._start.window_us(number)
+
+    def upgrade_window_us(self, number: int) -> tuple[int, int | None]:
+        """Between which instants a stored upgrade arrived; None: no end is known."""
+        return self._upgrade.window_us(number)
+
+    def expected(self) -> tuple[int, int]:
+        """How many rows there must be at least, and how many of them upgraded."""
+        starts, upgrades = self._start.outcome, self._upgrade.outcome
+        told = int(Outcome.TOLD)
+        rows = starts.count(told)
+        upgraded = sum(
+            start == told and upgrade == told and who == Who.VISITOR
+            for start, upgrade, who in zip(starts, upgrades, self._who, strict=True)
+        )
+        return rows, upgraded
+
+    def _answered(
+        self,
+        route: str,
+        requests: "_Requests",
+        number: int,
+        status: int | None,
+        wanted: int,
+        at_us: int,
+    ) -> None:
+        if status is None or status >= 500:
+            outcome = Outcome.UNKNOWN
+        elif status in (201, 202):
+            outcome = Outcome.TOLD
+        else:
+            outcome = Outcome.REFUSED
+        if outcome != Outcome.UNKNOWN and status != wanted:
+            self.misjudged[f"{Who(self._who[number]).name.lower()} {route} {status}"] += 1
+        requests.answered(number, outcome, at_us)
+
+
+class _Requests:
+    """One column each of when they were first sent, first told, and what is known of them."""
+
+    def __init__(self) -> None:
+        self.outcome = bytearray()
+        self._sent_us = array("q")
+        self._told_us = array("q")
+
+    def add(self) -> None:
+        self.outcome.append(Outcome.UNSENT)
+        self._sent_us.append(0)
+        self._told_us.append(0)
+
+    def sent(self, number: int, at_us: int) -> None:
+        if not self._sent_us[number]:
+            self._sent_us[number] = at_us
+
+    def answered(self, number: int, outcome: Outcome, at_us: int) -> None:
+        if outcome == Outcome.TOLD and not self._told_us[number]:
+            self._told_us[number] = at_us
+        self.outcome[number] = max(self.outcome[number], outcome)
+
+    def window_us(self, number: int) -> tuple[int, int | None]:
+        # Of several that are stored the earliest counts: it came no later than the first answer.
+        return self._sent_us[number], self._told_us[number] or None

@@ -1,0 +1,55 @@
+"""Tells the flusher which salts were made, so that a report can show where a count is affected.
+
+By the way that sessions take, since the flusher has no business with the salt's server. At least
+once: what was told and not noted as told is told again, with the same id.
+"""
+
+import hashlib
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from contract import keys
+from contract.calendar import Month
+from contract.record import FIELD, SaltMade, encode
+from process.redis_client import retry_for
+
+
+class Announcer:
+    """Passes on the record of rotations from the salt's server to the streams'."""
+
+    def __init__(self, salt_redis: Redis, stream_redis: Redis, shards: int) -> None:
+        self._salt_redis = salt_redis
+        self._stream_redis = stream_redis
+        self._shards = shards
+
+    async def announce(self) -> int:
+        """Tells what has not been told; how many salts that were.
+
+        Raises:
+            Retry: a server does not answer.
+        """
+        try:
+            last: Any = await self._salt_redis.get(keys.ROTATIONS_ANNOUNCED)
+            rotations: Any = await self._salt_redis.xrange(
+                keys.ROTATIONS, min=f"({last.decode()}" if last else "-"
+            )
+            for entry_id, fields in rotations:
+                event = _event(entry_id, fields)
+                stream = keys.stream(keys.shard_of(event.id, self._shards))
+                await self._stream_redis.xadd(stream, {FIELD: encode(event)})
+                await self._salt_redis.set(keys.ROTATIONS_ANNOUNCED, entry_id)
+        except RedisError as error:
+            raise retry_for(error, "telling that a salt was made") from None
+        return len(rotations)
+
+
+def _event(entry_id: bytes, fields: dict[bytes, bytes]) -> SaltMade:
+    made_ms = int(entry_id.partition(b"-")[0])
+    return SaltMade(
+        id=hashlib.sha256(b"salt made " + entry_id).digest()[:16],
+        month=Month.parse(fields[b"month"].decode()),
+        at_us=made_ms * 1000,
+        outcome=fields[b"outcome"].decode(),
+    )

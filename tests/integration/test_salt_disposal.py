@@ -1,0 +1,260 @@
+"""A destroyed salt is nowhere that can be reached: every byte of the servers' files is searched."""
+
+import json
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from redis.asyncio import Redis
+
+from contract import keys
+from contract.calendar import Month
+from contract.identity import SALT_BYTES
+from embedded.valkey import ValkeyServer
+from process.redis_client import connect_redis, connect_replica
+from process.salt_disposal import SaltDisposal, State
+from process.salt_store import Outcome, SaltStore
+from tests.servers import Flavour, flavours
+from tests.system import eventually, run_command
+
+UTC = ZoneInfo("UTC")
+EARLIER = Month(2020, 1)
+# Both kinds of files, and a slow log that keeps every command.
+CONFIG = {"appendonly": "yes", "save": "3600 1", "slowlog-log-slower-than": "0"}
+
+
+def escaped(salt: bytes) -> bytes:
+    """As the server writes bytes in its slow log, its own log and MONITOR."""
+    plain = {7: b"\\a", 8: b"\\b", 9: b"\\t", 10: b"\\n", 13: b"\\r", 34: b'\\"', 92: b"\\\\"}
+    return b"".join(
+        plain.get(byte) or (bytes([byte]) if 32 <= byte < 127 else b"\\x%02x" % byte)
+        for byte in salt
+    )
+
+
+def files_with(salt: bytes, *servers: ValkeyServer) -> list[str]:
+    """Every file of the servers that holds the salt, raw or escaped."""
+    return [
+        str(path.relative_to(server.data_dir))
+        for server in servers
+        for path in server.data_dir.rglob("*")
+        if path.is_file()
+        and any(form in path.read_bytes() for form in (salt, escaped(salt), salt.hex().encode()))
+    ]
+
+
+async def is_idle(redis: Redis) -> bool:
+    """Whether no file is being written in the background."""
+    info: dict[str, Any] = await redis.info("persistence")
+    return not (
+        info["rdb_bgsave_in_progress"]
+        or info["aof_rewrite_in_progress"]
+        or info["aof_rewrite_scheduled"]
+    )
+
+
+async def slow_log_has(redis: Redis, salt: bytes) -> bool:
+    return any(salt in bytes(entry["command"]) for entry in await redis.slowlog_get(1000))
+
+
+class Salts:
+    """A server with an earlier month's salt in force, and what tends it."""
+
+    def __init__(self, server: ValkeyServer) -> None:
+        self.server = server
+        self.redis: Redis = connect_redis(server.url)
+        self.store = SaltStore(self.redis, UTC)
+        self.disposal = SaltDisposal(
+            self.redis, self.store, lambda host, port: connect_replica(server.url, host, port)
+        )
+        self.old = secrets.token_bytes(SALT_BYTES)
+
+    async def begin(self) -> None:
+        """As the script left it in an earlier month, and as time spread it over the files."""
+        await self.redis.setrange(keys.salt(EARLIER), 0, self.old)
+        await self.redis.set(keys.CURRENT_SALT, str(EARLIER))
+        await self.redis.bgsave()
+        await eventually(lambda: is_idle(self.redis))
+        await self.redis.bgrewriteaof()
+        await eventually(lambda: is_idle(self.redis))
+        await self.redis.setrange(keys.salt(EARLIER), 0, self.old)  # in the incremental file, too
+
+    async def rotate(self) -> None:
+        ensured = await self.store.ensure()
+        assert ensured.outcome is Outcome.ROTATED
+
+    async def dispose(self) -> None:
+        due_since = await self.disposal.due_since()
+        assert due_since is not None
+        report = await self.disposal.dispose(due_since)
+        assert {place.state for place in report.places} <= {State.CLEAN, State.OFF}, report
+
+
+@pytest.fixture(params=flavours(), ids=lambda flavour: flavour.name)
+def flavour(request: pytest.FixtureRequest) -> Flavour:
+    found: Flavour = request.param
+    return found
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+async def salts(flavour: Flavour, tmp_path: Path, stack: ExitStack) -> AsyncIterator[Salts]:
+    server = ValkeyServer(tmp_path / "primary", binary=flavour.redis_binary, config=CONFIG)
+    salts = Salts(stack.enter_context(server))
+    yield salts
+    await salts.redis.aclose()
+
+
+async def test_no_byte_of_the_old_salt_is_left_in_any_file(salts: Salts) -> None:
+    await salts.begin()
+    before = files_with(salts.old, salts.server)
+    assert {Path(name).suffix for name in before} == {".rdb", ".aof"}, before
+    assert await slow_log_has(salts.redis, salts.old)
+
+    await salts.rotate()
+    assert files_with(salts.old, salts.server), "the files outlive the key"
+    await salts.dispose()
+
+    async def left() -> list[str]:
+        return files_with(salts.old, salts.server)
+
+    await eventually(left, lambda files: files == [])
+    assert not await slow_log_has(salts.redis, salts.old)
+    assert await salts.disposal.due_since() is None
+    assert await salts.store.salt_keys() == [keys.salt(await salts.store.server_month())]
+
+
+async def test_nor_in_any_file_of_a_replica(
+    salts: Salts, flavour: Flavour, tmp_path: Path, stack: ExitStack
+) -> None:
+    """Whose own files the primary's rewriting does not touch."""
+    config = {**CONFIG, "replicaof": f"127.0.0.1 {salts.server.port}"}
+    await salts.begin()
+    replica = stack.enter_context(
+        ValkeyServer(tmp_path / "replica", binary=flavour.redis_binary, config=config)
+    )
+    copy = connect_redis(replica.url)
+
+    async def copied() -> bool:
+        return (await copy.get(keys.salt(EARLIER))) == salts.old
+
+    await eventually(copied)
+    await eventually(lambda: is_idle(copy))
+    await copy.bgrewriteaof()
+    await eventually(lambda: _async(bool(files_with(salts.old, replica))))
+
+    await salts.rotate()
+    await salts.dispose()
+    await eventually(
+        lambda: _async(files_with(salts.old, salts.server, replica)), lambda files: files == []
+    )
+    assert await copy.get(keys.salt(EARLIER)) is None
+    assert not await slow_log_has(copy, salts.old)
+    await copy.aclose()
+
+
+async def test_a_replica_that_is_away_is_named_until_it_is_clean(
+    salts: Salts, flavour: Flavour, tmp_path: Path, stack: ExitStack
+) -> None:
+    await salts.begin()
+    config = {**CONFIG, "replicaof": f"127.0.0.1 {salts.server.port}"}
+    replica = ValkeyServer(tmp_path / "replica", binary=flavour.redis_binary, config=config)
+    stack.enter_context(replica)
+    await eventually(salts.redis.role, lambda role: len(role[2]) == 1)
+    replica.freeze()
+    await salts.rotate()
+    due_since = await salts.disposal.due_since()
+    assert due_since is not None
+    report = await salts.disposal.dispose(due_since)
+    assert {place.server for place in report.failed} == {f"127.0.0.1:{replica.port}"}
+    assert await salts.disposal.due_since() == due_since, "it will be tried again"
+    replica.thaw()
+    await salts.dispose()
+    assert await salts.disposal.due_since() is None
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+async def test_a_crash_between_rotation_and_disposal_does_not_lose_the_disposal(
+    salts: Salts, end: str
+) -> None:
+    await salts.begin()
+    await salts.rotate()
+    await salts.redis.aclose()
+    if end == "kill":
+        # What the script wrote is in the append-only file by then, or the whole step is not.
+        await eventually(lambda: _async(b"disposal_due" in _append_only(salts.server)))
+        salts.server.kill()
+        salts.server.start()
+    else:
+        salts.server.restart()
+    assert files_with(salts.old, salts.server)
+    await salts.dispose()
+    await eventually(lambda: _async(files_with(salts.old, salts.server)), lambda files: files == [])
+
+
+async def test_what_a_server_refuses_is_said_with_what_an_operator_has_to_do(
+    salts: Salts,
+) -> None:
+    """As on a managed server."""
+    await salts.begin()
+    await salts.redis.acl_setuser(
+        "tenant",
+        enabled=True,
+        passwords="+secret",
+        keys=["impact:*"],
+        categories=["+@all"],
+        commands=["-bgrewriteaof", "-bgsave", "-slowlog"],
+    )
+    url = salts.server.url.replace("redis://", "redis://tenant:secret@")
+    environment = {"REDIS_URL": url}
+    code, output, errors = await run_command("rotation", "rotate", **environment)
+    assert code == 0, errors
+    for to_do in ("BGREWRITEAOF", "BGSAVE", "SLOWLOG RESET"):
+        assert f"run {to_do} there: it refuses us" in errors
+    code, output, _ = await run_command("rotation", "status", **environment)
+    assert code == 0
+    assert output.count("NOT VERIFIED") == 3
+    code, output, _ = await run_command("rotation", "status", "--json", **environment)
+    places = json.loads(output)["last_disposal"]["places"]
+    assert {place["place"] for place in places if place["state"] == "refused"} == {
+        "append-only file",
+        "RDB file",
+        "slow log",
+    }
+    assert salts.old.hex() not in output + errors
+
+
+async def test_a_replaced_salt_is_disposed_of_too(salts: Salts) -> None:
+    """It was leaked: that is why it was replaced."""
+    first = await salts.store.ensure()
+    leaked = first.salt.value
+    await salts.redis.bgsave()
+    await eventually(lambda: _async(bool(files_with(leaked, salts.server))))
+    environment = {"REDIS_URL": salts.server.url}
+    code, output, errors = await run_command("rotation", "rotate", "--force", **environment)
+    assert (code, "counted twice" in output) == (0, True), errors
+    await eventually(lambda: _async(files_with(leaked, salts.server)), lambda files: files == [])
+    assert not await slow_log_has(salts.redis, leaked)
+
+
+async def test_a_salt_lies_in_a_buffer_that_can_be_overwritten(salts: Salts) -> None:
+    """One that is embedded in its key's object would be copied elsewhere by SETRANGE."""
+    month = (await salts.store.ensure()).salt.month
+    assert await salts.redis.object("encoding", keys.salt(month)) == b"raw"
+
+
+async def _async(value: Any) -> Any:
+    return value
+
+
+def _append_only(server: ValkeyServer) -> bytes:
+    return b"".join(path.read_bytes() for path in server.data_dir.rglob("*.aof"))

@@ -1,0 +1,118 @@
+"""collector/answers.py: the statuses and forms that front-ends are written against."""
+
+import json
+from uuid import UUID
+
+import pytest
+from aiohttp import web
+
+from collector import answers
+from collector.waiting import RETRY_AFTER_SECONDS, WAIT_SECONDS
+from contract.errors import Reject, Retry
+
+ID = UUID("019a3f00-0000-7000-8000-00000000000f")
+
+
+def only_error(response: web.Response) -> dict[str, str]:
+    assert response.content_type == "application/json"
+    document = json.loads(response.text or "")
+    assert list(document) == ["errors"]
+    (error,) = document["errors"]
+    assert sorted(error) == ["detail", "status", "title"]
+    assert error["status"] == str(response.status)
+    assert isinstance(error["detail"], str)
+    assert error["detail"]
+    return {str(key): str(value) for key, value in error.items()}
+
+
+def test_a_stored_session_is_201_with_its_id() -> None:
+    response = answers.stored_session(ID.bytes)
+    assert response.status == 201
+    assert response.content_type == "application/json"
+    assert json.loads(response.text or "") == {"data": {"id": str(ID), "type": "session"}}
+
+
+def test_an_upgrade_is_202_and_what_is_ignored_204_without_a_body() -> None:
+    assert (answers.accepted_upgrade().status, answers.accepted_upgrade().body) == (202, None)
+    assert (answers.ignored().status, answers.ignored().body) == (204, None)
+
+
+def test_a_preflight_allows_what_front_ends_send() -> None:
+    response = answers.preflight()
+    assert (response.status, response.body) == (204, None)
+    allowed = response.headers["Access-Control-Allow-Methods"].split(", ")
+    assert {"POST", "PATCH"} <= set(allowed)
+    headers = response.headers["Access-Control-Allow-Headers"].lower().split(", ")
+    assert {"authorization", "content-type"} <= set(headers)
+    assert int(response.headers["Access-Control-Max-Age"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("status", "title"),
+    [
+        (400, "Bad Request"),
+        (401, "Unauthorized"),
+        (403, "Forbidden"),
+        (413, "Request Entity Too Large"),
+        (415, "Unsupported Media Type"),
+    ],
+)
+def test_a_rejection_has_its_status_and_says_what_to_do(status: int, title: str) -> None:
+    response = answers.rejected(Reject(status, "reason", "Do it differently."))
+    assert response.status == status
+    error = only_error(response)
+    assert error["detail"] == "Do it differently."
+    # Newer releases of Python call 413 "Content Too Large", as RFC 9110 does.
+    assert error["title"] in {title, "Content Too Large"}
+
+
+def test_a_detail_can_not_break_out_of_the_answer() -> None:
+    detail = 'a "quote", a \\ and a\nline'
+    assert only_error(answers.rejected(Reject(400, "reason", detail)))["detail"] == detail
+
+
+def test_what_can_not_be_stored_now_is_503_with_a_time_to_try_again() -> None:
+    response = answers.unavailable(Retry("redis_full", "Redis at 10.1.2.3 has no memory"))
+    assert response.status == 503
+    assert int(response.headers["Retry-After"]) == RETRY_AFTER_SECONDS > 0
+    assert "10.1.2.3" not in only_error(response)["detail"]
+    assert "Redis" not in only_error(response)["detail"]
+
+
+def test_a_request_waits_less_than_a_load_balancer_does() -> None:
+    assert 0 < WAIT_SECONDS <= 10
+
+
+def test_a_fault_is_500_without_a_word_about_it() -> None:
+    response = answers.broken()
+    assert response.status == 500
+    assert only_error(response)["title"] == "Internal Server Error"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        web.HTTPNotFound(),
+        web.HTTPRequestEntityTooLarge(max_size=4096, actual_size=5000),
+        web.HTTPBadRequest(text="<b>what the request said</b>"),
+        web.HTTPExpectationFailed(),
+    ],
+)
+def test_the_frameworks_refusals_take_this_services_form(error: web.HTTPException) -> None:
+    response = answers.http_error(error)
+    assert response.status == error.status
+    assert "what the request said" not in only_error(response)["detail"]
+
+
+def test_a_wrong_method_is_405_and_names_the_right_ones() -> None:
+    response = answers.http_error(web.HTTPMethodNotAllowed("DELETE", ["POST", "OPTIONS"]))
+    assert response.status == 405
+    assert response.headers["Allow"] == "OPTIONS,POST"
+    only_error(response)
+
+
+def test_the_page_that_asked_may_read_the_answer_and_caches_keep_it_apart() -> None:
+    response = answers.ignored()
+    answers.allow_origin(response, "https://city.example.org")
+    assert response.headers["Access-Control-Allow-Origin"] == "https://city.example.org"
+    assert response.headers["Vary"] == "Origin"

@@ -1,0 +1,94 @@
+"""process/redis_client.py: which errors of Redis pass, and what is said about them."""
+
+import pytest
+from redis import exceptions
+from redis._parsers.base import BaseParser
+
+from contract import settings
+from contract.errors import Misconfigured
+from process.redis_client import connect_redis, is_passing, retry_for
+
+
+def answer(text: str) -> exceptions.RedisError:
+    """An error of the server as the client library hands it on, which drops known codes."""
+    error: exceptions.RedisError = BaseParser.parse_error(text)  # type: ignore[no-untyped-call]  # the library's own
+    return error
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "LOADING Redis is loading the dataset in memory",
+        "READONLY You can't write against a read only replica.",
+        "MASTERDOWN Link with MASTER is down.",
+        "CLUSTERDOWN The cluster is down",
+        "TRYAGAIN Multiple keys request during rehashing of slot",
+        "BUSY Redis is busy running a script.",
+        "ERR max number of clients reached",
+    ],
+)
+def test_a_server_that_starts_fails_over_or_is_busy_passes(text: str) -> None:
+    assert is_passing(answer(text))
+    assert retry_for(answer(text), "appending").reason == "redis_away"
+
+
+def test_a_connection_that_breaks_passes() -> None:
+    assert is_passing(exceptions.ConnectionError("Connection reset by peer"))
+    assert is_passing(exceptions.TimeoutError("Timeout reading from socket"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "WRONGTYPE Operation against a key holding the wrong kind of value",
+        "ERR unknown command 'XADD'",
+        "NOPERM this user has no permissions to run the 'xadd' command",
+        "MISCONF Redis is configured to save RDB snapshots, but is unable to persist to disk.",
+    ],
+)
+def test_a_refusal_does_not_pass_by_itself(text: str) -> None:
+    assert not is_passing(answer(text))
+    assert retry_for(answer(text), "appending").reason == "redis_refused"
+
+
+def test_our_own_lack_of_connections_does_not_pass_by_itself() -> None:
+    assert not is_passing(exceptions.MaxConnectionsError("Too many connections"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "OOM command not allowed when used memory > 'maxmemory'.",
+        "OOM command not allowed when used memory > 'maxmemory'. script: 1, on @user_script:1.",
+    ],
+)
+def test_a_full_server_is_said_to_be_full(text: str) -> None:
+    assert retry_for(answer(text), "appending").reason == "redis_full"
+
+
+def test_what_is_said_never_quotes_the_servers_words() -> None:
+    """They may quote the command, and with it what was to be stored."""
+    for text in (
+        "ERR unknown command 'XADD', with args beginning with: 'secret'",
+        "OOM secret",
+        "LOADING secret",
+    ):
+        retry = retry_for(answer(text), "appending")
+        assert str(retry).startswith("appending: ")
+        assert "secret" not in str(retry)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost:port",
+        "redis://localhost:99999",
+        "redis://localhost/0?db=first",
+        "redis://localhost?socket_timeout=soon",
+    ],
+)
+def test_a_url_that_no_client_can_be_made_of_is_misconfigured(url: str) -> None:
+    """One line that names the setting, never a traceback."""
+    with pytest.raises(Misconfigured) as caught:
+        connect_redis(settings.REDIS_URL.read({"REDIS_URL": url}))
+    assert len(str(caught.value).splitlines()) == 1

@@ -1,0 +1,263 @@
+"""contract/settings.py: what each setting defaults to, accepts and refuses, and how it says so."""
+
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract import settings
+from contract.errors import Misconfigured
+from contract.settings import Setting
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a setting is by default (None: required), what it takes, and what it refuses."""
+
+    setting: Setting[Any]
+    default: object
+    good: dict[str, object]
+    bad: tuple[str, ...] = field(default=())
+
+
+NUMBERS_ONLY = ("eight", "-1", "1.5", "1e3", "0x10", "٣", "8 shards", "9" * 5000)
+REDIS_BAD = ("localhost:6379", "http://localhost", "redis://", "redis", "rediss:", "redis://[::1")
+
+EXPECTED = [
+    Expected(
+        settings.REDIS_URL,
+        None,
+        {
+            text: text
+            for text in (
+                "redis://localhost",
+                "redis://:secret@cache.internal:6379/2",
+                "rediss://cache.internal:6380",
+                "unix:///run/valkey.sock",
+            )
+        },
+        REDIS_BAD,
+    ),
+    Expected(settings.REDIS_CLUSTER, False, {"0": False}, ("yes", "2", "-1")),
+    Expected(settings.SALT_REDIS_URL, "", {"redis://salt/0": "redis://salt/0"}, REDIS_BAD),
+    Expected(
+        settings.DATABASE_URL,
+        None,
+        {
+            text: text
+            for text in (
+                "postgresql://impact@localhost/impact",
+                "postgres://impact:secret@a.internal:5432,b.internal:5433/impact",
+                "postgresql:///impact?host=/run/postgresql",
+            )
+        },
+        ("localhost", "mysql://localhost/impact", "postgresql", "host=localhost", "redis://a"),
+    ),
+    Expected(settings.HOST, "0.0.0.0", {"127.0.0.1": "127.0.0.1", "::1": "::1"}),
+    Expected(
+        settings.PORT,
+        8000,
+        {"1": 1, "65535": 65535, " 8080 ": 8080},
+        ("0", "65536", *NUMBERS_ONLY),
+    ),
+    Expected(settings.ADMIN_HOST, "127.0.0.1", {"0.0.0.0": "0.0.0.0"}),
+    Expected(settings.admin_port(9101), 9101, {"0": 0, "9200": 9200}, ("65536", *NUMBERS_ONLY)),
+    Expected(
+        settings.SITES,
+        ("*",),
+        {
+            "a.example": ("a.example",),
+            "a.example, *.b.example ,": ("a.example", "*.b.example"),
+        },
+    ),
+    Expected(
+        settings.TRUSTED_PROXIES,
+        (),
+        {
+            "none": (),
+            "10.0.0.0/8": (ip_network("10.0.0.0/8"),),
+            "192.0.2.7, 2001:db8::/32": (ip_network("192.0.2.7/32"), ip_network("2001:db8::/32")),
+        },
+        ("localhost", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/8;192.0.2.7", "10.0.0.0/8 192.0.2.7"),
+    ),
+    Expected(
+        settings.JWT_KEY,
+        "",
+        {
+            "a-secret-of-32-bytes-or-more-....": "a-secret-of-32-bytes-or-more-....",
+            r"not\na-pem-key": r"not\na-pem-key",
+            r"-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----": (
+                "-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----"
+            ),
+        },
+    ),
+    Expected(
+        settings.JWT_ALGORITHMS,
+        ("HS256",),
+        {"RS256": ("RS256",), "RS256,ES256": ("RS256", "ES256")},
+    ),
+    Expected(settings.JWT_AUDIENCE, "", {"platform": "platform"}),
+    Expected(settings.JWT_USER_CLAIM, "sub", {"user_id": "user_id"}),
+    Expected(settings.JWT_ROLE_CLAIM, "highest_role", {"role": "role"}),
+    Expected(
+        settings.CALENDAR_TIMEZONE,
+        ZoneInfo("UTC"),
+        {"Europe/Brussels": ZoneInfo("Europe/Brussels")},
+        ("Brussels", "Europe", "../UTC", "/etc/localtime", "+02:00", "a" * 300, "Europe/\ud800"),
+    ),
+    Expected(settings.STREAM_SHARDS, 8, {"1": 1, "1024": 1024}, ("0", "1025", *NUMBERS_ONLY)),
+    Expected(settings.FLUSH_MAX_ROWS, 10_000, {"1": 1, "500": 500}, ("0", *NUMBERS_ONLY)),
+    Expected(
+        settings.FLUSH_MAX_SECONDS,
+        1.0,
+        {"0.5": 0.5, "2": 2.0},
+        ("0", "-1", "soon", "nan", "inf", "-inf", "1s", "1,5"),
+    ),
+    Expected(settings.FLUSH_CLAIM_SECONDS, 60.0, {"120": 120.0}, ("0", "nan", "a minute")),
+    Expected(
+        settings.LOG_LEVEL,
+        "info",
+        {"debug": "debug", "WARNING": "warning", "Error": "error"},
+        ("verbose", "10", "info,debug"),
+    ),
+    Expected(settings.LOG_FORMAT, "text", {"json": "json", "JSON": "json"}, ("xml", "1")),
+    Expected(settings.DEMO, False, {"0": False, "1": True}, ("true", "yes", "2", "on")),
+]
+ALL = [pytest.param(each, id=each.setting.name) for each in EXPECTED]
+BAD = [
+    pytest.param(each.setting, text, id=f"{each.setting.name}={ascii(text)[:30]}")
+    for each in EXPECTED
+    for text in each.bad
+]
+
+
+def test_every_declared_setting_is_examined_here() -> None:
+    declared = {each.name for each in vars(settings).values() if isinstance(each, Setting)}
+    assert declared | {"ADMIN_PORT"} == {each.setting.name for each in EXPECTED}
+
+
+CONTRACT = [
+    "REDIS_URL",
+    "REDIS_CLUSTER",
+    "SALT_REDIS_URL",
+    "DATABASE_URL",
+    "HOST",
+    "PORT",
+    "ADMIN_HOST",
+    "ADMIN_PORT",
+    "SITES",
+    "TRUSTED_PROXIES",
+    "JWT_KEY",
+    "JWT_ALGORITHMS",
+    "JWT_AUDIENCE",
+    "JWT_USER_CLAIM",
+    "JWT_ROLE_CLAIM",
+    "CALENDAR_TIMEZONE",
+    "STREAM_SHARDS",
+    "FLUSH_MAX_ROWS",
+    "FLUSH_MAX_SECONDS",
+    "LOG_LEVEL",
+    "LOG_FORMAT",
+]
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_every_promised_setting_exists(name: str) -> None:
+    assert name in {each.setting.name for each in EXPECTED}
+
+
+@pytest.mark.parametrize("expected", ALL)
+def test_unset_empty_and_blank_mean_the_default(expected: Expected) -> None:
+    setting = expected.setting
+    environments: list[dict[str, str]] = [{}, {setting.name: ""}, {setting.name: " \t\n"}]
+    for environment in environments:
+        if setting.default is None:
+            with pytest.raises(Misconfigured, match="is not set"):
+                setting.read(environment)
+        else:
+            assert setting.read(environment) == expected.default
+
+
+@pytest.mark.parametrize("expected", ALL)
+def test_what_a_setting_accepts_is_read_as_its_value(expected: Expected) -> None:
+    for text, value in expected.good.items():
+        assert expected.setting.read({expected.setting.name: text}) == value
+
+
+@pytest.mark.parametrize("expected", ALL)
+def test_a_settings_own_example_is_accepted(expected: Expected) -> None:
+    setting = expected.setting
+    setting.read({setting.name: setting.example})
+    assert setting.meaning
+
+
+@pytest.mark.parametrize("setting", [settings.REDIS_URL, settings.DATABASE_URL])
+def test_a_missing_setting_is_one_line_with_its_name_and_an_example(setting: Setting[str]) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        setting.read({"OTHER": "1"})
+    assert str(caught.value) == (
+        f"{setting.name}: is not set (for example: {setting.name}={setting.example})"
+    )
+
+
+@pytest.mark.parametrize(("setting", "text"), BAD)
+def test_a_wrong_value_is_one_line_with_its_name_the_problem_and_an_example(
+    setting: Setting[object], text: str
+) -> None:
+    assert_one_line(setting, text)
+
+
+def assert_one_line(setting: Setting[object], text: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        setting.read({setting.name: text})
+    line = str(caught.value)
+    assert caught.value.setting == setting.name
+    assert line.startswith(f"{setting.name}: ")
+    assert line.endswith(f" (for example: {setting.name}={setting.example})")
+    problem = line.removeprefix(f"{setting.name}: ").partition(" (for example")[0]
+    assert len(problem) > 5
+    assert len(line.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        settings.REDIS_URL,
+        settings.DATABASE_URL,
+        settings.PORT,
+        settings.TRUSTED_PROXIES,
+        settings.CALENDAR_TIMEZONE,
+        settings.FLUSH_MAX_SECONDS,
+        settings.LOG_LEVEL,
+        settings.DEMO,
+    ],
+)
+@pytest.mark.parametrize("text", ["a\nb", "\r\nx: y", "a\u2028b", "\x1b[31m", "redis\n://"])
+def test_a_wrong_value_with_line_breaks_is_still_one_line(
+    setting: Setting[object], text: str
+) -> None:
+    assert_one_line(setting, text)
+
+
+@pytest.mark.parametrize("setting", [settings.REDIS_URL, settings.DATABASE_URL])
+def test_a_wrong_urls_password_is_not_repeated(setting: Setting[str]) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        setting.read({setting.name: "http://impact:hunter2@db.internal/impact"})
+    assert "hunter2" not in str(caught.value)
+
+
+@given(st.sampled_from([each.setting for each in EXPECTED]), st.text(max_size=20))
+def test_whatever_is_set_is_a_value_or_misconfigured(setting: Setting[object], text: str) -> None:
+    """Never a traceback."""
+    try:
+        setting.read({setting.name: text})
+    except Misconfigured as error:
+        said = error
+    else:
+        return
+    assert said.setting == setting.name
+    assert len(str(said).splitlines()) == 1

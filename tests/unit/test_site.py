@@ -1,0 +1,215 @@
+"""collector/site.py: which site a request belongs to, and which sites are counted."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.site import SitePolicy, host_of_origin
+from contract.errors import Reject
+from contract.record import SITE_MAX_BYTES
+
+ANY = SitePolicy(["*"])
+
+
+def site(
+    origin: str | None = None, forwarded: str | None = None, host: str | None = None
+) -> str | None:
+    """The site where every site is counted; None for a refusal."""
+    try:
+        return ANY.site_of(origin, forwarded, host)
+    except Reject:
+        return None
+
+
+def test_the_origin_comes_first_then_the_proxys_word_then_the_host() -> None:
+    assert site("https://origin.example", "proxy.example", "host.example") == "origin.example"
+    assert site(None, "proxy.example", "host.example") == "proxy.example"
+    assert site(None, None, "host.example") == "host.example"
+
+
+@pytest.mark.parametrize("origin", [None, "", "null"])
+def test_an_origin_that_is_absent_or_null_is_passed_over(origin: str | None) -> None:
+    assert site(origin, None, "host.example") == "host.example"
+    assert site(origin, "proxy.example", "host.example") == "proxy.example"
+
+
+def test_without_any_of_them_there_is_no_site() -> None:
+    assert site() is None
+    assert site("null", "", "") is None
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://user@host.example", "https://", "file://", "nonsense", "https://[", "//"]
+)
+def test_an_origin_that_names_no_host_is_403_and_no_fallback(origin: str) -> None:
+    """A page that says where it is from, wrongly, is not taken for the collector's own site."""
+    assert site(origin, "proxy.example", "host.example") is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        ("https://city.example.org", "city.example.org"),
+        ("http://city.example.org:3000", "city.example.org"),
+        ("HTTPS://City.EXAMPLE.org", "city.example.org"),
+        ("https://city.example.org.", "city.example.org"),
+        ("https://city.example.org.:443", "city.example.org"),
+        ("https://localhost:4000", "localhost"),
+        ("https://192.0.2.7:8443", "192.0.2.7"),
+        ("https://[2001:DB8::1]:8443", "[2001:db8::1]"),
+        ("https://[2001:db8::1]", "[2001:db8::1]"),
+        ("https://xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("https://bücher.example:8080", "xn--bcher-kva.example"),
+        ("https://BÜCHER.example", "xn--bcher-kva.example"),
+        ("capacitor://localhost", "localhost"),
+    ],
+)
+def test_the_site_is_the_host_in_lower_case_without_port_or_final_dot(
+    origin: str, expected: str
+) -> None:
+    assert host_of_origin(origin) == expected
+    assert site(origin) == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("City.Example.org:8000", "city.example.org"),
+        ("city.example.org.", "city.example.org"),
+        ("city.example.org:", "city.example.org"),
+        ("  city.example.org ", "city.example.org"),
+        ("[::1]:8000", "[::1]"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("a_b.example.org", "a_b.example.org"),
+        ("bücher.example", "xn--bcher-kva.example"),
+    ],
+)
+def test_host_and_forwarded_host_are_read_alike(host: str, expected: str) -> None:
+    assert site(host=host) == expected
+    assert site(forwarded=host) == expected
+
+
+def test_of_several_proxies_words_the_first_is_what_the_browser_asked_for() -> None:
+    assert site(forwarded="city.example.org, inner.internal", host="inner") == "city.example.org"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        ".",
+        ".example.org",
+        "-a.example.org",
+        "a.example.org-",
+        "a.example.org..",
+        "a b.example.org",
+        "a/b",
+        "a\\b",
+        "user@a.example.org",
+        "a.example.org:80:80",
+        "a.example.org:http",
+        "a\0.example.org",
+        "a.example.org\nb",
+        "*.example.org",
+        "[::1",
+        "::1",
+        "[]",
+        "é..example.org",
+        "ex\udcffample.org",
+        "é" * 64 + ".example.org",
+        "a" * (SITE_MAX_BYTES + 1),
+    ],
+)
+def test_what_is_no_host_is_no_site(host: str) -> None:
+    assert site(host=host) is None
+
+
+def test_the_longest_name_is_a_site() -> None:
+    name = ".".join(["a" * 49] * 5) + ".org"
+    assert len(name) == SITE_MAX_BYTES
+    assert site(host=name) == name
+
+
+@given(
+    st.text(max_size=30) | st.text("abc.:-[]@/é%\t ", max_size=30),
+    st.sampled_from(["", "https://", "//"]),
+)
+def test_whatever_a_header_holds_its_site_fits_the_record_or_is_refused(
+    text: str, prefix: str
+) -> None:
+    """Lower-case ASCII without spaces or control characters, or 403: never another error."""
+    for found in (site(origin=prefix + text), site(forwarded=text), site(host=text)):
+        if found is not None:
+            assert found.isascii()
+            assert found == found.lower()
+            assert found.isprintable()
+            assert " " not in found
+            assert 0 < len(found) <= SITE_MAX_BYTES
+
+
+@given(st.from_regex(r"[a-z0-9]{1,8}(\.[a-z0-9]{1,8}){0,3}", fullmatch=True), st.integers(0, 65535))
+def test_case_port_and_final_dot_never_make_another_site(host: str, port: int) -> None:
+    for spelling in (host, host.upper(), f"{host}:{port}", f"{host}.", f"{host}.:{port}"):
+        assert site(host=spelling) == host
+        assert site(origin=f"https://{spelling}") == host
+
+
+@pytest.mark.parametrize(
+    ("patterns", "host", "allowed"),
+    [
+        (["*"], "anything.example", True),
+        (["city.example.org"], "city.example.org", True),
+        (["City.Example.ORG"], "city.example.org", True),
+        (["city.example.org"], "other.example.org", False),
+        (["city.example.org"], "a.city.example.org", False),
+        (["city.example.org"], "evilcity.example.org", False),
+        (["city.example.org"], "city.example.org.evil.example", False),
+        (["*.example.org"], "city.example.org", True),
+        (["*.example.org"], "a.b.example.org", True),
+        (["*.Example.org"], "city.example.org", True),
+        (["*.example.org"], "example.org", False),
+        (["*.example.org"], "evilexample.org", False),
+        (["*.example.org"], "city.example.org.evil.example", False),
+        (["*.example.org"], "example.orgs", False),
+        (["*.example.org", "example.org"], "example.org", True),
+        (["a.example", "*.b.example"], "c.b.example", True),
+        (["a.example", "*.b.example"], "c.example", False),
+        ([], "city.example.org", False),
+    ],
+)
+def test_only_the_sites_of_the_list_are_counted(
+    patterns: list[str], host: str, *, allowed: bool, subtests: pytest.Subtests
+) -> None:
+    policy = SitePolicy(patterns)
+    assert policy.allows(host) is allowed
+    for header, arguments in {
+        "origin": (f"https://{host}", None, None),
+        "forwarded": (None, host, None),
+        "host": (None, None, host),
+    }.items():
+        with subtests.test(header):
+            if allowed:
+                assert policy.site_of(*arguments) == host
+            else:
+                with pytest.raises(Reject) as caught:
+                    policy.site_of(*arguments)
+                assert (caught.value.status, caught.value.reason) == (403, "site")
+
+
+def test_a_counted_host_does_not_let_in_a_page_of_another_origin() -> None:
+    with pytest.raises(Reject):
+        SitePolicy(["city.example.org"]).site_of(
+            "https://evil.example", "city.example.org", "city.example.org"
+        )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "origin"),
+    [
+        ("bücher.example", "https://bücher.example"),
+        ("bücher.example", "https://xn--bcher-kva.example"),
+        ("*.bücher.example", "https://a.xn--bcher-kva.example"),
+        ("city.example.org.", "https://city.example.org"),
+    ],
+)
+def test_a_pattern_is_brought_to_the_form_that_sites_have(pattern: str, origin: str) -> None:
+    SitePolicy([pattern]).site_of(origin, None, None)
