@@ -21,7 +21,7 @@ from contract.record import FIELD
 from process.redis_client import is_passing, retry_for
 
 MAX_BATCH = 512
-MAX_WAITING = 10_000
+MAX_WAITING = 2_000
 _PAUSE_SECONDS = 0.1
 
 log = structlog.get_logger()

@@ -46,7 +46,9 @@ async def work(environment: Environment) -> int:
     reader = StreamReader(redis, settings.STREAM_SHARDS.read(environment), consumer, claim_seconds)
     stopping = Stopping()
     stopping.install()
-    async with Database(settings.DATABASE_URL.read(environment)) as database:
+    # A flush ends, one way or the other, well before another flusher takes its entries over.
+    patience_seconds = claim_seconds / 2
+    async with Database(settings.DATABASE_URL.read(environment), patience_seconds) as database:
         worker = Worker(
             reader,
             SessionWriter(database, zone),
@@ -74,10 +76,13 @@ async def work(environment: Environment) -> int:
         try:
             await admin.start()
             log.info("flushing", consumer=consumer)
-            await worker.run(stopping)
+            clean = await worker.run(stopping)
         finally:
             await admin.close()
             await redis.aclose()
+    if not clean:
+        log.warning("stopped with entries in hand: another flusher takes them over")
+        return 1
     log.info("stopped")
     return 0
 

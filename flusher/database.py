@@ -12,13 +12,8 @@ from contract.errors import DeadLetter, Misconfigured, Retry
 CONNECT_SECONDS: Final = 10.0
 _EXAMPLE: Final = "DATABASE_URL=postgresql://impact@localhost/impact"
 
-# Bounds on what a process that is frozen or cut off may hold up: the server ends its transaction,
-# with its locks, and the others go on. Less than FLUSH_CLAIM_SECONDS' default.
 _SESSION_SETTINGS: Final = {
     "application_name": "impact-tracking flusher",
-    "statement_timeout": "30s",
-    "idle_in_transaction_session_timeout": "30s",
-    "lock_timeout": "20s",
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
@@ -36,8 +31,14 @@ _CONFIGURATION = (
 )
 
 
-async def connect(dsn: str) -> asyncpg.Connection:
+async def connect(dsn: str, patience_seconds: float | None = None) -> asyncpg.Connection:
     """A connection with this project's session settings.
+
+    Args:
+        dsn: where to.
+        patience_seconds: how long a statement may take, on the server and on the wire. It also
+            bounds what a process that is frozen or cut off may hold up: the server ends its
+            transaction, with its locks, and the others go on. None: for ever.
 
     Raises:
         Misconfigured: the DSN, user, password or database is wrong.
@@ -45,7 +46,11 @@ async def connect(dsn: str) -> asyncpg.Connection:
     """
     try:
         return await asyncpg.connect(
-            dsn, timeout=CONNECT_SECONDS, server_settings=_SESSION_SETTINGS
+            dsn,
+            timeout=CONNECT_SECONDS,
+            # The server's own bound comes first, and tells what happened.
+            command_timeout=None if patience_seconds is None else patience_seconds * 1.2,
+            server_settings=_SESSION_SETTINGS | _bounds(patience_seconds),
         )
     except (*_CONFIGURATION, ValueError) as error:
         raise Misconfigured("DATABASE_URL", _first_line(error), _EXAMPLE) from None
@@ -56,8 +61,10 @@ async def connect(dsn: str) -> asyncpg.Connection:
 class Database:
     """A connection that is made when it is needed and made anew after a fault."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, patience_seconds: float | None = None) -> None:
+        """As `connect`."""
         self._dsn = dsn
+        self._patience_seconds = patience_seconds
         self._connection: asyncpg.Connection | None = None
 
     async def __aenter__(self) -> Self:
@@ -90,7 +97,7 @@ class Database:
             Misconfigured: the database is not the one that was migrated.
         """
         if self._connection is None or self._connection.is_closed():
-            self._connection = await connect(self._dsn)
+            self._connection = await connect(self._dsn, self._patience_seconds)
         try:
             yield self._connection
         except _REFUSALS as error:
@@ -111,6 +118,14 @@ class Database:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()
+
+
+def _bounds(patience_seconds: float | None) -> dict[str, str]:
+    if patience_seconds is None:
+        return {}
+    milliseconds = str(int(patience_seconds * 1000))
+    names = ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout")
+    return dict.fromkeys(names, milliseconds)
 
 
 def _first_line(error: BaseException) -> str:

@@ -46,7 +46,6 @@ async def migrate(connection: asyncpg.Connection, zone: ZoneInfo) -> list[str]:
     Raises:
         Misconfigured: the role may not do what it takes.
     """
-    await connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
     await connection.execute(_LOCK)  # until the connection closes
     await connection.execute(
         "CREATE TABLE IF NOT EXISTS impact_migrations "

@@ -54,6 +54,7 @@ class StreamReader:
         self._shards = range(shards)
         self._consumer = consumer
         self._claim_ms = int(claim_seconds * 1000)
+        self._claimed_up_to: dict[int, bytes] = {}
         self._bury_script = redis.register_script(_BURY)
         self._retire_script = redis.register_script(_RETIRE)
 
@@ -98,14 +99,22 @@ class StreamReader:
         pipeline = self._redis.pipeline(transaction=False)
         for shard in self._shards:
             pipeline.xautoclaim(
-                keys.stream(shard), keys.GROUP, self._consumer, self._claim_ms, "0-0", count=each
+                keys.stream(shard),
+                keys.GROUP,
+                self._consumer,
+                self._claim_ms,
+                self._claimed_up_to.get(shard, b"0-0"),
+                count=each,
             )
         entries: list[Entry] = []
         for shard, reply in zip(
             self._shards, await self._execute(pipeline, "claiming"), strict=True
         ):
             claimed = await self._checked(reply)
-            entries.extend(_entries(shard, claimed[1] if claimed else ()))
+            if claimed:
+                # One call looks at a part of what is pending; the next goes on from there.
+                self._claimed_up_to[shard] = claimed[0]
+                entries.extend(_entries(shard, claimed[1]))
         return entries
 
     async def acknowledge(self, entries: Iterable[Entry]) -> None:

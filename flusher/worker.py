@@ -78,8 +78,13 @@ class Worker:
         await self._gather()
         return await self._flush()
 
-    async def run(self, stopping: Stopping) -> None:
-        """Flushes batches as they fill or age, until asked to stop; then what it holds."""
+    async def run(self, stopping: Stopping) -> bool:
+        """Flushes batches as they fill or age, until asked to stop; then what it holds.
+
+        Returns:
+            Whether everything that it had read is stored and acknowledged. What is not stays
+            pending, and is taken over by another flusher, or by this one when it is back.
+        """
         pause = _FIRST_PAUSE_SECONDS
         prepared = False
         while True:
@@ -98,7 +103,11 @@ class Worker:
                 if await stopping.wait(pause):
                     break
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-        await self._reader.retire()
+        try:
+            await self._reader.retire()
+        except Retry as error:
+            log.warning("the consumer group could not be left", why=str(error))
+        return not self._gathered and not self._committed
 
     async def _fill(self, stopping: Stopping) -> None:
         """Gathers until a batch is full, or its first entry is `max_seconds` old."""
@@ -132,29 +141,26 @@ class Worker:
         entries = len(self._gathered) + len(self._committed)
         await self._acknowledge()
         latest = month_at(time.time_ns() // 1000, self._zone).plus(1)
-        batch, undecodable = decode_entries(self._gathered, latest)
-        for each in undecodable:
-            await self._bury(each)
-        dead = len(undecodable)
+        batch, dead = decode_entries(self._gathered, latest)
         # What PostgreSQL refuses is halved until it stands alone. Whatever has not ended when a
         # server goes away is kept.
         pieces = [batch.entries] if batch.entries else []
         while pieces:
-            self._gathered = [entry for piece in pieces for entry in piece]
             piece = pieces.pop(0)
             batch, _ = decode_entries(piece, latest)
             try:
                 await self._store(batch)
             except DeadLetter as why:
                 if len(piece) == 1:
-                    await self._bury(Undecodable(piece[0], why))
-                    dead += 1
+                    dead.append(Undecodable(piece[0], why))
                 else:
                     middle = len(piece) // 2
                     pieces[:0] = [piece[:middle], piece[middle:]]
-        self._gathered = []
+        # Last, since a full Redis has no room for dead letters until the others are gone.
+        for each in dead:
+            await self._bury(each)
         self.last_success = time.monotonic()
-        return Flushed(entries, dead)
+        return Flushed(entries, len(dead))
 
     async def _store(self, batch: Batch) -> None:
         started = time.perf_counter()
@@ -197,6 +203,7 @@ class Worker:
 
     async def _bury(self, undecodable: Undecodable) -> None:
         await self._reader.bury(undecodable.entry, undecodable.why)
+        self._gathered.remove(undecodable.entry)
         self._metrics.dead.labels(undecodable.why.reason).inc()
         log.error(
             "an entry was set aside as a dead letter; see `python -m flusher dead list`",

@@ -148,6 +148,9 @@ class SessionWriter:
         """The sessions that are new or replaced, and how many of them are new."""
         await connection.execute(statement("create_incoming_sessions"))
         await self._copy(connection, "incoming_sessions", batch)
+        # Before the merge: whether a copy may replace an upgraded session is told by the upgrade,
+        # which must not be one that another flusher is just about to commit.
+        await connection.execute(statement("lock_upgrades"))
         rows = await connection.fetch(statement("merge_incoming_sessions"))
         return [row["id"] for row in rows], sum(row["is_new"] for row in rows)
 

@@ -18,6 +18,7 @@ from embedded.valkey import ValkeyServer
 from process.redis_client import connect_redis, connect_replica
 from process.salt_disposal import SaltDisposal, State
 from process.salt_store import Outcome, SaltStore
+from tests.leftovers import files_with
 from tests.servers import Flavour, flavours
 from tests.system import eventually, run_command
 
@@ -25,26 +26,6 @@ UTC = ZoneInfo("UTC")
 EARLIER = Month(2020, 1)
 # Both kinds of files, and a slow log that keeps every command.
 CONFIG = {"appendonly": "yes", "save": "3600 1", "slowlog-log-slower-than": "0"}
-
-
-def escaped(salt: bytes) -> bytes:
-    """As the server writes bytes in its slow log, its own log and MONITOR."""
-    plain = {7: b"\\a", 8: b"\\b", 9: b"\\t", 10: b"\\n", 13: b"\\r", 34: b'\\"', 92: b"\\\\"}
-    return b"".join(
-        plain.get(byte) or (bytes([byte]) if 32 <= byte < 127 else b"\\x%02x" % byte)
-        for byte in salt
-    )
-
-
-def files_with(salt: bytes, *servers: ValkeyServer) -> list[str]:
-    """Every file of the servers that holds the salt, raw or escaped."""
-    return [
-        str(path.relative_to(server.data_dir))
-        for server in servers
-        for path in server.data_dir.rglob("*")
-        if path.is_file()
-        and any(form in path.read_bytes() for form in (salt, escaped(salt), salt.hex().encode()))
-    ]
 
 
 async def is_idle(redis: Redis) -> bool:

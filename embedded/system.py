@@ -1,0 +1,217 @@
+"""The whole system as real processes on given servers, for tests and benchmarks.
+
+Every process is gone when the one that started it is, however that ends.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import aiohttp
+
+ROOT = Path(__file__).parent.parent
+JWT_KEY = "a key of more than thirty-two bytes, for tests"
+
+_START_SECONDS = 20.0
+_STOP_SECONDS = 20.0
+_POLL_SECONDS = 0.02
+
+T = TypeVar("T")
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+async def eventually(
+    look: Callable[[], Awaitable[T]], holds: Callable[[T], bool] = bool, seconds: float = 15.0
+) -> T:
+    """Looks again and again until what is seen holds; fails with what was seen last."""
+    deadline = time.monotonic() + seconds
+    while not holds(seen := await look()):
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"not within {seconds} s: {seen!r}")
+        await asyncio.sleep(_POLL_SECONDS)
+    return seen
+
+
+@dataclass
+class Program:
+    """One of our processes. It is gone when this test's process is, however that ends."""
+
+    module: str
+    environment: Mapping[str, str]
+    log_path: Path
+    arguments: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://127.0.0.1:{self.environment['ADMIN_PORT']}"
+
+    @property
+    def running(self) -> subprocess.Popen[bytes]:
+        if self.process is None:
+            raise RuntimeError(f"{self.module} was not started")
+        return self.process
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def start(self) -> Self:
+        command = [sys.executable, "-m", self.module, *self.arguments]
+        if setpriv := shutil.which("setpriv"):
+            command = [setpriv, "--pdeathsig", "KILL", *command]
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env={**os.environ, **self.environment}, stdout=log, stderr=log
+            )
+        return self
+
+    async def ready(self) -> Self:
+        """Waits until it says that it is ready to do its work."""
+
+        async def answer() -> int:
+            if self.running.poll() is not None:
+                raise AssertionError(f"{self.module} ended:\n{self.log}")
+            with suppress(aiohttp.ClientError, OSError):
+                async with (
+                    aiohttp.ClientSession() as session,
+                    session.get(f"{self.admin_url}/readyz") as response,
+                ):
+                    return response.status
+            return 0
+
+        try:
+            await eventually(answer, lambda status: status == 200, _START_SECONDS)
+        except AssertionError:
+            raise AssertionError(f"{self.module} is not ready:\n{self.log}") from None
+        return self
+
+    async def metrics(self) -> dict[str, float]:
+        """Every sample by its name and labels, as Prometheus reads them."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{self.admin_url}/metrics") as response,
+        ):
+            text = await response.text()
+        samples = (line.rpartition(" ") for line in text.splitlines() if line[0] != "#")
+        return {name: float(value) for name, _, value in samples}
+
+    async def stop(self) -> int:
+        """Asks it to stop; its exit code."""
+        self.running.send_signal(signal.SIGTERM)
+        return await self.exit_code()
+
+    async def exit_code(self) -> int:
+        """Waits for its end."""
+        return await asyncio.to_thread(self.running.wait, _STOP_SECONDS)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for it to be gone."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def freeze(self) -> None:
+        """Suspends it: its connections stay open and nothing answers."""
+        self.running.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Lets it go on."""
+        self.running.send_signal(signal.SIGCONT)
+
+
+@dataclass
+class System:
+    """A collector, its port, any number of flushers and rotation, on given servers."""
+
+    redis_url: str
+    database_url: str
+    folder: Path
+    extra: Mapping[str, str] = field(default_factory=dict)
+    programs: list[Program] = field(default_factory=list)
+    port: int = field(default_factory=free_port)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "REDIS_URL": self.redis_url,
+            "DATABASE_URL": self.database_url,
+            "HOST": "127.0.0.1",
+            "PORT": str(self.port),
+            "JWT_KEY": JWT_KEY,
+            "TRUSTED_PROXIES": "127.0.0.1",
+            "FLUSH_MAX_SECONDS": "0.1",
+            "LOG_LEVEL": "debug",
+            **self.extra,
+        }
+
+    def program(self, module: str, **environment: str) -> Program:
+        """A process that is not started yet."""
+        program = Program(
+            module,
+            {**self.environment, "ADMIN_PORT": str(free_port()), **environment},
+            self.folder / f"{module}-{len(self.programs)}.log",
+        )
+        self.programs.append(program)
+        return program
+
+    async def start(self, *modules: str) -> list[Program]:
+        """Starts processes and waits until all are ready."""
+        programs = [self.program(module).start() for module in modules]
+        await asyncio.gather(*(program.ready() for program in programs))
+        return programs
+
+    @property
+    def logs(self) -> str:
+        return "\n".join(program.log for program in self.programs)
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        with ExitStack() as stack:
+            for program in self.programs:
+                stack.callback(program.kill)
+
+
+async def run_command(module: str, *arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Runs a command to its end: its exit code, standard output and standard error."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        module,
+        *arguments,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+    return await process.wait(), output.decode(), errors.decode()

@@ -1,0 +1,172 @@
+"""Processes and servers whose clock is another: all shifted by one offset, or some by more.
+
+libfaketime adds the offset to what the system says, so that a shifted clock runs as the real one
+does. Clocks that measure how long something takes (CLOCK_MONOTONIC, CLOCK_BOOTTIME) stay as they
+are, for as on a real machine nobody sets them. Only the Valkey of the wheel runs under it:
+redis-server built with jemalloc hangs.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from contract.calendar import DAY_US, SECOND_US, Month, month_at
+from embedded.valkey import ValkeyServer
+from tests.system import ROOT, System, eventually
+
+_FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/lib/*-linux-*", "/opt/*/lib")
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where libfaketime keeps its own
+_PROBE_SECONDS = 20.0
+_CORES = 2  # what a small machine has
+
+
+def _environment(library: Path, offset_seconds: float) -> dict[str, str]:
+    return {
+        "LD_PRELOAD": str(library),
+        "FAKETIME": f"{offset_seconds:+.3f}",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",  # as older versions call it
+        "NO_FAKE_STAT": "1",
+    }
+
+
+@cache
+def find_libfaketime() -> tuple[Path | None, str]:
+    """Where it is; or None, and why it can't be used."""
+    if sys.platform != "linux":
+        return None, "libfaketime is used on Linux only"
+    found = [
+        path
+        for folder in _FOLDERS
+        for name in ("faketime/libfaketime.so.1", "libfaketime.so.1")
+        for path in Path("/").glob(f"{folder.lstrip('/')}/{name}")
+    ]
+    if not found:
+        return None, "libfaketime is not installed (Debian: apt-get install libfaketime)"
+    result = subprocess.run(
+        [sys.executable, "-c", "import time; print(time.time())"],
+        env={**os.environ, **_environment(found[0], 10 * 86_400)},
+        capture_output=True,
+        text=True,
+        timeout=_PROBE_SECONDS,
+        check=False,
+    )
+    moved = float(result.stdout or 0) - time.time() if result.returncode == 0 else 0.0
+    if abs(moved - 10 * 86_400) > _PROBE_SECONDS:
+        return None, f"{found[0]} does not move a clock here"
+    return found[0], ""
+
+
+needs_libfaketime = pytest.mark.skipif(find_libfaketime()[0] is None, reason=find_libfaketime()[1])
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftedClock:
+    """The system's clock and so many seconds."""
+
+    offset_seconds: float
+
+    @classmethod
+    def before(cls, instant_us: int, seconds: float) -> "ShiftedClock":
+        """A clock that shows an instant so many seconds from now."""
+        return cls(round(instant_us / SECOND_US - seconds - time.time(), 3))
+
+    def now_us(self) -> int:
+        return time.time_ns() // 1000 + round(self.offset_seconds * SECOND_US)
+
+    def environment(self, ahead_seconds: float = 0.0) -> dict[str, str]:
+        """What gives a process this clock; or one that is ahead of it, or behind (negative)."""
+        library, why = find_libfaketime()
+        assert library is not None, why
+        return _environment(library, self.offset_seconds + ahead_seconds)
+
+    async def reaches(self, instant_us: int) -> None:
+        """Waits until it shows an instant."""
+
+        async def left_us() -> int:
+            return instant_us - self.now_us()
+
+        seconds = (instant_us - self.now_us()) / SECOND_US
+        await eventually(left_us, lambda left: left <= 0, max(seconds, 0) + 1)
+
+
+class ShiftedValkey(ValkeyServer):
+    """A Valkey with a shifted clock."""
+
+    def __init__(
+        self, data_dir: Path, clock: ShiftedClock, *, config: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(data_dir, config=config, env=clock.environment())
+        self.pids: list[int] = []
+
+    def _spawn(self, command: Iterable[str], lock: int) -> subprocess.Popen[bytes]:
+        process = super()._spawn(list(command), lock)
+        self.pids.append(process.pid)
+        return process
+
+
+@contextmanager
+def shifted_system(
+    folder: Path,
+    clock: ShiftedClock,
+    zone: ZoneInfo,
+    *,
+    database_url: str = "",
+    config: Mapping[str, str] | None = None,
+) -> Iterator[tuple[System, ShiftedValkey]]:
+    """A system with a Valkey of its own, all on one clock. All of it is gone at the end."""
+    server = ShiftedValkey(folder / "valkey", clock, config=config)
+    pids = server.pids
+    try:
+        with server:
+            extra = {**clock.environment(), "CALENDAR_TIMEZONE": zone.key}
+            system = System(server.url, database_url, folder / "logs", extra)
+            try:
+                with system:
+                    yield system, server
+            finally:
+                pids += [program.process.pid for program in system.programs if program.process]
+    finally:
+        _remove_leftovers(pids)
+
+
+def _remove_leftovers(pids: Iterable[int]) -> None:
+    """What libfaketime leaves behind of processes that were killed."""
+    for pid in pids:
+        for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+            (_SHARED_MEMORY / name).unlink(missing_ok=True)
+
+
+def next_month(zone: ZoneInfo, number: int | None = None) -> Month:
+    """The month to be moved into the end of: this one or, with its number, the next such one.
+
+    Never one that ends within a day, so that clocks are only ever moved forwards.
+    """
+    now_us = time.time_ns() // 1000
+    month = month_at(now_us + DAY_US, zone)
+    while number not in (None, month.number):
+        month = month.plus(1)
+    return month
+
+
+@cache
+def _seconds_to_start_one() -> float:
+    began = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-m", "collector", "--help"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True
+    )
+    return time.monotonic() - began
+
+
+def seconds_to_start(processes: int) -> float:
+    """In how many seconds so many of our processes have surely started, on this machine now."""
+    return 2.0 + 2.0 * processes / _CORES * _seconds_to_start_one()
