@@ -8,7 +8,7 @@ import sys
 import structlog
 from prometheus_client import CollectorRegistry
 
-from collector.append import Appender
+from collector.append import Appender, Durability
 from collector.caller import TokenVerifier
 from collector.client_address import TrustedProxies
 from collector.crawlers import CrawlerFilter
@@ -48,7 +48,12 @@ async def serve(environment: Environment) -> int:
         salt_redis, store, lambda host, port: connect_replica(salt_url, host, port)
     )
     salt = MonthlySalt(store)
-    appender = Appender(redis, settings.STREAM_SHARDS.read(environment), metrics)
+    appender = Appender(
+        redis,
+        settings.STREAM_SHARDS.read(environment),
+        metrics,
+        Durability(settings.APPEND_DURABILITY.read(environment)),
+    )
     sessions = Sessions(
         SitePolicy(settings.SITES.read(environment)),
         CrawlerFilter(),
@@ -79,6 +84,7 @@ async def serve(environment: Environment) -> int:
     admin = AdminListener(
         settings.ADMIN_HOST.read(environment), ADMIN_PORT.read(environment), registry, failed_checks
     )
+    clean = True
     writing = asyncio.create_task(appender.run())
     following = [
         asyncio.create_task(salt.keep_fresh(stopping)),
@@ -91,6 +97,7 @@ async def serve(environment: Environment) -> int:
         await stopping.wait()
         log.info("stopping: no new requests, answering what was accepted")
         await server.stop()
+        clean = appender.idle
     finally:
         stopping.set()
         await asyncio.gather(*following)  # not cancelled: that could cut a command in two
@@ -99,6 +106,9 @@ async def serve(environment: Environment) -> int:
         await admin.close()
         await redis.aclose()
         await salt_redis.aclose()
+    if not clean:
+        log.warning("stopped with requests unanswered: their front-ends will send them again")
+        return 1
     log.info("stopped")
     return 0
 

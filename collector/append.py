@@ -7,10 +7,12 @@ this module's own task touches the connection, so that a request that goes away 
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from itertools import chain
+from enum import StrEnum
+from typing import Any
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
 from collector.waiting import WAIT_SECONDS
@@ -27,6 +29,20 @@ _PAUSE_SECONDS = 0.1
 log = structlog.get_logger()
 
 
+class Durability(StrEnum):
+    """What Redis must have done before a record counts as stored (`APPEND_DURABILITY`)."""
+
+    SERVER = "server"  # acknowledged the command: as durable as its appendfsync makes it
+    FSYNC = "fsync"  # WAITAOF: its append-only file is on disk (Redis 7.2, Valkey 8)
+    REPLICA = "replica"  # WAIT: a replica has it
+
+
+# Milliseconds. Less than a command may take, so that the server's answer comes first.
+_DURABLE_MS = 3000
+# A server that syncs once a second acknowledges once a second: several batches wait together.
+_DURABLE_WRITERS = 8
+
+
 @dataclass(slots=True, eq=False)
 class _Append:
     stream: str
@@ -38,12 +54,19 @@ class _Append:
 class Appender:
     """Appends records to the stream shards. Use `run` as a task for as long as it may be used."""
 
-    def __init__(self, redis: Redis, shards: int, metrics: CollectorMetrics) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        shards: int,
+        metrics: CollectorMetrics,
+        durability: Durability = Durability.SERVER,
+    ) -> None:
         self._redis = redis
+        self._durability = durability
         self._streams = [keys.stream(shard) for shard in range(shards)]
         self._metrics = metrics
         self._waiting: deque[_Append] = deque()
-        self._in_flight: list[_Append] = []
+        self._in_flight: dict[int, list[_Append]] = {}  # by writer
         self._filled = asyncio.Event()
         self._failing_since: float | None = None
 
@@ -73,20 +96,27 @@ class Appender:
         """Since when, in the loop's time, no write has succeeded; None when the last one did."""
         return self._failing_since
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be acknowledged."""
+        return not self._waiting and not self._in_flight
+
     async def run(self) -> None:
         """Writes what gathers, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._write_what_gathers())
+            for writer in range(1 if self._durability is Durability.SERVER else _DURABLE_WRITERS):
+                tasks.create_task(self._write_what_gathers(writer))
             tasks.create_task(self._refuse_what_waits_too_long())
 
-    async def _write_what_gathers(self) -> None:
+    async def _write_what_gathers(self, writer: int) -> None:
         while True:
             await self._filled.wait()
-            self._in_flight = self._next_batch()
-            if not self._in_flight:
+            batch = self._next_batch()
+            if not batch:
                 continue
-            left = await self._write(self._in_flight)
-            self._in_flight = []
+            self._in_flight[writer] = batch
+            left = await self._write(batch)
+            del self._in_flight[writer]
             if left:
                 self._waiting.extendleft(reversed(left))  # the oldest in front again
                 self._filled.set()
@@ -97,10 +127,11 @@ class Appender:
         while True:
             await asyncio.sleep(_PAUSE_SECONDS)
             now = loop.time()
-            for waiting in chain(self._in_flight, self._waiting):
-                if waiting.deadline > now:
-                    break  # both are in the order in which they came
-                _fail(waiting, Retry("redis_away", "Redis did not acknowledge it in time"))
+            for queue in (*self._in_flight.values(), self._waiting):
+                for waiting in queue:
+                    if waiting.deadline > now:
+                        break  # each is in the order in which they came
+                    _fail(waiting, Retry("redis_away", "Redis did not acknowledge it in time"))
 
     def _next_batch(self) -> list[_Append]:
         batch: list[_Append] = []
@@ -114,40 +145,68 @@ class Appender:
 
     async def _write(self, batch: list[_Append]) -> list[_Append]:
         """Writes a batch; what may be tried again is returned."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for waiting in batch:
-            pipeline.execute_command("XADD", waiting.stream, "*", FIELD, waiting.record)
         self._metrics.append_batch_size.observe(len(batch))
         try:
-            replies = await pipeline.execute(raise_on_error=False)
+            replies = await self._pipeline(batch).execute(raise_on_error=False)
         except RedisError as error:
             self._failed(retry_for(error, "appending"))
-            if is_passing(error):
-                return batch
-            for waiting in batch:
-                _fail(waiting, retry_for(error, "appending"))
-            return []
+            return self._after(batch, error)
         except Exception as error:  # noqa: BLE001 - the one writer must outlive any fault
             self._failed(Retry("fault", f"appending: {type(error).__name__}"))
             return batch
+        if self._durability is not Durability.SERVER:
+            why = _why_not_durable(replies.pop())
+            if why is not None:
+                # It is in the stream, and may be lost with the server: not what a 2xx promises.
+                self._failed(why)
+                for waiting in batch:
+                    _fail(waiting, why)
+                return []
+        return self._settle(batch, replies)
+
+    def _pipeline(self, batch: list[_Append]) -> Pipeline:
+        pipeline = self._redis.pipeline(transaction=False)
+        for waiting in batch:
+            pipeline.execute_command("XADD", waiting.stream, "*", FIELD, waiting.record)
+        if self._durability is Durability.FSYNC:
+            pipeline.execute_command("WAITAOF", 1, 0, _DURABLE_MS)
+        elif self._durability is Durability.REPLICA:
+            pipeline.execute_command("WAIT", 1, _DURABLE_MS)
+        return pipeline
+
+    def _settle(self, batch: list[_Append], replies: list[Any]) -> list[_Append]:
+        """Tells each request its own reply; what may be tried again is returned."""
         left = []
         for waiting, reply in zip(batch, replies, strict=True):
-            if not isinstance(reply, RedisError):
+            if isinstance(reply, RedisError):
+                self._failed(retry_for(reply, "appending"))
+                left += self._after([waiting], reply)
+            else:
                 self._failing_since = None
                 if not waiting.stored.done():
                     waiting.stored.set_result(None)
-            elif is_passing(reply):
-                self._failed(retry_for(reply, "appending"))
-                left.append(waiting)
-            else:
-                self._failed(retry_for(reply, "appending"))
-                _fail(waiting, retry_for(reply, "appending"))
         return left
+
+    def _after(self, batch: list[_Append], error: RedisError) -> list[_Append]:
+        """What of a failed batch may be tried again: all, or nothing where that is of no use."""
+        if is_passing(error):
+            return batch
+        for waiting in batch:
+            _fail(waiting, retry_for(error, "appending"))
+        return []
 
     def _failed(self, why: Retry) -> None:
         if self._failing_since is None:
             self._failing_since = asyncio.get_running_loop().time()
             log.error("sessions can't be written", why=str(why))
+
+
+def _why_not_durable(reply: Any) -> Retry | None:
+    if isinstance(reply, RedisError):
+        return retry_for(reply, "waiting until it is durable (APPEND_DURABILITY)")
+    # WAITAOF counts this server's disk and the replicas', WAIT the replicas.
+    done = reply[0] if isinstance(reply, list) else reply
+    return None if done >= 1 else Retry("not_durable", "it was not made durable in time")
 
 
 def _fail(waiting: _Append, error: Retry) -> None:

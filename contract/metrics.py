@@ -77,6 +77,11 @@ class FlusherMetrics:
         self.dead = Counter(
             "impact_dead", "Entries moved to the dead letters.", ("reason",), registry=registry
         )
+        self.dead_dropped = Counter(
+            "impact_dead_dropped",
+            "Dead letters that were dropped unseen, since a shard keeps a bounded number.",
+            registry=registry,
+        )
         self.upgrades_waiting = Gauge(
             "impact_upgrades_waiting",
             "Upgrades in PostgreSQL whose session has not come yet.",

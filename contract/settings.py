@@ -220,6 +220,14 @@ CALENDAR_TIMEZONE: Final = Setting(
 STREAM_SHARDS: Final = Setting(
     "STREAM_SHARDS", _whole_number(1, 1024), "8", "16", "how many streams share the sessions"
 )
+APPEND_DURABILITY: Final = Setting(
+    "APPEND_DURABILITY",
+    _one_of("server", "fsync", "replica"),
+    "server",
+    "fsync",
+    "what Redis must have done before a session is answered 2xx: `server`, what its appendfsync "
+    "says; `fsync`, the append-only file is on disk; `replica`, a replica has it",
+)
 FLUSH_MAX_ROWS: Final = Setting(
     "FLUSH_MAX_ROWS", _whole_number(1, 1_000_000), "10000", "5000", "a batch closes at this size"
 )

@@ -6,6 +6,8 @@ import socket
 import sys
 import time
 import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -14,6 +16,8 @@ from contract import settings
 from contract.metrics import FlusherMetrics
 from contract.settings import Environment
 from flusher.database import Database
+from flusher.dead_letters import DeadLetters, as_table
+from flusher.dead_letters import as_text as as_text_of_letter
 from flusher.migrate import migrate
 from flusher.read import StreamReader
 from flusher.status import as_json, as_text, read_status
@@ -113,6 +117,73 @@ async def show_status(environment: Environment, *, json: bool) -> int:
     return 0
 
 
+async def show_dead_letters(environment: Environment) -> int:
+    """`dead list`."""
+    async with _dead_letters(environment) as dead_letters:
+        print(as_table([letter async for letter in dead_letters.all()]))
+    return 0
+
+
+async def show_dead_letter(environment: Environment, name: str) -> int:
+    """`dead show`."""
+    async with _dead_letters(environment) as dead_letters:
+        print(as_text_of_letter(await dead_letters.get(name)))
+    return 0
+
+
+async def replay_dead_letters(environment: Environment, names: Sequence[str]) -> int:
+    """`dead replay`: those named, or all."""
+    async with _dead_letters(environment) as dead_letters:
+        # All are known before the first is replayed: one that fails again comes back.
+        for name in names or [letter.name async for letter in dead_letters.all()]:
+            await dead_letters.replay(name)
+            print(f"replayed {name}")
+    return 0
+
+
+async def drop_dead_letters(environment: Environment, names: Sequence[str]) -> int:
+    """`dead drop`."""
+    async with _dead_letters(environment) as dead_letters:
+        for name in names:
+            await dead_letters.drop(name)
+            print(f"dropped {name}")
+    return 0
+
+
+@asynccontextmanager
+async def _dead_letters(environment: Environment) -> AsyncIterator[DeadLetters]:
+    redis = connect_redis(settings.REDIS_URL.read(environment))
+    try:
+        yield DeadLetters(redis, settings.STREAM_SHARDS.read(environment))
+    finally:
+        await redis.aclose()
+
+
+def _add_dead_letter_commands(dead: argparse.ArgumentParser) -> None:
+    verbs = dead.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs.add_parser("list", help="one line each")
+    show = verbs.add_parser("show", help="all that is known of one")
+    show.add_argument("id", metavar="ID", help="as `list` shows it")
+    replay = verbs.add_parser(
+        "replay", help="back into the streams, and through the same deduplication as any entry"
+    )
+    replay.add_argument("ids", metavar="ID", nargs="*", help="as `list` shows them; none: all")
+    drop = verbs.add_parser("drop", help="delete for good")
+    drop.add_argument("ids", metavar="ID", nargs="+", help="as `list` shows them")
+
+
+def _run_dead_letter_command(arguments: argparse.Namespace) -> int:
+    match arguments.verb:
+        case "list":
+            return run_command(show_dead_letters(os.environ))
+        case "show":
+            return run_command(show_dead_letter(os.environ, arguments.id))
+        case "replay":
+            return run_command(replay_dead_letters(os.environ, arguments.ids))
+        case _:
+            return run_command(drop_dead_letters(os.environ, arguments.ids))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m flusher",
@@ -125,10 +196,15 @@ def main() -> int:
     )
     status = commands.add_parser("status", help="how far behind the flushers are")
     status.add_argument("--json", action="store_true", help="for scripts")
+    _add_dead_letter_commands(
+        commands.add_parser("dead", help="entries that could not become rows")
+    )
     arguments = parser.parse_args()
     match arguments.command:
         case "migrate":
             return run_command(migrate_database(os.environ))
+        case "dead":
+            return _run_dead_letter_command(arguments)
         case "status":
             return run_command(show_status(os.environ, json=arguments.json))
         case _:

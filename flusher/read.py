@@ -24,6 +24,9 @@ from process.redis_client import retry_for
 _BURY = files("flusher").joinpath("bury_entry.lua").read_text()
 _RETIRE = files("flusher").joinpath("retire_consumer.lua").read_text()
 
+# A shard's. What is beyond is a fault that goes on and on: its newest cases tell as much.
+DEAD_LETTERS_KEPT = 10_000
+
 log = structlog.get_logger()
 
 
@@ -136,19 +139,30 @@ class StreamReader:
             except RedisError as error:
                 raise retry_for(error, "acknowledging") from None
 
-    async def bury(self, entry: Entry, why: DeadLetter) -> None:
+    async def bury(self, entry: Entry, why: DeadLetter) -> int:
         """Moves an entry to its shard's dead letters, with the reason, in one step.
 
+        Returns:
+            How many of the oldest dead letters had to make room: `DEAD_LETTERS_KEPT` are kept.
+
         Raises:
-            Retry: Redis does not answer.
+            Retry: Redis does not answer, or is full.
         """
         try:
-            await self._bury_script(
+            dropped = await self._bury_script(
                 keys=[keys.stream(entry.shard), keys.dead_letters(entry.shard)],
-                args=[keys.GROUP, entry.id, FIELD, why.reason, str(why)],
+                args=[
+                    keys.GROUP,
+                    entry.id,
+                    FIELD,
+                    why.reason,
+                    str(why),
+                    DEAD_LETTERS_KEPT,
+                ],
             )
         except RedisError as error:
             raise retry_for(error, "setting a dead letter aside") from None
+        return int(dropped)
 
     async def retire(self) -> None:
         """Takes this consumer, and those long gone, off the group, if nothing is pending for them.

@@ -202,8 +202,11 @@ class Worker:
         )
 
     async def _bury(self, undecodable: Undecodable) -> None:
-        await self._reader.bury(undecodable.entry, undecodable.why)
+        dropped = await self._reader.bury(undecodable.entry, undecodable.why)
         self._gathered.remove(undecodable.entry)
+        if dropped:
+            self._metrics.dead_dropped.inc(dropped)
+            log.error("the oldest dead letters were dropped: there are too many", count=dropped)
         self._metrics.dead.labels(undecodable.why.reason).inc()
         log.error(
             "an entry was set aside as a dead letter; see `python -m flusher dead list`",

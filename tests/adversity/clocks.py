@@ -10,23 +10,31 @@ import os
 import subprocess
 import sys
 import time
+import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from ipaddress import IPv4Address
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import jwt
 import pytest
 
+from bench.client import Connection, NoAnswer, Unreachable
+from bench.told import Told, Who
 from contract.calendar import DAY_US, SECOND_US, Month, month_at
+from contract.identity import user_hash, visitor_hash
 from embedded.valkey import ValkeyServer
-from tests.system import ROOT, System, eventually
+from tests.system import JWT_KEY, ROOT, System, eventually
 
 _FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/lib/*-linux-*", "/opt/*/lib")
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where libfaketime keeps its own
 _PROBE_SECONDS = 20.0
 _CORES = 2  # what a small machine has
+_USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 
 def _environment(library: Path, offset_seconds: float) -> dict[str, str]:
@@ -162,7 +170,10 @@ def next_month(zone: ZoneInfo, number: int | None = None) -> Month:
 def _seconds_to_start_one() -> float:
     began = time.monotonic()
     subprocess.run(
-        [sys.executable, "-m", "collector", "--help"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True
+        [sys.executable, "-m", "collector", "--help"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        check=True,
     )
     return time.monotonic() - began
 
@@ -170,3 +181,86 @@ def _seconds_to_start_one() -> float:
 def seconds_to_start(processes: int) -> float:
     """In how many seconds so many of our processes have surely started, on this machine now."""
     return 2.0 + 2.0 * processes / _CORES * _seconds_to_start_one()
+
+
+class Callers:
+    """The same visitors and users again and again, who live by a shifted clock.
+
+    A visitor of a number becomes, when signed in, the user of that number. What is sent and what is
+    answered is in `told`, by the shifted clock, and in `answers`, by status (None: no answer).
+    """
+
+    SITES = ("one.example.org", "another.example.org")
+
+    def __init__(self, clock: ShiftedClock) -> None:
+        self.told = Told(self.SITES, self._role)
+        self.answers: Counter[int | None] = Counter()
+        self.longest_seconds = 0.0
+        self._clock = clock
+
+    async def start(
+        self, connection: Connection, who: Who, person: int, site: int
+    ) -> tuple[int, int | None]:
+        """Starts a session; its number, and the answer's status."""
+        number = self.told.session(who, site, person, person, self._clock.now_us())
+        self.told.start_sent(number, self._clock.now_us())
+        token = self._token(person) if who is Who.USER else ""
+        body = f'{{"id": "{uuid.UUID(bytes=self.told.id_of(number))}"}}'
+        status = await self._ask(connection, "POST", "", number, token, body)
+        self.told.start_answered(number, status, self._clock.now_us())
+        return number, status
+
+    async def upgrade(self, connection: Connection, number: int) -> int | None:
+        """Signs the visitor of a session in; the answer's status."""
+        self.told.upgrade_sent(number, self._clock.now_us())
+        path = f"/{uuid.UUID(bytes=self.told.id_of(number))}/upgrade"
+        token = self._token(self.told.user(number))
+        status = await self._ask(connection, "PATCH", path, number, token, "")
+        self.told.upgrade_answered(number, status, self._clock.now_us())
+        return status
+
+    def hash_with(self, salt: bytes, number: int, *, as_user: bool) -> bytes:
+        """The `monthly_user_hash` of a session, from scratch."""
+        site = self.told.site(number)
+        if as_user:
+            return user_hash(salt, site, f"user-{self.told.user(number)}")
+        network = IPv4Address(_address(self.told.visitor(number))).packed
+        return visitor_hash(salt, site, network, _USER_AGENT)
+
+    @staticmethod
+    def _role(person: int) -> str:
+        return ("user", "admin", "super_admin")[person % 3]
+
+    def _token(self, person: int) -> str:
+        claims = {
+            "sub": f"user-{person}",
+            "highest_role": self._role(person),
+            # Longer than the clock of a collector in these tests is wrong.
+            "exp": (self._clock.now_us() + 2 * DAY_US) // SECOND_US,
+        }
+        return jwt.encode(claims, JWT_KEY)
+
+    async def _ask(
+        self, connection: Connection, method: str, path: str, number: int, token: str, body: str
+    ) -> int | None:
+        authorization = f"Authorization: Bearer {token}\r\n" if token else ""
+        request = (
+            f"{method} /web_api/v1/sessions{path} HTTP/1.1\r\n"
+            f"Host: collector\r\nOrigin: https://{self.told.site(number)}\r\n"
+            f"X-Forwarded-For: {_address(self.told.visitor(number))}\r\n"
+            f"User-Agent: {_USER_AGENT}\r\n{authorization}Content-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}"
+        )
+        began = time.monotonic()
+        try:
+            await connection.ready()
+            status = (await connection.exchange(request.encode())).status
+        except (NoAnswer, Unreachable):
+            status = None
+        self.longest_seconds = max(self.longest_seconds, time.monotonic() - began)
+        self.answers[status] += 1
+        return status
+
+
+def _address(person: int) -> str:
+    return f"198.18.{person // 256}.{person % 256}"

@@ -19,7 +19,6 @@ from flusher.write import SessionWriter
 from tests.events import start, upgrade
 
 UTC = ZoneInfo("UTC")
-SHARDS = 2
 
 
 class Bench:
@@ -30,9 +29,10 @@ class Bench:
     ) -> None:
         self.redis = redis
         self.database = database
+        self.shards = 8
         self.registry = CollectorRegistry()
         self.worker = Worker(
-            reader or StreamReader(redis, SHARDS, "one", 60),
+            reader or StreamReader(redis, 8, "one", 60),
             SessionWriter(database, UTC),
             FlusherMetrics(self.registry),
             UTC,
@@ -50,7 +50,7 @@ class Bench:
             return int(await connection.fetchval("SELECT count(*) FROM sessions"))
 
     async def buffered(self) -> int:
-        return sum([int(await self.redis.xlen(keys.stream(n))) for n in range(SHARDS)])
+        return sum([int(await self.redis.xlen(keys.stream(n))) for n in range(self.shards)])
 
     def counted(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(f"impact_{name}_total", labels) or 0.0
@@ -131,7 +131,7 @@ async def test_what_is_committed_but_not_acknowledged_is_not_written_again(
     redis: Redis, database: Database
 ) -> None:
     """Else one accepted session would be counted as written and as a duplicate."""
-    bench = Bench(redis, database, _Deaf(redis, SHARDS, "one", 60))
+    bench = Bench(redis, database, _Deaf(redis, 8, "one", 60))
     await bench.worker.prepare()
     await bench.append(start(), start())
     with pytest.raises(Retry):

@@ -125,6 +125,12 @@ EXPECTED = [
         ("verbose", "10", "info,debug"),
     ),
     Expected(settings.LOG_FORMAT, "text", {"json": "json", "JSON": "json"}, ("xml", "1")),
+    Expected(
+        settings.APPEND_DURABILITY,
+        "server",
+        {"server": "server", "fsync": "fsync", "replica": "replica"},
+        ("always", "1"),
+    ),
     Expected(settings.DEMO, False, {"0": False, "1": True}, ("true", "yes", "2", "on")),
 ]
 ALL = [pytest.param(each, id=each.setting.name) for each in EXPECTED]

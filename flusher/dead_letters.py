@@ -1,0 +1,192 @@
+"""`python -m flusher dead`: entries that could not become rows, and what to do about them.
+
+A dead letter is named by its shard and the id that Redis gave it: `3:1795359513326-0`.
+"""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+from uuid import UUID
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from contract import keys
+from contract.calendar import from_us
+from contract.errors import DeadLetter, Misconfigured
+from contract.record import FIELD, SaltMade, SessionStarted, decode
+from process.redis_client import retry_for
+
+_REPLAY = files("flusher").joinpath("replay_dead_letter.lua").read_text()
+_NAME = re.compile(r"(?P<shard>\d{1,4}):(?P<id>\d+-\d+)")
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter. `first_seen` is when its entry was first appended."""
+
+    shard: int
+    id: str
+    reason: str
+    detail: str
+    entry: str
+    attempts: int
+    first_seen: str
+    record: bytes
+
+    @property
+    def name(self) -> str:
+        return f"{self.shard}:{self.id}"
+
+
+class DeadLetters:
+    """The dead letters of all shards."""
+
+    def __init__(self, redis: Redis, shards: int) -> None:
+        self._redis = redis
+        self._shards = range(shards)
+        self._replay_script = redis.register_script(_REPLAY)
+
+    async def all(self) -> AsyncIterator[Letter]:
+        """Every dead letter, by shard, the oldest first.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        for shard in self._shards:
+            start = "-"
+            while letters := await self._range(shard, start, "+", _PAGE):
+                for letter in letters:
+                    yield letter
+                start = f"({letters[-1].id}"
+
+    async def get(self, name: str) -> Letter:
+        """One dead letter.
+
+        Raises:
+            Misconfigured: there is none of this name.
+            Retry: Redis does not answer.
+        """
+        shard, id_ = self._parse(name)
+        found = await self._range(shard, id_, id_, 1)
+        if not found:
+            raise _unknown(name)
+        return found[0]
+
+    async def replay(self, name: str) -> None:
+        """Puts one back into its stream.
+
+        Raises:
+            Misconfigured: there is none of this name.
+            Retry: Redis does not answer.
+        """
+        shard, id_ = self._parse(name)
+        try:
+            replayed = await self._replay_script(
+                keys=[keys.stream(shard), keys.dead_letters(shard)], args=[id_, FIELD]
+            )
+        except RedisError as error:
+            raise retry_for(error, "replaying a dead letter") from None
+        if not replayed:
+            raise _unknown(name)
+
+    async def drop(self, name: str) -> None:
+        """Deletes one for good.
+
+        Raises:
+            Misconfigured: there is none of this name.
+            Retry: Redis does not answer.
+        """
+        shard, id_ = self._parse(name)
+        try:
+            dropped = await self._redis.xdel(keys.dead_letters(shard), id_)
+        except RedisError as error:
+            raise retry_for(error, "dropping a dead letter") from None
+        if not dropped:
+            raise _unknown(name)
+
+    async def _range(self, shard: int, start: str, end: str, count: int) -> list[Letter]:
+        try:
+            found: Any = await self._redis.xrange(
+                keys.dead_letters(shard), min=start, max=end, count=count
+            )
+        except RedisError as error:
+            raise retry_for(error, "reading dead letters") from None
+        return [_letter(shard, id_, fields) for id_, fields in found]
+
+    def _parse(self, name: str) -> tuple[int, str]:
+        match = _NAME.fullmatch(name)
+        if match is None or int(match["shard"]) not in self._shards:
+            raise _unknown(name)
+        return int(match["shard"]), match["id"]
+
+
+def as_table(letters: Sequence[Letter]) -> str:
+    """One line each, for people."""
+    if not letters:
+        return "no dead letters"
+    lines = [f"{'ID':<24} {'reason':<20} {'attempts':>8}  first seen"]
+    lines += [
+        f"{letter.name:<24} {letter.reason:<20} {letter.attempts:>8}  {letter.first_seen}"
+        for letter in letters
+    ]
+    return "\n".join(lines)
+
+
+def as_text(letter: Letter) -> str:
+    """All that is known of one."""
+    return "\n".join(
+        [
+            f"ID:         {letter.name}",
+            f"reason:     {letter.reason}",
+            f"detail:     {letter.detail}",
+            f"shard:      {letter.shard}",
+            f"entry:      {letter.entry}",
+            f"attempts:   {letter.attempts}",
+            f"first seen: {letter.first_seen}",
+            f"record:     {len(letter.record)} bytes, {letter.record.hex() or 'empty'}",
+            f"event:      {_describe(letter.record)}",
+        ]
+    )
+
+
+def _letter(shard: int, id_: bytes, fields: dict[bytes, bytes]) -> Letter:
+    def text(name: bytes) -> str:
+        return fields.get(name, b"").decode("utf-8", "replace")
+
+    first_seen_ms = int(text(b"first_seen") or 0)
+    return Letter(
+        shard=shard,
+        id=id_.decode(),
+        reason=text(b"reason"),
+        detail=text(b"detail"),
+        entry=text(b"entry"),
+        attempts=int(text(b"attempts") or 0),
+        first_seen=datetime.fromtimestamp(first_seen_ms / 1000, UTC).isoformat(
+            timespec="milliseconds"
+        ),
+        record=fields.get(FIELD, b""),
+    )
+
+
+def _describe(record: bytes) -> str:
+    try:
+        event = decode(record)
+    except DeadLetter as error:
+        return f"none: {error}"
+    at = from_us(event.at_us).isoformat()
+    if isinstance(event, SaltMade):
+        return f"a salt of {event.month} was made ({event.outcome}) at {at}"
+    if isinstance(event, SessionStarted):
+        role = event.role or "a visitor"
+        return f"session {UUID(bytes=event.id)} of {event.site}, {event.month}, {role}, at {at}"
+    of = UUID(bytes=event.session_id) if event.session_id else "current"
+    return f"upgrade of {of} of {event.site}, {event.month}, to {event.role}, at {at}"
+
+
+def _unknown(name: str) -> Misconfigured:
+    return Misconfigured("ID", f"there is no dead letter {name!r}", "3:1795359513326-0")

@@ -1,0 +1,721 @@
+"""Nothing personal leaves the collector's memory: canaries are sent everywhere and found nowhere.
+
+Every field of a request carries a marker of this run: good requests, bad ones, and those that meet
+a server that is frozen, full or killed. The servers write down whatever passes (append-only file,
+RDB file, slow log, MONITOR, every statement with its parameters, debug lines), and our processes
+log at their lowest level. Then every byte of all of it is searched, and the salt is searched for
+in all places but those that keep it.
+
+A search that can't find proves nothing, so afterwards a canary is planted in each of these places,
+and has to be found there.
+"""
+
+import asyncio
+import base64
+import gzip
+import hashlib
+import hmac
+import json
+import secrets
+import signal
+import struct
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import asyncpg
+import jwt
+import psutil  # type: ignore[import-untyped]  # it ships no types
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from contract import keys
+from contract.calendar import Month
+from contract.identity import SALT_BYTES
+from contract.record import SITE_MAX_BYTES, SessionStarted, encode
+from embedded.postgres import PostgresServer
+from embedded.valkey import ValkeyServer
+from process.admin import AdminListener
+from process.redis_client import connect_redis
+from tests.servers import POSTGRES_SETTINGS
+from tests.system import Program, System, eventually, free_port, run_command
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+SESSIONS = "/web_api/v1/sessions"
+SITE = "city.example.org"
+REFUSED_SITE = "refused.example.org"  # by PostgreSQL, once the test has said so
+SHARDS = 4
+
+# Whatever passes is kept, uncompressed, for the search.
+REDIS_CONFIG = {
+    "appendonly": "yes",
+    "auto-aof-rewrite-percentage": "0",
+    "save": "3600 1",
+    "rdbcompression": "no",
+    "slowlog-log-slower-than": "0",
+    "slowlog-max-len": "100000",
+    "loglevel": "debug",
+    "enable-debug-command": "yes",
+}
+POSTGRES_CONFIG = POSTGRES_SETTINGS | {
+    "log_statement": "all",
+    "log_min_duration_statement": "0",
+    "log_min_messages": "debug2",
+    "log_error_verbosity": "verbose",
+    "log_connections": "on",
+    "log_parameter_max_length_on_error": "-1",
+}
+
+# A collector in which steps fail with exceptions that quote what they were given: the request and
+# the salt. Which one, the request's own site says, and only inside of these functions.
+FAULTY_COLLECTOR = '''
+import asyncio
+import runpy
+
+from collector import answers, server, sessions
+
+
+def fail_in(module, name):
+    whole = getattr(module, name)
+
+    def step(*arguments):
+        if f"{name}.fault" in repr(arguments):
+            raise RuntimeError(f"{name} failed: {arguments!r}", *arguments)
+        return whole(*arguments)
+
+    setattr(module, name, step)
+
+
+fail_in(sessions, "parse_body")
+fail_in(sessions, "visitor_hash")
+fail_in(sessions, "user_hash")
+fail_in(answers, "allow_origin")
+route = server._route
+
+
+async def fail(error):
+    raise error
+
+
+def lose(request):
+    """Where nobody waits for it, the event loop itself says what became of an exception."""
+    if "loop.fault" in request.headers.get("Origin", ""):
+        error = RuntimeError(f"lost: {request.headers!r} {request.remote}")
+        loop = asyncio.get_running_loop()
+        loop.create_future().set_exception(error)
+        loop.create_task(fail(error))
+        loop.call_soon(lambda: 1 / 0 + int(str(request.headers)))
+        loop.call_soon(int, str(request.headers))
+    return route(request)
+
+
+server._route = lose
+runpy.run_module("collector", run_name="__main__")
+'''
+FAULTS = ("visitor_hash", "user_hash", "allow_origin", "loop")
+
+# A line in the log of a process of ours.
+PLANTED_LINE = """
+import os
+
+import structlog
+
+from process.logs import configure_logging
+
+configure_logging(os.environ)
+structlog.get_logger().debug("planted", value=bytes.fromhex(os.environ["PLANTED"]).decode("latin-1"))
+"""
+
+
+def alignments(secret: bytes) -> Iterator[bytes]:
+    """What of a secret's base64 is the same wherever in the encoded text it lies."""
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + secret)
+        whole = encoded[-(-before * 8 // 6) : (before + len(secret)) * 8 // 6]
+        yield whole
+        yield whole.translate(bytes.maketrans(b"+/", b"-_"))
+
+
+def escaped(secret: bytes) -> bytes:
+    """As Redis writes bytes in its slow log, its own log and MONITOR."""
+    plain = {7: b"\\a", 8: b"\\b", 9: b"\\t", 10: b"\\n", 13: b"\\r", 34: b'\\"', 92: b"\\\\"}
+    return b"".join(
+        plain.get(byte) or (bytes([byte]) if 32 <= byte < 127 else b"\\x%02x" % byte)
+        for byte in secret
+    )
+
+
+def forms(secret: bytes) -> set[bytes]:
+    """Every form in which bytes are written down: as they are, and as programs print them."""
+    return {
+        secret,
+        secret.upper(),
+        secret.hex().encode(),
+        secret.hex().upper().encode(),
+        secret.hex(" ").encode(),
+        secret.hex(":").encode(),
+        escaped(secret),
+        repr(secret)[2:-1].encode(),
+        quote(secret).encode(),
+        "".join(f"\\{byte:03o}" for byte in secret).encode(),
+        str(list(secret))[1:-1].encode(),
+        secret.decode("latin-1").encode(),
+        secret.decode("latin-1").encode("utf-16-le"),
+        *alignments(secret),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Canaries:
+    """Markers of one run, with a common part for each kind, which is what is searched for."""
+
+    # No letters that could make a word, or a crawler's name.
+    stem: str = field(default_factory=lambda: "".join(secrets.choice("kqxzvj") for _ in range(14)))
+    network: bytes = field(default_factory=lambda: bytes(random_octets(0x20, 4)))
+    interface: bytes = field(default_factory=lambda: bytes(random_octets(0x20, 6)))
+    host: bytes = field(default_factory=lambda: bytes(random_octets(100, 3)))
+    signature: set[bytes] = field(default_factory=set)
+
+    def __call__(self, name: str) -> str:
+        """A marker that says where it was."""
+        return f"{self.stem}-{name}"
+
+    def ipv6(self, last: int) -> IPv6Address:
+        """An address with this run's network and, but for its last two bytes, interface."""
+        return IPv6Address(
+            b"\x20\x01\x0d\xb8" + self.network + self.interface + struct.pack(">H", 0x2000 + last)
+        )
+
+    def ipv4(self, last: int) -> IPv4Address:
+        return IPv4Address(self.host + bytes((100 + last,)))
+
+    def loopback(self) -> str:
+        """An address of this machine that the collector sees as the other end."""
+        return f"127.{self.host[0]}.{self.host[1]}.{self.host[2]}"
+
+    def token(self, key: str, user: str | None = None, **claims: Any) -> str:
+        """A token whose three parts are searched for, too."""
+        document = {
+            "sub": user or self("sub"),
+            "email": self("email"),
+            "exp": int(time.time()) + 600,
+            **claims,
+        }
+        token = jwt.encode(document, key, headers={"kid": self("kid")})
+        return self.seen(token)
+
+    def seen(self, token: str) -> str:
+        """Notes a token's parts. Those before the signature hold the stem, in base64."""
+        self.signature.add(token.rpartition(".")[2].encode()[:24])
+        return token
+
+    def forms(self) -> set[bytes]:
+        groups = self.ipv6(0).exploded.split(":")
+        addresses = {
+            # The /64's, and the interface's: a part that is written down is a part too many.
+            ":".join(groups[2:4]).encode(),
+            ":".join(groups[4:7]).encode(),
+            f"{self.host[0]}.{self.host[1]}.{self.host[2]}.".encode(),
+            self.loopback().encode(),
+            b"%02x%02x:%02x64" % (self.host[0], self.host[1], self.host[2]),
+        }
+        packed = {b"\x0d\xb8" + self.network, self.interface}
+        return {
+            *forms(self.stem.encode()),
+            *addresses,
+            *(form for secret in packed for form in forms(secret)),
+            *self.signature,
+        }
+
+    def weak_forms(self, addresses: Iterable[IPv4Address]) -> dict[bytes, IPv4Address]:
+        """Four bytes come about by chance; those of several addresses do not."""
+        return {
+            form: address
+            for address in addresses
+            for form in (address.packed, address.packed.hex().encode(), str(int(address)).encode())
+        }
+
+
+def random_octets(least: int, count: int) -> Iterable[int]:
+    """None of them is written with fewer digits than another, in hex or decimal."""
+    return (secrets.choice(range(least, 200)) for _ in range(count))
+
+
+def context(data: bytes, at: int) -> str:
+    return repr(data[max(at - 80, 0) : at + 120])
+
+
+@dataclass
+class Places:
+    """Everything that was written down, by the name of its place."""
+
+    folders: dict[str, Path]
+    texts: dict[str, bytes] = field(default_factory=dict)
+
+    def read(self, *left_out: str) -> Iterator[tuple[str, bytes]]:
+        for name, folder in self.folders.items():
+            for path in folder.rglob("*"):
+                # Files come and go while servers run.
+                with suppress(FileNotFoundError):
+                    if path.is_file() and name not in left_out:
+                        yield f"{name}/{path.relative_to(folder)}", path.read_bytes()
+        for name, text in self.texts.items():
+            if name.partition("/")[0] not in left_out:
+                yield name, text
+
+    def find(self, wanted: Iterable[bytes], *left_out: str) -> dict[str, str]:
+        """The places that hold any of `wanted`, with what is around it there."""
+        wanted = list(wanted)
+        return {
+            name: context(data, data.index(form))
+            for name, data in self.read(*left_out)
+            for form in wanted
+            if form in data
+        }
+
+    def find_several(self, wanted: Mapping[bytes, object]) -> dict[str, str]:
+        """As `find`, where one find is chance: the forms of more than two different things."""
+        found: dict[str, str] = {}
+        for name, data in self.read():
+            things = {thing for form, thing in wanted.items() if form in data}
+            if len(things) > 2:
+                found[name] = repr(things)
+        return found
+
+
+@dataclass
+class Site:
+    """A front-end that sends canaries, in all that it says, from an address that is one."""
+
+    canaries: Canaries
+    key: str
+    http: aiohttp.ClientSession
+    statuses: list[int] = field(default_factory=list)
+    numbers: Iterator[int] = field(default_factory=lambda: iter(range(100_000)))
+
+    def headers(self, site: str = SITE, **headers: str | None) -> dict[str, str]:
+        c = self.canaries
+        number = next(self.numbers)
+        sent: dict[str, str | None] = {
+            "Origin": f"https://{site}",
+            "X-Forwarded-For": f"{c('xff')}, {c.ipv6(number % 9000)}",
+            "User-Agent": f"{FIREFOX} {c('agent')}",
+            "Referer": f"https://{site}/{c('referer')}",
+            "Cookie": f"{c('cookie')}={c('cookie')}; =bad; {c('bad')}",
+            "Forwarded": f'for="[{c.ipv6(1)}]"',
+            "X-Real-IP": str(c.ipv4(1)),
+            "Via": c("via"),
+            "From": c("from"),
+            "Accept-Language": c("language"),
+            "Traceparent": c("trace"),
+            c("header"): c("header"),
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
+        return {name: value for name, value in sent.items() if value is not None}
+
+    async def send(
+        self,
+        port: int,
+        method: str = "POST",
+        path: str = SESSIONS,
+        *,
+        site: str = SITE,
+        headers: Mapping[str, str | None] | None = None,
+        **options: Any,
+    ) -> int:
+        async with self.http.request(
+            method,
+            f"http://127.0.0.1:{port}{path}",
+            headers=self.headers(site, **(headers or {})),
+            **options,
+        ) as response:
+            await response.read()
+            self.statuses.append(response.status)
+            return response.status
+
+    async def send_raw(self, port: int, *pieces: bytes, half: bool = False) -> None:
+        """Bytes as they are; the connection is left in the middle of it if `half`."""
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, local_addr=(self.canaries.loopback(), 0)
+        )
+        with suppress(ConnectionError):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+            if not half:
+                writer.write_eof()
+                async with asyncio.timeout(3):
+                    answer = await reader.read()
+                if answer.startswith(b"HTTP/1.1 "):
+                    self.statuses.append(int(answer[9:12]))
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    def well_formed(self) -> list[dict[str, Any]]:
+        """Requests that a client of HTTP can send; `site` is filled in by who sends them."""
+        c, key = self.canaries, self.key
+        as_json = {"Content_Type": "application/json"}
+        forged = c.seen(jwt.encode({"sub": c("forged")}, "another key, also of more than 32 bytes"))
+        unsigned = jwt.encode({"sub": c("unsigned")}, "", algorithm="none")
+        addresses = [
+            f"{c.ipv6(1)}",
+            c.ipv6(2).exploded,
+            f"[{c.ipv6(3)}]:443",
+            f"{c.ipv6(4)}%{c('zone')}",
+            f"::ffff:{c.ipv4(0)}",
+            *(str(c.ipv4(last)) for last in range(6)),
+            f"{c.ipv4(6)}:65000",
+            f"{c.ipv4(7)}, {c('garbage')}",
+            c("garbage"),
+        ]
+        tokens = [
+            c.token(key),
+            c.token(key, exp=1),
+            c.token(key, user=f"{c('nul')}\0"),
+            c.token(key, user=c("long") * 20),
+            c.token(key, highest_role=f"{c('role')}\0"),
+            c.token(key, highest_role=c("role") * 9),
+            c.token(key, exp=c("exp")),
+            c.token(key, aud=c("aud")),
+            c.seen(signed(key, b'{"sub":"%s\\ud800"}' % c("surrogate").encode())),
+            c.seen(signed(key, b'{"sub":"%s"' % c("cut").encode())),
+            c.seen(signed(key, b'["%s"]' % c("list").encode())),
+            c.seen(signed(key, b'{"sub":"%s","exp":1e999}' % c("infinite").encode())),
+            forged,
+            unsigned,
+            f"{c('header')}.{c('payload')}.{c('signature')}",
+            c("bearer"),
+            "undefined",
+        ]
+        authorizations = [*(f"Bearer {token}" for token in tokens), f"Basic {c('basic')}"]
+        bodies: list[tuple[bytes, str]] = [
+            (json.dumps({c("key"): c("value"), "address": str(c.ipv6(5))}).encode(), "text/plain"),
+            (json.dumps({"token": c.token(key)}).encode(), "application/json"),
+            (json.dumps({"token": [c("token")]}).encode(), "application/json"),
+            (json.dumps({"id": c("id")}).encode(), "application/json"),
+            (json.dumps([c("list")]).encode(), "application/json"),
+            (f'{{"{c("open")}"'.encode(), "application/json"),
+            (f'{{"a":NaN,"b":"{c("nan")}"}}'.encode(), "application/json"),
+            (b'{"a":"\xff%s"}' % c("latin").encode(), "application/json"),
+            (b"[" * 3000 + c("deep").encode(), "application/json"),
+            (c("form").encode(), "application/x-www-form-urlencoded"),
+            (c("other").encode(), c("type")),
+            (c("part").encode(), f"multipart/form-data; boundary={c('boundary')}"),
+            (b"{}", f"application/json; charset={c('charset')}"),
+            ((c("large") * 300).encode(), "application/json"),
+        ]
+        encodings = [
+            ("gzip", gzip.compress(json.dumps({"a": c("gzip")}).encode())),
+            ("gzip", gzip.compress((c("bomb") * 4000).encode())),
+            ("gzip", c("not-gzip").encode()),
+            ("deflate", c("not-deflate").encode()),
+            (c("encoding"), b"{}"),
+        ]
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for _ in range(6):
+                yield c("chunk").encode() * 50
+
+        current = f"{SESSIONS}/current/upgrade"
+        requests: list[dict[str, Any]] = [
+            {},
+            *({"headers": {"X_Forwarded_For": address}} for address in addresses),
+            *({"headers": {"Authorization": value}} for value in authorizations),
+            *(
+                {"method": method, "path": current, "headers": {"Authorization": value}}
+                for value in authorizations
+                for method in ("PATCH", "POST")
+            ),
+            {"method": "PATCH", "path": current, "json": {"token": c.token(key)}},
+            *({"data": body, "headers": {"Content_Type": kind}} for body, kind in bodies),
+            *(
+                {"data": body, "headers": {**as_json, "Content_Encoding": encoding}}
+                for encoding, body in encodings
+            ),
+            {"data": pieces(), "headers": as_json},
+            {"headers": {"User_Agent": f"{GOOGLEBOT} {c('crawler')}"}},
+            {"headers": {"User_Agent": None}},
+            {"headers": {"User_Agent": f"{FIREFOX} {c('long')}" + c("x") * 200}},
+            {"headers": {"Origin": f"https://{SITE}/?{c('query')}#{c('fragment')}"}},
+            {"headers": {"Origin": f"https://{c('user')}:{c('password')}@{SITE}"}},
+            {"headers": {"Origin": f"https://{c('elsewhere')}.example.net"}},
+            {"headers": {"Origin": f"https://[{c('bracket')}"}},
+            {"headers": {"Origin": None, "X_Forwarded_Host": f"{c('host')}.example.net"}},
+            {"headers": {"Origin": None, "Host": f"{c('host')}.example.net"}},
+            {"headers": {"Expect": c("expect")}},
+            {"headers": {"Connection": "Upgrade", "Upgrade": c("upgrade")}, "json": {}},
+            {"path": f"{SESSIONS}?{c('query')}"},
+            {"path": f"/{c('path')}"},
+            {"path": f"{SESSIONS}/{c('session')}/upgrade", "method": "PATCH"},
+            {"path": f"{SESSIONS}/%00%ff{c('session')}/upgrade", "method": "PATCH"},
+            {"method": c.stem.upper()},
+            {"method": "GET", "path": f"/demo?{c('demo')}"},
+            {"method": "OPTIONS", "headers": {"Access_Control_Request_Method": c("method")}},
+            {"method": "DELETE", "path": current},
+        ]
+        return requests
+
+    def malformed(self) -> list[tuple[bytes, ...]]:
+        """What is no HTTP, or stops being HTTP after a while."""
+        c = self.canaries
+        mark = c("raw").encode()
+        start = f"POST {SESSIONS} HTTP/1.1\r\nHost: {SITE}\r\nConnection: close\r\n".encode()
+        start += f"User-Agent: {FIREFOX} {c('raw-agent')}\r\n".encode()
+        as_json = b"Content-Type: application/json\r\n"
+        chunked = start + as_json + b"Transfer-Encoding: chunked\r\n\r\n"
+        return [
+            (start + b"Content-Length: 0\r\n\r\n",),
+            (mark + b"\r\n\r\n",),
+            (b"GET /" + mark + b" HTTP/9.9\r\n\r\n",),
+            (b"GET /" + mark + b"\r\n\r\n",),
+            (b"GET /" + mark * 800 + b" HTTP/1.1\r\n\r\n",),
+            (b"P\x00ST /" + mark + b" HTTP/1.1\r\n\r\n",),
+            (b"GET http://[" + mark + b" HTTP/1.1\r\nHost: a\r\n\r\n",),
+            (b"CONNECT " + mark + b":443 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + mark,),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + mark * 8,),
+            (start + mark + b"\r\n\r\n",),
+            (start + b"X-A: a\x00" + mark + b"\r\n\r\n",),
+            (start + b"X A: " + mark + b"\r\n\r\n",),
+            (start + b"X-A: " + mark * 800 + b"\r\n\r\n",),
+            (start + b"".join(b"X-%d: %s\r\n" % (n, mark) for n in range(200)) + b"\r\n",),
+            (start + b"Origin: https://" + SITE.encode() + b"/\xff\xfe" + mark + b"\r\n\r\n",),
+            (start + b"Content-Length: " + mark + b"\r\n\r\n",),
+            (start + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n" + mark,),
+            (start + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n" + mark,),
+            (start + b"Transfer-Encoding: " + mark + b"\r\n\r\n",),
+            (chunked + b"5\r\n", mark + b"\r\n0\r\n\r\n"),
+            (chunked, mark + b"\r\n"),
+            (chunked + b"10000000000000000000;" + mark + b"\r\n", mark),
+            (start + as_json + b"Content-Length: 500\r\n\r\n{", mark),
+            (start + as_json + b"Content-Encoding: gzip\r\nContent-Length: 40\r\n\r\n", mark * 4),
+        ]
+
+    async def send_everything(self, port: int, site: str = SITE) -> None:
+        """Every request there is; none of them ends this service."""
+        at_once = asyncio.Semaphore(16)
+
+        async def one(request: dict[str, Any]) -> None:
+            async with at_once:
+                with suppress(aiohttp.ClientError, UnicodeEncodeError):
+                    await self.send(port, **{"site": site, **request})
+
+        async def one_raw(pieces: tuple[bytes, ...], *, half: bool) -> None:
+            async with at_once:
+                with suppress(TimeoutError):
+                    await self.send_raw(port, *pieces, half=half)
+
+        await asyncio.gather(*(one(request) for request in self.well_formed()))
+        await asyncio.gather(
+            *(one_raw(pieces, half=half) for pieces in self.malformed() for half in (False, True))
+        )
+
+
+def signed(key: str, payload: bytes) -> str:
+    """A token that PyJWT would not make."""
+
+    def part(data: bytes) -> bytes:
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+    message = part(b'{"alg":"HS256","typ":"JWT"}') + b"." + part(payload)
+    return (message + b"." + part(hmac.digest(key.encode(), message, hashlib.sha256))).decode()
+
+
+def poison(stem: str) -> list[bytes]:
+    """Records that are none, or that no collector can have made."""
+    good = encode(
+        SessionStarted(secrets.token_bytes(16), Month(2024, 2), 1, SITE, bytes(16), "user")
+    )
+    mark = stem.encode()
+    return [
+        mark,
+        b"\x01" + mark,
+        b"\x07" + mark,
+        good[:1] + b"\x09" + good[2:] + mark,
+        good + mark,
+        good[:44] + b"\x20\xff" + mark,
+        encode(
+            SessionStarted(
+                secrets.token_bytes(16), Month(2099, 1), 1, mark.decode(), bytes(16), None
+            )
+        ),
+        encode(
+            SessionStarted(
+                secrets.token_bytes(16), Month(2024, 2), 1, mark.decode(), bytes(16), mark.decode()
+            )
+        ),
+        encode(
+            SessionStarted(
+                secrets.token_bytes(16),
+                Month(2024, 2),
+                1,
+                "x" * SITE_MAX_BYTES,
+                bytes(16),
+                mark.decode(),
+            )
+        ),
+    ]
+
+
+async def fetch_pages(url: str) -> bytes:
+    """All that an admin listener says."""
+    said = b""
+    async with aiohttp.ClientSession() as http:
+        for page in ("livez", "readyz", "metrics"):
+            async with http.get(f"{url}/{page}") as response:
+                said += repr(response.headers).encode() + await response.read()
+    return said
+
+
+@asynccontextmanager
+async def monitoring(port: int, path: Path) -> AsyncIterator[None]:
+    """Writes down every command that Redis gets, as MONITOR tells it, through its restarts."""
+
+    async def watch() -> None:
+        with path.open("ab") as file:
+            while True:
+                with suppress(OSError):
+                    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.write(b"MONITOR\r\n")
+                    while data := await reader.read(65536):
+                        file.write(data)
+                        file.flush()
+                await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@dataclass
+class Stage:
+    """The system under this test, and everything that it writes."""
+
+    redis: ValkeyServer
+    postgres: PostgresServer
+    system: System
+    places: Places
+    canaries: Canaries
+    key: str
+    client: Redis
+
+    async def collect(self, moment: str) -> None:
+        """What the processes tell about themselves, and Redis's memories, as they are now."""
+        for number, program in enumerate(self.system.programs):
+            with suppress(aiohttp.ClientError, OSError):
+                pages = await fetch_pages(program.admin_url)
+                self.places.texts[f"pages/{program.module}-{number} {moment}"] = pages
+        for module in ("flusher", "rotation"):
+            for form in ((), ("--json",)):
+                told = await run_command(module, "status", *form, **self.system.environment)
+                self.places.texts[f"status/{module} {form} {moment}"] = repr(told).encode()
+        await self.collect_slow_log(moment)
+
+    async def collect_slow_log(self, moment: str) -> None:
+        entries = await self.client.slowlog_get(100_000)
+        self.places.texts[f"slowlog/{moment}"] = b"\n".join(
+            bytes(entry["command"]) for entry in entries
+        )
+        letters = [await self.client.xrange(keys.dead_letters(shard)) for shard in range(SHARDS)]
+        self.places.texts[f"dead-letters/{moment}"] = repr(letters).encode()
+
+    async def save(self) -> None:
+        """Redis writes its RDB file, now."""
+        before = await self._saves()
+        with suppress(ResponseError):  # one is being written, or about to be
+            await self.client.bgsave()
+        await eventually(self._saves, lambda saves: saves > before)
+
+    async def _saves(self) -> int:
+        return int((await self.client.info("persistence"))["rdb_saves"])
+
+    async def checkpoint(self) -> None:
+        """PostgreSQL writes its tables' files, now."""
+        connection = await asyncpg.connect(self.postgres.dsn())
+        await connection.execute("CHECKPOINT")
+        await connection.close()
+
+    async def dead_letters(self) -> int:
+        return sum([await self.client.xlen(keys.dead_letters(shard)) for shard in range(SHARDS)])
+
+    async def entries(self) -> int:
+        return sum([await self.client.xlen(keys.stream(shard)) for shard in range(SHARDS)])
+
+    async def no_disposal_is_due(self) -> bool:
+        return await self.client.get(keys.DISPOSAL_DUE) is None
+
+
+def children() -> set[int]:
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    before = children()
+    canaries = Canaries()
+    key = f"{canaries('key')} of more than thirty-two bytes"
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "faulty_collector.py").write_text(FAULTY_COLLECTOR)
+    (programs / "planted_line.py").write_text(PLANTED_LINE)
+    extra = {
+        "JWT_KEY": key,
+        "SITES": "*.example.org",
+        "STREAM_SHARDS": str(SHARDS),
+        "FLUSH_CLAIM_SECONDS": "1",
+        "PYTHONPATH": str(programs),
+    }
+    folders = {name: tmp_path / name for name in ("redis", "postgres", "logs", "monitor")}
+    folders["monitor"].mkdir()
+    with (
+        ValkeyServer(folders["redis"], config=REDIS_CONFIG) as redis,
+        PostgresServer(folders["postgres"], settings=POSTGRES_CONFIG, sync=False) as postgres,
+        System(redis.url, postgres.dsn(), folders["logs"], extra) as system,
+    ):
+        async with monitoring(redis.port, folders["monitor"] / "monitor.txt"):
+            client = connect_redis(redis.url)
+            yield Stage(redis, postgres, system, Places(folders), canaries, key, client)
+            await client.aclose()
+        started = children() - before
+    assert not [pid for pid in started if psutil.pid_exists(pid)], "everything is gone at the end"
+
+
+async def drain(program: Program, site: Site, token: str) -> None:
+    """Asked to stop between the halves of a body, it answers before it ends."""
+    body = json.dumps({"token": token, site.canaries("drain"): 1}).encode()
+    head = {**site.headers(), "Content-Length": str(len(body)), "Host": SITE}
+    lines = [f"POST {SESSIONS} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items())]
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(program.environment["PORT"]))
+    writer.write("\r\n".join([*lines, "Expect: 100-continue", "", ""]).encode())
+    assert b" 100 " in await reader.readuntil(b"\r\n\r\n"), "the request is being handled"
+    writer.write(body[:20])
+    program.running.send_signal(signal.SIGTERM)
+    await eventually(lambda: _async("stopping" in program.log))
+    writer.write(body[20:])
+    assert b" 201 " in await reader.readline()
+    writer.close()
+    assert await program.exit_code() == 0
+
+
+async def _async(value: Any) -> Any:
+    return value
+
+
+async def test_no_canary_is_found_anywhere(stage: Stage) -> None:  # noqa: PLR0914 - one story
+    system, client, places, canaries = stage.system, stage.client, stage.places, stage.canaries
+    salt, poisoned = await start(stage)
+    ...
