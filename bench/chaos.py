@@ -50,7 +50,7 @@ _CONNECTIONS = 16
 _CLAIM_SECONDS = 4
 _SETTLE_SECONDS = 60.0
 # A fault every so many seconds, in the mean; each part is away or frozen for at most _AWAY_SECONDS.
-_BETWEEN_SECONDS = 2.5
+_BETWEEN_SECONDS = 1.5
 _AWAY_SECONDS = 2.0 * _CLAIM_SECONDS
 _SAMPLE_SECONDS = 2.0
 _UNTIL_WARM_SECONDS = 30.0

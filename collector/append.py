@@ -150,9 +150,11 @@ class Appender:
             replies = await self._pipeline(batch).execute(raise_on_error=False)
         except RedisError as error:
             self._failed(retry_for(error, "appending"))
+            self._metrics.append_unanswered.inc(len(batch))
             return self._after(batch, error)
         except Exception as error:  # noqa: BLE001 - the one writer must outlive any fault
             self._failed(Retry("fault", f"appending: {type(error).__name__}"))
+            self._metrics.append_unanswered.inc(len(batch))
             return batch
         if self._durability is not Durability.SERVER:
             why = _why_not_durable(replies.pop())

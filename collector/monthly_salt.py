@@ -17,6 +17,7 @@ from process.stopping import Stopping
 
 REFRESH_SECONDS = 1.0
 _AROUND_THE_END_SECONDS = 0.005
+_NOT_KNOWN_US = 10**18
 _LONGEST_TIMER_SECONDS = 86_400.0  # then it looks again, since clocks are followed
 
 log = structlog.get_logger()
@@ -37,6 +38,8 @@ class MonthlySalt:
         self._steady_seconds = steady_seconds
         self._salt: Salt | None = None
         self._server_less_steady_us = 0
+        self._uncertain_us = _NOT_KNOWN_US
+        self._followed_us = self._steady_us()
         self._refreshing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -119,8 +122,16 @@ class MonthlySalt:
 
     def _follow(self, server_us: int, asked_us: int) -> None:
         # As if the answer had been under way for all of the time since the question: our clock is
-        # then ahead of the server's by as much, and no salt outlives its month.
-        self._server_less_steady_us = server_us - asked_us
+        # then ahead of the server's by as much at the most, and no salt outlives its month.
+        now_us = self._steady_us()
+        uncertain_us = now_us - asked_us
+        # What was known before is better than an answer that took its time: a steady clock strays
+        # by far less than one per cent.
+        known_us = self._uncertain_us + (now_us - self._followed_us) // 100
+        if uncertain_us <= known_us:
+            self._server_less_steady_us = server_us - asked_us
+            self._uncertain_us = uncertain_us
+            self._followed_us = now_us
 
     def _now_us(self) -> int:
         return self._steady_us() + self._server_less_steady_us

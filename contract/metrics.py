@@ -5,7 +5,10 @@ The funnel balances at any moment:
     received = accepted + ignored + rejected + failed
     accepted = written + duplicate + dead + still in the streams
 
-where received is `impact_requests_total` over all its labels.
+where received is `impact_requests_total` over all its labels. While a server is being killed or cut
+off, nobody can know whether a command without an answer was carried out: the second equation then
+holds up to `impact_append_unanswered_total` more on its right, for what was appended and not, or
+twice, acknowledged. The rows are right all the same: a session's id makes them one.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -47,6 +50,11 @@ class CollectorMetrics:
             "impact_request_seconds",
             "From a request's headers to its answer.",
             buckets=_SECONDS,
+            registry=registry,
+        )
+        self.append_unanswered = Counter(
+            "impact_append_unanswered",
+            "Events in writes to Redis that got no answer, each time: stored or not.",
             registry=registry,
         )
         self.append_batch_size = Histogram(
@@ -105,6 +113,16 @@ class FlusherMetrics:
             "impact_oldest_entry_seconds",
             "Age of a shard's oldest entry, 0 when it is empty.",
             ("shard",),
+            registry=registry,
+        )
+        self.buffer_used_ratio = Gauge(
+            "impact_buffer_used_ratio",
+            "Redis's used memory as a share of its maxmemory, or of the machine's memory.",
+            registry=registry,
+        )
+        self.buffer_seconds_left = Gauge(
+            "impact_buffer_seconds_left",
+            "Until Redis is full, if it goes on growing as it does; +Inf when it does not grow.",
             registry=registry,
         )
         self.flush_seconds = Histogram(

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError, ResponseError
 from contract import keys
 from contract.errors import DeadLetter
 from contract.record import FIELD
+from flusher.buffer import Buffer, read_buffer
 from flusher.entry import Entry
 from process.redis_client import retry_for
 
@@ -204,6 +205,14 @@ class StreamReader:
             )
         seconds, microseconds = replies[-1]
         return lags, seconds * 1000 + microseconds // 1000
+
+    async def buffer(self, at: float) -> Buffer:
+        """The streams' memory, now: `at`, of any steady clock, in seconds.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        return await read_buffer(self._redis, at)
 
     async def _execute(self, pipeline: Pipeline, doing: str) -> list[Any]:
         try:

@@ -1,8 +1,11 @@
 """`python -m flusher status`: how far behind the flushers are, and what needs a person."""
 
+import asyncio
 import json
+import time
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -12,6 +15,8 @@ from flusher.database import Database
 from flusher.read import ShardLag, StreamReader
 from flusher.statements import statement
 from process.redis_client import retry_for
+
+_RATE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +31,24 @@ class ShardStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class BufferStatus:
+    """The streams' room. `seconds_left` at the rate of the last second; None: it does not grow."""
+
+    used_bytes: int
+    most_bytes: int
+    seconds_left: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """Everything that `status` shows. `last_write` is the newest entry's time in Redis."""
+    """Everything that `status` shows."""
 
     shards: list[ShardStatus]
     last_append: str | None
     last_session: str | None
     dead_letters: int
     upgrades_waiting: int
+    buffer: BufferStatus
 
 
 async def read_status(
@@ -45,6 +60,9 @@ async def read_status(
         Retry: one of them does not answer.
         Misconfigured: the database is not migrated.
     """
+    before = await reader.buffer(time.monotonic())
+    await asyncio.sleep(_RATE_SECONDS)
+    after = await reader.buffer(time.monotonic())
     lags, now_ms = await reader.lag()
     dead = await _count_dead_letters(redis, shards)
     async with database.connection() as connection:
@@ -60,6 +78,7 @@ async def read_status(
         last_session=None if last_session is None else last_session.isoformat(),
         dead_letters=sum(dead),
         upgrades_waiting=waiting,
+        buffer=BufferStatus(after.used_bytes, after.most_bytes, after.seconds_left(before)),
     )
 
 
@@ -82,8 +101,16 @@ def as_text(status: Status) -> str:
         f"newest entry still in Redis:  {status.last_append or 'none: all is flushed'}",
         f"dead letters:                 {status.dead_letters}",
         f"upgrades waiting:             {status.upgrades_waiting}",
+        f"Redis's memory:               {_buffer(status.buffer)}",
     ]
     return "\n".join(lines)
+
+
+def _buffer(buffer: BufferStatus) -> str:
+    used = f"{buffer.used_bytes / 2**20:,.0f} of {buffer.most_bytes / 2**20:,.0f} MiB"
+    if buffer.seconds_left is None:
+        return f"{used}, not growing"
+    return f"{used}, full in {timedelta(seconds=round(buffer.seconds_left))} at the present rate"
 
 
 async def _count_dead_letters(redis: Redis, shards: int) -> list[int]:

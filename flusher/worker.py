@@ -1,5 +1,6 @@
 """The worker: batches, from the streams to PostgreSQL, until it is asked to stop."""
 
+import math
 import time
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ from contract.calendar import SECOND_US, month_at
 from contract.errors import DeadLetter, Retry
 from contract.metrics import FlusherMetrics
 from flusher.batch import Batch, Undecodable, decode_entries
+from flusher.buffer import Buffer
 from flusher.entry import Entry
 from flusher.read import StreamReader
 from flusher.write import SessionWriter, Written
@@ -59,6 +61,7 @@ class Worker:
         self._started = time.monotonic()
         self._last_housekeeping = 0.0
         self._last_purge = 0.0
+        self._buffer: Buffer | None = None
         self.last_success: float | None = None
 
     async def prepare(self) -> None:
@@ -231,6 +234,7 @@ class Worker:
             self._metrics.stream_entries.labels(lag.shard).set(lag.entries)
             self._metrics.stream_pending.labels(lag.shard).set(lag.pending)
             self._metrics.oldest_entry_seconds.labels(lag.shard).set(age)
+        await self._measure_buffer(now)
         self._metrics.upgrades_waiting.set(await self._writer.count_waiting())
         # Not before whatever an earlier flusher left behind has been claimed: an entry whose
         # upgrade was applied, but not acknowledged, must find it known.
@@ -241,3 +245,10 @@ class Worker:
             self._metrics.upgrades_given_up.inc(given_up)
             if given_up:
                 log.warning("upgrades were given up: their session never came", count=given_up)
+
+    async def _measure_buffer(self, now: float) -> None:
+        buffer = await self._reader.buffer(now)
+        left = None if self._buffer is None else buffer.seconds_left(self._buffer)
+        self._buffer = buffer
+        self._metrics.buffer_used_ratio.set(buffer.used_bytes / max(buffer.most_bytes, 1))
+        self._metrics.buffer_seconds_left.set(math.inf if left is None else left)

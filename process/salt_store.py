@@ -56,10 +56,13 @@ class Ensured:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """When a month's salt was made and when it expires, in microseconds; None where not known."""
+    """When a month's salt was made and when it expires, in microseconds, and why it was made; None
+    where not known.
+    """
 
     made_us: int | None
     dies_us: int | None
+    made_because: Outcome | None
 
 
 class SaltStore:
@@ -114,7 +117,7 @@ class SaltStore:
         return sorted(found - {keys.CURRENT_SALT})
 
     async def life(self, month: Month) -> Life:
-        """When a month's salt was made and dies.
+        """When a month's salt was made, why, and when it dies.
 
         Raises:
             Retry: Redis does not answer.
@@ -124,10 +127,11 @@ class SaltStore:
             rotations: Any = await self._redis.xrevrange(keys.ROTATIONS, count=1)
         except RedisError as error:
             raise retry_for(error, "reading the salt's life") from None
-        made_us = None
+        made_us = made_because = None
         if rotations and rotations[0][1][b"month"].decode() == str(month):
             made_us = int(rotations[0][0].partition(b"-")[0]) * 1000
-        return Life(made_us, dies_ms * 1000 if dies_ms > 0 else None)
+            made_because = Outcome(rotations[0][1][b"outcome"].decode())
+        return Life(made_us, dies_ms * 1000 if dies_ms > 0 else None, made_because)
 
     async def observe(self, month: Month) -> tuple[Salt | None, int]:
         """A month's salt if the server still has it, and the server's clock, in one round trip.

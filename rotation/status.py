@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from contract import keys
 from contract.calendar import from_us
 from process.salt_disposal import Report, SaltDisposal, State
-from process.salt_store import SaltStore
+from process.salt_store import Outcome, SaltStore
 
 _SAID = {
     State.CLEAN: "clean",
@@ -24,6 +24,7 @@ class Status:
     recorded_month: str | None
     salt_is_current: bool
     salt_made_at: str | None
+    salt_made_because: str | None
     salt_dies_at: str | None
     earlier_salts: list[str]
     disposal_due_since: str | None
@@ -51,6 +52,7 @@ async def read_status(store: SaltStore, disposal: SaltDisposal) -> Status:
         recorded_month=None if recorded is None else str(recorded),
         salt_is_current=recorded == month and keys.salt(month) in salts,
         salt_made_at=None if life.made_us is None else from_us(life.made_us).isoformat(),
+        salt_made_because=None if life.made_because is None else str(life.made_because),
         salt_dies_at=None if life.dies_us is None else from_us(life.dies_us).isoformat(),
         earlier_salts=[key for key in salts if key < keys.salt(month)],
         disposal_due_since=None if due_since is None else from_us(due_since * 1000).isoformat(),
@@ -67,7 +69,7 @@ def as_text(status: Status) -> str:
     lines = [
         f"month:             {status.month}",
         f"salt of the month: {'in force' if status.salt_is_current else 'MISSING'}",
-        f"made at:           {status.salt_made_at or '-'}",
+        f"made at:           {status.salt_made_at or '-'}{_why_made(status)}",
         f"dies at:           {status.salt_dies_at or '-'}",
         f"earlier salts:     {', '.join(status.earlier_salts) or 'none'}",
         f"disposal:          {_disposal(status)}",
@@ -77,6 +79,15 @@ def as_text(status: Status) -> str:
             to_do = f": {place.to_do}" if place.to_do else ""
             lines.append(f"  {place.server} {place.place}: {_SAID[place.state]}{to_do}")
     return "\n".join(lines)
+
+
+def _why_made(status: Status) -> str:
+    if status.salt_made_because not in (Outcome.LOST, Outcome.REPLACED):
+        return ""
+    return (
+        f", for the one before was {status.salt_made_because}: "
+        "who came before and came again is counted twice this month"
+    )
 
 
 def _disposal(status: Status) -> str:

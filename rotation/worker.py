@@ -48,9 +48,7 @@ class Worker:
         ensured = await self._store.ensure(replace=replace)
         if ensured.outcome not in (Outcome.UNCHANGED, Outcome.CLOCK_WENT_BACK):
             self._metrics.rotations.inc()
-            log.warning(
-                "a salt was made", outcome=str(ensured.outcome), month=str(ensured.salt.month)
-            )
+            _report_made(ensured)
         report = None
         due_since = await self._disposal.due_since()
         if due_since is not None:
@@ -75,3 +73,15 @@ class Worker:
                 log.warning("the salt could not be looked after", why=str(error))
                 pause = RETRY_SECONDS
             await stopping.wait(pause)
+
+
+def _report_made(ensured: Ensured) -> None:
+    month = str(ensured.salt.month)
+    if ensured.outcome is Outcome.LOST:
+        log.error(
+            "the month's salt was lost and a new one made: "
+            "who came before and comes again is counted twice this month",
+            month=month,
+        )
+    else:
+        log.warning("a salt was made", outcome=str(ensured.outcome), month=month)

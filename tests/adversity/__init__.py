@@ -1,0 +1,1 @@
+"""What goes wrong: kills, outages, broken wires, hostile input. On real processes and servers."""

@@ -347,7 +347,7 @@ class Site:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", port, local_addr=(self.canaries.loopback(), 0)
         )
-        with suppress(ConnectionError):
+        with suppress(OSError):  # whoever is refused is cut off
             for piece in pieces:
                 writer.write(piece)
                 await writer.drain()
@@ -358,7 +358,7 @@ class Site:
                 if answer.startswith(b"HTTP/1.1 "):
                     self.statuses.append(int(answer[9:12]))
         writer.close()
-        with suppress(ConnectionError):
+        with suppress(OSError):
             await writer.wait_closed()
 
     def well_formed(self) -> list[dict[str, Any]]:
@@ -512,8 +512,7 @@ class Site:
 
         async def one_raw(pieces: tuple[bytes, ...], *, half: bool) -> None:
             async with at_once:
-                with suppress(TimeoutError):
-                    await self.send_raw(port, *pieces, half=half)
+                await self.send_raw(port, *pieces, half=half)
 
         await asyncio.gather(*(one(request) for request in self.well_formed()))
         await asyncio.gather(
@@ -586,10 +585,13 @@ async def monitoring(port: int, path: Path) -> AsyncIterator[None]:
             while True:
                 with suppress(OSError):
                     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                    writer.write(b"MONITOR\r\n")
-                    while data := await reader.read(65536):
-                        file.write(data)
-                        file.flush()
+                    try:
+                        writer.write(b"MONITOR\r\n")
+                        while data := await reader.read(65536):
+                            file.write(data)
+                            file.flush()
+                    finally:
+                        writer.close()
                 await asyncio.sleep(0.05)
 
     task = asyncio.create_task(watch())
@@ -715,7 +717,249 @@ async def _async(value: Any) -> Any:
     return value
 
 
-async def test_no_canary_is_found_anywhere(stage: Stage) -> None:  # noqa: PLR0914 - one story
-    system, client, places, canaries = stage.system, stage.client, stage.places, stage.canaries
-    salt, poisoned = await start(stage)
-    ...
+@dataclass
+class Play:
+    """The acts, in their order, on a running system."""
+
+    stage: Stage
+    site: Site
+    collectors: list[Program]
+    flushers: list[Program]
+    faulty: Program
+
+    @property
+    def ports(self) -> list[int]:
+        return [int(program.environment["PORT"]) for program in (*self.collectors, self.faulty)]
+
+    async def count(self, site: str) -> int:
+        connection = await asyncpg.connect(self.stage.postgres.dsn())
+        found = await connection.fetchval("SELECT count(*) FROM sessions WHERE site = $1", site)
+        await connection.close()
+        return int(found)
+
+    async def requests_of_every_kind(self) -> None:
+        await asyncio.gather(*(self.site.send_everything(port) for port in self.ports))
+        admin = [int(program.environment["ADMIN_PORT"]) for program in self.stage.system.programs]
+        await asyncio.gather(*(self.site.send_everything(port) for port in admin))
+        assert {201, 202, 204, 400, 401, 403, 404, 405, 413, 415} <= set(self.site.statuses)
+        assert 500 not in self.site.statuses
+        accepted = self.site.statuses.count(201)
+        assert accepted > 100, self.site.statuses
+        await eventually(lambda: self.count(SITE), lambda rows: rows > 100)
+
+    async def faults_that_quote_the_request(self) -> None:
+        port = int(self.faulty.environment["PORT"])
+        for fault in FAULTS:
+            await self.site.send_everything(port, f"{fault}.fault.example.org")
+        body = {self.site.canaries("fault"): "parse_body.fault"}
+        assert await self.site.send(port, json=body) == 500
+        assert self.faulty.log.count("this is a fault in the collector") > 50
+
+    async def what_the_flusher_has_to_set_aside(self, poisoned: str) -> None:
+        connection = await asyncpg.connect(self.stage.postgres.dsn())
+        await connection.execute(
+            f"ALTER TABLE sessions ADD CONSTRAINT refused CHECK (site <> '{REFUSED_SITE}')"
+        )
+        await connection.close()
+        letters = poison(poisoned)
+        for number, letter in enumerate(letters):
+            await self.stage.client.xadd(keys.stream(number % SHARDS), {"e": letter, poisoned: "1"})
+        for _ in range(3):
+            assert await self.site.send(self.ports[0], site=REFUSED_SITE) == 201
+            assert await self.site.send(self.ports[0]) == 201
+        expected = len(letters) + 3
+        await eventually(self.stage.dead_letters, lambda dead: dead == expected)
+        await eventually(self.stage.entries, lambda left: left == 0)
+
+    async def redis_is_full(self) -> None:
+        await self.stage.client.config_set("maxmemory", 1)
+        assert await self.site.send(self.ports[0]) == 503
+        await self.stage.collect("full")
+        await self.stage.client.config_set("maxmemory", 0)
+        await self.wait_until_ready()
+
+    async def outages(self) -> None:
+        """PostgreSQL is killed in the middle of a flush; Redis freezes, and is killed."""
+        self.stage.postgres.freeze()
+        sent = [self.site.send(port) for port in self.ports for _ in range(10)]
+        assert set(await asyncio.gather(*sent)) == {201}
+        await eventually(self.pending, lambda pending: pending > 0)
+        await self.stage.save()  # with sessions in it that are no rows yet
+        held = await self.stage.entries()
+        assert held
+        self.stage.postgres.kill()
+        for flusher in self.flushers:
+            await eventually(lambda f=flusher: _async("a batch has to wait" in f.log))
+        self.stage.redis.freeze()
+        assert await self.refused() == {503}
+        pages = [await fetch_pages(program.admin_url) for program in self.stage.system.programs]
+        self.stage.places.texts["pages/frozen"] = b"".join(pages)
+        self.stage.redis.kill()
+        assert await self.refused() == {503}
+        self.stage.redis.start()
+        self.stage.postgres.start()
+        await self.wait_until_ready()
+        await eventually(self.stage.entries, lambda left: left == 0)
+
+    async def pending(self) -> int:
+        summaries = [
+            await self.stage.client.xpending(keys.stream(shard), keys.GROUP)
+            for shard in range(SHARDS)
+        ]
+        return sum(summary["pending"] for summary in summaries)
+
+    async def refused(self) -> set[int]:
+        """What requests are told that wait, while others don't wait to be told."""
+        token = self.site.canaries.token(self.site.key)
+        head = {**self.site.headers(), "Host": SITE, "Content-Length": "0"}
+        lines = [f"POST {SESSIONS} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items())]
+        impatient = "\r\n".join([*lines, "", ""]).encode()
+        upgrade = f"{SESSIONS}/current/upgrade"
+        headers = {"Authorization": f"Bearer {token}"}
+        statuses = await asyncio.gather(
+            *(self.site.send(port, headers=headers) for port in self.ports),
+            *(self.site.send(port, "PATCH", upgrade, headers=headers) for port in self.ports),
+            *(self.site.send(port, json={self.site.canaries("body"): 1}) for port in self.ports),
+            *(self.leave(port, impatient) for port in self.ports),
+        )
+        return {status for status in statuses if status is not None}
+
+    async def leave(self, port: int, request: bytes) -> None:
+        await self.site.send_raw(port, request, half=True)
+
+    async def wait_until_ready(self) -> None:
+        for program in self.stage.system.programs:
+            if program.running.poll() is None:
+                with suppress(AssertionError):
+                    await program.ready()
+
+    async def misconfigurations(self) -> None:
+        canary = self.site.canaries("setting")
+        for module, settings in (
+            ("collector", {"JWT_KEY": canary, "JWT_ALGORITHMS": "RS256"}),
+            ("collector", {"REDIS_URL": f"redis://:{canary}@127.0.0.1:port"}),
+            ("collector", {"SALT_REDIS_URL": f"http://:{canary}@127.0.0.1"}),
+            ("flusher", {"DATABASE_URL": f"mysql://impact:{canary}@127.0.0.1/impact"}),
+        ):
+            environment = {**self.stage.system.environment, **settings}
+            told = await run_command(module, **environment)
+            assert told[0] == 2, told
+            self.stage.places.texts[f"command/{module} {[*settings]}"] = repr(told).encode()
+
+    async def ends(self) -> None:
+        token = self.site.canaries.token(self.site.key)
+        for collector in (*self.collectors, self.faulty):
+            await drain(collector, self.site, token)
+        await eventually(self.stage.entries, lambda left: left == 0)
+        for program in self.stage.system.programs:
+            if program.running.poll() is None:
+                assert await program.stop() == 0, program.log
+
+
+@asynccontextmanager
+async def playing(stage: Stage) -> AsyncIterator[tuple[Play, bytes]]:
+    """The system, started, and its salt."""
+    code, _, errors = await run_command("flusher", "migrate", **stage.system.environment)
+    assert code == 0, errors
+    await stage.system.start("rotation")
+    await eventually(stage.no_disposal_is_due)
+    as_json = {"LOG_FORMAT": "json", "PYTHONASYNCIODEBUG": "1", "PYTHONDEVMODE": "1"}
+    system = stage.system
+    collectors = [
+        system.program("collector", PORT=str(free_port())),
+        system.program("collector", PORT=str(free_port()), **as_json),
+    ]
+    faulty = system.program("faulty_collector", PORT=str(free_port()))
+    flushers = [system.program("flusher"), system.program("flusher", **as_json)]
+    await asyncio.gather(*(program.start().ready() for program in (*collectors, faulty, *flushers)))
+    month = await stage.client.get(keys.CURRENT_SALT)
+    salt = await stage.client.get(keys.salt(Month.parse(month.decode())))
+    assert len(salt) == SALT_BYTES
+    async with aiohttp.ClientSession(skip_auto_headers=["User-Agent"]) as http:
+        yield Play(stage, Site(stage.canaries, stage.key, http), collectors, flushers, faulty), salt
+
+
+def look_at_processes(stage: Stage) -> None:
+    for program in stage.system.programs:
+        process = psutil.Process(program.running.pid)
+        name = f"{program.module} {process.pid}"
+        stage.places.texts[f"cmdline/{name}"] = "\0".join(process.cmdline()).encode()
+        stage.places.texts[f"environ/{name}"] = repr(process.environ()).encode()
+
+
+async def plant(stage: Stage, planted: str) -> None:
+    """A canary in every place that is searched, in the way in which things come there."""
+    client = stage.client
+    await client.set("planted", planted)
+    await client.xadd(keys.dead_letters(0), {"e": planted})
+    await client.execute_command("DEBUG", "LOG", planted)  # type: ignore[no-untyped-call]
+    connection = await asyncpg.connect(stage.postgres.dsn())
+    await connection.execute("CREATE TABLE planted (text text)")
+    await connection.execute("INSERT INTO planted VALUES ($1)", planted)
+    await connection.close()
+    registry = CollectorRegistry()
+    Counter("planted", "A label that quotes.", ("by",), registry=registry).labels(planted).inc()
+    port = free_port()
+    listener = AdminListener("127.0.0.1", port, registry, lambda: {"planted": planted})
+    await listener.start()
+    stage.places.texts["pages/planted"] = await fetch_pages(f"http://127.0.0.1:{port}")
+    await listener.close()
+    for form in (planted.encode(), *forms(planted.encode())):
+        line = stage.system.program("planted_line", PLANTED=form.hex())
+        assert await line.start().exit_code() == 0, line.log
+    await stage.save()
+    await stage.checkpoint()
+    await stage.collect_slow_log("planted")
+
+
+def kinds(found: Iterable[str]) -> set[str]:
+    """Of files and texts, what they are."""
+    parts = {
+        ".aof": "append-only file",
+        ".rdb": "RDB file",
+        "redis/server.log": "Redis's log",
+        "postgres/cluster/base": "tables",
+        "postgres/cluster/pg_wal": "WAL",
+        "postgres/server.log": "PostgreSQL's log",
+        "monitor/": "MONITOR",
+        "slowlog/": "slow log",
+        "dead-letters/": "dead letters",
+        "logs/": "our logs",
+        "pages/": "admin pages",
+    }
+    return {kind for name in found for part, kind in parts.items() if part in name}
+
+
+async def test_no_canary_is_found_anywhere(stage: Stage) -> None:
+    places, canaries = stage.places, stage.canaries
+    poisoned = Canaries().stem
+    async with playing(stage) as (play, salt):
+        await play.requests_of_every_kind()
+        await play.faults_that_quote_the_request()
+        await play.what_the_flusher_has_to_set_aside(poisoned)
+        await stage.collect("after requests")
+        await play.redis_is_full()
+        await play.outages()
+        await play.misconfigurations()
+        await stage.collect("at the end")
+        look_at_processes(stage)
+        await play.ends()
+    await stage.save()
+    await stage.checkpoint()
+
+    # The key is a setting; only the environment has it.
+    assert places.find(canaries.forms(), "environ") == {}
+    assert places.find_several(canaries.weak_forms(canaries.ipv4(n) for n in range(8))) == {}
+    # What a broken record holds stays where it came from: in Redis.
+    of_redis = ("redis", "monitor", "slowlog", "dead-letters")
+    assert kinds(places.find(forms(poisoned.encode()))) >= {"append-only file", "dead letters"}
+    assert places.find(forms(poisoned.encode()), *of_redis) == {}
+    # The salt is in the files of its server, and in nothing else.
+    salted = places.find(forms(salt), "monitor")
+    assert kinds(salted) == {"append-only file", "RDB file"}, salted
+
+    planted = Canaries().stem
+    await plant(stage, planted)
+    assert len(kinds(places.find([planted.encode()]))) == 11
+    for form in forms(planted.encode()):
+        assert any(name.startswith("logs/") for name in places.find([form])), form

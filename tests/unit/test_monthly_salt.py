@@ -371,3 +371,17 @@ async def test_an_answer_that_was_long_on_its_way_does_not_prolong_the_month(
 def test_a_salts_value_is_not_in_what_is_printed() -> None:
     assert salt_of(NOVEMBER).value.hex() not in repr(salt_of(NOVEMBER))
     assert "value" not in repr(salt_of(NOVEMBER))
+
+
+async def test_a_slow_answer_does_not_move_a_clock_that_is_known_better() -> None:
+    """A server that was frozen answers late: by as much, sessions would begin in the future."""
+    clock = Clock()
+    store = Store(clock, MIDDLE)
+    salt = MonthlySalt(cast(SaltStore, store), clock)
+    await salt.get()
+    store.on_reply = lambda: clock.go(4 * SECOND_US)
+    await salt._refresh()
+    store.on_reply = lambda: None
+    valid = salt.now()
+    assert valid is not None
+    assert abs(valid[1] - store.server_us) < SECOND_US // 10

@@ -1,0 +1,39 @@
+"""How much room the streams have left, and for how long at the present rate."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from process.redis_client import retry_for
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """Redis's memory at an instant, in bytes and in seconds of any steady clock."""
+
+    used_bytes: int
+    most_bytes: int
+    at: float
+
+    def seconds_left(self, before: "Buffer") -> float | None:
+        """Until it is full, if it goes on growing as it has since `before`; None: it does not."""
+        grown = self.used_bytes - before.used_bytes
+        if grown <= 0 or self.at <= before.at:
+            return None
+        return (self.most_bytes - self.used_bytes) * (self.at - before.at) / grown
+
+
+async def read_buffer(redis: Redis, at: float) -> Buffer:
+    """Asks Redis for its memory: `maxmemory`, or the machine's where that is not set.
+
+    Raises:
+        Retry: Redis does not answer.
+    """
+    try:
+        info: dict[str, Any] = await redis.info("memory")
+    except RedisError as error:
+        raise retry_for(error, "reading Redis's memory") from None
+    most = int(info.get("maxmemory") or 0) or int(info.get("total_system_memory") or 0)
+    return Buffer(int(info["used_memory"]), most, at)

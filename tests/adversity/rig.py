@@ -1,0 +1,198 @@
+"""The whole system under load on servers of its own, whose parts a test may break.
+
+At its end every answer is reconciled with the rows, and the metrics with each other.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from redis.asyncio import Redis
+
+from bench.asking import Asking, TokenSigner
+from bench.client import Address, Client
+from bench.drive import Drive
+from bench.people import People, role_of
+from bench.reconcile import settle
+from bench.told import Told
+from contract import keys
+from embedded.postgres import PostgresServer
+from embedded.valkey import ValkeyServer
+from process.redis_client import connect_redis
+from tests.adversity.wire import Wire
+from tests.servers import POSTGRES_SETTINGS
+from tests.system import Program, System, eventually, run_command
+
+CLAIM_SECONDS = 3
+_SITES = ("a.example.org", "b.example.org")
+_VISITS = 100_000  # more than any test sends
+_RATE = 80.0
+_CONNECTIONS = 8
+
+
+@dataclass
+class Rig:
+    """What a test may break, and the load upon it."""
+
+    system: System
+    valkey: ValkeyServer
+    postgres: PostgresServer
+    redis: Redis
+    drive: Drive
+    collectors: list[Program]
+    flushers: list[Program]
+    wires: dict[str, Wire] = field(default_factory=dict)
+    killed: set[str] = field(default_factory=set)  # modules whose counters were lost
+
+    @property
+    def wire(self) -> Wire:
+        """The one wire that there is."""
+        (wire,) = self.wires.values()
+        return wire
+
+    def kill(self, program: Program) -> None:
+        """SIGKILL; what it had counted is gone."""
+        self.killed.add(program.module)
+        program.kill()
+
+    async def sends(self, visits: int = 60) -> None:
+        """Waits until so many more visits were made."""
+        goal = self.drive.tally.visits + visits
+
+        async def made() -> int:
+            return self.drive.tally.visits
+
+        await eventually(made, lambda count: count >= goal, 40)
+
+    async def buffered(self) -> int:
+        """How many entries are in the streams."""
+        return sum([int(await self.redis.xlen(keys.stream(shard))) for shard in range(8)])
+
+    async def dead_letters(self) -> int:
+        return sum([int(await self.redis.xlen(keys.dead_letters(shard))) for shard in range(8)])
+
+    def statuses(self) -> set[int]:
+        """Every status that any answer had."""
+        return set(self.drive.tally.statuses)
+
+
+@asynccontextmanager
+async def running(
+    folder: Path,
+    *,
+    wired: str = "",
+    valkey_config: Mapping[str, str] | None = None,
+    collectors: int = 1,
+    settings: Mapping[str, str] | None = None,
+) -> AsyncIterator[Rig]:
+    """The system under load; reconciled exactly when the block ends without an error.
+
+    Args:
+        folder: for the servers' data and the logs.
+        wired: who talks over a wire: `collector-redis`, `flusher-redis` or `flusher-postgres`.
+        valkey_config: beside `appendfsync always`: killed in between, `everysec` may lose what
+            it had put off writing.
+        collectors: how many, sharing a port.
+        settings: of all processes.
+    """
+    valkey = ValkeyServer(
+        folder / "valkey", config={"appendfsync": "always", **(valkey_config or {})}
+    )
+    postgres = PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS, sync=False)
+    with valkey, postgres:
+        extra = {"FLUSH_CLAIM_SECONDS": str(CLAIM_SECONDS), **(settings or {})}
+        with System(valkey.url, postgres.dsn(), folder / "logs", extra) as system:
+            code, _, errors = await run_command("flusher", "migrate", **system.environment)
+            assert code == 0, errors
+            wires: dict[str, Wire] = {}
+            async with Wire(valkey.port) as redis_wire, Wire(postgres.port) as postgres_wire:
+                collector_settings, flusher_settings = {}, {}
+                if wired == "collector-redis":
+                    wires[wired] = redis_wire
+                    collector_settings["REDIS_URL"] = _through(redis_wire, system.redis_url)
+                elif wired == "flusher-redis":
+                    wires[wired] = redis_wire
+                    flusher_settings["REDIS_URL"] = _through(redis_wire, system.redis_url)
+                elif wired == "flusher-postgres":
+                    wires[wired] = postgres_wire
+                    flusher_settings["DATABASE_URL"] = _through(postgres_wire, system.database_url)
+                rotation = system.program("rotation").start()
+                started = [
+                    system.program("collector", **collector_settings).start()
+                    for _ in range(collectors)
+                ]
+                flushers = [system.program("flusher", **flusher_settings).start() for _ in range(2)]
+                await asyncio.gather(*(p.ready() for p in (rotation, *started, *flushers)))
+                async with _load(system) as (drive, told, driving):
+                    redis = connect_redis(valkey.url)
+                    rig = Rig(system, valkey, postgres, redis, drive, started, flushers, wires)
+                    await rig.sends(20)
+                    yield rig
+                    await rig.sends(20)
+                    drive.stop()
+                    await driving
+                    await _reconcile(rig, told)
+                    await redis.aclose()
+
+
+@asynccontextmanager
+async def _load(system: System) -> AsyncIterator[tuple[Drive, Told, "asyncio.Task[None]"]]:
+    told = Told(_SITES, role_of)
+    people = People(_VISITS, len(_SITES), 20, 5, 1, told.tag)
+    address = Address.parse(system.url)
+    signer = TokenSigner({"JWT_KEY": system.environment["JWT_KEY"]})
+    asking = Asking(people, signer, _SITES, str(address))
+    async with Client(address, _CONNECTIONS, keep_going=True) as client:
+        drive = Drive(client, people.visits(), asking, told, _RATE)
+        driving = asyncio.create_task(drive.run())
+        try:
+            yield drive, told, driving
+        finally:
+            drive.stop()
+            driving.cancel()
+            await asyncio.gather(driving, return_exceptions=True)
+
+
+async def _reconcile(rig: Rig, told: Told) -> None:
+    differences = await settle(told, rig.postgres.dsn(), ZoneInfo("UTC"), 20)
+    assert differences.exact, f"{differences.reasons} {differences.examples}\n{rig.system.logs}"
+    await eventually(rig.buffered, lambda entries: entries == 0)
+    assert await rig.dead_letters() == 0, "an outage never makes a dead letter"
+    assert "Traceback" not in rig.system.logs
+    if "collector" not in rig.killed:
+        await _received_is_accounted_for(rig.collectors)
+        if "flusher" not in rig.killed:
+            await _accepted_is_accounted_for(rig.collectors, rig.flushers)
+
+
+async def _received_is_accounted_for(collectors: list[Program]) -> None:
+    for collector in collectors:
+        metrics = await collector.metrics()
+        received = total(metrics, "requests")
+        ended = total(metrics, "accepted", "ignored", "rejected", "failed")
+        assert received == ended > 0
+
+
+async def _accepted_is_accounted_for(collectors: list[Program], flushers: list[Program]) -> None:
+    # What got no answer from Redis may have been appended more often than it was acknowledged.
+    told = [await collector.metrics() for collector in collectors]
+    wrote = [await flusher.metrics() for flusher in flushers]
+    accepted = sum(total(metrics, "accepted") for metrics in told)
+    unanswered = sum(total(metrics, "append_unanswered") for metrics in told)
+    ended = sum(total(metrics, "written", "duplicate", "dead") for metrics in wrote)
+    assert accepted <= ended <= accepted + unanswered
+
+
+def total(metrics: Mapping[str, float], *names: str) -> float:
+    """The sum of counters over their labels."""
+    wanted = {f"impact_{name}_total" for name in names}
+    return sum(value for name, value in metrics.items() if name.partition("{")[0] in wanted)
+
+
+def _through(wire: Wire, url: str) -> str:
+    head, _, tail = url.rpartition(":")
+    _, slash, path = tail.partition("/")
+    return f"{head}:{wire.port}{slash}{path}"

@@ -1,0 +1,117 @@
+"""A real wire that can be broken: a TCP proxy between two programs, on this event loop."""
+
+import asyncio
+import socket
+import struct
+from contextlib import suppress
+from enum import Enum, auto
+from types import TracebackType
+from typing import Self
+
+_CHUNK = 65536
+
+
+class Fault(Enum):
+    """What a broken wire does."""
+
+    STALL = auto()  # nothing arrives any more, and nobody is told
+    RESET = auto()  # every connection ends with RST, and every new one
+    TRUNCATE = auto()  # what is on its way is cut in the middle, then the connection ends
+
+
+class Wire:
+    """Passes bytes on to a port of this machine, until it is broken, and again once it is mended."""
+
+    def __init__(self, to_port: int) -> None:
+        self._to_port = to_port
+        self._fault: Fault | None = None
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._mended = asyncio.Event()
+        self._mended.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        if self._server is None:
+            raise RuntimeError("it was not started")
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def cut(self, fault: Fault) -> None:
+        """Breaks it for all connections, those that exist and those to come."""
+        self._fault = fault
+        self._mended.clear()
+        if fault is Fault.RESET:
+            for writer in list(self._writers):
+                _reset(writer)
+
+    def mend(self) -> None:
+        """New connections work again; those that were cut are gone."""
+        self._fault = None
+        for writer in list(self._writers):
+            _reset(writer)
+        self._mended.set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        if self._server is not None:
+            self._server.close()
+        for writer in list(self._writers):
+            _reset(writer)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._writers.add(writer)
+        try:
+            if self._fault in (Fault.RESET, Fault.TRUNCATE):
+                return
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to_port)
+            self._writers.add(far_writer)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._pass_on(reader, far_writer))
+                    group.create_task(self._pass_on(far_reader, writer))
+            finally:
+                self._writers.discard(far_writer)
+                _reset(far_writer)
+        except* (OSError, EOFError):
+            pass
+        finally:
+            self._writers.discard(writer)
+            _reset(writer)
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(_CHUNK):
+            if self._fault is Fault.STALL:
+                await self._mended.wait()
+            elif self._fault is Fault.TRUNCATE:
+                writer.write(chunk[: len(chunk) // 2])
+                with suppress(OSError):
+                    await writer.drain()
+                raise EOFError
+            writer.write(chunk)
+            await writer.drain()
+        raise EOFError
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    raw = writer.get_extra_info("socket")
+    if raw is not None:
+        with suppress(OSError):
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
