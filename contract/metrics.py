@@ -71,8 +71,8 @@ class FlusherMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.written = Counter(
             "impact_written",
-            "Events committed to PostgreSQL, by kind (session, upgrade); an upgrade that waits "
-            "for its session counts.",
+            "Events committed to PostgreSQL and acknowledged, by kind (session, upgrade); an "
+            "upgrade that waits for its session counts.",
             ("kind",),
             registry=registry,
         )

@@ -3,7 +3,7 @@
 -- KEYS  1 the stream; 2 its dead letters
 -- ARGV  the group, the entry's id, the name of its field, the reason's label, the reason, how many
 --       dead letters are kept
--- Returns how many of the oldest dead letters had to make room.
+-- Returns whether it was there (1 or 0), and how many of the oldest dead letters had to make room.
 local stream, dead_letters = KEYS[1], KEYS[2]
 local group, id, field, reason, detail = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local most = tonumber(ARGV[6])
@@ -30,4 +30,4 @@ if #found > 0 then
 end
 redis.call("XACK", stream, group, id)
 redis.call("XDEL", stream, id)
-return dropped
+return { #found, dropped }

@@ -121,8 +121,11 @@ class StreamReader:
                 entries.extend(_entries(shard, claimed[1]))
         return entries
 
-    async def acknowledge(self, entries: Iterable[Entry]) -> None:
+    async def acknowledge(self, entries: Iterable[Entry]) -> int:
         """Ends entries whose events are committed: acknowledged and deleted in one step a shard.
+
+        Returns:
+            How many were ended by this call, and not by another flusher's that had them too.
 
         Raises:
             Retry: Redis does not answer; they will be read again, and found to be known.
@@ -130,27 +133,31 @@ class StreamReader:
         by_shard: defaultdict[int, list[bytes]] = defaultdict(list)
         for entry in entries:
             by_shard[entry.shard].append(entry.id)
+        ended = 0
         for shard, ids in by_shard.items():
             # Both or neither: an entry that is acknowledged but not deleted would stay for ever.
             pipeline = self._redis.pipeline(transaction=True)
             pipeline.xack(keys.stream(shard), keys.GROUP, *ids)
             pipeline.xdel(keys.stream(shard), *ids)
             try:
-                await pipeline.execute()
+                acknowledged, _ = await pipeline.execute()
             except RedisError as error:
                 raise retry_for(error, "acknowledging") from None
+            ended += acknowledged
+        return ended
 
-    async def bury(self, entry: Entry, why: DeadLetter) -> int:
+    async def bury(self, entry: Entry, why: DeadLetter) -> tuple[bool, int]:
         """Moves an entry to its shard's dead letters, with the reason, in one step.
 
         Returns:
-            How many of the oldest dead letters had to make room: `DEAD_LETTERS_KEPT` are kept.
+            Whether it was still there, and not ended by another flusher; and how many of the
+            oldest dead letters had to make room: `DEAD_LETTERS_KEPT` are kept.
 
         Raises:
             Retry: Redis does not answer, or is full.
         """
         try:
-            dropped = await self._bury_script(
+            found, dropped = await self._bury_script(
                 keys=[keys.stream(entry.shard), keys.dead_letters(entry.shard)],
                 args=[
                     keys.GROUP,
@@ -163,7 +170,7 @@ class StreamReader:
             )
         except RedisError as error:
             raise retry_for(error, "setting a dead letter aside") from None
-        return int(dropped)
+        return bool(found), int(dropped)
 
     async def retire(self) -> None:
         """Takes this consumer, and those long gone, off the group, if nothing is pending for them.

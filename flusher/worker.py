@@ -35,6 +35,15 @@ class Flushed:
     dead: int = 0
 
 
+@dataclass(slots=True)
+class _Committed:
+    """A batch that is in PostgreSQL, and whether its acknowledgement once went unanswered."""
+
+    batch: Batch
+    written: Written
+    was_unanswered: bool = False
+
+
 class Worker:
     """One flusher. `run` is `run_once` over and over, with its faults waited out."""
 
@@ -56,7 +65,7 @@ class Worker:
         self._max_seconds = max_seconds
         self._claim_seconds = claim_seconds
         self._gathered: list[Entry] = []  # read, and not yet in PostgreSQL
-        self._committed: list[Entry] = []  # in PostgreSQL, and not yet acknowledged
+        self._committed: list[_Committed] = []  # in PostgreSQL, and not yet acknowledged
         self._last_claim = 0.0
         self._started = time.monotonic()
         self._last_housekeeping = 0.0
@@ -141,7 +150,7 @@ class Worker:
             self._gathered += await self._reader.read(room)
 
     async def _flush(self) -> Flushed:
-        entries = len(self._gathered) + len(self._committed)
+        entries = len(self._gathered) + sum(len(c.batch.entries) for c in self._committed)
         await self._acknowledge()
         latest = month_at(time.time_ns() // 1000, self._zone).plus(1)
         batch, dead = decode_entries(self._gathered, latest)
@@ -169,32 +178,12 @@ class Worker:
         started = time.perf_counter()
         written = await self._writer.write(batch)
         write_seconds = time.perf_counter() - started
+        self._metrics.flush_seconds.labels("write").observe(write_seconds)
         # From here on these are rows: if they can't be acknowledged now, that is all that is left
         # to do for them.
-        self._committed += batch.entries
+        self._committed.append(_Committed(batch, written))
         done = {entry.id for entry in batch.entries}
         self._gathered = [entry for entry in self._gathered if entry.id not in done]
-        self._count(written, batch, write_seconds)
-        await self._acknowledge()
-
-    async def _acknowledge(self) -> None:
-        if not self._committed:
-            return
-        started = time.perf_counter()
-        await self._reader.acknowledge(self._committed)
-        self._committed = []
-        self._metrics.flush_seconds.labels("acknowledge").observe(time.perf_counter() - started)
-
-    def _count(self, written: Written, batch: Batch, write_seconds: float) -> None:
-        metrics = self._metrics
-        metrics.flush_seconds.labels("write").observe(write_seconds)
-        metrics.written.labels("session").inc(written.sessions)
-        metrics.written.labels("upgrade").inc(written.upgrades)
-        metrics.duplicate.labels("session").inc(written.duplicate_sessions)
-        metrics.duplicate.labels("upgrade").inc(written.duplicate_upgrades)
-        if batch.oldest_us is not None:
-            age = time.time() - batch.oldest_us / SECOND_US
-            metrics.end_to_end_seconds.observe(max(age, 0.0))
         log.info(
             "flushed",
             entries=len(batch.entries),
@@ -203,10 +192,48 @@ class Worker:
             duplicates=written.duplicate_sessions + written.duplicate_upgrades,
             write_ms=round(write_seconds * 1000, 1),
         )
+        await self._acknowledge()
+
+    async def _acknowledge(self) -> None:
+        while self._committed:
+            committed = self._committed[0]
+            entries = committed.batch.entries
+            started = time.perf_counter()
+            try:
+                ended = await self._reader.acknowledge(entries)
+            except Retry:
+                committed.was_unanswered = True
+                raise
+            self._committed.pop(0)
+            seconds = time.perf_counter() - started
+            self._metrics.flush_seconds.labels("acknowledge").observe(seconds)
+            # What another flusher ended, it counted: so each entry is counted once. Except when an
+            # answer was lost: then it was most likely this one's.
+            self._count(committed, len(entries) if committed.was_unanswered else ended)
+
+    def _count(self, committed: _Committed, ended: int) -> None:
+        metrics, written = self._metrics, committed.written
+        others = len(committed.batch.entries) - ended
+        counts = (
+            (metrics.duplicate.labels("session"), written.duplicate_sessions),
+            (metrics.duplicate.labels("upgrade"), written.duplicate_upgrades),
+            (metrics.written.labels("session"), written.sessions),
+            (metrics.written.labels("upgrade"), written.upgrades),
+        )
+        for counter, events in counts:
+            # What this flusher found known is what another stored.
+            counted = max(events - others, 0)
+            others -= events - counted
+            counter.inc(counted)
+        if committed.batch.oldest_us is not None:
+            age = time.time() - committed.batch.oldest_us / SECOND_US
+            metrics.end_to_end_seconds.observe(max(age, 0.0))
 
     async def _bury(self, undecodable: Undecodable) -> None:
-        dropped = await self._reader.bury(undecodable.entry, undecodable.why)
+        found, dropped = await self._reader.bury(undecodable.entry, undecodable.why)
         self._gathered.remove(undecodable.entry)
+        if not found:
+            return  # another flusher, that had it too, has ended it
         if dropped:
             self._metrics.dead_dropped.inc(dropped)
             log.error("the oldest dead letters were dropped: there are too many", count=dropped)

@@ -6,6 +6,7 @@ never by their arguments where those could quote a request.
 
 import logging
 import sys
+import traceback
 
 import structlog
 
@@ -36,6 +37,24 @@ def configure_logging(environment: Environment) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    # Libraries log through the standard module. Below warning they say nothing an operator needs,
-    # and asyncio's and aiohttp's debug lines can quote a request.
-    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, force=True)
+    # Libraries log through the standard module. Below warning they say nothing an operator needs.
+    logging.basicConfig(
+        level=max(level, logging.WARNING), handlers=[_WithoutTheirWords()], force=True
+    )
+
+
+class _WithoutTheirWords(logging.Handler):
+    """A library's line as one of ours: where it comes from and the error's type.
+
+    Not its words, nor the error's: aiohttp quotes addresses and malformed requests, and asyncio an
+    exception that nobody waited for, with whatever was being called.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        facts = {"library": record.name, "line": f"{record.filename}:{record.lineno}"}
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            facts["error"] = type(error).__name__
+            if places := traceback.extract_tb(error.__traceback__):
+                facts["where"] = f"{places[-1].filename}:{places[-1].lineno}"
+        structlog.get_logger().log(record.levelno, "a library reports a fault", **facts)

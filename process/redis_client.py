@@ -1,8 +1,12 @@
 """One way to connect to Redis or Valkey."""
 
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry as ClientRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -40,6 +44,27 @@ _PASSING = (
 _PASSING_PREFIXES = ("BUSY ", "NOREPLICAS")
 
 
+class _OnUvloop(AbstractConnection):
+    """A connection that tells a lost wire from a fault of ours.
+
+    Where asyncio's own transport raises ConnectionError for a socket that the other side has
+    closed meanwhile, uvloop's raises RuntimeError, which redis-py passes on as if it were a bug.
+    """
+
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError("the connection was closed") from error
+
+    async def disconnect(self, *arguments: Any, **options: Any) -> None:
+        with suppress(RuntimeError):
+            await super().disconnect(*arguments, **options)
+
+
 def connect_redis(url: str, setting: str = REDIS_URL.name) -> Redis:
     """A client that connects on its first command and never repeats one by itself.
 
@@ -53,7 +78,7 @@ def connect_redis(url: str, setting: str = REDIS_URL.name) -> Redis:
         Misconfigured: the URL has a port, database or option that is none.
     """
     try:
-        return Redis.from_url(
+        pool = ConnectionPool.from_url(
             url,
             decode_responses=False,
             retry=ClientRetry(NoBackoff(), 0),
@@ -65,6 +90,9 @@ def connect_redis(url: str, setting: str = REDIS_URL.name) -> Redis:
     except (ValueError, TypeError):
         problem = "has a port, database or option that is none"
         raise Misconfigured(setting, problem, f"{setting}=redis://localhost:6379/0") from None
+    # By TCP, TLS or a Unix socket: the URL has chosen the class.
+    pool.connection_class = type("Connection", (_OnUvloop, pool.connection_class), {})
+    return Redis.from_pool(pool)
 
 
 def connect_replica(url: str, host: str, port: int) -> Redis:

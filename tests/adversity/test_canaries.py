@@ -20,7 +20,7 @@ import secrets
 import signal
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
@@ -35,6 +35,8 @@ import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
 from redis.exceptions import ResponseError
 
 from contract import keys
@@ -44,7 +46,6 @@ from contract.record import SITE_MAX_BYTES, SessionStarted, encode
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
 from process.admin import AdminListener
-from process.redis_client import connect_redis
 from tests.servers import POSTGRES_SETTINGS
 from tests.system import Program, System, eventually, free_port, run_command
 
@@ -132,7 +133,9 @@ import structlog
 from process.logs import configure_logging
 
 configure_logging(os.environ)
-structlog.get_logger().debug("planted", value=bytes.fromhex(os.environ["PLANTED"]).decode("latin-1"))
+for planted in os.environ["PLANTED"].split():
+    value = bytes.fromhex(planted).decode("latin-1")
+    structlog.get_logger().debug("planted", value=value)
 """
 
 
@@ -364,7 +367,7 @@ class Site:
     def well_formed(self) -> list[dict[str, Any]]:
         """Requests that a client of HTTP can send; `site` is filled in by who sends them."""
         c, key = self.canaries, self.key
-        as_json = {"Content_Type": "application/json"}
+        as_json: dict[str, str | None] = {"Content_Type": "application/json"}
         forged = c.seen(jwt.encode({"sub": c("forged")}, "another key, also of more than 32 bytes"))
         unsigned = jwt.encode({"sub": c("unsigned")}, "", algorithm="none")
         addresses = [
@@ -439,7 +442,7 @@ class Site:
             {"method": "PATCH", "path": current, "json": {"token": c.token(key)}},
             *({"data": body, "headers": {"Content_Type": kind}} for body, kind in bodies),
             *(
-                {"data": body, "headers": {**as_json, "Content_Encoding": encoding}}
+                {"data": body, "headers": as_json | {"Content_Encoding": encoding}}
                 for encoding, body in encodings
             ),
             {"data": pieces(), "headers": as_json},
@@ -615,17 +618,18 @@ class Stage:
     key: str
     client: Redis
 
-    async def collect(self, moment: str) -> None:
-        """What the processes tell about themselves, and Redis's memories, as they are now."""
+    async def collect_pages(self, moment: str) -> None:
+        """What the processes tell about themselves now."""
         for number, program in enumerate(self.system.programs):
-            with suppress(aiohttp.ClientError, OSError):
-                pages = await fetch_pages(program.admin_url)
-                self.places.texts[f"pages/{program.module}-{number} {moment}"] = pages
-        for module in ("flusher", "rotation"):
-            for form in ((), ("--json",)):
-                told = await run_command(module, "status", *form, **self.system.environment)
-                self.places.texts[f"status/{module} {form} {moment}"] = repr(told).encode()
-        await self.collect_slow_log(moment)
+            name = f"pages/{program.module}-{number} {moment}"
+            self.places.texts[name] = await fetch_pages(program.admin_url)
+
+    async def collect_status(self) -> None:
+        told = await asyncio.gather(
+            run_command("flusher", "status", **self.system.environment),
+            run_command("rotation", "status", "--json", **self.system.environment),
+        )
+        self.places.texts["status/now"] = repr(told).encode()
 
     async def collect_slow_log(self, moment: str) -> None:
         entries = await self.client.slowlog_get(100_000)
@@ -689,28 +693,12 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
         System(redis.url, postgres.dsn(), folders["logs"], extra) as system,
     ):
         async with monitoring(redis.port, folders["monitor"] / "monitor.txt"):
-            client = connect_redis(redis.url)
+            # It comes through the restarts, too.
+            client = Redis.from_url(redis.url, retry=Retry(ConstantBackoff(0.05), 100))
             yield Stage(redis, postgres, system, Places(folders), canaries, key, client)
             await client.aclose()
         started = children() - before
     assert not [pid for pid in started if psutil.pid_exists(pid)], "everything is gone at the end"
-
-
-async def drain(program: Program, site: Site, token: str) -> None:
-    """Asked to stop between the halves of a body, it answers before it ends."""
-    body = json.dumps({"token": token, site.canaries("drain"): 1}).encode()
-    head = {**site.headers(), "Content-Length": str(len(body)), "Host": SITE}
-    lines = [f"POST {SESSIONS} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items())]
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(program.environment["PORT"]))
-    writer.write("\r\n".join([*lines, "Expect: 100-continue", "", ""]).encode())
-    assert b" 100 " in await reader.readuntil(b"\r\n\r\n"), "the request is being handled"
-    writer.write(body[:20])
-    program.running.send_signal(signal.SIGTERM)
-    await eventually(lambda: _async("stopping" in program.log))
-    writer.write(body[20:])
-    assert b" 201 " in await reader.readline()
-    writer.close()
-    assert await program.exit_code() == 0
 
 
 async def _async(value: Any) -> Any:
@@ -774,9 +762,9 @@ class Play:
     async def redis_is_full(self) -> None:
         await self.stage.client.config_set("maxmemory", 1)
         assert await self.site.send(self.ports[0]) == 503
-        await self.stage.collect("full")
+        await self.stage.collect_pages("full")
         await self.stage.client.config_set("maxmemory", 0)
-        await self.wait_until_ready()
+        await self.works_again()
 
     async def outages(self) -> None:
         """PostgreSQL is killed in the middle of a flush; Redis freezes, and is killed."""
@@ -785,21 +773,20 @@ class Play:
         assert set(await asyncio.gather(*sent)) == {201}
         await eventually(self.pending, lambda pending: pending > 0)
         await self.stage.save()  # with sessions in it that are no rows yet
-        held = await self.stage.entries()
-        assert held
+        held = (self.stage.redis.data_dir / "dump.rdb").read_bytes()
+        assert SITE.encode() in held
+        self.stage.places.texts["redis/held.rdb"] = held
         self.stage.postgres.kill()
-        for flusher in self.flushers:
-            await eventually(lambda f=flusher: _async("a batch has to wait" in f.log))
+        await eventually(self.a_flusher_waits)
         self.stage.redis.freeze()
-        assert await self.refused() == {503}
-        pages = [await fetch_pages(program.admin_url) for program in self.stage.system.programs]
-        self.stage.places.texts["pages/frozen"] = b"".join(pages)
+        statuses, _ = await asyncio.gather(self.refused(), self.misconfigurations())
+        assert statuses == {503}
+        await self.stage.collect_pages("frozen")
         self.stage.redis.kill()
         assert await self.refused() == {503}
         self.stage.redis.start()
         self.stage.postgres.start()
-        await self.wait_until_ready()
-        await eventually(self.stage.entries, lambda left: left == 0)
+        await self.works_again()
 
     async def pending(self) -> int:
         summaries = [
@@ -827,29 +814,56 @@ class Play:
     async def leave(self, port: int, request: bytes) -> None:
         await self.site.send_raw(port, request, half=True)
 
-    async def wait_until_ready(self) -> None:
+    async def a_flusher_waits(self) -> bool:
+        return any("PostgreSQL" in flusher.log for flusher in self.flushers)
+
+    async def statuses_now(self) -> set[int]:
+        return set(await asyncio.gather(*(self.site.send(port) for port in self.ports)))
+
+    async def writes(self) -> list[float]:
+        """How many writes to Redis each collector has begun."""
+        told = await asyncio.gather(
+            *(program.metrics() for program in (*self.collectors, self.faulty))
+        )
+        return [metrics["impact_append_batch_size_count"] for metrics in told]
+
+    async def works_again(self) -> None:
+        await eventually(self.statuses_now, lambda statuses: statuses == {201})
         for program in self.stage.system.programs:
-            if program.running.poll() is None:
-                with suppress(AssertionError):
-                    await program.ready()
+            await program.ready()
+        await eventually(self.stage.entries, lambda left: left == 0)
 
     async def misconfigurations(self) -> None:
         canary = self.site.canaries("setting")
-        for module, settings in (
+        cases: list[tuple[str, dict[str, str]]] = [
             ("collector", {"JWT_KEY": canary, "JWT_ALGORITHMS": "RS256"}),
             ("collector", {"REDIS_URL": f"redis://:{canary}@127.0.0.1:port"}),
-            ("collector", {"SALT_REDIS_URL": f"http://:{canary}@127.0.0.1"}),
+            ("rotation", {"SALT_REDIS_URL": f"http://:{canary}@127.0.0.1"}),
             ("flusher", {"DATABASE_URL": f"mysql://impact:{canary}@127.0.0.1/impact"}),
-        ):
-            environment = {**self.stage.system.environment, **settings}
-            told = await run_command(module, **environment)
-            assert told[0] == 2, told
-            self.stage.places.texts[f"command/{module} {[*settings]}"] = repr(told).encode()
+        ]
+        environment = self.stage.system.environment
+        told = await asyncio.gather(
+            *(run_command(module, **{**environment, **settings}) for module, settings in cases)
+        )
+        assert {code for code, _, _ in told} == {2}, told
+        self.stage.places.texts["command/misconfigured"] = repr(told).encode()
 
     async def ends(self) -> None:
-        token = self.site.canaries.token(self.site.key)
-        for collector in (*self.collectors, self.faulty):
-            await drain(collector, self.site, token)
+        """Asked to stop while requests wait for Redis, the collectors answer them before."""
+        collectors = [*self.collectors, self.faulty]
+        writes = await self.writes()
+        self.stage.redis.freeze()
+        waiting = asyncio.gather(*(self.site.send(port) for port in self.ports))
+        await eventually(
+            self.writes, lambda now: all(a > b for a, b in zip(now, writes, strict=True))
+        )
+        for collector in collectors:
+            collector.running.send_signal(signal.SIGTERM)
+            await eventually(lambda c=collector: _async("stopping:" in c.log))  # type: ignore[misc]
+        self.stage.redis.thaw()
+        assert set(await waiting) == {201}
+        for collector in collectors:
+            assert await collector.exit_code() == 0, collector.log
         await eventually(self.stage.entries, lambda left: left == 0)
         for program in self.stage.system.programs:
             if program.running.poll() is None:
@@ -872,8 +886,8 @@ async def playing(stage: Stage) -> AsyncIterator[tuple[Play, bytes]]:
     faulty = system.program("faulty_collector", PORT=str(free_port()))
     flushers = [system.program("flusher"), system.program("flusher", **as_json)]
     await asyncio.gather(*(program.start().ready() for program in (*collectors, faulty, *flushers)))
-    month = await stage.client.get(keys.CURRENT_SALT)
-    salt = await stage.client.get(keys.salt(Month.parse(month.decode())))
+    month: Any = await stage.client.get(keys.CURRENT_SALT)
+    salt: Any = await stage.client.get(keys.salt(Month.parse(month.decode())))
     assert len(salt) == SALT_BYTES
     async with aiohttp.ClientSession(skip_auto_headers=["User-Agent"]) as http:
         yield Play(stage, Site(stage.canaries, stage.key, http), collectors, flushers, faulty), salt
@@ -904,9 +918,9 @@ async def plant(stage: Stage, planted: str) -> None:
     await listener.start()
     stage.places.texts["pages/planted"] = await fetch_pages(f"http://127.0.0.1:{port}")
     await listener.close()
-    for form in (planted.encode(), *forms(planted.encode())):
-        line = stage.system.program("planted_line", PLANTED=form.hex())
-        assert await line.start().exit_code() == 0, line.log
+    hexes = " ".join(form.hex() for form in forms(planted.encode()))
+    line = stage.system.program("planted_line", PLANTED=hexes)
+    assert await line.start().exit_code() == 0, line.log
     await stage.save()
     await stage.checkpoint()
     await stage.collect_slow_log("planted")
@@ -934,15 +948,23 @@ async def test_no_canary_is_found_anywhere(stage: Stage) -> None:
     places, canaries = stage.places, stage.canaries
     poisoned = Canaries().stem
     async with playing(stage) as (play, salt):
+        print("T", time.monotonic())
         await play.requests_of_every_kind()
+        print("T", time.monotonic())
         await play.faults_that_quote_the_request()
+        print("T", time.monotonic())
         await play.what_the_flusher_has_to_set_aside(poisoned)
-        await stage.collect("after requests")
+        await stage.collect_pages("after requests")
+        print("T", time.monotonic())
         await play.redis_is_full()
+        print("T", time.monotonic())
         await play.outages()
-        await play.misconfigurations()
-        await stage.collect("at the end")
+        print("T", time.monotonic())
+        await stage.collect_pages("at the end")
+        await stage.collect_status()
+        await stage.collect_slow_log("at the end")
         look_at_processes(stage)
+        print("T", time.monotonic())
         await play.ends()
     await stage.save()
     await stage.checkpoint()

@@ -4,6 +4,7 @@ Each ends by reconciling every answer with the rows, and what survived with its 
 """
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +77,10 @@ async def test_a_flusher_that_is_frozen_past_the_claim_time_and_goes_on(tmp_path
     async with running(tmp_path, settings={"FLUSH_MAX_SECONDS": "2"}) as rig:
         sleeper, other = rig.flushers
         for _ in range(2):
-            await eventually(lambda: _pending_of(rig.redis, sleeper.running.pid))
+            await eventually(partial(_pending_of, rig.redis, sleeper.running.pid))
             sleeper.freeze()
-
-            async def taken_over(pid: int = sleeper.running.pid) -> bool:
-                return await _pending_of(rig.redis, pid) == 0
-
-            await eventually(taken_over, seconds=CLAIM_SECONDS * 6)
+            taken_over = partial(_pending_of, rig.redis, sleeper.running.pid)
+            await eventually(taken_over, lambda pending: pending == 0, CLAIM_SECONDS * 6)
             sleeper.thaw()
             await rig.sends(40)
             sleeper, other = other, sleeper

@@ -18,7 +18,7 @@ from contract import keys
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.adversity.rig import Rig, running, total
 from tests.adversity.wire import Fault
-from tests.system import Program, eventually, run_command
+from tests.system import Program, eventually, free_port, run_command
 
 FINE = {201, 202, 204}
 # What a request waits for Redis, at the most, and then some for a busy machine.
@@ -45,8 +45,6 @@ async def test_a_broken_wire_between_flusher_and_redis(tmp_path: Path, fault: Fa
             await rig.sends(60)
             rig.wire.mend()
             await rig.sends(20)
-        # What was committed when the acknowledgement was cut off may have been read again.
-        rig.killed.add("flusher")
         assert rig.statuses() <= FINE
 
 
@@ -207,19 +205,21 @@ async def test_what_is_not_durable_enough_is_not_answered_2xx(
 ) -> None:
     """APPEND_DURABILITY: here neither a disk nor a replica ever acknowledges."""
     config = {"appendonly": "no"} if durability == "fsync" else {}
-    async with running(
-        tmp_path, settings={"APPEND_DURABILITY": "server"}, valkey_config=config
-    ) as rig:
-        strict = rig.system.program("collector", APPEND_DURABILITY=durability, PORT=str(_PORT))
+    async with running(tmp_path, valkey_config=config) as rig:
+        port = free_port()
+        strict = rig.system.program("collector", APPEND_DURABILITY=durability, PORT=str(port))
         await strict.start().ready()
-        async with aiohttp.ClientSession() as http:
-            answer = await http.post(
-                f"http://127.0.0.1:{_PORT}{SESSIONS}", headers={"User-Agent": FIREFOX}
-            )
-        assert answer.status == 503
-        metrics = await strict.metrics()
-        assert total(metrics, "failed") == 1
+        async with (
+            aiohttp.ClientSession() as http,
+            http.post(
+                f"http://127.0.0.1:{port}{SESSIONS}", headers={"User-Agent": FIREFOX}
+            ) as answer,
+        ):
+            assert answer.status == 503
+        assert total(await strict.metrics(), "failed") == 1
         strict.kill()
+        # It is in the stream all the same: not what was promised, and more than what was answered.
+        rig.killed.add("collector")
 
 
 async def _post(rig: Rig, session: str | None = None) -> tuple[int, Any, str]:

@@ -8,7 +8,9 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -43,7 +45,7 @@ DAY_SECONDS = 86_400.0
 ROTATIONS_AHEAD = (0, 0, 0, 0, DAY_SECONDS, DAY_SECONDS, -DAY_SECONDS, -DAY_SECONDS)
 COLLECTORS_AHEAD = (*[0] * 6, *[DAY_SECONDS] * 3, *[-DAY_SECONDS] * 3)
 PEOPLE = 3
-BEFORE_SECONDS = 5.0
+BEFORE_SECONDS = 3.0
 AFTER_SECONDS = 4.0
 PAUSE_SECONDS = 0.05
 # Requests and answers travel, and the collector takes the answer for as old as the question.
@@ -53,9 +55,10 @@ StreamEvent = SessionStarted | SessionUpgraded
 
 
 async def test_twenty_processes_race_at_a_months_end(tmp_path: Path) -> None:
-    """Eight of rotation and twelve collectors, some a day ahead or behind: one salt,
+    """Eight of rotation and twelve collectors, some with clocks a day ahead or behind.
 
-    and one hash for each visitor and month, always of the month by the salt server's clock.
+    There is one salt, and one hash for each visitor and month in all that they stored, always of
+    the month by the salt server's clock.
     """
     month = next_month(ZONE)
     later = month.plus(1)
@@ -155,6 +158,45 @@ def check_events(
     assert len(set.union(*hashes.values())) == len(hashes), "two share a hash"
 
 
+async def test_a_server_that_hangs_over_a_months_end(tmp_path: Path) -> None:
+    """A collector that can't ask does not go on with the salt of a month that is over.
+
+    Who comes meanwhile waits, and is counted with the new one.
+    """
+    month = next_month(ZONE)
+    boundary_us = month.ends_us(ZONE)
+    clock = ShiftedClock.before(boundary_us, seconds_to_start(1) + 2)
+    callers = Callers(clock)
+    with shifted_system(tmp_path, clock, ZONE) as (system, server):
+        (collector,) = await system.start("collector")
+        async with connect_redis(server.url) as redis:
+            assert boundary_us - clock.now_us() > SECOND_US, "a slow start"
+            old = await salt_of(redis, month)
+            stop = asyncio.Event()
+            coming = [
+                asyncio.create_task(come_until(stop, callers, collector, person))
+                for person in range(20)
+            ]
+            await clock.reaches(boundary_us - SECOND_US // 2)
+            server.freeze()
+            # The first twenty wait for their answers by then: others come when the month is over.
+            late = [boundary_us + SECOND_US * tenths // 10 for tenths in range(2, 12, 2)]
+            for number, instant_us in enumerate(late):
+                await clock.reaches(instant_us)
+                coming.append(
+                    asyncio.create_task(come_until(stop, callers, collector, 20 + number))
+                )
+            server.thaw()
+            answered = callers.answers[201]
+            await eventually(lambda: told_so_far(callers), lambda told: told > answered + 100)
+            stop.set()
+            await asyncio.gather(*coming)
+            new = await salt_of(redis, month.plus(1))
+            events = [event async for event in stored(redis)]
+    assert set(callers.answers) == {201, 202}, callers.answers
+    check_events(events, callers, {month: old, month.plus(1): new}, boundary_us)
+
+
 @asynccontextmanager
 async def in_mid_month(
     folder: Path, *programs: str, database_url: str = ""
@@ -185,8 +227,9 @@ async def test_a_killed_server_comes_back_with_the_same_salt(tmp_path: Path) -> 
         await eventually(lambda: left_in_files(server, salt), bool)
         stop = asyncio.Event()
         coming = [
-            asyncio.create_task(come_until(stop, callers, collector))
+            asyncio.create_task(come_until(stop, callers, collector, person))
             for collector in collectors_of(system)
+            for person in range(PEOPLE)
         ]
 
         async def stored_more(than: int, by: int) -> None:
@@ -223,9 +266,9 @@ async def test_a_killed_server_comes_back_with_the_same_salt(tmp_path: Path) -> 
 async def test_a_salt_that_was_deleted_by_hand_is_made_anew_and_said_to_be(
     databases: Databases, tmp_path: Path
 ) -> None:
-    """Both collectors go on with one new salt by themselves, and everybody who must know is told:
+    """Both collectors go on with one new salt by themselves, and everybody who must know is told.
 
-    whoever reads the log, whoever asks for the status, and the database, for reports.
+    That is whoever reads the log or asks for the status, and the database, for reports.
     """
     dsn = await databases.create()
     programs = ("rotation", "collector", "collector", "flusher")
@@ -239,12 +282,13 @@ async def test_a_salt_that_was_deleted_by_hand_is_made_anew_and_said_to_be(
             deleted_us = clock.now_us()
             assert await redis.delete(keys.salt(month)) == 1
 
-            new = await eventually(lambda: redis.get(keys.salt(month)), bool, 5)
+            await eventually(lambda: redis.exists(keys.salt(month)), bool, 5)
+            new = await salt_of(redis, month)
             assert new != old
             for collector in collectors_of(system):
-                await eventually(lambda log=collector: salts_taken(log), lambda n: n >= 2, 5)
+                await eventually(partial(salts_taken, collector), lambda taken: taken >= 2, 5)
                 await expect_hash(callers, collector, dsn, new)
-            assert await redis.get(keys.salt(month)) == new
+            assert await salt_of(redis, month) == new
             assert await made(redis) == [(month, "first"), (month, "lost")]
             assert set(callers.answers) == {201}, callers.answers
             errors = [line for line in system.logs.splitlines() if "[error" in line]
@@ -272,6 +316,21 @@ async def test_a_salt_that_was_deleted_by_hand_is_made_anew_and_said_to_be(
         noted = await eventually(outcomes, lambda rows: len(rows) == 2)
         assert [outcome for outcome, _ in noted] == ["first", "lost"]
         assert from_us(deleted_us) <= noted[1][1].astimezone(UTC) <= from_us(clock.now_us())
+
+
+async def test_rotation_says_so_too_when_it_is_the_one_to_find_a_salt_lost(
+    tmp_path: Path,
+) -> None:
+    async with in_mid_month(tmp_path) as (system, server, _, month):
+        async with connect_redis(server.url) as redis:
+            await SaltStore(redis, ZONE).ensure()
+            assert await redis.delete(keys.salt(month)) == 1
+            code, output, log = await run_command("rotation", "rotate", **system.environment)
+            assert (code, "counted twice this month" in output) == (0, True), output
+            (error,) = [line for line in log.splitlines() if "[error" in line]
+            assert "salt was lost" in error
+            assert "counted twice this month" in error
+            assert await made(redis) == [(month, "first"), (month, "lost")]
 
 
 async def test_a_salt_ends_with_its_month_though_nobody_is_there(tmp_path: Path) -> None:
@@ -304,19 +363,21 @@ def collectors_of(system: System) -> Iterator[Program]:
     return (program for program in system.programs if program.module == "collector")
 
 
-async def come_until(stop: asyncio.Event, callers: Callers, collector: Program) -> None:
+async def come_until(
+    stop: asyncio.Event, callers: Callers, collector: Program, person: int
+) -> None:
+    """The same visitor, again and again; now and then they sign in."""
     address = Address("127.0.0.1", int(collector.environment["PORT"]))
     async with Client(address, 1) as client:
         (connection,) = client
         for turn in itertools.count():
             if stop.is_set():
                 break
-            person = turn % PEOPLE
             number, status = await callers.start(connection, Who.VISITOR, person, turn % 2)
             if status == 201 and turn % 4 == 0:
                 await callers.upgrade(connection, number)
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), 0.01)
+                await asyncio.wait_for(stop.wait(), PAUSE_SECONDS)
 
 
 async def expect_hash(callers: Callers, collector: Program, dsn: str, salt: bytes) -> None:
@@ -364,16 +425,18 @@ async def left_in_files(server: ShiftedValkey, salt: bytes) -> list[str]:
 
 async def made(redis: Redis) -> list[tuple[Month, str]]:
     """Every salt that was made: of which month, and why."""
+    rotations: Any = await redis.xrange(keys.ROTATIONS)
     return [
         (Month.parse(fields[b"month"].decode()), fields[b"outcome"].decode())
-        for _, fields in await redis.xrange(keys.ROTATIONS)
+        for _, fields in rotations
     ]
 
 
 async def stored(redis: Redis) -> AsyncIterator[StreamEvent]:
     """What the collectors have stored, from all shards."""
     for shard in range(STREAM_SHARDS.read({})):
-        for _, fields in await redis.xrange(keys.stream(shard)):
+        entries: Any = await redis.xrange(keys.stream(shard))
+        for _, fields in entries:
             event = decode(fields[FIELD])
             if isinstance(event, SessionStarted | SessionUpgraded):
                 yield event

@@ -20,7 +20,7 @@ class Fault(Enum):
 
 
 class Wire:
-    """Passes bytes on to a port of this machine, until it is broken, and again once it is mended."""
+    """Passes bytes on to a port of this machine, until it is broken and after it is mended."""
 
     def __init__(self, to_port: int) -> None:
         self._to_port = to_port

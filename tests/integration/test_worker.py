@@ -1,5 +1,6 @@
 """The worker between a real Valkey and a real PostgreSQL: `run_once`, and what it promises."""
 
+from collections.abc import Iterable
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -120,11 +121,11 @@ class _Deaf(StreamReader):
 
     failures = 1
 
-    async def acknowledge(self, entries: list[Entry]) -> None:  # type: ignore[override]
+    async def acknowledge(self, entries: Iterable[Entry]) -> int:
         if self.failures:
             self.failures -= 1
             raise Retry("redis_away", "for this test")
-        await super().acknowledge(entries)
+        return await super().acknowledge(entries)
 
 
 async def test_what_is_committed_but_not_acknowledged_is_not_written_again(
@@ -141,3 +142,22 @@ async def test_what_is_committed_but_not_acknowledged_is_not_written_again(
     assert (await bench.stored(), await bench.buffered()) == (3, 0)
     assert bench.counted("written", kind="session") == 3
     assert bench.counted("duplicate", kind="session") == 0
+
+
+async def test_an_entry_that_two_flushers_had_is_counted_once(
+    redis: Redis, database: Database, dsn: str
+) -> None:
+    """The first was frozen past the claim time, and goes on."""
+    slow = Bench(redis, database, StreamReader(redis, 8, "slow", 60))
+    await slow.worker.prepare()
+    await slow.append(*(start() for _ in range(10)))
+    await slow.worker._gather()
+    async with Database(dsn) as other:
+        quick = Bench(redis, other, StreamReader(redis, 8, "quick", 0))
+        assert await quick.worker.run_once() == Flushed(10, 0)
+    await slow.append(start())
+    assert await slow.worker.run_once() == Flushed(11, 0)
+    assert await slow.stored() == 11
+    written = [bench.counted("written", kind="session") for bench in (quick, slow)]
+    duplicate = [bench.counted("duplicate", kind="session") for bench in (quick, slow)]
+    assert (written, duplicate) == ([10, 1], [0, 0])
