@@ -76,6 +76,7 @@ async def serve(environment: Environment) -> int:
 
     def failed_checks() -> dict[str, str | None]:
         return {
+            "listening": None if server.is_listening else "no requests are accepted",
             "salt": None if salt.is_current() else "no salt of the current month in memory",
             "redis": None if appender.failing_since is None else "the last write failed",
             "draining": "asked to stop" if stopping.asked else None,

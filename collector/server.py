@@ -1,5 +1,6 @@
 """The HTTP server: routes, the mapping of errors to answers, and a clean end."""
 
+import asyncio
 import logging
 import time
 import traceback
@@ -19,6 +20,10 @@ from contract.metrics import CollectorMetrics
 KEEPALIVE_SECONDS = 75.0
 # What was accepted is answered before the process ends: longer than a request waits for Redis.
 DRAIN_SECONDS = 10.0
+# Connections that are kept alive are told with their next answer to go elsewhere; this long is
+# waited for that answer.
+FAREWELL_SECONDS = 2.0
+_POLL_SECONDS = 0.05
 
 _START = "/web_api/v1/sessions"
 _UPGRADE = "/web_api/v1/sessions/{id}/upgrade"
@@ -34,6 +39,8 @@ class Server:
     def __init__(self, sessions: Sessions, metrics: CollectorMetrics) -> None:
         self._sessions = sessions
         self._metrics = metrics
+        self._site: web.TCPSite | None = None
+        self._leaving = False
         application = web.Application(client_max_size=MAX_BYTES, middlewares=[self._answer])
         application.add_routes(
             [
@@ -59,16 +66,30 @@ class Server:
             Misconfigured: the address can't be listened on.
         """
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, reuse_port=True, backlog=1024)
+        self._site = web.TCPSite(self._runner, host, port, reuse_port=True, backlog=1024)
         try:
-            await site.start()
+            await self._site.start()
         except OSError as error:
             problem = f"{host}:{port} can't be listened on: {error.strerror or error}"
             raise Misconfigured("PORT", problem, "PORT=8001") from None
 
     async def stop(self) -> None:
         """Accepts nothing more, answers what it has, closes every connection."""
+        if self._site is not None:
+            await self._site.stop()
+        self._leaving = True
+        deadline = time.monotonic() + FAREWELL_SECONDS
+        while self._has_connections() and time.monotonic() < deadline:  # noqa: ASYNC110 - aiohttp has no event for it
+            await asyncio.sleep(_POLL_SECONDS)
         await self._runner.cleanup()
+
+    @property
+    def is_listening(self) -> bool:
+        return self._site is not None and not self._leaving and bool(self._runner.addresses)
+
+    def _has_connections(self) -> bool:
+        server = self._runner.server
+        return server is not None and bool(server.connections)
 
     async def _preflight(self, _: web.Request) -> web.Response:
         self._metrics.ignored.labels("preflight").inc()
@@ -109,6 +130,8 @@ class Server:
                 where=f"{where.filename}:{where.lineno}",
             )
             response = answers.broken()
+        if self._leaving:
+            response.force_close()
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is not None and self._sessions.allows_origin(origin):
             answers.allow_origin(response, origin)

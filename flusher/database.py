@@ -52,8 +52,12 @@ async def connect(dsn: str, patience_seconds: float | None = None) -> asyncpg.Co
             command_timeout=None if patience_seconds is None else patience_seconds * 1.2,
             server_settings=_SESSION_SETTINGS | _bounds(patience_seconds),
         )
-    except (*_CONFIGURATION, ValueError) as error:
+    except _CONFIGURATION as error:
         raise Misconfigured("DATABASE_URL", _first_line(error), _EXAMPLE) from None
+    except ValueError:
+        # Without its words: they quote what was taken for a port, which may be a password.
+        problem = "can't be read; are the special characters of its password percent-encoded?"
+        raise Misconfigured("DATABASE_URL", problem, _EXAMPLE) from None
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise Retry("postgres_away", f"PostgreSQL can't be reached: {_first_line(error)}") from None
 

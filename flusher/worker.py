@@ -2,6 +2,7 @@
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -112,6 +113,8 @@ class Worker:
                 pause = _FIRST_PAUSE_SECONDS
             except Retry as error:
                 log.warning("a batch has to wait", why=str(error), seconds=pause)
+                with suppress(Retry):
+                    await self._measure_lag()  # whoever is on call needs it most now
                 if await stopping.wait(pause):
                     break
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
@@ -255,13 +258,7 @@ class Worker:
         await self._writer.create_months(
             this_month.plus(ahead) for ahead in range(_MONTHS_AHEAD + 1)
         )
-        lags, now_ms = await self._reader.lag()
-        for lag in lags:
-            age = 0 if lag.oldest_ms is None else max(now_ms - lag.oldest_ms, 0) / 1000
-            self._metrics.stream_entries.labels(lag.shard).set(lag.entries)
-            self._metrics.stream_pending.labels(lag.shard).set(lag.pending)
-            self._metrics.oldest_entry_seconds.labels(lag.shard).set(age)
-        await self._measure_buffer(now)
+        await self._measure_lag()
         self._metrics.upgrades_waiting.set(await self._writer.count_waiting())
         # Not before whatever an earlier flusher left behind has been claimed: an entry whose
         # upgrade was applied, but not acknowledged, must find it known.
@@ -273,8 +270,14 @@ class Worker:
             if given_up:
                 log.warning("upgrades were given up: their session never came", count=given_up)
 
-    async def _measure_buffer(self, now: float) -> None:
-        buffer = await self._reader.buffer(now)
+    async def _measure_lag(self) -> None:
+        lags, now_ms = await self._reader.lag()
+        for lag in lags:
+            age = 0 if lag.oldest_ms is None else max(now_ms - lag.oldest_ms, 0) / 1000
+            self._metrics.stream_entries.labels(lag.shard).set(lag.entries)
+            self._metrics.stream_pending.labels(lag.shard).set(lag.pending)
+            self._metrics.oldest_entry_seconds.labels(lag.shard).set(age)
+        buffer = await self._reader.buffer(time.monotonic())
         left = None if self._buffer is None else buffer.seconds_left(self._buffer)
         self._buffer = buffer
         self._metrics.buffer_used_ratio.set(buffer.used_bytes / max(buffer.most_bytes, 1))

@@ -1,6 +1,5 @@
 """One way to connect to Redis or Valkey."""
 
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -51,11 +50,9 @@ class _OnUvloop(AbstractConnection):
     closed meanwhile, uvloop's raises RuntimeError, which redis-py passes on as if it were a bug.
     """
 
-    async def send_packed_command(
-        self, command: bytes | str | Iterable[bytes], check_health: bool = True
-    ) -> None:
+    async def send_packed_command(self, *arguments: Any, **options: Any) -> None:
         try:
-            await super().send_packed_command(command, check_health)
+            await super().send_packed_command(*arguments, **options)
         except RuntimeError as error:
             await self.disconnect(nowait=True)
             raise RedisConnectionError("the connection was closed") from error

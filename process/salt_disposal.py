@@ -10,14 +10,14 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError, WatchError
 
 from contract import keys
 from contract.errors import Retry
@@ -128,7 +128,9 @@ class SaltDisposal:
                     places += await _dispose_of_files(replica, f"{host}:{port}")
             places.append(await self._look_at_keyspace(name))
             report = Report(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), places)
-            await self._redis.set(keys.DISPOSAL_REPORT, json.dumps(asdict(report)))
+            # Another process may have done it meanwhile: its good news is not written over.
+            if not report.failed or await self.due_since() is not None:
+                await self._redis.set(keys.DISPOSAL_REPORT, json.dumps(asdict(report)))
             if not report.failed:
                 await self._end(due_since)
         except RedisError as error:
@@ -142,7 +144,8 @@ class SaltDisposal:
             if due and int(due) == due_since:
                 pipeline.multi()  # type: ignore[no-untyped-call]  # the library has no types here
                 pipeline.delete(keys.DISPOSAL_DUE)
-                await pipeline.execute(raise_on_error=False)
+                with suppress(WatchError):  # another process has ended it, or made it due anew
+                    await pipeline.execute()
 
     async def _scrub_backlog(self) -> State:
         """Pushes everything older out of the replication backlog, by as much that means nothing."""
@@ -219,7 +222,7 @@ async def _rewrite_append_only_file(server: Redis) -> State:
     if not (await server.info("persistence"))["aof_enabled"]:
         return State.OFF
     await _when_idle(server)
-    await _ask(server, "BGREWRITEAOF")
+    await _ask(server, server.bgrewriteaof)
     after = await _when_idle(server)
     return State.CLEAN if after["aof_last_bgrewrite_status"] == "ok" else State.FAILED
 
@@ -229,7 +232,7 @@ async def _save_rdb_file(server: Redis) -> State:
     # and a server that of an earlier configuration.
     await _when_idle(server)
     before = int((await server.time())[0])
-    await _ask(server, "BGSAVE")
+    await _ask(server, server.bgsave)
     after = await _when_idle(server)
     saved = after["rdb_last_bgsave_status"] == "ok" and int(after["rdb_last_save_time"]) >= before
     return State.CLEAN if saved else State.FAILED
@@ -240,14 +243,19 @@ async def _reset_slow_log(server: Redis) -> State:
     return State.CLEAN
 
 
-async def _ask(server: Redis, command: str) -> None:
-    try:
-        await (server.bgrewriteaof() if command == "BGREWRITEAOF" else server.bgsave())
-    except ResponseError as error:
-        # Somebody else's began in between, maybe before the salt was destroyed: not ours.
-        if "in progress" in str(error):
-            raise Retry("busy", f"{command}: another is in progress") from None
-        raise
+async def _ask(server: Redis, command: Callable[[], Awaitable[object]]) -> None:
+    """Has the server begin in the background what `command` asks for."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            await command()
+        except ResponseError as error:
+            # Somebody else's, begun in between: maybe before the salt was destroyed, so not ours.
+            if "in progress" not in str(error) or time.monotonic() > deadline:
+                raise
+            await _when_idle(server)
+        else:
+            return
 
 
 async def _when_idle(server: Redis) -> dict[str, Any]:

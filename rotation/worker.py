@@ -1,5 +1,7 @@
 """The worker: looks every few seconds whether the month has its salt, and rotates when it ends."""
 
+import time
+
 import structlog
 
 from contract.calendar import SECOND_US
@@ -64,9 +66,11 @@ class Worker:
         """Looks again and again, at the month's end on the dot, until asked to stop."""
         while not stopping.asked:
             try:
+                began = time.monotonic()
                 ensured, _ = await self.run_once()
                 self.is_well = True
                 left = (ensured.salt.ends_us - ensured.server_us) / SECOND_US
+                left -= time.monotonic() - began  # a disposal takes its time
                 pause = min(LOOK_SECONDS, max(left, 0.01))
             except Retry as error:
                 self.is_well = False

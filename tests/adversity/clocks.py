@@ -166,21 +166,13 @@ def next_month(zone: ZoneInfo, number: int | None = None) -> Month:
     return month
 
 
-@cache
-def _seconds_to_start_one() -> float:
-    began = time.monotonic()
-    subprocess.run(
-        [sys.executable, "-m", "collector", "--help"],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
-    return time.monotonic() - began
-
-
 def seconds_to_start(processes: int) -> float:
     """In how many seconds so many of our processes have surely started, on this machine now."""
-    return 2.0 + 2.0 * processes / _CORES * _seconds_to_start_one()
+    began = time.monotonic()
+    command = [sys.executable, "-m", "collector", "--help"]
+    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    one = time.monotonic() - began
+    return 2.0 + 2.0 * processes / _CORES * one
 
 
 class Callers:

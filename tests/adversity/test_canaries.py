@@ -45,6 +45,7 @@ from contract.identity import SALT_BYTES
 from contract.record import SITE_MAX_BYTES, SessionStarted, encode
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
+from flusher.dead_letters import DeadLetters, as_table, as_text
 from process.admin import AdminListener
 from tests.servers import POSTGRES_SETTINGS
 from tests.system import Program, System, eventually, free_port, run_command
@@ -630,6 +631,9 @@ class Stage:
             run_command("rotation", "status", "--json", **self.system.environment),
         )
         self.places.texts["status/now"] = repr(told).encode()
+        letters = [letter async for letter in DeadLetters(self.client, SHARDS).all()]
+        self.places.texts["status/dead letters"] = as_table(letters).encode()
+        self.places.texts["dead-letters/shown"] = "\n".join(map(as_text, letters)).encode()
 
     async def collect_slow_log(self, moment: str) -> None:
         entries = await self.client.slowlog_get(100_000)
@@ -641,13 +645,12 @@ class Stage:
 
     async def save(self) -> None:
         """Redis writes its RDB file, now."""
-        before = await self._saves()
-        with suppress(ResponseError):  # one is being written, or about to be
-            await self.client.bgsave()
-        await eventually(self._saves, lambda saves: saves > before)
+        await eventually(self._saved)
 
-    async def _saves(self) -> int:
-        return int((await self.client.info("persistence"))["rdb_saves"])
+    async def _saved(self) -> bool:
+        with suppress(ResponseError):  # one is being written in the background
+            return bool(await self.client.save())
+        return False
 
     async def checkpoint(self) -> None:
         """PostgreSQL writes its tables' files, now."""
@@ -948,23 +951,16 @@ async def test_no_canary_is_found_anywhere(stage: Stage) -> None:
     places, canaries = stage.places, stage.canaries
     poisoned = Canaries().stem
     async with playing(stage) as (play, salt):
-        print("T", time.monotonic())
         await play.requests_of_every_kind()
-        print("T", time.monotonic())
         await play.faults_that_quote_the_request()
-        print("T", time.monotonic())
         await play.what_the_flusher_has_to_set_aside(poisoned)
         await stage.collect_pages("after requests")
-        print("T", time.monotonic())
         await play.redis_is_full()
-        print("T", time.monotonic())
         await play.outages()
-        print("T", time.monotonic())
         await stage.collect_pages("at the end")
         await stage.collect_status()
         await stage.collect_slow_log("at the end")
         look_at_processes(stage)
-        print("T", time.monotonic())
         await play.ends()
     await stage.save()
     await stage.checkpoint()
@@ -979,6 +975,7 @@ async def test_no_canary_is_found_anywhere(stage: Stage) -> None:
     # The salt is in the files of its server, and in nothing else.
     salted = places.find(forms(salt), "monitor")
     assert kinds(salted) == {"append-only file", "RDB file"}, salted
+    assert all(name.endswith((".aof", ".rdb")) for name in salted), salted
 
     planted = Canaries().stem
     await plant(stage, planted)

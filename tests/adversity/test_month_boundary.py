@@ -34,7 +34,7 @@ from tests.conftest import Databases
 from tests.leftovers import files_with
 from tests.system import System, eventually, run_command
 
-pytestmark = needs_libfaketime
+pytestmark = [needs_libfaketime, pytest.mark.timeout(300)]  # a busy machine starts slowly
 
 BEFORE_SECONDS = 6.0
 AFTER_SECONDS = 6.0
