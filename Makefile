@@ -7,10 +7,10 @@ COMPILE := uv pip compile --quiet pyproject.toml --universal --python-version 3.
 	--no-emit-index-url --no-emit-find-links --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install run check test bench lock clean
+.PHONY: help install run check test test-long bench lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 install: $(INSTALLED) ## only .venv, from the lock file
 
@@ -33,11 +33,14 @@ check: $(INSTALLED) ## formatting, lint, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(INSTALLED) ## the whole test suite
-	$(BIN)/python -m pytest -n auto
+test: $(INSTALLED) ## the test suite, but for the tests of test-long
+	$(BIN)/python -m pytest -n auto -m "not long"
 
-bench: $(INSTALLED) ## every benchmark, its tables and plots
-	$(BIN)/python -m bench
+test-long: $(INSTALLED) ## the tests that take minutes
+	$(BIN)/python -m pytest -n auto -m long
+
+bench: $(INSTALLED) ## the chaos run, for five minutes; its table goes to bench/results/
+	$(BIN)/python -m bench.chaos --minutes 5
 
 lock: ## the lock files, from pyproject.toml; needs uv
 	$(COMPILE) -o requirements/production.txt

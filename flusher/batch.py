@@ -15,9 +15,14 @@ _EARLIEST = Month(2000, 1)
 
 @dataclass(slots=True)
 class Batch:
-    """What is written in one transaction. `entries` are all that it came from."""
+    """What is written in one transaction.
+
+    `entries` are all that it came from; `notices` those of them that are no session's and were
+    accepted from nobody.
+    """
 
     entries: list[Entry] = field(default_factory=list)
+    notices: list[Entry] = field(default_factory=list)
     starts: dict[bytes, SessionStarted] = field(default_factory=dict)
     upgrades: dict[bytes, SessionUpgraded] = field(default_factory=dict)
     salts: dict[bytes, SaltMade] = field(default_factory=dict)
@@ -68,6 +73,7 @@ def decode_entries(entries: Iterable[Entry], latest: Month) -> tuple[Batch, list
             if known is None or event.at_us < known.at_us:
                 batch.starts[event.id] = event
         elif isinstance(event, SaltMade):
+            batch.notices.append(entry)
             batch.salts[event.id] = event
         elif event.id in batch.upgrades:
             batch.repeated_upgrades += 1

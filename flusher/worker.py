@@ -200,10 +200,12 @@ class Worker:
     async def _acknowledge(self) -> None:
         while self._committed:
             committed = self._committed[0]
-            entries = committed.batch.entries
+            notices = committed.batch.notices
+            entries = [entry for entry in committed.batch.entries if entry not in notices]
             started = time.perf_counter()
             try:
                 ended = await self._reader.acknowledge(entries)
+                await self._reader.acknowledge(notices)
             except Retry:
                 committed.was_unanswered = True
                 raise
@@ -212,11 +214,11 @@ class Worker:
             self._metrics.flush_seconds.labels("acknowledge").observe(seconds)
             # What another flusher ended, it counted: so each entry is counted once. Except when an
             # answer was lost: then it was most likely this one's.
-            self._count(committed, len(entries) if committed.was_unanswered else ended)
+            self._count(committed, 0 if committed.was_unanswered else len(entries) - ended)
 
-    def _count(self, committed: _Committed, ended: int) -> None:
+    def _count(self, committed: _Committed, others: int) -> None:
+        """Counts a batch, less the entries that others have ended."""
         metrics, written = self._metrics, committed.written
-        others = len(committed.batch.entries) - ended
         counts = (
             (metrics.duplicate.labels("session"), written.duplicate_sessions),
             (metrics.duplicate.labels("upgrade"), written.duplicate_upgrades),

@@ -129,13 +129,15 @@ async def running(
                 async with _load(system) as (drive, told, driving):
                     redis = connect_redis(valkey.url)
                     rig = Rig(system, valkey, postgres, redis, drive, started, flushers, wires)
-                    await rig.sends(20)
-                    yield rig
-                    await rig.sends(20)
-                    drive.stop()
-                    await driving
-                    await _reconcile(rig, told)
-                    await redis.aclose()
+                    try:
+                        await rig.sends(20)
+                        yield rig
+                        await rig.sends(20)
+                        drive.stop()
+                        await driving
+                        await _reconcile(rig, told)
+                    finally:
+                        await redis.aclose()
 
 
 @asynccontextmanager

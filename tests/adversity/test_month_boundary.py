@@ -86,8 +86,14 @@ class Load:
     ("zone_name", "number", "rotation_lives"),
     [
         pytest.param("Europe/Brussels", 3, True, id="Brussels, as daylight saving has begun"),
-        pytest.param("Pacific/Kiritimati", None, True, id="Kiritimati, 14 hours ahead of UTC"),
-        pytest.param("UTC", None, False, id="UTC, rotation killed"),
+        pytest.param(
+            "Pacific/Kiritimati",
+            None,
+            True,
+            id="Kiritimati, 14 hours ahead of UTC",
+            marks=pytest.mark.long,
+        ),
+        pytest.param("UTC", None, False, id="UTC, rotation killed", marks=pytest.mark.long),
     ],
 )
 async def test_a_months_end_under_load(

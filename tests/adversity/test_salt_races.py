@@ -55,6 +55,7 @@ CLOCK_TOLERANCE_US = 2 * SECOND_US
 StreamEvent = SessionStarted | SessionUpgraded
 
 
+@pytest.mark.long
 async def test_twenty_processes_race_at_a_months_end(tmp_path: Path) -> None:
     """Eight of rotation and twelve collectors, some with clocks a day ahead or behind.
 
