@@ -22,6 +22,15 @@ _SESSION_SETTINGS: Final = {
 
 # The row's own fault, whoever tries to store it. Everything else is the server's, and passes.
 _REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+# A server that is away or ends the work, and a connection that was cut in mid-protocol, which
+# asyncpg may notice only at its next use (InternalClientError).
+_FAULTS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 _CONFIGURATION = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -58,7 +67,7 @@ async def connect(dsn: str, patience_seconds: float | None = None) -> asyncpg.Co
         # Without its words: they quote what was taken for a port, which may be a password.
         problem = "can't be read; are the special characters of its password percent-encoded?"
         raise Misconfigured("DATABASE_URL", problem, _EXAMPLE) from None
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except _FAULTS as error:
         raise Retry("postgres_away", f"PostgreSQL can't be reached: {_first_line(error)}") from None
 
 
@@ -87,7 +96,7 @@ class Database:
         if connection is not None:
             try:
                 await connection.close(timeout=5)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except _FAULTS:
                 connection.terminate()
 
     @asynccontextmanager
@@ -110,7 +119,7 @@ class Database:
             self._drop()
             problem = f"{_first_line(error)}; has `python -m flusher migrate` been run there?"
             raise Misconfigured("DATABASE_URL", problem, _EXAMPLE) from None
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _FAULTS as error:
             self._drop()
             raise Retry("postgres", f"PostgreSQL failed: {_first_line(error)}") from None
         except BaseException:

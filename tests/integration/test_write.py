@@ -208,3 +208,27 @@ async def test_an_upgrade_finds_a_page_that_was_left_open_for_months(
     (row,) = await rows(database)
     assert (row["highest_role"], row["site"]) == ("user", SITE)
     assert row["monthly_user_hash"].bytes == session.monthly_user_hash, "that month's salt is gone"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        asyncpg.InternalClientError("cannot switch to state 11; another operation is in progress"),
+        asyncpg.InterfaceError("connection is closed"),
+        ConnectionResetError(),
+        TimeoutError(),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+async def test_a_connection_in_an_unknown_state_is_not_used_again(
+    database: Database, fault: Exception
+) -> None:
+    """Nor does it end the process: a flusher was seen to die of the first of these."""
+    async with database.connection() as connection:
+        before = connection
+    with pytest.raises(Retry):
+        async with database.connection():
+            raise fault
+    async with database.connection() as connection:
+        assert connection is not before
+        assert await connection.fetchval("SELECT 1") == 1
