@@ -7,7 +7,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,8 @@ from typing import Self, TypeVar
 
 import aiohttp
 
+from embedded.ports import find_free_port
+
 ROOT = Path(__file__).parent.parent
 JWT_KEY = "a key of more than thirty-two bytes, for tests"
 
@@ -28,13 +29,6 @@ _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.02
 
 T = TypeVar("T")
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 async def eventually(
@@ -146,7 +140,7 @@ class System:
     folder: Path
     extra: Mapping[str, str] = field(default_factory=dict)
     programs: list[Program] = field(default_factory=list)
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=find_free_port)
 
     @property
     def url(self) -> str:
@@ -170,7 +164,7 @@ class System:
         """A process that is not started yet."""
         program = Program(
             module,
-            {**self.environment, "ADMIN_PORT": str(free_port()), **environment},
+            {**self.environment, "ADMIN_PORT": str(find_free_port()), **environment},
             self.folder / f"{module}-{len(self.programs)}.log",
         )
         self.programs.append(program)

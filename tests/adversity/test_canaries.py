@@ -48,7 +48,7 @@ from embedded.valkey import ValkeyServer
 from flusher.dead_letters import DeadLetters, as_table, as_text
 from process.admin import AdminListener
 from tests.servers import POSTGRES_SETTINGS
-from tests.system import Program, System, eventually, free_port, run_command
+from tests.system import Program, System, eventually, find_free_port, run_command
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
@@ -883,10 +883,10 @@ async def playing(stage: Stage) -> AsyncIterator[tuple[Play, bytes]]:
     as_json = {"LOG_FORMAT": "json", "PYTHONASYNCIODEBUG": "1", "PYTHONDEVMODE": "1"}
     system = stage.system
     collectors = [
-        system.program("collector", PORT=str(free_port())),
-        system.program("collector", PORT=str(free_port()), **as_json),
+        system.program("collector", PORT=str(find_free_port())),
+        system.program("collector", PORT=str(find_free_port()), **as_json),
     ]
-    faulty = system.program("faulty_collector", PORT=str(free_port()))
+    faulty = system.program("faulty_collector", PORT=str(find_free_port()))
     flushers = [system.program("flusher"), system.program("flusher", **as_json)]
     await asyncio.gather(*(program.start().ready() for program in (*collectors, faulty, *flushers)))
     month: Any = await stage.client.get(keys.CURRENT_SALT)
@@ -916,7 +916,7 @@ async def plant(stage: Stage, planted: str) -> None:
     await connection.close()
     registry = CollectorRegistry()
     Counter("planted", "A label that quotes.", ("by",), registry=registry).labels(planted).inc()
-    port = free_port()
+    port = find_free_port()
     listener = AdminListener("127.0.0.1", port, registry, lambda: {"planted": planted})
     await listener.start()
     stage.places.texts["pages/planted"] = await fetch_pages(f"http://127.0.0.1:{port}")
@@ -947,6 +947,7 @@ def kinds(found: Iterable[str]) -> set[str]:
     return {kind for name in found for part, kind in parts.items() if part in name}
 
 
+@pytest.mark.long
 async def test_no_canary_is_found_anywhere(stage: Stage) -> None:
     places, canaries = stage.places, stage.canaries
     poisoned = Canaries().stem

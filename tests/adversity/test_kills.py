@@ -52,6 +52,7 @@ async def test_postgres_that_is_killed_and_comes_back(tmp_path: Path) -> None:
         assert rig.statuses() <= FINE, "front-ends notice nothing of it"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("order", ["servers first", "processes first"])
 async def test_everything_at_once_and_back_in_any_order(tmp_path: Path, order: str) -> None:
     async with running(tmp_path) as rig:
@@ -72,6 +73,7 @@ async def test_everything_at_once_and_back_in_any_order(tmp_path: Path, order: s
         await rig.sends(20)
 
 
+@pytest.mark.long
 async def test_a_flusher_that_is_frozen_past_the_claim_time_and_goes_on(tmp_path: Path) -> None:
     """Another stores what it holds; when it wakes, it stores the same, and nothing is twice."""
     async with running(tmp_path, settings={"FLUSH_MAX_SECONDS": "2"}) as rig:

@@ -18,7 +18,7 @@ from contract import keys
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.adversity.rig import Rig, running, total
 from tests.adversity.wire import Fault
-from tests.system import Program, eventually, free_port, run_command
+from tests.system import Program, eventually, find_free_port, run_command
 
 FINE = {201, 202, 204}
 # What a request waits for Redis, at the most, and then some for a busy machine.
@@ -26,6 +26,7 @@ WAIT_SECONDS = 5.0
 SLACK_SECONDS = 4.0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wire", ["collector-redis", "flusher-redis", "flusher-postgres"])
 async def test_a_wire_that_stalls_is_reset_and_truncates(tmp_path: Path, wire: str) -> None:
     """Also in the middle of a COPY, and of a commit or an acknowledgement whose answer is lost."""
@@ -188,7 +189,7 @@ async def test_what_is_not_durable_enough_is_not_answered_2xx(
     """APPEND_DURABILITY: here neither a disk nor a replica ever acknowledges."""
     config = {"appendonly": "no"} if durability == "fsync" else {}
     async with running(tmp_path, valkey_config=config) as rig:
-        port = free_port()
+        port = find_free_port()
         strict = rig.system.program("collector", APPEND_DURABILITY=durability, PORT=str(port))
         await strict.start().ready()
         async with (

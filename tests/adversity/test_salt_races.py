@@ -37,7 +37,7 @@ from tests.adversity.clocks import (
 )
 from tests.conftest import Databases
 from tests.leftovers import files_with
-from tests.system import Program, System, eventually, free_port, run_command
+from tests.system import Program, System, eventually, find_free_port, run_command
 
 pytestmark = [needs_libfaketime, pytest.mark.timeout(300)]  # a busy machine starts slowly
 
@@ -73,7 +73,7 @@ async def test_twenty_processes_race_at_a_months_end(tmp_path: Path) -> None:
             system.program("rotation", **clock.environment(ahead)) for ahead in ROTATIONS_AHEAD
         ]
         collectors = [
-            system.program("collector", PORT=str(free_port()), **clock.environment(ahead))
+            system.program("collector", PORT=str(find_free_port()), **clock.environment(ahead))
             for ahead in COLLECTORS_AHEAD
         ]
         programs += collectors
@@ -161,6 +161,7 @@ def check_events(
     assert len(set.union(*hashes.values())) == len(hashes), "two share a hash"
 
 
+@pytest.mark.long
 async def test_a_server_that_hangs_over_a_months_end(tmp_path: Path) -> None:
     """A collector that can't ask does not go on with the salt of a month that is over.
 
@@ -209,7 +210,7 @@ async def in_mid_month(
     clock = ShiftedClock.before(month.starts_us(ZONE) + 14 * DAY_US, 0)
     with shifted_system(folder, clock, ZONE, database_url=database_url) as (system, server):
         started = [
-            system.program(name, **({"PORT": str(free_port())} if name == "collector" else {}))
+            system.program(name, **({"PORT": str(find_free_port())} if name == "collector" else {}))
             for name in programs
         ]
         for program in started:
@@ -218,6 +219,7 @@ async def in_mid_month(
         yield system, server, clock, month
 
 
+@pytest.mark.long
 async def test_a_killed_server_comes_back_with_the_same_salt(tmp_path: Path) -> None:
     """Several times, at any moment, under load: else everybody would be counted again."""
     chance = random.Random()  # noqa: S311 - which moment does not matter

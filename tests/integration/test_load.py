@@ -19,7 +19,7 @@ from bench.people import People, role_of
 from bench.reconcile import reconcile, settle
 from bench.told import Told
 from tests.servers import Servers
-from tests.system import JWT_KEY, System, free_port, run_command
+from tests.system import JWT_KEY, System, find_free_port, run_command
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 SITES = ("a.example.org", "b.example.org")
@@ -125,7 +125,7 @@ async def test_a_missing_setting_is_named_in_one_line(name: str) -> None:
 
 async def test_where_nothing_listens_is_a_wrong_url() -> None:
     environment = {"DATABASE_URL": "postgresql://h/d", "JWT_KEY": JWT_KEY}
-    url = f"http://127.0.0.1:{free_port()}"
+    url = f"http://127.0.0.1:{find_free_port()}"
     code, _, errors = await run_command("bench.load", "--url", url, **environment)
     assert code == 2
     assert errors.startswith("error: --url: no connection")
@@ -199,7 +199,7 @@ async def test_only_who_keeps_going_waits_for_a_server_to_come_back() -> None:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    port = free_port()
+    port = find_free_port()
     async with Client(Address("127.0.0.1", port), 1) as client:
         (connection,) = client
         with pytest.raises(Unreachable):

@@ -14,6 +14,8 @@ import jwt
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
+from embedded.ports import find_free_port
+
 ROOT = Path(__file__).parents[2]
 WEB = "python -m http.server $PORT --bind 127.0.0.1"
 SETTINGS = (
@@ -34,15 +36,9 @@ def write_procfile(folder: Path, **rows: str) -> None:
     (folder / "Procfile").write_text("".join(lines))
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def environment(extra: dict[str, str]) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if name not in SETTINGS.split()}
-    return own | {"PYTHONPATH": str(ROOT), "PORT": str(free_port())} | extra
+    return own | {"PYTHONPATH": str(ROOT), "PORT": str(find_free_port())} | extra
 
 
 def embedded(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
