@@ -862,7 +862,7 @@ class Play:
         )
         for collector in collectors:
             collector.running.send_signal(signal.SIGTERM)
-            await eventually(lambda c=collector: _async("stopping:" in c.log))  # type: ignore[misc]
+            await eventually(lambda c=collector: _async("stopping:" in c.log))  # type: ignore[misc]  # mypy infers no lambda with a default
         self.stage.redis.thaw()
         assert set(await waiting) == {201}
         for collector in collectors:
@@ -909,7 +909,7 @@ async def plant(stage: Stage, planted: str) -> None:
     client = stage.client
     await client.set("planted", planted)
     await client.xadd(keys.dead_letters(0), {"e": planted})
-    await client.execute_command("DEBUG", "LOG", planted)  # type: ignore[no-untyped-call]
+    await client.execute_command("DEBUG", "LOG", planted)  # type: ignore[no-untyped-call]  # redis-py's
     connection = await asyncpg.connect(stage.postgres.dsn())
     await connection.execute("CREATE TABLE planted (text text)")
     await connection.execute("INSERT INTO planted VALUES ($1)", planted)

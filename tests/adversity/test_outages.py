@@ -149,8 +149,9 @@ async def test_a_drain_answers_and_stores_what_was_accepted(tmp_path: Path, modu
             rig.killed.add(module)  # its counters are gone, if for a good reason
             await rig.sends(20)
             await program.start().ready()
-        # A connection that the kernel had taken, and the collector not yet, is reset when it stops
-        # listening: that request was not accepted, and is sent again.
+        # Not asserted: that no request stays without an answer. A few did on a busy machine (3 of
+        # 1,429), supposedly on connections that the kernel had taken and the collector not yet.
+        # Nobody has shown that; what is shown is that every row is right.
         assert rig.statuses() <= FINE
 
 
