@@ -158,9 +158,9 @@ async def test_rotate_does_nothing_while_the_month_has_its_salt(system: System) 
 async def test_several_collectors_share_one_port(running: System) -> None:
     """Each with admin pages of its own, though they were told the same port."""
     first = running.program("collector").start()
+    await first.ready()  # before the other starts: who comes first has the admin port
     second = Program("collector", first.environment, running.folder / "second.log").start()
     running.programs.append(second)
-    await first.ready()
 
     async def listening() -> bool:
         assert second.running.poll() is None, second.log
