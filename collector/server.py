@@ -11,8 +11,9 @@ from aiohttp import hdrs, web
 
 from collector import answers
 from collector.body import MAX_BYTES
+from collector.listener import Listener
 from collector.sessions import Sessions
-from contract.errors import Ignore, Misconfigured, Reject, Retry
+from contract.errors import Ignore, Reject, Retry
 from contract.metrics import CollectorMetrics
 
 # Longer than a load balancer keeps an idle connection (60 s where nothing is set), so that it is
@@ -39,7 +40,7 @@ class Server:
     def __init__(self, sessions: Sessions, metrics: CollectorMetrics) -> None:
         self._sessions = sessions
         self._metrics = metrics
-        self._site: web.TCPSite | None = None
+        self._listener = Listener()
         self._leaving = False
         application = web.Application(client_max_size=MAX_BYTES, middlewares=[self._answer])
         application.add_routes(
@@ -66,18 +67,15 @@ class Server:
             Misconfigured: the address can't be listened on.
         """
         await self._runner.setup()
-        self._site = web.TCPSite(self._runner, host, port, reuse_port=True, backlog=1024)
-        try:
-            await self._site.start()
-        except OSError as error:
-            problem = f"{host}:{port} can't be listened on: {error.strerror or error}"
-            raise Misconfigured("PORT", problem, "PORT=8001") from None
+        server = self._runner.server
+        if server is None:
+            raise RuntimeError("aiohttp has set up no server")
+        await self._listener.open(host, port, server)
 
     async def stop(self) -> None:
         """Accepts nothing more, answers what it has, closes every connection."""
-        if self._site is not None:
-            await self._site.stop()
         self._leaving = True
+        await self._listener.close()
         deadline = time.monotonic() + FAREWELL_SECONDS
         while self._has_connections() and time.monotonic() < deadline:  # noqa: ASYNC110 - aiohttp has no event for it
             await asyncio.sleep(_POLL_SECONDS)
@@ -85,7 +83,7 @@ class Server:
 
     @property
     def is_listening(self) -> bool:
-        return self._site is not None and not self._leaving and bool(self._runner.addresses)
+        return self._listener.is_open
 
     def _has_connections(self) -> bool:
         server = self._runner.server
