@@ -161,6 +161,7 @@ class Appender:
             if why is not None:
                 # It is in the stream, and may be lost with the server: not what a 2xx promises.
                 self._failed(why)
+                self._metrics.append_unanswered.inc(len(batch))
                 for waiting in batch:
                     _fail(waiting, why)
                 return []

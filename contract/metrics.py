@@ -7,8 +7,9 @@ The funnel balances at any moment:
 
 where received is `impact_requests_total` over all its labels. While a server is being killed or cut
 off, nobody can know whether a command without an answer was carried out: the second equation then
-holds up to `impact_append_unanswered_total` more on its right, for what was appended and not, or
-twice, acknowledged. The rows are right all the same: a session's id makes them one.
+holds up to `impact_append_unanswered_total` and `impact_acknowledge_unanswered_total` more on its
+right. The rows are right all the same: a session's id makes them one. And a process that is killed
+takes with it what it had counted since it was last asked.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -54,7 +55,8 @@ class CollectorMetrics:
         )
         self.append_unanswered = Counter(
             "impact_append_unanswered",
-            "Events in writes to Redis that got no answer, each time: stored or not.",
+            "Events in writes to Redis that got no answer, or were not made durable in time, each "
+            "time: stored or not.",
             registry=registry,
         )
         self.append_batch_size = Histogram(
@@ -88,6 +90,12 @@ class FlusherMetrics:
         self.dead_dropped = Counter(
             "impact_dead_dropped",
             "Dead letters that were dropped unseen, since a shard keeps a bounded number.",
+            registry=registry,
+        )
+        self.acknowledge_unanswered = Counter(
+            "impact_acknowledge_unanswered",
+            "Events in acknowledgements that got no answer, each time: counted by this flusher, "
+            "and perhaps by another that had them too.",
             registry=registry,
         )
         self.upgrades_waiting = Gauge(

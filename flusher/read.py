@@ -140,10 +140,12 @@ class StreamReader:
             pipeline.xack(keys.stream(shard), keys.GROUP, *ids)
             pipeline.xdel(keys.stream(shard), *ids)
             try:
-                acknowledged, _ = await pipeline.execute()
+                # Who deletes an entry ended it: a group that was made anew has not given it to
+                # anybody yet, and acknowledges nothing.
+                _, deleted = await pipeline.execute()
             except RedisError as error:
                 raise retry_for(error, "acknowledging") from None
-            ended += acknowledged
+            ended += deleted
         return ended
 
     async def bury(self, entry: Entry, why: DeadLetter) -> tuple[bool, int]:

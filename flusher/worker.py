@@ -208,6 +208,7 @@ class Worker:
                 await self._reader.acknowledge(notices)
             except Retry:
                 committed.was_unanswered = True
+                self._metrics.acknowledge_unanswered.inc(len(entries))
                 raise
             self._committed.pop(0)
             seconds = time.perf_counter() - started
