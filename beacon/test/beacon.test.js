@@ -106,6 +106,14 @@ test("a start is one plain POST that outlives its page and carries no cookie", a
   assert.deepEqual(Object.keys(body), ["id"]);
   assert.match(body.id, UUID);
   assert.ok(options.signal instanceof AbortSignal);
+  assert.deepEqual(page.pauses, []);
+});
+
+test("who is signed in already says so with the start", async () => {
+  openPage();
+  (await load()).start({ token: "a.b.c" });
+  await settled();
+  assert.equal(page.sent[0].body.token, "a.b.c");
 });
 
 test("every page load has another id", async () => {
@@ -177,7 +185,7 @@ test("the same start is tried ten times at the most, in ever longer pauses, then
     await settled();
     assert.ok(page.sent.length >= 8 && page.sent.length <= 10, String(page.sent.length));
     assert.equal(new Set(page.sent.map(({ body }) => body.id)).size, 1);
-    page.pauses.forEach((pause, tried) => assert.ok(pause <= 1000 * 2 ** tried, String(pause)));
+    page.pauses.forEach((pause, tried) => assert.ok(pause < 1000 * 2 ** tried, String(pause)));
     assert.equal(page.listening("pagehide"), 0);
     const tries = page.sent.length;
     upgrade("a.b.c");

@@ -28,6 +28,23 @@ async def test_a_page_that_is_closed_during_the_request_is_counted(visit: Visit)
     assert len(ids(visit.collector_door)) == 1
 
 
+async def test_a_browser_without_keepalive_counts_a_closed_page_too(visit: Visit) -> None:
+    """Firefox before 133, played by a fetch that ends with its page."""
+    visit.serve_app(
+        "const ask = fetch; window.fetch = (to, how) => ask(to, { ...how, keepalive: false });"
+        "beacon.start({ url });"
+    )
+    never = asyncio.Event()
+    visit.collector_door.fates.append(hold(never))
+    page = await visit.open()
+    await visit.arrived(1)
+    await page.close()
+    await visit.arrived(2)
+    await visit.rows(1)
+    assert not never.is_set(), "the first request never reached the collector"
+    assert len(ids(visit.collector_door)) == 1
+
+
 async def test_a_page_that_is_closed_between_two_tries_is_counted(visit: Visit) -> None:
     """No request is on its way when the page goes: the last one leaves with it."""
     visit.serve_app("Math.random = () => 60; beacon.start({ url });")  # the next try: in a minute
