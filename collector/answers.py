@@ -45,7 +45,11 @@ def preflight() -> web.Response:
 
 def rejected(error: Reject) -> web.Response:
     """4xx: what is wrong with the request."""
-    return _error(error.status, error.detail)
+    response = _error(error.status, error.detail)
+    if error.status == 403:
+        # A page that is not counted may read that, too, or its beacon would try again.
+        response.headers["Access-Control-Allow-Origin"] = "*"
+    return response
 
 
 def unavailable(_: Retry) -> web.Response:

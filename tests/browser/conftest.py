@@ -1,6 +1,7 @@
 """One system, one proxy and one Chromium a worker; two host names and a browser context a test."""
 
 import os
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -13,12 +14,13 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+from embedded.demo_token import sign_token
 from tests.acceptance.conftest import CHROME, Front
 from tests.browser.bare_chromium import BareChromium, run_bare_chromium
 from tests.browser.programs import require_chromium
 from tests.browser.street import Door, Street
 from tests.servers import EMBEDDED, run_servers
-from tests.system import ROOT, System, eventually, run_command
+from tests.system import JWT_KEY, ROOT, System, eventually, run_command
 
 # Root has no sandbox; the rest keeps one.
 _OPTIONS = ["--no-sandbox"] if os.geteuid() == 0 else []
@@ -39,9 +41,11 @@ async def system(
     """Servers and processes that are these tests' alone."""
     assert chromium_path  # without it nothing is started
     folder = tmp_path_factory.mktemp("browser")
+    token = sign_token(key=JWT_KEY, user="demo", role=None, now=int(time.time()), minutes=60)
+    demo = {"DEMO": "1", "DEMO_TOKEN": token}
     with (
         run_servers(EMBEDDED, folder) as servers,
-        System(servers.redis.url, servers.postgres.dsn(), folder / "logs") as system,
+        System(servers.redis.url, servers.postgres.dsn(), folder / "logs", demo) as system,
     ):
         code, _, errors = await run_command("flusher", "migrate", **system.environment)
         assert code == 0, errors

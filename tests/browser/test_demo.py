@@ -8,7 +8,7 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.acceptance.conftest import CHROME
 from tests.browser.conftest import Visit
-from tests.system import System, find_free_port
+from tests.system import System
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -31,37 +31,29 @@ async def stored_row(database: asyncpg.Connection, session: str) -> dict[str, st
 async def test_the_demo_shows_the_row_before_and_after_a_sign_in(
     visit: Visit, system: System, database: asyncpg.Connection, browser: Browser
 ) -> None:
-    port = find_free_port()
-    collector = system.program(
-        "collector", PORT=str(port), DEMO="1", DEMO_TOKEN=visit.front.token("demo-user")
-    )
-    await collector.start().ready()
-    try:
-        assert visit.context is not None
-        page = await visit.new_page()
-        complaints: list[str] = []
-        page.on("console", lambda message: complaints.append(message.text))
-        await page.goto(f"http://{visit.page_door.host}:{port}/demo")
-        sign_in = page.get_by_role("button", name="Sign in as the demo user")
-        await expect(sign_in).to_be_enabled(timeout=15_000)
-        before = await shown_row(page)
-        assert before == await stored_row(database, before["id"])
-        assert before["site"] == visit.page_door.host
-        assert before["highest_role"] == before["upgraded_at"] == "empty"
+    address = f"http://{visit.page_door.host}:{system.port}/demo"
+    page = await visit.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    await page.goto(address)
+    sign_in = page.get_by_role("button", name="Sign in as the demo user")
+    await expect(sign_in).to_be_enabled(timeout=15_000)
+    before = await shown_row(page)
+    assert before == await stored_row(database, before["id"])
+    assert before["site"] == visit.page_door.host
+    assert before["highest_role"] == before["upgraded_at"] == "empty"
 
-        await sign_in.click()
-        await expect(page.get_by_role("status")).to_contain_text("Signed in", timeout=15_000)
-        after = await shown_row(page)
-        assert after == await stored_row(database, before["id"])
-        assert after["highest_role"] == "user"
-        assert after["monthly_user_hash"] != before["monthly_user_hash"]
-        assert after["created_at"] == before["created_at"]
-        assert await page.locator("#requests li").count() == 2
+    await sign_in.click()
+    await expect(page.get_by_role("status")).to_contain_text("Signed in", timeout=15_000)
+    after = await shown_row(page)
+    assert after == await stored_row(database, before["id"])
+    assert after["highest_role"] == "user"
+    assert after["monthly_user_hash"] != before["monthly_user_hash"]
+    assert after["created_at"] == before["created_at"]
+    assert await page.locator("#requests li").count() == 2
 
-        narrow = await browser.new_page(user_agent=CHROME, viewport={"width": 320, "height": 640})
-        await narrow.goto(f"http://{visit.page_door.host}:{port}/demo")
-        assert await narrow.evaluate("document.documentElement.scrollWidth") <= 320
-        await narrow.close()
-        assert complaints == [], "also none of its Content-Security-Policy"
-    finally:
-        assert await collector.stop() == 0
+    narrow = await browser.new_page(user_agent=CHROME, viewport={"width": 320, "height": 640})
+    await narrow.goto(address)
+    assert await narrow.evaluate("document.documentElement.scrollWidth") <= 320
+    await narrow.close()
+    assert complaints == [], "also none of its Content-Security-Policy"

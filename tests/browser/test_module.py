@@ -48,7 +48,7 @@ def test_its_unit_tests_pass(variant: str, served: str, tmp_path: Path) -> None:
         file = tmp_path / "beacon.js"
         file.write_text(served)
     result = subprocess.run(
-        [require_node(), "--test", "test/"],
+        [require_node(), "--test", "--test-reporter=tap"],
         cwd=BEACON,
         env={"BEACON": str(file)},
         capture_output=True,

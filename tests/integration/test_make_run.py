@@ -151,6 +151,7 @@ def test_servers_of_ones_own_are_used_and_not_repeated(folder: Path) -> None:
     with running(folder, **own) as (_, lines):
         shown = embedded(folder, "env")
     assert "s3cret" not in "".join(lines)
+    assert "/demo\n" in "".join(lines)
     assert own["REDIS_URL"] in shown.stdout
     assert own["DATABASE_URL"] in shown.stdout
     assert not (folder / ".data" / "valkey").exists()

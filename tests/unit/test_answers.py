@@ -123,3 +123,11 @@ def test_a_page_says_itself_who_may_read_it() -> None:
     response = web.Response(headers={"Cross-Origin-Resource-Policy": "same-origin"})
     answers.allow_origin(response, "https://city.example.org")
     assert "Access-Control-Allow-Origin" not in response.headers
+
+
+def test_a_page_that_is_not_counted_may_read_that() -> None:
+    """An answer that a page may not read is to its script as none, and makes it try again."""
+    response = answers.rejected(Reject(403, "site", "Not one of the sites."))
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    other = answers.rejected(Reject(400, "body", "Not JSON."))
+    assert "Access-Control-Allow-Origin" not in other.headers
