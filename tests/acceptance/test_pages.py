@@ -4,10 +4,11 @@ import subprocess
 import sys
 import uuid
 from dataclasses import replace
+from pathlib import Path
 
 from collector.beacon import SOURCE, without_comments
 from tests.acceptance.conftest import SESSIONS, Front
-from tests.system import ROOT, find_free_port
+from tests.system import ROOT, System, find_free_port
 
 MODULE = without_comments(SOURCE.read_text())
 
@@ -63,15 +64,12 @@ async def test_requests_for_pages_balance(front: Front) -> None:
     assert total("impact_requests_total{") == sum(total(f"impact_{end}_total") for end in ends)
 
 
-async def test_the_demo_says_what_it_can_not_show(front: Front) -> None:
+async def test_the_demo_says_what_it_can_not_show(front: Front, tmp_path: Path) -> None:
     """Without a token for its user, and without the database."""
-    system = front.system
-    port = find_free_port()
     nowhere = f"postgresql://nobody@127.0.0.1:{find_free_port()}/nothing"
-    collector = system.program("collector", PORT=str(port), DEMO="1", DATABASE_URL=nowhere)
-    await collector.start().ready()
-    demo = Front(replace(system, port=port), front.http, front.database, front.site)
-    try:
+    with System(front.system.redis_url, nowhere, tmp_path, {"DEMO": "1"}) as system:
+        (collector,) = await system.start("collector")
+        demo = replace(front, system=system)
         page = await demo.send("GET", "/demo")
         assert page.status == 200
         assert "default-src 'none'" in page.headers["Content-Security-Policy"]
@@ -81,9 +79,8 @@ async def test_the_demo_says_what_it_can_not_show(front: Front) -> None:
         assert "Access-Control-Allow-Origin" not in token.headers, "no other site's page reads it"
         assert (await demo.send("GET", f"/demo/sessions/{uuid.uuid4()}")).status == 503
         assert (await demo.send("GET", "/demo/sessions/42")).status == 400
-    finally:
         assert await collector.stop() == 0
-    assert "not in production" in collector.log
+        assert "not in production" in collector.log
 
 
 async def test_without_demo_there_is_no_demo(front: Front) -> None:
