@@ -4,11 +4,14 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 
 import structlog
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from collector.append import Appender, Durability
+from collector.beacon import Beacon
 from collector.caller import TokenVerifier
 from collector.client_address import TrustedProxies
 from collector.crawlers import CrawlerFilter
@@ -69,7 +72,8 @@ async def serve(environment: Environment) -> int:
         appender,
         metrics,
     )
-    server = Server(sessions, metrics)
+    pages = [*Beacon(metrics).routes, *demo_pages(environment, metrics)]
+    server = Server(sessions, metrics, pages)
     host, port = settings.HOST.read(environment), settings.PORT.read(environment)
     stopping = Stopping()
     stopping.install()
@@ -112,6 +116,23 @@ async def serve(environment: Environment) -> int:
         return 1
     log.info("stopped")
     return 0
+
+
+def demo_pages(environment: Environment, metrics: CollectorMetrics) -> Sequence[web.RouteDef]:
+    """The routes of `/demo` where DEMO is 1, and none otherwise.
+
+    Raises:
+        Misconfigured: a setting of the demo's is missing or wrong.
+    """
+    if not settings.DEMO.read(environment):
+        return ()
+    # Imported here: production has no demo, nor the PostgreSQL that it looks into.
+    from collector.demo.pages import DemoPages  # noqa: PLC0415
+
+    log.warning("DEMO=1: /demo is served, with a token that signs its user in; not in production")
+    return DemoPages(
+        settings.DATABASE_URL.read(environment), settings.DEMO_TOKEN.read(environment), metrics
+    ).routes
 
 
 def main() -> int:

@@ -45,13 +45,18 @@ def preflight() -> web.Response:
 
 def rejected(error: Reject) -> web.Response:
     """4xx: what is wrong with the request."""
-    return _error(error.status, error.detail)
+    response = _error(error.status, error.detail)
+    if error.status == 403:
+        # A page that is not counted may read that, too, or its beacon would try again.
+        response.headers["Access-Control-Allow-Origin"] = "*"
+    return response
 
 
 def unavailable(_: Retry) -> web.Response:
     """503: it is not stored; the caller should try again."""
     response = _error(503, "The session can't be stored just now. Try again later.")
     response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    response.headers["Access-Control-Expose-Headers"] = "Retry-After"  # a page's script reads it
     return response
 
 
@@ -74,7 +79,9 @@ def http_error(error: web.HTTPException) -> web.Response:
 
 
 def allow_origin(response: web.StreamResponse, origin: str) -> None:
-    """Lets the page that asked read the answer."""
+    """Lets the page that asked read the answer; that of a page says itself who may."""
+    if "Cross-Origin-Resource-Policy" in response.headers:
+        return
     response.headers["Access-Control-Allow-Origin"] = origin
     response.headers["Vary"] = "Origin"
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 from aiohttp import hdrs, web
@@ -28,6 +28,7 @@ _POLL_SECONDS = 0.05
 
 _START = "/web_api/v1/sessions"
 _UPGRADE = "/web_api/v1/sessions/{id}/upgrade"
+_ROUTES = {_START: "start", _UPGRADE: "upgrade"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -37,7 +38,10 @@ log = structlog.get_logger()
 class Server:
     """Listens on HOST:PORT, which several collectors of one machine may share."""
 
-    def __init__(self, sessions: Sessions, metrics: CollectorMetrics) -> None:
+    def __init__(
+        self, sessions: Sessions, metrics: CollectorMetrics, pages: Iterable[web.RouteDef] = ()
+    ) -> None:
+        """Serves the two endpoints, and `pages`, whose handlers count what they answer."""
         self._sessions = sessions
         self._metrics = metrics
         self._listener = Listener()
@@ -50,6 +54,7 @@ class Server:
                 web.patch(_UPGRADE, sessions.upgrade, name="upgrade"),
                 web.post(_UPGRADE, sessions.upgrade),
                 web.options(_UPGRADE, self._preflight),
+                *pages,
             ]
         )
         self._runner = web.AppRunner(
@@ -144,7 +149,7 @@ def _route(request: web.Request) -> str:
     if request.method == hdrs.METH_OPTIONS:
         return "preflight"
     resource = request.match_info.route.resource
-    return "start" if resource is not None and resource.canonical == _START else "upgrade"
+    return _ROUTES.get(resource.canonical, "page") if resource is not None else "page"
 
 
 def _reason(error: web.HTTPException) -> str:

@@ -252,6 +252,13 @@ LOG_FORMAT: Final = Setting(
     "LOG_FORMAT", _one_of("text", "json"), "text", "json", "lines for people or for machines"
 )
 DEMO: Final = Setting("DEMO", _switch, "0", "1", "1: serve the demo page at /demo")
+DEMO_TOKEN: Final = Setting(
+    "DEMO_TOKEN",
+    _text,
+    "",
+    '"$(python -m embedded token)"',
+    "the token with which the demo page signs its user in; anybody who opens the page gets it",
+)
 
 
 def admin_port(default: int) -> Setting[int]:

@@ -75,6 +75,7 @@ def test_what_can_not_be_stored_now_is_503_with_a_time_to_try_again() -> None:
     response = answers.unavailable(Retry("redis_full", "Redis at 10.1.2.3 has no memory"))
     assert response.status == 503
     assert int(response.headers["Retry-After"]) == RETRY_AFTER_SECONDS > 0
+    assert response.headers["Access-Control-Expose-Headers"] == "Retry-After", "for other origins"
     assert "10.1.2.3" not in only_error(response)["detail"]
     assert "Redis" not in only_error(response)["detail"]
 
@@ -116,3 +117,17 @@ def test_the_page_that_asked_may_read_the_answer_and_caches_keep_it_apart() -> N
     answers.allow_origin(response, "https://city.example.org")
     assert response.headers["Access-Control-Allow-Origin"] == "https://city.example.org"
     assert response.headers["Vary"] == "Origin"
+
+
+def test_a_page_says_itself_who_may_read_it() -> None:
+    response = web.Response(headers={"Cross-Origin-Resource-Policy": "same-origin"})
+    answers.allow_origin(response, "https://city.example.org")
+    assert "Access-Control-Allow-Origin" not in response.headers
+
+
+def test_a_page_that_is_not_counted_may_read_that() -> None:
+    """An answer that a page may not read is to its script as none, and makes it try again."""
+    response = answers.rejected(Reject(403, "site", "Not one of the sites."))
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    other = answers.rejected(Reject(400, "body", "Not JSON."))
+    assert "Access-Control-Allow-Origin" not in other.headers

@@ -132,6 +132,7 @@ EXPECTED = [
         ("always", "1"),
     ),
     Expected(settings.DEMO, False, {"0": False, "1": True}, ("true", "yes", "2", "on")),
+    Expected(settings.DEMO_TOKEN, "", {"a.b.c": "a.b.c"}),
 ]
 ALL = [pytest.param(each, id=each.setting.name) for each in EXPECTED]
 BAD = [
