@@ -10,6 +10,7 @@ from zlib import crc32
 from contract.calendar import Month
 
 GROUP: Final = "flusher"
+MOST_SHARDS: Final = 1024
 
 CURRENT_SALT: Final = "impact:{salt}:current"
 SALT_PATTERN: Final = "impact:{salt}:*"

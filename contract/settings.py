@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from contract.errors import Misconfigured
+from contract.keys import MOST_SHARDS
 
 T = TypeVar("T")
 
@@ -218,7 +219,7 @@ CALENDAR_TIMEZONE: Final = Setting(
     "CALENDAR_TIMEZONE", _timezone, "UTC", "Europe/Brussels", "whose calendar months count"
 )
 STREAM_SHARDS: Final = Setting(
-    "STREAM_SHARDS", _whole_number(1, 1024), "8", "16", "how many streams share the sessions"
+    "STREAM_SHARDS", _whole_number(1, MOST_SHARDS), "8", "16", "how many streams share the sessions"
 )
 APPEND_DURABILITY: Final = Setting(
     "APPEND_DURABILITY",

@@ -105,12 +105,13 @@ async def migrate_database(environment: Environment) -> int:
 
 async def show_status(environment: Environment, *, json: bool) -> int:
     """`status`."""
-    shards = settings.STREAM_SHARDS.read(environment)
     redis = connect_redis(settings.REDIS_URL.read(environment))
+    shards = settings.STREAM_SHARDS.read(environment)
     reader = StreamReader(redis, shards, consumer="status", claim_seconds=60)
     try:
         async with Database(settings.DATABASE_URL.read(environment)) as database:
-            status = await read_status(redis, reader, database, shards)
+            await reader.find_shards()
+            status = await read_status(redis, reader, database)
     finally:
         await redis.aclose()
     print(as_json(status) if json else as_text(status))
@@ -154,7 +155,7 @@ async def drop_dead_letters(environment: Environment, names: Sequence[str]) -> i
 async def _dead_letters(environment: Environment) -> AsyncIterator[DeadLetters]:
     redis = connect_redis(settings.REDIS_URL.read(environment))
     try:
-        yield DeadLetters(redis, settings.STREAM_SHARDS.read(environment))
+        yield DeadLetters(redis)
     finally:
         await redis.aclose()
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -51,9 +52,7 @@ class Status:
     buffer: BufferStatus
 
 
-async def read_status(
-    redis: Redis, reader: StreamReader, database: Database, shards: int
-) -> Status:
+async def read_status(redis: Redis, reader: StreamReader, database: Database) -> Status:
     """Asks Redis and PostgreSQL.
 
     Raises:
@@ -64,7 +63,7 @@ async def read_status(
     await asyncio.sleep(_RATE_SECONDS)
     after = await reader.buffer(time.monotonic())
     lags, now_ms = await reader.lag()
-    dead = await _count_dead_letters(redis, shards)
+    dead = await _count_dead_letters(redis, [lag.shard for lag in lags])
     async with database.connection() as connection:
         waiting = await connection.fetchval(statement("count_waiting_upgrades"))
         last_session = await connection.fetchval(statement("last_session"))
@@ -113,9 +112,9 @@ def _buffer(buffer: BufferStatus) -> str:
     return f"{used}, full in {timedelta(seconds=round(buffer.seconds_left))} at the present rate"
 
 
-async def _count_dead_letters(redis: Redis, shards: int) -> list[int]:
+async def _count_dead_letters(redis: Redis, shards: Sequence[int]) -> list[int]:
     pipeline = redis.pipeline(transaction=False)
-    for shard in range(shards):
+    for shard in shards:
         pipeline.xlen(keys.dead_letters(shard))
     try:
         return [int(count) for count in await pipeline.execute()]

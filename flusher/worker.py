@@ -81,6 +81,7 @@ class Worker:
             Retry: Redis is away.
         """
         await self._reader.create_groups()
+        await self._find_shards()
 
     async def run_once(self) -> Flushed:
         """Reads what there is, up to a batch, and stores it.
@@ -260,6 +261,7 @@ class Worker:
         await self._writer.create_months(
             this_month.plus(ahead) for ahead in range(_MONTHS_AHEAD + 1)
         )
+        await self._find_shards()
         await self._measure_lag()
         self._metrics.upgrades_waiting.set(await self._writer.count_waiting())
         # Not before whatever an earlier flusher left behind has been claimed: an entry whose
@@ -271,6 +273,11 @@ class Worker:
             self._metrics.upgrades_given_up.inc(given_up)
             if given_up:
                 log.warning("upgrades were given up: their session never came", count=given_up)
+
+    async def _find_shards(self) -> None:
+        if new := await self._reader.find_shards():
+            log.info("shards beyond STREAM_SHARDS were found: they are drained too", shards=new)
+            await self._reader.create_groups()
 
     async def _measure_lag(self) -> None:
         lags, now_ms = await self._reader.lag()
