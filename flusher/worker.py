@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from contract.calendar import SECOND_US, month_at
-from contract.errors import DeadLetter, Retry
+from contract.errors import DeadLetter, NewerVersion, Retry
 from contract.metrics import FlusherMetrics
 from flusher.batch import Batch, Undecodable, decode_entries
 from flusher.buffer import Buffer
@@ -173,10 +173,13 @@ class Worker:
                     middle = len(piece) // 2
                     pieces[:0] = [piece[:middle], piece[middle:]]
         # Last, since a full Redis has no room for dead letters until the others are gone.
+        newer = [each for each in dead if isinstance(each.why, NewerVersion)]
         for each in dead:
-            await self._bury(each)
+            if each not in newer:
+                await self._bury(each)
+        self._leave_pending(newer)
         self.last_success = time.monotonic()
-        return Flushed(entries, len(dead))
+        return Flushed(entries - len(newer), len(dead) - len(newer))
 
     async def _store(self, batch: Batch) -> None:
         started = time.perf_counter()
@@ -234,6 +237,17 @@ class Worker:
         if committed.batch.oldest_us is not None:
             age = time.time() - committed.batch.oldest_us / SECOND_US
             metrics.end_to_end_seconds.observe(max(age, 0.0))
+
+    def _leave_pending(self, newer: list[Undecodable]) -> None:
+        # Pending, not forgotten: flushers take them over after a while, until one can read them.
+        for each in newer:
+            self._gathered.remove(each.entry)
+        if newer:
+            log.warning(
+                "entries of a newer release wait for a flusher of that release",
+                count=len(newer),
+                to_do="deploy the flushers of that release",
+            )
 
     async def _bury(self, undecodable: Undecodable) -> None:
         found, dropped = await self._reader.bury(undecodable.entry, undecodable.why)
