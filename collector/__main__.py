@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import os
 import sys
+from functools import partial
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -14,6 +15,7 @@ from collector.client_address import TrustedProxies
 from collector.crawlers import CrawlerFilter
 from collector.late_disposal import LateDisposal
 from collector.monthly_salt import MonthlySalt
+from collector.readiness import Readiness
 from collector.server import Server
 from collector.sessions import Sessions
 from collector.site import SitePolicy
@@ -22,13 +24,35 @@ from contract.metrics import CollectorMetrics
 from contract.settings import Environment
 from process.admin import AdminListener
 from process.command import run_command
-from process.logs import configure_logging
+from process.logs import configure_logging, log_start
 from process.redis_client import connect_redis, connect_replica
+from process.redis_promises import examine_redis
 from process.salt_disposal import SaltDisposal
 from process.salt_store import SaltStore
+from process.server_promises import Examine, watch_promises
 from process.stopping import Stopping
 
 ADMIN_PORT = settings.admin_port(9100)
+SETTINGS = (
+    settings.REDIS_URL,
+    settings.SALT_REDIS_URL,
+    settings.HOST,
+    settings.PORT,
+    settings.ADMIN_HOST,
+    ADMIN_PORT,
+    settings.SITES,
+    settings.TRUSTED_PROXIES,
+    settings.JWT_KEY,
+    settings.JWT_ALGORITHMS,
+    settings.JWT_AUDIENCE,
+    settings.JWT_USER_CLAIM,
+    settings.JWT_ROLE_CLAIM,
+    settings.CALENDAR_TIMEZONE,
+    settings.STREAM_SHARDS,
+    settings.APPEND_DURABILITY,
+    settings.LOG_LEVEL,
+    settings.LOG_FORMAT,
+)
 
 log = structlog.get_logger()
 
@@ -48,11 +72,12 @@ async def serve(environment: Environment) -> int:
         salt_redis, store, lambda host, port: connect_replica(salt_url, host, port)
     )
     salt = MonthlySalt(store)
+    durability = Durability(settings.APPEND_DURABILITY.read(environment))
     appender = Appender(
         redis,
         settings.STREAM_SHARDS.read(environment),
         metrics,
-        Durability(settings.APPEND_DURABILITY.read(environment)),
+        durability,
     )
     sessions = Sessions(
         SitePolicy(settings.SITES.read(environment)),
@@ -71,16 +96,17 @@ async def serve(environment: Environment) -> int:
     )
     server = Server(sessions, metrics)
     host, port = settings.HOST.read(environment), settings.PORT.read(environment)
+    log_start("collector", SETTINGS, environment)
     stopping = Stopping()
     stopping.install()
+    promises: list[Examine] = [partial(examine_redis, redis, settings.REDIS_URL.name)]
+    if salt_url != redis_url:
+        promises.append(partial(examine_redis, salt_redis, settings.SALT_REDIS_URL.name))
+    readiness = Readiness(redis, appender, salt, durability, stopping)
 
     def failed_checks() -> dict[str, str | None]:
-        return {
-            "listening": None if server.is_listening else "no requests are accepted",
-            "salt": None if salt.is_current() else "no salt of the current month in memory",
-            "redis": None if appender.failing_since is None else "the last write failed",
-            "draining": "asked to stop" if stopping.asked else None,
-        }
+        listening = None if server.is_listening else "no requests are accepted"
+        return {"listening": listening} | readiness.failed_checks()
 
     admin = AdminListener(
         settings.ADMIN_HOST.read(environment), ADMIN_PORT.read(environment), registry, failed_checks
@@ -89,6 +115,8 @@ async def serve(environment: Environment) -> int:
     writing = asyncio.create_task(appender.run())
     following = [
         asyncio.create_task(salt.keep_fresh(stopping)),
+        asyncio.create_task(readiness.run()),
+        asyncio.create_task(watch_promises(promises, stopping)),
         asyncio.create_task(LateDisposal(store, disposal).run(stopping)),
     ]
     try:

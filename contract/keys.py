@@ -12,6 +12,9 @@ from contract.calendar import Month
 GROUP: Final = "flusher"
 MOST_SHARDS: Final = 1024
 
+# What a collector writes to see that it can; it expires, and nobody reads it.
+PROBE: Final = "impact:probe"
+
 CURRENT_SALT: Final = "impact:{salt}:current"
 SALT_PATTERN: Final = "impact:{salt}:*"
 # When each salt was made and why, without the salt: a stream, its ids the server's time.

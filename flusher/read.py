@@ -18,9 +18,9 @@ from redis.exceptions import RedisError, ResponseError
 from contract import keys
 from contract.errors import DeadLetter
 from contract.record import FIELD
-from flusher.buffer import Buffer, read_buffer
 from flusher.entry import Entry
 from flusher.shards import find_shards
+from process.buffer import Buffer, read_buffer
 from process.redis_client import retry_for
 
 _BURY = files("flusher").joinpath("bury_entry.lua").read_text()
@@ -243,7 +243,10 @@ class StreamReader:
         if str(reply).startswith("NOGROUP"):
             # Evicted, flushed or restored without it. From the first entry on: what was
             # written before is found to be known.
-            log.warning("the consumer group was gone: made anew")
+            log.warning(
+                "the consumer group was gone: made anew",
+                to_do="see what took it: an eviction, a FLUSHALL, a restore of an old backup",
+            )
             await self.create_groups()
             return None
         raise retry_for(reply, "reading")

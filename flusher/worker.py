@@ -12,10 +12,10 @@ from contract.calendar import SECOND_US, month_at
 from contract.errors import DeadLetter, NewerVersion, Retry
 from contract.metrics import FlusherMetrics
 from flusher.batch import Batch, Undecodable, decode_entries
-from flusher.buffer import Buffer
 from flusher.entry import Entry
 from flusher.read import StreamReader
 from flusher.write import SessionWriter, Written
+from process.buffer import Buffer
 from process.stopping import Stopping
 
 _POLL_SECONDS = 0.05
@@ -72,7 +72,9 @@ class Worker:
         self._last_housekeeping = 0.0
         self._last_purge = 0.0
         self._buffer: Buffer | None = None
+        # By the steady clock: a batch ended, or there was none; PostgreSQL did all it was asked.
         self.last_success: float | None = None
+        self.last_contact: float | None = None
 
     async def prepare(self) -> None:
         """Makes what must be there before the first batch: the consumer groups.
@@ -113,7 +115,12 @@ class Worker:
                     break
                 pause = _FIRST_PAUSE_SECONDS
             except Retry as error:
-                log.warning("a batch has to wait", why=str(error), seconds=pause)
+                log.warning(
+                    "a batch has to wait",
+                    why=str(error),
+                    seconds=pause,
+                    to_do="nothing is lost; see that Redis and PostgreSQL are up",
+                )
                 with suppress(Retry):
                     await self._measure_lag()  # whoever is on call needs it most now
                 if await stopping.wait(pause):
@@ -256,14 +263,19 @@ class Worker:
             return  # another flusher, that had it too, has ended it
         if dropped:
             self._metrics.dead_dropped.inc(dropped)
-            log.error("the oldest dead letters were dropped: there are too many", count=dropped)
+            log.error(
+                "the oldest dead letters were dropped: there are too many",
+                count=dropped,
+                to_do="`python -m flusher dead list`; mend the cause, replay or drop them",
+            )
         self._metrics.dead.labels(undecodable.why.reason).inc()
         log.error(
-            "an entry was set aside as a dead letter; see `python -m flusher dead list`",
+            "an entry was set aside as a dead letter",
             shard=undecodable.entry.shard,
             entry=undecodable.entry.id.decode(),
             reason=undecodable.why.reason,
             detail=str(undecodable.why),
+            to_do="`python -m flusher dead list`; replay it once the cause is mended",
         )
 
     async def _keep_house(self) -> None:
@@ -278,6 +290,7 @@ class Worker:
         await self._find_shards()
         await self._measure_lag()
         self._metrics.upgrades_waiting.set(await self._writer.count_waiting())
+        self.last_contact = time.monotonic()
         # Not before whatever an earlier flusher left behind has been claimed: an entry whose
         # upgrade was applied, but not acknowledged, must find it known.
         settled = now - self._started > 2 * self._claim_seconds
@@ -286,7 +299,11 @@ class Worker:
             given_up = await self._writer.purge()
             self._metrics.upgrades_given_up.inc(given_up)
             if given_up:
-                log.warning("upgrades were given up: their session never came", count=given_up)
+                log.warning(
+                    "upgrades were given up: their session never came",
+                    count=given_up,
+                    to_do="nothing for a few; for many, see whether dead letters hold sessions",
+                )
 
     async def _find_shards(self) -> None:
         if new := await self._reader.find_shards():
@@ -303,5 +320,5 @@ class Worker:
         buffer = await self._reader.buffer(time.monotonic())
         left = None if self._buffer is None else buffer.seconds_left(self._buffer)
         self._buffer = buffer
-        self._metrics.buffer_used_ratio.set(buffer.used_bytes / max(buffer.most_bytes, 1))
+        self._metrics.buffer_used_ratio.set(buffer.used_ratio)
         self._metrics.buffer_seconds_left.set(math.inf if left is None else left)
