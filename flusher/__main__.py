@@ -23,7 +23,8 @@ from flusher.dead_letters import as_text as as_text_of_letter
 from flusher.migrate import migrate
 from flusher.postgres_promises import examine_postgres
 from flusher.read import StreamReader
-from flusher.status import as_json, as_text, read_status
+from flusher.status import as_json, read_status
+from flusher.status_view import as_text, print_text, watch_status
 from flusher.worker import Worker
 from flusher.write import SessionWriter
 from process.admin import AdminListener
@@ -133,18 +134,26 @@ async def migrate_database(environment: Environment) -> int:
     return 0
 
 
-async def show_status(environment: Environment, *, json: bool) -> int:
+async def show_status(environment: Environment, *, json: bool, watch: bool) -> int:
     """`status`."""
     redis = connect_redis(settings.REDIS_URL.read(environment))
     shards = settings.STREAM_SHARDS.read(environment)
     reader = StreamReader(redis, shards, consumer="status", claim_seconds=60)
     try:
         async with Database(settings.DATABASE_URL.read(environment)) as database:
+            if watch:
+                stopping = Stopping()
+                stopping.install()
+                await watch_status(reader, database, stopping)
+                return 0
             await reader.find_shards()
-            status = await read_status(redis, reader, database)
+            status = await read_status(reader, database)
     finally:
         await redis.aclose()
-    print(as_json(status) if json else as_text(status))
+    if json:
+        print(as_json(status))
+    else:
+        print_text(as_text(status))
     return 0
 
 
@@ -226,7 +235,9 @@ def main() -> int:
         "migrate", help="create or upgrade the database; safe to repeat and to race"
     )
     status = commands.add_parser("status", help="how far behind the flushers are")
-    status.add_argument("--json", action="store_true", help="for scripts")
+    how = status.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="for scripts")
+    how.add_argument("--watch", action="store_true", help="anew every second, until Ctrl-C")
     _add_dead_letter_commands(
         commands.add_parser("dead", help="entries that could not become rows")
     )
@@ -237,7 +248,7 @@ def main() -> int:
         case "dead":
             return _run_dead_letter_command(arguments)
         case "status":
-            return run_command(show_status(os.environ, json=arguments.json))
+            return run_command(show_status(os.environ, json=arguments.json, watch=arguments.watch))
         case _:
             return run_command(work(os.environ))
 

@@ -223,6 +223,17 @@ class StreamReader:
         seconds, microseconds = replies[-1]
         return lags, seconds * 1000 + microseconds // 1000
 
+    async def count_dead_letters(self) -> list[int]:
+        """How many each shard has, in the order of `lag`.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard in self._shards:
+            pipeline.xlen(keys.dead_letters(shard))
+        return [int(count) for count in await self._execute(pipeline, "counting dead letters")]
+
     async def buffer(self, at: float) -> Buffer:
         """The streams' memory, now: `at`, of any steady clock, in seconds.
 
