@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import os
 import sys
-from functools import partial
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -12,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from collector.append import Appender, Durability
 from collector.caller import TokenVerifier
 from collector.client_address import TrustedProxies
+from collector.connection_limits import ConnectionLimits
 from collector.crawlers import CrawlerFilter
 from collector.late_disposal import LateDisposal
 from collector.monthly_salt import MonthlySalt
@@ -26,10 +26,10 @@ from process.admin import AdminListener
 from process.command import run_command
 from process.logs import configure_logging, log_start
 from process.redis_client import connect_redis, connect_replica
-from process.redis_promises import examine_redis
+from process.redis_promises import redis_examinations
 from process.salt_disposal import SaltDisposal
 from process.salt_store import SaltStore
-from process.server_promises import Examine, watch_promises
+from process.server_promises import watch_promises
 from process.stopping import Stopping
 
 ADMIN_PORT = settings.admin_port(9100)
@@ -38,6 +38,7 @@ SETTINGS = (
     settings.SALT_REDIS_URL,
     settings.HOST,
     settings.PORT,
+    settings.MAX_CONNECTIONS,
     settings.ADMIN_HOST,
     ADMIN_PORT,
     settings.SITES,
@@ -94,14 +95,14 @@ async def serve(environment: Environment) -> int:
         appender,
         metrics,
     )
-    server = Server(sessions, metrics)
+    limits = ConnectionLimits(settings.MAX_CONNECTIONS.read(environment), metrics)
+    server = Server(sessions, metrics, limits)
     host, port = settings.HOST.read(environment), settings.PORT.read(environment)
     log_start("collector", SETTINGS, environment)
+    limits.allow_files()
     stopping = Stopping()
     stopping.install()
-    promises: list[Examine] = [partial(examine_redis, redis, settings.REDIS_URL.name)]
-    if salt_url != redis_url:
-        promises.append(partial(examine_redis, salt_redis, settings.SALT_REDIS_URL.name))
+    promises = redis_examinations(redis, salt_redis, same=salt_url == redis_url)
     readiness = Readiness(redis, appender, salt, durability, stopping)
 
     def failed_checks() -> dict[str, str | None]:
@@ -116,6 +117,7 @@ async def serve(environment: Environment) -> int:
     following = [
         asyncio.create_task(salt.keep_fresh(stopping)),
         asyncio.create_task(readiness.run()),
+        asyncio.create_task(limits.sweep(stopping)),
         asyncio.create_task(watch_promises(promises, stopping)),
         asyncio.create_task(LateDisposal(store, disposal).run(stopping)),
     ]

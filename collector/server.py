@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 
 from collector import answers
 from collector.body import MAX_BYTES
+from collector.connection_limits import ConnectionLimits
 from collector.sessions import Sessions
 from contract.errors import Ignore, Misconfigured, Reject, Retry
 from contract.metrics import CollectorMetrics
@@ -24,6 +25,9 @@ DRAIN_SECONDS = 10.0
 # waited for that answer.
 FAREWELL_SECONDS = 2.0
 _POLL_SECONDS = 0.05
+# A token is the longest header there is. Some proxies and browsers send two dozen of them.
+MAX_HEADER_BYTES = 8190
+MAX_HEADERS = 64
 
 _START = "/web_api/v1/sessions"
 _UPGRADE = "/web_api/v1/sessions/{id}/upgrade"
@@ -36,10 +40,13 @@ log = structlog.get_logger()
 class Server:
     """Listens on HOST:PORT, which several collectors of one machine may share."""
 
-    def __init__(self, sessions: Sessions, metrics: CollectorMetrics) -> None:
+    def __init__(
+        self, sessions: Sessions, metrics: CollectorMetrics, limits: ConnectionLimits
+    ) -> None:
         self._sessions = sessions
+        self._limits = limits
         self._metrics = metrics
-        self._site: web.TCPSite | None = None
+        self._listener: asyncio.Server | None = None
         self._leaving = False
         application = web.Application(client_max_size=MAX_BYTES, middlewares=[self._answer])
         application.add_routes(
@@ -56,6 +63,9 @@ class Server:
             access_log=None,  # it would write addresses
             logger=_silent_logger(),
             keepalive_timeout=KEEPALIVE_SECONDS,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
             shutdown_timeout=DRAIN_SECONDS,
         )
 
@@ -66,17 +76,21 @@ class Server:
             Misconfigured: the address can't be listened on.
         """
         await self._runner.setup()
-        self._site = web.TCPSite(self._runner, host, port, reuse_port=True, backlog=1024)
+        server = self._runner.server
+        assert server is not None, "it is set up"  # noqa: S101 - for the type checker
+        protocols = self._limits.admit(server, lambda: server.connections)
         try:
-            await self._site.start()
+            self._listener = await asyncio.get_running_loop().create_server(
+                protocols, host, port, reuse_port=True, backlog=1024
+            )
         except OSError as error:
             problem = f"{host}:{port} can't be listened on: {error.strerror or error}"
             raise Misconfigured("PORT", problem, "PORT=8001") from None
 
     async def stop(self) -> None:
         """Accepts nothing more, answers what it has, closes every connection."""
-        if self._site is not None:
-            await self._site.stop()
+        if self._listener is not None:
+            self._listener.close()
         self._leaving = True
         deadline = time.monotonic() + FAREWELL_SECONDS
         while self._has_connections() and time.monotonic() < deadline:  # noqa: ASYNC110 - aiohttp has no event for it
@@ -85,7 +99,7 @@ class Server:
 
     @property
     def is_listening(self) -> bool:
-        return self._site is not None and not self._leaving and bool(self._runner.addresses)
+        return self._listener is not None and self._listener.is_serving()
 
     def _has_connections(self) -> bool:
         server = self._runner.server

@@ -209,6 +209,13 @@ DATABASE_URL: Final = Setting(
 )
 HOST: Final = Setting("HOST", _text, "0.0.0.0", "127.0.0.1", "where the collector listens")
 PORT: Final = Setting("PORT", _whole_number(1, 65535), "8000", "8001", "the collector's port")
+MAX_CONNECTIONS: Final = Setting(
+    "MAX_CONNECTIONS",
+    _whole_number(1, 1_000_000),
+    "10000",
+    "2000",
+    "how many connections a collector has at once; one more is answered 503",
+)
 ADMIN_HOST: Final = Setting(
     "ADMIN_HOST", _text, "127.0.0.1", "127.0.0.1", "where health and metrics are served"
 )

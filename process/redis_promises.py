@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from contract.settings import REDIS_URL, SALT_REDIS_URL
 from process.redis_client import retry_for
-from process.server_promises import Broken, clock_difference
+from process.server_promises import Broken, Examine, clock_difference
 
 _NAMES: Final = ("maxmemory-policy", "appendonly", "appendfsync")
 _KEPT: Final = {
@@ -28,6 +30,14 @@ _KEPT: Final = {
         "CONFIG SET appendfsync everysec, or always: see docs/durability.md",
     ),
 }
+
+
+def redis_examinations(streams: Redis, salts: Redis, *, same: bool) -> list[Examine]:
+    """Looks at the streams' server and, unless it is the same, at the salt's."""
+    found: list[Examine] = [partial(examine_redis, streams, REDIS_URL.name)]
+    if not same:
+        found.append(partial(examine_redis, salts, SALT_REDIS_URL.name))
+    return found
 
 
 async def examine_redis(redis: Redis, setting: str) -> list[Broken]:

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -18,7 +17,7 @@ from process.admin import AdminListener
 from process.command import run_command
 from process.logs import configure_logging, log_start
 from process.redis_client import connect_redis, connect_replica
-from process.redis_promises import examine_redis
+from process.redis_promises import redis_examinations
 from process.salt_disposal import SaltDisposal
 from process.salt_store import Outcome, SaltStore
 from process.server_promises import Examine, watch_promises
@@ -67,9 +66,7 @@ async def _worker(
     store = SaltStore(salts, settings.CALENDAR_TIMEZONE.read(environment))
     disposal = SaltDisposal(salts, store, lambda host, port: connect_replica(salt_url, host, port))
     announcer = Announcer(salts, streams, settings.STREAM_SHARDS.read(environment))
-    promises: list[Examine] = [partial(examine_redis, streams, settings.REDIS_URL.name)]
-    if salt_url != url:
-        promises.append(partial(examine_redis, salts, settings.SALT_REDIS_URL.name))
+    promises = redis_examinations(streams, salts, same=salt_url == url)
     try:
         yield Worker(store, disposal, announcer, metrics), store, disposal, promises
     finally:
