@@ -14,9 +14,11 @@ from collector.append import Appender, Durability
 from collector.beacon import Beacon
 from collector.caller import TokenVerifier
 from collector.client_address import TrustedProxies
+from collector.connection_limits import ConnectionLimits
 from collector.crawlers import CrawlerFilter
 from collector.late_disposal import LateDisposal
 from collector.monthly_salt import MonthlySalt
+from collector.readiness import Readiness
 from collector.server import Server
 from collector.sessions import Sessions
 from collector.site import SitePolicy
@@ -25,13 +27,36 @@ from contract.metrics import CollectorMetrics
 from contract.settings import Environment
 from process.admin import AdminListener
 from process.command import run_command
-from process.logs import configure_logging
+from process.logs import configure_logging, log_start
 from process.redis_client import connect_redis, connect_replica
+from process.redis_promises import redis_examinations
 from process.salt_disposal import SaltDisposal
 from process.salt_store import SaltStore
+from process.server_promises import watch_promises
 from process.stopping import Stopping
 
 ADMIN_PORT = settings.admin_port(9100)
+SETTINGS = (
+    settings.REDIS_URL,
+    settings.SALT_REDIS_URL,
+    settings.HOST,
+    settings.PORT,
+    settings.MAX_CONNECTIONS,
+    settings.ADMIN_HOST,
+    ADMIN_PORT,
+    settings.SITES,
+    settings.TRUSTED_PROXIES,
+    settings.JWT_KEY,
+    settings.JWT_ALGORITHMS,
+    settings.JWT_AUDIENCE,
+    settings.JWT_USER_CLAIM,
+    settings.JWT_ROLE_CLAIM,
+    settings.CALENDAR_TIMEZONE,
+    settings.STREAM_SHARDS,
+    settings.APPEND_DURABILITY,
+    settings.LOG_LEVEL,
+    settings.LOG_FORMAT,
+)
 
 log = structlog.get_logger()
 
@@ -51,11 +76,12 @@ async def serve(environment: Environment) -> int:
         salt_redis, store, lambda host, port: connect_replica(salt_url, host, port)
     )
     salt = MonthlySalt(store)
+    durability = Durability(settings.APPEND_DURABILITY.read(environment))
     appender = Appender(
         redis,
         settings.STREAM_SHARDS.read(environment),
         metrics,
-        Durability(settings.APPEND_DURABILITY.read(environment)),
+        durability,
     )
     sessions = Sessions(
         SitePolicy(settings.SITES.read(environment)),
@@ -72,19 +98,21 @@ async def serve(environment: Environment) -> int:
         appender,
         metrics,
     )
-    pages = [*Beacon(metrics).routes, *demo_pages(environment, metrics)]
-    server = Server(sessions, metrics, pages)
+    limits = ConnectionLimits(settings.MAX_CONNECTIONS.read(environment), metrics)
+    server = Server(
+        sessions, metrics, limits, [*Beacon(metrics).routes, *demo_pages(environment, metrics)]
+    )
     host, port = settings.HOST.read(environment), settings.PORT.read(environment)
+    log_start("collector", SETTINGS, environment)
+    limits.allow_files()
     stopping = Stopping()
     stopping.install()
+    promises = redis_examinations(redis, salt_redis, same=salt_url == redis_url)
+    readiness = Readiness(redis, appender, salt, durability, stopping)
 
     def failed_checks() -> dict[str, str | None]:
-        return {
-            "listening": None if server.is_listening else "no requests are accepted",
-            "salt": None if salt.is_current() else "no salt of the current month in memory",
-            "redis": None if appender.failing_since is None else "the last write failed",
-            "draining": "asked to stop" if stopping.asked else None,
-        }
+        listening = None if server.is_listening else "no requests are accepted"
+        return {"listening": listening} | readiness.failed_checks()
 
     admin = AdminListener(
         settings.ADMIN_HOST.read(environment), ADMIN_PORT.read(environment), registry, failed_checks
@@ -93,6 +121,9 @@ async def serve(environment: Environment) -> int:
     writing = asyncio.create_task(appender.run())
     following = [
         asyncio.create_task(salt.keep_fresh(stopping)),
+        asyncio.create_task(readiness.run()),
+        asyncio.create_task(limits.sweep(stopping)),
+        asyncio.create_task(watch_promises(promises, stopping)),
         asyncio.create_task(LateDisposal(store, disposal).run(stopping)),
     ]
     try:

@@ -157,7 +157,7 @@ class Appender:
             self._metrics.append_unanswered.inc(len(batch))
             return batch
         if self._durability is not Durability.SERVER:
-            why = _why_not_durable(replies.pop())
+            why = why_not_durable(replies.pop())
             if why is not None:
                 # It is in the stream, and may be lost with the server: not what a 2xx promises.
                 self._failed(why)
@@ -201,10 +201,15 @@ class Appender:
     def _failed(self, why: Retry) -> None:
         if self._failing_since is None:
             self._failing_since = asyncio.get_running_loop().time()
-            log.error("sessions can't be written", why=str(why))
+            log.error(
+                "sessions can't be written",
+                why=str(why),
+                to_do="see that Redis is up, has memory left and takes writes",
+            )
 
 
-def _why_not_durable(reply: Any) -> Retry | None:
+def why_not_durable(reply: Any) -> Retry | None:
+    """What is wrong with an answer to WAITAOF or WAIT, if anything."""
     if isinstance(reply, RedisError):
         return retry_for(reply, "waiting until it is durable (APPEND_DURABILITY)")
     # WAITAOF counts this server's disk and the replicas', WAIT the replicas.

@@ -15,7 +15,7 @@ from contract.errors import Misconfigured
 
 BACKLOG = 1024  # connections that may wait while the process is busy
 
-ProtocolFactory = Callable[[], asyncio.Protocol]
+ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
 
 class Listener:

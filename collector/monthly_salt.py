@@ -76,7 +76,11 @@ class MonthlySalt:
             try:
                 await self._refresh()
             except Retry as error:
-                log.warning("the salt could not be checked", why=str(error))
+                log.warning(
+                    "the salt could not be checked",
+                    why=str(error),
+                    to_do="see that the salt's Redis is up",
+                )
             await stopping.wait(self._seconds_to_next_look())
 
     def is_current(self) -> bool:

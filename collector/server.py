@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 
 from collector import answers
 from collector.body import MAX_BYTES
+from collector.connection_limits import ConnectionLimits
 from collector.listener import Listener
 from collector.sessions import Sessions
 from contract.errors import Ignore, Reject, Retry
@@ -25,6 +26,9 @@ DRAIN_SECONDS = 10.0
 # waited for that answer.
 FAREWELL_SECONDS = 2.0
 _POLL_SECONDS = 0.05
+# A token is the longest header there is. Some proxies and browsers send two dozen of them.
+MAX_HEADER_BYTES = 8190
+MAX_HEADERS = 64
 
 _START = "/web_api/v1/sessions"
 _UPGRADE = "/web_api/v1/sessions/{id}/upgrade"
@@ -39,10 +43,15 @@ class Server:
     """Listens on HOST:PORT, which several collectors of one machine may share."""
 
     def __init__(
-        self, sessions: Sessions, metrics: CollectorMetrics, pages: Iterable[web.RouteDef] = ()
+        self,
+        sessions: Sessions,
+        metrics: CollectorMetrics,
+        limits: ConnectionLimits,
+        pages: Iterable[web.RouteDef] = (),
     ) -> None:
         """Serves the two endpoints, and `pages`, whose handlers count what they answer."""
         self._sessions = sessions
+        self._limits = limits
         self._metrics = metrics
         self._listener = Listener()
         self._leaving = False
@@ -62,6 +71,9 @@ class Server:
             access_log=None,  # it would write addresses
             logger=_silent_logger(),
             keepalive_timeout=KEEPALIVE_SECONDS,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
             shutdown_timeout=DRAIN_SECONDS,
         )
 
@@ -75,7 +87,8 @@ class Server:
         server = self._runner.server
         if server is None:
             raise RuntimeError("aiohttp has set up no server")
-        await self._listener.open(host, port, server)
+        protocols = self._limits.admit(server, lambda: server.connections)
+        await self._listener.open(host, port, protocols)
 
     async def stop(self) -> None:
         """Accepts nothing more, answers what it has, closes every connection."""

@@ -53,6 +53,15 @@ class CollectorMetrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.connections = Gauge(
+            "impact_connections", "Connections of front-ends and proxies.", registry=registry
+        )
+        self.connections_closed = Counter(
+            "impact_connections_closed",
+            "Connections that were refused or cut: too many, or a request that came too slowly.",
+            ("reason",),
+            registry=registry,
+        )
         self.append_unanswered = Counter(
             "impact_append_unanswered",
             "Events in writes to Redis that got no answer, or were not made durable in time, each "

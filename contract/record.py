@@ -1,7 +1,8 @@
 """The events and their bytes in a stream entry.
 
 A record is compact, versioned and self-contained: it holds hashes, never what was hashed. All
-integers are big-endian.
+integers are big-endian. A change that an older flusher can't read takes the next version: while one
+release follows another, an entry of the next version waits for a flusher that knows it.
 
     version  1 byte   1
     kind     1 byte   1 a session started, 2 a session upgraded by its id, 3 `current` upgraded,
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from contract.calendar import Month
-from contract.errors import DeadLetter
+from contract.errors import DeadLetter, NewerVersion
 
 VERSION: Final = 1
 FIELD: Final = b"e"  # the one field of a stream entry
@@ -114,7 +115,8 @@ def decode(record: bytes) -> Event:
     """The event that a record holds.
 
     Raises:
-        DeadLetter: it is no record that this version can read.
+        NewerVersion: it is a record for the flushers of the next release.
+        DeadLetter: it is no record.
     """
     try:
         return _decode(record)
@@ -123,6 +125,8 @@ def decode(record: bytes) -> Event:
 
 
 def _decode(record: bytes) -> Event:
+    if record[0] == VERSION + 1:
+        raise NewerVersion("newer_version", f"a record of version {record[0]}, not {VERSION}")
     if record[0] != VERSION:
         raise DeadLetter("unknown_version", f"a record of version {record[0]}, not {VERSION}")
     _, kind, id_, ordinal, at_us = _HEAD.unpack_from(record)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from contract.errors import Misconfigured
+from contract.keys import MOST_SHARDS
 
 T = TypeVar("T")
 
@@ -28,6 +29,12 @@ class Setting(Generic[T]):
     default: str | None
     example: str
     meaning: str
+    redact: Callable[[str], str] = str
+
+    def show(self, environment: Environment) -> str:
+        """The text in force, without what is secret in it, for a log."""
+        text = environment.get(self.name, "").strip() or self.default or ""
+        return self.redact(text)
 
     def read(self, environment: Environment) -> T:
         """The value in force.
@@ -148,6 +155,29 @@ def _key(text: str) -> str:
     return text.replace("\\n", "\n") if text.startswith("-----BEGIN") else text
 
 
+def _without_password(url: str) -> str:
+    if not url:
+        return url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "unreadable"
+    if "@" in parts.path + parts.query or parts.fragment:
+        return "unreadable"  # a password with a character that is not percent-encoded
+    credentials, at, hosts = parts.netloc.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    query = "&".join(
+        f"{name}=***" if "pass" in name.lower() else f"{name}{equals}{value}"
+        for name, equals, value in (pair.partition("=") for pair in parts.query.split("&"))
+    )
+    password = ":***" if colon else ""
+    return f"{parts.scheme}://{user}{password}{at}{hosts}{parts.path}{'?' if query else ''}{query}"
+
+
+def _whether_set(text: str) -> str:
+    return "set" if text else "unset"
+
+
 _DSN = "postgresql://impact@localhost/impact"
 
 REDIS_URL: Final = Setting(
@@ -156,6 +186,7 @@ REDIS_URL: Final = Setting(
     None,
     "redis://localhost:6379/0",
     "the server of the session streams",
+    _without_password,
 )
 REDIS_CLUSTER: Final = Setting(
     "REDIS_CLUSTER", _not_yet, "0", "0", "1: REDIS_URL names nodes of a Redis Cluster"
@@ -166,6 +197,7 @@ SALT_REDIS_URL: Final = Setting(
     "",
     "redis://salt.internal:6379/0",
     "a server of its own for the salt; REDIS_URL where unset",
+    _without_password,
 )
 DATABASE_URL: Final = Setting(
     "DATABASE_URL",
@@ -173,9 +205,17 @@ DATABASE_URL: Final = Setting(
     None,
     _DSN,
     "the PostgreSQL database; several hosts are allowed",
+    _without_password,
 )
 HOST: Final = Setting("HOST", _text, "0.0.0.0", "127.0.0.1", "where the collector listens")
 PORT: Final = Setting("PORT", _whole_number(1, 65535), "8000", "8001", "the collector's port")
+MAX_CONNECTIONS: Final = Setting(
+    "MAX_CONNECTIONS",
+    _whole_number(1, 1_000_000),
+    "10000",
+    "2000",
+    "how many connections a collector has at once; one more is answered 503",
+)
 ADMIN_HOST: Final = Setting(
     "ADMIN_HOST", _text, "127.0.0.1", "127.0.0.1", "where health and metrics are served"
 )
@@ -199,6 +239,7 @@ JWT_KEY: Final = Setting(
     "",
     "a-secret-of-32-bytes-or-more",
     "a secret or a PEM public key; unset: every session is a visitor's",
+    _whether_set,
 )
 JWT_ALGORITHMS: Final = Setting(
     "JWT_ALGORITHMS",
@@ -218,7 +259,7 @@ CALENDAR_TIMEZONE: Final = Setting(
     "CALENDAR_TIMEZONE", _timezone, "UTC", "Europe/Brussels", "whose calendar months count"
 )
 STREAM_SHARDS: Final = Setting(
-    "STREAM_SHARDS", _whole_number(1, 1024), "8", "16", "how many streams share the sessions"
+    "STREAM_SHARDS", _whole_number(1, MOST_SHARDS), "8", "16", "how many streams share the sessions"
 )
 APPEND_DURABILITY: Final = Setting(
     "APPEND_DURABILITY",

@@ -1,6 +1,7 @@
 """`python -m flusher`: the worker, and the commands of whoever looks after the database."""
 
 import argparse
+import asyncio
 import os
 import socket
 import sys
@@ -8,6 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -19,17 +21,34 @@ from flusher.database import Database
 from flusher.dead_letters import DeadLetters, as_table
 from flusher.dead_letters import as_text as as_text_of_letter
 from flusher.migrate import migrate
+from flusher.postgres_promises import examine_postgres
 from flusher.read import StreamReader
-from flusher.status import as_json, as_text, read_status
+from flusher.status import as_json, read_status
+from flusher.status_view import as_text, print_text, watch_status
 from flusher.worker import Worker
 from flusher.write import SessionWriter
 from process.admin import AdminListener
 from process.command import run_command
-from process.logs import configure_logging
+from process.logs import configure_logging, log_start
 from process.redis_client import connect_redis
+from process.redis_promises import examine_redis
+from process.server_promises import Examine, watch_promises
 from process.stopping import Stopping
 
 ADMIN_PORT = settings.admin_port(9101)
+SETTINGS = (
+    settings.REDIS_URL,
+    settings.DATABASE_URL,
+    settings.ADMIN_HOST,
+    ADMIN_PORT,
+    settings.CALENDAR_TIMEZONE,
+    settings.STREAM_SHARDS,
+    settings.FLUSH_MAX_ROWS,
+    settings.FLUSH_MAX_SECONDS,
+    settings.FLUSH_CLAIM_SECONDS,
+    settings.LOG_LEVEL,
+    settings.LOG_FORMAT,
+)
 # Ready means that a flush, or a look that found nothing to flush, succeeded this recently.
 READY_SECONDS = 30.0
 
@@ -48,11 +67,13 @@ async def work(environment: Environment) -> int:
     # Unique among the living; who is gone is taken off the group by whoever stops next.
     consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     reader = StreamReader(redis, settings.STREAM_SHARDS.read(environment), consumer, claim_seconds)
+    log_start("flusher", SETTINGS, environment)
     stopping = Stopping()
     stopping.install()
     # A flush ends, one way or the other, well before another flusher takes its entries over.
     patience_seconds = claim_seconds / 2
-    async with Database(settings.DATABASE_URL.read(environment), patience_seconds) as database:
+    dsn = settings.DATABASE_URL.read(environment)
+    async with Database(dsn, patience_seconds) as database:
         worker = Worker(
             reader,
             SessionWriter(database, zone),
@@ -64,10 +85,9 @@ async def work(environment: Environment) -> int:
         )
 
         def failed_checks() -> dict[str, str | None]:
-            since = worker.last_success
-            stale = since is None or time.monotonic() - since > READY_SECONDS
             return {
-                "flush": "no flush has succeeded recently" if stale else None,
+                "flush": _recent(worker.last_success, "no flush has succeeded recently"),
+                "postgres": _recent(worker.last_contact, "PostgreSQL has not answered recently"),
                 "draining": "asked to stop" if stopping.asked else None,
             }
 
@@ -77,11 +97,18 @@ async def work(environment: Environment) -> int:
             registry,
             failed_checks,
         )
+        promises: list[Examine] = [
+            partial(examine_redis, redis, settings.REDIS_URL.name),
+            partial(examine_postgres, dsn),
+        ]
+        watching = asyncio.create_task(watch_promises(promises, stopping))
         try:
             await admin.start()
             log.info("flushing", consumer=consumer)
             clean = await worker.run(stopping)
         finally:
+            stopping.set()
+            await watching
             await admin.close()
             await redis.aclose()
     if not clean:
@@ -89,6 +116,10 @@ async def work(environment: Environment) -> int:
         return 1
     log.info("stopped")
     return 0
+
+
+def _recent(since: float | None, wrong: str) -> str | None:
+    return wrong if since is None or time.monotonic() - since > READY_SECONDS else None
 
 
 async def migrate_database(environment: Environment) -> int:
@@ -103,17 +134,26 @@ async def migrate_database(environment: Environment) -> int:
     return 0
 
 
-async def show_status(environment: Environment, *, json: bool) -> int:
+async def show_status(environment: Environment, *, json: bool, watch: bool) -> int:
     """`status`."""
-    shards = settings.STREAM_SHARDS.read(environment)
     redis = connect_redis(settings.REDIS_URL.read(environment))
+    shards = settings.STREAM_SHARDS.read(environment)
     reader = StreamReader(redis, shards, consumer="status", claim_seconds=60)
     try:
         async with Database(settings.DATABASE_URL.read(environment)) as database:
-            status = await read_status(redis, reader, database, shards)
+            if watch:
+                stopping = Stopping()
+                stopping.install()
+                await watch_status(reader, database, stopping)
+                return 0
+            await reader.find_shards()
+            status = await read_status(reader, database)
     finally:
         await redis.aclose()
-    print(as_json(status) if json else as_text(status))
+    if json:
+        print(as_json(status))
+    else:
+        print_text(as_text(status))
     return 0
 
 
@@ -154,7 +194,7 @@ async def drop_dead_letters(environment: Environment, names: Sequence[str]) -> i
 async def _dead_letters(environment: Environment) -> AsyncIterator[DeadLetters]:
     redis = connect_redis(settings.REDIS_URL.read(environment))
     try:
-        yield DeadLetters(redis, settings.STREAM_SHARDS.read(environment))
+        yield DeadLetters(redis)
     finally:
         await redis.aclose()
 
@@ -195,7 +235,9 @@ def main() -> int:
         "migrate", help="create or upgrade the database; safe to repeat and to race"
     )
     status = commands.add_parser("status", help="how far behind the flushers are")
-    status.add_argument("--json", action="store_true", help="for scripts")
+    how = status.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="for scripts")
+    how.add_argument("--watch", action="store_true", help="anew every second, until Ctrl-C")
     _add_dead_letter_commands(
         commands.add_parser("dead", help="entries that could not become rows")
     )
@@ -206,7 +248,7 @@ def main() -> int:
         case "dead":
             return _run_dead_letter_command(arguments)
         case "status":
-            return run_command(show_status(os.environ, json=arguments.json))
+            return run_command(show_status(os.environ, json=arguments.json, watch=arguments.watch))
         case _:
             return run_command(work(os.environ))
 

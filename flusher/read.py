@@ -18,8 +18,9 @@ from redis.exceptions import RedisError, ResponseError
 from contract import keys
 from contract.errors import DeadLetter
 from contract.record import FIELD
-from flusher.buffer import Buffer, read_buffer
 from flusher.entry import Entry
+from flusher.shards import find_shards
+from process.buffer import Buffer, read_buffer
 from process.redis_client import retry_for
 
 _BURY = files("flusher").joinpath("bury_entry.lua").read_text()
@@ -49,18 +50,27 @@ class StreamReader:
         """
         Args:
             redis: the streams' server.
-            shards: how many streams there are.
+            shards: how many streams there are at least; `find_shards` finds others.
             consumer: this process's name in the group, unique among the living.
             claim_seconds: an entry that another consumer has held for longer is taken over. More
                 than a flush may take, or it is done twice (which costs time, not correctness).
         """
         self._redis = redis
-        self._shards = range(shards)
+        self._shards: Sequence[int] = range(shards)
         self._consumer = consumer
         self._claim_ms = int(claim_seconds * 1000)
         self._claimed_up_to: dict[int, bytes] = {}
         self._bury_script = redis.register_script(_BURY)
         self._retire_script = redis.register_script(_RETIRE)
+
+    async def find_shards(self) -> list[int]:
+        """Takes on the streams that another number of shards has left; which are new.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        known, self._shards = self._shards, await find_shards(self._redis, self._shards)
+        return sorted(set(self._shards) - set(known))
 
     async def create_groups(self) -> None:
         """Makes the consumer group of each shard where it is missing, from the first entry on.
@@ -205,8 +215,8 @@ class StreamReader:
         pipeline.time()
         replies = await self._execute(pipeline, "measuring the lag")
         lags = []
-        for shard in self._shards:
-            entries, pending, oldest, newest = replies[shard * 4 : shard * 4 + 4]
+        for number, shard in enumerate(self._shards):
+            entries, pending, oldest, newest = replies[number * 4 : number * 4 + 4]
             if isinstance(pending, ResponseError):
                 pending = {"pending": 0}  # no group yet: nothing was ever read
             lags.append(
@@ -214,6 +224,17 @@ class StreamReader:
             )
         seconds, microseconds = replies[-1]
         return lags, seconds * 1000 + microseconds // 1000
+
+    async def count_dead_letters(self) -> list[int]:
+        """How many each shard has, in the order of `lag`.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard in self._shards:
+            pipeline.xlen(keys.dead_letters(shard))
+        return [int(count) for count in await self._execute(pipeline, "counting dead letters")]
 
     async def buffer(self, at: float) -> Buffer:
         """The streams' memory, now: `at`, of any steady clock, in seconds.
@@ -235,7 +256,10 @@ class StreamReader:
         if str(reply).startswith("NOGROUP"):
             # Evicted, flushed or restored without it. From the first entry on: what was
             # written before is found to be known.
-            log.warning("the consumer group was gone: made anew")
+            log.warning(
+                "the consumer group was gone: made anew",
+                to_do="see what took it: an eviction, a FLUSHALL, a restore of an old backup",
+            )
             await self.create_groups()
             return None
         raise retry_for(reply, "reading")

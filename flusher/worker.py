@@ -9,13 +9,13 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from contract.calendar import SECOND_US, month_at
-from contract.errors import DeadLetter, Retry
+from contract.errors import DeadLetter, NewerVersion, Retry
 from contract.metrics import FlusherMetrics
 from flusher.batch import Batch, Undecodable, decode_entries
-from flusher.buffer import Buffer
 from flusher.entry import Entry
 from flusher.read import StreamReader
 from flusher.write import SessionWriter, Written
+from process.buffer import Buffer
 from process.stopping import Stopping
 
 _POLL_SECONDS = 0.05
@@ -72,7 +72,9 @@ class Worker:
         self._last_housekeeping = 0.0
         self._last_purge = 0.0
         self._buffer: Buffer | None = None
+        # By the steady clock: a batch ended, or there was none; PostgreSQL did all it was asked.
         self.last_success: float | None = None
+        self.last_contact: float | None = None
 
     async def prepare(self) -> None:
         """Makes what must be there before the first batch: the consumer groups.
@@ -81,6 +83,7 @@ class Worker:
             Retry: Redis is away.
         """
         await self._reader.create_groups()
+        await self._find_shards()
 
     async def run_once(self) -> Flushed:
         """Reads what there is, up to a batch, and stores it.
@@ -112,7 +115,12 @@ class Worker:
                     break
                 pause = _FIRST_PAUSE_SECONDS
             except Retry as error:
-                log.warning("a batch has to wait", why=str(error), seconds=pause)
+                log.warning(
+                    "a batch has to wait",
+                    why=str(error),
+                    seconds=pause,
+                    to_do="nothing is lost; see that Redis and PostgreSQL are up",
+                )
                 with suppress(Retry):
                     await self._measure_lag()  # whoever is on call needs it most now
                 if await stopping.wait(pause):
@@ -172,10 +180,13 @@ class Worker:
                     middle = len(piece) // 2
                     pieces[:0] = [piece[:middle], piece[middle:]]
         # Last, since a full Redis has no room for dead letters until the others are gone.
+        newer = [each for each in dead if isinstance(each.why, NewerVersion)]
         for each in dead:
-            await self._bury(each)
+            if each not in newer:
+                await self._bury(each)
+        self._leave_pending(newer)
         self.last_success = time.monotonic()
-        return Flushed(entries, len(dead))
+        return Flushed(entries - len(newer), len(dead) - len(newer))
 
     async def _store(self, batch: Batch) -> None:
         started = time.perf_counter()
@@ -235,6 +246,17 @@ class Worker:
             age = time.time() - committed.batch.oldest_us / SECOND_US
             metrics.end_to_end_seconds.observe(max(age, 0.0))
 
+    def _leave_pending(self, newer: list[Undecodable]) -> None:
+        # Pending, not forgotten: flushers take them over after a while, until one can read them.
+        for each in newer:
+            self._gathered.remove(each.entry)
+        if newer:
+            log.warning(
+                "entries of a newer release wait for a flusher of that release",
+                count=len(newer),
+                to_do="deploy the flushers of that release",
+            )
+
     async def _bury(self, undecodable: Undecodable) -> None:
         found, dropped = await self._reader.bury(undecodable.entry, undecodable.why)
         self._gathered.remove(undecodable.entry)
@@ -242,14 +264,19 @@ class Worker:
             return  # another flusher, that had it too, has ended it
         if dropped:
             self._metrics.dead_dropped.inc(dropped)
-            log.error("the oldest dead letters were dropped: there are too many", count=dropped)
+            log.error(
+                "the oldest dead letters were dropped: there are too many",
+                count=dropped,
+                to_do="`python -m flusher dead list`; mend the cause, replay or drop them",
+            )
         self._metrics.dead.labels(undecodable.why.reason).inc()
         log.error(
-            "an entry was set aside as a dead letter; see `python -m flusher dead list`",
+            "an entry was set aside as a dead letter",
             shard=undecodable.entry.shard,
             entry=undecodable.entry.id.decode(),
             reason=undecodable.why.reason,
             detail=str(undecodable.why),
+            to_do="`python -m flusher dead list`; replay it once the cause is mended",
         )
 
     async def _keep_house(self) -> None:
@@ -261,8 +288,10 @@ class Worker:
         await self._writer.create_months(
             this_month.plus(ahead) for ahead in range(_MONTHS_AHEAD + 1)
         )
+        await self._find_shards()
         await self._measure_lag()
         self._metrics.upgrades_waiting.set(await self._writer.count_waiting())
+        self.last_contact = time.monotonic()
         # Not before whatever an earlier flusher left behind has been claimed: an entry whose
         # upgrade was applied, but not acknowledged, must find it known.
         settled = now - self._started > 2 * self._claim_seconds
@@ -271,7 +300,16 @@ class Worker:
             given_up = await self._writer.purge()
             self._metrics.upgrades_given_up.inc(given_up)
             if given_up:
-                log.warning("upgrades were given up: their session never came", count=given_up)
+                log.warning(
+                    "upgrades were given up: their session never came",
+                    count=given_up,
+                    to_do="nothing for a few; for many, see whether dead letters hold sessions",
+                )
+
+    async def _find_shards(self) -> None:
+        if new := await self._reader.find_shards():
+            log.info("shards beyond STREAM_SHARDS were found: they are drained too", shards=new)
+            await self._reader.create_groups()
 
     async def _measure_lag(self) -> None:
         lags, now_ms = await self._reader.lag()
@@ -283,5 +321,5 @@ class Worker:
         buffer = await self._reader.buffer(time.monotonic())
         left = None if self._buffer is None else buffer.seconds_left(self._buffer)
         self._buffer = buffer
-        self._metrics.buffer_used_ratio.set(buffer.used_bytes / max(buffer.most_bytes, 1))
+        self._metrics.buffer_used_ratio.set(buffer.used_ratio)
         self._metrics.buffer_seconds_left.set(math.inf if left is None else left)

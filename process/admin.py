@@ -44,6 +44,7 @@ class AdminListener:
             if error.errno != errno.EADDRINUSE:
                 raise
             await web.TCPSite(self._runner, self._host, 0).start()
+            log.info("ADMIN_PORT is another process's: a free port is used", wanted=self._port)
         log.info("admin pages are served", address="{}:{}".format(*self._runner.addresses[0][:2]))
 
     async def close(self) -> None:

@@ -631,7 +631,7 @@ class Stage:
             run_command("rotation", "status", "--json", **self.system.environment),
         )
         self.places.texts["status/now"] = repr(told).encode()
-        letters = [letter async for letter in DeadLetters(self.client, SHARDS).all()]
+        letters = [letter async for letter in DeadLetters(self.client).all()]
         self.places.texts["status/dead letters"] = as_table(letters).encode()
         self.places.texts["dead-letters/shown"] = "\n".join(map(as_text, letters)).encode()
 

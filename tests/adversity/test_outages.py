@@ -6,6 +6,7 @@ Each ends by reconciling every answer with the rows, and the metrics with each o
 import asyncio
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,17 @@ async def test_what_is_not_durable_enough_is_not_answered_2xx(
     async with running(tmp_path, valkey_config=config) as rig:
         port = find_free_port()
         strict = rig.system.program("collector", APPEND_DURABILITY=durability, PORT=str(port))
-        await strict.start().ready()
+        strict.start()
+
+        async def failed_checks() -> set[str]:
+            async with (
+                aiohttp.ClientSession() as http,
+                http.get(f"{strict.admin_url}/readyz") as answer,
+            ):
+                return set((await answer.json())["failed"])
+
+        await eventually(partial(_log_of, strict), lambda log: "listening" in log)
+        await eventually(failed_checks, lambda checks: checks == {"write"})
         async with (
             aiohttp.ClientSession() as http,
             http.post(
@@ -197,6 +208,10 @@ async def test_what_is_not_durable_enough_is_not_answered_2xx(
             assert answer.status == 503
         assert total(await strict.metrics(), "failed") == 1
         # It is in the stream all the same: not what was promised, and more than what was answered.
+
+
+async def _log_of(program: Program) -> str:
+    return program.log
 
 
 async def _post(rig: Rig, session: str | None = None) -> tuple[int, Any, str]:

@@ -89,7 +89,7 @@ def test_a_broken_entry_is_set_apart_and_the_others_go_on(record: bytes) -> None
     batch, undecodable = decode_entries(read, LATEST)
     assert batch.entries == [read[0], read[2]]
     assert [broken.entry for broken in undecodable] == [read[1]]
-    assert undecodable[0].why.reason in {"undecodable", "unknown_version"}
+    assert undecodable[0].why.reason in {"undecodable", "unknown_version", "newer_version"}
 
 
 def test_a_month_that_is_yet_to_come_is_a_dead_letter() -> None:

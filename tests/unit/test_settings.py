@@ -64,6 +64,7 @@ EXPECTED = [
         {"1": 1, "65535": 65535, " 8080 ": 8080},
         ("0", "65536", *NUMBERS_ONLY),
     ),
+    Expected(settings.MAX_CONNECTIONS, 10_000, {"1": 1, "500": 500}, ("0", *NUMBERS_ONLY)),
     Expected(settings.ADMIN_HOST, "127.0.0.1", {"0.0.0.0": "0.0.0.0"}),
     Expected(settings.admin_port(9101), 9101, {"0": 0, "9200": 9200}, ("65536", *NUMBERS_ONLY)),
     Expected(
