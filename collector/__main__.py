@@ -8,15 +8,17 @@ import sys
 import structlog
 from prometheus_client import CollectorRegistry
 
-from collector.append import Appender, Durability
+from collector.append import Appender
 from collector.caller import TokenVerifier
 from collector.client_address import TrustedProxies
 from collector.crawlers import CrawlerFilter
 from collector.late_disposal import LateDisposal
 from collector.monthly_salt import MonthlySalt
+from collector.node_writer import Durability, NodeWriter
 from collector.server import Server
 from collector.sessions import Sessions
 from collector.site import SitePolicy
+from collector.wire import RedisWire
 from contract import settings
 from contract.metrics import CollectorMetrics
 from contract.settings import Environment
@@ -48,14 +50,15 @@ async def serve(environment: Environment) -> int:
         salt_redis, store, lambda host, port: connect_replica(salt_url, host, port)
     )
     salt = MonthlySalt(store)
-    appender = Appender(
-        redis,
-        settings.STREAM_SHARDS.read(environment),
+    writer = NodeWriter(
+        lambda: RedisWire(redis.connection_pool),
         metrics,
         Durability(settings.APPEND_DURABILITY.read(environment)),
     )
+    appender = Appender(writer, settings.STREAM_SHARDS.read(environment))
+    sites = SitePolicy(settings.SITES.read(environment))
     sessions = Sessions(
-        SitePolicy(settings.SITES.read(environment)),
+        sites,
         CrawlerFilter(),
         TokenVerifier(
             settings.JWT_KEY.read(environment),
@@ -69,7 +72,7 @@ async def serve(environment: Environment) -> int:
         appender,
         metrics,
     )
-    server = Server(sessions, metrics)
+    server = Server(sessions, sites, metrics)
     host, port = settings.HOST.read(environment), settings.PORT.read(environment)
     stopping = Stopping()
     stopping.install()
