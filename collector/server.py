@@ -79,13 +79,9 @@ class Server:
         )
         self._runner: web.ServerRunner | None = None
 
-    async def start(self, host: str, port: int) -> None:
-        """Accepts requests from here on.
-
-        Raises:
-            Misconfigured: the address can't be listened on.
-        """
-        server = ExpressServer(
+    def protocols(self) -> ExpressServer:
+        """Makes a protocol for each connection."""
+        return ExpressServer(
             self._serve,
             self,
             _START,
@@ -93,7 +89,14 @@ class Server:
             logger=_silent_logger(),
             keepalive_timeout=KEEPALIVE_SECONDS,
         )
-        self._runner = web.ServerRunner(server, shutdown_timeout=DRAIN_SECONDS)
+
+    async def start(self, host: str, port: int) -> None:
+        """Accepts requests from here on.
+
+        Raises:
+            Misconfigured: the address can't be listened on.
+        """
+        self._runner = web.ServerRunner(self.protocols(), shutdown_timeout=DRAIN_SECONDS)
         await self._runner.setup()
         self._site = web.TCPSite(self._runner, host, port, reuse_port=True, backlog=1024)
         try:
