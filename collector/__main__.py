@@ -7,10 +7,9 @@ import sys
 from collections.abc import Sequence
 
 import structlog
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from collector.append import Appender, Durability
+from collector.append import Appender
 from collector.beacon import Beacon
 from collector.caller import TokenVerifier
 from collector.client_address import TrustedProxies
@@ -18,10 +17,13 @@ from collector.connection_limits import ConnectionLimits
 from collector.crawlers import CrawlerFilter
 from collector.late_disposal import LateDisposal
 from collector.monthly_salt import MonthlySalt
+from collector.node_writer import Durability, NodeWriter
 from collector.readiness import Readiness
+from collector.routes import Route
 from collector.server import Server
 from collector.sessions import Sessions
 from collector.site import SitePolicy
+from collector.wire import RedisWire
 from contract import settings
 from contract.metrics import CollectorMetrics
 from contract.settings import Environment
@@ -77,31 +79,14 @@ async def serve(environment: Environment) -> int:
     )
     salt = MonthlySalt(store)
     durability = Durability(settings.APPEND_DURABILITY.read(environment))
-    appender = Appender(
-        redis,
-        settings.STREAM_SHARDS.read(environment),
+    writer = NodeWriter(
+        lambda: RedisWire(redis.connection_pool),
         metrics,
         durability,
     )
-    sessions = Sessions(
-        SitePolicy(settings.SITES.read(environment)),
-        CrawlerFilter(),
-        TokenVerifier(
-            settings.JWT_KEY.read(environment),
-            settings.JWT_ALGORITHMS.read(environment),
-            settings.JWT_AUDIENCE.read(environment),
-            settings.JWT_USER_CLAIM.read(environment),
-            settings.JWT_ROLE_CLAIM.read(environment),
-        ),
-        TrustedProxies(settings.TRUSTED_PROXIES.read(environment)),
-        salt,
-        appender,
-        metrics,
-    )
+    appender = Appender(writer, settings.STREAM_SHARDS.read(environment))
     limits = ConnectionLimits(settings.MAX_CONNECTIONS.read(environment), metrics)
-    server = Server(
-        sessions, metrics, limits, [*Beacon(metrics).routes, *demo_pages(environment, metrics)]
-    )
+    server = build_server(environment, metrics, salt, appender, limits)
     host, port = settings.HOST.read(environment), settings.PORT.read(environment)
     log_start("collector", SETTINGS, environment)
     limits.allow_files()
@@ -149,7 +134,39 @@ async def serve(environment: Environment) -> int:
     return 0
 
 
-def demo_pages(environment: Environment, metrics: CollectorMetrics) -> Sequence[web.RouteDef]:
+def build_server(
+    environment: Environment,
+    metrics: CollectorMetrics,
+    salt: MonthlySalt,
+    appender: Appender,
+    limits: ConnectionLimits,
+) -> Server:
+    """What answers requests, from its settings.
+
+    Raises:
+        Misconfigured: one of them is wrong.
+    """
+    sites = SitePolicy(settings.SITES.read(environment))
+    sessions = Sessions(
+        sites,
+        CrawlerFilter(),
+        TokenVerifier(
+            settings.JWT_KEY.read(environment),
+            settings.JWT_ALGORITHMS.read(environment),
+            settings.JWT_AUDIENCE.read(environment),
+            settings.JWT_USER_CLAIM.read(environment),
+            settings.JWT_ROLE_CLAIM.read(environment),
+        ),
+        TrustedProxies(settings.TRUSTED_PROXIES.read(environment)),
+        salt,
+        appender,
+        metrics,
+    )
+    pages = [*Beacon(metrics).routes, *demo_pages(environment, metrics)]
+    return Server(sessions, sites, metrics, limits, pages)
+
+
+def demo_pages(environment: Environment, metrics: CollectorMetrics) -> Sequence[Route]:
     """The routes of `/demo` where DEMO is 1, and none otherwise.
 
     Raises:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aiohttp import hdrs, web
 
+from collector.routes import Route, pages_at
 from contract.errors import Misconfigured
 from contract.metrics import CollectorMetrics
 
@@ -36,10 +37,10 @@ class Beacon:
         self._etag = hashlib.sha256(self._body).hexdigest()[:16]
 
     @property
-    def routes(self) -> Sequence[web.RouteDef]:
-        return [web.get("/beacon.js", self.serve)]
+    def routes(self) -> Sequence[Route]:
+        return pages_at("/beacon.js", self.serve)
 
-    async def serve(self, request: web.Request) -> web.Response:
+    async def serve(self, request: web.BaseRequest, _: str = "") -> web.Response:
         """200 with the module, or 304 where the browser has it."""
         self._metrics.ignored.labels("page").inc()
         headers = {

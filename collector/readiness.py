@@ -11,8 +11,9 @@ from typing import Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from collector.append import Appender, Durability, why_not_durable
+from collector.append import Appender
 from collector.monthly_salt import MonthlySalt
+from collector.node_writer import Durability, why_not_durable
 from contract import keys
 from contract.errors import Retry
 from process.buffer import read_buffer

@@ -30,6 +30,11 @@ class SitePolicy:
     def allows(self, site: str) -> bool:
         return self._all or site in self._hosts or site.endswith(self._suffixes)
 
+    def allows_origin(self, origin: str) -> bool:
+        """Whether a page of this origin may read the answers."""
+        site = host_of_origin(origin)
+        return site is not None and self.allows(site)
+
     def site_of(self, origin: str | None, forwarded_host: str | None, host: str | None) -> str:
         """The request's site: the host of `Origin`, else the proxy's word, else `Host`.
 

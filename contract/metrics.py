@@ -14,6 +14,8 @@ takes with it what it had counted since it was last asked.
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from contract.plain_metrics import PlainCounter, PlainHistogram
+
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LONG_SECONDS = (0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60, 300, 1800, 7200)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -23,17 +25,17 @@ class CollectorMetrics:
     """The collector's."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.requests = Counter(
+        self.requests = PlainCounter(
             "impact_requests",
             "Requests answered, by route and HTTP status.",
             ("route", "status"),
-            registry=registry,
+            registry,
         )
-        self.accepted = Counter(
+        self.accepted = PlainCounter(
             "impact_accepted",
             "Requests whose event Redis has acknowledged, by kind (session, upgrade).",
             ("kind",),
-            registry=registry,
+            registry,
         )
         self.ignored = Counter(
             "impact_ignored",
@@ -47,11 +49,8 @@ class CollectorMetrics:
         self.failed = Counter(
             "impact_failed", "Requests answered with 5xx.", ("reason",), registry=registry
         )
-        self.request_seconds = Histogram(
-            "impact_request_seconds",
-            "From a request's headers to its answer.",
-            buckets=_SECONDS,
-            registry=registry,
+        self.request_seconds = PlainHistogram(
+            "impact_request_seconds", "From a request's headers to its answer.", _SECONDS, registry
         )
         self.connections = Gauge(
             "impact_connections", "Connections of front-ends and proxies.", registry=registry
@@ -68,11 +67,8 @@ class CollectorMetrics:
             "time: stored or not.",
             registry=registry,
         )
-        self.append_batch_size = Histogram(
-            "impact_append_batch_size",
-            "Events that shared one write to Redis.",
-            buckets=_SIZES,
-            registry=registry,
+        self.append_batch_size = PlainHistogram(
+            "impact_append_batch_size", "Events that shared one write to Redis.", _SIZES, registry
         )
 
 

@@ -10,6 +10,7 @@ import asyncpg
 from aiohttp import hdrs, web
 
 from collector.body import parse_session_id
+from collector.routes import Route, pages_at
 from contract.errors import Retry
 from contract.metrics import CollectorMetrics
 
@@ -41,29 +42,29 @@ class DemoPages:
         self._files = {name: _FOLDER.joinpath(name).read_text("utf-8") for name in _TYPES}
 
     @property
-    def routes(self) -> Sequence[web.RouteDef]:
+    def routes(self) -> Sequence[Route]:
         return [
-            web.get("/demo", partial(self._file, "page.html")),
-            web.get("/demo/page.css", partial(self._file, "page.css")),
-            web.get("/demo/page.js", partial(self._file, "page.js")),
-            web.get("/demo/token", self._give_token),
-            web.get("/demo/sessions/{id}", self._show_session),
+            *pages_at("/demo", partial(self._file, "page.html")),
+            *pages_at("/demo/page.css", partial(self._file, "page.css")),
+            *pages_at("/demo/page.js", partial(self._file, "page.js")),
+            *pages_at("/demo/token", self._give_token),
+            *pages_at("/demo/sessions/{}", self._show_session),
         ]
 
-    async def _file(self, name: str, _: web.Request) -> web.Response:
+    async def _file(self, name: str, _: web.BaseRequest, __: str) -> web.Response:
         return self._answer(self._files[name], _TYPES[name])
 
-    async def _give_token(self, _: web.Request) -> web.Response:
+    async def _give_token(self, _: web.BaseRequest, __: str) -> web.Response:
         return self._answer(json.dumps({"data": {"token": self._token or None}}))
 
-    async def _show_session(self, request: web.Request) -> web.Response:
+    async def _show_session(self, _: web.BaseRequest, named: str) -> web.Response:
         """`{"data": null}`, or `{"data": {"row": {…}, "month": {…}}}` with the columns as keys.
 
         Raises:
             Reject: 400, the id is no UUID.
             Retry: PostgreSQL does not answer.
         """
-        session_id = uuid.UUID(bytes=parse_session_id(request.match_info["id"]))
+        session_id = uuid.UUID(bytes=parse_session_id(named))
         try:
             connection = await asyncpg.connect(
                 self._database_url,
