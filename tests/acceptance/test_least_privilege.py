@@ -102,7 +102,7 @@ def _acl(folder: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=["plain", "tls"])
+@pytest.fixture(scope="module", params=[pytest.param("plain", marks=pytest.mark.long), "tls"])
 def guarded(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Guarded]:

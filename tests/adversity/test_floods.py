@@ -154,6 +154,7 @@ async def test_too_many_connections_are_refused_and_those_there_are_go_on(
     assert collector.log.count("a connection was refused") < 5, "it does not flood the log"
 
 
+@pytest.mark.long
 async def test_slow_clients_keep_nobody_else_waiting(system: System) -> None:
     await system.start("collector")
     async with AsyncExitStack() as stack:
@@ -164,30 +165,27 @@ async def test_slow_clients_keep_nobody_else_waiting(system: System) -> None:
             assert [await post(system) for _ in range(10)] == [201] * 10
 
 
-@pytest.mark.parametrize(
-    ("request_", "status"),
-    [
-        pytest.param(f"{HEAD}X-Long: {'a' * 9000}\r\n\r\n", 400, id="a long header"),
-        pytest.param(HEAD + "X-A: b\r\n" * 80 + "\r\n", 400, id="many headers"),
-        pytest.param(f"GET /{'a' * 9000} HTTP/1.1\r\n\r\n", 400, id="a long path"),
-        pytest.param(f"{HEAD}Content-Length: 5000\r\n\r\n", 413, id="a long body"),
-        pytest.param(
-            f"{HEAD}Transfer-Encoding: chunked\r\n\r\n1400\r\n{'a' * 5120}\r\n0\r\n\r\n",
-            413,
-            id="chunks that are too long together",
-        ),
-    ],
-)
-async def test_what_is_too_large_is_refused(system: System, request_: str, status: int) -> None:
-    await system.start("collector")
-    async with wire(system.port) as (reader, writer):
-        writer.write(request_.encode())
-        line = await reader.readline()
-        assert re.match(rb"HTTP/1.[01] %d " % status, line), line
+TOO_LARGE = {
+    "a long header": (f"{HEAD}X-Long: {'a' * 9000}\r\n\r\n", 400),
+    "many headers": (HEAD + "X-A: b\r\n" * 80 + "\r\n", 400),
+    "a long path": (f"GET /{'a' * 9000} HTTP/1.1\r\n\r\n", 400),
+    "a long body": (f"{HEAD}Content-Length: 5000\r\n\r\n", 413),
+    "chunks that are too long together": (
+        f"{HEAD}Transfer-Encoding: chunked\r\n\r\n1400\r\n{'a' * 5120}\r\n0\r\n\r\n",
+        413,
+    ),
+}
 
 
-async def test_the_public_port_has_no_admin_pages(system: System) -> None:
+async def test_what_is_too_large_is_refused_and_the_public_port_has_no_admin_pages(
+    system: System,
+) -> None:
     await system.start("collector")
+    for name, (request, status) in TOO_LARGE.items():
+        async with wire(system.port) as (reader, writer):
+            writer.write(request.encode())
+            line = await reader.readline()
+            assert re.match(rb"HTTP/1.[01] %d " % status, line), name
     async with aiohttp.ClientSession() as http:
         for page in ("/metrics", "/livez", "/readyz", "/", "/admin", "//metrics"):
             async with http.get(system.url + page) as answer:

@@ -78,6 +78,7 @@ async def test_what_a_newer_collector_appends_waits_for_a_newer_flusher(
     await database.close()
 
 
+@pytest.mark.long
 async def test_a_migration_runs_while_the_old_version_writes(system: System) -> None:
     """The whole of `migrate`, and a step that adds what the old version does not know."""
     await system.start("collector", "flusher")

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 
+import pytest
 from aiohttp import web
 
 from embedded.ports import find_free_port
@@ -57,6 +58,7 @@ async def test_a_known_vulnerability_fails_the_check_in_one_line() -> None:
     assert "PYSEC-2026-1; mended in 99.0" in output
 
 
+@pytest.mark.long
 async def test_without_one_it_passes() -> None:
     runner, port = await database(of="none")
     code, output = await run_audit(port)
@@ -72,6 +74,7 @@ async def test_without_a_database_it_says_so_and_passes() -> None:
     assert output.startswith("Dependencies could not be audited: ")
 
 
+@pytest.mark.long
 async def test_an_audit_that_fails_for_another_reason_is_no_success() -> None:
     code, output = await run_audit(1, "--requirement=/nowhere.txt")
     assert code == 1, output

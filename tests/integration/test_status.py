@@ -97,6 +97,7 @@ async def test_it_can_be_watched_until_ctrl_c(system: System, redis: Redis) -> N
     assert watched.shown.endswith(b"\x1b[?25h"), "the cursor is back"
 
 
+@pytest.mark.long
 async def test_a_server_that_goes_away_does_not_end_the_watch(system: System) -> None:
     system.redis_url = "redis://127.0.0.1:1/0"
     with Terminal(system, "status", "--watch") as watched:
