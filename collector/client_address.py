@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from socket import AF_INET, inet_pton
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -11,10 +12,18 @@ class TrustedProxies:
     """The proxies whose word counts (`TRUSTED_PROXIES`)."""
 
     def __init__(self, networks: Sequence[Network]) -> None:
-        self._networks = tuple(networks)
+        # As numbers, by the length of an address: a request is compared with each of them.
+        self._networks: dict[int, list[tuple[int, int]]] = {}
+        for network in networks:
+            bounds = int(network.network_address), int(network.netmask)
+            self._networks.setdefault(network.version, []).append(bounds)
 
     def trusts(self, address: Address) -> bool:
-        return any(address in network for network in self._networks)
+        number = int(address)
+        for network, mask in self._networks.get(address.version, ()):
+            if number & mask == network:
+                return True
+        return False
 
     def client(self, peer: Address, forwarded_for: Sequence[str]) -> Address:
         """The rightmost address that is not a trusted proxy's.
@@ -48,6 +57,10 @@ def parse_address(text: str) -> Address | None:
     An IPv4-mapped IPv6 address is the IPv4 address that it maps.
     """
     text = text.strip().strip('"')
+    try:
+        return IPv4Address(inet_pton(AF_INET, text))  # the usual, a tenth of `ip_address`'s time
+    except (OSError, ValueError):  # ValueError: a NUL, or no UTF-8
+        pass
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
