@@ -36,7 +36,8 @@ class CollectorMetrics:
         )
         self.ignored = Counter(
             "impact_ignored",
-            "Requests that are right but store nothing: crawlers, preflights, static pages.",
+            "Requests that are right but store nothing, by reason: what gave a crawler away "
+            "(docs/who-counts.md), preflight, static pages.",
             ("reason",),
             registry=registry,
         )
@@ -50,6 +51,13 @@ class CollectorMetrics:
             "impact_request_seconds",
             "From a request's headers to its answer.",
             buckets=_SECONDS,
+            registry=registry,
+        )
+        self.client_address_suspect = Gauge(
+            "impact_client_address_suspect",
+            "1 when most of the last 500 visits had one address (one_address), or private ones "
+            "(private): see TRUSTED_PROXIES; else 0.",
+            ("reason",),
             registry=registry,
         )
         self.append_unanswered = Counter(

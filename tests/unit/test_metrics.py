@@ -16,6 +16,7 @@ COLLECTOR: dict[str, tuple[type[Metric], Labels]] = {
     "impact_failed_total": (Counter, ("reason",)),
     "impact_request_seconds": (Histogram, ()),
     "impact_append_batch_size": (Histogram, ()),
+    "impact_client_address_suspect": (Gauge, ("reason",)),
 }
 FLUSHER: dict[str, tuple[type[Metric], Labels]] = {
     "impact_written_total": (Counter, ("kind",)),
