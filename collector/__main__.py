@@ -8,6 +8,7 @@ import sys
 import structlog
 from prometheus_client import CollectorRegistry
 
+from collector.address_check import AddressCheck
 from collector.append import Appender, Durability
 from collector.caller import TokenVerifier
 from collector.client_address import TrustedProxies
@@ -54,6 +55,7 @@ async def serve(environment: Environment) -> int:
         metrics,
         Durability(settings.APPEND_DURABILITY.read(environment)),
     )
+    addresses = AddressCheck(metrics)
     sessions = Sessions(
         SitePolicy(settings.SITES.read(environment)),
         CrawlerFilter(),
@@ -64,10 +66,14 @@ async def serve(environment: Environment) -> int:
             settings.JWT_USER_CLAIM.read(environment),
             settings.JWT_ROLE_CLAIM.read(environment),
         ),
-        TrustedProxies(settings.TRUSTED_PROXIES.read(environment)),
+        TrustedProxies(
+            settings.TRUSTED_PROXIES.read(environment),
+            settings.CLIENT_ADDRESS_HEADER.read(environment),
+        ),
         salt,
         appender,
         metrics,
+        addresses,
     )
     server = Server(sessions, metrics)
     host, port = settings.HOST.read(environment), settings.PORT.read(environment)
@@ -83,7 +89,11 @@ async def serve(environment: Environment) -> int:
         }
 
     admin = AdminListener(
-        settings.ADMIN_HOST.read(environment), ADMIN_PORT.read(environment), registry, failed_checks
+        settings.ADMIN_HOST.read(environment),
+        ADMIN_PORT.read(environment),
+        registry,
+        failed_checks,
+        addresses.warnings,
     )
     clean = True
     writing = asyncio.create_task(appender.run())

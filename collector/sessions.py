@@ -8,6 +8,7 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 
 from collector import answers
+from collector.address_check import AddressCheck
 from collector.append import Appender
 from collector.body import MAX_BYTES, Body, parse_body, parse_session_id
 from collector.caller import TokenVerifier, User
@@ -48,6 +49,7 @@ class Sessions:
         salt: MonthlySalt,
         appender: Appender,
         metrics: CollectorMetrics,
+        addresses: AddressCheck,
     ) -> None:
         self._sites = sites
         self._crawlers = crawlers
@@ -56,14 +58,11 @@ class Sessions:
         self._salt = salt
         self._appender = appender
         self._metrics = metrics
+        self._addresses = addresses
 
     def allows_origin(self, origin: str) -> bool:
         """Whether a page of this origin may read the answers."""
-        try:
-            self._sites.site_of(origin, None, None)
-        except Reject:
-            return False
-        return origin != "null"
+        return self._sites.allows_origin(origin)
 
     async def start(self, request: web.Request) -> web.Response:
         """`POST /web_api/v1/sessions`.
@@ -121,11 +120,12 @@ class Sessions:
             else None
         )
         site = self._sites.site_of(headers.get(hdrs.ORIGIN), forwarded_host, headers.get(hdrs.HOST))
-        user_agent = self._crawlers.admit(headers.get(hdrs.USER_AGENT))
+        user_agent = self._crawlers.admit(headers)
         user = self._tokens.verify(headers.get(hdrs.AUTHORIZATION), body.token)
         if peer is None:
             raise Reject(400, "address", "The connection has no client address.")
-        address = self._proxies.client(peer, headers.getall("X-Forwarded-For", ()))
+        address = self._proxies.client(peer, headers)
+        self._addresses.observe(address)
         return _Request(body, site, user_agent, user, address)
 
     async def _salt_from_redis(self) -> tuple[Salt, int]:
