@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import structlog
 from prometheus_client import CollectorRegistry
 
+from collector.address_check import AddressCheck
 from collector.append import Appender
 from collector.beacon import Beacon
 from collector.caller import TokenVerifier
@@ -79,14 +80,11 @@ async def serve(environment: Environment) -> int:
     )
     salt = MonthlySalt(store)
     durability = Durability(settings.APPEND_DURABILITY.read(environment))
-    writer = NodeWriter(
-        lambda: RedisWire(redis.connection_pool),
-        metrics,
-        durability,
-    )
+    writer = NodeWriter(lambda: RedisWire(redis.connection_pool), metrics, durability)
+    addresses = AddressCheck(metrics)
     appender = Appender(writer, settings.STREAM_SHARDS.read(environment))
     limits = ConnectionLimits(settings.MAX_CONNECTIONS.read(environment), metrics)
-    server = build_server(environment, metrics, salt, appender, limits)
+    server = build_server(environment, metrics, salt, appender, addresses, limits)
     host, port = settings.HOST.read(environment), settings.PORT.read(environment)
     log_start("collector", SETTINGS, environment)
     limits.allow_files()
@@ -100,7 +98,11 @@ async def serve(environment: Environment) -> int:
         return {"listening": listening} | readiness.failed_checks()
 
     admin = AdminListener(
-        settings.ADMIN_HOST.read(environment), ADMIN_PORT.read(environment), registry, failed_checks
+        settings.ADMIN_HOST.read(environment),
+        ADMIN_PORT.read(environment),
+        registry,
+        failed_checks,
+        addresses.warnings,
     )
     clean = True
     writing = asyncio.create_task(appender.run())
@@ -127,11 +129,7 @@ async def serve(environment: Environment) -> int:
         await admin.close()
         await redis.aclose()
         await salt_redis.aclose()
-    if not clean:
-        log.warning("stopped with requests unanswered: their front-ends will send them again")
-        return 1
-    log.info("stopped")
-    return 0
+    return _exit_code(clean=clean)
 
 
 def build_server(
@@ -139,6 +137,7 @@ def build_server(
     metrics: CollectorMetrics,
     salt: MonthlySalt,
     appender: Appender,
+    addresses: AddressCheck,
     limits: ConnectionLimits,
 ) -> Server:
     """What answers requests, from its settings.
@@ -157,13 +156,25 @@ def build_server(
             settings.JWT_USER_CLAIM.read(environment),
             settings.JWT_ROLE_CLAIM.read(environment),
         ),
-        TrustedProxies(settings.TRUSTED_PROXIES.read(environment)),
+        TrustedProxies(
+            settings.TRUSTED_PROXIES.read(environment),
+            settings.CLIENT_ADDRESS_HEADER.read(environment),
+        ),
         salt,
         appender,
         metrics,
+        addresses,
     )
     pages = [*Beacon(metrics).routes, *demo_pages(environment, metrics)]
     return Server(sessions, sites, metrics, limits, pages)
+
+
+def _exit_code(*, clean: bool) -> int:
+    if not clean:
+        log.warning("stopped with requests unanswered: their front-ends will send them again")
+        return 1
+    log.info("stopped")
+    return 0
 
 
 def demo_pages(environment: Environment, metrics: CollectorMetrics) -> Sequence[Route]:

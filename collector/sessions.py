@@ -8,6 +8,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
 from collector import answers
+from collector.address_check import AddressCheck
 from collector.answers import Answer
 from collector.append import Appender
 from collector.body import EMPTY, Body, parse_body, parse_session_id
@@ -55,6 +56,7 @@ class Sessions:
         salt: MonthlySalt,
         appender: Appender,
         metrics: CollectorMetrics,
+        addresses: AddressCheck,
     ) -> None:
         self._sites = sites
         self._crawlers = crawlers
@@ -62,6 +64,7 @@ class Sessions:
         self._proxies = proxies
         self._salt = salt
         self._appender = appender
+        self._addresses = addresses
         self._accepted_session = metrics.accepted.labels("session")
         self._accepted_upgrade = metrics.accepted.labels("upgrade")
         # What the peers' texts mean, of proxies alone: a client's is forgotten with its request.
@@ -140,11 +143,12 @@ class Sessions:
         peer, is_proxy = self._known_peer(peer_text)
         forwarded_host = headers.get("X-Forwarded-Host") if is_proxy else None
         site = self._sites.site_of(headers.get(hdrs.ORIGIN), forwarded_host, headers.get(hdrs.HOST))
-        user_agent = self._crawlers.admit(headers.get(hdrs.USER_AGENT))
+        user_agent = self._crawlers.admit(headers)
         user = self._tokens.verify(headers.get(hdrs.AUTHORIZATION), body.token)
         if peer is None:
             raise Reject(400, "address", "The connection has no client address.")
-        address = self._proxies.client(peer, headers.getall("X-Forwarded-For", ()))
+        address = self._proxies.client(peer, headers)
+        self._addresses.observe(address)
         return _Asked(body, site, user_agent, user, address)
 
     def _known_peer(self, text: str | None) -> tuple[Address | None, bool]:

@@ -39,7 +39,8 @@ class CollectorMetrics:
         )
         self.ignored = Counter(
             "impact_ignored",
-            "Requests that are right but store nothing: crawlers, preflights, static pages.",
+            "Requests that are right but store nothing, by reason: what gave a crawler away "
+            "(docs/who-counts.md), preflight, static pages.",
             ("reason",),
             registry=registry,
         )
@@ -58,6 +59,13 @@ class CollectorMetrics:
         self.connections_closed = Counter(
             "impact_connections_closed",
             "Connections that were refused or cut: too many, or a request that came too slowly.",
+            ("reason",),
+            registry=registry,
+        )
+        self.client_address_suspect = Gauge(
+            "impact_client_address_suspect",
+            "1 when most of the last 500 visits had one address (one_address), or private ones "
+            "(private): see TRUSTED_PROXIES; else 0.",
             ("reason",),
             registry=registry,
         )

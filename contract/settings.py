@@ -4,6 +4,7 @@
 names the setting, what is wrong and an example. An empty value counts as unset.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -18,6 +19,8 @@ T = TypeVar("T")
 
 Environment = Mapping[str, str]
 Network = IPv4Network | IPv6Network
+
+_MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291, section 2.5.5.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +140,36 @@ def _networks(text: str) -> tuple[Network, ...]:
     networks = []
     for word in _words(text):
         try:
-            networks.append(ip_network(word))
+            network = ip_network(word, strict=False)
         except ValueError:
             raise ValueError(f"{word!r} is neither an address nor a network") from None
+        if "/" in word and network != _network_of_interface(word):
+            raise ValueError(f"{word!r} is an address within a network, which is {network}")
+        networks.append(_unmapped(network))
+        if networks[-1].prefixlen == 0:
+            raise ValueError(f"{word!r} is everybody: any client could then choose its address")
     return tuple(networks)
+
+
+def _network_of_interface(word: str) -> Network | None:
+    try:
+        return ip_network(word)
+    except ValueError:
+        return None
+
+
+def _unmapped(network: Network) -> Network:
+    """The IPv4 network that an IPv4-mapped one maps: addresses are compared in that form."""
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        bits = network.prefixlen - _MAPPED.prefixlen
+        return ip_network((int(network.network_address) & 0xFFFF_FFFF, bits))
+    return network
+
+
+def _header_name(text: str) -> str:
+    if text and not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text):
+        raise ValueError(f"{text!r} is no header's name")
+    return text
 
 
 def _timezone(text: str) -> ZoneInfo:
@@ -232,6 +261,14 @@ TRUSTED_PROXIES: Final = Setting(
     "none",
     "10.0.0.0/8,192.0.2.7",
     "addresses and networks whose X-Forwarded-* headers are believed",
+)
+CLIENT_ADDRESS_HEADER: Final = Setting(
+    "CLIENT_ADDRESS_HEADER",
+    _header_name,
+    "",
+    "CF-Connecting-IP",
+    "the one header in which trusted proxies leave the client's address; unset: X-Forwarded-For, "
+    "or Forwarded where there is none",
 )
 JWT_KEY: Final = Setting(
     "JWT_KEY",

@@ -18,6 +18,7 @@ COLLECTOR: dict[str, tuple[type[Metric], Labels]] = {
     "impact_failed_total": (Counter, ("reason",)),
     "impact_request_seconds": (PlainHistogram, ()),
     "impact_append_batch_size": (PlainHistogram, ()),
+    "impact_client_address_suspect": (Gauge, ("reason",)),
 }
 FLUSHER: dict[str, tuple[type[Metric], Labels]] = {
     "impact_written_total": (Counter, ("kind",)),

@@ -82,8 +82,22 @@ EXPECTED = [
             "none": (),
             "10.0.0.0/8": (ip_network("10.0.0.0/8"),),
             "192.0.2.7, 2001:db8::/32": (ip_network("192.0.2.7/32"), ip_network("2001:db8::/32")),
+            # Addresses are compared as IPv4's where they map one.
+            "::ffff:10.0.0.0/104, ::ffff:192.0.2.7": (
+                ip_network("10.0.0.0/8"),
+                ip_network("192.0.2.7/32"),
+            ),
         },
-        ("localhost", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/8;192.0.2.7", "10.0.0.0/8 192.0.2.7"),
+        (
+            *("localhost", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/8;192.0.2.7"),
+            *("10.0.0.0/8 192.0.2.7", "0.0.0.0/0", "::/0", "::ffff:0:0/96", "10.0.0.0/8,::/0"),
+        ),
+    ),
+    Expected(
+        settings.CLIENT_ADDRESS_HEADER,
+        "",
+        {"CF-Connecting-IP": "CF-Connecting-IP", "x-real-ip": "x-real-ip"},
+        ("X-Real-IP, CF-Connecting-IP", "X-Real-IP:", "X Real IP", "é"),
     ),
     Expected(
         settings.JWT_KEY,

@@ -15,6 +15,7 @@ from aiohttp.web_protocol import RequestHandler
 from prometheus_client import CollectorRegistry
 
 from bench.beacons import Beacons
+from collector.address_check import AddressCheck
 from collector.append import Appender
 from collector.caller import TokenVerifier
 from collector.client_address import TrustedProxies
@@ -108,6 +109,7 @@ async def server(wire: CountingWire) -> AsyncIterator[Server]:
         cast("MonthlySalt", HeldSalt()),
         appender,
         metrics,
+        AddressCheck(metrics),
     )
     running = asyncio.create_task(appender.run())
     yield Server(sessions, sites, metrics, ConnectionLimits(100, metrics))
