@@ -36,6 +36,9 @@ DRAIN_SECONDS = 10.0
 # waited for that answer.
 FAREWELL_SECONDS = 2.0
 _POLL_SECONDS = 0.05
+# A token is the longest header there is. Some proxies and browsers send two dozen of them.
+MAX_HEADER_BYTES = 8190
+MAX_HEADERS = 64
 _ORIGINS = 1024
 
 _START = "/web_api/v1/sessions"
@@ -93,6 +96,9 @@ class Server:
             access_log=None,  # it would write addresses
             logger=_silent_logger(),
             keepalive_timeout=KEEPALIVE_SECONDS,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
         )
 
     async def start(self, host: str, port: int) -> None:
