@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 
+from multidict import istr
+
 from collector.crawlers.reason import Reason
 
 # Sec-Purpose is the Fetch standard's; the others are older, of Chrome, Safari and Firefox.
-_PURPOSES = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
+# `istr` spares the look-ups, which come with each request, the folding of case.
+_PURPOSES = tuple(map(istr, ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")))
 _AHEAD = ("prefetch", "prerender", "preview")
-_BRANDS = "Sec-CH-UA"
+_BRANDS = istr("Sec-CH-UA")
 _HEADLESS = "headless"
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from collector.address_check import ONE_ADDRESS, PRIVATE, WINDOW, AddressCheck, is_private
+from collector.address_check import ONE_ADDRESS, PRIVATE, WINDOW, AddressCheck
 from contract.metrics import CollectorMetrics
 
 PUBLIC = int(ip_address("198.18.0.0")) + 65_536 * 100
@@ -113,6 +113,7 @@ def test_no_address_is_held_and_nothing_of_a_window_outlives_it(collector: Colle
     collector.check.observe(address)
     held = pickle.dumps((collector.check._networks, collector.check._key))
     assert address.packed not in held
+    assert int(address) not in collector.check._networks
     key = collector.check._key
     collector.strangers(WINDOW - 1)
     assert collector.check._networks == []
@@ -124,6 +125,12 @@ def test_no_log_line_names_an_address(collector: Collector) -> None:
         collector.visits("10.20.30.40", times=WINDOW)
     assert logs
     assert "10.20.30.40" not in str(logs)
+
+
+def is_private(address: IPv4Address | IPv6Address) -> bool:
+    check = Collector().check
+    check.observe(address)
+    return bool(check._private)
 
 
 @given(st.ip_addresses())
