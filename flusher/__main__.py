@@ -1,13 +1,14 @@
 """`python -m flusher`: the worker, and the commands of whoever looks after the database."""
 
 import argparse
+import asyncio
 import os
 import socket
 import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from contract import settings
 from contract.metrics import FlusherMetrics
 from contract.settings import Environment
+from flusher.counting import MonthCounter
 from flusher.database import Database
 from flusher.dead_letters import DeadLetters, as_table
 from flusher.dead_letters import as_text as as_text_of_letter
@@ -32,6 +34,8 @@ from process.stopping import Stopping
 ADMIN_PORT = settings.admin_port(9101)
 # Ready means that a flush, or a look that found nothing to flush, succeeded this recently.
 READY_SECONDS = 30.0
+# The longest statement of those that count a month.
+COUNTING_SECONDS = 600.0
 
 log = structlog.get_logger()
 
@@ -52,7 +56,12 @@ async def work(environment: Environment) -> int:
     stopping.install()
     # A flush ends, one way or the other, well before another flusher takes its entries over.
     patience_seconds = claim_seconds / 2
-    async with Database(settings.DATABASE_URL.read(environment), patience_seconds) as database:
+    dsn = settings.DATABASE_URL.read(environment)
+    kept_months = settings.SESSIONS_KEPT_MONTHS.read(environment)
+    async with (
+        Database(dsn, patience_seconds) as database,
+        Database(dsn, COUNTING_SECONDS) as counting_database,
+    ):
         worker = Worker(
             reader,
             SessionWriter(database, zone),
@@ -77,11 +86,16 @@ async def work(environment: Environment) -> int:
             registry,
             failed_checks,
         )
+        counter = MonthCounter(counting_database, zone, kept_months)
+        counting = asyncio.create_task(counter.run(stopping))
         try:
             await admin.start()
             log.info("flushing", consumer=consumer)
             clean = await worker.run(stopping)
         finally:
+            counting.cancel()
+            with suppress(asyncio.CancelledError):
+                await counting
             await admin.close()
             await redis.aclose()
     if not clean:
