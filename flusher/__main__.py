@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -20,8 +21,14 @@ from flusher.counting import MonthCounter
 from flusher.database import Database
 from flusher.dead_letters import DeadLetters, as_table
 from flusher.dead_letters import as_text as as_text_of_letter
+from flusher.import_sessions import import_sessions
 from flusher.migrate import migrate
 from flusher.read import StreamReader
+from flusher.report import read_report
+from flusher.report_formats import as_csv
+from flusher.report_formats import as_json as as_report_json
+from flusher.report_formats import as_table as as_report_table
+from flusher.report_html import as_html
 from flusher.status import as_json, as_text, read_status
 from flusher.worker import Worker
 from flusher.write import SessionWriter
@@ -36,6 +43,13 @@ ADMIN_PORT = settings.admin_port(9101)
 READY_SECONDS = 30.0
 # The longest statement of those that count a month.
 COUNTING_SECONDS = 600.0
+
+REPORT_FORMATS = {
+    "table": as_report_table,
+    "csv": as_csv,
+    "json": as_report_json,
+    "html": as_html,
+}
 
 log = structlog.get_logger()
 
@@ -131,6 +145,20 @@ async def show_status(environment: Environment, *, json: bool) -> int:
     return 0
 
 
+async def show_report(environment: Environment, site: str | None, months: int, form: str) -> int:
+    """`report`."""
+    zone = settings.CALENDAR_TIMEZONE.read(environment)
+    async with Database(settings.DATABASE_URL.read(environment)) as database:
+        report = await read_report(database, zone, time.time_ns() // 1000, site, months)
+    try:
+        print(REPORT_FORMATS[form](report), flush=True)
+    except BrokenPipeError:
+        # Whoever reads has seen enough; nor is there anything left to flush when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
 async def show_dead_letters(environment: Environment) -> int:
     """`dead list`."""
     async with _dead_letters(environment) as dead_letters:
@@ -186,6 +214,41 @@ def _add_dead_letter_commands(dead: argparse.ArgumentParser) -> None:
     drop.add_argument("ids", metavar="ID", nargs="+", help="as `list` shows them")
 
 
+def _add_report_command(report: argparse.ArgumentParser) -> None:
+    report.add_argument("--site", metavar="S", help="one site's; without it all sites together")
+    report.add_argument(
+        "--months",
+        metavar="N",
+        type=_number_of_months,
+        default=12,
+        help="how many, the current one included (default: %(default)s)",
+    )
+    report.add_argument(
+        "--format", choices=REPORT_FORMATS, default="table", help="default: %(default)s"
+    )
+
+
+def _number_of_months(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1200:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1200")
+    return int(text)
+
+
+def _add_import_command(imports: argparse.ArgumentParser) -> None:
+    imports.add_argument(
+        "file",
+        metavar="FILE.csv",
+        type=Path,
+        help="with a first line that names id, monthly_user_hash, highest_role, created_at",
+    )
+    imports.add_argument(
+        "--site",
+        metavar="S",
+        help="whose sessions these are, unless the file has a column `site`; "
+        "default: the site of SITES, where that names one",
+    )
+
+
 def _run_dead_letter_command(arguments: argparse.Namespace) -> int:
     match arguments.verb:
         case "list":
@@ -213,12 +276,23 @@ def main() -> int:
     _add_dead_letter_commands(
         commands.add_parser("dead", help="entries that could not become rows")
     )
+    _add_report_command(
+        commands.add_parser("report", help="what was reached, month by month; to standard output")
+    )
+    _add_import_command(
+        commands.add_parser("import", help="sessions of the earlier system; safe to repeat")
+    )
     arguments = parser.parse_args()
     match arguments.command:
         case "migrate":
             return run_command(migrate_database(os.environ))
         case "dead":
             return _run_dead_letter_command(arguments)
+        case "report":
+            report = show_report(os.environ, arguments.site, arguments.months, arguments.format)
+            return run_command(report)
+        case "import":
+            return run_command(import_sessions(os.environ, arguments.file, arguments.site))
         case "status":
             return run_command(show_status(os.environ, json=arguments.json))
         case _:
