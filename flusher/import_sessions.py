@@ -29,6 +29,7 @@ from flusher.database import Database
 from flusher.earlier_sessions import COLUMNS, SITE_COLUMN, Importable, host, session_of
 from flusher.statements import statement
 from flusher.write import SessionWriter
+from process.logs import configure_logging
 
 _BATCH: Final = 10_000
 _TRIES: Final = 5
@@ -49,6 +50,9 @@ class Imported:
 
 async def import_sessions(environment: Environment, path: Path, site: str | None) -> int:
     """Imports a file, and says what became of its lines; 1 if some are wrong."""
+    # Of what the flusher's parts do, only what is amiss is told here.
+    level = environment.get("LOG_LEVEL") or "warning"
+    configure_logging({**environment, "LOG_LEVEL": level})
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     dsn = settings.DATABASE_URL.read(environment)
     default_site = _default_site(environment, site)

@@ -5,7 +5,7 @@ compared with those of a whole one.
 """
 
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -74,14 +74,19 @@ async def read_report(
         waiting = await connection.fetchval(statement("count_waiting_upgrades"))
         sites = await connection.fetchval(statement("count_sites"), first.first_day)
     counts = {Month(row["month"].year, row["month"].month): row for row in rows}
-    remarks_of = _remarks(salts, began)
+    remarks_of = _remarks(salts)
+    partial = None
+    if began is not None and began.day > 2:
+        # Measured from its middle on: it is no measure for the next one, either.
+        partial = Month(began.year, began.month)
+        said = f"counting began on {began}"
+        remarks_of[partial] = (said, *remarks_of.get(partial, ()))
     result = []
     for number in range(months):
         month = first.plus(number)
         if began is not None and month.plus(1).first_day <= began:
             continue  # before the first session: nothing was measured
-        impact = _impact(month, counts, current, remarks_of.get(month, ()))
-        result.append(impact)
+        result.append(_impact(month, counts, current, partial, remarks_of.get(month, ())))
     remarks = []
     if site is None and sites > 1:
         remarks.append(
@@ -103,6 +108,7 @@ def _impact(
     month: Month,
     counts: dict[Month, asyncpg.Record],
     current: Month,
+    partial: Month | None,
     remarks: tuple[str, ...],
 ) -> MonthlyImpact:
     row, before = counts.get(month), counts.get(month.plus(-1))
@@ -111,7 +117,9 @@ def _impact(
         remarks = ("no sessions were counted", *remarks)
 
     def change(name: str) -> float | None:
-        if unfinished or row is None or before is None or not before[name]:
+        if unfinished or month.plus(-1) == partial:
+            return None
+        if row is None or before is None or not before[name]:
             return None
         return float(row[name] / before[name]) - 1
 
@@ -128,11 +136,9 @@ def _impact(
     )
 
 
-def _remarks(salts: list[asyncpg.Record], began: date | None) -> dict[Month, tuple[str, ...]]:
+def _remarks(salts: list[asyncpg.Record]) -> dict[Month, tuple[str, ...]]:
     """What is known to be amiss with a month's numbers."""
     remarks: dict[Month, tuple[str, ...]] = {}
-    if began is not None and began > began.replace(day=1) + timedelta(days=1):
-        remarks[Month(began.year, began.month)] = (f"counting began on {began}",)
     for salt in salts:
         month = Month(salt["month"].year, salt["month"].month)
         why = "was lost" if salt["outcome"] == "lost" else "was replaced"

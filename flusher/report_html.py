@@ -35,12 +35,12 @@ def _figures(months: list[MonthlyImpact]) -> str:
         return ""
     last = finished[-1]
     figures = (
-        ("people", f"{last.people:,}", percent(last.people_change, signed=True)),
-        ("sessions", f"{last.sessions:,}", percent(last.sessions_change, signed=True)),
-        ("of sessions signed in", percent(last.signed_in_share), ""),
+        ("people in", f"{last.people:,}", percent(last.people_change, signed=True)),
+        ("sessions in", f"{last.sessions:,}", percent(last.sessions_change, signed=True)),
+        ("of sessions were signed in,", percent(last.signed_in_share), ""),
     )
     return "\n".join(
-        f"<div><b>{value}</b><span>{name} in {last.month}</span>"
+        f"<div><b>{value}</b><span>{name} {last.month}</span>"
         + (f"<i>{change} on the month before</i>" if change not in ("", NONE) else "<i></i>")
         + "</div>"
         for name, value, change in figures

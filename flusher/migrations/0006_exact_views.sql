@@ -146,3 +146,18 @@ FROM (
 ) counted
 GROUP BY day, site
 HAVING sum(visitor_sessions + signed_in_sessions) > 0;
+
+COMMENT ON VIEW monthly_impact IS
+    'How many people each site reached in each calendar month; exact, and quick over years. People '
+    'can''t be added up over months or sites: the same person counts once in each. Sessions can.';
+COMMENT ON COLUMN monthly_impact.unique_users IS
+    'How many different people opened the site, signed in or not. Somebody who came on their own as '
+    'a visitor and once as a user can''t be told to be one, and counts as two.';
+COMMENT ON COLUMN monthly_impact.unique_visitors IS
+    'How many different visitors did not sign in. With unique_signed_in_users it comes to at least '
+    'unique_users: whoever signed in after the month''s end, in a page opened within it, and came '
+    'as a visitor in the month too, is one of both.';
+COMMENT ON COLUMN monthly_impact.sessions IS
+    'How often the site was opened: signed_in_sessions plus visitor_sessions. May be added up.';
+COMMENT ON COLUMN daily_impact.sessions IS
+    'How often the site was opened: signed_in_sessions plus visitor_sessions. May be added up.';
