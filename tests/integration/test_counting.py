@@ -152,6 +152,28 @@ async def test_what_is_committed_while_a_month_is_counted_is_in_the_views(
     await counting.close()
 
 
+async def test_a_change_between_the_old_line_and_the_new_counts_once(
+    connection: asyncpg.Connection, writer: SessionWriter, counter: MonthCounter
+) -> None:
+    """It is noted since the month is watched further, and above the line until it is counted."""
+    await writer.write(batch_of(of(MONTH, 1), of(MONTH, 2)))
+    await counter.run_once(NOW_US)
+    await writer.write(batch_of(of(MONTH, 20), of(MONTH, 21), of(MONTH, 1)))
+    await connection.execute("SELECT flusher.watch_month('2026-11-01', '2026-11-25')")
+    await connection.execute("UPDATE sessions SET highest_role = 'user'")
+    assert await connection.fetchval("SELECT count(*) FROM flusher.changes") > 0
+    await assert_exact(connection)
+    for _ in range(2):
+        async with connection.transaction(isolation="repeatable_read"):
+            await connection.execute("SELECT flusher.count_month('2026-11-01')")
+        await assert_exact(connection)
+    assert await connection.fetchval("SELECT count(*) FROM flusher.changes") == 0
+    await connection.execute("SELECT flusher.watch_month('2026-11-01', '2026-11-28')")
+    async with connection.transaction(isolation="repeatable_read"):
+        await connection.execute("SELECT flusher.count_month('2026-11-01')")
+    await assert_exact(connection)
+
+
 async def test_counting_without_one_snapshot_is_refused(connection: asyncpg.Connection) -> None:
     for function in ("count_month", "close_month"):
         with pytest.raises(asyncpg.RaiseError, match="REPEATABLE READ"):

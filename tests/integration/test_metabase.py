@@ -88,10 +88,9 @@ async def metabase(dsn: str, database: Database) -> AsyncIterator[asyncpg.Connec
     await MonthCounter(database, ZoneInfo("UTC")).run_once(NOW_US, at_once=True)
     owner = await asyncpg.connect(dsn)
     # Roles are the server's and outlive a test's database.
-    await owner.execute(
-        f"DROP ROLE IF EXISTS metabase; {SETUP}; UPDATE sessions SET upgraded_at = created_at "
-        "WHERE highest_role IS NOT NULL"  # noqa: S608 - fixed names
-    )
+    await owner.execute("DROP ROLE IF EXISTS metabase")
+    await owner.execute(SETUP)
+    await owner.execute("UPDATE sessions SET upgraded_at = created_at WHERE highest_role <> ''")
     connection = await asyncpg.connect(dsn.replace("postgres@", "metabase@"))
     yield connection
     await connection.close()
