@@ -89,11 +89,10 @@ class MonthCounter:
         async with self._database.connection() as connection:
             if not await connection.fetchval(statement("try_counting_lock")):
                 return Done()
-            try:
-                return await self._count(connection, now_us, at_once=at_once)
-            finally:
-                if not connection.is_closed():
-                    await connection.fetchval(statement("release_counting_lock"))
+            done = await self._count(connection, now_us, at_once=at_once)
+            # Otherwise the connection is dropped, and the lock with it.
+            await connection.fetchval(statement("release_counting_lock"))
+            return done
 
     async def _count(self, connection: asyncpg.Connection, now_us: int, *, at_once: bool) -> Done:
         finished_before = month_at(now_us - CLOSED_AFTER_US, self._zone).first_day
