@@ -283,7 +283,10 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=_positive, default=default, metavar="N", help=text)
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
     parser.add_argument(
-        "--folder", type=Path, metavar="DIR", help="where the servers' data is put; 20 GB for 50 M"
+        "--folder",
+        type=Path,
+        metavar="DIR",
+        help="where the servers' data is put: some 0.5 GB a million",
     )
     return run_to_exit_code(run(parser.parse_args()))
 
