@@ -42,6 +42,7 @@ test-long: $(INSTALLED) ## the tests that take minutes
 
 bench: $(INSTALLED) ## every benchmark; tables and plots go to bench/results/
 	$(BIN)/python -m bench all
+	$(BIN)/python -m bench.reports --sessions 5000000 --rounds 2
 
 lock: ## the lock files, from pyproject.toml; needs uv
 	$(COMPILE) -o requirements/production.txt

@@ -99,6 +99,13 @@ def _seconds(least: float, most: float) -> Callable[[str], float]:
     return parse
 
 
+def _kept_months(text: str) -> int:
+    months = _whole_number(0, 1200)(text)
+    if months == 1:
+        raise ValueError("is 0 (all months) or at least 2: sessions of last month still come late")
+    return months
+
+
 def _switch(text: str) -> bool:
     if text not in ("0", "1"):
         raise ValueError(f"{text!r} is neither 0 nor 1")
@@ -318,6 +325,13 @@ FLUSH_CLAIM_SECONDS: Final = Setting(
     "60",
     "120",
     "a flusher takes over what another has held for this long without acknowledging it",
+)
+SESSIONS_KEPT_MONTHS: Final = Setting(
+    "SESSIONS_KEPT_MONTHS",
+    _kept_months,
+    "0",
+    "24",
+    "how many finished months keep their sessions; of older ones only the counts; 0: all",
 )
 LOG_LEVEL: Final = Setting(
     "LOG_LEVEL",

@@ -8,8 +8,9 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -17,12 +18,19 @@ from prometheus_client import CollectorRegistry
 from contract import settings
 from contract.metrics import FlusherMetrics
 from contract.settings import Environment
+from flusher.counting import MonthCounter
 from flusher.database import Database
 from flusher.dead_letters import DeadLetters, as_table
 from flusher.dead_letters import as_text as as_text_of_letter
+from flusher.import_sessions import import_sessions
 from flusher.migrate import migrate
 from flusher.postgres_promises import examine_postgres
 from flusher.read import StreamReader
+from flusher.report import read_report
+from flusher.report_formats import as_csv
+from flusher.report_formats import as_json as as_report_json
+from flusher.report_formats import as_table as as_report_table
+from flusher.report_html import as_html
 from flusher.status import as_json, read_status
 from flusher.status_view import as_text, print_text, watch_status
 from flusher.worker import Worker
@@ -46,11 +54,21 @@ SETTINGS = (
     settings.FLUSH_MAX_ROWS,
     settings.FLUSH_MAX_SECONDS,
     settings.FLUSH_CLAIM_SECONDS,
+    settings.SESSIONS_KEPT_MONTHS,
     settings.LOG_LEVEL,
     settings.LOG_FORMAT,
 )
 # Ready means that a flush, or a look that found nothing to flush, succeeded this recently.
 READY_SECONDS = 30.0
+# The longest statement of those that count a month.
+COUNTING_SECONDS = 600.0
+
+REPORT_FORMATS = {
+    "table": as_report_table,
+    "csv": as_csv,
+    "json": as_report_json,
+    "html": as_html,
+}
 
 log = structlog.get_logger()
 
@@ -73,7 +91,11 @@ async def work(environment: Environment) -> int:
     # A flush ends, one way or the other, well before another flusher takes its entries over.
     patience_seconds = claim_seconds / 2
     dsn = settings.DATABASE_URL.read(environment)
-    async with Database(dsn, patience_seconds) as database:
+    kept_months = settings.SESSIONS_KEPT_MONTHS.read(environment)
+    async with (
+        Database(dsn, patience_seconds) as database,
+        Database(dsn, COUNTING_SECONDS) as counting_database,
+    ):
         worker = Worker(
             reader,
             SessionWriter(database, zone),
@@ -102,6 +124,8 @@ async def work(environment: Environment) -> int:
             partial(examine_postgres, dsn),
         ]
         watching = asyncio.create_task(watch_promises(promises, stopping))
+        counter = MonthCounter(counting_database, zone, kept_months)
+        counting = asyncio.create_task(counter.run(stopping))
         try:
             await admin.start()
             log.info("flushing", consumer=consumer)
@@ -109,6 +133,9 @@ async def work(environment: Environment) -> int:
         finally:
             stopping.set()
             await watching
+            counting.cancel()
+            with suppress(asyncio.CancelledError):
+                await counting
             await admin.close()
             await redis.aclose()
     if not clean:
@@ -154,6 +181,20 @@ async def show_status(environment: Environment, *, json: bool, watch: bool) -> i
         print(as_json(status))
     else:
         print_text(as_text(status))
+    return 0
+
+
+async def show_report(environment: Environment, site: str | None, months: int, form: str) -> int:
+    """`report`."""
+    zone = settings.CALENDAR_TIMEZONE.read(environment)
+    async with Database(settings.DATABASE_URL.read(environment)) as database:
+        report = await read_report(database, zone, time.time_ns() // 1000, site, months)
+    try:
+        print(REPORT_FORMATS[form](report), flush=True)
+    except BrokenPipeError:
+        # Whoever reads has seen enough; nor is there anything left to flush when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
 
 
@@ -212,6 +253,41 @@ def _add_dead_letter_commands(dead: argparse.ArgumentParser) -> None:
     drop.add_argument("ids", metavar="ID", nargs="+", help="as `list` shows them")
 
 
+def _add_report_command(report: argparse.ArgumentParser) -> None:
+    report.add_argument("--site", metavar="S", help="one site's; without it all sites together")
+    report.add_argument(
+        "--months",
+        metavar="N",
+        type=_number_of_months,
+        default=12,
+        help="how many, the current one included (default: %(default)s)",
+    )
+    report.add_argument(
+        "--format", choices=REPORT_FORMATS, default="table", help="default: %(default)s"
+    )
+
+
+def _number_of_months(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1200:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1200")
+    return int(text)
+
+
+def _add_import_command(imports: argparse.ArgumentParser) -> None:
+    imports.add_argument(
+        "file",
+        metavar="FILE.csv",
+        type=Path,
+        help="with a first line that names id, monthly_user_hash, highest_role, created_at",
+    )
+    imports.add_argument(
+        "--site",
+        metavar="S",
+        help="whose sessions these are, unless the file has a column `site`; "
+        "default: the site of SITES, where that names one",
+    )
+
+
 def _run_dead_letter_command(arguments: argparse.Namespace) -> int:
     match arguments.verb:
         case "list":
@@ -241,12 +317,23 @@ def main() -> int:
     _add_dead_letter_commands(
         commands.add_parser("dead", help="entries that could not become rows")
     )
+    _add_report_command(
+        commands.add_parser("report", help="what was reached, month by month; to standard output")
+    )
+    _add_import_command(
+        commands.add_parser("import", help="sessions of the earlier system; safe to repeat")
+    )
     arguments = parser.parse_args()
     match arguments.command:
         case "migrate":
             return run_command(migrate_database(os.environ))
         case "dead":
             return _run_dead_letter_command(arguments)
+        case "report":
+            report = show_report(os.environ, arguments.site, arguments.months, arguments.format)
+            return run_command(report)
+        case "import":
+            return run_command(import_sessions(os.environ, arguments.file, arguments.site))
         case "status":
             return run_command(show_status(os.environ, json=arguments.json, watch=arguments.watch))
         case _:
