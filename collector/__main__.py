@@ -49,6 +49,7 @@ SETTINGS = (
     ADMIN_PORT,
     settings.SITES,
     settings.TRUSTED_PROXIES,
+    settings.CLIENT_ADDRESS_HEADER,
     settings.JWT_KEY,
     settings.JWT_ALGORITHMS,
     settings.JWT_AUDIENCE,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]  # it ships no types
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 
 from collector import server
 from contract import settings
@@ -39,14 +39,15 @@ def metric_names() -> set[str]:
     """Every name under which Prometheus has a series of ours."""
     names = set()
     for process in (CollectorMetrics, FlusherMetrics, RotationMetrics):
-        for metric in vars(process(CollectorRegistry())).values():
-            name = metric._name
-            if isinstance(metric, Counter):
-                names.add(f"{name}_total")
-            elif isinstance(metric, Histogram):
-                names |= {f"{name}_bucket", f"{name}_sum", f"{name}_count"}
+        registry = CollectorRegistry()
+        process(registry)
+        for family in registry.collect():
+            if family.type == "counter":
+                names.add(f"{family.name}_total")
+            elif family.type == "histogram":
+                names |= {f"{family.name}_{part}" for part in ("bucket", "sum", "count")}
             else:
-                names.add(name)
+                names.add(family.name)
     return names
 
 
