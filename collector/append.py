@@ -2,9 +2,10 @@
 
 import asyncio
 
-from collector.node_writer import NodeWriter
+from collector.node_writer import Answered, NodeWriter, Waiting
 from collector.wire import pack
 from contract import keys
+from contract.errors import Retry
 from contract.record import FIELD
 
 
@@ -20,21 +21,41 @@ class Appender:
         self._writer = writer
         self._shards = [(writer, _xadd_to(keys.stream(shard))) for shard in range(shards)]
 
-    def append(self, identity: bytes, record: bytes) -> "asyncio.Future[None]":
-        """Done once Redis has acknowledged the record.
+    def begin(self, identity: bytes, record: bytes, answered: Answered) -> Waiting:
+        """Appends a record; `answered` is called, once, when it is known what became of it.
 
         Args:
             identity: the 16 bytes that choose the shard.
             record: from `contract.record.encode`.
-
-        Its exception is Retry: it was not acknowledged within `WAIT_SECONDS`, Redis is full or
-        refuses it. It may have been stored all the same; a repeat with the same id counts once.
+            answered: gets None once Redis has acknowledged it; Retry when that took longer than
+                `WAIT_SECONDS`, or Redis is full or refuses it. It may have been stored all the
+                same; a repeat with the same id counts once.
 
         Raises:
             Retry: too many wait already.
         """
         writer, xadd = self._shards[keys.shard_of(identity, len(self._shards))]
-        return writer.write(b"%b$%d\r\n%b\r\n" % (xadd, len(record), record))
+        return writer.write(b"%b$%d\r\n%b\r\n" % (xadd, len(record), record), answered)
+
+    async def append(self, identity: bytes, record: bytes) -> None:
+        """Returns once Redis has acknowledged the record.
+
+        Raises:
+            Retry: as in `begin`.
+        """
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def answered(error: Retry | None) -> None:
+            if error is None:
+                stored.set_result(None)
+            else:
+                stored.set_exception(error)
+
+        waiting = self.begin(identity, record, answered)
+        try:
+            await stored
+        finally:
+            waiting.is_over = True  # a request that went away is not written, if it was not yet
 
     @property
     def failing_since(self) -> float | None:

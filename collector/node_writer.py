@@ -57,11 +57,18 @@ class Wire(Protocol):
         ...
 
 
+Answered = Callable[[Retry | None], None]
+"""Takes what became of a command: None, the server has acknowledged it. It must not raise."""
+
+
 @dataclass(slots=True, eq=False)
-class _Waiting:
+class Waiting:
+    """A command that is to be acknowledged."""
+
     command: bytes
-    deadline: float
-    stored: asyncio.Future[None]
+    deadline: float  # in the loop's time
+    answered: Answered
+    is_over: bool = False  # it was answered, or nobody waits for it any more
 
 
 class NodeWriter:
@@ -83,27 +90,30 @@ class NodeWriter:
         self._metrics = metrics
         self._durable = _WAIT_UNTIL_DURABLE[durability]
         self._writers = _DURABLE_WRITERS if self._durable else 1
-        self._waiting: deque[_Waiting] = deque()
-        self._in_flight: dict[int, list[_Waiting]] = {}  # by writer
+        self._waiting: deque[Waiting] = deque()
+        self._in_flight: dict[int, list[Waiting]] = {}  # by writer
         self._filled = asyncio.Event()
         self._failing_since: float | None = None
 
-    def write(self, command: bytes) -> "asyncio.Future[None]":
-        """Done once the server has acknowledged the command, as durably as asked for.
+    def write(self, command: bytes, answered: Answered) -> Waiting:
+        """Has the command carried out; `answered` is called, once, when it is known what became of
+        it. No future: what wakes a task costs as much as all else here.
 
-        Its exception is Retry: it was not acknowledged within `WAIT_SECONDS`, or the server is full
-        or refuses it. It may have been carried out all the same.
+        Args:
+            command: packed.
+            answered: gets None once the server has acknowledged it, as durably as asked for; Retry
+                when that took longer than `WAIT_SECONDS`, or the server is full or refuses it. It
+                may have been carried out all the same.
 
         Raises:
             Retry: too many wait already.
         """
         if len(self._waiting) >= MAX_WAITING:
             raise Retry("overload", "too many requests wait for Redis")
-        loop = asyncio.get_running_loop()
-        stored = loop.create_future()
-        self._waiting.append(_Waiting(command, loop.time() + WAIT_SECONDS, stored))
+        waiting = Waiting(command, asyncio.get_running_loop().time() + WAIT_SECONDS, answered)
+        self._waiting.append(waiting)
         self._filled.set()
-        return stored
+        return waiting
 
     @property
     def failing_since(self) -> float | None:
@@ -149,20 +159,20 @@ class NodeWriter:
                 for waiting in queue:
                     if waiting.deadline > now:
                         break  # each is in the order in which they came
-                    _fail(waiting, Retry("redis_away", "Redis did not acknowledge it in time"))
+                    _answer(waiting, Retry("redis_away", "Redis did not acknowledge it in time"))
 
-    def _next_batch(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
+    def _next_batch(self) -> list[Waiting]:
+        batch: list[Waiting] = []
         queue = self._waiting
         while queue and len(batch) < MAX_BATCH:
             waiting = queue.popleft()
-            if not waiting.stored.done():  # else it was refused, or its request went away
+            if not waiting.is_over:  # else it was refused, or its request went away
                 batch.append(waiting)
         if not queue:
             self._filled.clear()
         return batch
 
-    async def _write(self, wire: Wire, batch: list[_Waiting]) -> list[_Waiting]:
+    async def _write(self, wire: Wire, batch: list[Waiting]) -> list[Waiting]:
         """Writes a batch; what may be tried again is returned."""
         self._metrics.append_batch_size.observe(len(batch))
         commands = b"".join([waiting.command for waiting in batch]) + self._durable
@@ -183,11 +193,11 @@ class NodeWriter:
                 self._failed(why)
                 self._metrics.append_unanswered.inc(len(batch))
                 for waiting in batch:
-                    _fail(waiting, why)
+                    _answer(waiting, why)
                 return []
         return self._settle(batch, replies)
 
-    def _settle(self, batch: list[_Waiting], replies: list[Any]) -> list[_Waiting]:
+    def _settle(self, batch: list[Waiting], replies: list[Any]) -> list[Waiting]:
         """Tells each request its own reply; what may be tried again is returned."""
         left = []
         for waiting, reply in zip(batch, replies, strict=True):
@@ -196,16 +206,15 @@ class NodeWriter:
                 left += self._after([waiting], reply)
             else:
                 self._failing_since = None
-                if not waiting.stored.done():
-                    waiting.stored.set_result(None)
+                _answer(waiting, None)
         return left
 
-    def _after(self, batch: list[_Waiting], error: RedisError) -> list[_Waiting]:
+    def _after(self, batch: list[Waiting], error: RedisError) -> list[Waiting]:
         """What of a failed batch may be tried again: all, or nothing where that is of no use."""
         if is_passing(error):
             return batch
         for waiting in batch:
-            _fail(waiting, retry_for(error, "appending"))
+            _answer(waiting, retry_for(error, "appending"))
         return []
 
     def _failed(self, why: Retry) -> None:
@@ -227,6 +236,14 @@ def why_not_durable(reply: Any) -> Retry | None:
     return None if done >= 1 else Retry("not_durable", "it was not made durable in time")
 
 
-def _fail(waiting: _Waiting, error: Retry) -> None:
-    if not waiting.stored.done():
-        waiting.stored.set_exception(error)
+def _answer(waiting: Waiting, error: Retry | None) -> None:
+    if waiting.is_over:
+        return
+    waiting.is_over = True
+    try:
+        waiting.answered(error)
+    except Exception as fault:  # noqa: BLE001 - the one writer must outlive any fault
+        log.error(  # noqa: TRY400 - exception() would write a message that may quote the request
+            "a request could not be answered; this is a fault in the collector",
+            error=type(fault).__name__,
+        )

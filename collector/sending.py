@@ -1,30 +1,41 @@
 """An answer onto the wire, in one write."""
 
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion10
 
+from collector import answers
 from collector.answers import Answer
 
+_ORIGINS = 1024
 CLOSING = b"Connection: close\r\n"
 
 
-class Clock:
-    """The `Date` header, made once a second."""
+class CommonHeaders:
+    """The header lines that every answer has, made once a second for each origin that asks."""
 
-    def __init__(self) -> None:
+    def __init__(self, allows_origin: Callable[[str], bool]) -> None:
+        """`allows_origin`: whether a page of this origin may read the answers."""
+        self._allows_origin = allows_origin
         self._second = 0
-        self._line = b""
+        self._lines: dict[str | None, bytes] = {}
 
-    def line(self) -> bytes:
-        """The header's line (RFC 9110, section 6.6.1)."""
+    def lines(self, origin: str | None) -> bytes:
+        """`Date` (RFC 9110, section 6.6.1), and where there is an origin what it may read."""
         now = int(time.time())
-        if now != self._second:
+        if now != self._second or len(self._lines) > _ORIGINS:
             self._second = now
-            self._line = f"Date: {formatdate(now, usegmt=True)}\r\n".encode()
-        return self._line
+            self._lines.clear()
+        lines = self._lines.get(origin)
+        if lines is None:
+            lines = f"Date: {formatdate(now, usegmt=True)}\r\n".encode()
+            if origin is not None and self._allows_origin(origin):
+                lines += answers.allow_origin(origin)
+            self._lines[origin] = lines
+        return lines
 
 
 def to_bytes(answer: Answer, headers: bytes) -> bytes:

@@ -20,7 +20,7 @@ from collector.connection_limits import ConnectionLimits
 from collector.express import ExpressServer, Reply
 from collector.listener import Listener
 from collector.routes import Route, Routes
-from collector.sending import CLOSING, Clock, Sending, to_bytes
+from collector.sending import CLOSING, CommonHeaders, Sending, to_bytes
 from collector.sessions import Headers, Sessions
 from collector.site import SitePolicy
 from contract.errors import Ignore, Reject, Retry
@@ -39,7 +39,6 @@ _POLL_SECONDS = 0.05
 # A token is the longest header there is. Some proxies and browsers send two dozen of them.
 MAX_HEADER_BYTES = 8190
 MAX_HEADERS = 64
-_ORIGINS = 1024
 
 _START = "/web_api/v1/sessions"
 _UPGRADE = "/web_api/v1/sessions/{}/upgrade"
@@ -67,10 +66,8 @@ class Server:
             pages: what else is served; their handlers count what they answer.
         """
         self._sessions = sessions
-        self._sites = sites
         self._metrics = metrics
-        self._clock = Clock()
-        self._allowed: dict[str, bytes] = {}
+        self._common = CommonHeaders(sites.allows_origin)
         self._requests: dict[tuple[str, int], Count] = {}
         self._limits = limits
         self._listener = Listener()
@@ -141,21 +138,20 @@ class Server:
             return False
         started = time.perf_counter()
         origin = headers.get(hdrs.ORIGIN)
+        session_id = b""
+
+        def answered(error: Retry | None) -> None:
+            answer = self._sessions.stored(session_id) if error is None else self._answer_to(error)
+            self._finish(reply, answer, origin, started)
+
         try:
-            begun = self._sessions.begin(headers, peer[0] if peer else None, body)
+            begun = self._sessions.begin(headers, peer[0] if peer else None, body, answered)
         except Exception as error:  # noqa: BLE001 - each has its answer
             self._finish(reply, self._answer_to(error), origin, started)
             return True
         if begun is None:
             return False
-        session_id, stored = begun
-
-        def answer(_: object) -> None:
-            error = stored.exception()
-            answer = self._sessions.stored(session_id) if error is None else self._answer_to(error)
-            self._finish(reply, answer, origin, started)
-
-        stored.add_done_callback(answer)
+        session_id = begun
         return True
 
     async def _serve(self, request: web.BaseRequest) -> Sending | web.StreamResponse:
@@ -192,9 +188,7 @@ class Server:
 
     def _count(self, name: str, status: int, origin: str | None, started: float) -> bytes:
         """Counts an answer; the header lines that any has."""
-        headers = self._clock.line()
-        if origin is not None:
-            headers += self._allow(origin)
+        headers = self._common.lines(origin)
         self._answered(name, status).inc()
         self._metrics.request_seconds.observe(time.perf_counter() - started)
         return headers
@@ -226,16 +220,6 @@ class Server:
             counter = self._metrics.requests.labels(name, status)
             self._requests[name, status] = counter
         return counter
-
-    def _allow(self, origin: str) -> bytes:
-        """The header lines for a page of this origin. Few origins are asked for again and again."""
-        lines = self._allowed.get(origin)
-        if lines is None:
-            lines = answers.allow_origin(origin) if self._sites.allows_origin(origin) else b""
-            if len(self._allowed) >= _ORIGINS:
-                self._allowed.clear()
-            self._allowed[origin] = lines
-        return lines
 
 
 def _report(error: BaseException) -> None:

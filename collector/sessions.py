@@ -16,6 +16,7 @@ from collector.caller import TokenVerifier, User
 from collector.client_address import Address, TrustedProxies, parse_address
 from collector.crawlers import CrawlerFilter
 from collector.monthly_salt import MonthlySalt
+from collector.node_writer import Answered
 from collector.reading import read_body
 from collector.site import SitePolicy
 from collector.waiting import WAIT_SECONDS
@@ -29,8 +30,6 @@ CURRENT = "current"
 _PROXIES = 1024
 
 Headers = CIMultiDictProxy[str]
-Begun = tuple[bytes, "asyncio.Future[None]"]
-"""A session's id, and what is done once Redis has acknowledged it (see `Appender.append`)."""
 
 
 @dataclass(slots=True)
@@ -70,13 +69,17 @@ class Sessions:
         # What the peers' texts mean, of proxies alone: a client's is forgotten with its request.
         self._proxy_addresses: dict[str, Address] = {}
 
-    def begin(self, headers: Headers, peer: str | None, body: bytes) -> Begun | None:
-        """`POST /web_api/v1/sessions` until Redis has to answer; None without a salt in memory.
+    def begin(
+        self, headers: Headers, peer: str | None, body: bytes, answered: Answered
+    ) -> bytes | None:
+        """`POST /web_api/v1/sessions` until Redis has to answer: the session's id; or None, if no
+        salt is in memory.
 
         Args:
             headers: the request's.
             peer: the address at the other end of the connection.
             body: as received.
+            answered: as in `Appender.begin`.
 
         Raises:
             Reject, Ignore, Retry: as the steps do.
@@ -84,7 +87,9 @@ class Sessions:
         valid = self._salt.now()
         if valid is None:
             return None
-        return self._append_session(self._examine(headers, peer, body), *valid)
+        session_id, record = _record(self._examine(headers, peer, body), *valid)
+        self._appender.begin(session_id, record, answered)
+        return session_id
 
     async def start(self, request: web.BaseRequest, _: str) -> Answer:
         """`POST /web_api/v1/sessions`.
@@ -94,23 +99,14 @@ class Sessions:
         """
         asked = self._examine(request.headers, _peer(request), await read_body(request))
         valid = self._salt.now() or await self._salt_from_redis()
-        session_id, stored = self._append_session(asked, *valid)
-        await stored
+        session_id, record = _record(asked, *valid)
+        await self._appender.append(session_id, record)
         return self.stored(session_id)
 
     def stored(self, session_id: bytes) -> Answer:
         """The answer to a session that Redis has acknowledged."""
         self._accepted_session.inc()
         return answers.stored_session(session_id)
-
-    def _append_session(self, asked: _Asked, salt: Salt, at_us: int) -> Begun:
-        session_id = asked.body.id or _uuid7(at_us)
-        if asked.user is None:
-            hash_, role = _hash_of_visitor(salt, asked), None
-        else:
-            hash_, role = salt.hasher.user(asked.site, asked.user.id), asked.user.role
-        record = encode_started(session_id, salt.month, at_us, asked.site, hash_, role)
-        return session_id, self._appender.append(session_id, record)
 
     async def upgrade(self, request: web.BaseRequest, named: str) -> Answer:
         """`PATCH` or `POST /web_api/v1/sessions/{id}/upgrade`.
@@ -176,6 +172,16 @@ def _peer(request: web.BaseRequest) -> str | None:
     transport = request.transport
     peername = transport.get_extra_info("peername") if transport is not None else None
     return peername[0] if peername else None
+
+
+def _record(asked: _Asked, salt: Salt, at_us: int) -> tuple[bytes, bytes]:
+    """The session's id, and its record."""
+    session_id = asked.body.id or _uuid7(at_us)
+    if asked.user is None:
+        hash_, role = _hash_of_visitor(salt, asked), None
+    else:
+        hash_, role = salt.hasher.user(asked.site, asked.user.id), asked.user.role
+    return session_id, encode_started(session_id, salt.month, at_us, asked.site, hash_, role)
 
 
 def _hash_of_visitor(salt: Salt, asked: _Asked) -> bytes:

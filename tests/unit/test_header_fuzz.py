@@ -22,6 +22,7 @@ from collector.client_address import TrustedProxies
 from collector.connection_limits import ConnectionLimits
 from collector.crawlers import CrawlerFilter, Reason
 from collector.monthly_salt import MonthlySalt
+from collector.node_writer import Answered
 from collector.server import Server
 from collector.sessions import Sessions
 from collector.site import SitePolicy
@@ -93,11 +94,9 @@ class FixedSalt:
 
 
 class Appended:
-    def append(self, _: bytes, record: bytes) -> "asyncio.Future[None]":
+    def begin(self, _: bytes, record: bytes, answered: Answered) -> None:
         assert record
-        stored = asyncio.get_running_loop().create_future()
-        stored.set_result(None)
-        return stored
+        asyncio.get_running_loop().call_soon(answered, None)
 
 
 class Collector:
