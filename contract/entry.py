@@ -5,6 +5,7 @@ acknowledged and deleted as one. Records that reach a shard in one write therefo
 
     one record       the record as it is (`contract/record.py`; its first byte is its version, 1)
     several records  version  1 byte   2
+                     count    1 byte   how many, 2 to 32
                      then for each record
                      length   2 bytes  the record's, big-endian
                      record
@@ -22,6 +23,7 @@ SEVERAL: Final = 2
 # Bounds what a reader that asks for so many entries can be given.
 RECORDS_MAX: Final = 32
 
+_HEAD_BYTES: Final = 2
 _LENGTH_BYTES: Final = 2
 
 
@@ -35,28 +37,31 @@ def join_records(records: Sequence[bytes]) -> bytes:
         return records[0]
     if not 1 < len(records) <= RECORDS_MAX:
         raise ValueError(f"an entry holds 1 to {RECORDS_MAX} records, not {len(records)}")
-    parts = [bytes((SEVERAL,))]
+    parts = [bytes((SEVERAL, len(records)))]
     for record in records:
         parts += (len(record).to_bytes(_LENGTH_BYTES, "big"), record)
     return b"".join(parts)
 
 
-def split_entry(content: bytes) -> list[bytes]:
+def count_records(content: bytes) -> int:
+    """How many records an entry says that it holds."""
+    return content[1] if content[:1] == b"\2" and len(content) > 1 else 1
+
+
+def split_entry(content: bytes) -> Sequence[bytes]:
     """The records of an entry, at least one. Whether each can be read, `decode` tells.
 
     Raises:
-        DeadLetter: it says that it holds several, and where they end is not to be told.
+        DeadLetter: it does not hold the records that it says.
     """
-    if not content or content[0] != SEVERAL:
-        return [content]
+    if content[:1] != b"\2":
+        return (content,)
     records = []
-    start, end = 1, len(content)
-    while start < end:
+    start, end = _HEAD_BYTES, len(content)
+    while start + _LENGTH_BYTES <= end:
         first = start + _LENGTH_BYTES
-        start = first + int.from_bytes(content[start:first], "big")
+        start = first + (content[start] << 8 | content[start + 1])
         records.append(content[first:start])
-        if first > end or start > end:
-            raise DeadLetter("undecodable", "an entry that ends in the middle of a record")
-    if not 1 < len(records) <= RECORDS_MAX:
-        raise DeadLetter("undecodable", f"an entry of {len(records)} records in one")
+    if start != end or not 1 < len(records) == content[1] <= RECORDS_MAX:
+        raise DeadLetter("undecodable", "an entry that does not hold the records that it says")
     return records

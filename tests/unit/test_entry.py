@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.entry import RECORDS_MAX, SEVERAL, join_records, split_entry
+from contract.entry import RECORDS_MAX, SEVERAL, count_records, join_records, split_entry
 from contract.errors import DeadLetter
 from contract.record import VERSION, encode
 from tests.unit.events import STARTED, UPGRADED, events
@@ -12,7 +12,9 @@ from tests.unit.events import STARTED, UPGRADED, events
 
 @given(st.lists(events.map(encode), min_size=1, max_size=RECORDS_MAX))
 def test_records_come_out_as_they_went_in(records: list[bytes]) -> None:
-    assert split_entry(join_records(records)) == records
+    content = join_records(records)
+    assert list(split_entry(content)) == records
+    assert count_records(content) == len(records)
 
 
 def test_one_record_is_an_entry_as_it_is() -> None:
@@ -24,14 +26,15 @@ def test_the_first_byte_tells_several_records_from_one() -> None:
     several = join_records([encode(STARTED), encode(UPGRADED)])
     assert several[0] == SEVERAL
     assert several[0] not in {VERSION, encode(STARTED)[0]}
-    assert len(several) == 1 + 2 + len(encode(STARTED)) + 2 + len(encode(UPGRADED))
+    assert len(several) == 2 + 2 + len(encode(STARTED)) + 2 + len(encode(UPGRADED))
 
 
-def test_an_entry_that_is_cut_short_is_a_dead_letter_or_fewer_than_two_records() -> None:
+def test_an_entry_that_is_cut_short_or_goes_on_is_a_dead_letter() -> None:
     several = join_records([encode(STARTED), encode(UPGRADED)])
-    for length in range(1, len(several)):
+    broken = [several[:length] for length in range(1, len(several))]
+    for content in (*broken, several + b"\0", several + b"\x00\x01x", b"\2\1\0\1x", b"\2\0"):
         with pytest.raises(DeadLetter) as caught:
-            split_entry(several[:length])
+            split_entry(content)
         assert caught.value.reason == "undecodable"
 
 
@@ -48,6 +51,6 @@ def test_random_bytes_are_records_or_a_dead_letter(content: bytes) -> None:
 def test_an_entry_is_bounded(count: int) -> None:
     with pytest.raises(ValueError, match="an entry holds"):
         join_records([b"x"] * count)
-    content = bytes((SEVERAL,)) + b"\x00\x01x" * count
+    content = bytes((SEVERAL, count)) + b"\x00\x01x" * count
     with pytest.raises(DeadLetter):
         split_entry(content)
