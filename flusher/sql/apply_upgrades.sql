@@ -11,7 +11,8 @@ WITH first AS (
     FROM flusher.upgrades u
     JOIN sessions s ON s.id = u.session_id AND s.site = u.site
         AND s.month <= u.month AND s.month >= $2::date
-    LEFT JOIN flusher.upgrades before ON before.applied_to = s.id
+    LEFT JOIN flusher.upgrades before ON (before.session_id = s.id AND before.outcome = 'applied')
+        OR (before.session_id IS NULL AND before.applied_to = s.id)
     WHERE u.session_id = ANY ($1::uuid[]) AND (s.highest_role IS NULL OR s.upgraded_at IS NOT NULL)
     ORDER BY u.session_id, u.upgraded_at, u.id
 ),
