@@ -39,8 +39,8 @@ test: $(INSTALLED) ## the test suite, but for the tests of test-long
 test-long: $(INSTALLED) ## the tests that take minutes
 	$(BIN)/python -m pytest -n auto -m long
 
-bench: $(INSTALLED) ## the chaos run, for five minutes; its table goes to bench/results/
-	$(BIN)/python -m bench.chaos --minutes 5
+bench: $(INSTALLED) ## every benchmark; tables and plots go to bench/results/
+	$(BIN)/python -m bench all
 
 lock: ## the lock files, from pyproject.toml; needs uv
 	$(COMPILE) -o requirements/production.txt
