@@ -43,26 +43,34 @@ BEGIN
     WHERE a.replaced_hash = wanted_hash AND a.site = wanted_site
         AND s.id = a.applied_to AND s.month = wanted_month AND s.site = wanted_site;
 
+    -- In two, since each has an index of its own.
     UPDATE flusher.upgrades u
     SET outcome = 'waiting', applied_to = NULL, replaced_hash = NULL
     FROM sessions s
     WHERE s.month = wanted_month AND s.site = wanted_site
         AND s.monthly_user_hash = wanted_hash AND s.highest_role IS NULL
-        AND ((u.session_id IS NULL AND u.applied_to = s.id) OR u.session_id = s.id)
-        AND u.site = wanted_site;
+        AND u.session_id = s.id AND u.site = wanted_site;
+
+    UPDATE flusher.upgrades u
+    SET outcome = 'waiting', applied_to = NULL, replaced_hash = NULL
+    FROM sessions s
+    WHERE s.month = wanted_month AND s.site = wanted_site
+        AND s.monthly_user_hash = wanted_hash AND s.highest_role IS NULL
+        AND u.session_id IS NULL AND u.applied_to = s.id AND u.site = wanted_site;
 
     FOR upgrade IN
         SELECT u.*
         FROM flusher.upgrades u
-        WHERE u.site = wanted_site AND u.outcome <> 'applied' AND (
-            (u.visitor_hash = wanted_hash AND u.month = wanted_month)
-            OR (u.month >= wanted_month AND u.session_id IN (
-                SELECT s.id FROM sessions s
-                WHERE s.month = wanted_month AND s.site = wanted_site
-                    AND s.monthly_user_hash = wanted_hash AND s.highest_role IS NULL
-            ))
-        )
-        ORDER BY u.upgraded_at, u.id
+        WHERE u.visitor_hash = wanted_hash AND u.month = wanted_month
+            AND u.site = wanted_site AND u.outcome <> 'applied'
+        UNION ALL
+        SELECT u.*
+        FROM sessions s
+        JOIN flusher.upgrades u ON u.session_id = s.id
+        WHERE s.month = wanted_month AND s.site = wanted_site
+            AND s.monthly_user_hash = wanted_hash AND s.highest_role IS NULL
+            AND u.month >= wanted_month AND u.site = wanted_site AND u.outcome <> 'applied'
+        ORDER BY upgraded_at, id
     LOOP
         SELECT s.id INTO target
         FROM sessions s
