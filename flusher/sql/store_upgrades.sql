@@ -19,11 +19,13 @@ WITH incoming AS MATERIALIZED (
     )
 ),
 matched AS MATERIALIZED (
-    SELECT i.*, s.month AS session_month, s.monthly_user_hash AS replaced_hash
+    SELECT DISTINCT ON (i.id)
+        i.*, s.month AS session_month, s.monthly_user_hash AS replaced_hash
     FROM incoming i
     JOIN sessions s ON s.id = i.session_id AND s.site = i.site
         AND s.month <= i.month AND s.month >= $10::date AND s.highest_role IS NULL
     WHERE i.is_first
+    ORDER BY i.id, s.month
 ),
 changed AS (
     UPDATE sessions s
