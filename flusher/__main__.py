@@ -1,6 +1,7 @@
 """`python -m flusher`: the worker, and the commands of whoever looks after the database."""
 
 import argparse
+import asyncio
 import os
 import socket
 import sys
@@ -47,21 +48,31 @@ async def work(environment: Environment) -> int:
     claim_seconds = settings.FLUSH_CLAIM_SECONDS.read(environment)
     # Unique among the living; who is gone is taken off the group by whoever stops next.
     consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    reader = StreamReader(redis, settings.STREAM_SHARDS.read(environment), consumer, claim_seconds)
+    shards = settings.STREAM_SHARDS.read(environment)
     stopping = Stopping()
     stopping.install()
     # A flush ends, one way or the other, well before another flusher takes its entries over.
     patience_seconds = claim_seconds / 2
-    async with Database(settings.DATABASE_URL.read(environment), patience_seconds) as database:
-        worker = Worker(
-            reader,
+    dsn = settings.DATABASE_URL.read(environment)
+    max_rows = settings.FLUSH_MAX_ROWS.read(environment)
+    max_seconds = settings.FLUSH_MAX_SECONDS.read(environment)
+
+    def make_worker(name: str, database: Database, helps: Worker | None = None) -> Worker:
+        return Worker(
+            StreamReader(redis, shards, name, claim_seconds),
             SessionWriter(database, zone),
             metrics,
             zone,
-            settings.FLUSH_MAX_ROWS.read(environment),
-            settings.FLUSH_MAX_SECONDS.read(environment),
+            max_rows,
+            max_seconds,
             claim_seconds,
+            helps,
         )
+
+    async with Database(dsn, patience_seconds) as one, Database(dsn, patience_seconds) as other:
+        worker = make_worker(consumer, one)
+        # While a batch is matched and committed, the rows of another are copied.
+        helper = make_worker(f"{consumer}-helper", other, worker)
 
         def failed_checks() -> dict[str, str | None]:
             since = worker.last_success
@@ -80,11 +91,11 @@ async def work(environment: Environment) -> int:
         try:
             await admin.start()
             log.info("flushing", consumer=consumer)
-            clean = await worker.run(stopping)
+            ended = await asyncio.gather(worker.run(stopping), helper.run(stopping))
         finally:
             await admin.close()
             await redis.aclose()
-    if not clean:
+    if not all(ended):
         log.warning("stopped with entries in hand: another flusher takes them over")
         return 1
     log.info("stopped")

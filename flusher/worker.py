@@ -58,8 +58,22 @@ class Worker:
         max_rows: int,
         max_seconds: float,
         claim_seconds: float,
+        helps: "Worker | None" = None,
     ) -> None:
+        """
+        Args:
+            reader: a consumer of this worker's own.
+            writer: with a connection of this worker's own.
+            metrics: of the process.
+            zone: whose calendar months count.
+            max_rows: a batch closes at so many,
+            max_seconds: or when its first entry is so old.
+            claim_seconds: as the reader's.
+            helps: a worker that does all there is to do by itself while it keeps up; this one then
+                waits, and never keeps house.
+        """
         self._reader = reader
+        self._helps = helps
         self._writer = writer
         self._metrics = metrics
         self._zone = zone
@@ -101,6 +115,10 @@ class Worker:
         prepared = False
         while True:
             try:
+                if not self._is_needed:
+                    if await stopping.wait(_POLL_SECONDS):
+                        break
+                    continue
                 if not prepared:
                     await self.prepare()
                     prepared = True
@@ -125,6 +143,16 @@ class Worker:
         except Retry as error:
             log.warning("the consumer group could not be left", why=str(error))
         return not self._gathering.size and not self._committed
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there was more in the streams than it could take."""
+        return self._reader.left_some
+
+    @property
+    def _is_needed(self) -> bool:
+        in_hand = self._gathering.size or self._committed
+        return self._helps is None or self._helps.is_behind or bool(in_hand)
 
     async def _fill(self, stopping: Stopping) -> None:
         """Gathers until a batch is full, or its first entry is `max_seconds` old."""
@@ -267,6 +295,8 @@ class Worker:
         )
 
     async def _keep_house(self) -> None:
+        if self._helps is not None:
+            return
         now = time.monotonic()
         if now - self._last_housekeeping < _HOUSEKEEPING_SECONDS and self._last_housekeeping:
             return

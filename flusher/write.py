@@ -117,6 +117,7 @@ class SessionWriter:
         self, connection: asyncpg.Connection, batch: Batch, *, staged: bool
     ) -> Written:
         async with connection.transaction():
+            await connection.execute(statement("lock_sessions" if staged else "share_sessions"))
             await _insert_salts(connection, batch)
             changed: list[UUID] = []
             new = len(batch.starts)

@@ -226,3 +226,33 @@ async def test_what_is_read_while_a_batch_is_written_is_stored_when_that_fails(
     bench.worker._writer = writer
     assert await bench.worker.run_once() == Flushed(3, 0)
     assert (await bench.stored(), await bench.buffered()) == (3, 0)
+
+
+async def test_a_helper_works_only_while_the_one_that_it_helps_is_behind(
+    redis: Redis, bench: Bench, dsn: str
+) -> None:
+    """And what it has in hand it ends, whatever the other does."""
+    async with Database(dsn) as other:
+        helper = Worker(
+            StreamReader(redis, 8, "helper", 60),
+            SessionWriter(other, UTC),
+            FlusherMetrics(CollectorRegistry()),
+            UTC,
+            max_rows=1000,
+            max_seconds=0.1,
+            claim_seconds=60,
+            helps=bench.worker,
+        )
+        assert not helper._is_needed
+        bench.worker._gathering._max_rows = 8
+        await bench.append(*(start() for _ in range(12)))
+        await bench.worker.run_once()
+        assert bench.worker.is_behind
+        assert helper._is_needed
+        await helper._gathering.gather()
+        await bench.worker.run_once()
+        assert not bench.worker.is_behind
+        assert helper._is_needed, "it has read something"
+        await helper.run_once()
+        assert not helper._is_needed
+    assert (await bench.stored(), await bench.buffered()) == (12, 0)
