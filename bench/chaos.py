@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -34,7 +35,7 @@ from bench.people import People, role_of
 from bench.reconcile import Differences, settle
 from bench.told import Told
 from embedded.postgres import PostgresServer
-from embedded.system import System, run_command
+from embedded.system import System, eventually, run_command
 from embedded.valkey import ValkeyServer
 from process.command import run_command as run_to_exit_code
 from process.redis_client import connect_redis
@@ -130,6 +131,11 @@ async def _run(
         differences = await settle(
             told, system.database_url, ZoneInfo("UTC"), _SETTLE_SECONDS, progress=None
         )
+        # What is in PostgreSQL is counted a moment later.
+        with suppress(AssertionError):  # told below
+            await eventually(
+                lambda: balance.balance(system.programs), lambda balanced: balanced.holds
+            )
         balanced = await balance.balance(system.programs)
         await stream_redis.aclose()
     document = _document(arguments, faults, drive, differences, balanced)

@@ -24,6 +24,7 @@ from contract.calendar import Month
 from contract.errors import DeadLetter, NewerVersion
 
 VERSION: Final = 1
+NEXT_VERSION: Final = 3  # 2 begins an entry of several records (contract/entry.py)
 FIELD: Final = b"e"  # the one field of a stream entry
 
 ROLE_MAX_BYTES: Final = 64
@@ -35,6 +36,17 @@ _CURRENT_UPGRADED: Final = 3
 _SALT_MADE: Final = 4
 
 _HEAD = struct.Struct(">BB16sHq")
+_START = struct.Struct(">H16sHq16s")
+_UPGRADE = struct.Struct(">H16sHq16s16s")
+# For whoever reads more records than it can make objects of: the first two bytes; what is of fixed
+# size, by their tag (a struct.error where it is too short): the tag, id, month's ordinal, instant,
+# hash and for an upgrade target; and where role and site begin, which `decode` checks.
+START_TAG: Final = VERSION << 8 | _STARTED
+unpack_start: Final = _START.unpack_from
+START_BYTES: Final = _START.size
+UPGRADE_TAG: Final = VERSION << 8 | _UPGRADED
+unpack_upgrade: Final = _UPGRADE.unpack_from
+UPGRADE_BYTES: Final = _UPGRADE.size
 _ID_BYTES: Final = 16
 _HASH_BYTES: Final = 16
 
@@ -145,7 +157,7 @@ def decode(record: bytes) -> Event:
 
 
 def _decode(record: bytes) -> Event:
-    if record[0] == VERSION + 1:
+    if record[0] == NEXT_VERSION:
         raise NewerVersion("newer_version", f"a record of version {record[0]}, not {VERSION}")
     if record[0] != VERSION:
         raise DeadLetter("unknown_version", f"a record of version {record[0]}, not {VERSION}")

@@ -84,27 +84,37 @@ async def work(environment: Environment) -> int:
     claim_seconds = settings.FLUSH_CLAIM_SECONDS.read(environment)
     # Unique among the living; who is gone is taken off the group by whoever stops next.
     consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    reader = StreamReader(redis, settings.STREAM_SHARDS.read(environment), consumer, claim_seconds)
     log_start("flusher", SETTINGS, environment)
+    shards = settings.STREAM_SHARDS.read(environment)
     stopping = Stopping()
     stopping.install()
     # A flush ends, one way or the other, well before another flusher takes its entries over.
     patience_seconds = claim_seconds / 2
     dsn = settings.DATABASE_URL.read(environment)
     kept_months = settings.SESSIONS_KEPT_MONTHS.read(environment)
-    async with (
-        Database(dsn, patience_seconds) as database,
-        Database(dsn, COUNTING_SECONDS) as counting_database,
-    ):
-        worker = Worker(
-            reader,
+    max_rows = settings.FLUSH_MAX_ROWS.read(environment)
+    max_seconds = settings.FLUSH_MAX_SECONDS.read(environment)
+
+    def make_worker(name: str, database: Database, helps: Worker | None = None) -> Worker:
+        return Worker(
+            StreamReader(redis, shards, name, claim_seconds),
             SessionWriter(database, zone),
             metrics,
             zone,
-            settings.FLUSH_MAX_ROWS.read(environment),
-            settings.FLUSH_MAX_SECONDS.read(environment),
+            max_rows,
+            max_seconds,
             claim_seconds,
+            helps,
         )
+
+    async with (
+        Database(dsn, patience_seconds) as one,
+        Database(dsn, patience_seconds) as other,
+        Database(dsn, COUNTING_SECONDS) as counting_database,
+    ):
+        worker = make_worker(consumer, one)
+        # While a batch is matched and committed, the rows of another are copied.
+        helper = make_worker(f"{consumer}-helper", other, worker)
 
         def failed_checks() -> dict[str, str | None]:
             return {
@@ -129,7 +139,7 @@ async def work(environment: Environment) -> int:
         try:
             await admin.start()
             log.info("flushing", consumer=consumer)
-            clean = await worker.run(stopping)
+            ended = await asyncio.gather(worker.run(stopping), helper.run(stopping))
         finally:
             stopping.set()
             await watching
@@ -138,7 +148,7 @@ async def work(environment: Environment) -> int:
                 await counting
             await admin.close()
             await redis.aclose()
-    if not clean:
+    if not all(ended):
         log.warning("stopped with entries in hand: another flusher takes them over")
         return 1
     log.info("stopped")

@@ -21,12 +21,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from contract import settings
 from contract.calendar import Month, month_at
 from contract.errors import Misconfigured, Retry
-from contract.record import SessionStarted
+from contract.record import SessionStarted, encode
 from contract.settings import Environment
 from flusher.batch import Batch
 from flusher.counting import MonthCounter
 from flusher.database import Database
 from flusher.earlier_sessions import COLUMNS, SITE_COLUMN, Importable, host, session_of
+from flusher.entry import Entry
 from flusher.statements import statement
 from flusher.write import SessionWriter
 from process.logs import configure_logging
@@ -111,12 +112,10 @@ class _Lines:
     def batches(self) -> Iterator[Batch]:
         task = self._progress.add_task(self._path.name, total=self._path.stat().st_size)
         batch = Batch()
-        for session in self._sessions():
-            if session.id in batch.starts:
-                self._imported.known += 1
-                continue
-            batch.starts[session.id] = session
-            if len(batch.starts) >= _BATCH:
+        for number, session in enumerate(self._sessions(), 1):
+            # By the way of a stream's entry, so that a row is made in one place.
+            batch.add([Entry(0, b"", encode(session))], self._rules.latest)
+            if number % _BATCH == 0:
                 yield batch
                 batch = Batch()
                 self._progress.update(task, completed=self._file.tell())

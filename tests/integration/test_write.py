@@ -1,6 +1,7 @@
 """The writer on a real PostgreSQL."""
 
 import asyncio
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -9,6 +10,7 @@ import pytest
 from contract.calendar import to_us
 from contract.errors import DeadLetter, Retry
 from flusher.database import Database
+from flusher.statements import statement
 from flusher.write import SessionWriter, Written
 from tests.events import MONTH, NOON_US, SITE, batch_of, start, upgrade
 from tests.system import eventually
@@ -87,6 +89,18 @@ async def test_a_copy_of_the_next_month_leaves_the_upgrade_known(
     assert (to_us(row["created_at"]), row["highest_role"]) == (first.at_us, "user")
 
 
+async def test_an_upgrade_of_a_session_that_is_in_two_months_takes_the_earlier(
+    database: Database, writer: SessionWriter
+) -> None:
+    """Sent again a month later, which nobody looks for any more: it is still one upgrade."""
+    first = start(b"s" * 16, month=MONTH.plus(-1), seconds=-20 * 86400)
+    second = start(b"s" * 16)
+    assert await writer.write(batch_of(first)) == Written(1, 0, 0, 0)
+    assert await writer.write(batch_of(second)) == Written(1, 0, 0, 0)
+    assert await writer.write(batch_of(upgrade(b"s" * 16))) == Written(0, 1, 0, 0)
+    assert [row["highest_role"] for row in await rows(database)] == ["user", None]
+
+
 async def test_a_session_and_its_upgrade_that_two_flushers_store_at_once_find_each_other(
     dsn: str, database: Database
 ) -> None:
@@ -113,6 +127,32 @@ async def test_two_flushers_with_the_same_entries_store_each_once(
     assert sum(each.sessions for each in written) == 200
     assert sum(each.duplicate_sessions for each in written) == 200
     assert len(await rows(database)) == 200
+
+
+async def test_a_merge_waits_for_who_stores_and_never_the_other_way_round(
+    writer: SessionWriter, dsn: str
+) -> None:
+    """Else each would wait for the other, and PostgreSQL end one of them after a second."""
+    known, new = start(), start(b"n" * 16)
+    await writer.write(batch_of(known))
+    other = await asyncpg.connect(dsn)
+    async with other.transaction():  # a batch that is copied, and not yet matched
+        await other.execute(statement("share_sessions"))
+        await other.execute(
+            "INSERT INTO sessions SELECT $1, month, site, monthly_user_hash, NULL, created_at "
+            "FROM sessions",
+            UUID(bytes=new.id),
+        )
+        merging = asyncio.create_task(writer.write(batch_of(known, new)))
+
+        async def waits() -> int:
+            query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            return int(await other.fetchval(query))
+
+        await eventually(waits)
+        await other.execute(statement("lock_upgrades"), timeout=5)
+    assert await merging == Written(0, 0, 2, 0)
+    await other.close()
 
 
 async def test_a_refused_row_is_the_rows_fault_and_stores_nothing(
