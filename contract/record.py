@@ -35,6 +35,17 @@ _CURRENT_UPGRADED: Final = 3
 _SALT_MADE: Final = 4
 
 _HEAD = struct.Struct(">BB16sHq")
+_START = struct.Struct(">H16sHq16s")
+_UPGRADE = struct.Struct(">H16sHq16s16s")
+# For whoever reads more records than it can make objects of: the first two bytes; what is of fixed
+# size, by their tag (a struct.error where it is too short): the tag, id, month's ordinal, instant,
+# hash and for an upgrade target; and where role and site begin, which `decode` checks.
+START_TAG: Final = VERSION << 8 | _STARTED
+unpack_start: Final = _START.unpack_from
+START_BYTES: Final = _START.size
+UPGRADE_TAG: Final = VERSION << 8 | _UPGRADED
+unpack_upgrade: Final = _UPGRADE.unpack_from
+UPGRADE_BYTES: Final = _UPGRADE.size
 _ID_BYTES: Final = 16
 _HASH_BYTES: Final = 16
 

@@ -19,6 +19,14 @@ _SESSION_SETTINGS: Final = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
     "timezone": "UTC",
+    # Rows are looked up by their keys, a few at a time as far as a plan goes, whatever the
+    # statistics say of a table that is being filled, or that was empty when the plan was made.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
 }
 
 # The row's own fault, whoever tries to store it. Everything else is the server's, and passes.

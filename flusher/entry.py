@@ -1,11 +1,10 @@
 """One entry of a stream."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """`id` is Redis's, `record` what the collector appended."""
+class Entry(NamedTuple):
+    """`id` is Redis's, `record` what the collector appended: one record or several."""
 
     shard: int
     id: bytes

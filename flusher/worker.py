@@ -1,5 +1,6 @@
 """The worker: batches, from the streams to PostgreSQL, until it is asked to stop."""
 
+import asyncio
 import math
 import time
 from contextlib import suppress
@@ -12,7 +13,7 @@ from contract.calendar import SECOND_US, month_at
 from contract.errors import DeadLetter, NewerVersion, Retry
 from contract.metrics import FlusherMetrics
 from flusher.batch import Batch, Undecodable, decode_entries
-from flusher.entry import Entry
+from flusher.gather import Gathering
 from flusher.read import StreamReader
 from flusher.write import SessionWriter, Written
 from process.buffer import Buffer
@@ -62,12 +63,10 @@ class Worker:
         self._writer = writer
         self._metrics = metrics
         self._zone = zone
-        self._max_rows = max_rows
         self._max_seconds = max_seconds
         self._claim_seconds = claim_seconds
-        self._gathered: list[Entry] = []  # read, and not yet in PostgreSQL
+        self._gathering = Gathering(reader, zone, max_rows, claim_seconds)
         self._committed: list[_Committed] = []  # in PostgreSQL, and not yet acknowledged
-        self._last_claim = 0.0
         self._started = time.monotonic()
         self._last_housekeeping = 0.0
         self._last_purge = 0.0
@@ -91,8 +90,8 @@ class Worker:
         Raises:
             Retry: a server is away; what was read is kept for the next call.
         """
-        await self._gather()
-        return await self._flush()
+        await self._gathering.gather()
+        return await self._flush(self._gathering.take())
 
     async def run(self, stopping: Stopping) -> bool:
         """Flushes batches as they fill or age, until asked to stop; then what it holds.
@@ -109,9 +108,12 @@ class Worker:
                     await self.prepare()
                     prepared = True
                 await self._fill(stopping)
-                await self._flush()
-                await self._keep_house()
                 if stopping.asked:
+                    await self._flush(self._gathering.take())
+                else:
+                    await self._flush_and_read_ahead()
+                await self._keep_house()
+                if stopping.asked and not self._gathering.size:
                     break
                 pause = _FIRST_PAUSE_SECONDS
             except Retry as error:
@@ -130,18 +132,18 @@ class Worker:
             await self._reader.retire()
         except Retry as error:
             log.warning("the consumer group could not be left", why=str(error))
-        return not self._gathered and not self._committed
+        return not self._gathering.size and not self._committed
 
     async def _fill(self, stopping: Stopping) -> None:
         """Gathers until a batch is full, or its first entry is `max_seconds` old."""
         closes: float | None = None
-        while len(self._gathered) < self._max_rows and not stopping.asked:
-            await self._gather()
-            if self._gathered and closes is None:
+        while not self._gathering.is_full and not stopping.asked:
+            await self._gathering.gather()
+            if self._gathering.size and closes is None:
                 closes = time.monotonic() + self._max_seconds
             if closes is not None and time.monotonic() >= closes:
                 return
-            if len(self._gathered) < self._max_rows:
+            if not self._gathering.may_go_on:
                 await stopping.wait(_POLL_SECONDS)
             if (
                 closes is None
@@ -149,84 +151,103 @@ class Worker:
             ):
                 return
 
-    async def _gather(self) -> None:
-        room = self._max_rows - len(self._gathered)
-        if room <= 0:
-            return
-        if time.monotonic() - self._last_claim > self._claim_seconds / 4:
-            self._gathered += await self._reader.claim(room)
-            self._last_claim = time.monotonic()
-            room = self._max_rows - len(self._gathered)
-        if room > 0:
-            self._gathered += await self._reader.read(room)
+    async def _flush_and_read_ahead(self) -> None:
+        """Writes what is gathered, and meanwhile reads what comes after it."""
+        flush, ahead = await asyncio.gather(
+            self._flush(self._gathering.take()), self._gathering.gather(), return_exceptions=True
+        )
+        for result in (flush, ahead):
+            if isinstance(result, BaseException):
+                raise result
 
-    async def _flush(self) -> Flushed:
-        entries = len(self._gathered) + sum(len(c.batch.entries) for c in self._committed)
-        await self._acknowledge()
-        latest = month_at(time.time_ns() // 1000, self._zone).plus(1)
-        batch, dead = decode_entries(self._gathered, latest)
-        # What PostgreSQL refuses is halved until it stands alone. Whatever has not ended when a
-        # server goes away is kept.
-        pieces = [batch.entries] if batch.entries else []
-        while pieces:
-            piece = pieces.pop(0)
-            batch, _ = decode_entries(piece, latest)
-            try:
-                await self._store(batch)
-            except DeadLetter as why:
-                if len(piece) == 1:
-                    dead.append(Undecodable(piece[0], why))
-                else:
-                    middle = len(piece) // 2
-                    pieces[:0] = [piece[:middle], piece[middle:]]
-        # Last, since a full Redis has no room for dead letters until the others are gone.
-        newer = [each for each in dead if isinstance(each.why, NewerVersion)]
-        for each in dead:
-            if each not in newer:
-                await self._bury(each)
-        self._leave_pending(newer)
+    async def _flush(self, batch: Batch) -> Flushed:
+        entries = len(batch.entries) + len(batch.broken)
+        entries += sum(len(committed.batch.entries) for committed in self._committed)
+        # What PostgreSQL refuses is halved until it stands alone.
+        pieces = [batch] if batch.entries else []
+        buried = 0
+        try:
+            await self._acknowledge()
+            while pieces:
+                pieces[:1] = await self._store(pieces[0], batch)
+                await self._acknowledge()
+            # Last, since a full Redis has no room for more until the others are gone.
+            while batch.divisible:
+                await self._reader.divide(batch.divisible[0])
+                batch.divisible.pop(0)
+            newer = _take_newer(batch)
+            while batch.undecodable:
+                await self._bury(batch.undecodable[0])
+                batch.undecodable.pop(0)
+                buried += 1
+        except BaseException:
+            left = [entry for piece in pieces for entry in piece.entries]
+            self._gathering.put_back([*left, *batch.broken])
+            raise
+        if newer:
+            # Pending, not forgotten: flushers take them over after a while, until one can read them.
+            log.warning(
+                "entries of a newer release wait for a flusher of that release",
+                count=newer,
+                to_do="deploy the flushers of that release",
+            )
         self.last_success = time.monotonic()
-        return Flushed(entries - len(newer), len(dead) - len(newer))
+        return Flushed(entries - newer, buried)
 
-    async def _store(self, batch: Batch) -> None:
+    async def _store(self, piece: Batch, batch: Batch) -> list[Batch]:
+        """Writes a piece of a batch; what of it is still to be written."""
         started = time.perf_counter()
-        written = await self._writer.write(batch)
+        try:
+            written = await self._writer.write(piece)
+        except DeadLetter as why:
+            return self._isolate(piece, why, batch)
         write_seconds = time.perf_counter() - started
         self._metrics.flush_seconds.labels("write").observe(write_seconds)
         # From here on these are rows: if they can't be acknowledged now, that is all that is left
         # to do for them.
-        self._committed.append(_Committed(batch, written))
-        done = {entry.id for entry in batch.entries}
-        self._gathered = [entry for entry in self._gathered if entry.id not in done]
+        self._committed.append(_Committed(piece, written))
         log.info(
             "flushed",
-            entries=len(batch.entries),
+            entries=len(piece.entries),
             sessions=written.sessions,
             upgrades=written.upgrades,
             duplicates=written.duplicate_sessions + written.duplicate_upgrades,
             write_ms=round(write_seconds * 1000, 1),
         )
-        await self._acknowledge()
+        return []
+
+    def _isolate(self, piece: Batch, why: DeadLetter, batch: Batch) -> list[Batch]:
+        """The halves of a piece that PostgreSQL refuses; one entry is set apart."""
+        if len(piece.entries) > 1:
+            middle = len(piece.entries) // 2
+            halves = piece.entries[:middle], piece.entries[middle:]
+            return [decode_entries(half, self._gathering.latest) for half in halves]
+        (entry,) = piece.entries
+        if piece.records > 1:
+            batch.divisible.append(entry)
+        else:
+            batch.undecodable.append(Undecodable(entry, why))
+        return []
 
     async def _acknowledge(self) -> None:
         while self._committed:
             committed = self._committed[0]
-            notices = committed.batch.notices
-            entries = [entry for entry in committed.batch.entries if entry not in notices]
+            batch = committed.batch
             started = time.perf_counter()
             try:
-                ended = await self._reader.acknowledge(entries)
-                await self._reader.acknowledge(notices)
+                ended = await self._reader.acknowledge(batch.accepted)
+                await self._reader.acknowledge(batch.notices)
             except Retry:
                 committed.was_unanswered = True
-                self._metrics.acknowledge_unanswered.inc(len(entries))
+                self._metrics.acknowledge_unanswered.inc(batch.records - len(batch.notices))
                 raise
             self._committed.pop(0)
             seconds = time.perf_counter() - started
             self._metrics.flush_seconds.labels("acknowledge").observe(seconds)
             # What another flusher ended, it counted: so each entry is counted once. Except when an
             # answer was lost: then it was most likely this one's.
-            self._count(committed, 0 if committed.was_unanswered else len(entries) - ended)
+            accepted = batch.records - len(batch.notices)
+            self._count(committed, 0 if committed.was_unanswered else accepted - ended)
 
     def _count(self, committed: _Committed, others: int) -> None:
         """Counts a batch, less the entries that others have ended."""
@@ -246,20 +267,8 @@ class Worker:
             age = time.time() - committed.batch.oldest_us / SECOND_US
             metrics.end_to_end_seconds.observe(max(age, 0.0))
 
-    def _leave_pending(self, newer: list[Undecodable]) -> None:
-        # Pending, not forgotten: flushers take them over after a while, until one can read them.
-        for each in newer:
-            self._gathered.remove(each.entry)
-        if newer:
-            log.warning(
-                "entries of a newer release wait for a flusher of that release",
-                count=len(newer),
-                to_do="deploy the flushers of that release",
-            )
-
     async def _bury(self, undecodable: Undecodable) -> None:
         found, dropped = await self._reader.bury(undecodable.entry, undecodable.why)
-        self._gathered.remove(undecodable.entry)
         if not found:
             return  # another flusher, that had it too, has ended it
         if dropped:
@@ -323,3 +332,12 @@ class Worker:
         self._buffer = buffer
         self._metrics.buffer_used_ratio.set(buffer.used_ratio)
         self._metrics.buffer_seconds_left.set(math.inf if left is None else left)
+
+
+def _take_newer(batch: Batch) -> int:
+    """Takes out of a batch what is for a newer release's flushers; how many entries that is."""
+    before = len(batch.undecodable)
+    batch.undecodable[:] = [
+        each for each in batch.undecodable if not isinstance(each.why, NewerVersion)
+    ]
+    return before - len(batch.undecodable)

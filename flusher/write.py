@@ -12,20 +12,20 @@ The rules, which end in the same rows in whatever order and however often events
 * An upgrade of `current` takes the newest session of its visitor that is anonymous at that time.
 """
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import asyncpg
+from asyncpg.pgproto.pgproto import UUID
 
 from contract.calendar import DAY_US, Month, from_us
 from contract.errors import DeadLetter
-from contract.record import SessionUpgraded
 from flusher.batch import Batch
-from flusher.copy_format import COLUMNS, encode_sessions
+from flusher.copy_format import COLUMNS, began_us, copy_source, visitor_hash
 from flusher.database import Database
 from flusher.statements import statement
 
@@ -38,6 +38,8 @@ REPEATED_WITHIN_US: Final = 2 * DAY_US
 # Decided upgrades are kept for late events; undecided ones for a session that is still to come.
 KEPT: Final = timedelta(hours=1)
 AWAITED: Final = timedelta(hours=48)
+# Of so many waiting upgrades it is quicker to ask for all than for those of a batch's sessions.
+_AT_HAND: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,7 @@ class SessionWriter:
             Retry: PostgreSQL is away or busy; a repeat is safe.
         """
         await self.create_months(batch.months)
-        await self._index_visitors(
-            {upgrade.month for upgrade in batch.upgrades.values() if upgrade.visitor_hash}
-        )
+        await self._index_visitors(batch.months_of_current)
         async with self._database.connection() as connection:
             try:
                 return await self._write(connection, batch, staged=False)
@@ -149,7 +149,8 @@ class SessionWriter:
         if batch.starts:
             await connection.copy_to_table(
                 table,
-                source=encode_sessions(batch.starts.values()),
+                # A buffer goes out as it is, though the stubs know of files only.
+                source=copy_source(batch.starts.values()),  # type: ignore[arg-type]
                 columns=COLUMNS,
                 format="binary",
             )
@@ -163,6 +164,17 @@ class SessionWriter:
         await connection.execute(statement("lock_upgrades"))
         rows = await connection.fetch(statement("merge_incoming_sessions"))
         return [row["id"] for row in rows], sum(row["is_new"] for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What `store_upgrades` says of the upgrades that are new."""
+
+    count: int = 0
+    waiting: Sequence[UUID] = ()
+    waited_for: Sequence[UUID] = ()
+    of_current: Sequence[UUID] = ()
+    replaced: Sequence[UUID] = ()
 
 
 class _Matching:
@@ -187,22 +199,21 @@ class _Matching:
         copies = await self._delete_copies()
         replaced = [*merged, *copies]
         released = await _column(self._connection, "release_upgrades", replaced) if replaced else []
-        new = await self._insert_upgrades()
-        (any_upgrades,) = await self._connection.fetch(statement("any_upgrades"))
-        applied: list[UUID] = []
-        superseded: set[UUID] = set()
-        if any_upgrades["waiting"]:
-            applied, superseded = await self._match_by_id(replaced)
-        if any_upgrades["of_current"]:
-            await self._match_current([*new, *released], applied)
-        return len(copies), len(set(new) - superseded)
+        (at_hand,) = await self._connection.fetch(statement("upgrades_at_hand"), _AT_HAND)
+        awaited = await self._awaited(at_hand["awaited"])
+        new = await self._store_upgrades(of_current=at_hand["of_current"])
+        wanted = [*awaited, *new.waited_for, *replaced]
+        applied, superseded = await self._match_by_id(wanted)
+        if new.of_current or at_hand["of_current"]:
+            changed = [*new.of_current, *released]
+            await self._match_current(changed, new.replaced, applied)
+        return len(copies), new.count - len(superseded & set(new.waiting))
 
     async def _delete_copies(self) -> list[UUID]:
         near = [
-            (UUID(bytes=start.id), start.month)
-            for start in self._batch.starts.values()
-            if start.at_us - start.month.starts_us(self._zone) < REPEATED_WITHIN_US
-            or start.month.ends_us(self._zone) - start.at_us < REPEATED_WITHIN_US
+            (UUID(id_), month)
+            for id_, month in self._batch.near_months_end.items()
+            if id_ in self._batch.starts and self._is_near(began_us(self._batch.starts[id_]), month)
         ]
         if not near:
             return []
@@ -215,26 +226,38 @@ class _Matching:
             max(months).plus(1).first_day,
         )
 
-    async def _insert_upgrades(self) -> list[UUID]:
+    def _is_near(self, at_us: int, month: Month) -> bool:
+        return (
+            at_us - month.starts_us(self._zone) < REPEATED_WITHIN_US
+            or month.ends_us(self._zone) - at_us < REPEATED_WITHIN_US
+        )
+
+    async def _awaited(self, at_hand: list[UUID]) -> list[UUID]:
+        """The batch's sessions for which upgrades wait."""
+        starts = self._batch.starts
+        if len(at_hand) < _AT_HAND:
+            return [session for session in at_hand if session.bytes in starts]
+        return await _column(self._connection, "sessions_awaited", [*map(UUID, starts)])
+
+    async def _store_upgrades(self, *, of_current: bool) -> "_Stored":
         upgrades = list(self._batch.upgrades.values())
         if not upgrades:
-            return []
-        return await _column(self._connection, "insert_upgrades", *_columns(upgrades))
+            return _Stored()
+        named = Counter(upgrade.session_id for upgrade in upgrades)
+        (row,) = await self._connection.fetch(
+            statement("store_upgrades"),
+            *map(list, zip(*upgrades, strict=True)),
+            [named[upgrade.session_id] == 1 for upgrade in upgrades],
+            self._where_to_look()[0],
+            of_current or self._batch.months_of_current != set(),
+        )
+        return _Stored(**row)
 
-    async def _match_by_id(self, replaced: list[UUID]) -> tuple[list[UUID], set[UUID]]:
-        starts = [UUID(bytes=id_) for id_ in self._batch.starts]
-        awaited = await _column(self._connection, "sessions_awaited", starts) if starts else []
-        named = [
-            UUID(bytes=upgrade.session_id)
-            for upgrade in self._batch.upgrades.values()
-            if upgrade.session_id is not None
-        ]
-        wanted = [*{*awaited, *named, *replaced}]
-        if not wanted:
-            return [], set()
+    async def _match_by_id(self, wanted: list[UUID]) -> tuple[list[UUID], set[UUID]]:
+        """Matches sessions with their upgrades: the sessions changed, the upgrades superseded."""
         applied: list[UUID] = []
         superseded: set[UUID] = set()
-        for earliest in self._where_to_look():
+        for earliest in self._where_to_look() if wanted else ():
             applied += await _column(self._connection, "apply_upgrades", wanted, earliest)
             superseded |= {*await _column(self._connection, "supersede_upgrades", wanted, earliest)}
             wanted = await _column(self._connection, "sessions_awaited", wanted)
@@ -247,16 +270,17 @@ class _Matching:
         # left open for longer is looked for everywhere.
         return min(self._batch.months).plus(-1).first_day, date.min
 
-    async def _match_current(self, changed: Collection[UUID], applied: list[UUID]) -> None:
-        hashes = [
-            UUID(bytes=start.monthly_user_hash)
-            for start in self._batch.starts.values()
-            if start.role is None
-        ]
-        for visitor in await self._connection.fetch(
-            statement("visitors_to_resolve"), changed, hashes, applied
-        ):
-            await self._connection.execute(statement("resolve_visitor"), *visitor, OVERTAKING)
+    async def _match_current(
+        self, changed: Collection[UUID], replaced: Collection[UUID], applied: list[UUID]
+    ) -> None:
+        visitors = filter(None, map(visitor_hash, self._batch.starts.values()))
+        await self._connection.execute(
+            statement("resolve_visitors"),
+            changed,
+            [*map(UUID, visitors), *replaced],
+            applied,
+            OVERTAKING,
+        )
 
 
 async def _insert_salts(connection: asyncpg.Connection, batch: Batch) -> None:
@@ -264,24 +288,11 @@ async def _insert_salts(connection: asyncpg.Connection, batch: Batch) -> None:
     if salts:
         await connection.execute(
             statement("insert_salts"),
-            [UUID(bytes=salt.id) for salt in salts],
+            [UUID(salt.id) for salt in salts],
             [salt.month.first_day for salt in salts],
             [salt.outcome for salt in salts],
             [from_us(salt.at_us) for salt in salts],
         )
-
-
-def _columns(upgrades: list[SessionUpgraded]) -> tuple[list[object], ...]:
-    return (
-        [UUID(bytes=upgrade.id) for upgrade in upgrades],
-        [UUID(bytes=u.session_id) if u.session_id else None for u in upgrades],
-        [UUID(bytes=u.visitor_hash) if u.visitor_hash else None for u in upgrades],
-        [upgrade.month.first_day for upgrade in upgrades],
-        [upgrade.site for upgrade in upgrades],
-        [UUID(bytes=upgrade.user_hash) for upgrade in upgrades],
-        [upgrade.role for upgrade in upgrades],
-        [from_us(upgrade.at_us) for upgrade in upgrades],
-    )
 
 
 async def _column(connection: asyncpg.Connection, name: str, *arguments: object) -> list[UUID]:

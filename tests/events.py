@@ -47,6 +47,6 @@ def upgrade(
 def batch_of(*events: SessionStarted | SessionUpgraded) -> Batch:
     """A batch as the worker makes it."""
     entries = [Entry(0, f"{next(_numbers)}-0".encode(), encode(event)) for event in events]
-    batch, undecodable = decode_entries(entries, MONTH.plus(12))
-    assert not undecodable
+    batch = decode_entries(entries, MONTH.plus(12))
+    assert not batch.broken
     return batch

@@ -6,12 +6,15 @@ WITH first AS (
     SELECT DISTINCT ON (u.session_id)
         u.id AS upgrade_id, u.month, u.user_hash, u.highest_role, u.upgraded_at,
         s.id AS session_id, s.month AS session_month,
-        before.id AS before_id,
-        coalesce(before.replaced_hash, s.monthly_user_hash) AS replaced_hash
+        coalesce(by_id.id, of_current.id) AS before_id,
+        coalesce(by_id.replaced_hash, of_current.replaced_hash, s.monthly_user_hash)
+            AS replaced_hash
     FROM flusher.upgrades u
     JOIN sessions s ON s.id = u.session_id AND s.site = u.site
         AND s.month <= u.month AND s.month >= $2::date
-    LEFT JOIN flusher.upgrades before ON before.applied_to = s.id
+    LEFT JOIN flusher.upgrades by_id ON by_id.session_id = s.id AND by_id.outcome = 'applied'
+    LEFT JOIN flusher.upgrades of_current
+        ON of_current.session_id IS NULL AND of_current.applied_to = s.id
     WHERE u.session_id = ANY ($1::uuid[]) AND (s.highest_role IS NULL OR s.upgraded_at IS NOT NULL)
     ORDER BY u.session_id, u.upgraded_at, u.id
 ),

@@ -15,7 +15,12 @@ merged AS (
         upgraded_at = NULL
     WHERE excluded.created_at < s.created_at AND (
         s.upgraded_at IS NULL
-        OR EXISTS (SELECT FROM flusher.upgrades u WHERE u.applied_to = s.id)
+        OR EXISTS (
+            SELECT FROM flusher.upgrades u WHERE u.session_id = s.id AND u.outcome = 'applied'
+        )
+        OR EXISTS (
+            SELECT FROM flusher.upgrades u WHERE u.session_id IS NULL AND u.applied_to = s.id
+        )
     )
     RETURNING s.id
 )

@@ -144,8 +144,8 @@ class Machine(RuleBasedStateMachine):
     def _batch(self, events: list[Any]) -> Batch:
         self.delivered.update(number for number, _ in events)
         entries = [Entry(0, str(number).encode(), encode(event)) for number, event in events]
-        batch, undecodable = decode_entries(entries, NOVEMBER.plus(2))
-        assert not undecodable
+        batch = decode_entries(entries, NOVEMBER.plus(2))
+        assert not batch.broken
         return batch
 
     def _deliver(self, events: list[Any], writer: int) -> None:

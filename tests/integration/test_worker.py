@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from contract import keys
+from contract.entry import join_records
 from contract.errors import Retry
 from contract.metrics import FlusherMetrics
 from contract.record import FIELD, Event, encode
@@ -45,6 +46,9 @@ class Bench:
     async def append(self, *events: Event) -> None:
         for event in events:
             await self.redis.xadd(keys.stream(0), {FIELD: encode(event)})
+
+    async def append_together(self, *records: bytes) -> None:
+        await self.redis.xadd(keys.stream(0), {FIELD: join_records(records)})
 
     async def stored(self) -> int:
         async with self.database.connection() as connection:
@@ -151,7 +155,7 @@ async def test_an_entry_that_two_flushers_had_is_counted_once(
     slow = Bench(redis, database, StreamReader(redis, 8, "slow", 60))
     await slow.worker.prepare()
     await slow.append(*(start() for _ in range(10)))
-    await slow.worker._gather()
+    await slow.worker._gathering.gather()
     async with Database(dsn) as other:
         quick = Bench(redis, other, StreamReader(redis, 8, "quick", 0))
         assert await quick.worker.run_once() == Flushed(10, 0)
@@ -161,3 +165,64 @@ async def test_an_entry_that_two_flushers_had_is_counted_once(
     written = [bench.counted("written", kind="session") for bench in (quick, slow)]
     duplicate = [bench.counted("duplicate", kind="session") for bench in (quick, slow)]
     assert (written, duplicate) == ([10, 1], [0, 0])
+
+
+async def test_sessions_that_share_an_entry_are_stored_and_counted_each(bench: Bench) -> None:
+    session = start()
+    await bench.append_together(*(encode(event) for event in (session, start(), session)))
+    await bench.append_together(encode(upgrade(session.id)), encode(start()))
+    await bench.append(start())
+    assert await bench.worker.run_once() == Flushed(3, 0)
+    assert (await bench.stored(), await bench.buffered()) == (4, 0)
+    assert bench.counted("written", kind="session") == 4
+    assert bench.counted("written", kind="upgrade") == 1
+    assert bench.counted("duplicate", kind="session") == 1
+
+
+async def test_a_broken_record_is_set_aside_without_those_that_share_its_entry(
+    bench: Bench,
+) -> None:
+    """The entry is divided, and each of its records ends by itself."""
+    await bench.append_together(encode(start()), b"\xff broken", encode(start()))
+    await bench.append(start())
+    assert await bench.worker.run_once() == Flushed(2, 0)
+    assert (await bench.stored(), await bench.buffered()) == (1, 3)
+    assert await bench.worker.run_once() == Flushed(3, 1)
+    assert (await bench.stored(), await bench.buffered()) == (3, 0)
+    assert bench.counted("written", kind="session") == 3
+    assert bench.counted("duplicate", kind="session") == 0
+    letters: Any = await bench.redis.xrange(keys.dead_letters(0))
+    ((_, letter),) = letters
+    assert letter[FIELD] == b"\xff broken"
+
+
+async def test_a_row_that_postgres_refuses_is_set_aside_without_those_that_share_its_entry(
+    bench: Bench,
+) -> None:
+    async with bench.database.connection() as connection:
+        await connection.execute("ALTER TABLE sessions ADD CHECK (site <> 'refused.example.org')")
+    refused = start(site="refused.example.org")
+    await bench.append_together(encode(start()), encode(refused), encode(start()))
+    await bench.append(start())
+    assert await bench.worker.run_once() == Flushed(2, 0)
+    assert await bench.worker.run_once() == Flushed(3, 1)
+    assert (await bench.stored(), await bench.buffered()) == (3, 0)
+    assert bench.counted("written", kind="session") == 3
+    assert bench.counted("dead", reason="sqlstate_23514") == 1
+
+
+async def test_what_is_read_while_a_batch_is_written_is_stored_when_that_fails(
+    bench: Bench,
+) -> None:
+    """PostgreSQL goes away in mid-batch; nothing that is in hand is forgotten."""
+    writer = bench.worker._writer
+    bench.worker._writer = SessionWriter(Database("postgresql://postgres@127.0.0.1:1/impact"), UTC)
+    await bench.append(start(), start())
+    await bench.worker._gathering.gather()
+    await bench.append(start())
+    with pytest.raises(Retry):
+        await bench.worker._flush_and_read_ahead()
+    assert bench.worker._gathering.size == 3
+    bench.worker._writer = writer
+    assert await bench.worker.run_once() == Flushed(3, 0)
+    assert (await bench.stored(), await bench.buffered()) == (3, 0)

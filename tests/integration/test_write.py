@@ -87,6 +87,18 @@ async def test_a_copy_of_the_next_month_leaves_the_upgrade_known(
     assert (to_us(row["created_at"]), row["highest_role"]) == (first.at_us, "user")
 
 
+async def test_an_upgrade_of_a_session_that_is_in_two_months_takes_the_earlier(
+    database: Database, writer: SessionWriter
+) -> None:
+    """Sent again a month later, which nobody looks for any more: it is still one upgrade."""
+    first = start(b"s" * 16, month=MONTH.plus(-1), seconds=-20 * 86400)
+    second = start(b"s" * 16)
+    assert await writer.write(batch_of(first)) == Written(1, 0, 0, 0)
+    assert await writer.write(batch_of(second)) == Written(1, 0, 0, 0)
+    assert await writer.write(batch_of(upgrade(b"s" * 16))) == Written(0, 1, 0, 0)
+    assert [row["highest_role"] for row in await rows(database)] == ["user", None]
+
+
 async def test_a_session_and_its_upgrade_that_two_flushers_store_at_once_find_each_other(
     dsn: str, database: Database
 ) -> None:

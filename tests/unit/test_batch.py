@@ -9,14 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.calendar import DAY_US, Month, from_us
+from contract.entry import join_records
 from contract.record import Event, SessionStarted, SessionUpgraded, encode
 from flusher.batch import decode_entries
-from flusher.copy_format import encode_sessions
+from flusher.copy_format import EPOCH_US, RowTemplate, began_us, copy_source
 from flusher.entry import Entry
+from flusher.upgrade_row import upgrade_row
 from tests.unit.events import (
     AT_US,
     CURRENT_UPGRADED,
     NOVEMBER,
+    SALT_MADE,
     SESSION_ID,
     STARTED,
     UPGRADED,
@@ -38,58 +41,73 @@ def entries(*events: Event) -> list[Entry]:
     return entries_of([encode(event) for event in events])
 
 
+def row(start: SessionStarted) -> bytes:
+    template = RowTemplate(start.month, start.site, start.role)
+    return template.pack(
+        template.before_id,
+        start.id,
+        template.before_hash,
+        start.monthly_user_hash,
+        template.after_hash,
+        start.at_us - EPOCH_US,
+    )
+
+
 def test_nothing_is_an_empty_batch() -> None:
-    batch, undecodable = decode_entries([], LATEST)
-    assert (batch.entries, batch.starts, batch.upgrades, undecodable) == ([], {}, {}, [])
+    batch = decode_entries([], LATEST)
+    assert (batch.entries, batch.starts, batch.upgrades, batch.undecodable) == ([], {}, {}, [])
     assert batch.months == set()
     assert batch.oldest_us is None
 
 
 def test_each_kind_of_event_finds_its_place() -> None:
     current = replace(CURRENT_UPGRADED, id=bytes(15) + b"\x09")
-    batch, undecodable = decode_entries(read := entries(STARTED, UPGRADED, current), LATEST)
+    batch = decode_entries(read := entries(STARTED, UPGRADED, current), LATEST)
     assert batch.entries == read
-    assert batch.starts == {STARTED.id: STARTED}
-    assert batch.upgrades == {UPGRADED.id: UPGRADED, current.id: current}
-    assert undecodable == []
+    assert batch.starts == {STARTED.id: row(STARTED)}
+    assert batch.upgrades == {
+        UPGRADED.id: upgrade_row(UPGRADED),
+        current.id: upgrade_row(current),
+    }
+    assert batch.undecodable == []
 
 
 def test_a_repeated_session_is_one_and_the_earliest_stays() -> None:
     """A front-end's repeat, a retried write and a redelivered entry are all the same row."""
     early, late = replace(STARTED, at_us=AT_US - 5), replace(STARTED, at_us=AT_US + 5)
     for order in ([early, late, STARTED], [late, STARTED, early], [STARTED, early, late]):
-        batch, _ = decode_entries(entries(*order), LATEST)
-        assert batch.starts == {SESSION_ID: early}
+        batch = decode_entries(entries(*order), LATEST)
+        assert batch.starts == {SESSION_ID: row(early)}
         assert batch.repeated_starts == 2
         assert len(batch.entries) == 3, "all of them end when the one row is written"
 
 
 def test_a_repeated_upgrade_is_one() -> None:
-    batch, _ = decode_entries(entries(UPGRADED, UPGRADED), LATEST)
-    assert batch.upgrades == {UPGRADED.id: UPGRADED}
+    batch = decode_entries(entries(UPGRADED, UPGRADED), LATEST)
+    assert batch.upgrades == {UPGRADED.id: upgrade_row(UPGRADED)}
     assert batch.repeated_upgrades == 1
 
 
 def test_two_upgrades_of_one_session_are_two_events() -> None:
     """Which of them wins is decided where all of them are known."""
     other = replace(UPGRADED, id=bytes(15) + b"\x07", role="admin")
-    batch, _ = decode_entries(entries(UPGRADED, other), LATEST)
+    batch = decode_entries(entries(UPGRADED, other), LATEST)
     assert set(batch.upgrades) == {UPGRADED.id, other.id}
     assert batch.repeated_upgrades == 0
 
 
 def test_a_session_and_an_upgrade_may_share_an_id() -> None:
-    batch, _ = decode_entries(entries(STARTED, replace(UPGRADED, id=SESSION_ID)), LATEST)
+    batch = decode_entries(entries(STARTED, replace(UPGRADED, id=SESSION_ID)), LATEST)
     assert (len(batch.starts), len(batch.upgrades)) == (1, 1)
 
 
 @pytest.mark.parametrize("record", [b"", b"\x01", b"{}", b"\x02" + encode(STARTED)[1:]])
 def test_a_broken_entry_is_set_apart_and_the_others_go_on(record: bytes) -> None:
     read = entries_of([encode(STARTED), record, encode(UPGRADED)])
-    batch, undecodable = decode_entries(read, LATEST)
+    batch = decode_entries(read, LATEST)
     assert batch.entries == [read[0], read[2]]
-    assert [broken.entry for broken in undecodable] == [read[1]]
-    assert undecodable[0].why.reason in {"undecodable", "unknown_version", "newer_version"}
+    assert [broken.entry for broken in batch.undecodable] == [read[1]]
+    assert batch.undecodable[0].why.reason in {"undecodable", "unknown_version", "newer_version"}
 
 
 def test_a_month_that_is_yet_to_come_is_a_dead_letter() -> None:
@@ -97,37 +115,37 @@ def test_a_month_that_is_yet_to_come_is_a_dead_letter() -> None:
     kept = replace(STARTED, month=LATEST, at_us=LATEST.starts_us(UTC))
     too_late = LATEST.plus(1)
     broken = replace(STARTED, month=too_late, at_us=too_late.starts_us(UTC), id=VISITOR)
-    batch, undecodable = decode_entries(entries(kept, broken), LATEST)
-    assert list(batch.starts.values()) == [kept]
-    assert [each.why.reason for each in undecodable] == ["month"]
+    batch = decode_entries(entries(kept, broken), LATEST)
+    assert list(batch.starts.values()) == [row(kept)]
+    assert [each.why.reason for each in batch.undecodable] == ["month"]
 
 
 @pytest.mark.parametrize("month", [Month(1, 1), Month(1999, 12)])
 def test_a_month_before_all_collectors_is_a_dead_letter(month: Month) -> None:
     """Even with an instant that goes with it: the month before could not be looked into."""
     early = replace(STARTED, month=month, at_us=month.starts_us(UTC))
-    batch, undecodable = decode_entries(entries(early), LATEST)
+    batch = decode_entries(entries(early), LATEST)
     assert batch.entries == []
-    assert [each.why.reason for each in undecodable] == ["month"]
+    assert [each.why.reason for each in batch.undecodable] == ["month"]
 
 
 def test_an_instant_that_is_far_from_its_month_is_a_dead_letter() -> None:
     """Whatever the time zone, a month is within a day of UTC's."""
     near = [NOVEMBER.starts_us(UTC) - DAY_US, NOVEMBER.ends_us(UTC) + DAY_US]
     far = [NOVEMBER.starts_us(UTC) - 7 * DAY_US, NOVEMBER.ends_us(UTC) + 7 * DAY_US, 0]
-    batch, undecodable = decode_entries(
+    batch = decode_entries(
         entries(
             *(replace(STARTED, id=bytes([n]) * 16, at_us=at) for n, at in enumerate(near + far))
         ),
         LATEST,
     )
-    assert [start.at_us for start in batch.starts.values()] == near
-    assert [each.why.reason for each in undecodable] == ["instant"] * len(far)
+    assert [began_us(start) for start in batch.starts.values()] == near
+    assert [each.why.reason for each in batch.undecodable] == ["instant"] * len(far)
 
 
 def test_the_months_and_the_oldest_session_are_the_batchs() -> None:
     october = NOVEMBER.plus(-1)
-    batch, _ = decode_entries(
+    batch = decode_entries(
         entries(
             STARTED,
             replace(STARTED, id=VISITOR, at_us=AT_US - 7),
@@ -143,9 +161,9 @@ def test_the_months_and_the_oldest_session_are_the_batchs() -> None:
 def test_no_entry_is_lost_or_counted_twice(records: list[bytes]) -> None:
     """What was read is what was accepted, plus what was set apart."""
     read = entries_of(records)
-    batch, undecodable = decode_entries(read, FAR)
+    batch = decode_entries(read, FAR)
     assert sorted(
-        entry.id for entry in [*batch.entries, *(each.entry for each in undecodable)]
+        entry.id for entry in [*batch.entries, *(each.entry for each in batch.undecodable)]
     ) == sorted(entry.id for entry in read)
     assert len(batch.entries) == (
         len(batch.starts) + len(batch.upgrades) + batch.repeated_starts + batch.repeated_upgrades
@@ -154,13 +172,13 @@ def test_no_entry_is_lost_or_counted_twice(records: list[bytes]) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from([SESSION_ID, VISITOR]), st.integers(0, 9)), max_size=8))
 def test_the_earliest_copy_of_each_session_stays(copies: list[tuple[bytes, int]]) -> None:
-    batch, _ = decode_entries(
+    batch = decode_entries(
         entries(*(replace(STARTED, id=id_, at_us=AT_US + at) for id_, at in copies)), LATEST
     )
     earliest: dict[bytes, int] = {}
     for id_, at in copies:
         earliest[id_] = min(AT_US + at, earliest.get(id_, AT_US + at))
-    assert {id_: start.at_us for id_, start in batch.starts.items()} == earliest
+    assert {id_: began_us(start) for id_, start in batch.starts.items()} == earliest
 
 
 any_instant = st.integers(-(2**63), 2**63 - 1)
@@ -193,14 +211,55 @@ def test_what_is_let_through_can_be_written_or_refused_by_postgresql(event: Even
     """A damaged record must become a dead letter. If it made the flusher itself fail, it would be
     read again after every restart, and nothing behind it would ever be written.
     """
-    batch, _ = decode_entries(entries(event), FAR)
-    let_through: list[SessionStarted | SessionUpgraded] = [
-        *batch.starts.values(),
-        *batch.upgrades.values(),
-    ]
-    for written in let_through:
-        from_us(written.at_us)
-        written.month.plus(-1)
-        written.month.starts_us(ZoneInfo("Pacific/Kiritimati"))
-        written.month.ends_us(ZoneInfo("Pacific/Pago_Pago"))
-    encode_sessions(batch.starts.values())
+    batch = decode_entries(entries(event), FAR)
+    for month in batch.months:
+        month.plus(-1)
+        month.starts_us(ZoneInfo("Pacific/Kiritimati"))
+        month.ends_us(ZoneInfo("Pacific/Pago_Pago"))
+    for start in batch.starts.values():
+        from_us(began_us(start))
+    copy_source(batch.starts.values())
+
+
+@given(st.lists(session_events, min_size=1, max_size=8), st.integers(1, 8))
+def test_records_that_share_an_entry_come_to_the_same_as_alone(
+    events: list[Event], records: int
+) -> None:
+    alone = decode_entries(entries(*events), FAR)
+    pieces = [events[n : n + records] for n in range(0, len(events), records)]
+    together = decode_entries(
+        entries_of([join_records([encode(event) for event in piece]) for piece in pieces]), FAR
+    )
+    assert (together.starts, together.upgrades) == (alone.starts, alone.upgrades)
+    assert (together.records, len(together.entries)) == (len(events), len(pieces))
+    assert together.repeated_starts == alone.repeated_starts
+    assert together.repeated_upgrades == alone.repeated_upgrades
+    assert (together.months, together.oldest_us) == (alone.months, alone.oldest_us)
+
+
+@given(st.lists(session_events, min_size=1, max_size=6), st.data())
+def test_of_an_entry_with_a_broken_record_nothing_is_written(
+    events: list[Event], data: st.DataObject
+) -> None:
+    """It is divided first, so that each record ends once: as a row or as a dead letter."""
+    records = [encode(event) for event in events]
+    records.insert(data.draw(st.integers(0, len(records))), b"\x01\x01broken")
+    batch = decode_entries(entries_of([encode(STARTED), join_records(records)]), FAR)
+    assert [entry.record for entry in batch.divisible] == [join_records(records)]
+    assert len(batch.entries) == batch.records == 1
+    assert set(batch.starts) == {STARTED.id}
+    assert (batch.upgrades, batch.undecodable, batch.repeated_starts) == ({}, [], 0)
+
+
+def test_an_entry_that_does_not_hold_what_it_says_is_a_dead_letter_whole() -> None:
+    several = join_records([encode(STARTED), encode(UPGRADED)])
+    batch = decode_entries(entries_of([several[:-1]]), LATEST)
+    assert (batch.entries, batch.divisible) == ([], [])
+    assert [broken.why.reason for broken in batch.undecodable] == ["undecodable"]
+
+
+def test_a_notice_never_shares_an_entry() -> None:
+    batch = decode_entries(entries(SALT_MADE), LATEST)
+    assert (batch.notices, batch.accepted, batch.months) == (batch.entries, [], set())
+    mixed = decode_entries(entries_of([join_records([encode(SALT_MADE), encode(STARTED)])]), LATEST)
+    assert (len(mixed.divisible), mixed.entries) == (1, [])

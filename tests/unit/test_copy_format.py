@@ -1,6 +1,7 @@
 """flusher/copy_format.py: its bytes, read by a reader that knows only PostgreSQL's manual."""
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from io import BytesIO
@@ -12,7 +13,14 @@ from hypothesis import strategies as st
 
 from contract.calendar import Month
 from contract.record import SessionStarted
-from flusher.copy_format import COLUMNS, encode_sessions
+from flusher.copy_format import (
+    COLUMNS,
+    EPOCH_US,
+    RowTemplate,
+    began_us,
+    copy_source,
+    visitor_hash,
+)
 from tests.unit.events import NOVEMBER, SESSION_ID, STARTED, USER, VISITOR, starts
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\0"
@@ -63,6 +71,22 @@ def read_copy(stream: BytesIO) -> list[Row]:
     return rows
 
 
+def encode(start: SessionStarted) -> bytes:
+    template = RowTemplate(start.month, start.site, start.role)
+    return template.pack(
+        template.before_id,
+        start.id,
+        template.before_hash,
+        start.monthly_user_hash,
+        template.after_hash,
+        start.at_us - EPOCH_US,
+    )
+
+
+def encode_sessions(sessions: Iterable[SessionStarted]) -> BytesIO:
+    return BytesIO(copy_source(map(encode, sessions)))
+
+
 def row(start: SessionStarted) -> Row:
     return Row(
         UUID(bytes=start.id),
@@ -111,11 +135,16 @@ def test_instants_before_and_after_postgresqls_epoch_are_exact(at_us: int) -> No
     assert only.created_at == row(replace(STARTED, at_us=at_us)).created_at
 
 
-def test_the_source_is_a_file_at_its_beginning() -> None:
-    """Bytes would be taken for the name of a file by asyncpg."""
-    stream = encode_sessions(iter([STARTED]))
-    assert isinstance(stream, BytesIO)
-    assert stream.tell() == 0
+def test_the_source_is_no_bytes() -> None:
+    """Those would be taken for the name of a file by asyncpg."""
+    assert isinstance(copy_source([encode(STARTED)]), bytearray)
+
+
+@given(starts)
+def test_what_is_asked_of_a_row_is_what_went_into_it(start: SessionStarted) -> None:
+    assert began_us(encode(start)) == start.at_us
+    expected = start.monthly_user_hash if start.role is None else None
+    assert visitor_hash(encode(start)) == expected
 
 
 def test_months_of_one_batch_are_kept_apart() -> None:

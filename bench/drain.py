@@ -1,0 +1,149 @@
+"""One flusher, and beside it a bare COPY, into the same table of the same server."""
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import asyncpg
+from redis.asyncio import Redis
+
+from bench.backlog import COLUMNS, SHARDS, Backlog, append_backlog, in_batches
+from bench.benchmark import Unsound
+from bench.machine import cpu_seconds, resident_mib
+from contract import keys
+from embedded.postgres import PostgresServer
+from embedded.system import Program, System, run_command
+from embedded.valkey import ValkeyServer
+
+BATCH_ROWS: Final = 10_000
+# A server for this load, as its manual says (a quarter of the memory it may use; checkpoints as
+# rare as the disk allows), for both. As safe as it comes: fsync and synchronous_commit are on.
+POSTGRES_SETTINGS: Final = {
+    "shared_buffers": "2GB",
+    "max_wal_size": "8GB",
+    "checkpoint_timeout": "15min",
+}
+SETTINGS_NOTE: Final = "PostgreSQL's settings, for both: " + ", ".join(
+    f"`{name}` {value}" for name, value in POSTGRES_SETTINGS.items()
+)
+
+_LOOK_SECONDS: Final = 0.005
+_DRAIN_SECONDS: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What a turn came to. CPU in microseconds a row."""
+
+    rows_per_second: float
+    client_us: float
+    postgres_us: float
+    valkey_us: float
+    resident_mib: float
+
+
+class Bench(AsyncExitStack):
+    """The servers, a flusher that is held while there is nothing to measure, and its rival."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._valkey = ValkeyServer(folder / "valkey")
+        self._postgres = PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS)
+        self._flusher: Program
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        try:
+            await self._start()
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def _start(self) -> None:
+        self.enter_context(self._valkey)
+        self.enter_context(self._postgres)
+        self._redis = Redis(port=self._valkey.port)
+        self.push_async_callback(self._redis.aclose)
+        extra = {"LOG_LEVEL": "warning", "FLUSH_MAX_ROWS": str(BATCH_ROWS)}
+        system = System(self._valkey.url, self._postgres.dsn(), self._folder / "logs", extra)
+        self.enter_context(system)
+        code, _, errors = await run_command("flusher", "migrate", **system.environment)
+        if code:
+            raise RuntimeError(f"it could not be migrated:\n{errors}")
+        self._connection = await asyncpg.connect(self._postgres.dsn())
+        self.push_async_callback(self._connection.close)
+        (self._flusher,) = await system.start("flusher")
+        self._flusher.freeze()
+
+    async def drain(self, backlog: Backlog, together: int) -> Drained:
+        """The flusher's turn: from a backlog in the streams to the last acknowledgement.
+
+        Raises:
+            Unsound: the streams were not drained.
+        """
+        append_backlog(backlog, self._valkey.port, together)
+        process = self._flusher.running
+        before = self._cpu()
+        began = time.perf_counter()
+        self._flusher.thaw()
+        while any([await self._redis.xlen(keys.stream(shard)) for shard in range(SHARDS)]):
+            if time.perf_counter() - began > _DRAIN_SECONDS or process.poll() is not None:
+                raise Unsound(f"the streams were not drained:\n{self._flusher.log}")
+            await asyncio.sleep(_LOOK_SECONDS)
+        seconds = time.perf_counter() - began
+        after = self._cpu()
+        self._flusher.freeze()
+        costs = _costs(before, after, backlog)
+        return Drained(len(backlog.rows) / seconds, *costs, resident_mib(process.pid))
+
+    async def copy(self, backlog: Backlog) -> Drained:
+        """The rival's turn: the rows as they must be in the end, a COPY a batch."""
+        before = (time.process_time(), *self._cpu()[1:])
+        began = time.perf_counter()
+        for rows in in_batches(backlog.rows, BATCH_ROWS):
+            await self._connection.copy_records_to_table("sessions", records=rows, columns=COLUMNS)
+        seconds = time.perf_counter() - began
+        costs = _costs(before, (time.process_time(), *self._cpu()[1:]), backlog)
+        return Drained(len(backlog.rows) / seconds, *costs, resident_mib(os.getpid()))
+
+    async def digest(self, backlogs: Sequence[Backlog]) -> tuple[int, int, int]:
+        """The rows of backlogs, in short: how many, how many upgraded, and of what."""
+        ids = [row[0] for backlog in backlogs for row in backlog.rows]
+        (row,) = await self._connection.fetch(
+            "SELECT count(*), count(upgraded_at), coalesce(sum(hashtextextended(s::text, 0)), 0) "
+            "FROM sessions s WHERE id = ANY ($1::uuid[])",
+            ids,
+        )
+        return int(row[0]), int(row[1]), int(row[2])
+
+    async def empty(self) -> None:
+        """Forgets all rows, so that the next turn begins as this one did."""
+        await self._connection.execute("TRUNCATE sessions, flusher.upgrades")
+        await self._connection.execute("CHECKPOINT")
+
+    async def execute(self, statement: str, *arguments: object) -> None:
+        await self._connection.execute(statement, *arguments)
+
+    def _cpu(self) -> tuple[float, float, float]:
+        return (
+            cpu_seconds(self._flusher.running.pid),
+            cpu_seconds(self._postgres.pid),
+            cpu_seconds(self._valkey.pid),
+        )
+
+
+def _costs(
+    before: tuple[float, float, float], after: tuple[float, float, float], backlog: Backlog
+) -> tuple[float, float, float]:
+    """CPU seconds of the client, PostgreSQL and Valkey, as microseconds a row."""
+    client, postgres, valkey = (
+        (late - early) / len(backlog.rows) * 1e6 for early, late in zip(before, after, strict=True)
+    )
+    return client, postgres, valkey

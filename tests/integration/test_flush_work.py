@@ -1,0 +1,103 @@
+"""What a flush costs, counted: a regression here is a slower flusher, on any machine."""
+
+from collections import Counter
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from asyncpg.connection import LoggedQuery
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from contract import keys
+from contract.entry import join_records
+from contract.metrics import FlusherMetrics
+from contract.record import FIELD, encode
+from flusher.database import Database
+from flusher.read import StreamReader
+from flusher.worker import Worker
+from flusher.write import SessionWriter
+from tests.events import start, upgrade
+
+UTC = ZoneInfo("UTC")
+SHARDS = 4
+
+
+@pytest.fixture
+async def worker(redis: Redis, database: Database) -> Worker:
+    worker = Worker(
+        StreamReader(redis, SHARDS, "one", 60),
+        SessionWriter(database, UTC),
+        FlusherMetrics(CollectorRegistry()),
+        UTC,
+        max_rows=100_000,
+        max_seconds=0.1,
+        claim_seconds=60,
+    )
+    await worker.prepare()
+    await append(redis, 1)
+    await worker.run_once()  # the month's partition, the first claim
+    return worker
+
+
+async def append(redis: Redis, sessions: int, together: int = 1) -> None:
+    """Sessions, of which each tenth is upgraded, over all shards."""
+    starts = [start() for _ in range(sessions)]
+    records = [encode(each) for each in starts]
+    records += [encode(upgrade(each.id)) for each in starts[::10]]
+    pipeline = redis.pipeline(transaction=False)
+    for place, first in enumerate(range(0, len(records), together)):
+        content = join_records(records[first : first + together])
+        pipeline.xadd(keys.stream(place % SHARDS), {FIELD: content})
+    await pipeline.execute()
+
+
+async def commands_so_far(redis: Redis) -> Counter[str]:
+    stats: dict[str, Any] = await redis.info("commandstats")
+    return Counter({name: int(each["calls"]) for name, each in stats.items()})
+
+
+async def test_a_flush_asks_redis_as_often_for_a_thousand_sessions_as_for_ten(
+    redis: Redis, worker: Worker
+) -> None:
+    asked = {}
+    for sessions in (10, 1000):
+        await append(redis, sessions)
+        before = await commands_so_far(redis)
+        await worker.run_once()
+        asked[sessions] = await commands_so_far(redis) - before
+        del asked[sessions]["cmdstat_info"]
+    assert asked[1000] == asked[10]
+    # What a shard is asked: to read, and to end what was read in one step.
+    each = ("xreadgroup", "multi", "xack", "xdel", "exec")
+    assert asked[10] == Counter({f"cmdstat_{name}": SHARDS for name in each})
+
+
+async def test_a_flush_asks_postgres_as_often_for_a_thousand_sessions_as_for_ten(
+    redis: Redis, worker: Worker, database: Database
+) -> None:
+    queries: list[str] = []
+
+    def note(query: LoggedQuery) -> None:
+        queries.append(query.query)
+
+    asked = {}
+    async with database.connection() as connection:
+        connection.add_query_logger(note)
+    for sessions in (10, 1000):
+        await append(redis, sessions)
+        queries.clear()
+        await worker.run_once()
+        asked[sessions] = len(queries)
+    assert asked[1000] == asked[10]
+    # Begin, (COPY, which is not told of,) lock, what waits, the upgrades, commit.
+    assert asked[10] == 5, queries
+
+
+async def test_sessions_that_share_an_entry_end_as_one(redis: Redis, worker: Worker) -> None:
+    await append(redis, 640, together=32)
+    before = await redis.info("commandstats")
+    await worker.run_once()
+    after = await redis.info("commandstats")
+    assert after["cmdstat_xdel"]["calls"] - before["cmdstat_xdel"]["calls"] <= SHARDS
+    assert sum([await redis.xlen(keys.stream(shard)) for shard in range(SHARDS)]) == 0
