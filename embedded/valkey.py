@@ -68,7 +68,10 @@ class ValkeyServer(ServerProcess):
         return None
 
     def _command(self) -> Sequence[str]:
-        config = dict(self.config) | {"port": str(self.port), "dir": shlex.quote(str(self.data_dir))}
+        config = dict(self.config) | {
+            "port": str(self.port),
+            "dir": shlex.quote(str(self.data_dir)),
+        }
         options = [
             word
             for name, value in config.items()

@@ -21,12 +21,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from contract import settings
 from contract.calendar import Month, month_at
 from contract.errors import Misconfigured, Retry
-from contract.record import SessionStarted
+from contract.record import SessionStarted, encode
 from contract.settings import Environment
 from flusher.batch import Batch
 from flusher.counting import MonthCounter
 from flusher.database import Database
 from flusher.earlier_sessions import COLUMNS, SITE_COLUMN, Importable, host, session_of
+from flusher.entry import Entry
 from flusher.statements import statement
 from flusher.write import SessionWriter
 from process.logs import configure_logging
@@ -115,7 +116,7 @@ class _Lines:
             if session.id in batch.starts:
                 self._imported.known += 1
                 continue
-            batch.starts[session.id] = session
+            batch.add([Entry(0, b"", encode(session))], session.month)
             if len(batch.starts) >= _BATCH:
                 yield batch
                 batch = Batch()

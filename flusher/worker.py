@@ -185,7 +185,7 @@ class Worker:
             self._gathering.put_back([*left, *batch.broken])
             raise
         if newer:
-            # Pending, not forgotten: flushers take them over after a while, until one can read them.
+            # Pending, not forgotten: flushers take them over in turns, until one can read them.
             log.warning(
                 "entries of a newer release wait for a flusher of that release",
                 count=newer,
@@ -321,12 +321,10 @@ class Worker:
             await self._reader.create_groups()
 
     async def _measure_lag(self) -> None:
-        lags, now_ms = await self._reader.lag()
-        for lag in lags:
-            age = 0 if lag.oldest_ms is None else max(now_ms - lag.oldest_ms, 0) / 1000
+        for lag in await self._reader.lag():
             self._metrics.stream_entries.labels(lag.shard).set(lag.entries)
             self._metrics.stream_pending.labels(lag.shard).set(lag.pending)
-            self._metrics.oldest_entry_seconds.labels(lag.shard).set(age)
+            self._metrics.oldest_entry_seconds.labels(lag.shard).set(lag.oldest_seconds or 0)
         buffer = await self._reader.buffer(time.monotonic())
         left = None if self._buffer is None else buffer.seconds_left(self._buffer)
         self._buffer = buffer

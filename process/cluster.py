@@ -123,10 +123,12 @@ class Cluster:
                         self._owners, self._known = await answer
                     except RedisError as error:
                         failure = error
-                    else:
-                        self._doubted = False
-                        self._refreshed_at = time.monotonic()
-                        return
+                        continue
+                    self._doubted = False
+                    self._refreshed_at = time.monotonic()
+                    for gone in set(self._clients) - set(self._known):
+                        await self._clients.pop(gone).aclose()
+                    return
             finally:
                 for task in asking:
                     task.cancel()

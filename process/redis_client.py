@@ -1,6 +1,8 @@
 """One way to connect to Redis or Valkey."""
 
+import ssl
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
@@ -78,7 +80,7 @@ class Locator(Protocol):
 
 
 class _OnUvloop(AbstractConnection):
-    """A connection that tells a lost wire from a fault of ours, and a demoted server from a primary.
+    """A connection that tells a lost wire from a fault of ours, and whether a server takes writes.
 
     Where asyncio's own transport raises ConnectionError for a socket that the other side has
     closed meanwhile, uvloop's raises RuntimeError, which redis-py passes on as if it were a bug.
@@ -93,7 +95,7 @@ class _OnUvloop(AbstractConnection):
 
     async def read_response(self, *arguments: Any, **options: Any) -> Any:
         try:
-            return await super().read_response(*arguments, **options)  # type: ignore[safe-super]  # an abstract method of a mixin's base
+            return await super().read_response(*arguments, **options)
         except DEMOTED as error:
             await self.disconnect(nowait=True)
             raise RedisConnectionError("the server does not take writes") from error
@@ -104,7 +106,7 @@ class _OnUvloop(AbstractConnection):
 
 
 class _Following(_OnUvloop):
-    """A connection to whichever server the locator finds, and to no other for longer than needed."""
+    """A connection to the server that the locator finds, given up when that is another."""
 
     locator: ClassVar[Locator]
     host: str
@@ -114,14 +116,14 @@ class _Following(_OnUvloop):
         if self.is_connected and self.locator.known() != (self.host, self.port):
             await self.disconnect(nowait=True)
         try:
-            await super().connect()
+            await super().connect()  # type: ignore[no-untyped-call]  # the library has no types here
         except RedisError as error:
             self.locator.lost(error)
             raise
 
     async def _connect(self) -> None:
         self.host, self.port = await self.locator.find()
-        await super()._connect()  # type: ignore[no-untyped-call]  # the library has no types here
+        await super()._connect()  # type: ignore[safe-super, no-untyped-call]  # the class it is mixed into has it
 
     async def read_response(self, *arguments: Any, **options: Any) -> Any:
         try:
@@ -159,6 +161,11 @@ def connect_redis(url: str, setting: str = REDIS_URL.name, locator: Locator | No
     except (ValueError, TypeError):
         problem = "has a port, database or option that is none"
         raise Misconfigured(setting, problem, f"{setting}=redis://localhost:6379/0") from None
+    authorities = pool.connection_kwargs.get("ssl_ca_certs")
+    if authorities and not Path(authorities).is_file():
+        problem = f"ssl_ca_certs names no file that is there: {authorities}"
+        example = f"{setting}=rediss://cache.internal:6379/0?ssl_ca_certs=/etc/ssl/redis-ca.pem"
+        raise Misconfigured(setting, problem, example)
     # By TCP, TLS or a Unix socket: the URL has chosen the class.
     if locator is None:
         bases, attributes = (_OnUvloop, pool.connection_class), {}
@@ -169,7 +176,7 @@ def connect_redis(url: str, setting: str = REDIS_URL.name, locator: Locator | No
 
 
 def connect_peer(url: str, host: str, port: int) -> Redis:
-    """A client of a replica or another node, with the URL's credentials, database and encryption."""
+    """A client of a replica or another node, with the URL's credentials and encryption."""
     parts = urlsplit(url)
     if parts.scheme == "unix":
         return connect_redis(f"redis://{host}:{port}/0")
@@ -202,6 +209,8 @@ def retry_for(error: RedisError, doing: str) -> Retry:
     """The decision for an error of Redis, in words that do not quote the command."""
     if isinstance(error, OutOfMemoryError) or str(error).startswith("OOM"):
         return Retry("redis_full", f"{doing}: Redis has reached its maxmemory")
+    if isinstance(error.__cause__ or error.__context__, ssl.SSLError):
+        return Retry("redis_away", f"{doing}: Redis's TLS certificate is not trusted")
     if is_passing(error):
         return Retry("redis_away", f"{doing}: Redis does not answer ({type(error).__name__})")
     if isinstance(error, AskError):

@@ -5,11 +5,10 @@ One round trip a server, whatever the number of shards.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
-from collections.abc import AsyncIterator
 from redis.asyncio import Redis
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -45,8 +44,16 @@ class Shards(Protocol):
         """
         ...
 
-    async def servers(self) -> list[Redis]:
-        """A client of each server that has shards.
+    async def having(self, shards: Sequence[int], name: Callable[[int], str]) -> list[int]:
+        """Those of the shards that have a key of this name, as far as their servers answer.
+
+        Raises:
+            RedisError: no server answers.
+        """
+        ...
+
+    async def servers(self) -> dict[int, Redis]:
+        """A client of each server that has shards, by one of the shards that it has.
 
         Raises:
             RedisError: which they are can't be found out.
@@ -67,8 +74,18 @@ class OneServer:
     async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
         return await _ask_server(self._wire, commands)
 
-    async def servers(self) -> list[Redis]:
-        return [self._redis]
+    async def having(self, shards: Sequence[int], name: Callable[[int], str]) -> list[int]:
+        # One command where there is none.
+        names = [name(shard) for shard in shards]
+        any_there, *_ = await self._wire.ask([("EXISTS", *names)])
+        if isinstance(any_there, RedisError):
+            raise any_there
+        if not any_there:
+            return []
+        return await _having(self, shards, name)
+
+    async def servers(self) -> dict[int, Redis]:
+        return {0: self._redis}
 
     async def aclose(self) -> None:
         await self._redis.aclose()
@@ -80,7 +97,7 @@ class ClusterShards:
     def __init__(self, cluster: Cluster, count: int) -> None:
         """`cluster` is this object's to close."""
         self._cluster = cluster
-        self._slots = [slot_of(keys.stream(shard)) for shard in range(count)]
+        self._slots: dict[int, int] = {}
         self.count = count
 
     async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
@@ -104,13 +121,25 @@ class ClusterShards:
             raise next(iter(done.values()))[0]
         return done
 
-    async def servers(self) -> list[Redis]:
+    async def having(self, shards: Sequence[int], name: Callable[[int], str]) -> list[int]:
+        return await _having(self, shards, name)
+
+    async def servers(self) -> dict[int, Redis]:
         await self._cluster.refresh()
-        owners = {self._cluster.owner(slot) for slot in self._slots}
-        return [self._cluster.client(owner) for owner in owners if owner is not None]
+        by_owner = {self._cluster.owner(self._slot(shard)): shard for shard in range(self.count)}
+        return {
+            shard: self._cluster.client(owner)
+            for owner, shard in by_owner.items()
+            if owner is not None
+        }
 
     async def aclose(self) -> None:
         await self._cluster.aclose()
+
+    def _slot(self, shard: int) -> int:
+        if shard not in self._slots:
+            self._slots[shard] = slot_of(keys.stream(shard))
+        return self._slots[shard]
 
     async def _ask_once(
         self, commands: Mapping[int, Sequence[Command]], asking: Mapping[int, Address]
@@ -119,7 +148,7 @@ class ClusterShards:
         by_node: defaultdict[Address, dict[int, Sequence[Command]]] = defaultdict(dict)
         replies: dict[int, list[Any]] = {}
         for shard, of_shard in commands.items():
-            node = asking.get(shard) or self._cluster.owner(self._slots[shard])
+            node = asking.get(shard) or self._cluster.owner(self._slot(shard))
             if node is None:
                 self._cluster.doubt()
                 replies[shard] = [RedisConnectionError("no node has the slot")] * len(of_shard)
@@ -185,13 +214,16 @@ def first_error(replies: Iterable[Any]) -> RedisError | None:
     return next((reply for reply in replies if isinstance(reply, RedisError)), None)
 
 
+async def _having(where: Shards, shards: Sequence[int], name: Callable[[int], str]) -> list[int]:
+    replies = await where.ask({shard: [("EXISTS", name(shard))] for shard in shards})
+    return [shard for shard, (there,) in replies.items() if there == 1]
+
+
 async def _ask_server(
     wire: Wire, commands: Mapping[int, Sequence[Command]]
 ) -> dict[int, list[Any]]:
     replies = iter(await wire.ask([each for of_shard in commands.values() for each in of_shard]))
-    return {
-        shard: [next(replies) for _ in of_shard] for shard, of_shard in commands.items()
-    }
+    return {shard: [next(replies) for _ in of_shard] for shard, of_shard in commands.items()}
 
 
 def _with_asking(commands: Sequence[Command]) -> list[Command]:

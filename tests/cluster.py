@@ -1,8 +1,8 @@
-"""A real Redis Cluster: three primaries, each with a replica, as private servers of this machine."""
+"""A real Redis Cluster of private servers: three primaries, each with a replica."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -40,6 +40,7 @@ class Cluster:
 
     def __init__(self, folder: Path, *, replicas: bool = True, binary: Path | None = None) -> None:
         count = _PRIMARIES * (2 if replicas else 1)
+        self.is_embedded = binary is None
         self.servers = [
             ValkeyServer(
                 folder / f"node-{number}",
@@ -78,13 +79,11 @@ class Cluster:
         primaries, replicas = clients[:_PRIMARIES], clients[_PRIMARIES:]
         for number, client in enumerate(primaries):
             first, after = (_SLOTS * n // _PRIMARIES for n in (number, number + 1))
-            client.execute_command("CLUSTER ADDSLOTSRANGE", first, after - 1)
+            _do(client, "CLUSTER ADDSLOTSRANGE", first, after - 1)
         for number, client in enumerate(clients):
-            client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+            _do(client, "CLUSTER SET-CONFIG-EPOCH", number + 1)
         for server in self.servers[1:]:
-            clients[0].execute_command(
-                "CLUSTER MEET", "127.0.0.1", server.port, self.bus_port(server)
-            )
+            _do(clients[0], "CLUSTER MEET", "127.0.0.1", server.port, self.bus_port(server))
 
         async def each(look: Callable[[Redis], T], of: Sequence[Redis]) -> list[T]:
             return [look(client) for client in of]
@@ -95,7 +94,7 @@ class Cluster:
             _START_SECONDS,
         )
         for primary, replica in zip(primaries, replicas, strict=False):
-            replica.execute_command("CLUSTER REPLICATE", _id(primary))
+            _do(replica, "CLUSTER REPLICATE", _id(primary))
         await eventually(lambda: each(_serves, clients), all, _START_SECONDS)
         await eventually(lambda: each(_follows, replicas), all, _START_SECONDS)
         # All agree on who has which slots.
@@ -112,7 +111,10 @@ class Cluster:
     def client(self, server: ValkeyServer) -> Redis:
         """A client of one node, which follows nobody elsewhere."""
         return Redis(
-            port=server.port, socket_timeout=5, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
+            port=server.port,
+            socket_timeout=5,
+            socket_connect_timeout=2,
+            retry=Retry(NoBackoff(), 0),
         )
 
     def primary_of(self, key: str) -> ValkeyServer:
@@ -125,15 +127,15 @@ class Cluster:
         port = max(set(views), key=views.count)
         return next(server for server in self.servers if server.port == port)
 
-    async def fails_over(self, killed: ValkeyServer) -> None:
-        """Waits until the cluster serves without a node that was killed."""
-        living = [server for server in self.servers if server.is_running]
+    async def fails_over(self, lost: ValkeyServer) -> None:
+        """Waits until the cluster serves without a node that was killed or frozen."""
+        living = [s for s in self.servers if s is not lost and s.is_running]
 
         async def views() -> list[tuple[int, ...] | None]:
             return [self._try(server, _primary_ports) for server in living]
 
         def without(found: list[tuple[int, ...] | None]) -> bool:
-            return all(view is not None and killed.port not in view for view in found)
+            return all(view is not None and lost.port not in view for view in found)
 
         await eventually(views, without, _FAILOVER_SECONDS)
 
@@ -142,20 +144,32 @@ class Cluster:
 
         await eventually(serving, all, _FAILOVER_SECONDS)
 
+    async def follows(self, server: ValkeyServer) -> None:
+        """Waits until a node that is back is a replica that has everything."""
+
+        async def follows() -> bool | None:
+            return self._try(server, _follows)
+
+        await eventually(follows, bool, _FAILOVER_SECONDS)
+
     def move(self, key: str, target: ValkeyServer) -> None:
         """Moves a key's slot, with what is in it, to another primary, as `redis-cli` would."""
+        with self.moving(key, target):
+            pass
+
+    @contextmanager
+    def moving(self, key: str, target: ValkeyServer) -> Iterator[None]:
+        """As `move`; in the block the keys are there already, and the slot is not."""
         slot = key_slot(key.encode())
-        source_server = self.primary_of(key)
-        source, destination = self.client(source_server), self.client(target)
-        source_id, target_id = _id(source), _id(destination)
-        destination.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", source_id)
-        source.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", target_id)
-        while found := source.execute_command("CLUSTER GETKEYSINSLOT", slot, 10):
-            source.execute_command(
-                *("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *found)
-            )
+        source, destination = self.client(self.primary_of(key)), self.client(target)
+        target_id = _id(destination)
+        _do(destination, "CLUSTER SETSLOT", slot, "IMPORTING", _id(source))
+        _do(source, "CLUSTER SETSLOT", slot, "MIGRATING", target_id)
+        while found := _do(source, "CLUSTER GETKEYSINSLOT", slot, 10):
+            _do(source, *("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *found))
+        yield
         for client in (destination, source):
-            client.execute_command("CLUSTER SETSLOT", slot, "NODE", target_id)
+            _do(client, "CLUSTER SETSLOT", slot, "NODE", target_id)
 
     def _owner(self, server: ValkeyServer, key: str) -> int | None:
         slot = key_slot(key.encode())
@@ -177,7 +191,7 @@ def shards_of(cluster: Cluster, server: ValkeyServer, shards: int = 8) -> list[i
 def _slots(client: Redis) -> list[Any]:
     # As it comes: the library's own parsing drops who is first.
     client.set_response_callback("CLUSTER SLOTS", lambda reply, **_: reply)
-    found: list[Any] = client.execute_command("CLUSTER SLOTS")
+    found: list[Any] = _do(client, "CLUSTER SLOTS")
     return found
 
 
@@ -199,10 +213,14 @@ def _follows(client: Redis) -> bool:
 
 
 def _about(client: Redis) -> dict[str, str]:
-    reply: Any = client.execute_command("CLUSTER INFO")
+    reply: Any = _do(client, "CLUSTER INFO")
     return dict(reply)
 
 
 def _id(client: Redis) -> str:
-    reply: Any = client.execute_command("CLUSTER MYID")
+    reply: Any = _do(client, "CLUSTER MYID")
     return reply.decode() if isinstance(reply, bytes) else str(reply)
+
+
+def _do(client: Redis, *words: object) -> Any:
+    return client.execute_command(*words)  # type: ignore[no-untyped-call]  # the library has no types here
