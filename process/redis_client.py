@@ -14,6 +14,7 @@ from redis.exceptions import (
     AskError,
     AuthenticationError,
     BusyLoadingError,
+    ClusterCrossSlotError,
     ClusterDownError,
     MasterDownError,
     MaxConnectionsError,
@@ -213,6 +214,6 @@ def retry_for(error: RedisError, doing: str) -> Retry:
         return Retry("redis_away", f"{doing}: Redis's TLS certificate is not trusted")
     if is_passing(error):
         return Retry("redis_away", f"{doing}: Redis does not answer ({type(error).__name__})")
-    if isinstance(error, AskError):
+    if isinstance(error, (AskError, ClusterCrossSlotError)):
         return Retry("redis_refused", f"{doing}: this is a Redis Cluster: set REDIS_CLUSTER=1")
     return Retry("redis_refused", f"{doing}: Redis refuses the command ({type(error).__name__})")

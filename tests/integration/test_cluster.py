@@ -40,9 +40,7 @@ async def test_requests_become_rows_wherever_their_shards_are(
         for move in range(2):
             for visit in range(24):
                 assert await _post(system, f"192.0.2.{visit}") == 201
-            await eventually(
-                lambda: _rows(dsn), lambda rows, wanted=24 * (move + 1): rows == wanted
-            )
+            await eventually(partial(_rows, dsn), partial(eq, 24 * (move + 1)))
             for key in (keys.stream(0), keys.CURRENT_SALT):
                 here = cluster.primary_of(key)
                 cluster.move(key, next(s for s in cluster.servers if s is not here))
@@ -61,7 +59,6 @@ async def _commands_work(system: System, cluster: Cluster) -> None:
     output = await _command(system, "flusher", "dead", "list")
     names = [line.split()[0] for line in output.splitlines()[1:]]
     assert len({name.partition(":")[0] for name in names}) == 3
-    assert names[0] in await _command(system, "flusher", "dead", "show", names[0])
     await _command(system, "flusher", "dead", "drop", names[0])
     await _command(system, "flusher", "dead", "replay", names[1])
     await eventually(lambda: _dead(cluster), partial(eq, 2))
