@@ -29,6 +29,10 @@ _ANSWER_SECONDS = 1.5
 _EXAMPLE = f"{REDIS_URL.name}=redis://node-1:6379,redis://node-2:6379"
 
 
+_Answer = tuple[list[Address | None], list[Address]]
+"""Each slot's primary, and all nodes."""
+
+
 def slot_of(key: str) -> int:
     """The slot of a key, by its hash tag if it has one."""
     return int(key_slot(key.encode()))
@@ -54,6 +58,7 @@ class Cluster:
         self._refreshed_at = -_MOST_SECONDS
         self._doubted = True
         self._refreshing: asyncio.Task[None] | None = None
+        self._asking: set[asyncio.Task[_Answer | RedisError]] = set()
 
     async def refresh(self) -> None:
         """Asks for the map anew if there is reason to, and it was not asked just now.
@@ -102,55 +107,60 @@ class Cluster:
         return connect_peer(self._url, host, port)
 
     async def aclose(self) -> None:
-        if self._refreshing is not None:
-            self._refreshing.cancel()
-            await asyncio.gather(self._refreshing, return_exceptions=True)
+        tasks = [*self._asking, *([self._refreshing] if self._refreshing else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for client in self._clients.values():
             await client.aclose()
         self._clients.clear()
 
     async def _refresh(self) -> None:
-        """Takes the first answer of some nodes, and asks others when none of these answers."""
+        """Takes the first answer of some nodes, and asks others when none of these answers.
+
+        Who answers too late is not waited for, nor cut short: that could leave a connection behind.
+        """
         left = list(dict.fromkeys([*filter(None, self._owners), *self._known]))
         random.shuffle(left)
-        failure: RedisError = RedisConnectionError("no node of the cluster answers")
+        failure: RedisError = RedisConnectionError("no node of the cluster answers in time")
         while left:
             asked, left = left[:_ASKED_AT_ONCE], left[_ASKED_AT_ONCE:]
-            asking = [asyncio.create_task(self._ask(node)) for node in asked]
-            try:
-                for answer in asyncio.as_completed(asking):
-                    try:
-                        self._owners, self._known = await answer
-                    except RedisError as error:
-                        failure = error
-                        continue
-                    self._doubted = False
-                    self._refreshed_at = time.monotonic()
-                    for gone in set(self._clients) - set(self._known):
-                        await self._clients.pop(gone).aclose()
-                    return
-            finally:
-                for task in asking:
-                    task.cancel()
-                await asyncio.gather(*asking, return_exceptions=True)
+            asking = {asyncio.create_task(self._ask(node)) for node in asked}
+            self._asking |= asking
+            deadline = time.monotonic() + _ANSWER_SECONDS
+            while asking and (seconds := deadline - time.monotonic()) > 0:
+                done, asking = await asyncio.wait(
+                    asking, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+                )
+                for answer in (task.result() for task in done):
+                    if not isinstance(answer, RedisError):
+                        await self._take(*answer)
+                        return
+                    failure = answer
         self._refreshed_at = time.monotonic()
         raise failure
 
-    async def _ask(self, node: Address) -> tuple[list[Address | None], list[Address]]:
+    async def _take(self, owners: list[Address | None], nodes: list[Address]) -> None:
+        self._owners, self._known = owners, nodes
+        self._doubted = False
+        self._refreshed_at = time.monotonic()
+        self._asking = {task for task in self._asking if not task.done()}
+        for gone in set(self._clients) - set(nodes):
+            await self._clients.pop(gone).aclose()
+
+    async def _ask(self, node: Address) -> _Answer | RedisError:
         client = connect_peer(self._url, *node)
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                (reply,) = await Wire(client).ask([("CLUSTER", "SLOTS")])
-        except TimeoutError:
-            raise RedisConnectionError("no answer in time") from None
+            (reply,) = await Wire(client).ask([("CLUSTER", "SLOTS")])
+        except RedisError as error:
+            return error
         finally:
             await client.aclose()
         if isinstance(reply, RedisError):
-            raise reply
+            return reply
         if not reply:
-            raise RedisConnectionError("the node knows of no slots")
-        owners, nodes = _read_slots(reply, node.host)
-        return owners, nodes
+            return RedisConnectionError("the node knows of no slots")
+        return _read_slots(reply, node.host)
 
 
 class _SlotLocator:
@@ -176,9 +186,7 @@ class _SlotLocator:
         self._cluster.learn(cause if isinstance(cause, AskError) else error)
 
 
-def _read_slots(
-    reply: Sequence[Sequence[Any]], asked_host: str
-) -> tuple[list[Address | None], list[Address]]:
+def _read_slots(reply: Sequence[Sequence[Any]], asked_host: str) -> _Answer:
     """From CLUSTER SLOTS: each slot's primary, and all nodes, primaries first."""
     owners: list[Address | None] = [None] * SLOTS
     primaries, replicas = [], []
