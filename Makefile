@@ -27,12 +27,11 @@ $(INSTALLED): requirements/development.txt
 run: $(INSTALLED) ## everything, on servers of its own under .data/; Ctrl-C stops it
 	@exec $(BIN)/python -m embedded run
 
-check: $(INSTALLED) ## formatting, lint, types, import rules, known vulnerabilities
+check: $(INSTALLED) ## formatting, lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python requirements/audit.py
 
 test: $(INSTALLED) ## the test suite, but for the tests of test-long
 	$(BIN)/python -m pytest -n auto -m "not long"

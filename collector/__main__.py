@@ -4,16 +4,19 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import structlog
 from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
 
 from collector.address_check import AddressCheck
-from collector.append import Appender
+from collector.append import Appender, Writer
 from collector.beacon import Beacon
 from collector.caller import TokenVerifier
 from collector.client_address import TrustedProxies
+from collector.cluster_writer import ClusterWriter
 from collector.connection_limits import ConnectionLimits
 from collector.crawlers import CrawlerFilter
 from collector.late_disposal import LateDisposal
@@ -29,18 +32,22 @@ from contract import settings
 from contract.metrics import CollectorMetrics
 from contract.settings import Environment
 from process.admin import AdminListener
+from process.cluster import Cluster
 from process.command import run_command
 from process.logs import configure_logging, log_start
-from process.redis_client import connect_redis, connect_replica
+from process.redis_client import connect_redis
 from process.redis_promises import redis_examinations
+from process.salt_client import SaltServer, connect_salt
 from process.salt_disposal import SaltDisposal
 from process.salt_store import SaltStore
 from process.server_promises import watch_promises
+from process.shards import Shards, connect_shards
 from process.stopping import Stopping
 
 ADMIN_PORT = settings.admin_port(9100)
 SETTINGS = (
     settings.REDIS_URL,
+    settings.REDIS_CLUSTER,
     settings.SALT_REDIS_URL,
     settings.HOST,
     settings.PORT,
@@ -70,18 +77,25 @@ async def serve(environment: Environment) -> int:
     configure_logging(environment)
     registry = CollectorRegistry()
     metrics = CollectorMetrics(registry)
-    settings.REDIS_CLUSTER.read(environment)
-    redis_url = settings.REDIS_URL.read(environment)
-    redis = connect_redis(redis_url)
-    salt_url = settings.SALT_REDIS_URL.read(environment) or redis_url
-    salt_redis = connect_redis(salt_url, settings.SALT_REDIS_URL.name)
-    store = SaltStore(salt_redis, settings.CALENDAR_TIMEZONE.read(environment))
-    disposal = SaltDisposal(
-        salt_redis, store, lambda host, port: connect_replica(salt_url, host, port)
-    )
+    async with (
+        connect_salt(environment) as salt_server,
+        connect_shards(environment) as shards,
+        _connect_writer(environment, metrics) as writer,
+    ):
+        return await _serve(environment, registry, metrics, salt_server, shards, writer)
+
+
+async def _serve(
+    environment: Environment,
+    registry: CollectorRegistry,
+    metrics: CollectorMetrics,
+    salt_server: SaltServer,
+    shards: Shards,
+    writer: Writer,
+) -> int:
+    store = SaltStore(salt_server.redis, settings.CALENDAR_TIMEZONE.read(environment))
+    disposal = SaltDisposal(salt_server, store)
     salt = MonthlySalt(store)
-    durability = Durability(settings.APPEND_DURABILITY.read(environment))
-    writer = NodeWriter(lambda: RedisWire(redis.connection_pool), metrics, durability)
     addresses = AddressCheck(metrics)
     appender = Appender(writer, settings.STREAM_SHARDS.read(environment))
     limits = ConnectionLimits(settings.MAX_CONNECTIONS.read(environment), metrics)
@@ -91,8 +105,9 @@ async def serve(environment: Environment) -> int:
     limits.allow_files()
     stopping = Stopping()
     stopping.install()
-    promises = redis_examinations(redis, salt_redis, same=salt_url == redis_url)
-    readiness = Readiness(redis, appender, salt, durability, stopping)
+    promises = redis_examinations(shards, None if salt_server.is_streams else salt_server.redis)
+    durability = Durability(settings.APPEND_DURABILITY.read(environment))
+    readiness = Readiness(shards, appender, salt, durability, stopping)
 
     def failed_checks() -> dict[str, str | None]:
         listening = None if server.is_listening else "no requests are accepted"
@@ -128,8 +143,6 @@ async def serve(environment: Environment) -> int:
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
         await admin.close()
-        await redis.aclose()
-        await salt_redis.aclose()
     return _exit_code(clean=clean)
 
 
@@ -193,6 +206,31 @@ def demo_pages(environment: Environment, metrics: CollectorMetrics) -> Sequence[
     return DemoPages(
         settings.DATABASE_URL.read(environment), settings.DEMO_TOKEN.read(environment), metrics
     ).routes
+
+
+@asynccontextmanager
+async def _connect_writer(
+    environment: Environment, metrics: CollectorMetrics
+) -> AsyncIterator[Writer]:
+    """The writer to the streams' servers, connected until the end of the block."""
+    urls = settings.REDIS_URL.read(environment)
+    durability = Durability(settings.APPEND_DURABILITY.read(environment))
+    server: Cluster | Redis
+    if settings.REDIS_CLUSTER.read(environment):
+        server = cluster = Cluster(urls)
+        shards = settings.STREAM_SHARDS.read(environment)
+        writer: Writer = ClusterWriter(cluster, shards, _connect, metrics, durability)
+    else:
+        server = redis = connect_redis(urls)
+        writer = NodeWriter(lambda: _connect(redis), metrics, durability)
+    try:
+        yield writer
+    finally:
+        await server.aclose()
+
+
+def _connect(redis: Redis) -> RedisWire:
+    return RedisWire(redis.connection_pool)
 
 
 def main() -> int:

@@ -1,25 +1,48 @@
 """Step 7: the event into its stream, durable when this returns."""
 
 import asyncio
+from typing import Protocol
 
-from collector.node_writer import Answered, NodeWriter, Waiting
+from collector.node_writer import Answered, Waiting
 from collector.wire import pack
 from contract import keys
 from contract.errors import Retry
 from contract.record import FIELD
 
 
+class Writer(Protocol):
+    """Carries out commands: `NodeWriter` on one server, `ClusterWriter` on those of a cluster."""
+
+    def write(self, command: bytes, shard: int, answered: Answered) -> Waiting:
+        """As `NodeWriter.write`."""
+        ...
+
+    @property
+    def failing_since(self) -> float | None:
+        """Since when, in the loop's time, no write has succeeded; None when the last one did."""
+        ...
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be acknowledged."""
+        ...
+
+    async def run(self) -> None:
+        """Writes what gathers, until cancelled."""
+        ...
+
+
 class Appender:
     """Appends records to the stream shards. Use `run` as a task for as long as it may be used."""
 
-    def __init__(self, writer: NodeWriter, shards: int) -> None:
+    def __init__(self, writer: Writer, shards: int) -> None:
         """
         Args:
-            writer: of the server that has the streams.
+            writer: of the servers that have the streams.
             shards: how many streams there are.
         """
         self._writer = writer
-        self._shards = [(writer, _xadd_to(keys.stream(shard))) for shard in range(shards)]
+        self._xadds = [_xadd_to(keys.stream(shard)) for shard in range(shards)]
 
     def begin(self, identity: bytes, record: bytes, answered: Answered) -> Waiting:
         """Appends a record; `answered` is called, once, when it is known what became of it.
@@ -34,8 +57,9 @@ class Appender:
         Raises:
             Retry: too many wait already.
         """
-        writer, xadd = self._shards[keys.shard_of(identity, len(self._shards))]
-        return writer.write(b"%b$%d\r\n%b\r\n" % (xadd, len(record), record), answered)
+        shard = keys.shard_of(identity, len(self._xadds))
+        command = b"%b$%d\r\n%b\r\n" % (self._xadds[shard], len(record), record)
+        return self._writer.write(command, shard, answered)
 
     async def append(self, identity: bytes, record: bytes) -> None:
         """Returns once Redis has acknowledged the record.

@@ -5,19 +5,19 @@ Only its own tasks touch the connections, so that a request that goes away can't
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
 import structlog
-from redis.exceptions import RedisError
+from redis.exceptions import AskError, RedisError
 
 from collector.waiting import WAIT_SECONDS
 from collector.wire import pack
 from contract.errors import Retry
 from contract.metrics import CollectorMetrics
-from process.redis_client import is_passing, retry_for
+from process.redis_client import DEMOTED, is_passing, retry_for
 
 MAX_BATCH = 512
 MAX_WAITING = 2_000
@@ -26,6 +26,8 @@ _PAUSE_SECONDS = 0.1
 _DURABLE_MS = 3000
 # A server that syncs once a second acknowledges once a second: several batches wait together.
 _DURABLE_WRITERS = 8
+
+_ASKING = pack(b"ASKING")
 
 log = structlog.get_logger()
 
@@ -63,12 +65,17 @@ Answered = Callable[[Retry | None], None]
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A command that is to be acknowledged."""
+    """A command that is to be carried out."""
 
     command: bytes
+    shard: int
     deadline: float  # in the loop's time
     answered: Answered
     is_over: bool = False  # it was answered, or nobody waits for it any more
+
+
+Redirect = Callable[[list[Waiting], RedisError], list[Waiting]]
+"""Takes over what another server may have to carry out, by the error; returns what stays here."""
 
 
 class NodeWriter:
@@ -79,13 +86,20 @@ class NodeWriter:
         connect: Callable[[], Wire],
         metrics: CollectorMetrics,
         durability: Durability = Durability.SERVER,
+        redirect: Redirect | None = None,
+        *,
+        asking: bool = False,
     ) -> None:
         """
         Args:
             connect: makes a connection to the server; each is used by one task alone.
             metrics: where batches are counted.
             durability: when a command counts as carried out.
+            redirect: what becomes of a command that failed; None: it is tried again here.
+            asking: precede each command with ASKING, as a node wants it that is taking over a slot.
         """
+        self._redirect = redirect
+        self._asking = asking
         self._connect = connect
         self._metrics = metrics
         self._durable = _WAIT_UNTIL_DURABLE[durability]
@@ -95,12 +109,13 @@ class NodeWriter:
         self._filled = asyncio.Event()
         self._failing_since: float | None = None
 
-    def write(self, command: bytes, answered: Answered) -> Waiting:
+    def write(self, command: bytes, shard: int, answered: Answered) -> Waiting:
         """Has the command carried out; `answered` is called, once, when it is known what became of
         it. No future: what wakes a task costs as much as all else here.
 
         Args:
             command: packed.
+            shard: that it belongs to.
             answered: gets None once the server has acknowledged it, as durably as asked for; Retry
                 when that took longer than `WAIT_SECONDS`, or the server is full or refuses it. It
                 may have been carried out all the same.
@@ -110,10 +125,32 @@ class NodeWriter:
         """
         if len(self._waiting) >= MAX_WAITING:
             raise Retry("overload", "too many requests wait for Redis")
-        waiting = Waiting(command, asyncio.get_running_loop().time() + WAIT_SECONDS, answered)
+        deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
+        waiting = Waiting(command, shard, deadline, answered)
         self._waiting.append(waiting)
         self._filled.set()
         return waiting
+
+    def take_over(self, others: Iterable[Waiting]) -> None:
+        """Carries out what waited elsewhere, before what waits here."""
+        self._waiting.extendleft(reversed([each for each in others if not each.is_over]))
+        if self._waiting:
+            self._filled.set()
+
+    def give_up(self) -> list[Waiting]:
+        """Hands out all that waits, also what is on its way: it may be carried out all the same."""
+        under_way = [waiting for batch in self._in_flight.values() for waiting in batch]
+        self._metrics.append_unanswered.inc(len(under_way))
+        waiting = [*under_way, *self._waiting]
+        self._in_flight.clear()
+        self._waiting.clear()
+        self._filled.clear()
+        return waiting
+
+    def is_slow(self, seconds: float) -> bool:
+        """Whether something has been on its way for so long."""
+        longest = asyncio.get_running_loop().time() + WAIT_SECONDS - seconds
+        return any(batch[0].deadline < longest for batch in self._in_flight.values())
 
     @property
     def failing_since(self) -> float | None:
@@ -130,7 +167,7 @@ class NodeWriter:
         async with asyncio.TaskGroup() as tasks:
             for writer in range(self._writers):
                 tasks.create_task(self._write_what_gathers(writer))
-            tasks.create_task(self._refuse_what_waits_too_long())
+            tasks.create_task(self.refuse_what_waits_too_long())
 
     async def _write_what_gathers(self, writer: int) -> None:
         wire = self._connect()
@@ -142,7 +179,7 @@ class NodeWriter:
                     continue
                 self._in_flight[writer] = batch
                 left = await self._write(wire, batch)
-                del self._in_flight[writer]
+                self._in_flight.pop(writer, None)
                 if left:
                     self._waiting.extendleft(reversed(left))  # the oldest in front again
                     self._filled.set()
@@ -150,7 +187,8 @@ class NodeWriter:
         finally:
             wire.close()
 
-    async def _refuse_what_waits_too_long(self) -> None:
+    async def refuse_what_waits_too_long(self) -> None:
+        """Answers what has waited for `WAIT_SECONDS`, until cancelled; part of `run`."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -175,49 +213,58 @@ class NodeWriter:
     async def _write(self, wire: Wire, batch: list[Waiting]) -> list[Waiting]:
         """Writes a batch; what may be tried again is returned."""
         self._metrics.append_batch_size.observe(len(batch))
-        commands = b"".join([waiting.command for waiting in batch]) + self._durable
+        commands = [waiting.command for waiting in batch]
+        if self._asking:
+            commands = [word for command in commands for word in (_ASKING, command)]
+        packed = b"".join(commands) + self._durable
         try:
-            replies = await wire.exchange(commands, len(batch) + bool(self._durable))
+            replies = await wire.exchange(packed, len(commands) + bool(self._durable))
         except RedisError as error:
-            self._failed(retry_for(error, "appending"))
             self._metrics.append_unanswered.inc(len(batch))
             return self._after(batch, error)
         except Exception as error:  # noqa: BLE001 - the one writer must outlive any fault
-            self._failed(Retry("fault", f"appending: {type(error).__name__}"))
+            self.fails(Retry("fault", f"appending: {type(error).__name__}"))
             self._metrics.append_unanswered.inc(len(batch))
             return batch
-        if self._durable:
-            why = why_not_durable(replies.pop())
-            if why is not None:
-                # It is in the stream, and may be lost with the server: not what a 2xx promises.
-                self._failed(why)
-                self._metrics.append_unanswered.inc(len(batch))
-                for waiting in batch:
-                    _answer(waiting, why)
-                return []
-        return self._settle(batch, replies)
+        not_durable = why_not_durable(replies.pop()) if self._durable else None
+        if self._asking:
+            replies = replies[1::2]
+        left = self._settle(batch, replies, not_durable)
+        if any(isinstance(reply, DEMOTED) for reply in replies):
+            wire.close()  # its address may lead to another server by now
+        return left
 
-    def _settle(self, batch: list[Waiting], replies: list[Any]) -> list[Waiting]:
+    def _settle(
+        self, batch: list[Waiting], replies: list[Any], not_durable: Retry | None
+    ) -> list[Waiting]:
         """Tells each request its own reply; what may be tried again is returned."""
         left = []
         for waiting, reply in zip(batch, replies, strict=True):
             if isinstance(reply, RedisError):
-                self._failed(retry_for(reply, "appending"))
                 left += self._after([waiting], reply)
+            elif not_durable is not None:
+                # It is in the stream, and may be lost with the server: not what a 2xx promises.
+                self.fails(not_durable)
+                self._metrics.append_unanswered.inc()
+                _answer(waiting, not_durable)
             else:
                 self._failing_since = None
                 _answer(waiting, None)
         return left
 
     def _after(self, batch: list[Waiting], error: RedisError) -> list[Waiting]:
-        """What of a failed batch may be tried again: all, or nothing where that is of no use."""
+        """What of a failed batch is to be tried again here; what is of no use fails."""
+        if not isinstance(error, AskError):  # which says where it is instead
+            self.fails(retry_for(error, "appending"))
+        left = batch if self._redirect is None else self._redirect(batch, error)
         if is_passing(error):
-            return batch
-        for waiting in batch:
+            return left
+        for waiting in left:
             _answer(waiting, retry_for(error, "appending"))
         return []
 
-    def _failed(self, why: Retry) -> None:
+    def fails(self, why: Retry) -> None:
+        """Notes, and says once, that nothing can be written."""
         if self._failing_since is None:
             self._failing_since = asyncio.get_running_loop().time()
             log.error(

@@ -6,9 +6,8 @@ full it is: a collector without traffic has no other way to know.
 
 import asyncio
 import math
-from typing import Final
+from typing import Any, Final
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from collector.append import Appender
@@ -18,7 +17,9 @@ from contract import keys
 from contract.errors import Retry
 from process.buffer import read_buffer
 from process.redis_client import retry_for
+from process.shards import Shards, first_error
 from process.stopping import Stopping
+from process.wire import Command
 
 PROBE_SECONDS: Final = 5.0
 # A probe and the wait for its answer, and another: what is older than this is no evidence.
@@ -27,6 +28,11 @@ _RECENT_SECONDS: Final = 15.0
 BUFFER_MARK: Final = 0.95
 _PROBE_LIVES_SECONDS: Final = 60
 _DURABLE_MS: Final = 3000
+_WAIT_UNTIL_DURABLE: Final[dict[Durability, list[Command]]] = {
+    Durability.SERVER: [],
+    Durability.FSYNC: [("WAITAOF", 1, 0, _DURABLE_MS)],
+    Durability.REPLICA: [("WAIT", 1, _DURABLE_MS)],
+}
 
 
 class Readiness:
@@ -34,13 +40,13 @@ class Readiness:
 
     def __init__(
         self,
-        redis: Redis,
+        shards: Shards,
         appender: Appender,
         salt: MonthlySalt,
         durability: Durability,
         stopping: Stopping,
     ) -> None:
-        self._redis = redis
+        self._shards = shards
         self._appender = appender
         self._salt = salt
         self._durability = durability
@@ -73,7 +79,7 @@ class Readiness:
         except Retry as error:
             self._write_fails = str(error)
         try:
-            self._buffer_fails = _fullness((await read_buffer(self._redis, 0)).used_ratio)
+            self._buffer_fails = _fullness((await read_buffer(self._shards, 0)).used_ratio)
         except Retry as error:
             self._buffer_fails = str(error)
 
@@ -87,20 +93,28 @@ class Readiness:
         return None if age < _RECENT_SECONDS else "no write has succeeded recently"
 
     async def _write(self) -> None:
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.set(keys.PROBE, b"", ex=_PROBE_LIVES_SECONDS)
-        if self._durability is Durability.FSYNC:
-            pipeline.execute_command("WAITAOF", 1, 0, _DURABLE_MS)
-        elif self._durability is Durability.REPLICA:
-            pipeline.execute_command("WAIT", 1, _DURABLE_MS)
+        """Writes to each server that has shards; one that takes it is enough."""
         try:
-            replies = await pipeline.execute()
+            replies = await self._shards.ask(
+                {
+                    shard: [
+                        ("SET", keys.probe(shard), b"", "EX", _PROBE_LIVES_SECONDS),
+                        *_WAIT_UNTIL_DURABLE[self._durability],
+                    ]
+                    for shard in await self._shards.servers()
+                }
+            )
         except RedisError as error:
             raise retry_for(error, "writing a probe") from None
-        if self._durability is not Durability.SERVER:
-            why = why_not_durable(replies[-1])
-            if why is not None:
-                raise why
+        failures = [self._why_not(of_server) for of_server in replies.values()]
+        if failures and None not in failures:
+            raise next(filter(None, failures))
+
+    def _why_not(self, replies: list[Any]) -> Retry | None:
+        refused = first_error(replies)
+        if refused is not None:
+            return retry_for(refused, "writing a probe")
+        return None if self._durability is Durability.SERVER else why_not_durable(replies[-1])
 
 
 def _fullness(used_ratio: float) -> str | None:

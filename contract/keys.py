@@ -12,9 +12,6 @@ from contract.calendar import Month
 GROUP: Final = "flusher"
 MOST_SHARDS: Final = 1024
 
-# What a collector writes to see that it can; it expires, and nobody reads it.
-PROBE: Final = "impact:probe"
-
 CURRENT_SALT: Final = "impact:{salt}:current"
 SALT_PATTERN: Final = "impact:{salt}:*"
 # When each salt was made and why, without the salt: a stream, its ids the server's time.
@@ -24,6 +21,8 @@ ROTATIONS_ANNOUNCED: Final = "impact:announced:{salt}"
 # Since when a destroyed salt's copies are to be disposed of, and what the last disposal found.
 DISPOSAL_DUE: Final = "impact:disposal_due:{salt}"
 DISPOSAL_REPORT: Final = "impact:disposal:{salt}"
+# The servers that have the salt in their files, or had it.
+SALT_HOLDERS: Final = "impact:holders:{salt}"
 # Filler that pushes older writes out of the replication backlog.
 SCRUB: Final = "impact:scrub:{salt}"
 
@@ -36,6 +35,11 @@ def salt(month: Month) -> str:
 def stream(shard: int) -> str:
     """The stream of a shard."""
     return f"impact:sessions:{{{shard}}}"
+
+
+def probe(shard: int) -> str:
+    """What a collector writes to see that a shard's server takes it; it expires, unread."""
+    return f"impact:probe:{{{shard}}}"
 
 
 def dead_letters(shard: int) -> str:

@@ -112,12 +112,6 @@ def _switch(text: str) -> bool:
     return text == "1"
 
 
-def _not_yet(text: str) -> bool:
-    if _switch(text):
-        raise ValueError("Redis Cluster is not supported yet")
-    return False
-
-
 def _one_of(*words: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.lower() not in words:
@@ -225,7 +219,11 @@ REDIS_URL: Final = Setting(
     _without_password,
 )
 REDIS_CLUSTER: Final = Setting(
-    "REDIS_CLUSTER", _not_yet, "0", "0", "1: REDIS_URL names nodes of a Redis Cluster"
+    "REDIS_CLUSTER",
+    _switch,
+    "0",
+    "1",
+    "1: REDIS_URL names nodes of a Redis Cluster, comma-separated",
 )
 SALT_REDIS_URL: Final = Setting(
     "SALT_REDIS_URL",

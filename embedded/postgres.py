@@ -120,7 +120,7 @@ class PostgresServer(ServerProcess):
             lines = (self._cluster / "postmaster.pid").read_text().split()
         except FileNotFoundError:
             return False
-        return lines[:1] == [str(pid)] and lines[-1] == "ready"
+        return lines[:1] == [str(pid)] and lines[-1] in ("ready", "standby")
 
     def _ask(self, sql: str) -> str | None:
         """What psql prints; None if it failed.

@@ -51,7 +51,7 @@ class ValkeyServer(ServerProcess):
     ) -> None:
         super().__init__(data_dir, port=port, env=env)
         self._binary = binary
-        self._config = _DEFAULT_CONFIG | dict(config or {})
+        self.config: Mapping[str, str] = _DEFAULT_CONFIG | dict(config or {})
 
     @property
     def url(self) -> str:
@@ -68,7 +68,10 @@ class ValkeyServer(ServerProcess):
         return None
 
     def _command(self) -> Sequence[str]:
-        config = self._config | {"port": str(self.port), "dir": shlex.quote(str(self.data_dir))}
+        config = dict(self.config) | {
+            "port": str(self.port),
+            "dir": shlex.quote(str(self.data_dir)),
+        }
         options = [
             word
             for name, value in config.items()

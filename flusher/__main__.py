@@ -38,14 +38,15 @@ from flusher.write import SessionWriter
 from process.admin import AdminListener
 from process.command import run_command
 from process.logs import configure_logging, log_start
-from process.redis_client import connect_redis
-from process.redis_promises import examine_redis
+from process.redis_promises import redis_examinations
 from process.server_promises import Examine, watch_promises
+from process.shards import connect_shards
 from process.stopping import Stopping
 
 ADMIN_PORT = settings.admin_port(9101)
 SETTINGS = (
     settings.REDIS_URL,
+    settings.REDIS_CLUSTER,
     settings.DATABASE_URL,
     settings.ADMIN_HOST,
     ADMIN_PORT,
@@ -78,14 +79,11 @@ async def work(environment: Environment) -> int:
     configure_logging(environment)
     registry = CollectorRegistry()
     metrics = FlusherMetrics(registry)
-    settings.REDIS_CLUSTER.read(environment)
-    redis = connect_redis(settings.REDIS_URL.read(environment))
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     claim_seconds = settings.FLUSH_CLAIM_SECONDS.read(environment)
     # Unique among the living; who is gone is taken off the group by whoever stops next.
     consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     log_start("flusher", SETTINGS, environment)
-    shards = settings.STREAM_SHARDS.read(environment)
     stopping = Stopping()
     stopping.install()
     # A flush ends, one way or the other, well before another flusher takes its entries over.
@@ -95,9 +93,9 @@ async def work(environment: Environment) -> int:
     max_rows = settings.FLUSH_MAX_ROWS.read(environment)
     max_seconds = settings.FLUSH_MAX_SECONDS.read(environment)
 
-    def make_worker(name: str, database: Database, helps: Worker | None = None) -> Worker:
+    def make_worker(reader: StreamReader, database: Database, helps: Worker | None) -> Worker:
         return Worker(
-            StreamReader(redis, shards, name, claim_seconds),
+            reader,
             SessionWriter(database, zone),
             metrics,
             zone,
@@ -108,13 +106,15 @@ async def work(environment: Environment) -> int:
         )
 
     async with (
-        Database(dsn, patience_seconds) as one,
-        Database(dsn, patience_seconds) as other,
+        connect_shards(environment) as shards,
+        Database(dsn, patience_seconds) as database,
+        Database(dsn, patience_seconds) as other_database,
         Database(dsn, COUNTING_SECONDS) as counting_database,
     ):
-        worker = make_worker(consumer, one)
+        worker = make_worker(StreamReader(shards, consumer, claim_seconds), database, None)
         # While a batch is matched and committed, the rows of another are copied.
-        helper = make_worker(f"{consumer}-helper", other, worker)
+        reader = StreamReader(shards, f"{consumer}-helper", claim_seconds)
+        helper = make_worker(reader, other_database, worker)
 
         def failed_checks() -> dict[str, str | None]:
             return {
@@ -130,7 +130,7 @@ async def work(environment: Environment) -> int:
             failed_checks,
         )
         promises: list[Examine] = [
-            partial(examine_redis, redis, settings.REDIS_URL.name),
+            *redis_examinations(shards),
             partial(examine_postgres, dsn),
         ]
         watching = asyncio.create_task(watch_promises(promises, stopping))
@@ -147,7 +147,6 @@ async def work(environment: Environment) -> int:
             with suppress(asyncio.CancelledError):
                 await counting
             await admin.close()
-            await redis.aclose()
     if not all(ended):
         log.warning("stopped with entries in hand: another flusher takes them over")
         return 1
@@ -173,20 +172,18 @@ async def migrate_database(environment: Environment) -> int:
 
 async def show_status(environment: Environment, *, json: bool, watch: bool) -> int:
     """`status`."""
-    redis = connect_redis(settings.REDIS_URL.read(environment))
-    shards = settings.STREAM_SHARDS.read(environment)
-    reader = StreamReader(redis, shards, consumer="status", claim_seconds=60)
-    try:
-        async with Database(settings.DATABASE_URL.read(environment)) as database:
-            if watch:
-                stopping = Stopping()
-                stopping.install()
-                await watch_status(reader, database, stopping)
-                return 0
-            await reader.find_shards()
-            status = await read_status(reader, database)
-    finally:
-        await redis.aclose()
+    async with (
+        connect_shards(environment) as shards,
+        Database(settings.DATABASE_URL.read(environment)) as database,
+    ):
+        reader = StreamReader(shards, consumer="status", claim_seconds=60)
+        if watch:
+            stopping = Stopping()
+            stopping.install()
+            await watch_status(reader, database, stopping)
+            return 0
+        await reader.find_shards()
+        status = await read_status(reader, database)
     if json:
         print(as_json(status))
     else:
@@ -243,11 +240,8 @@ async def drop_dead_letters(environment: Environment, names: Sequence[str]) -> i
 
 @asynccontextmanager
 async def _dead_letters(environment: Environment) -> AsyncIterator[DeadLetters]:
-    redis = connect_redis(settings.REDIS_URL.read(environment))
-    try:
-        yield DeadLetters(redis)
-    finally:
-        await redis.aclose()
+    async with connect_shards(environment) as shards:
+        yield DeadLetters(shards)
 
 
 def _add_dead_letter_commands(dead: argparse.ArgumentParser) -> None:

@@ -5,12 +5,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
 from contract.errors import DeadLetter, Misconfigured, Retry
 
 CONNECT_SECONDS: Final = 10.0
+# Of several hosts one may swallow what it is sent: the next is tried well before a claim.
+_CONNECT_ONE_OF_SECONDS: Final = 3.0
 _EXAMPLE: Final = "DATABASE_URL=postgresql://impact@localhost/impact"
 
 _SESSION_SETTINGS: Final = {
@@ -53,7 +56,8 @@ async def connect(dsn: str, patience_seconds: float | None = None) -> asyncpg.Co
     """A connection with this project's session settings.
 
     Args:
-        dsn: where to.
+        dsn: where to. Of several hosts the first that takes writes, unless it has a
+            `target_session_attrs`.
         patience_seconds: how long a statement may take, on the server and on the wire. It also
             bounds what a process that is frozen or cut off may hold up: the server ends its
             transaction, with its locks, and the others go on. None: for ever.
@@ -63,13 +67,7 @@ async def connect(dsn: str, patience_seconds: float | None = None) -> asyncpg.Co
         Retry: the server is away.
     """
     try:
-        return await asyncpg.connect(
-            dsn,
-            timeout=CONNECT_SECONDS,
-            # The server's own bound comes first, and tells what happened.
-            command_timeout=None if patience_seconds is None else patience_seconds * 1.2,
-            server_settings=_SESSION_SETTINGS | _bounds(patience_seconds),
-        )
+        return await _connect(dsn, patience_seconds)
     except _CONFIGURATION as error:
         raise Misconfigured("DATABASE_URL", _first_line(error), _EXAMPLE) from None
     except ssl.SSLError as error:  # a ValueError, too
@@ -81,6 +79,44 @@ async def connect(dsn: str, patience_seconds: float | None = None) -> asyncpg.Co
         raise Misconfigured("DATABASE_URL", problem, _EXAMPLE) from None
     except _FAULTS as error:
         raise Retry("postgres_away", f"PostgreSQL can't be reached: {_first_line(error)}") from None
+
+
+async def _connect(dsn: str, patience_seconds: float | None) -> asyncpg.Connection:
+    hosts = one_for_each_host(dsn)
+    several = len(hosts) > 1
+    failure: Exception | None = None
+    for host in hosts:
+        try:
+            return await asyncpg.connect(
+                host,
+                timeout=_CONNECT_ONE_OF_SECONDS if several else CONNECT_SECONDS,
+                # The server's own bound comes first, and tells what happened.
+                command_timeout=None if patience_seconds is None else patience_seconds * 1.2,
+                server_settings=_SESSION_SETTINGS | _bounds(patience_seconds),
+            )
+        except _FAULTS as error:
+            if isinstance(error, _CONFIGURATION) or not several:
+                raise
+            failure = error
+    raise failure or ConnectionError("the DSN names no host")
+
+
+def one_for_each_host(dsn: str) -> list[str]:
+    """A DSN of several hosts as several DSNs, each for the one of them that takes writes.
+
+    asyncpg takes several, too, but gives all of them together the time that one may use up.
+    """
+    parts = urlsplit(dsn)
+    credentials, at, hosts = parts.netloc.rpartition("@")
+    if "," not in hosts:
+        return [dsn]
+    query = parts.query
+    if "target_session_attrs=" not in query:
+        query += ("&" if query else "") + "target_session_attrs=read-write"
+    return [
+        urlunsplit(parts._replace(netloc=f"{credentials}{at}{host}", query=query))
+        for host in hosts.split(",")
+    ]
 
 
 class Database:

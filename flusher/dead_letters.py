@@ -11,7 +11,6 @@ from importlib.resources import files
 from typing import Any
 from uuid import UUID
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from contract import keys
@@ -20,6 +19,8 @@ from contract.errors import DeadLetter, Misconfigured
 from contract.record import FIELD, SaltMade, SessionStarted, decode
 from flusher.shards import find_shards
 from process.redis_client import retry_for
+from process.shards import Shards
+from process.wire import Command
 
 _REPLAY = files("flusher").joinpath("replay_dead_letter.lua").read_text()
 _NAME = re.compile(r"(?P<shard>\d{1,4}):(?P<id>\d+-\d+)")
@@ -47,9 +48,8 @@ class Letter:
 class DeadLetters:
     """The dead letters of all shards."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._replay_script = redis.register_script(_REPLAY)
+    def __init__(self, shards: Shards) -> None:
+        self._servers = shards
 
     async def all(self) -> AsyncIterator[Letter]:
         """Every dead letter, by shard, the oldest first.
@@ -57,7 +57,7 @@ class DeadLetters:
         Raises:
             Retry: Redis does not answer.
         """
-        for shard in await find_shards(self._redis, (), keys.dead_letters):
+        for shard in await find_shards(self._servers, (), keys.dead_letters):
             start = "-"
             while letters := await self._range(shard, start, "+", _PAGE):
                 for letter in letters:
@@ -85,12 +85,10 @@ class DeadLetters:
             Retry: Redis does not answer.
         """
         shard, id_ = self._parse(name)
-        try:
-            replayed = await self._replay_script(
-                keys=[keys.stream(shard), keys.dead_letters(shard)], args=[id_, FIELD]
-            )
-        except RedisError as error:
-            raise retry_for(error, "replaying a dead letter") from None
+        names = (keys.stream(shard), keys.dead_letters(shard))
+        replayed = await self._ask(
+            shard, ("EVAL", _REPLAY, len(names), *names, id_, FIELD), "replaying a dead letter"
+        )
         if not replayed:
             raise _unknown(name)
 
@@ -102,21 +100,31 @@ class DeadLetters:
             Retry: Redis does not answer.
         """
         shard, id_ = self._parse(name)
-        try:
-            dropped = await self._redis.xdel(keys.dead_letters(shard), id_)
-        except RedisError as error:
-            raise retry_for(error, "dropping a dead letter") from None
+        dropped = await self._ask(
+            shard, ("XDEL", keys.dead_letters(shard), id_), "dropping a dead letter"
+        )
         if not dropped:
             raise _unknown(name)
 
     async def _range(self, shard: int, start: str, end: str, count: int) -> list[Letter]:
+        found = await self._ask(
+            shard,
+            ("XRANGE", keys.dead_letters(shard), start, end, "COUNT", count),
+            "reading dead letters",
+        )
+        return [
+            _letter(shard, id_, dict(zip(fields[::2], fields[1::2], strict=True)))
+            for id_, fields in found
+        ]
+
+    async def _ask(self, shard: int, command: Command, doing: str) -> Any:
         try:
-            found: Any = await self._redis.xrange(
-                keys.dead_letters(shard), min=start, max=end, count=count
-            )
+            ((reply,),) = (await self._servers.ask({shard: [command]})).values()
         except RedisError as error:
-            raise retry_for(error, "reading dead letters") from None
-        return [_letter(shard, id_, fields) for id_, fields in found]
+            raise retry_for(error, doing) from None
+        if isinstance(reply, RedisError):
+            raise retry_for(reply, doing)
+        return reply
 
     def _parse(self, name: str) -> tuple[int, str]:
         match = _NAME.fullmatch(name)

@@ -1,11 +1,11 @@
 """Step 1, and the last: entries out of the streams, and their acknowledgement.
 
 Each shard is asked by a command of its own, so that the shards may lie on different nodes. No
-command blocks: a poll is one round trip for all shards.
+command blocks: a poll is one round trip a server for all of its shards.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import chain
@@ -13,9 +13,7 @@ from operator import mul
 from typing import Any
 
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from contract import keys
 from contract.entry import count_records, split_entry
@@ -23,9 +21,10 @@ from contract.errors import DeadLetter
 from contract.record import FIELD
 from flusher.entry import Entry
 from flusher.shards import find_shards
-from flusher.wire import Command, Wire
 from process.buffer import Buffer, read_buffer
 from process.redis_client import retry_for
+from process.shards import Shards, first_error
+from process.wire import Command
 
 _BURY = files("flusher").joinpath("bury_entry.lua").read_text()
 _DIVIDE = files("flusher").joinpath("divide_entry.lua").read_text()
@@ -39,38 +38,40 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ShardLag:
-    """How far behind a shard is. Times are the Redis server's, in milliseconds."""
+    """How far behind a shard is. Times are those of its Redis server, in milliseconds."""
 
     shard: int
     entries: int
     pending: int
     oldest_ms: int | None
     newest_ms: int | None
+    now_ms: int
+
+    @property
+    def oldest_seconds(self) -> float | None:
+        """How long its oldest entry has been there."""
+        return None if self.oldest_ms is None else max(self.now_ms - self.oldest_ms, 0) / 1000
 
 
 class StreamReader:
     """A consumer of the group `flusher` on all shards."""
 
-    def __init__(self, redis: Redis, shards: int, consumer: str, claim_seconds: float) -> None:
+    def __init__(self, shards: Shards, consumer: str, claim_seconds: float) -> None:
         """
         Args:
-            redis: the streams' server.
-            shards: how many streams there are at least; `find_shards` finds others.
+            shards: the streams; `find_shards` finds more than are configured.
             consumer: this process's name in the group, unique among the living.
             claim_seconds: an entry that another consumer has held for longer is taken over. More
                 than a flush may take, or it is done twice (which costs time, not correctness).
         """
-        self._redis = redis
-        self._shards: Sequence[int] = range(shards)
+        self._servers = shards
+        self._shards: Sequence[int] = range(shards.count)
         self._consumer = consumer
         self._claim_ms = int(claim_seconds * 1000)
         self._claimed_up_to: dict[int, bytes] = {}
-        self._wire = Wire(redis)
+        self._silent: list[int] = []  # shards that could not be read last time
         # Whether some shard may have had more than the last `read` asked for.
         self.left_some = False
-        self._bury_script = redis.register_script(_BURY)
-        self._divide_script = redis.register_script(_DIVIDE)
-        self._retire_script = redis.register_script(_RETIRE)
 
     async def find_shards(self) -> list[int]:
         """Takes on the streams that another number of shards has left; which are new.
@@ -78,7 +79,7 @@ class StreamReader:
         Raises:
             Retry: Redis does not answer.
         """
-        known, self._shards = self._shards, await find_shards(self._redis, self._shards)
+        known, self._shards = self._shards, await find_shards(self._servers, self._shards)
         return sorted(set(self._shards) - set(known))
 
     async def create_groups(self) -> None:
@@ -87,10 +88,17 @@ class StreamReader:
         Raises:
             Retry: Redis does not answer.
         """
-        pipeline = self._redis.pipeline(transaction=False)
-        for shard in self._shards:
-            pipeline.xgroup_create(keys.stream(shard), keys.GROUP, id="0", mkstream=True)
-        for reply in await self._execute(pipeline, "creating the consumer group"):
+        await self._create_groups(self._shards)
+
+    async def _create_groups(self, shards: Iterable[int]) -> None:
+        replies = await self._ask(
+            {
+                shard: [("XGROUP", "CREATE", keys.stream(shard), keys.GROUP, "0", "MKSTREAM")]
+                for shard in shards
+            },
+            "creating the consumer group",
+        )
+        for (reply,) in replies.values():
             if isinstance(reply, RedisError) and not str(reply).startswith("BUSYGROUP"):
                 raise retry_for(reply, "creating the consumer group")
 
@@ -101,14 +109,15 @@ class StreamReader:
             Retry: Redis does not answer.
         """
         each = max(1, most // len(self._shards))
-        commands: list[Command] = [
-            ("XREADGROUP", "GROUP", keys.GROUP, self._consumer, "COUNT", each, "STREAMS", key, ">")
-            for key in map(keys.stream, self._shards)
-        ]
+        group = ("XREADGROUP", "GROUP", keys.GROUP, self._consumer, "COUNT", each)
+        replies = await self._ask_each(
+            {shard: (*group, "STREAMS", keys.stream(shard), ">") for shard in self._shards},
+            "reading",
+        )
         entries: list[Entry] = []
         self.left_some = False
-        for shard, reply in zip(self._shards, await self._ask(commands, "reading"), strict=True):
-            for _, messages in _pairs(await self._checked(reply)):
+        for shard, reply in replies.items():
+            for _, messages in _pairs(reply):
                 entries += _entries(shard, messages)
                 self.left_some |= len(messages) >= each
         return entries
@@ -120,16 +129,18 @@ class StreamReader:
             Retry: Redis does not answer.
         """
         each = max(1, most // len(self._shards))
-        commands: list[Command] = [
-            (
-                *("XAUTOCLAIM", keys.stream(shard), keys.GROUP, self._consumer, self._claim_ms),
-                *(self._claimed_up_to.get(shard, b"0-0"), "COUNT", each),
-            )
-            for shard in self._shards
-        ]
+        replies = await self._ask_each(
+            {
+                shard: (
+                    *("XAUTOCLAIM", keys.stream(shard), keys.GROUP, self._consumer, self._claim_ms),
+                    *(self._claimed_up_to.get(shard, b"0-0"), "COUNT", each),
+                )
+                for shard in self._shards
+            },
+            "claiming",
+        )
         entries: list[Entry] = []
-        for shard, reply in zip(self._shards, await self._ask(commands, "claiming"), strict=True):
-            claimed = await self._checked(reply)
+        for shard, claimed in replies.items():
             if claimed:
                 # One call looks at a part of what is pending; the next goes on from there.
                 self._claimed_up_to[shard] = claimed[0]
@@ -153,25 +164,24 @@ class StreamReader:
             by_shard[shard][count_records(record)].append(id_)
         if not by_shard:
             return 0
-        commands: list[Command] = []
+        commands: dict[int, list[Command]] = {}
         for shard, by_records in by_shard.items():
+            stream = keys.stream(shard)
+            ids: Command = tuple(chain.from_iterable(by_records.values()))
             # All or nothing: an entry that is acknowledged but not deleted would stay for ever.
-            commands.append(("MULTI",))
-            ids = chain.from_iterable(by_records.values())
-            commands.append(("XACK", keys.stream(shard), keys.GROUP, *ids))
-            # Redis says how many, and not which: so those of one size together.
-            commands += (("XDEL", keys.stream(shard), *ids) for ids in by_records.values())
-            commands.append(("EXEC",))
+            # Redis says how many it deleted, and not which: so those of one size together.
+            commands[shard] = [("MULTI",), ("XACK", stream, keys.GROUP, *ids)]
+            commands[shard] += [("XDEL", stream, *of_size) for of_size in by_records.values()]
+            commands[shard].append(("EXEC",))
         replies = await self._ask(commands, "acknowledging")
-        refused = next((reply for reply in replies if isinstance(reply, RedisError)), None)
-        if refused is not None:
-            raise retry_for(refused, "acknowledging")
-        done = (reply for reply in replies if isinstance(reply, list))
         ended = 0
-        for by_records, (_, *deleted) in zip(by_shard.values(), done, strict=True):
-            # Who deletes an entry ended it: a group that was made anew has not given it to anybody
-            # yet, and acknowledges nothing.
-            ended += sum(map(mul, by_records, deleted))
+        for shard, by_records in by_shard.items():
+            refused = first_error(replies[shard])
+            if refused is not None:
+                raise retry_for(refused, "acknowledging")
+            # Who deletes an entry ended it: a group that was made anew has not given it to
+            # anybody yet, and acknowledges nothing.
+            ended += sum(map(mul, by_records, replies[shard][-1][1:]))
         return ended
 
     async def bury(self, entry: Entry, why: DeadLetter) -> tuple[bool, int]:
@@ -184,20 +194,11 @@ class StreamReader:
         Raises:
             Retry: Redis does not answer, or is full.
         """
-        try:
-            found, dropped = await self._bury_script(
-                keys=[keys.stream(entry.shard), keys.dead_letters(entry.shard)],
-                args=[
-                    keys.GROUP,
-                    entry.id,
-                    FIELD,
-                    why.reason,
-                    str(why),
-                    DEAD_LETTERS_KEPT,
-                ],
-            )
-        except RedisError as error:
-            raise retry_for(error, "setting a dead letter aside") from None
+        letters = keys.dead_letters(entry.shard)
+        arguments = (keys.GROUP, entry.id, FIELD, why.reason, str(why), DEAD_LETTERS_KEPT)
+        found, dropped = await self._run(
+            _BURY, entry.shard, [letters], arguments, "setting a dead letter aside"
+        )
         return bool(found), int(dropped)
 
     async def divide(self, entry: Entry) -> None:
@@ -206,13 +207,8 @@ class StreamReader:
         Raises:
             Retry: Redis does not answer, or is full.
         """
-        try:
-            await self._divide_script(
-                keys=[keys.stream(entry.shard)],
-                args=[keys.GROUP, entry.id, FIELD, *split_entry(entry.record)],
-            )
-        except RedisError as error:
-            raise retry_for(error, "dividing an entry") from None
+        arguments: Command = (keys.GROUP, entry.id, FIELD, *split_entry(entry.record))
+        await self._run(_DIVIDE, entry.shard, [], arguments, "dividing an entry")
 
     async def retire(self) -> None:
         """Takes this consumer, and those long gone, off the group, if nothing is pending for them.
@@ -220,51 +216,63 @@ class StreamReader:
         Raises:
             Retry: Redis does not answer.
         """
-        try:
-            for shard in self._shards:
-                await self._retire_script(
-                    keys=[keys.stream(shard)],
-                    args=[keys.GROUP, self._consumer, self._claim_ms * 60],
-                )
-        except RedisError as error:
-            raise retry_for(error, "leaving the consumer group") from None
+        arguments = (keys.GROUP, self._consumer, self._claim_ms * 60)
+        for shard in self._shards:
+            await self._run(_RETIRE, shard, [], arguments, "leaving the consumer group")
 
-    async def lag(self) -> tuple[list[ShardLag], int]:
-        """Each shard's lag, and the server's clock in milliseconds.
+    async def lag(self) -> list[ShardLag]:
+        """The lag of each shard whose server answers.
 
         Raises:
             Retry: Redis does not answer.
         """
-        pipeline = self._redis.pipeline(transaction=False)
-        for shard in self._shards:
-            stream = keys.stream(shard)
-            pipeline.xlen(stream)
-            pipeline.xpending(stream, keys.GROUP)
-            pipeline.xrange(stream, count=1)
-            pipeline.xrevrange(stream, count=1)
-        pipeline.time()
-        replies = await self._execute(pipeline, "measuring the lag")
+        replies = await self._ask(
+            {
+                shard: [
+                    ("XLEN", stream),
+                    ("XPENDING", stream, keys.GROUP),
+                    ("XRANGE", stream, "-", "+", "COUNT", 1),
+                    ("XREVRANGE", stream, "+", "-", "COUNT", 1),
+                    ("TIME",),
+                ]
+                for shard, stream in ((shard, keys.stream(shard)) for shard in self._shards)
+            },
+            "measuring the lag",
+        )
         lags = []
-        for number, shard in enumerate(self._shards):
-            entries, pending, oldest, newest = replies[number * 4 : number * 4 + 4]
-            if isinstance(pending, ResponseError):
-                pending = {"pending": 0}  # no group yet: nothing was ever read
+        for shard, (entries, pending, oldest, newest, now) in sorted(replies.items()):
+            if first_error((entries, oldest, newest, now)) is not None:
+                continue
+            seconds, microseconds = map(int, now)
             lags.append(
-                ShardLag(shard, entries, pending["pending"], _first_ms(oldest), _first_ms(newest))
+                ShardLag(
+                    shard,
+                    entries,
+                    # No group yet: nothing was ever read.
+                    0 if isinstance(pending, RedisError) else pending[0],
+                    _first_ms(oldest),
+                    _first_ms(newest),
+                    seconds * 1000 + microseconds // 1000,
+                )
             )
-        seconds, microseconds = replies[-1]
-        return lags, seconds * 1000 + microseconds // 1000
+        return lags
 
-    async def count_dead_letters(self) -> list[int]:
-        """How many each shard has, in the order of `lag`.
+    async def count_dead_letters(self) -> dict[int, int]:
+        """How many each shard has whose server answers.
 
         Raises:
             Retry: Redis does not answer.
         """
-        pipeline = self._redis.pipeline(transaction=False)
-        for shard in self._shards:
-            pipeline.xlen(keys.dead_letters(shard))
-        return [int(count) for count in await self._execute(pipeline, "counting dead letters")]
+        replies = await self._ask(
+            {shard: [("XLEN", keys.dead_letters(shard))] for shard in self._shards},
+            "counting dead letters",
+        )
+        return {shard: count for shard, (count,) in replies.items() if isinstance(count, int)}
+
+    @property
+    def shards(self) -> Sequence[int]:
+        """Those that are known."""
+        return self._shards
 
     async def buffer(self, at: float) -> Buffer:
         """The streams' memory, now: `at`, of any steady clock, in seconds.
@@ -272,33 +280,76 @@ class StreamReader:
         Raises:
             Retry: Redis does not answer.
         """
-        return await read_buffer(self._redis, at)
+        return await read_buffer(self._servers, at)
 
-    async def _ask(self, commands: list[Command], doing: str) -> list[Any]:
+    async def _run(
+        self,
+        script: str,
+        shard: int,
+        more_keys: Sequence[str],
+        arguments: Command,
+        doing: str,
+    ) -> Any:
+        """Runs a script on a shard's stream, and what else of the shard it names."""
+        names = (keys.stream(shard), *more_keys)
+        command: Command = ("EVAL", script, len(names), *names, *arguments)
+        ((reply,),) = (await self._ask({shard: [command]}, doing)).values()
+        if isinstance(reply, RedisError):
+            raise retry_for(reply, doing)
+        return reply
+
+    async def _ask(
+        self, commands: Mapping[int, Sequence[Command]], doing: str
+    ) -> dict[int, list[Any]]:
         try:
-            return await self._wire.ask(commands)
+            return await self._servers.ask(commands)
         except RedisError as error:
             raise retry_for(error, doing) from None
 
-    async def _execute(self, pipeline: Pipeline, doing: str) -> list[Any]:
-        try:
-            return await pipeline.execute(raise_on_error=False)
-        except RedisError as error:
-            raise retry_for(error, doing) from None
+    async def _ask_each(self, commands: Mapping[int, Command], doing: str) -> dict[int, Any]:
+        """One command a shard: the replies of those that answer.
 
-    async def _checked(self, reply: Any) -> Any:
-        if not isinstance(reply, RedisError):
-            return reply
-        if str(reply).startswith("NOGROUP"):
+        Raises:
+            Retry: none does.
+        """
+        replies = await self._ask({shard: [each] for shard, each in commands.items()}, doing)
+        answered, failed, groupless = {}, {}, []
+        for shard, (reply,) in replies.items():
+            if not isinstance(reply, RedisError):
+                answered[shard] = reply
+            elif str(reply).startswith("NOGROUP"):
+                groupless.append(shard)
+            else:
+                failed[shard] = retry_for(reply, doing)
+        if failed and not answered:
+            raise next(iter(failed.values()))
+        self._tell_of(failed)
+        if groupless:
             # Evicted, flushed or restored without it. From the first entry on: what was
             # written before is found to be known.
             log.warning(
                 "the consumer group was gone: made anew",
+                shards=groupless,
                 to_do="see what took it: an eviction, a FLUSHALL, a restore of an old backup",
             )
-            await self.create_groups()
-            return None
-        raise retry_for(reply, "reading")
+            await self._create_groups(groupless)
+        return answered
+
+    def _tell_of(self, failed: Mapping[int, Exception]) -> None:
+        """Says which shards have to wait, while the others go on."""
+        if list(failed) == self._silent:
+            return
+        self._silent = list(failed)
+        if failed:
+            why = str(next(iter(failed.values())))
+            log.warning(
+                "some shards have to wait",
+                shards=self._silent,
+                why=why,
+                to_do="nothing is lost; see that the servers of these shards are up",
+            )
+        else:
+            log.info("all shards are read again")
 
 
 def _pairs(reply: Any) -> Iterable[tuple[Any, Any]]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from flusher.database import Database
-from flusher.read import ShardLag, StreamReader
+from flusher.read import StreamReader
 from flusher.statements import statement
 
 _RATE_SECONDS: Final = 1.0
@@ -36,9 +36,10 @@ class BufferStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything that `status` shows."""
+    """Everything that `status` shows. `shards` are those whose server answers."""
 
     shards: list[ShardStatus]
+    shards_away: list[int]
     last_append: str | None
     last_session: str | None
     dead_letters: int
@@ -56,7 +57,7 @@ async def read_status(reader: StreamReader, database: Database) -> Status:
     before = await reader.buffer(time.monotonic())
     await asyncio.sleep(_RATE_SECONDS)
     after = await reader.buffer(time.monotonic())
-    lags, now_ms = await reader.lag()
+    lags = await reader.lag()
     dead = await reader.count_dead_letters()
     async with database.connection() as connection:
         waiting = await connection.fetchval(statement("count_waiting_upgrades"))
@@ -64,12 +65,15 @@ async def read_status(reader: StreamReader, database: Database) -> Status:
     newest = max((lag.newest_ms for lag in lags if lag.newest_ms is not None), default=None)
     return Status(
         shards=[
-            ShardStatus(lag.shard, lag.entries, lag.pending, _age(lag, now_ms), dead_letters)
-            for lag, dead_letters in zip(lags, dead, strict=True)
+            ShardStatus(
+                lag.shard, lag.entries, lag.pending, lag.oldest_seconds, dead.get(lag.shard, 0)
+            )
+            for lag in lags
         ],
+        shards_away=sorted(set(reader.shards) - {lag.shard for lag in lags}),
         last_append=None if newest is None else _text(newest / 1000),
         last_session=None if last_session is None else last_session.isoformat(),
-        dead_letters=sum(dead),
+        dead_letters=sum(dead.values()),
         upgrades_waiting=waiting,
         buffer=BufferStatus(after.used_bytes, after.most_bytes, after.seconds_left(before)),
     )
@@ -77,10 +81,6 @@ async def read_status(reader: StreamReader, database: Database) -> Status:
 
 def as_json(status: Status) -> str:
     return json.dumps(asdict(status), indent=2)
-
-
-def _age(lag: ShardLag, now_ms: int) -> float | None:
-    return None if lag.oldest_ms is None else max(now_ms - lag.oldest_ms, 0) / 1000
 
 
 def _text(seconds: float) -> str:

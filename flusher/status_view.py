@@ -33,6 +33,9 @@ def as_text(status: Status) -> Text:
         text.append(f"{shard.shard:>5} {shard.entries:>9} {shard.pending:>9} ")
         text.append(f"{oldest:>9} ", _level(shard.oldest_seconds or 0, _OLD_SECONDS))
         text.append(f"{shard.dead_letters:>6}\n", _BAD if shard.dead_letters else "")
+    if status.shards_away:
+        away = ", ".join(map(str, status.shards_away))
+        text.append(f"no answer from the servers of the shards {away}\n", _BAD)
     text.append("\n")
     for name, value, style in _lines(status):
         text.append(f"{name + ':':<30}").append(f"{value}\n", style)

@@ -193,8 +193,7 @@ class Worker:
         entries += sum(len(committed.batch.entries) for committed in self._committed)
         # What PostgreSQL refuses is halved until it stands alone.
         pieces = [batch] if batch.entries else []
-        buried = 0
-        newer = 0
+        buried = newer = 0
         try:
             await self._acknowledge()
             while pieces:
@@ -204,20 +203,17 @@ class Worker:
             while batch.divisible:
                 await self._reader.divide(batch.divisible[0])
                 batch.divisible.pop(0)
+            newer = _take_newer(batch)
             while batch.undecodable:
-                if isinstance(batch.undecodable[0].why, NewerVersion):
-                    # Pending, not forgotten: flushers take it over after a while, until one can
-                    # read it.
-                    newer += 1
-                else:
-                    await self._bury(batch.undecodable[0])
-                    buried += 1
+                await self._bury(batch.undecodable[0])
                 batch.undecodable.pop(0)
+                buried += 1
         except BaseException:
             left = [entry for piece in pieces for entry in piece.entries]
             self._gathering.put_back([*left, *batch.broken])
             raise
         if newer:
+            # Pending, not forgotten: flushers take them over in turns, until one can read them.
             log.warning(
                 "entries of a newer release wait for a flusher of that release",
                 count=newer,
@@ -355,14 +351,21 @@ class Worker:
             await self._reader.create_groups()
 
     async def _measure_lag(self) -> None:
-        lags, now_ms = await self._reader.lag()
-        for lag in lags:
-            age = 0 if lag.oldest_ms is None else max(now_ms - lag.oldest_ms, 0) / 1000
+        for lag in await self._reader.lag():
             self._metrics.stream_entries.labels(lag.shard).set(lag.entries)
             self._metrics.stream_pending.labels(lag.shard).set(lag.pending)
-            self._metrics.oldest_entry_seconds.labels(lag.shard).set(age)
+            self._metrics.oldest_entry_seconds.labels(lag.shard).set(lag.oldest_seconds or 0)
         buffer = await self._reader.buffer(time.monotonic())
         left = None if self._buffer is None else buffer.seconds_left(self._buffer)
         self._buffer = buffer
         self._metrics.buffer_used_ratio.set(buffer.used_ratio)
         self._metrics.buffer_seconds_left.set(math.inf if left is None else left)
+
+
+def _take_newer(batch: Batch) -> int:
+    """Takes out of a batch what is for a newer release's flushers; how many entries that is."""
+    before = len(batch.undecodable)
+    batch.undecodable[:] = [
+        each for each in batch.undecodable if not isinstance(each.why, NewerVersion)
+    ]
+    return before - len(batch.undecodable)

@@ -139,6 +139,8 @@ class SessionWriter:
             if batch.months:
                 matching = _Matching(connection, batch, self._zone)
                 copies, upgrades = await matching.run(changed)
+            if new < len(batch.starts) or upgrades < len(batch.upgrades) or batch.salts:
+                await connection.execute(statement("wait_for_what_is_known"))
         return Written(
             sessions=new - copies,
             upgrades=upgrades,

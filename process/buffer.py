@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from process.redis_client import retry_for
+from process.shards import Shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +30,29 @@ class Buffer:
         return (self.most_bytes - self.used_bytes) * (self.at - before.at) / grown
 
 
-async def read_buffer(redis: Redis, at: float) -> Buffer:
+async def read_buffer(shards: Shards, at: float) -> Buffer:
     """Asks Redis for its memory: `maxmemory`, or the machine's where that is not set.
+
+    Of several servers, the one that has least left.
 
     Raises:
         Retry: Redis does not answer.
     """
+    buffers = []
+    failure: RedisError = RedisConnectionError("no server has a shard")
     try:
-        info: dict[str, Any] = await redis.info("memory")
+        for server in (await shards.servers()).values():
+            try:
+                buffers.append(_buffer(await server.info("memory"), at))
+            except RedisError as error:
+                failure = error
     except RedisError as error:
-        raise retry_for(error, "reading Redis's memory") from None
+        failure = error
+    if not buffers:
+        raise retry_for(failure, "reading Redis's memory") from None
+    return min(buffers, key=lambda buffer: buffer.most_bytes - buffer.used_bytes)
+
+
+def _buffer(info: dict[str, Any], at: float) -> Buffer:
     most = int(info.get("maxmemory") or 0) or int(info.get("total_system_memory") or 0)
     return Buffer(int(info["used_memory"]), most, at)

@@ -3,7 +3,7 @@
 import ssl
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from redis.asyncio import ConnectionPool, Redis
@@ -11,8 +11,10 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry as ClientRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
+    ClusterCrossSlotError,
     ClusterDownError,
     MasterDownError,
     MaxConnectionsError,
@@ -32,6 +34,9 @@ CONNECT_SECONDS = 2.0
 # Above the time any command of ours takes; none of them blocks on the server.
 COMMAND_SECONDS = 5.0
 
+# Answers of a server that is not, or not yet, the one that takes writes. Where its address leads to
+# may have changed meanwhile, which only a new connection finds out.
+DEMOTED = (ReadOnlyError, MasterDownError, BusyLoadingError)
 _PASSING = (
     RedisConnectionError,
     RedisTimeoutError,
@@ -45,8 +50,38 @@ _PASSING = (
 _PASSING_PREFIXES = ("BUSY ", "NOREPLICAS")
 
 
+class Address(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Locator(Protocol):
+    """Knows which server to connect to, where that changes."""
+
+    async def find(self) -> Address:
+        """Which it is now.
+
+        Raises:
+            RedisError: nobody who could know answers.
+        """
+        ...
+
+    def known(self) -> Address | None:
+        """Which it was when last looked; None: it has to be found."""
+        ...
+
+    def lost(self, error: RedisError) -> None:
+        """Tells that the known server does not answer, or says that it is not the one."""
+        ...
+
+
 class _OnUvloop(AbstractConnection):
-    """A connection that tells a lost wire from a fault of ours.
+    """A connection that tells a lost wire from a fault of ours, and whether a server takes writes.
 
     Where asyncio's own transport raises ConnectionError for a socket that the other side has
     closed meanwhile, uvloop's raises RuntimeError, which redis-py passes on as if it were a bug.
@@ -59,12 +94,48 @@ class _OnUvloop(AbstractConnection):
             await self.disconnect(nowait=True)
             raise RedisConnectionError("the connection was closed") from error
 
+    async def read_response(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*arguments, **options)
+        except DEMOTED as error:
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError("the server does not take writes") from error
+
     async def disconnect(self, *arguments: Any, **options: Any) -> None:
         with suppress(RuntimeError):
             await super().disconnect(*arguments, **options)
 
 
-def connect_redis(url: str, setting: str = REDIS_URL.name) -> Redis:
+class _Following(_OnUvloop):
+    """A connection to the server that the locator finds, given up when that is another."""
+
+    locator: ClassVar[Locator]
+    host: str
+    port: int
+
+    async def connect(self) -> None:
+        if self.is_connected and self.locator.known() != (self.host, self.port):
+            await self.disconnect(nowait=True)
+        try:
+            await super().connect()  # type: ignore[no-untyped-call]  # the library has no types here
+        except RedisError as error:
+            self.locator.lost(error)
+            raise
+
+    async def _connect(self) -> None:
+        self.host, self.port = await self.locator.find()
+        await super()._connect()  # type: ignore[safe-super, no-untyped-call]  # the class it is mixed into has it
+
+    async def read_response(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*arguments, **options)
+        except (AskError, ClusterDownError, RedisConnectionError, RedisTimeoutError) as error:
+            self.locator.lost(error)
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError("another server has it") from error
+
+
+def connect_redis(url: str, setting: str = REDIS_URL.name, locator: Locator | None = None) -> Redis:
     """A client that connects on its first command and never repeats one by itself.
 
     Whether a command may be repeated is known only to its caller. Replies are bytes.
@@ -72,6 +143,8 @@ def connect_redis(url: str, setting: str = REDIS_URL.name) -> Redis:
     Args:
         url: of the server.
         setting: where the URL comes from, for the error.
+        locator: says which server it is, each time that a connection is made; all else (encryption,
+            credentials) is the URL's.
 
     Raises:
         Misconfigured: the URL has a port, database or option that is none.
@@ -95,18 +168,33 @@ def connect_redis(url: str, setting: str = REDIS_URL.name) -> Redis:
         example = f"{setting}=rediss://cache.internal:6379/0?ssl_ca_certs=/etc/ssl/redis-ca.pem"
         raise Misconfigured(setting, problem, example)
     # By TCP, TLS or a Unix socket: the URL has chosen the class.
-    pool.connection_class = type("Connection", (_OnUvloop, pool.connection_class), {})
+    if locator is None:
+        bases, attributes = (_OnUvloop, pool.connection_class), {}
+    else:
+        bases, attributes = (_Following, pool.connection_class), {"locator": locator}
+    pool.connection_class = type("Connection", bases, attributes)
     return Redis.from_pool(pool)
 
 
-def connect_replica(url: str, host: str, port: int) -> Redis:
-    """A client of a replica, with the primary's credentials, database and encryption."""
+def connect_peer(url: str, host: str, port: int) -> Redis:
+    """A client of a replica or another node, with the URL's credentials and encryption."""
     parts = urlsplit(url)
     if parts.scheme == "unix":
         return connect_redis(f"redis://{host}:{port}/0")
     credentials, at, _ = parts.netloc.rpartition("@")
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return connect_redis(urlunsplit(parts._replace(netloc=f"{credentials}{at}{address}")))
+    return connect_redis(
+        urlunsplit(parts._replace(netloc=f"{credentials}{at}{Address(host, port)}"))
+    )
+
+
+def server_name(redis: Redis) -> str:
+    """Where a client's server is, for people."""
+    pool = redis.connection_pool
+    if issubclass(pool.connection_class, _Following):
+        known = pool.connection_class.locator.known()
+        return "unknown" if known is None else str(known)
+    options = pool.connection_kwargs
+    return options.get("path") or str(Address(options["host"], options["port"]))
 
 
 def is_passing(error: RedisError) -> bool:
@@ -126,4 +214,6 @@ def retry_for(error: RedisError, doing: str) -> Retry:
         return Retry("redis_away", f"{doing}: Redis's TLS certificate is not trusted")
     if is_passing(error):
         return Retry("redis_away", f"{doing}: Redis does not answer ({type(error).__name__})")
+    if isinstance(error, (AskError, ClusterCrossSlotError)):
+        return Retry("redis_refused", f"{doing}: this is a Redis Cluster: set REDIS_CLUSTER=1")
     return Retry("redis_refused", f"{doing}: Redis refuses the command ({type(error).__name__})")

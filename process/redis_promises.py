@@ -11,6 +11,7 @@ from redis.exceptions import RedisError, ResponseError
 from contract.settings import REDIS_URL, SALT_REDIS_URL
 from process.redis_client import retry_for
 from process.server_promises import Broken, Examine, clock_difference
+from process.shards import Shards
 
 _NAMES: Final = ("maxmemory-policy", "appendonly", "appendfsync")
 _KEPT: Final = {
@@ -32,12 +33,22 @@ _KEPT: Final = {
 }
 
 
-def redis_examinations(streams: Redis, salts: Redis, *, same: bool) -> list[Examine]:
-    """Looks at the streams' server and, unless it is the same, at the salt's."""
-    found: list[Examine] = [partial(examine_redis, streams, REDIS_URL.name)]
-    if not same:
+def redis_examinations(streams: Shards, salts: Redis | None = None) -> list[Examine]:
+    """Looks at the streams' servers and, where that is another, at the salt's."""
+    found: list[Examine] = [partial(_examine_streams, streams)]
+    if salts is not None:
         found.append(partial(examine_redis, salts, SALT_REDIS_URL.name))
     return found
+
+
+async def _examine_streams(streams: Shards) -> list[Broken]:
+    try:
+        servers = await streams.servers()
+    except RedisError as error:
+        raise retry_for(error, "looking at the servers' settings") from None
+    found = [await examine_redis(server, REDIS_URL.name) for server in servers.values()]
+    # What is wrong with several is said once.
+    return list(dict.fromkeys(broken for of_server in found for broken in of_server))
 
 
 async def examine_redis(redis: Redis, setting: str) -> list[Broken]:

@@ -21,7 +21,9 @@ from redis.exceptions import RedisError, ResponseError, WatchError
 
 from contract import keys
 from contract.errors import Retry
-from process.redis_client import is_passing, retry_for
+from process.redis_client import Address, is_passing, retry_for, server_name
+from process.salt_client import SaltServer
+from process.salt_holders import SaltHolders, replicas
 from process.salt_store import SaltStore
 
 # A background rewrite or save of a large backlog takes its time.
@@ -68,20 +70,26 @@ class Report:
 
 
 class SaltDisposal:
-    """Disposes of what destroyed salts have left on a server and its replicas."""
+    """Disposes of what destroyed salts have left on a server, its replicas and its predecessors."""
 
-    def __init__(
-        self, redis: Redis, store: SaltStore, connect_to: Callable[[str, int], Redis]
-    ) -> None:
+    def __init__(self, server: SaltServer, store: SaltStore) -> None:
         """
         Args:
-            redis: the salt's server.
+            server: the salt's.
             store: its salts.
-            connect_to: a client of a replica, by host and port, with the server's credentials.
         """
-        self._redis = redis
+        self._redis = server.redis
         self._store = store
-        self._connect_to = connect_to
+        self._holders = SaltHolders(server)
+        self._connect_to = server.connect_to
+
+    async def note_holders(self) -> None:
+        """Writes down who has the salt in its files by now; to be done again and again.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        await self._holders.note()
 
     async def due_since(self) -> int | None:
         """Since when a disposal is due, in milliseconds of the server's clock; None: it is not.
@@ -120,18 +128,27 @@ class SaltDisposal:
             Retry: Redis does not answer; it stays due.
         """
         try:
-            name = _name(self._redis)
+            name = server_name(self._redis)
             places = [await _attempt(name, "replication backlog", self._scrub_backlog)]
             places += await _dispose_of_files(self._redis, name)
-            for host, port in await _replicas(self._redis):
-                async with self._replica(host, port) as replica:
-                    places += await _dispose_of_files(replica, f"{host}:{port}")
+            for address in await replicas(self._redis):
+                async with self._server(address) as replica:
+                    places += await _dispose_of_files(replica, str(address))
+            unverified = []
+            for address in await self._holders.former():
+                async with self._server(address) as server:
+                    found = await _dispose_of_files(server, str(address))
+                if any(place.state is State.FAILED for place in found):
+                    unverified.append(str(address))
+                    found = [Place(str(address), "server", State.REFUSED, _HELD_IT)]
+                places += found
             places.append(await self._look_at_keyspace(name))
             report = Report(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), places)
             # Another process may have done it meanwhile: its good news is not written over.
             if not report.failed or await self.due_since() is not None:
                 await self._redis.set(keys.DISPOSAL_REPORT, json.dumps(asdict(report)))
             if not report.failed:
+                await self._holders.disposed(unverified)
                 await self._end(due_since)
         except RedisError as error:
             raise retry_for(error, "disposing of a destroyed salt") from None
@@ -171,12 +188,12 @@ class SaltDisposal:
         return Place(name, "keyspace", State.CLEAN)
 
     @asynccontextmanager
-    async def _replica(self, host: str, port: int) -> AsyncIterator[Redis]:
-        replica = self._connect_to(host, port)
+    async def _server(self, address: Address) -> AsyncIterator[Redis]:
+        server = self._connect_to(*address)
         try:
-            yield replica
+            yield server
         finally:
-            await replica.aclose()
+            await server.aclose()
 
 
 async def _dispose_of_files(server: Redis, name: str) -> list[Place]:
@@ -190,6 +207,10 @@ async def _dispose_of_files(server: Redis, name: str) -> list[Place]:
     ]
 
 
+_HELD_IT = (
+    "it held the salt before and does not answer; its files are disposed of when it is back: if it "
+    "is gone for good, destroy them"
+)
 _TO_DO = {
     "server": "let this process in",
     "append-only file": "run BGREWRITEAOF there",
@@ -272,19 +293,6 @@ async def _when_idle(server: Redis) -> dict[str, Any]:
         if time.monotonic() > deadline:
             raise Retry("busy", "a rewrite or save has been running for too long")
         await asyncio.sleep(_POLL_SECONDS)
-
-
-async def _replicas(server: Redis) -> list[tuple[str, int]]:
-    info = await server.info("replication")
-    replicas = [
-        value for key, value in info.items() if key.startswith("slave") and key[5:].isdigit()
-    ]
-    return [(replica["ip"], int(replica["port"])) for replica in replicas]
-
-
-def _name(server: Redis) -> str:
-    options = server.connection_pool.connection_kwargs
-    return options.get("path") or f"{options.get('host')}:{options.get('port')}"
 
 
 def log_report(report: Report) -> None:

@@ -16,11 +16,12 @@ from contract.settings import Environment
 from process.admin import AdminListener
 from process.command import run_command
 from process.logs import configure_logging, log_start
-from process.redis_client import connect_redis, connect_replica
 from process.redis_promises import redis_examinations
+from process.salt_client import connect_salt
 from process.salt_disposal import SaltDisposal
 from process.salt_store import Outcome, SaltStore
 from process.server_promises import Examine, watch_promises
+from process.shards import connect_shards
 from process.stopping import Stopping
 from rotation.announce import Announcer
 from rotation.status import as_json, as_text, read_status
@@ -29,6 +30,7 @@ from rotation.worker import Worker
 ADMIN_PORT = settings.admin_port(9102)
 SETTINGS = (
     settings.REDIS_URL,
+    settings.REDIS_CLUSTER,
     settings.SALT_REDIS_URL,
     settings.ADMIN_HOST,
     ADMIN_PORT,
@@ -58,20 +60,13 @@ async def _worker(
     environment: Environment, metrics: RotationMetrics
 ) -> AsyncIterator[tuple[Worker, SaltStore, SaltDisposal, list[Examine]]]:
     """The worker and what it works on, connected until the end of the block."""
-    settings.REDIS_CLUSTER.read(environment)
-    url = settings.REDIS_URL.read(environment)
-    salt_url = settings.SALT_REDIS_URL.read(environment) or url
-    streams = connect_redis(url)
-    salts = connect_redis(salt_url, settings.SALT_REDIS_URL.name)
-    store = SaltStore(salts, settings.CALENDAR_TIMEZONE.read(environment))
-    disposal = SaltDisposal(salts, store, lambda host, port: connect_replica(salt_url, host, port))
-    announcer = Announcer(salts, streams, settings.STREAM_SHARDS.read(environment))
-    promises = redis_examinations(streams, salts, same=salt_url == url)
-    try:
+    zone = settings.CALENDAR_TIMEZONE.read(environment)
+    async with connect_salt(environment) as server, connect_shards(environment) as shards:
+        store = SaltStore(server.redis, zone)
+        disposal = SaltDisposal(server, store)
+        announcer = Announcer(server.redis, shards)
+        promises = redis_examinations(shards, None if server.is_streams else server.redis)
         yield Worker(store, disposal, announcer, metrics), store, disposal, promises
-    finally:
-        await salts.aclose()
-        await streams.aclose()
 
 
 async def follow_the_calendar(environment: Environment) -> int:

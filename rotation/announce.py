@@ -14,14 +14,15 @@ from contract import keys
 from contract.calendar import Month
 from contract.record import FIELD, SaltMade, encode
 from process.redis_client import retry_for
+from process.shards import Shards
+from process.wire import Command
 
 
 class Announcer:
     """Passes on the record of rotations from the salt's server to the streams'."""
 
-    def __init__(self, salt_redis: Redis, stream_redis: Redis, shards: int) -> None:
+    def __init__(self, salt_redis: Redis, shards: Shards) -> None:
         self._salt_redis = salt_redis
-        self._stream_redis = stream_redis
         self._shards = shards
 
     async def announce(self) -> int:
@@ -37,8 +38,11 @@ class Announcer:
             )
             for entry_id, fields in rotations:
                 event = _event(entry_id, fields)
-                stream = keys.stream(keys.shard_of(event.id, self._shards))
-                await self._stream_redis.xadd(stream, {FIELD: encode(event)})
+                shard = keys.shard_of(event.id, self._shards.count)
+                told: Command = ("XADD", keys.stream(shard), "*", FIELD, encode(event))
+                ((reply,),) = (await self._shards.ask({shard: [told]})).values()
+                if isinstance(reply, RedisError):
+                    raise reply
                 await self._salt_redis.set(keys.ROTATIONS_ANNOUNCED, entry_id)
         except RedisError as error:
             raise retry_for(error, "telling that a salt was made") from None

@@ -51,6 +51,7 @@ class Worker:
         if ensured.outcome not in (Outcome.UNCHANGED, Outcome.CLOCK_WENT_BACK):
             self._metrics.rotations.inc()
             _report_made(ensured)
+        await self._disposal.note_holders()
         report = None
         due_since = await self._disposal.due_since()
         if due_since is not None:

@@ -10,6 +10,7 @@ import jwt
 import pytest
 
 from tests.acceptance.conftest import CHROME, FIREFOX, SESSIONS, Front
+from tests.system import eventually
 
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 PRERENDER = (

@@ -31,7 +31,7 @@ CLAIM_SECONDS = 3
 _SITES = ("a.example.org", "b.example.org")
 _VISITS = 100_000  # more than any test sends
 _RATE = 150.0
-_CONNECTIONS = 8
+CONNECTIONS = 8
 
 
 @dataclass
@@ -154,9 +154,9 @@ async def running(
                 ]
                 flushers = [system.program("flusher", **flusher_settings).start() for _ in range(2)]
                 await asyncio.gather(*(p.ready() for p in (rotation, *started, *flushers)))
-                async with _load(system) as (drive, told, driving):
+                async with load(system) as (drive, told, driving):
                     redis, redis_of_ledger = connect_redis(valkey.url), connect_redis(valkey.url)
-                    ledger = Balance(drive.tally, redis_of_ledger, _CONNECTIONS)
+                    ledger = Balance(drive.tally, redis_of_ledger, CONNECTIONS)
                     rig = Rig(
                         system, valkey, postgres, redis, drive, started, flushers, ledger, wires
                     )
@@ -173,14 +173,17 @@ async def running(
 
 
 @asynccontextmanager
-async def _load(system: System) -> AsyncIterator[tuple[Drive, Told, "asyncio.Task[None]"]]:
+async def load(
+    system: System, rate: float = _RATE
+) -> AsyncIterator[tuple[Drive, Told, "asyncio.Task[None]"]]:
+    """Visits to a system, `rate` a second, until the end of the block."""
     told = Told(_SITES, role_of)
     people = People(_VISITS, len(_SITES), 20, 5, 1, told.tag)
     address = Address.parse(system.url)
     signer = TokenSigner({"JWT_KEY": system.environment["JWT_KEY"]})
     asking = Asking(people, signer, _SITES, str(address))
-    async with Client(address, _CONNECTIONS, keep_going=True) as client:
-        drive = Drive(client, people.visits(), asking, told, _RATE)
+    async with Client(address, CONNECTIONS, keep_going=True) as client:
+        drive = Drive(client, people.visits(), asking, told, rate)
         driving = asyncio.create_task(drive.run())
         try:
             yield drive, told, driving

@@ -47,6 +47,7 @@ from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
 from flusher.dead_letters import DeadLetters, as_table, as_text
 from process.admin import AdminListener
+from process.shards import OneServer
 from tests.servers import POSTGRES_SETTINGS
 from tests.system import Program, System, eventually, find_free_port, run_command
 
@@ -633,7 +634,7 @@ class Stage:
             run_command("rotation", "status", "--json", **self.system.environment),
         )
         self.places.texts["status/now"] = repr(told).encode()
-        letters = [letter async for letter in DeadLetters(self.client).all()]
+        letters = [letter async for letter in DeadLetters(OneServer(self.client, SHARDS)).all()]
         self.places.texts["status/dead letters"] = as_table(letters).encode()
         self.places.texts["dead-letters/shown"] = "\n".join(map(as_text, letters)).encode()
 

@@ -38,6 +38,10 @@ class Wire:
             raise RuntimeError("it was not started")
         return int(self._server.sockets[0].getsockname()[1])
 
+    def lead_to(self, port: int) -> None:
+        """From here on new connections lead there, as when a name or an address has moved."""
+        self._to_port = port
+
     def cut(self, fault: Fault) -> None:
         """Breaks it for all connections, those that exist and those to come."""
         self._fault = fault

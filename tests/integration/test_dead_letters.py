@@ -12,6 +12,7 @@ from flusher import read
 from flusher.database import Database
 from flusher.dead_letters import DeadLetters, Letter
 from flusher.read import StreamReader
+from process.shards import OneServer
 from tests.events import start
 from tests.integration.test_worker import Bench
 from tests.servers import Servers
@@ -22,7 +23,7 @@ SHARDS = 8
 
 @pytest.fixture
 async def bench(redis: Redis, database: Database) -> Bench:
-    bench = Bench(redis, database, StreamReader(redis, SHARDS, "one", 60))
+    bench = Bench(redis, database, StreamReader(OneServer(redis, SHARDS), "one", 60))
     await bench.worker.prepare()
     return bench
 
@@ -33,7 +34,7 @@ def environment(embedded_servers: Servers, dsn: str) -> dict[str, str]:
 
 
 async def letters(redis: Redis) -> list[Letter]:
-    return [letter async for letter in DeadLetters(redis).all()]
+    return [letter async for letter in DeadLetters(OneServer(redis, SHARDS)).all()]
 
 
 async def refuse(bench: Bench, site: str) -> None:
@@ -130,7 +131,7 @@ async def test_they_are_bounded_and_the_newest_stay(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(read, "DEAD_LETTERS_KEPT", 3)
-    reader = StreamReader(redis, SHARDS, "one", 60)
+    reader = StreamReader(OneServer(redis, SHARDS), "one", 60)
     await reader.create_groups()
     for number in range(5):
         await redis.xadd(keys.stream(0), {FIELD: b"%d" % number})

@@ -17,6 +17,7 @@ from flusher.database import Database
 from flusher.read import StreamReader
 from flusher.worker import Worker
 from flusher.write import SessionWriter
+from process.shards import OneServer
 from tests.events import start, upgrade
 
 UTC = ZoneInfo("UTC")
@@ -26,7 +27,7 @@ SHARDS = 4
 @pytest.fixture
 async def worker(redis: Redis, database: Database) -> Worker:
     worker = Worker(
-        StreamReader(redis, SHARDS, "one", 60),
+        StreamReader(OneServer(redis, SHARDS), "one", 60),
         SessionWriter(database, UTC),
         FlusherMetrics(CollectorRegistry()),
         UTC,

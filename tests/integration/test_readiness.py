@@ -50,7 +50,7 @@ async def test_a_collector_without_traffic_knows_whether_redis_takes_writes(
     system: System, redis: Redis
 ) -> None:
     (collector,) = await system.start("collector")
-    assert await redis.exists(keys.PROBE)
+    assert await redis.exists(keys.probe(0))
     await fails(collector)
     await redis.config_set("maxmemory", "1")
     try:

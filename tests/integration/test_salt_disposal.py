@@ -4,6 +4,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,7 +16,8 @@ from contract import keys
 from contract.calendar import Month
 from contract.identity import SALT_BYTES
 from embedded.valkey import ValkeyServer
-from process.redis_client import connect_redis, connect_replica
+from process.redis_client import connect_peer, connect_redis
+from process.salt_client import SaltServer
 from process.salt_disposal import SaltDisposal, State
 from process.salt_store import Outcome, SaltStore
 from tests.leftovers import files_with
@@ -50,7 +52,8 @@ class Salts:
         self.redis: Redis = connect_redis(server.url)
         self.store = SaltStore(self.redis, UTC)
         self.disposal = SaltDisposal(
-            self.redis, self.store, lambda host, port: connect_replica(server.url, host, port)
+            SaltServer(self.redis, is_streams=True, connect_to=partial(connect_peer, server.url)),
+            self.store,
         )
         self.old = secrets.token_bytes(SALT_BYTES)
 

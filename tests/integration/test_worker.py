@@ -18,6 +18,7 @@ from flusher.entry import Entry
 from flusher.read import StreamReader
 from flusher.worker import Flushed, Worker
 from flusher.write import SessionWriter
+from process.shards import OneServer
 from tests.events import start, upgrade
 
 UTC = ZoneInfo("UTC")
@@ -34,7 +35,7 @@ class Bench:
         self.shards = 8
         self.registry = CollectorRegistry()
         self.worker = Worker(
-            reader or StreamReader(redis, 8, "one", 60),
+            reader or StreamReader(OneServer(redis, 8), "one", 60),
             SessionWriter(database, UTC),
             FlusherMetrics(self.registry),
             UTC,
@@ -136,7 +137,7 @@ async def test_what_is_committed_but_not_acknowledged_is_not_written_again(
     redis: Redis, database: Database
 ) -> None:
     """Else one accepted session would be counted as written and as a duplicate."""
-    bench = Bench(redis, database, _Deaf(redis, 8, "one", 60))
+    bench = Bench(redis, database, _Deaf(OneServer(redis, 8), "one", 60))
     await bench.worker.prepare()
     await bench.append(start(), start())
     with pytest.raises(Retry):
@@ -152,12 +153,12 @@ async def test_an_entry_that_two_flushers_had_is_counted_once(
     redis: Redis, database: Database, dsn: str
 ) -> None:
     """The first was frozen past the claim time, and goes on."""
-    slow = Bench(redis, database, StreamReader(redis, 8, "slow", 60))
+    slow = Bench(redis, database, StreamReader(OneServer(redis, 8), "slow", 60))
     await slow.worker.prepare()
     await slow.append(*(start() for _ in range(10)))
     await slow.worker._gathering.gather()
     async with Database(dsn) as other:
-        quick = Bench(redis, other, StreamReader(redis, 8, "quick", 0))
+        quick = Bench(redis, other, StreamReader(OneServer(redis, 8), "quick", 0))
         assert await quick.worker.run_once() == Flushed(10, 0)
     await slow.append(start())
     assert await slow.worker.run_once() == Flushed(11, 0)
@@ -234,7 +235,7 @@ async def test_a_helper_works_only_while_the_one_that_it_helps_is_behind(
     """And what it has in hand it ends, whatever the other does."""
     async with Database(dsn) as other:
         helper = Worker(
-            StreamReader(redis, 8, "helper", 60),
+            StreamReader(OneServer(redis, 8), "helper", 60),
             SessionWriter(other, UTC),
             FlusherMetrics(CollectorRegistry()),
             UTC,

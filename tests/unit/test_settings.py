@@ -42,7 +42,7 @@ EXPECTED = [
         },
         REDIS_BAD,
     ),
-    Expected(settings.REDIS_CLUSTER, False, {"0": False}, ("yes", "2", "-1")),
+    Expected(settings.REDIS_CLUSTER, False, {"0": False, "1": True}, ("yes", "2", "-1")),
     Expected(settings.SALT_REDIS_URL, "", {"redis://salt/0": "redis://salt/0"}, REDIS_BAD),
     Expected(
         settings.DATABASE_URL,

@@ -1,0 +1,84 @@
+"""A Redis Cluster whose primaries die, freeze and hand over slots, under load."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from redis.asyncio import RedisCluster
+
+from contract import keys
+from embedded.postgres import PostgresServer
+from tests.adversity.grown import Grown, grown
+from tests.cluster import Cluster, shards_of
+from tests.servers import POSTGRES_SETTINGS
+
+FINE = {201, 202, 204}
+
+# A primary dies with what its replica has not received, unless this is asked for.
+pytestmark = pytest.mark.long
+DURABLE = {"APPEND_DURABILITY": "replica"}
+
+
+async def test_a_primary_that_is_killed(tmp_path: Path) -> None:
+    """Its replica takes its place, it comes back as that one's replica, and the other way round."""
+    async with running(tmp_path, DURABLE) as (rig, cluster):
+        for _ in range(2):
+            killed = cluster.primary_of(keys.stream(0))
+            killed.kill()
+            await cluster.fails_over(killed)
+            await asyncio.to_thread(killed.start)
+            await cluster.follows(killed)
+            await rig.sends(40)
+
+
+async def test_a_primary_that_freezes_and_wakes_up_as_a_replica(tmp_path: Path) -> None:
+    async with running(tmp_path, DURABLE) as (rig, cluster):
+        frozen = cluster.primary_of(keys.stream(0))
+        frozen.freeze()
+        await cluster.fails_over(frozen)
+        await rig.sends(40)
+        frozen.thaw()
+        await cluster.follows(frozen)
+        await rig.sends(40)
+
+
+async def test_shards_that_move_while_they_are_written_and_read(tmp_path: Path) -> None:
+    async with running(tmp_path) as (rig, cluster):
+        for shard in range(8):
+            here = cluster.primary_of(keys.stream(shard))
+            for target in cluster.servers[:3]:
+                if target is not here:
+                    await asyncio.to_thread(cluster.move, keys.stream(shard), target)
+            await rig.sends(10)
+        assert rig.statuses() <= FINE, "front-ends notice nothing of it"
+        programs = [*rig.collectors, *rig.flushers]
+        assert all("MovedError" not in program.log for program in programs)
+
+
+async def test_a_shard_that_stays_half_moved(tmp_path: Path) -> None:
+    """Its stream is where it goes to, and the slot still where it was: -ASK, all the time."""
+    async with running(tmp_path) as (rig, cluster):
+        here = cluster.primary_of(keys.stream(0))
+        target = next(server for server in cluster.servers[:3] if server is not here)
+        with cluster.moving(keys.stream(0), target):
+            await rig.sends(150)
+        await rig.sends(40)
+        assert 0 in shards_of(cluster, target)
+        assert rig.statuses() <= FINE
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, settings: dict[str, str] | None = None
+) -> AsyncIterator[tuple[Grown, Cluster]]:
+    postgres = PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS, sync=False)
+    with Cluster(folder / "cluster") as cluster, postgres:
+        await cluster.form()
+        client = RedisCluster(host="127.0.0.1", port=cluster.servers[-1].port)
+        extra = {"REDIS_CLUSTER": "1", **(settings or {})}
+        async with grown(
+            folder / "logs", client, cluster.url, postgres.dsn(), extra, collectors=1
+        ) as rig:
+            yield rig, cluster

@@ -1,0 +1,107 @@
+"""Failovers under load: of PostgreSQL, and of everything in one run."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis, RedisCluster
+
+from contract import keys
+from embedded.postgres import PostgresServer
+from embedded.valkey import ValkeyServer
+from tests.adversity.grown import grown
+from tests.adversity.wire import Wire
+from tests.cluster import Cluster
+from tests.replicated import Replicated
+from tests.servers import POSTGRES_SETTINGS
+from tests.system import eventually
+
+pytestmark = pytest.mark.long
+
+FINE = {201, 202, 204}
+
+
+async def test_a_postgres_primary_that_is_killed_and_its_replica_promoted(tmp_path: Path) -> None:
+    valkey = ValkeyServer(tmp_path / "valkey", config={"appendfsync": "always"})
+    with valkey, Replicated(tmp_path / "postgres") as postgres:
+        await postgres.form()
+        client = Redis(port=valkey.port)
+        async with grown(tmp_path / "logs", client, valkey.url, postgres.dsn, {}) as rig:
+            postgres.primary.kill()
+            await rig.sends(60)
+            await postgres.promote()
+            await rig.sends(60)
+            assert rig.statuses() <= FINE, "front-ends notice nothing of it"
+
+
+async def test_an_address_that_moves_from_a_redis_to_its_replica(tmp_path: Path) -> None:
+    """Handed over, with the connections to the old primary open, and then killed."""
+    config = {"appendfsync": "always", "repl-diskless-sync-delay": "0"}
+    one, other = (ValkeyServer(tmp_path / name, config=config) for name in ("one", "other"))
+    postgres = PostgresServer(tmp_path / "postgres", settings=POSTGRES_SETTINGS, sync=False)
+    with one, other, postgres:
+        await _follow(other, one)
+        async with Wire(one.port) as wire:
+            client = Redis(port=wire.port)
+            settings = {"APPEND_DURABILITY": "replica"}
+            url = f"redis://127.0.0.1:{wire.port}"
+            async with grown(tmp_path / "logs", client, url, postgres.dsn(), settings) as rig:
+                async with Redis(port=one.port) as asked:
+                    await _do(asked, "FAILOVER")
+                    await eventually(lambda: _role(asked), lambda role: role == "slave")
+                wire.lead_to(other.port)
+                await rig.sends(100)
+                assert rig.statuses() <= FINE, "front-ends notice nothing of it"
+
+                other.kill()
+                async with Redis(port=one.port) as asked:
+                    await _do(asked, "REPLICAOF", "NO", "ONE")
+                wire.lead_to(one.port)
+                await asyncio.to_thread(other.start)
+                await _follow(other, one)
+                await rig.sends(100)
+
+
+async def _follow(replica: ValkeyServer, primary: ValkeyServer) -> None:
+    async with Redis(port=replica.port) as asked:
+        await _do(asked, "REPLICAOF", "127.0.0.1", primary.port)
+
+        async def linked() -> bool:
+            info = await asked.info("replication")
+            return bool(info.get("master_link_status") == "up")
+
+        await eventually(linked, bool, 30)
+
+
+async def _do(redis: Redis, *words: object) -> None:
+    await redis.execute_command(*words)  # type: ignore[no-untyped-call]  # the library has no types here
+
+
+async def _role(redis: Redis) -> str:
+    return str((await redis.info("replication"))["role"])
+
+
+async def test_everything_is_killed_in_one_run(tmp_path: Path) -> None:
+    """A primary of the cluster, PostgreSQL's, a collector and a flusher, each under load."""
+    settings = {"REDIS_CLUSTER": "1", "APPEND_DURABILITY": "replica"}
+    with Cluster(tmp_path / "cluster") as cluster, Replicated(tmp_path / "postgres") as postgres:
+        await cluster.form()
+        await postgres.form()
+        client = RedisCluster(host="127.0.0.1", port=cluster.servers[-1].port)
+        async with grown(
+            tmp_path / "logs", client, cluster.url, postgres.dsn, settings, collectors=2
+        ) as rig:
+            lost = cluster.primary_of(keys.stream(0))
+            lost.kill()
+            await cluster.fails_over(lost)
+            await rig.kill(rig.collectors[0])
+            await rig.sends(20)
+            postgres.primary.kill()
+            await rig.kill(rig.flushers[0])
+            await rig.sends(20)
+            await postgres.promote()
+            await asyncio.to_thread(lost.start)
+            await cluster.follows(lost)
+            await rig.collectors[0].start().ready()
+            await rig.flushers[0].start().ready()
+            await rig.sends(60)

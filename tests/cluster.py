@@ -1,0 +1,226 @@
+"""A real Redis Cluster of private servers: three primaries, each with a replica."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.crc import key_slot
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from contract import keys
+from embedded.ports import find_free_port
+from embedded.valkey import ValkeyServer
+from tests.system import eventually
+
+_SLOTS = 16384
+_PRIMARIES = 3
+_START_SECONDS = 30.0
+_FAILOVER_SECONDS = 30.0
+_CONFIG = {
+    "cluster-enabled": "yes",
+    # How long a primary may be silent until its replica takes its place.
+    "cluster-node-timeout": "1500",
+    "cluster-replica-validity-factor": "0",
+    "repl-diskless-sync-delay": "0",
+    "repl-ping-replica-period": "1",
+    "appendfsync": "always",
+}
+
+T = TypeVar("T")
+
+
+class Cluster:
+    """Three primaries and, but for a quick one, a replica each."""
+
+    def __init__(self, folder: Path, *, replicas: bool = True, binary: Path | None = None) -> None:
+        count = _PRIMARIES * (2 if replicas else 1)
+        self.is_embedded = binary is None
+        self.servers = [
+            ValkeyServer(
+                folder / f"node-{number}",
+                binary=binary,
+                config=_CONFIG | {"cluster-port": str(find_free_port())},
+            )
+            for number in range(count)
+        ]
+        self._stack = ExitStack()
+
+    @property
+    def url(self) -> str:
+        """REDIS_URL: every node, so that any may be dead."""
+        return ",".join(f"redis://127.0.0.1:{server.port}" for server in self.servers)
+
+    def __enter__(self) -> Self:
+        with ThreadPoolExecutor(len(self.servers)) as threads:
+            for server in self.servers:
+                self._stack.callback(server.stop)
+            list(threads.map(lambda server: server.start(), self.servers))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with ThreadPoolExecutor(len(self.servers)) as threads:
+            list(threads.map(lambda server: server.kill(), self.servers))
+        self._stack.close()
+
+    async def form(self) -> None:
+        """Makes one cluster of the servers, and waits until it serves."""
+        clients = [self.client(server) for server in self.servers]
+        primaries, replicas = clients[:_PRIMARIES], clients[_PRIMARIES:]
+        for number, client in enumerate(primaries):
+            first, after = (_SLOTS * n // _PRIMARIES for n in (number, number + 1))
+            _do(client, "CLUSTER ADDSLOTSRANGE", first, after - 1)
+        for number, client in enumerate(clients):
+            _do(client, "CLUSTER SET-CONFIG-EPOCH", number + 1)
+        for server in self.servers[1:]:
+            _do(clients[0], "CLUSTER MEET", "127.0.0.1", server.port, self.bus_port(server))
+
+        async def each(look: Callable[[Redis], T], of: Sequence[Redis]) -> list[T]:
+            return [look(client) for client in of]
+
+        await eventually(
+            lambda: each(_known_nodes, clients),
+            lambda counts: set(counts) == {len(clients)},
+            _START_SECONDS,
+        )
+        for primary, replica in zip(primaries, replicas, strict=False):
+            _do(replica, "CLUSTER REPLICATE", _id(primary))
+        await eventually(lambda: each(_serves, clients), all, _START_SECONDS)
+        await eventually(lambda: each(_follows, replicas), all, _START_SECONDS)
+        # All agree on who has which slots.
+        await eventually(
+            lambda: each(_primary_ports, clients),
+            lambda views: set(views) == {tuple(s.port for s in self.servers[:_PRIMARIES])},
+            _START_SECONDS,
+        )
+
+    def bus_port(self, server: ValkeyServer) -> int:
+        """Where a node talks with the others."""
+        return int(server.config["cluster-port"])
+
+    def client(self, server: ValkeyServer) -> Redis:
+        """A client of one node, which follows nobody elsewhere."""
+        return Redis(
+            port=server.port,
+            socket_timeout=5,
+            socket_connect_timeout=2,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def primary_of(self, key: str) -> ValkeyServer:
+        """The node that has a key's slot, as most of the living say."""
+        views = [
+            port
+            for server in self.servers
+            if server.is_running and (port := self._owner(server, key)) is not None
+        ]
+        port = max(set(views), key=views.count)
+        return next(server for server in self.servers if server.port == port)
+
+    async def fails_over(self, lost: ValkeyServer) -> None:
+        """Waits until the cluster serves without a node that was killed or frozen."""
+        living = [s for s in self.servers if s is not lost and s.is_running]
+
+        async def views() -> list[tuple[int, ...] | None]:
+            return [self._try(server, _primary_ports) for server in living]
+
+        def without(found: list[tuple[int, ...] | None]) -> bool:
+            return all(view is not None and lost.port not in view for view in found)
+
+        await eventually(views, without, _FAILOVER_SECONDS)
+
+        async def serving() -> list[bool | None]:
+            return [self._try(server, _serves) for server in living]
+
+        await eventually(serving, all, _FAILOVER_SECONDS)
+
+    async def follows(self, server: ValkeyServer) -> None:
+        """Waits until a node that is back is a replica that has everything."""
+
+        async def follows() -> bool | None:
+            return self._try(server, _follows)
+
+        await eventually(follows, bool, _FAILOVER_SECONDS)
+
+    def move(self, key: str, target: ValkeyServer) -> None:
+        """Moves a key's slot, with what is in it, to another primary, as `redis-cli` would."""
+        with self.moving(key, target):
+            pass
+
+    @contextmanager
+    def moving(self, key: str, target: ValkeyServer) -> Iterator[None]:
+        """As `move`; in the block the keys are there already, and the slot is not."""
+        slot = key_slot(key.encode())
+        source, destination = self.client(self.primary_of(key)), self.client(target)
+        target_id = _id(destination)
+        _do(destination, "CLUSTER SETSLOT", slot, "IMPORTING", _id(source))
+        _do(source, "CLUSTER SETSLOT", slot, "MIGRATING", target_id)
+        while found := _do(source, "CLUSTER GETKEYSINSLOT", slot, 10):
+            _do(source, *("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *found))
+        yield
+        for client in (destination, source):
+            _do(client, "CLUSTER SETSLOT", slot, "NODE", target_id)
+
+    def _owner(self, server: ValkeyServer, key: str) -> int | None:
+        slot = key_slot(key.encode())
+        found: Any = self._try(server, _slots) or []
+        return next((int(at[2][1]) for at in found if at[0] <= slot <= at[1]), None)
+
+    def _try(self, server: ValkeyServer, look: Callable[[Redis], T]) -> T | None:
+        try:
+            return look(self.client(server))
+        except RedisError:
+            return None
+
+
+def shards_of(cluster: Cluster, server: ValkeyServer, shards: int = 8) -> list[int]:
+    """The shards whose streams a node has."""
+    return [n for n in range(shards) if cluster.primary_of(keys.stream(n)) is server]
+
+
+def _slots(client: Redis) -> list[Any]:
+    # As it comes: the library's own parsing drops who is first.
+    client.set_response_callback("CLUSTER SLOTS", lambda reply, **_: reply)
+    found: list[Any] = _do(client, "CLUSTER SLOTS")
+    return found
+
+
+def _primary_ports(client: Redis) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(int(at[2][1]) for at in sorted(_slots(client))))
+
+
+def _known_nodes(client: Redis) -> int:
+    return int(_about(client)["cluster_known_nodes"])
+
+
+def _serves(client: Redis) -> bool:
+    return bool(_about(client)["cluster_state"] == "ok")
+
+
+def _follows(client: Redis) -> bool:
+    info: Any = client.info("replication")
+    return bool(info["role"] == "slave" and info["master_link_status"] == "up")
+
+
+def _about(client: Redis) -> dict[str, str]:
+    reply: Any = _do(client, "CLUSTER INFO")
+    return dict(reply)
+
+
+def _id(client: Redis) -> str:
+    reply: Any = _do(client, "CLUSTER MYID")
+    return reply.decode() if isinstance(reply, bytes) else str(reply)
+
+
+def _do(client: Redis, *words: object) -> Any:
+    return client.execute_command(*words)  # type: ignore[no-untyped-call]  # the library has no types here

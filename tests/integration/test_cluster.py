@@ -1,0 +1,104 @@
+"""The whole system on a Redis Cluster of three primaries: from a request to its row."""
+
+import json
+from collections.abc import AsyncIterator
+from functools import partial
+from operator import eq
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import pytest
+
+from contract import keys
+from contract.record import FIELD
+from tests.cluster import Cluster, shards_of
+from tests.conftest import Databases
+from tests.servers import Flavour, flavours
+from tests.system import System, eventually, run_command
+
+SESSIONS = "/web_api/v1/sessions"
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"
+
+
+@pytest.fixture(params=flavours(), ids=lambda flavour: flavour.name)
+async def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Cluster]:
+    flavour: Flavour = request.param
+    with Cluster(tmp_path, replicas=False, binary=flavour.redis_binary) as cluster:
+        await cluster.form()
+        yield cluster
+
+
+async def test_requests_become_rows_wherever_their_shards_are(
+    cluster: Cluster, databases: Databases, tmp_path: Path
+) -> None:
+    dsn = await databases.create()
+    settings = {"REDIS_CLUSTER": "1"}
+    with System(cluster.url, dsn, tmp_path / "logs", settings) as system:
+        await system.start("rotation", "collector", "flusher")
+        assert all(shards_of(cluster, server) for server in cluster.servers)
+        for move in range(2):
+            for visit in range(24):
+                assert await _post(system, f"192.0.2.{visit}") == 201
+            await eventually(partial(_rows, dsn), partial(eq, 24 * (move + 1)))
+            for key in (keys.stream(0), keys.CURRENT_SALT):
+                here = cluster.primary_of(key)
+                cluster.move(key, next(s for s in cluster.servers if s is not here))
+        if cluster.is_embedded:  # once is enough
+            await _commands_work(system, cluster)
+            await _says_what_is_missing_without_the_setting(cluster)
+
+
+async def _commands_work(system: System, cluster: Cluster) -> None:
+    # Three entries that are none, on as many nodes.
+    for server, shard in zip(
+        cluster.servers, (shards_of(cluster, s)[0] for s in cluster.servers), strict=True
+    ):
+        cluster.client(server).xadd(keys.stream(shard), {FIELD: b"no event"})
+    await eventually(lambda: _dead(cluster), partial(eq, 3))
+    output = await _command(system, "flusher", "dead", "list")
+    names = [line.split()[0] for line in output.splitlines()[1:]]
+    assert len({name.partition(":")[0] for name in names}) == 3
+    await _command(system, "flusher", "dead", "drop", names[0])
+    await _command(system, "flusher", "dead", "replay", names[1])
+    await eventually(lambda: _dead(cluster), partial(eq, 2))
+    status = json.loads(await _command(system, "flusher", "status", "--json"))
+    assert [shard["shard"] for shard in status["shards"]] == list(range(8))
+    assert status["dead_letters"] == 2
+    await _command(system, "rotation", "rotate", "--force")
+    assert json.loads(await _command(system, "rotation", "status", "--json"))["salt_is_current"]
+
+
+async def _command(system: System, *words: str) -> str:
+    code, output, errors = await run_command(*words, **system.environment)
+    assert code == 0, errors
+    return output
+
+
+async def _dead(cluster: Cluster) -> int:
+    names = [keys.dead_letters(shard) for shard in range(8)]
+    return sum(cluster.client(cluster.primary_of(name)).xlen(name) for name in names)
+
+
+async def _says_what_is_missing_without_the_setting(cluster: Cluster) -> None:
+    url = f"redis://127.0.0.1:{cluster.servers[0].port}"
+    code, _, errors = await run_command("flusher", "dead", "list", REDIS_URL=url)
+    assert code == 1
+    assert "REDIS_CLUSTER=1" in errors
+
+
+async def _post(system: System, address: str) -> int:
+    headers = {"User-Agent": FIREFOX, "X-Forwarded-For": address}
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(system.url + SESSIONS, headers=headers) as answer,
+    ):
+        return answer.status
+
+
+async def _rows(dsn: str) -> int:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return int(await connection.fetchval("SELECT count(*) FROM sessions"))
+    finally:
+        await connection.close()

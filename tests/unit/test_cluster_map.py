@@ -1,0 +1,75 @@
+"""process/cluster.py and process/shards.py: what nodes say of slots, and what precedes what."""
+
+import pytest
+from redis.exceptions import AskError, MovedError
+
+from contract import keys
+from contract.errors import Misconfigured
+from process.cluster import SLOTS, Cluster, _read_slots, slot_of
+from process.redis_client import Address, server_name
+from process.shards import _with_asking
+
+# As nodes answer: first and last slot, the primary, its replicas; host, port, id, and more.
+REPLY = [
+    [0, 5460, [b"10.0.0.1", 6379, b"a", []], [b"10.0.0.4", 6379, b"d", []]],
+    [5461, 10922, [b"", 6380, b"b", []], [b"10.0.0.5", 6379, b"e", []]],
+    [10923, 16382, [b"?", 0, b"x", []]],
+]
+
+
+def test_slots_have_primaries_and_one_that_names_no_host_is_the_one_that_was_asked() -> None:
+    owners, nodes = _read_slots(REPLY, "10.0.0.2")
+    assert owners[0] == owners[5460] == Address("10.0.0.1", 6379)
+    assert owners[5461] == Address("10.0.0.2", 6380)
+    assert owners[10923] is owners[SLOTS - 1] is None
+    assert nodes == [
+        Address("10.0.0.1", 6379),
+        Address("10.0.0.2", 6380),
+        Address("10.0.0.4", 6379),
+        Address("10.0.0.5", 6379),
+    ]
+
+
+def test_keys_of_a_shard_and_of_the_salt_share_a_slot() -> None:
+    assert slot_of(keys.stream(3)) == slot_of(keys.dead_letters(3))
+    of_salt = (keys.CURRENT_SALT, keys.ROTATIONS, keys.DISPOSAL_DUE, keys.SALT_HOLDERS)
+    assert len({slot_of(key) for key in of_salt}) == 1
+
+
+@pytest.mark.parametrize(
+    "urls",
+    [
+        "unix:///run/redis.sock",
+        "redis://node-1:6379/1",
+        "redis://node-1:6379,http://node-2:6379",
+        "redis://node-1:6379,redis://node-2:port",
+        "redis://node-1:6379,redis://:6379",
+    ],
+)
+def test_what_names_no_nodes_is_refused_with_an_example(urls: str) -> None:
+    with pytest.raises(Misconfigured, match="REDIS_URL"):
+        Cluster(urls)
+
+
+def test_the_first_node_says_how_to_connect_to_all() -> None:
+    cluster = Cluster("rediss://impact:se%2Ccret@node-1:6379,node-2:6380,[::1]:6381")
+    client = cluster.client(Address("::1", 6381))
+    options = client.connection_pool.connection_kwargs
+    assert (options["username"], options["password"]) == ("impact", "se,cret")
+    assert (options["host"], options["port"]) == ("::1", 6381)
+    assert server_name(client) == "[::1]:6381"
+
+
+def test_moved_corrects_the_map_and_ask_does_not() -> None:
+    cluster = Cluster("redis://node-1:6379")
+    cluster.learn(MovedError("7 10.0.0.9:6379"))
+    cluster.learn(AskError("8 10.0.0.9:6379"))
+    assert cluster.owner(7) == Address("10.0.0.9", 6379)
+    assert cluster.owner(8) is None
+
+
+def test_asking_precedes_each_command_but_those_of_a_transaction() -> None:
+    commands = [("XLEN", "s"), ("MULTI",), ("XACK", "s"), ("XDEL", "s"), ("EXEC",), ("TIME",)]
+    assert [command[0] for command in _with_asking(commands)] == [
+        *("ASKING", "XLEN", "ASKING", "MULTI", "XACK", "XDEL", "EXEC", "ASKING", "TIME")
+    ]

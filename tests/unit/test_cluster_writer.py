@@ -1,0 +1,190 @@
+"""collector/cluster_writer.py: a record ends up where its shard is, whoever had it before."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import hiredis
+import pytest
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+from redis.exceptions import AskError, MovedError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from collector import cluster_writer
+from collector.append import Appender
+from collector.cluster_writer import ClusterWriter
+from collector.node_writer import Wire
+from contract.errors import Retry
+from contract.metrics import CollectorMetrics
+from process.cluster import Cluster
+from process.redis_client import Address
+from tests.system import eventually
+from tests.unit.events import SESSION_ID
+
+ONE, OTHER = Address("one", 1), Address("other", 2)
+
+
+class Map:
+    """As `Cluster`, of one shard; a client is its address."""
+
+    def __init__(self) -> None:
+        self.at: Address | None = ONE
+        self.doubts = 0
+
+    async def refresh(self) -> None:
+        """It is always new."""
+
+    def owner(self, _: int) -> Address | None:
+        return self.at
+
+    def client(self, node: Address) -> Address:
+        return node
+
+    def doubt(self) -> None:
+        self.doubts += 1
+
+    def learn(self, error: RedisError) -> None:
+        if isinstance(error, MovedError):
+            self.at = OTHER
+
+
+class Node:
+    """A wire to a node that answers each command by the next line of its script, or takes it."""
+
+    def __init__(self) -> None:
+        self.script: list[object] = []
+        self.got: list[bytes] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    async def exchange(self, commands: bytes, count: int) -> list[Any]:
+        reader = hiredis.Reader(notEnoughData=None)
+        reader.feed(commands)
+        words: list[list[bytes]] = list(iter(reader.gets, None))
+        assert len(words) == count
+        self.got += [each[-1] for each in words]
+        await self.gate.wait()
+        answers = [
+            b"OK" if w == [b"ASKING"] or not self.script else self.script.pop(0) for w in words
+        ]
+        if isinstance(answers[0], RedisConnectionError):
+            raise answers[0]
+        return answers
+
+
+class System:
+    """A collector's appender on two nodes."""
+
+    def __init__(self) -> None:
+        self.map = Map()
+        self.nodes = {ONE: Node(), OTHER: Node()}
+
+        def connect(client: Redis) -> Wire:
+            return self.nodes[cast(Address, client)]
+
+        self.writer = ClusterWriter(
+            cast(Cluster, self.map), 1, connect, CollectorMetrics(CollectorRegistry())
+        )
+        self.appender = Appender(self.writer, 1)
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_writer, "_LOOK_SECONDS", 0)
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[System]:
+    system = System()
+    task = asyncio.create_task(system.appender.run())
+    try:
+        async with asyncio.timeout(5):
+            yield system
+        assert system.appender.idle
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async def look() -> bool:
+        return holds()
+
+    await eventually(look, bool, 5)
+
+
+async def test_what_comes_before_the_map_waits_for_it() -> None:
+    async with running() as system:
+        system.map.at = None
+        await asyncio.sleep(0)
+        stored = asyncio.ensure_future(system.appender.append(SESSION_ID, b"record"))
+        await asyncio.sleep(0)
+        assert not stored.done()
+        system.map.at = ONE
+        await stored
+        assert system.nodes[ONE].got == [b"record"]
+
+
+async def test_a_shard_that_has_moved_is_followed() -> None:
+    async with running() as system:
+        system.nodes[ONE].script = [MovedError("0 other:2")]
+        await system.appender.append(SESSION_ID, b"record")
+        assert system.nodes[OTHER].got == [b"record"]
+        await system.appender.append(SESSION_ID, b"next")
+        assert system.nodes[OTHER].got == [b"record", b"next"]
+        assert system.appender.failing_since is None, "a move is no fault"
+
+
+async def test_a_shard_that_is_moving_is_asked_for_once() -> None:
+    async with running() as system:
+        system.nodes[ONE].script = [AskError("0 other:2")]
+        await system.appender.append(SESSION_ID, b"record")
+        assert system.nodes[OTHER].got == [b"ASKING", b"record"]
+        await system.appender.append(SESSION_ID, b"next")
+        assert system.nodes[ONE].got == [b"record", b"next"]
+
+
+async def test_a_lost_node_is_tried_until_it_has_a_successor() -> None:
+    async with running() as system:
+        system.nodes[ONE].script = [RedisConnectionError("lost")] * 100_000
+        stored = asyncio.ensure_future(system.appender.append(SESSION_ID, b"record"))
+        await until(lambda: len(system.nodes[ONE].got) >= 3)
+        assert system.appender.failing_since is not None
+        system.map.at = OTHER
+        await stored
+        assert system.nodes[OTHER].got == [b"record"]
+        assert system.appender.failing_since is None
+
+
+async def test_what_is_under_way_to_a_frozen_node_goes_to_its_successor() -> None:
+    async with running() as system:
+        system.nodes[ONE].gate.clear()
+        stored = asyncio.ensure_future(system.appender.append(SESSION_ID, b"record"))
+        await until(lambda: bool(system.nodes[ONE].got))
+        waiting = system.appender.append(SESSION_ID, b"next")
+        system.map.at = OTHER
+        await asyncio.gather(stored, waiting)
+        assert system.nodes[OTHER].got == [b"record", b"next"]
+
+
+async def test_a_frozen_node_puts_the_map_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_writer, "_SLOW_SECONDS", 0.01)
+    async with running() as system:
+        system.nodes[ONE].gate.clear()
+        stored = asyncio.ensure_future(system.appender.append(SESSION_ID, b"record"))
+        await until(lambda: bool(system.map.doubts))
+        system.nodes[ONE].gate.set()
+        await stored
+
+
+async def test_a_refusal_is_told_at_once() -> None:
+    async with running() as system:
+        system.nodes[ONE].script = [ResponseError("WRONGTYPE")]
+        with pytest.raises(Retry) as refused:
+            await system.appender.append(SESSION_ID, b"record")
+        assert refused.value.reason == "redis_refused"
