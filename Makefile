@@ -27,11 +27,12 @@ $(INSTALLED): requirements/development.txt
 run: $(INSTALLED) ## everything, on servers of its own under .data/; Ctrl-C stops it
 	@exec $(BIN)/python -m embedded run
 
-check: $(INSTALLED) ## formatting, lint, types, import rules
+check: $(INSTALLED) ## formatting, lint, types, import rules, known vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python requirements/audit.py
 
 test: $(INSTALLED) ## the test suite, but for the tests of test-long
 	$(BIN)/python -m pytest -n auto -m "not long"
@@ -41,6 +42,7 @@ test-long: $(INSTALLED) ## the tests that take minutes
 
 bench: $(INSTALLED) ## every benchmark; tables and plots go to bench/results/
 	$(BIN)/python -m bench all
+	$(BIN)/python -m bench.reports --sessions 5000000 --rounds 2
 
 lock: ## the lock files, from pyproject.toml; needs uv
 	$(COMPILE) -o requirements/production.txt

@@ -11,7 +11,9 @@ from socket import AF_INET, inet_ntop
 from bench.people import UserAgents
 
 # Of 20 characters in the mean, as the hosts of such platforms are.
-SITES = tuple(f"{name}.example.org" for name in ("a-city", "gemeente", "participer", "x", "town"))
+SITES = tuple(
+    f"{name}.example.org" for name in ("a-city", "gemeente-x", "participer", "participate", "town")
+)
 _KINDS = 8192
 _IPV4_BASE = 240 << 24  # addresses that nobody has (RFC 1112, section 4)
 

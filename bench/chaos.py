@@ -1,7 +1,7 @@
 """`python -m bench.chaos`: the whole system under load, its parts killed and frozen at random.
 
-Then every answer is reconciled with the rows: none lost, none twice, none invented. The same seed
-makes the same faults, though never at quite the same moments.
+Then every answer is reconciled with the rows: none lost, none twice, none invented; and the metrics
+with each other. The same seed makes the same faults, though never at quite the same moments.
 """
 
 import argparse
@@ -14,155 +14,40 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import psutil  # type: ignore[import-untyped]  # it ships no types
-import redis
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from bench.asking import Asking, TokenSigner
+from bench.balance import Balance, Balanced
 from bench.client import Address, Client
 from bench.drive import Drive
+from bench.faults import CLAIM_SECONDS, Faults
 from bench.people import People, role_of
 from bench.reconcile import Differences, settle
 from bench.told import Told
-from contract import keys
 from embedded.postgres import PostgresServer
-from embedded.server_process import ServerProcess
-from embedded.system import Program, System, run_command
+from embedded.system import System, eventually, run_command
 from embedded.valkey import ValkeyServer
 from process.command import run_command as run_to_exit_code
+from process.redis_client import connect_redis
 
 RESULTS = Path(__file__).parent / "results"
 
 _SITES = ("a.example.org", "b.example.org")
 _UPGRADED_PERCENT, _CRAWLERS_PERCENT = 10, 5
 _CONNECTIONS = 16
-_CLAIM_SECONDS = 4
 _SETTLE_SECONDS = 60.0
-# A fault every so many seconds, in the mean; each part is away or frozen for at most _AWAY_SECONDS.
+# A fault every so many seconds, in the mean.
 _BETWEEN_SECONDS = 1.0
-_AWAY_SECONDS = 2.0 * _CLAIM_SECONDS
-_SAMPLE_SECONDS = 2.0
-_UNTIL_WARM_SECONDS = 30.0
-
-
-@dataclass(slots=True)
-class Memory:
-    """Resident memory of one kind of process, in MiB, over all that ran."""
-
-    first: float = 0.0
-    most: float = 0.0
-    last: float = 0.0
-
-    def sample(self, mib: float) -> None:
-        self.first = self.first or mib
-        self.most = max(self.most, mib)
-        self.last = mib
-
-
-@dataclass
-class Chaos:
-    """The system, and everything that is done to it."""
-
-    system: System
-    valkey: ValkeyServer
-    postgres: PostgresServer
-    dice: random.Random
-    done: Counter[str] = field(default_factory=Counter)
-    memory: dict[str, Memory] = field(default_factory=dict)
-    ended_by_itself: list[str] = field(default_factory=list)
-
-    @property
-    def kills(self) -> int:
-        return sum(count for name, count in self.done.items() if name.startswith("kill"))
-
-    async def fault(self) -> None:
-        """One fault, or two at once, ended again when this returns."""
-        faults: list[tuple[str, Callable[[], Awaitable[None]]]] = [
-            *((f"kill {p.module}", lambda p=p: self._kill(p)) for p in self.system.programs),
-            *((f"kill {p.module}", lambda p=p: self._kill(p)) for p in self.system.programs),
-            *((f"freeze {p.module}", lambda p=p: self._freeze(p)) for p in self.system.programs),
-            *((f"stop {p.module}", lambda p=p: self._stop(p)) for p in self.system.programs),
-            ("kill Valkey", lambda: self._kill_server(self.valkey)),
-            ("kill Valkey", lambda: self._kill_server(self.valkey)),
-            ("freeze Valkey", lambda: self._freeze_server(self.valkey)),
-            ("kill PostgreSQL", lambda: self._kill_server(self.postgres)),
-            ("kill PostgreSQL", lambda: self._kill_server(self.postgres)),
-            ("freeze PostgreSQL", lambda: self._freeze_server(self.postgres)),
-            ("destroy a consumer group", self._destroy_group),
-        ]
-        one, two = self.dice.sample(faults, 2)
-        chosen = [one]
-        # Never two on one part: what is killed can't be frozen.
-        if self.dice.random() < 0.3 and one[0].split()[-1] != two[0].split()[-1]:
-            chosen.append(two)
-        for name, _ in chosen:
-            self.done[name] += 1
-        await asyncio.gather(*(fault() for _, fault in chosen))
-
-    def restart_what_ended_by_itself(self) -> None:
-        """As a supervisor would; but no fault may end a process, so that the run has failed."""
-        for program in self.system.programs:
-            if program.running.poll() is not None:
-                self.ended_by_itself.append(f"{program.module}: {program.log[-1500:]}")
-                program.start()
-
-    async def keep_sampling(self) -> None:
-        """Resident memory, of processes that are warm."""
-        while True:
-            for program in self.system.programs:
-                with suppress(psutil.Error, RuntimeError):
-                    process = psutil.Process(program.running.pid)
-                    if time.time() - process.create_time() > _UNTIL_WARM_SECONDS:
-                        mib = process.memory_info().rss / 2**20
-                        self.memory.setdefault(program.module, Memory()).sample(mib)
-            await asyncio.sleep(_SAMPLE_SECONDS)
-
-    def _away(self) -> float:
-        return self.dice.uniform(0, _AWAY_SECONDS) * self.dice.random()
-
-    async def _kill(self, program: Program) -> None:
-        away = self._away()
-        program.kill()
-        await asyncio.sleep(away)
-        program.start()
-
-    async def _stop(self, program: Program) -> None:
-        await program.stop()
-        program.start()
-
-    async def _freeze(self, program: Program) -> None:
-        away = self.dice.uniform(0, _AWAY_SECONDS)
-        program.freeze()
-        await asyncio.sleep(away)
-        program.thaw()
-
-    async def _kill_server(self, server: ServerProcess) -> None:
-        away = self._away()
-        await asyncio.to_thread(server.kill)
-        await asyncio.sleep(away)
-        await asyncio.to_thread(server.start)
-
-    async def _freeze_server(self, server: ServerProcess) -> None:
-        away = self.dice.uniform(0, _AWAY_SECONDS)
-        server.freeze()
-        await asyncio.sleep(away)
-        server.thaw()
-
-    async def _destroy_group(self) -> None:
-        shard = self.dice.randrange(8)
-        with suppress(redis.RedisError), redis.Redis(port=self.valkey.port) as client:
-            client.xgroup_destroy(keys.stream(shard), keys.GROUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +72,7 @@ async def run(arguments: Arguments) -> int:
         postgres = PostgresServer(Path(folder) / "postgres", sync=False)
         with valkey, postgres:
             extra = {
-                "FLUSH_CLAIM_SECONDS": str(_CLAIM_SECONDS),
+                "FLUSH_CLAIM_SECONDS": str(CLAIM_SECONDS),
                 "FLUSH_MAX_SECONDS": "0.5",
                 "LOG_LEVEL": "warning",
             }
@@ -198,12 +83,12 @@ async def run(arguments: Arguments) -> int:
                     return code
                 modules = ("rotation", "collector", "collector", "flusher", "flusher")
                 await system.start(*modules)
-                chaos = Chaos(system, valkey, postgres, random.Random(arguments.seed))
-                return await _run(arguments, chaos)
+                return await _run(arguments, system, valkey, postgres)
 
 
-async def _run(arguments: Arguments, chaos: Chaos) -> int:
-    system = chaos.system
+async def _run(
+    arguments: Arguments, system: System, valkey: ValkeyServer, postgres: PostgresServer
+) -> int:
     console = Console(stderr=True)
     seconds = arguments.minutes * 60
     told = Told(_SITES, role_of)
@@ -221,35 +106,53 @@ async def _run(arguments: Arguments, chaos: Chaos) -> int:
     deadline = time.monotonic() + seconds
     async with Client(address, _CONNECTIONS, keep_going=True) as client:
         drive = Drive(client, _endless(people), asking, told, arguments.rate)
+        stream_redis = connect_redis(valkey.url)
+        balance = Balance(drive.tally, stream_redis, _CONNECTIONS)
+        faults = Faults(system, valkey, postgres, random.Random(arguments.seed), balance)
         driving = asyncio.create_task(drive.run())
-        sampling = asyncio.create_task(chaos.keep_sampling())
+        looking = asyncio.create_task(faults.keep_looking())
         with _progress(console) as bar:
             task = bar.add_task("", total=seconds, doing="")
             while (left := deadline - time.monotonic()) > 0:
                 tally = drive.tally
-                doing = f"{chaos.kills} kills  {tally.visits:,} visits  no answer {tally.no_answer}"
+                doing = (
+                    f"{faults.kills} kills, {tally.visits:,} visits, {tally.no_answer} unanswered"
+                )
                 bar.update(task, completed=seconds - left, doing=doing)
-                await asyncio.sleep(min(left, chaos.dice.expovariate(1 / _BETWEEN_SECONDS)))
-                chaos.restart_what_ended_by_itself()
-                await chaos.fault()
+                await asyncio.sleep(min(left, faults.dice.expovariate(1 / _BETWEEN_SECONDS)))
+                await faults.restart_what_ended_by_itself()
+                await faults.fault()
         drive.stop()
         await driving
-        sampling.cancel()
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
     with console.status("everything is up again; waiting for the flushers …"):
         await asyncio.gather(*(program.ready() for program in system.programs))
         differences = await settle(
             told, system.database_url, ZoneInfo("UTC"), _SETTLE_SECONDS, progress=None
         )
-    document = _document(arguments, chaos, drive, differences)
+        # What is in PostgreSQL is counted a moment later.
+        with suppress(AssertionError):  # told below
+            await eventually(
+                lambda: balance.balance(system.programs), lambda balanced: balanced.holds
+            )
+        balanced = await balance.balance(system.programs)
+        await stream_redis.aclose()
+    document = _document(arguments, faults, drive, differences, balanced)
     Console().print(_table(document))
     for reason, count in differences.reasons.most_common():
         console.print(f"{count} x {reason}")
     for example in differences.examples:
         console.print(f"  {example}", highlight=False, markup=False)
-    for end in chaos.ended_by_itself:
+    for end in faults.ended_by_itself:
         console.print(f"ended by itself: {end}", highlight=False, markup=False)
+    for unbalanced in faults.unbalanced:
+        console.print(f"unbalanced: {unbalanced}", highlight=False, markup=False)
+    if not balanced.holds:
+        console.print(f"unbalanced: {balanced}", highlight=False, markup=False)
     _save(arguments, document)
-    return 0 if differences.exact and not chaos.ended_by_itself else 1
+    fine = differences.exact and balanced.holds
+    return 0 if fine and not faults.unbalanced and not faults.ended_by_itself else 1
 
 
 def _endless(people: People) -> Iterator[Any]:
@@ -258,7 +161,11 @@ def _endless(people: People) -> Iterator[Any]:
 
 
 def _document(
-    arguments: Arguments, chaos: Chaos, drive: Drive, differences: Differences
+    arguments: Arguments,
+    faults: Faults,
+    drive: Drive,
+    differences: Differences,
+    balanced: Balanced,
 ) -> dict[str, dict[str, Any]]:
     tally = drive.tally
     return {
@@ -274,9 +181,9 @@ def _document(
             "commit": _commit(),
         },
         "faults": {
-            "kills, in all": chaos.kills,
-            **dict(sorted(chaos.done.items())),
-            "processes that ended by themselves": len(chaos.ended_by_itself),
+            "kills, in all": faults.kills,
+            **dict(sorted(faults.done.items())),
+            "processes that ended by themselves": len(faults.ended_by_itself),
         },
         "requests": {
             "sent": tally.sent,
@@ -292,9 +199,19 @@ def _document(
             "invented": differences.invented,
             "wrong": differences.wrong,
         },
+        "metrics": {
+            "looks at which received was not accounted for": len(faults.unbalanced),
+            "accepted": balanced.accepted,
+            "accepted, unseen in what was killed, at most": balanced.accepted_unseen,
+            "stored or ended without an answer, at most": balanced.unanswered,
+            "written, duplicate or dead": balanced.ended,
+            "ended, unseen in what was killed, at most": balanced.ended_unseen,
+            "still in the streams": balanced.buffered,
+            "balanced": "yes" if balanced.holds else "no",
+        },
         "resident memory, MiB": {
             module: f"{memory.first:.0f} first, {memory.most:.0f} most, {memory.last:.0f} last"
-            for module, memory in sorted(chaos.memory.items())
+            for module, memory in sorted(faults.memory.items())
         },
     }
 

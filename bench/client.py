@@ -35,6 +35,7 @@ class Answer:
 
     status: int
     body: bytes
+    closes: bool = False  # `Connection: close`: nothing more may be sent on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +79,18 @@ def parse_answer(received: bytes | bytearray) -> tuple[Answer, int] | None:
         raise ValueError("not HTTP/1.x")
     status = int(received[9:12])
     body_start = head_end + 4
-    if status in _NO_BODY:
-        return Answer(status, b""), body_start
     head = bytes(received[: head_end + 2]).lower()
+    closes = b"\r\nconnection: close\r\n" in head
+    if status in _NO_BODY:
+        return Answer(status, b"", closes), body_start
     at = head.find(b"\r\ncontent-length:")
     if at < 0:
         raise ValueError("an answer without Content-Length")
     length = int(head[at + 17 : head.index(b"\r\n", at + 17)])
     end = body_start + length
-    return (Answer(status, bytes(received[body_start:end])), end) if len(received) >= end else None
+    if len(received) < end:
+        return None
+    return Answer(status, bytes(received[body_start:end]), closes), end
 
 
 class Connection:
@@ -257,6 +261,8 @@ class _Wire(asyncio.Protocol):
             self.abort("more came than was asked for")
         elif not self._answer.done():
             self._answer.set_result(answer)
+            if answer.closes:
+                self.abort("the collector asked for no more")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended("the connection ended" if exc is None else f"the connection ended: {exc}")

@@ -58,11 +58,13 @@ async def measure(run: Run) -> Result:
             _BARE: (bare.port, bare.pid),
             _OBVIOUS: (obvious.port, obvious.pid),
         }
-        for number in range(1, run.rounds + 1):
+        # The first round does not count: crawlerdetect examines each User-Agent once.
+        for number in range(run.rounds + 1):
             for name, (port, pid) in contenders.items():
                 run.say(f"round {number} of {run.rounds}, {name}{_so_far(turns)}")
                 turn = await put_load(port, pid, run.seconds)
-                turns[name].append(turn)
+                if number:
+                    turns[name].append(turn)
                 if name == _OURS:
                     _check_streams(valkey.port, turn)
                 elif name == _OBVIOUS:

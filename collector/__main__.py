@@ -4,31 +4,63 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 
 import structlog
 from prometheus_client import CollectorRegistry
 
-from collector.append import Appender, Durability
+from collector.address_check import AddressCheck
+from collector.append import Appender
+from collector.beacon import Beacon
 from collector.caller import TokenVerifier
 from collector.client_address import TrustedProxies
+from collector.connection_limits import ConnectionLimits
 from collector.crawlers import CrawlerFilter
 from collector.late_disposal import LateDisposal
 from collector.monthly_salt import MonthlySalt
+from collector.node_writer import Durability, NodeWriter
+from collector.readiness import Readiness
+from collector.routes import Route
 from collector.server import Server
 from collector.sessions import Sessions
 from collector.site import SitePolicy
+from collector.wire import RedisWire
 from contract import settings
 from contract.metrics import CollectorMetrics
 from contract.settings import Environment
 from process.admin import AdminListener
 from process.command import run_command
-from process.logs import configure_logging
+from process.logs import configure_logging, log_start
 from process.redis_client import connect_redis, connect_replica
+from process.redis_promises import redis_examinations
 from process.salt_disposal import SaltDisposal
 from process.salt_store import SaltStore
+from process.server_promises import watch_promises
 from process.stopping import Stopping
 
 ADMIN_PORT = settings.admin_port(9100)
+SETTINGS = (
+    settings.REDIS_URL,
+    settings.SALT_REDIS_URL,
+    settings.HOST,
+    settings.PORT,
+    settings.MAX_CONNECTIONS,
+    settings.ADMIN_HOST,
+    ADMIN_PORT,
+    settings.SITES,
+    settings.TRUSTED_PROXIES,
+    settings.CLIENT_ADDRESS_HEADER,
+    settings.JWT_KEY,
+    settings.JWT_ALGORITHMS,
+    settings.JWT_AUDIENCE,
+    settings.JWT_USER_CLAIM,
+    settings.JWT_ROLE_CLAIM,
+    settings.CALENDAR_TIMEZONE,
+    settings.STREAM_SHARDS,
+    settings.APPEND_DURABILITY,
+    settings.LOG_LEVEL,
+    settings.LOG_FORMAT,
+)
 
 log = structlog.get_logger()
 
@@ -48,47 +80,38 @@ async def serve(environment: Environment) -> int:
         salt_redis, store, lambda host, port: connect_replica(salt_url, host, port)
     )
     salt = MonthlySalt(store)
-    appender = Appender(
-        redis,
-        settings.STREAM_SHARDS.read(environment),
-        metrics,
-        Durability(settings.APPEND_DURABILITY.read(environment)),
-    )
-    sessions = Sessions(
-        SitePolicy(settings.SITES.read(environment)),
-        CrawlerFilter(),
-        TokenVerifier(
-            settings.JWT_KEY.read(environment),
-            settings.JWT_ALGORITHMS.read(environment),
-            settings.JWT_AUDIENCE.read(environment),
-            settings.JWT_USER_CLAIM.read(environment),
-            settings.JWT_ROLE_CLAIM.read(environment),
-        ),
-        TrustedProxies(settings.TRUSTED_PROXIES.read(environment)),
-        salt,
-        appender,
-        metrics,
-    )
-    server = Server(sessions, metrics)
+    durability = Durability(settings.APPEND_DURABILITY.read(environment))
+    writer = NodeWriter(lambda: RedisWire(redis.connection_pool), metrics, durability)
+    addresses = AddressCheck(metrics)
+    appender = Appender(writer, settings.STREAM_SHARDS.read(environment))
+    limits = ConnectionLimits(settings.MAX_CONNECTIONS.read(environment), metrics)
+    server = build_server(environment, metrics, salt, appender, addresses, limits)
     host, port = settings.HOST.read(environment), settings.PORT.read(environment)
+    log_start("collector", SETTINGS, environment)
+    limits.allow_files()
     stopping = Stopping()
     stopping.install()
+    promises = redis_examinations(redis, salt_redis, same=salt_url == redis_url)
+    readiness = Readiness(redis, appender, salt, durability, stopping)
 
     def failed_checks() -> dict[str, str | None]:
-        return {
-            "listening": None if server.is_listening else "no requests are accepted",
-            "salt": None if salt.is_current() else "no salt of the current month in memory",
-            "redis": None if appender.failing_since is None else "the last write failed",
-            "draining": "asked to stop" if stopping.asked else None,
-        }
+        listening = None if server.is_listening else "no requests are accepted"
+        return {"listening": listening} | readiness.failed_checks()
 
     admin = AdminListener(
-        settings.ADMIN_HOST.read(environment), ADMIN_PORT.read(environment), registry, failed_checks
+        settings.ADMIN_HOST.read(environment),
+        ADMIN_PORT.read(environment),
+        registry,
+        failed_checks,
+        addresses.warnings,
     )
     clean = True
     writing = asyncio.create_task(appender.run())
     following = [
         asyncio.create_task(salt.keep_fresh(stopping)),
+        asyncio.create_task(readiness.run()),
+        asyncio.create_task(limits.sweep(stopping)),
+        asyncio.create_task(watch_promises(promises, stopping)),
         asyncio.create_task(LateDisposal(store, disposal).run(stopping)),
     ]
     try:
@@ -107,11 +130,69 @@ async def serve(environment: Environment) -> int:
         await admin.close()
         await redis.aclose()
         await salt_redis.aclose()
+    return _exit_code(clean=clean)
+
+
+def build_server(
+    environment: Environment,
+    metrics: CollectorMetrics,
+    salt: MonthlySalt,
+    appender: Appender,
+    addresses: AddressCheck,
+    limits: ConnectionLimits,
+) -> Server:
+    """What answers requests, from its settings.
+
+    Raises:
+        Misconfigured: one of them is wrong.
+    """
+    sites = SitePolicy(settings.SITES.read(environment))
+    sessions = Sessions(
+        sites,
+        CrawlerFilter(),
+        TokenVerifier(
+            settings.JWT_KEY.read(environment),
+            settings.JWT_ALGORITHMS.read(environment),
+            settings.JWT_AUDIENCE.read(environment),
+            settings.JWT_USER_CLAIM.read(environment),
+            settings.JWT_ROLE_CLAIM.read(environment),
+        ),
+        TrustedProxies(
+            settings.TRUSTED_PROXIES.read(environment),
+            settings.CLIENT_ADDRESS_HEADER.read(environment),
+        ),
+        salt,
+        appender,
+        metrics,
+        addresses,
+    )
+    pages = [*Beacon(metrics).routes, *demo_pages(environment, metrics)]
+    return Server(sessions, sites, metrics, limits, pages)
+
+
+def _exit_code(*, clean: bool) -> int:
     if not clean:
         log.warning("stopped with requests unanswered: their front-ends will send them again")
         return 1
     log.info("stopped")
     return 0
+
+
+def demo_pages(environment: Environment, metrics: CollectorMetrics) -> Sequence[Route]:
+    """The routes of `/demo` where DEMO is 1, and none otherwise.
+
+    Raises:
+        Misconfigured: a setting of the demo's is missing or wrong.
+    """
+    if not settings.DEMO.read(environment):
+        return ()
+    # Imported here: production has no demo, nor the PostgreSQL that it looks into.
+    from collector.demo.pages import DemoPages  # noqa: PLC0415
+
+    log.warning("DEMO=1: /demo is served, with a token that signs its user in; not in production")
+    return DemoPages(
+        settings.DATABASE_URL.read(environment), settings.DEMO_TOKEN.read(environment), metrics
+    ).routes
 
 
 def main() -> int:

@@ -23,9 +23,12 @@ _LONGEST_TIMER_SECONDS = 86_400.0  # then it looks again, since clocks are follo
 log = structlog.get_logger()
 
 
+# A clock that nobody sets, and that goes on while the machine is suspended where there is one.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
 def _steady_seconds() -> float:
-    # A clock that nobody sets, and that goes on while the machine is suspended where there is one.
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+    return time.clock_gettime(_CLOCK)
 
 
 class MonthlySalt:
@@ -76,7 +79,11 @@ class MonthlySalt:
             try:
                 await self._refresh()
             except Retry as error:
-                log.warning("the salt could not be checked", why=str(error))
+                log.warning(
+                    "the salt could not be checked",
+                    why=str(error),
+                    to_do="see that the salt's Redis is up",
+                )
             await stopping.wait(self._seconds_to_next_look())
 
     def is_current(self) -> bool:

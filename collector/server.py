@@ -1,19 +1,31 @@
-"""The HTTP server: routes, the mapping of errors to answers, and a clean end."""
+"""The HTTP server: the mapping of errors to answers, and a clean end.
+
+It is aiohttp's server without its application: routes, middlewares and responses cost as much
+again as reading the request.
+"""
 
 import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterable
+from typing import Any
 
 import structlog
 from aiohttp import hdrs, web
 
 from collector import answers
-from collector.body import MAX_BYTES
-from collector.sessions import Sessions
-from contract.errors import Ignore, Misconfigured, Reject, Retry
+from collector.answers import Answer
+from collector.connection_limits import ConnectionLimits
+from collector.express import ExpressServer, Reply
+from collector.listener import Listener
+from collector.routes import Route, Routes
+from collector.sending import CLOSING, CommonHeaders, Sending, to_bytes
+from collector.sessions import Headers, Sessions
+from collector.site import SitePolicy
+from contract.errors import Ignore, Reject, Retry
 from contract.metrics import CollectorMetrics
+from contract.plain_metrics import Count
 
 # Longer than a load balancer keeps an idle connection (60 s where nothing is set), so that it is
 # never this side that closes one on which a request is already on its way.
@@ -24,11 +36,12 @@ DRAIN_SECONDS = 10.0
 # waited for that answer.
 FAREWELL_SECONDS = 2.0
 _POLL_SECONDS = 0.05
+# A token is the longest header there is. Some proxies and browsers send two dozen of them.
+MAX_HEADER_BYTES = 8190
+MAX_HEADERS = 64
 
 _START = "/web_api/v1/sessions"
-_UPGRADE = "/web_api/v1/sessions/{id}/upgrade"
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_UPGRADE = "/web_api/v1/sessions/{}/upgrade"
 
 log = structlog.get_logger()
 
@@ -36,27 +49,53 @@ log = structlog.get_logger()
 class Server:
     """Listens on HOST:PORT, which several collectors of one machine may share."""
 
-    def __init__(self, sessions: Sessions, metrics: CollectorMetrics) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        sites: SitePolicy,
+        metrics: CollectorMetrics,
+        limits: ConnectionLimits,
+        pages: Iterable[Route] = (),
+    ) -> None:
+        """
+        Args:
+            sessions: the two endpoints.
+            sites: whose pages may read the answers.
+            metrics: where requests are counted.
+            limits: of the connections.
+            pages: what else is served; their handlers count what they answer.
+        """
         self._sessions = sessions
         self._metrics = metrics
-        self._site: web.TCPSite | None = None
+        self._common = CommonHeaders(sites.allows_origin)
+        self._requests: dict[tuple[str, int], Count] = {}
+        self._limits = limits
+        self._listener = Listener()
         self._leaving = False
-        application = web.Application(client_max_size=MAX_BYTES, middlewares=[self._answer])
-        application.add_routes(
-            [
-                web.post(_START, sessions.start, name="start"),
-                web.options(_START, self._preflight),
-                web.patch(_UPGRADE, sessions.upgrade, name="upgrade"),
-                web.post(_UPGRADE, sessions.upgrade),
-                web.options(_UPGRADE, self._preflight),
-            ]
+        self._routes = Routes(
+            (
+                Route("POST", _START, "start", sessions.start),
+                Route("OPTIONS", _START, "preflight", self._preflight),
+                Route("PATCH", _UPGRADE, "upgrade", sessions.upgrade),
+                Route("POST", _UPGRADE, "upgrade", sessions.upgrade),
+                Route("OPTIONS", _UPGRADE, "preflight", self._preflight),
+                *pages,
+            )
         )
-        self._runner = web.AppRunner(
-            application,
+        self._runner: web.ServerRunner | None = None
+
+    def protocols(self) -> ExpressServer:
+        """Makes a protocol for each connection."""
+        return ExpressServer(
+            self._serve,
+            self,
+            _START,
             access_log=None,  # it would write addresses
             logger=_silent_logger(),
             keepalive_timeout=KEEPALIVE_SECONDS,
-            shutdown_timeout=DRAIN_SECONDS,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
         )
 
     async def start(self, host: str, port: int) -> None:
@@ -65,92 +104,132 @@ class Server:
         Raises:
             Misconfigured: the address can't be listened on.
         """
+        server = self.protocols()
+        self._runner = web.ServerRunner(server, shutdown_timeout=DRAIN_SECONDS)
         await self._runner.setup()
-        self._site = web.TCPSite(self._runner, host, port, reuse_port=True, backlog=1024)
-        try:
-            await self._site.start()
-        except OSError as error:
-            problem = f"{host}:{port} can't be listened on: {error.strerror or error}"
-            raise Misconfigured("PORT", problem, "PORT=8001") from None
+        protocols = self._limits.admit(server, lambda: server.connections)
+        await self._listener.open(host, port, protocols)
 
     async def stop(self) -> None:
         """Accepts nothing more, answers what it has, closes every connection."""
-        if self._site is not None:
-            await self._site.stop()
         self._leaving = True
+        await self._listener.close()
         deadline = time.monotonic() + FAREWELL_SECONDS
         while self._has_connections() and time.monotonic() < deadline:  # noqa: ASYNC110 - aiohttp has no event for it
             await asyncio.sleep(_POLL_SECONDS)
-        await self._runner.cleanup()
+        if self._runner is not None:
+            await self._runner.cleanup()
 
     @property
     def is_listening(self) -> bool:
-        return self._site is not None and not self._leaving and bool(self._runner.addresses)
+        return self._listener.is_open
 
     def _has_connections(self) -> bool:
-        server = self._runner.server
+        server = self._runner.server if self._runner is not None else None
         return server is not None and bool(server.connections)
 
-    async def _preflight(self, _: web.Request) -> web.Response:
+    async def _preflight(self, _: web.BaseRequest, __: str) -> Answer:
         self._metrics.ignored.labels("preflight").inc()
         return answers.preflight()
 
-    @web.middleware
-    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Maps every end of a request to its answer, and counts it."""
-        started = time.perf_counter()
-        response: web.StreamResponse
-        try:
-            response = await handler(request)
-        except Ignore as ignore:
-            self._metrics.ignored.labels(ignore.reason).inc()
-            response = answers.ignored()
-        except Reject as reject:
-            self._metrics.rejected.labels(reject.reason).inc()
-            response = answers.rejected(reject)
-            if not request.content.at_eof() or request.content.exception() is not None:
-                # What is left of the body would be taken for the next request.
-                response.force_close()
-        except Retry as retry:
-            self._metrics.failed.labels(retry.reason).inc()
-            response = answers.unavailable(retry)
-        except web.HTTPException as error:
-            self._metrics.rejected.labels(_reason(error)).inc()
-            response = answers.http_error(error)
-        except ConnectionError:
-            self._metrics.rejected.labels("disconnected").inc()
-            response = web.Response(status=400)
-        except Exception as error:  # noqa: BLE001 - the last line: a fault must not end the process
-            self._metrics.failed.labels("fault").inc()
-            # Where it happened, but not its message, which could quote the request.
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            log.error(  # noqa: TRY400 - exception() would write the message
-                "a request could not be served; this is a fault in the collector",
-                error=type(error).__name__,
-                where=f"{where.filename}:{where.lineno}",
-            )
-            response = answers.broken()
+    def begin(self, headers: Headers, peer: Any, body: bytes, reply: Reply) -> bool:
+        """A session's request by the short way: answered by one call of `reply`; or False."""
         if self._leaving:
-            response.force_close()
-        origin = request.headers.get(hdrs.ORIGIN)
-        if origin is not None and self._sessions.allows_origin(origin):
-            answers.allow_origin(response, origin)
-        self._metrics.requests.labels(_route(request), response.status).inc()
+            return False
+        started = time.perf_counter()
+        origin = headers.get(hdrs.ORIGIN)
+        session_id = b""
+
+        def answered(error: Retry | None) -> None:
+            answer = self._sessions.stored(session_id) if error is None else self._answer_to(error)
+            self._finish(reply, answer, origin, started)
+
+        try:
+            begun = self._sessions.begin(headers, peer[0] if peer else None, body, answered)
+        except Exception as error:  # noqa: BLE001 - each has its answer
+            self._finish(reply, self._answer_to(error), origin, started)
+            return True
+        if begun is None:
+            return False
+        session_id = begun
+        return True
+
+    async def _serve(self, request: web.BaseRequest) -> Sending | web.StreamResponse:
+        """Any request, by aiohttp's way."""
+        started = time.perf_counter()
+        name, keep_alive = "unknown", request.keep_alive
+        answer: Answer | web.StreamResponse
+        try:
+            route, named = self._routes.find(request)
+            name = route.name
+            answer = await route.handle(request, named)
+        except Exception as error:  # noqa: BLE001 - each has its answer
+            answer = self._answer_to(error)
+            content = request.content
+            if isinstance(error, Reject) and not (content.is_eof() and content.exception() is None):
+                # What is left of the body would be taken for the next request.
+                keep_alive = False
+        headers = self._count(name, answer.status, request.headers.get(hdrs.ORIGIN), started)
+        keep_alive = keep_alive and not self._leaving
+        if isinstance(answer, Answer):
+            return Sending(request, answer, headers, keep_alive=keep_alive)
+        if not keep_alive:
+            answer.force_close()
+        return answer
+
+    def _finish(self, reply: Reply, answer: Answer, origin: str | None, started: float) -> None:
+        try:
+            headers = self._count("start", answer.status, origin, started)
+        except Exception as error:  # noqa: BLE001 - nobody else would answer
+            answer, headers = self._answer_to(error), b""
+        if self._leaving:
+            headers += CLOSING
+        reply(to_bytes(answer, headers), keep_alive=not self._leaving)
+
+    def _count(self, name: str, status: int, origin: str | None, started: float) -> bytes:
+        """Counts an answer; the header lines that any has."""
+        headers = self._common.lines(origin)
+        self._answered(name, status).inc()
         self._metrics.request_seconds.observe(time.perf_counter() - started)
-        return response
+        return headers
+
+    def _answer_to(self, error: BaseException) -> Answer:
+        """The one place where the end of a request that failed becomes its answer."""
+        match error:
+            case Ignore():
+                self._metrics.ignored.labels(error.reason).inc()
+                return answers.ignored()
+            case Reject():
+                self._metrics.rejected.labels(error.reason).inc()
+                return answers.rejected(error)
+            case Retry():
+                self._metrics.failed.labels(error.reason).inc()
+                return answers.unavailable(error)
+            case ConnectionError():
+                self._metrics.rejected.labels("disconnected").inc()
+                return answers.make(400)
+            case _:  # the last line: a fault must not end the process
+                self._metrics.failed.labels("fault").inc()
+                _report(error)
+                return answers.broken()
+
+    def _answered(self, name: str, status: int) -> Count:
+        """The counter of one route and status; to look up its labels costs more than to count."""
+        counter = self._requests.get((name, status))
+        if counter is None:
+            counter = self._metrics.requests.labels(name, status)
+            self._requests[name, status] = counter
+        return counter
 
 
-def _route(request: web.Request) -> str:
-    if request.match_info.http_exception is not None:
-        return "unknown"
-    if request.method == hdrs.METH_OPTIONS:
-        return "preflight"
-    resource = request.match_info.route.resource
-    return "start" if resource is not None and resource.canonical == _START else "upgrade"
-
-
-def _reason(error: web.HTTPException) -> str:
-    return {404: "unknown_path", 405: "method"}.get(error.status, "http")
+def _report(error: BaseException) -> None:
+    # Where it happened, but not its message, which could quote the request.
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    log.error(
+        "a request could not be served; this is a fault in the collector",
+        error=type(error).__name__,
+        where=f"{where.filename}:{where.lineno}",
+    )
 
 
 def _silent_logger() -> logging.Logger:

@@ -3,30 +3,37 @@
 import asyncio
 import os
 from dataclasses import dataclass
-from http import HTTPStatus
 
 from aiohttp import hdrs, web
+from multidict import CIMultiDictProxy
 
 from collector import answers
+from collector.address_check import AddressCheck
+from collector.answers import Answer
 from collector.append import Appender
-from collector.body import MAX_BYTES, Body, parse_body, parse_session_id
+from collector.body import EMPTY, Body, parse_body, parse_session_id
 from collector.caller import TokenVerifier, User
 from collector.client_address import Address, TrustedProxies, parse_address
 from collector.crawlers import CrawlerFilter
 from collector.monthly_salt import MonthlySalt
+from collector.node_writer import Answered
+from collector.reading import read_body
 from collector.site import SitePolicy
 from collector.waiting import WAIT_SECONDS
 from contract.errors import Reject, Retry
-from contract.identity import network_of, user_hash, visitor_hash
+from contract.identity import network_of
 from contract.metrics import CollectorMetrics
-from contract.record import SessionStarted, SessionUpgraded, encode
+from contract.record import SessionUpgraded, encode, encode_started
 from process.salt_store import Salt
 
 CURRENT = "current"
+_PROXIES = 1024
+
+Headers = CIMultiDictProxy[str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
+@dataclass(slots=True)
+class _Asked:
     """What the steps that need no other server have found out."""
 
     body: Body
@@ -48,6 +55,7 @@ class Sessions:
         salt: MonthlySalt,
         appender: Appender,
         metrics: CollectorMetrics,
+        addresses: AddressCheck,
     ) -> None:
         self._sites = sites
         self._crawlers = crawlers
@@ -55,45 +63,59 @@ class Sessions:
         self._proxies = proxies
         self._salt = salt
         self._appender = appender
-        self._metrics = metrics
+        self._addresses = addresses
+        self._accepted_session = metrics.accepted.labels("session")
+        self._accepted_upgrade = metrics.accepted.labels("upgrade")
+        # What the peers' texts mean, of proxies alone: a client's is forgotten with its request.
+        self._proxy_addresses: dict[str, Address] = {}
 
-    def allows_origin(self, origin: str) -> bool:
-        """Whether a page of this origin may read the answers."""
-        try:
-            self._sites.site_of(origin, None, None)
-        except Reject:
-            return False
-        return origin != "null"
+    def begin(
+        self, headers: Headers, peer: str | None, body: bytes, answered: Answered
+    ) -> bytes | None:
+        """`POST /web_api/v1/sessions` until Redis has to answer: the session's id; or None, if no
+        salt is in memory.
 
-    async def start(self, request: web.Request) -> web.Response:
+        Args:
+            headers: the request's.
+            peer: the address at the other end of the connection.
+            body: as received.
+            answered: as in `Appender.begin`.
+
+        Raises:
+            Reject, Ignore, Retry: as the steps do.
+        """
+        valid = self._salt.now()
+        if valid is None:
+            return None
+        session_id, record = _record(self._examine(headers, peer, body), *valid)
+        self._appender.begin(session_id, record, answered)
+        return session_id
+
+    async def start(self, request: web.BaseRequest, _: str) -> Answer:
         """`POST /web_api/v1/sessions`.
 
         Raises:
             Reject, Ignore, Retry: as the steps do.
         """
-        raw = await _read(request)
-        asked = self._examine(request, parse_body(_content_type(request), raw))
-        salt, at_us = self._salt.now() or await self._salt_from_redis()
-        session_id = asked.body.id or _uuid7(at_us)
-        if asked.user is None:
-            hash_, role = _hash_of_visitor(salt, asked), None
-        else:
-            hash_, role = user_hash(salt.value, asked.site, asked.user.id), asked.user.role
-        event = SessionStarted(session_id, salt.month, at_us, asked.site, hash_, role)
-        await self._appender.append(session_id, encode(event))
-        self._metrics.accepted.labels("session").inc()
+        asked = self._examine(request.headers, _peer(request), await read_body(request))
+        valid = self._salt.now() or await self._salt_from_redis()
+        session_id, record = _record(asked, *valid)
+        await self._appender.append(session_id, record)
+        return self.stored(session_id)
+
+    def stored(self, session_id: bytes) -> Answer:
+        """The answer to a session that Redis has acknowledged."""
+        self._accepted_session.inc()
         return answers.stored_session(session_id)
 
-    async def upgrade(self, request: web.Request) -> web.Response:
+    async def upgrade(self, request: web.BaseRequest, named: str) -> Answer:
         """`PATCH` or `POST /web_api/v1/sessions/{id}/upgrade`.
 
         Raises:
             Reject, Ignore, Retry: as the steps do.
         """
-        raw = await _read(request)
-        named = request.match_info["id"]
         session_id = None if named == CURRENT else parse_session_id(named)
-        asked = self._examine(request, parse_body(_content_type(request), raw))
+        asked = self._examine(request.headers, _peer(request), await read_body(request))
         if asked.user is None:
             raise Reject(401, "token", "An upgrade needs a valid token of the user who signed in.")
         salt, at_us = self._salt.now() or await self._salt_from_redis()
@@ -105,28 +127,38 @@ class Sessions:
             salt.month,
             at_us,
             asked.site,
-            user_hash(salt.value, asked.site, asked.user.id),
+            salt.hasher.user(asked.site, asked.user.id),
             asked.user.role,
         )
         await self._appender.append(session_id or visitor or event.id, encode(event))
-        self._metrics.accepted.labels("upgrade").inc()
+        self._accepted_upgrade.inc()
         return answers.accepted_upgrade()
 
-    def _examine(self, request: web.Request, body: Body) -> _Request:
-        headers = request.headers
-        peer = _peer(request)
-        forwarded_host = (
-            headers.get("X-Forwarded-Host")
-            if peer is not None and self._proxies.trusts(peer)
-            else None
-        )
+    def _examine(self, headers: Headers, peer_text: str | None, raw: bytes) -> _Asked:
+        body = parse_body(headers.get(hdrs.CONTENT_TYPE, ""), raw) if raw else EMPTY
+        peer, is_proxy = self._known_peer(peer_text)
+        forwarded_host = headers.get("X-Forwarded-Host") if is_proxy else None
         site = self._sites.site_of(headers.get(hdrs.ORIGIN), forwarded_host, headers.get(hdrs.HOST))
-        user_agent = self._crawlers.admit(headers.get(hdrs.USER_AGENT))
+        user_agent = self._crawlers.admit(headers)
         user = self._tokens.verify(headers.get(hdrs.AUTHORIZATION), body.token)
         if peer is None:
             raise Reject(400, "address", "The connection has no client address.")
-        address = self._proxies.client(peer, headers.getall("X-Forwarded-For", ()))
-        return _Request(body, site, user_agent, user, address)
+        address = self._proxies.client(peer, headers)
+        self._addresses.observe(address)
+        return _Asked(body, site, user_agent, user, address)
+
+    def _known_peer(self, text: str | None) -> tuple[Address | None, bool]:
+        """Who is at the other end of the connection, and whether that is a trusted proxy."""
+        if text is None:
+            return None, False
+        known = self._proxy_addresses.get(text)
+        if known is not None:
+            return known, True
+        address = parse_address(text)
+        trusted = address is not None and self._proxies.trusts(address)
+        if address is not None and trusted and len(self._proxy_addresses) < _PROXIES:
+            self._proxy_addresses[text] = address
+        return address, trusted
 
     async def _salt_from_redis(self) -> tuple[Salt, int]:
         try:
@@ -136,30 +168,24 @@ class Sessions:
             raise Retry("salt", "Redis did not give the salt in time") from None
 
 
-async def _read(request: web.Request) -> bytes:
-    length = request.content_length
-    if length is not None and length > MAX_BYTES:
-        raise Reject(413, "too_large", "The body is larger than 4 KiB.")
-    try:
-        return await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise Reject(413, "too_large", "The body is larger than 4 KiB.") from None
-    except web.RequestPayloadError:
-        raise Reject(HTTPStatus.BAD_REQUEST, "body", "The body could not be read.") from None
-
-
-def _content_type(request: web.Request) -> str:
-    return request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
-
-
-def _peer(request: web.Request) -> Address | None:
+def _peer(request: web.BaseRequest) -> str | None:
     transport = request.transport
     peername = transport.get_extra_info("peername") if transport is not None else None
-    return parse_address(peername[0]) if peername else None
+    return peername[0] if peername else None
 
 
-def _hash_of_visitor(salt: Salt, asked: _Request) -> bytes:
-    return visitor_hash(salt.value, asked.site, network_of(asked.address), asked.user_agent)
+def _record(asked: _Asked, salt: Salt, at_us: int) -> tuple[bytes, bytes]:
+    """The session's id, and its record."""
+    session_id = asked.body.id or _uuid7(at_us)
+    if asked.user is None:
+        hash_, role = _hash_of_visitor(salt, asked), None
+    else:
+        hash_, role = salt.hasher.user(asked.site, asked.user.id), asked.user.role
+    return session_id, encode_started(session_id, salt.month, at_us, asked.site, hash_, role)
+
+
+def _hash_of_visitor(salt: Salt, asked: _Asked) -> bytes:
+    return salt.hasher.visitor(asked.site, network_of(asked.address), asked.user_agent)
 
 
 def _uuid7(at_us: int) -> bytes:

@@ -2,13 +2,20 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import urlsplit
+
+import idna
 
 from contract.errors import Misconfigured, Reject
 from contract.record import SITE_MAX_BYTES
 
 # A host name, an IPv4 address, or an IPv6 address in brackets, with an optional port.
 _HOST = re.compile(r"(?P<host>[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])\.?(?::\d*)?")
+_PORT = re.compile(r":\d*$", re.ASCII)
+# A longer header names no host: a scheme and a port are all that may come with one.
+_LONGEST = SITE_MAX_BYTES + 64
+_REMEMBERED = 1024
 
 
 class SitePolicy:
@@ -26,6 +33,9 @@ class SitePolicy:
         self._suffixes = tuple(
             "." + _known_host(name[2:]) for name in named if name.startswith("*.")
         )
+        # The same few come with nearly every request. Bounded, since anybody may send others.
+        self._site_of_origin = lru_cache(_REMEMBERED)(self._find_site_of_origin)
+        self._site_of_host = lru_cache(_REMEMBERED)(self._find_site_of_host)
 
     def allows(self, site: str) -> bool:
         return self._all or site in self._hosts or site.endswith(self._suffixes)
@@ -42,15 +52,29 @@ class SitePolicy:
             Reject: 403, the site is not one of `SITES`, or there is none.
         """
         if origin and origin != "null":
-            site = host_of_origin(origin)
+            site = self._site_of_origin(origin) if len(origin) <= _LONGEST else None
         elif forwarded_host:
             # A proxy behind a proxy appends its own; the first is what the browser asked for.
-            site = _host(forwarded_host.partition(",")[0])
+            host = forwarded_host.partition(",")[0]
+            site = self._site_of_host(host) if len(host) <= _LONGEST else None
         else:
-            site = _host(host or "")
-        if site is None or not self.allows(site):
+            site = self._site_of_host(host) if host and len(host) <= _LONGEST else None
+        if site is None:
             raise Reject(403, "site", "This site is not one of those that are counted here.")
         return site
+
+    def allows_origin(self, origin: str) -> bool:
+        """Whether this `Origin` names one of `SITES`."""
+        return len(origin) <= _LONGEST and self._site_of_origin(origin) is not None
+
+    def _find_site_of_origin(self, origin: str) -> str | None:
+        return self._if_allowed(host_of_origin(origin))
+
+    def _find_site_of_host(self, host: str) -> str | None:
+        return self._if_allowed(_host(host))
+
+    def _if_allowed(self, host: str | None) -> str | None:
+        return host if host is not None and self.allows(host) else None
 
 
 def host_of_origin(origin: str) -> str | None:
@@ -71,10 +95,13 @@ def _known_host(text: str) -> str:
 def _host(text: str) -> str | None:
     text = text.strip().lower()
     if not text.isascii():
-        # A browser sends the ASCII form of an internationalised name; others may not.
+        # A browser sends the ASCII form of an internationalised name, which it makes by UTS 46;
+        # SITES, and others, may have it as people write it.
+        port = _PORT.search(text)
         try:
-            text = text.encode("idna").decode("ascii")
-        except UnicodeError:
+            name = text[: port.start()] if port else text
+            text = idna.encode(name, uts46=True).decode("ascii")
+        except UnicodeError:  # idna.IDNAError is one
             return None
     match = _HOST.fullmatch(text)
     if match is None or len(match["host"]) > SITE_MAX_BYTES:

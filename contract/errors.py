@@ -66,3 +66,10 @@ class DeadLetter(Exception):
         """
         super().__init__(detail)
         self.reason = reason
+
+
+class NewerVersion(DeadLetter):
+    """A stream entry of the record's next version: a newer collector runs beside an older flusher.
+
+    It stays pending, for the flushers of the next release.
+    """

@@ -10,6 +10,10 @@ from zlib import crc32
 from contract.calendar import Month
 
 GROUP: Final = "flusher"
+MOST_SHARDS: Final = 1024
+
+# What a collector writes to see that it can; it expires, and nobody reads it.
+PROBE: Final = "impact:probe"
 
 CURRENT_SALT: Final = "impact:{salt}:current"
 SALT_PATTERN: Final = "impact:{salt}:*"

@@ -7,11 +7,14 @@ The funnel balances at any moment:
 
 where received is `impact_requests_total` over all its labels. While a server is being killed or cut
 off, nobody can know whether a command without an answer was carried out: the second equation then
-holds up to `impact_append_unanswered_total` more on its right, for what was appended and not, or
-twice, acknowledged. The rows are right all the same: a session's id makes them one.
+holds up to `impact_append_unanswered_total` and `impact_acknowledge_unanswered_total` more on its
+right. The rows are right all the same: a session's id makes them one. And a process that is killed
+takes with it what it had counted since it was last asked.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from contract.plain_metrics import PlainCounter, PlainHistogram
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LONG_SECONDS = (0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60, 300, 1800, 7200)
@@ -22,21 +25,22 @@ class CollectorMetrics:
     """The collector's."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.requests = Counter(
+        self.requests = PlainCounter(
             "impact_requests",
             "Requests answered, by route and HTTP status.",
             ("route", "status"),
-            registry=registry,
+            registry,
         )
-        self.accepted = Counter(
+        self.accepted = PlainCounter(
             "impact_accepted",
             "Requests whose event Redis has acknowledged, by kind (session, upgrade).",
             ("kind",),
-            registry=registry,
+            registry,
         )
         self.ignored = Counter(
             "impact_ignored",
-            "Requests that are right but store nothing: crawlers, preflights, static pages.",
+            "Requests that are right but store nothing, by reason: what gave a crawler away "
+            "(docs/who-counts.md), preflight, static pages.",
             ("reason",),
             registry=registry,
         )
@@ -46,22 +50,33 @@ class CollectorMetrics:
         self.failed = Counter(
             "impact_failed", "Requests answered with 5xx.", ("reason",), registry=registry
         )
-        self.request_seconds = Histogram(
-            "impact_request_seconds",
-            "From a request's headers to its answer.",
-            buckets=_SECONDS,
+        self.request_seconds = PlainHistogram(
+            "impact_request_seconds", "From a request's headers to its answer.", _SECONDS, registry
+        )
+        self.connections = Gauge(
+            "impact_connections", "Connections of front-ends and proxies.", registry=registry
+        )
+        self.connections_closed = Counter(
+            "impact_connections_closed",
+            "Connections that were refused or cut: too many, or a request that came too slowly.",
+            ("reason",),
+            registry=registry,
+        )
+        self.client_address_suspect = Gauge(
+            "impact_client_address_suspect",
+            "1 when most of the last 500 visits had one address (one_address), or private ones "
+            "(private): see TRUSTED_PROXIES; else 0.",
+            ("reason",),
             registry=registry,
         )
         self.append_unanswered = Counter(
             "impact_append_unanswered",
-            "Events in writes to Redis that got no answer, each time: stored or not.",
+            "Events in writes to Redis that got no answer, or were not made durable in time, each "
+            "time: stored or not.",
             registry=registry,
         )
-        self.append_batch_size = Histogram(
-            "impact_append_batch_size",
-            "Events that shared one write to Redis.",
-            buckets=_SIZES,
-            registry=registry,
+        self.append_batch_size = PlainHistogram(
+            "impact_append_batch_size", "Events that shared one write to Redis.", _SIZES, registry
         )
 
 
@@ -88,6 +103,12 @@ class FlusherMetrics:
         self.dead_dropped = Counter(
             "impact_dead_dropped",
             "Dead letters that were dropped unseen, since a shard keeps a bounded number.",
+            registry=registry,
+        )
+        self.acknowledge_unanswered = Counter(
+            "impact_acknowledge_unanswered",
+            "Events in acknowledgements that got no answer, each time: counted by this flusher, "
+            "and perhaps by another that had them too.",
             registry=registry,
         )
         self.upgrades_waiting = Gauge(

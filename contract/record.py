@@ -1,7 +1,8 @@
 """The events and their bytes in a stream entry.
 
 A record is compact, versioned and self-contained: it holds hashes, never what was hashed. All
-integers are big-endian.
+integers are big-endian. A change that an older flusher can't read takes the next version: while one
+release follows another, an entry of the next version waits for a flusher that knows it.
 
     version  1 byte   1
     kind     1 byte   1 a session started, 2 a session upgraded by its id, 3 `current` upgraded,
@@ -20,9 +21,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from contract.calendar import Month
-from contract.errors import DeadLetter
+from contract.errors import DeadLetter, NewerVersion
 
 VERSION: Final = 1
+NEXT_VERSION: Final = 3  # 2 begins an entry of several records (contract/entry.py)
 FIELD: Final = b"e"  # the one field of a stream entry
 
 ROLE_MAX_BYTES: Final = 64
@@ -99,33 +101,54 @@ def encode(event: Event) -> bytes:
         ValueError: a role or site that is longer than a record holds. The collector refuses
             such a request before it comes here.
     """
-    if len(event.id) != _ID_BYTES:
-        raise ValueError("an id is not of 16 bytes")
-    if isinstance(event, SaltMade):
-        head = _HEAD.pack(VERSION, _SALT_MADE, event.id, event.month.ordinal, event.at_us)
-        return head + _short(event.outcome.encode(), ROLE_MAX_BYTES)
     if isinstance(event, SessionStarted):
-        kind, hashes = _STARTED, event.monthly_user_hash
-    elif event.session_id is not None:
-        kind, hashes = _UPGRADED, event.user_hash + event.session_id
+        hash_ = event.monthly_user_hash
+        return encode_started(event.id, event.month, event.at_us, event.site, hash_, event.role)
+    if isinstance(event, SaltMade):
+        head = _head(_SALT_MADE, event.id, event.month, event.at_us)
+        return head + _short(event.outcome.encode(), ROLE_MAX_BYTES)
+    if event.session_id is not None:
+        kind, target = _UPGRADED, event.session_id
     else:
-        kind, hashes = _CURRENT_UPGRADED, event.user_hash + (event.visitor_hash or b"")
-    head = _HEAD.pack(VERSION, kind, event.id, event.month.ordinal, event.at_us)
-    role = _short((event.role or "").encode(), ROLE_MAX_BYTES)
-    return b"".join((head, hashes, role, _short(event.site.encode("ascii"), SITE_MAX_BYTES)))
+        kind, target = _CURRENT_UPGRADED, event.visitor_hash or b""
+    head = _head(kind, event.id, event.month, event.at_us)
+    role = _short(event.role.encode(), ROLE_MAX_BYTES)
+    site = _short(event.site.encode("ascii"), SITE_MAX_BYTES)
+    return b"".join((head, event.user_hash, target, role, site))
+
+
+def encode_started(
+    id_: bytes, month: Month, at_us: int, site: str, monthly_user_hash: bytes, role: str | None
+) -> bytes:
+    """A `SessionStarted` as a record, without the event: there is one for each request.
+
+    Raises:
+        ValueError: as in `encode`.
+    """
+    head = _head(_STARTED, id_, month, at_us)
+    packed_role = _short(role.encode(), ROLE_MAX_BYTES) if role else b"\0"
+    packed_site = _short(site.encode("ascii"), SITE_MAX_BYTES)
+    return b"%b%b%b%b" % (head, monthly_user_hash, packed_role, packed_site)
+
+
+def _head(kind: int, id_: bytes, month: Month, at_us: int) -> bytes:
+    if len(id_) != _ID_BYTES:
+        raise ValueError("an id is not of 16 bytes")
+    return _HEAD.pack(VERSION, kind, id_, month.ordinal, at_us)
 
 
 def _short(text: bytes, longest: int) -> bytes:
     if len(text) > longest:
         raise ValueError("a role or site is longer than a record holds")
-    return bytes((len(text),)) + text
+    return b"%c%b" % (len(text), text)
 
 
 def decode(record: bytes) -> Event:
     """The event that a record holds.
 
     Raises:
-        DeadLetter: it is no record that this version can read.
+        NewerVersion: it is a record for the flushers of the next release.
+        DeadLetter: it is no record.
     """
     try:
         return _decode(record)
@@ -134,6 +157,8 @@ def decode(record: bytes) -> Event:
 
 
 def _decode(record: bytes) -> Event:
+    if record[0] == NEXT_VERSION:
+        raise NewerVersion("newer_version", f"a record of version {record[0]}, not {VERSION}")
     if record[0] != VERSION:
         raise DeadLetter("unknown_version", f"a record of version {record[0]}, not {VERSION}")
     _, kind, id_, ordinal, at_us = _HEAD.unpack_from(record)

@@ -4,6 +4,7 @@
 names the setting, what is wrong and an example. An empty value counts as unset.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -12,11 +13,14 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from contract.errors import Misconfigured
+from contract.keys import MOST_SHARDS
 
 T = TypeVar("T")
 
 Environment = Mapping[str, str]
 Network = IPv4Network | IPv6Network
+
+_MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291, section 2.5.5.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,12 @@ class Setting(Generic[T]):
     default: str | None
     example: str
     meaning: str
+    redact: Callable[[str], str] = str
+
+    def show(self, environment: Environment) -> str:
+        """The text in force, without what is secret in it, for a log."""
+        text = environment.get(self.name, "").strip() or self.default or ""
+        return self.redact(text)
 
     def read(self, environment: Environment) -> T:
         """The value in force.
@@ -89,6 +99,13 @@ def _seconds(least: float, most: float) -> Callable[[str], float]:
     return parse
 
 
+def _kept_months(text: str) -> int:
+    months = _whole_number(0, 1200)(text)
+    if months == 1:
+        raise ValueError("is 0 (all months) or at least 2: sessions of last month still come late")
+    return months
+
+
 def _switch(text: str) -> bool:
     if text not in ("0", "1"):
         raise ValueError(f"{text!r} is neither 0 nor 1")
@@ -130,10 +147,36 @@ def _networks(text: str) -> tuple[Network, ...]:
     networks = []
     for word in _words(text):
         try:
-            networks.append(ip_network(word))
+            network = ip_network(word, strict=False)
         except ValueError:
             raise ValueError(f"{word!r} is neither an address nor a network") from None
+        if "/" in word and network != _network_of_interface(word):
+            raise ValueError(f"{word!r} is an address within a network, which is {network}")
+        networks.append(_unmapped(network))
+        if networks[-1].prefixlen == 0:
+            raise ValueError(f"{word!r} is everybody: any client could then choose its address")
     return tuple(networks)
+
+
+def _network_of_interface(word: str) -> Network | None:
+    try:
+        return ip_network(word)
+    except ValueError:
+        return None
+
+
+def _unmapped(network: Network) -> Network:
+    """The IPv4 network that an IPv4-mapped one maps: addresses are compared in that form."""
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        bits = network.prefixlen - _MAPPED.prefixlen
+        return ip_network((int(network.network_address) & 0xFFFF_FFFF, bits))
+    return network
+
+
+def _header_name(text: str) -> str:
+    if text and not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text):
+        raise ValueError(f"{text!r} is no header's name")
+    return text
 
 
 def _timezone(text: str) -> ZoneInfo:
@@ -148,6 +191,29 @@ def _key(text: str) -> str:
     return text.replace("\\n", "\n") if text.startswith("-----BEGIN") else text
 
 
+def _without_password(url: str) -> str:
+    if not url:
+        return url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "unreadable"
+    if "@" in parts.path + parts.query or parts.fragment:
+        return "unreadable"  # a password with a character that is not percent-encoded
+    credentials, at, hosts = parts.netloc.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    query = "&".join(
+        f"{name}=***" if "pass" in name.lower() else f"{name}{equals}{value}"
+        for name, equals, value in (pair.partition("=") for pair in parts.query.split("&"))
+    )
+    password = ":***" if colon else ""
+    return f"{parts.scheme}://{user}{password}{at}{hosts}{parts.path}{'?' if query else ''}{query}"
+
+
+def _whether_set(text: str) -> str:
+    return "set" if text else "unset"
+
+
 _DSN = "postgresql://impact@localhost/impact"
 
 REDIS_URL: Final = Setting(
@@ -156,6 +222,7 @@ REDIS_URL: Final = Setting(
     None,
     "redis://localhost:6379/0",
     "the server of the session streams",
+    _without_password,
 )
 REDIS_CLUSTER: Final = Setting(
     "REDIS_CLUSTER", _not_yet, "0", "0", "1: REDIS_URL names nodes of a Redis Cluster"
@@ -166,6 +233,7 @@ SALT_REDIS_URL: Final = Setting(
     "",
     "redis://salt.internal:6379/0",
     "a server of its own for the salt; REDIS_URL where unset",
+    _without_password,
 )
 DATABASE_URL: Final = Setting(
     "DATABASE_URL",
@@ -173,9 +241,17 @@ DATABASE_URL: Final = Setting(
     None,
     _DSN,
     "the PostgreSQL database; several hosts are allowed",
+    _without_password,
 )
 HOST: Final = Setting("HOST", _text, "0.0.0.0", "127.0.0.1", "where the collector listens")
 PORT: Final = Setting("PORT", _whole_number(1, 65535), "8000", "8001", "the collector's port")
+MAX_CONNECTIONS: Final = Setting(
+    "MAX_CONNECTIONS",
+    _whole_number(1, 1_000_000),
+    "10000",
+    "2000",
+    "how many connections a collector has at once; one more is answered 503",
+)
 ADMIN_HOST: Final = Setting(
     "ADMIN_HOST", _text, "127.0.0.1", "127.0.0.1", "where health and metrics are served"
 )
@@ -193,12 +269,21 @@ TRUSTED_PROXIES: Final = Setting(
     "10.0.0.0/8,192.0.2.7",
     "addresses and networks whose X-Forwarded-* headers are believed",
 )
+CLIENT_ADDRESS_HEADER: Final = Setting(
+    "CLIENT_ADDRESS_HEADER",
+    _header_name,
+    "",
+    "CF-Connecting-IP",
+    "the one header in which trusted proxies leave the client's address; unset: X-Forwarded-For, "
+    "or Forwarded where there is none",
+)
 JWT_KEY: Final = Setting(
     "JWT_KEY",
     _key,
     "",
     "a-secret-of-32-bytes-or-more",
     "a secret or a PEM public key; unset: every session is a visitor's",
+    _whether_set,
 )
 JWT_ALGORITHMS: Final = Setting(
     "JWT_ALGORITHMS",
@@ -218,7 +303,7 @@ CALENDAR_TIMEZONE: Final = Setting(
     "CALENDAR_TIMEZONE", _timezone, "UTC", "Europe/Brussels", "whose calendar months count"
 )
 STREAM_SHARDS: Final = Setting(
-    "STREAM_SHARDS", _whole_number(1, 1024), "8", "16", "how many streams share the sessions"
+    "STREAM_SHARDS", _whole_number(1, MOST_SHARDS), "8", "16", "how many streams share the sessions"
 )
 APPEND_DURABILITY: Final = Setting(
     "APPEND_DURABILITY",
@@ -241,6 +326,13 @@ FLUSH_CLAIM_SECONDS: Final = Setting(
     "120",
     "a flusher takes over what another has held for this long without acknowledging it",
 )
+SESSIONS_KEPT_MONTHS: Final = Setting(
+    "SESSIONS_KEPT_MONTHS",
+    _kept_months,
+    "0",
+    "24",
+    "how many finished months keep their sessions; of older ones only the counts; 0: all",
+)
 LOG_LEVEL: Final = Setting(
     "LOG_LEVEL",
     _one_of("debug", "info", "warning", "error"),
@@ -252,6 +344,13 @@ LOG_FORMAT: Final = Setting(
     "LOG_FORMAT", _one_of("text", "json"), "text", "json", "lines for people or for machines"
 )
 DEMO: Final = Setting("DEMO", _switch, "0", "1", "1: serve the demo page at /demo")
+DEMO_TOKEN: Final = Setting(
+    "DEMO_TOKEN",
+    _text,
+    "",
+    '"$(python -m embedded token)"',
+    "the token with which the demo page signs its user in; anybody who opens the page gets it",
+)
 
 
 def admin_port(default: int) -> Setting[int]:

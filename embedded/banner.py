@@ -49,6 +49,7 @@ def compose_banner(settings: RunSettings, *, redis_url: str, database_url: str) 
     database = database_url if settings.database_url is None else "as in DATABASE_URL"
     return f"""
   collector   {url}
+  demo page   {url}/demo
   PostgreSQL  {database}
   Redis       {redis}
 

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 from embedded.banner import compose_banner, wait_for_answer
 from embedded.data_folder import DataFolder, RunningSystem
+from embedded.demo_token import sign_token
 from embedded.errors import CannotRun, PortTaken
 from embedded.ports import is_free
 from embedded.postgres import PostgresServer
@@ -24,6 +26,7 @@ from embedded.valkey import ValkeyServer
 _VALKEY_PORT = 6380
 _POSTGRES_PORT = 5433
 _RELEASE = "release"
+_DEMO_MINUTES = 30 * 24 * 60  # longer than a run is left alone
 Server = TypeVar("Server", bound=ServerProcess)
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -107,10 +110,21 @@ def child_environment(
         "TRUSTED_PROXIES": own.get("TRUSTED_PROXIES", "127.0.0.1,::1"),
         "PORT": str(settings.port),
         "DEMO": "1",
+        "DEMO_TOKEN": demo_token(system.jwt_key),
     }
     if name in settings.admin_ports:
         environment["ADMIN_PORT"] = str(settings.admin_ports[name])
     return environment
+
+
+def demo_token(key: str) -> str:
+    """The token of the demo page's user; empty if `key` is a public one, which can't sign."""
+    try:
+        return sign_token(
+            key=key, user="demo-user", role=None, now=int(time.time()), minutes=_DEMO_MINUTES
+        )
+    except CannotRun:
+        return ""
 
 
 def _run_release(

@@ -8,7 +8,9 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -16,23 +18,57 @@ from prometheus_client import CollectorRegistry
 from contract import settings
 from contract.metrics import FlusherMetrics
 from contract.settings import Environment
+from flusher.counting import MonthCounter
 from flusher.database import Database
 from flusher.dead_letters import DeadLetters, as_table
 from flusher.dead_letters import as_text as as_text_of_letter
+from flusher.import_sessions import import_sessions
 from flusher.migrate import migrate
+from flusher.postgres_promises import examine_postgres
 from flusher.read import StreamReader
-from flusher.status import as_json, as_text, read_status
+from flusher.report import read_report
+from flusher.report_formats import as_csv
+from flusher.report_formats import as_json as as_report_json
+from flusher.report_formats import as_table as as_report_table
+from flusher.report_html import as_html
+from flusher.status import as_json, read_status
+from flusher.status_view import as_text, print_text, watch_status
 from flusher.worker import Worker
 from flusher.write import SessionWriter
 from process.admin import AdminListener
 from process.command import run_command
-from process.logs import configure_logging
+from process.logs import configure_logging, log_start
 from process.redis_client import connect_redis
+from process.redis_promises import examine_redis
+from process.server_promises import Examine, watch_promises
 from process.stopping import Stopping
 
 ADMIN_PORT = settings.admin_port(9101)
+SETTINGS = (
+    settings.REDIS_URL,
+    settings.DATABASE_URL,
+    settings.ADMIN_HOST,
+    ADMIN_PORT,
+    settings.CALENDAR_TIMEZONE,
+    settings.STREAM_SHARDS,
+    settings.FLUSH_MAX_ROWS,
+    settings.FLUSH_MAX_SECONDS,
+    settings.FLUSH_CLAIM_SECONDS,
+    settings.SESSIONS_KEPT_MONTHS,
+    settings.LOG_LEVEL,
+    settings.LOG_FORMAT,
+)
 # Ready means that a flush, or a look that found nothing to flush, succeeded this recently.
 READY_SECONDS = 30.0
+# The longest statement of those that count a month.
+COUNTING_SECONDS = 600.0
+
+REPORT_FORMATS = {
+    "table": as_report_table,
+    "csv": as_csv,
+    "json": as_report_json,
+    "html": as_html,
+}
 
 log = structlog.get_logger()
 
@@ -48,12 +84,14 @@ async def work(environment: Environment) -> int:
     claim_seconds = settings.FLUSH_CLAIM_SECONDS.read(environment)
     # Unique among the living; who is gone is taken off the group by whoever stops next.
     consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    log_start("flusher", SETTINGS, environment)
     shards = settings.STREAM_SHARDS.read(environment)
     stopping = Stopping()
     stopping.install()
     # A flush ends, one way or the other, well before another flusher takes its entries over.
     patience_seconds = claim_seconds / 2
     dsn = settings.DATABASE_URL.read(environment)
+    kept_months = settings.SESSIONS_KEPT_MONTHS.read(environment)
     max_rows = settings.FLUSH_MAX_ROWS.read(environment)
     max_seconds = settings.FLUSH_MAX_SECONDS.read(environment)
 
@@ -69,16 +107,19 @@ async def work(environment: Environment) -> int:
             helps,
         )
 
-    async with Database(dsn, patience_seconds) as one, Database(dsn, patience_seconds) as other:
+    async with (
+        Database(dsn, patience_seconds) as one,
+        Database(dsn, patience_seconds) as other,
+        Database(dsn, COUNTING_SECONDS) as counting_database,
+    ):
         worker = make_worker(consumer, one)
         # While a batch is matched and committed, the rows of another are copied.
         helper = make_worker(f"{consumer}-helper", other, worker)
 
         def failed_checks() -> dict[str, str | None]:
-            since = worker.last_success
-            stale = since is None or time.monotonic() - since > READY_SECONDS
             return {
-                "flush": "no flush has succeeded recently" if stale else None,
+                "flush": _recent(worker.last_success, "no flush has succeeded recently"),
+                "postgres": _recent(worker.last_contact, "PostgreSQL has not answered recently"),
                 "draining": "asked to stop" if stopping.asked else None,
             }
 
@@ -88,11 +129,23 @@ async def work(environment: Environment) -> int:
             registry,
             failed_checks,
         )
+        promises: list[Examine] = [
+            partial(examine_redis, redis, settings.REDIS_URL.name),
+            partial(examine_postgres, dsn),
+        ]
+        watching = asyncio.create_task(watch_promises(promises, stopping))
+        counter = MonthCounter(counting_database, zone, kept_months)
+        counting = asyncio.create_task(counter.run(stopping))
         try:
             await admin.start()
             log.info("flushing", consumer=consumer)
             ended = await asyncio.gather(worker.run(stopping), helper.run(stopping))
         finally:
+            stopping.set()
+            await watching
+            counting.cancel()
+            with suppress(asyncio.CancelledError):
+                await counting
             await admin.close()
             await redis.aclose()
     if not all(ended):
@@ -100,6 +153,10 @@ async def work(environment: Environment) -> int:
         return 1
     log.info("stopped")
     return 0
+
+
+def _recent(since: float | None, wrong: str) -> str | None:
+    return wrong if since is None or time.monotonic() - since > READY_SECONDS else None
 
 
 async def migrate_database(environment: Environment) -> int:
@@ -114,17 +171,40 @@ async def migrate_database(environment: Environment) -> int:
     return 0
 
 
-async def show_status(environment: Environment, *, json: bool) -> int:
+async def show_status(environment: Environment, *, json: bool, watch: bool) -> int:
     """`status`."""
-    shards = settings.STREAM_SHARDS.read(environment)
     redis = connect_redis(settings.REDIS_URL.read(environment))
+    shards = settings.STREAM_SHARDS.read(environment)
     reader = StreamReader(redis, shards, consumer="status", claim_seconds=60)
     try:
         async with Database(settings.DATABASE_URL.read(environment)) as database:
-            status = await read_status(redis, reader, database, shards)
+            if watch:
+                stopping = Stopping()
+                stopping.install()
+                await watch_status(reader, database, stopping)
+                return 0
+            await reader.find_shards()
+            status = await read_status(reader, database)
     finally:
         await redis.aclose()
-    print(as_json(status) if json else as_text(status))
+    if json:
+        print(as_json(status))
+    else:
+        print_text(as_text(status))
+    return 0
+
+
+async def show_report(environment: Environment, site: str | None, months: int, form: str) -> int:
+    """`report`."""
+    zone = settings.CALENDAR_TIMEZONE.read(environment)
+    async with Database(settings.DATABASE_URL.read(environment)) as database:
+        report = await read_report(database, zone, time.time_ns() // 1000, site, months)
+    try:
+        print(REPORT_FORMATS[form](report), flush=True)
+    except BrokenPipeError:
+        # Whoever reads has seen enough; nor is there anything left to flush when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
 
 
@@ -165,7 +245,7 @@ async def drop_dead_letters(environment: Environment, names: Sequence[str]) -> i
 async def _dead_letters(environment: Environment) -> AsyncIterator[DeadLetters]:
     redis = connect_redis(settings.REDIS_URL.read(environment))
     try:
-        yield DeadLetters(redis, settings.STREAM_SHARDS.read(environment))
+        yield DeadLetters(redis)
     finally:
         await redis.aclose()
 
@@ -181,6 +261,41 @@ def _add_dead_letter_commands(dead: argparse.ArgumentParser) -> None:
     replay.add_argument("ids", metavar="ID", nargs="*", help="as `list` shows them; none: all")
     drop = verbs.add_parser("drop", help="delete for good")
     drop.add_argument("ids", metavar="ID", nargs="+", help="as `list` shows them")
+
+
+def _add_report_command(report: argparse.ArgumentParser) -> None:
+    report.add_argument("--site", metavar="S", help="one site's; without it all sites together")
+    report.add_argument(
+        "--months",
+        metavar="N",
+        type=_number_of_months,
+        default=12,
+        help="how many, the current one included (default: %(default)s)",
+    )
+    report.add_argument(
+        "--format", choices=REPORT_FORMATS, default="table", help="default: %(default)s"
+    )
+
+
+def _number_of_months(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1200:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1200")
+    return int(text)
+
+
+def _add_import_command(imports: argparse.ArgumentParser) -> None:
+    imports.add_argument(
+        "file",
+        metavar="FILE.csv",
+        type=Path,
+        help="with a first line that names id, monthly_user_hash, highest_role, created_at",
+    )
+    imports.add_argument(
+        "--site",
+        metavar="S",
+        help="whose sessions these are, unless the file has a column `site`; "
+        "default: the site of SITES, where that names one",
+    )
 
 
 def _run_dead_letter_command(arguments: argparse.Namespace) -> int:
@@ -206,9 +321,17 @@ def main() -> int:
         "migrate", help="create or upgrade the database; safe to repeat and to race"
     )
     status = commands.add_parser("status", help="how far behind the flushers are")
-    status.add_argument("--json", action="store_true", help="for scripts")
+    how = status.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="for scripts")
+    how.add_argument("--watch", action="store_true", help="anew every second, until Ctrl-C")
     _add_dead_letter_commands(
         commands.add_parser("dead", help="entries that could not become rows")
+    )
+    _add_report_command(
+        commands.add_parser("report", help="what was reached, month by month; to standard output")
+    )
+    _add_import_command(
+        commands.add_parser("import", help="sessions of the earlier system; safe to repeat")
     )
     arguments = parser.parse_args()
     match arguments.command:
@@ -216,8 +339,13 @@ def main() -> int:
             return run_command(migrate_database(os.environ))
         case "dead":
             return _run_dead_letter_command(arguments)
+        case "report":
+            report = show_report(os.environ, arguments.site, arguments.months, arguments.format)
+            return run_command(report)
+        case "import":
+            return run_command(import_sessions(os.environ, arguments.file, arguments.site))
         case "status":
-            return run_command(show_status(os.environ, json=arguments.json))
+            return run_command(show_status(os.environ, json=arguments.json, watch=arguments.watch))
         case _:
             return run_command(work(os.environ))
 

@@ -1,5 +1,6 @@
 """One connection to PostgreSQL, and what its errors ask for."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -71,6 +72,9 @@ async def connect(dsn: str, patience_seconds: float | None = None) -> asyncpg.Co
         )
     except _CONFIGURATION as error:
         raise Misconfigured("DATABASE_URL", _first_line(error), _EXAMPLE) from None
+    except ssl.SSLError as error:  # a ValueError, too
+        detail = f"PostgreSQL's TLS certificate is not trusted: {_first_line(error)}"
+        raise Retry("postgres_away", detail) from None
     except ValueError:
         # Without its words: they quote what was taken for a port, which may be a password.
         problem = "can't be read; are the special characters of its password percent-encoded?"

@@ -18,6 +18,7 @@ from contract import keys
 from contract.calendar import from_us
 from contract.errors import DeadLetter, Misconfigured
 from contract.record import FIELD, SaltMade, SessionStarted, decode
+from flusher.shards import find_shards
 from process.redis_client import retry_for
 
 _REPLAY = files("flusher").joinpath("replay_dead_letter.lua").read_text()
@@ -46,9 +47,8 @@ class Letter:
 class DeadLetters:
     """The dead letters of all shards."""
 
-    def __init__(self, redis: Redis, shards: int) -> None:
+    def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._shards = range(shards)
         self._replay_script = redis.register_script(_REPLAY)
 
     async def all(self) -> AsyncIterator[Letter]:
@@ -57,7 +57,7 @@ class DeadLetters:
         Raises:
             Retry: Redis does not answer.
         """
-        for shard in self._shards:
+        for shard in await find_shards(self._redis, (), keys.dead_letters):
             start = "-"
             while letters := await self._range(shard, start, "+", _PAGE):
                 for letter in letters:
@@ -120,7 +120,7 @@ class DeadLetters:
 
     def _parse(self, name: str) -> tuple[int, str]:
         match = _NAME.fullmatch(name)
-        if match is None or int(match["shard"]) not in self._shards:
+        if match is None or int(match["shard"]) >= keys.MOST_SHARDS:
             raise _unknown(name)
         return int(match["shard"]), match["id"]
 

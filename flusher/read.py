@@ -21,9 +21,10 @@ from contract import keys
 from contract.entry import count_records, split_entry
 from contract.errors import DeadLetter
 from contract.record import FIELD
-from flusher.buffer import Buffer, read_buffer
 from flusher.entry import Entry
+from flusher.shards import find_shards
 from flusher.wire import Command, Wire
+from process.buffer import Buffer, read_buffer
 from process.redis_client import retry_for
 
 _BURY = files("flusher").joinpath("bury_entry.lua").read_text()
@@ -54,13 +55,13 @@ class StreamReader:
         """
         Args:
             redis: the streams' server.
-            shards: how many streams there are.
+            shards: how many streams there are at least; `find_shards` finds others.
             consumer: this process's name in the group, unique among the living.
             claim_seconds: an entry that another consumer has held for longer is taken over. More
                 than a flush may take, or it is done twice (which costs time, not correctness).
         """
         self._redis = redis
-        self._shards = range(shards)
+        self._shards: Sequence[int] = range(shards)
         self._consumer = consumer
         self._claim_ms = int(claim_seconds * 1000)
         self._claimed_up_to: dict[int, bytes] = {}
@@ -70,6 +71,15 @@ class StreamReader:
         self._bury_script = redis.register_script(_BURY)
         self._divide_script = redis.register_script(_DIVIDE)
         self._retire_script = redis.register_script(_RETIRE)
+
+    async def find_shards(self) -> list[int]:
+        """Takes on the streams that another number of shards has left; which are new.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        known, self._shards = self._shards, await find_shards(self._redis, self._shards)
+        return sorted(set(self._shards) - set(known))
 
     async def create_groups(self) -> None:
         """Makes the consumer group of each shard where it is missing, from the first entry on.
@@ -147,20 +157,21 @@ class StreamReader:
         for shard, by_records in by_shard.items():
             # All or nothing: an entry that is acknowledged but not deleted would stay for ever.
             commands.append(("MULTI",))
-            # Redis says how many, and not which: so those of one size together.
-            commands += (
-                ("XACK", keys.stream(shard), keys.GROUP, *ids) for ids in by_records.values()
-            )
             ids = chain.from_iterable(by_records.values())
-            commands += (("XDEL", keys.stream(shard), *ids), ("EXEC",))
+            commands.append(("XACK", keys.stream(shard), keys.GROUP, *ids))
+            # Redis says how many, and not which: so those of one size together.
+            commands += (("XDEL", keys.stream(shard), *ids) for ids in by_records.values())
+            commands.append(("EXEC",))
         replies = await self._ask(commands, "acknowledging")
         refused = next((reply for reply in replies if isinstance(reply, RedisError)), None)
         if refused is not None:
             raise retry_for(refused, "acknowledging")
         done = (reply for reply in replies if isinstance(reply, list))
         ended = 0
-        for by_records, acknowledged in zip(by_shard.values(), done, strict=True):
-            ended += sum(map(mul, by_records, acknowledged[:-1]))
+        for by_records, (_, *deleted) in zip(by_shard.values(), done, strict=True):
+            # Who deletes an entry ended it: a group that was made anew has not given it to anybody
+            # yet, and acknowledges nothing.
+            ended += sum(map(mul, by_records, deleted))
         return ended
 
     async def bury(self, entry: Entry, why: DeadLetter) -> tuple[bool, int]:
@@ -234,8 +245,8 @@ class StreamReader:
         pipeline.time()
         replies = await self._execute(pipeline, "measuring the lag")
         lags = []
-        for shard in self._shards:
-            entries, pending, oldest, newest = replies[shard * 4 : shard * 4 + 4]
+        for number, shard in enumerate(self._shards):
+            entries, pending, oldest, newest = replies[number * 4 : number * 4 + 4]
             if isinstance(pending, ResponseError):
                 pending = {"pending": 0}  # no group yet: nothing was ever read
             lags.append(
@@ -243,6 +254,17 @@ class StreamReader:
             )
         seconds, microseconds = replies[-1]
         return lags, seconds * 1000 + microseconds // 1000
+
+    async def count_dead_letters(self) -> list[int]:
+        """How many each shard has, in the order of `lag`.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard in self._shards:
+            pipeline.xlen(keys.dead_letters(shard))
+        return [int(count) for count in await self._execute(pipeline, "counting dead letters")]
 
     async def buffer(self, at: float) -> Buffer:
         """The streams' memory, now: `at`, of any steady clock, in seconds.
@@ -270,7 +292,10 @@ class StreamReader:
         if str(reply).startswith("NOGROUP"):
             # Evicted, flushed or restored without it. From the first entry on: what was
             # written before is found to be known.
-            log.warning("the consumer group was gone: made anew")
+            log.warning(
+                "the consumer group was gone: made anew",
+                to_do="see what took it: an eviction, a FLUSHALL, a restore of an old backup",
+            )
             await self.create_groups()
             return None
         raise retry_for(reply, "reading")

@@ -4,17 +4,12 @@ import asyncio
 import json
 import time
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
-from contract import keys
 from flusher.database import Database
 from flusher.read import ShardLag, StreamReader
 from flusher.statements import statement
-from process.redis_client import retry_for
 
 _RATE_SECONDS: Final = 1.0
 
@@ -51,9 +46,7 @@ class Status:
     buffer: BufferStatus
 
 
-async def read_status(
-    redis: Redis, reader: StreamReader, database: Database, shards: int
-) -> Status:
+async def read_status(reader: StreamReader, database: Database) -> Status:
     """Asks Redis and PostgreSQL.
 
     Raises:
@@ -64,7 +57,7 @@ async def read_status(
     await asyncio.sleep(_RATE_SECONDS)
     after = await reader.buffer(time.monotonic())
     lags, now_ms = await reader.lag()
-    dead = await _count_dead_letters(redis, shards)
+    dead = await reader.count_dead_letters()
     async with database.connection() as connection:
         waiting = await connection.fetchval(statement("count_waiting_upgrades"))
         last_session = await connection.fetchval(statement("last_session"))
@@ -84,43 +77,6 @@ async def read_status(
 
 def as_json(status: Status) -> str:
     return json.dumps(asdict(status), indent=2)
-
-
-def as_text(status: Status) -> str:
-    """A table for people."""
-    lines = [f"{'shard':>5} {'entries':>9} {'pending':>9} {'oldest':>9} {'dead':>6}"]
-    for shard in status.shards:
-        oldest = "-" if shard.oldest_seconds is None else f"{shard.oldest_seconds:.1f} s"
-        lines.append(
-            f"{shard.shard:>5} {shard.entries:>9} {shard.pending:>9} {oldest:>9} "
-            f"{shard.dead_letters:>6}"
-        )
-    lines += [
-        "",
-        f"newest session in PostgreSQL: {status.last_session or 'none'}",
-        f"newest entry still in Redis:  {status.last_append or 'none: all is flushed'}",
-        f"dead letters:                 {status.dead_letters}",
-        f"upgrades waiting:             {status.upgrades_waiting}",
-        f"Redis's memory:               {_buffer(status.buffer)}",
-    ]
-    return "\n".join(lines)
-
-
-def _buffer(buffer: BufferStatus) -> str:
-    used = f"{buffer.used_bytes / 2**20:,.0f} of {buffer.most_bytes / 2**20:,.0f} MiB"
-    if buffer.seconds_left is None:
-        return f"{used}, not growing"
-    return f"{used}, full in {timedelta(seconds=round(buffer.seconds_left))} at the present rate"
-
-
-async def _count_dead_letters(redis: Redis, shards: int) -> list[int]:
-    pipeline = redis.pipeline(transaction=False)
-    for shard in range(shards):
-        pipeline.xlen(keys.dead_letters(shard))
-    try:
-        return [int(count) for count in await pipeline.execute()]
-    except RedisError as error:
-        raise retry_for(error, "counting the dead letters") from None
 
 
 def _age(lag: ShardLag, now_ms: int) -> float | None:

@@ -9,13 +9,13 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from contract.calendar import SECOND_US, month_at
-from contract.errors import DeadLetter, Retry
+from contract.errors import DeadLetter, NewerVersion, Retry
 from contract.metrics import FlusherMetrics
 from flusher.batch import Batch, Undecodable, decode_entries
-from flusher.buffer import Buffer
 from flusher.gather import Gathering
 from flusher.read import StreamReader
 from flusher.write import SessionWriter, Written
+from process.buffer import Buffer
 from process.stopping import Stopping
 
 _POLL_SECONDS = 0.05
@@ -69,7 +69,7 @@ class Worker:
             max_seconds: or when its first entry is so old.
             claim_seconds: as the reader's.
             helps: a worker that does all there is to do by itself while it keeps up; this one then
-                waits, and never keeps house.
+                waits, and keeps no house.
         """
         self._reader = reader
         self._helps = helps
@@ -84,7 +84,9 @@ class Worker:
         self._last_housekeeping = 0.0
         self._last_purge = 0.0
         self._buffer: Buffer | None = None
+        # By the steady clock: a batch ended, or there was none; PostgreSQL did all it was asked.
         self.last_success: float | None = None
+        self.last_contact: float | None = None
 
     async def prepare(self) -> None:
         """Makes what must be there before the first batch: the consumer groups.
@@ -93,6 +95,7 @@ class Worker:
             Retry: Redis is away.
         """
         await self._reader.create_groups()
+        await self._find_shards()
 
     async def run_once(self) -> Flushed:
         """Reads what there is, up to a batch, and stores it.
@@ -128,7 +131,12 @@ class Worker:
                     break
                 pause = _FIRST_PAUSE_SECONDS
             except Retry as error:
-                log.warning("a batch has to wait", why=str(error), seconds=pause)
+                log.warning(
+                    "a batch has to wait",
+                    why=str(error),
+                    seconds=pause,
+                    to_do="nothing is lost; see that Redis and PostgreSQL are up",
+                )
                 with suppress(Retry):
                     await self._measure_lag()  # whoever is on call needs it most now
                 if await stopping.wait(pause):
@@ -173,6 +181,7 @@ class Worker:
         # What PostgreSQL refuses is halved until it stands alone.
         pieces = [batch] if batch.entries else []
         buried = 0
+        newer = 0
         try:
             await self._acknowledge()
             while pieces:
@@ -183,15 +192,26 @@ class Worker:
                 await self._reader.divide(batch.divisible[0])
                 batch.divisible.pop(0)
             while batch.undecodable:
-                await self._bury(batch.undecodable[0])
+                if isinstance(batch.undecodable[0].why, NewerVersion):
+                    # Pending, not forgotten: flushers take it over after a while, until one can
+                    # read it.
+                    newer += 1
+                else:
+                    await self._bury(batch.undecodable[0])
+                    buried += 1
                 batch.undecodable.pop(0)
-                buried += 1
         except BaseException:
             left = [entry for piece in pieces for entry in piece.entries]
             self._gathering.put_back([*left, *batch.broken])
             raise
+        if newer:
+            log.warning(
+                "entries of a newer release wait for a flusher of that release",
+                count=newer,
+                to_do="deploy the flushers of that release",
+            )
         self.last_success = time.monotonic()
-        return Flushed(entries, buried)
+        return Flushed(entries - newer, buried)
 
     async def _store(self, piece: Batch, batch: Batch) -> list[Batch]:
         """Writes a piece of a batch; what of it is still to be written."""
@@ -238,6 +258,7 @@ class Worker:
                 await self._reader.acknowledge(batch.notices)
             except Retry:
                 committed.was_unanswered = True
+                self._metrics.acknowledge_unanswered.inc(batch.records - len(batch.notices))
                 raise
             self._committed.pop(0)
             seconds = time.perf_counter() - started
@@ -271,29 +292,36 @@ class Worker:
             return  # another flusher, that had it too, has ended it
         if dropped:
             self._metrics.dead_dropped.inc(dropped)
-            log.error("the oldest dead letters were dropped: there are too many", count=dropped)
+            log.error(
+                "the oldest dead letters were dropped: there are too many",
+                count=dropped,
+                to_do="`python -m flusher dead list`; mend the cause, replay or drop them",
+            )
         self._metrics.dead.labels(undecodable.why.reason).inc()
         log.error(
-            "an entry was set aside as a dead letter; see `python -m flusher dead list`",
+            "an entry was set aside as a dead letter",
             shard=undecodable.entry.shard,
             entry=undecodable.entry.id.decode(),
             reason=undecodable.why.reason,
             detail=str(undecodable.why),
+            to_do="`python -m flusher dead list`; replay it once the cause is mended",
         )
 
     async def _keep_house(self) -> None:
-        if self._helps is not None:
-            return
         now = time.monotonic()
         if now - self._last_housekeeping < _HOUSEKEEPING_SECONDS and self._last_housekeeping:
             return
         self._last_housekeeping = now
+        await self._find_shards()
+        if self._helps is not None:
+            return  # the rest is that worker's to do
         this_month = month_at(time.time_ns() // 1000, self._zone)
         await self._writer.create_months(
             this_month.plus(ahead) for ahead in range(_MONTHS_AHEAD + 1)
         )
         await self._measure_lag()
         self._metrics.upgrades_waiting.set(await self._writer.count_waiting())
+        self.last_contact = time.monotonic()
         # Not before whatever an earlier flusher left behind has been claimed: an entry whose
         # upgrade was applied, but not acknowledged, must find it known.
         settled = now - self._started > 2 * self._claim_seconds
@@ -302,7 +330,16 @@ class Worker:
             given_up = await self._writer.purge()
             self._metrics.upgrades_given_up.inc(given_up)
             if given_up:
-                log.warning("upgrades were given up: their session never came", count=given_up)
+                log.warning(
+                    "upgrades were given up: their session never came",
+                    count=given_up,
+                    to_do="nothing for a few; for many, see whether dead letters hold sessions",
+                )
+
+    async def _find_shards(self) -> None:
+        if new := await self._reader.find_shards():
+            log.info("shards beyond STREAM_SHARDS were found: they are drained too", shards=new)
+            await self._reader.create_groups()
 
     async def _measure_lag(self) -> None:
         lags, now_ms = await self._reader.lag()
@@ -314,5 +351,5 @@ class Worker:
         buffer = await self._reader.buffer(time.monotonic())
         left = None if self._buffer is None else buffer.seconds_left(self._buffer)
         self._buffer = buffer
-        self._metrics.buffer_used_ratio.set(buffer.used_bytes / max(buffer.most_bytes, 1))
+        self._metrics.buffer_used_ratio.set(buffer.used_ratio)
         self._metrics.buffer_seconds_left.set(math.inf if left is None else left)

@@ -23,6 +23,7 @@ import asyncpg
 from asyncpg.pgproto.pgproto import UUID
 
 from contract.calendar import DAY_US, Month, from_us
+from contract.errors import DeadLetter
 from flusher.batch import Batch
 from flusher.copy_format import COLUMNS, began_us, copy_source, visitor_hash
 from flusher.database import Database
@@ -74,16 +75,25 @@ class SessionWriter:
                 return await self._write(connection, batch, staged=False)
             except asyncpg.UniqueViolationError:
                 return await self._write(connection, batch, staged=True)
+            except asyncpg.CheckViolationError:
+                self._months.clear()  # one of them may have been dropped
+                raise
 
     async def create_months(self, months: Iterable[Month]) -> None:
         """Makes sure that months have their partitions.
 
         Raises:
+            DeadLetter: the sessions of one were dropped (SESSIONS_KEPT_MONTHS).
             Retry: PostgreSQL is away or busy.
         """
         for month in set(months) - self._months:
-            async with self._database.connection() as connection:
-                await connection.execute("SELECT flusher.create_month($1)", month.first_day)
+            try:
+                async with self._database.connection() as connection:
+                    await connection.execute("SELECT flusher.create_month($1)", month.first_day)
+            except DeadLetter:
+                raise DeadLetter(
+                    "month_dropped", f"the sessions of {month} were dropped: its counts are final"
+                ) from None
             self._months.add(month)
 
     async def purge(self) -> int:

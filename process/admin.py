@@ -1,7 +1,8 @@
 """The admin listener: health and metrics, on an address of its own.
 
 `/livez` says that this process runs; it depends on nothing else. `/readyz` says whether it does
-its work: every check by name, 503 when one fails. `/metrics` is Prometheus's text format.
+its work: every check by name, 503 when one fails; and what an operator should look at, which does
+not make it less ready. `/metrics` is Prometheus's text format.
 """
 
 import errno
@@ -21,12 +22,20 @@ log = structlog.get_logger()
 class AdminListener:
     """Serves a process's admin pages until closed."""
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry, checks: Checks) -> None:
-        """`port` 0 serves nothing."""
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        registry: CollectorRegistry,
+        checks: Checks,
+        warnings: Checks = dict,
+    ) -> None:
+        """`port` 0 serves nothing. A warning is shown, and fails nothing."""
         self._host = host
         self._port = port
         self._registry = registry
         self._checks = checks
+        self._warnings = warnings
         application = web.Application()
         application.router.add_get("/livez", self._livez)
         application.router.add_get("/readyz", self._readyz)
@@ -44,6 +53,7 @@ class AdminListener:
             if error.errno != errno.EADDRINUSE:
                 raise
             await web.TCPSite(self._runner, self._host, 0).start()
+            log.info("ADMIN_PORT is another process's: a free port is used", wanted=self._port)
         log.info("admin pages are served", address="{}:{}".format(*self._runner.addresses[0][:2]))
 
     async def close(self) -> None:
@@ -53,12 +63,15 @@ class AdminListener:
         return web.json_response({"live": True})
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        failed = {name: wrong for name, wrong in self._checks().items() if wrong is not None}
-        return web.json_response(
-            {"ready": not failed, "failed": failed}, status=503 if failed else 200
-        )
+        failed = _wrong(self._checks())
+        page = {"ready": not failed, "failed": failed, "warnings": _wrong(self._warnings())}
+        return web.json_response(page, status=503 if failed else 200)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(
             body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
+
+
+def _wrong(checks: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: wrong for name, wrong in checks.items() if wrong is not None}

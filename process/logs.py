@@ -7,10 +7,13 @@ never by their arguments where those could quote a request.
 import logging
 import sys
 import traceback
+from collections.abc import Iterable
+from typing import Any
 
 import structlog
 
-from contract.settings import LOG_FORMAT, LOG_LEVEL, Environment
+from contract.settings import LOG_FORMAT, LOG_LEVEL, Environment, Setting
+from process.repetition import RepetitionLimit
 
 
 def configure_logging(environment: Environment) -> None:
@@ -29,6 +32,7 @@ def configure_logging(environment: Environment) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            RepetitionLimit(),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             renderer,
@@ -41,6 +45,12 @@ def configure_logging(environment: Environment) -> None:
     logging.basicConfig(
         level=max(level, logging.WARNING), handlers=[_WithoutTheirWords()], force=True
     )
+
+
+def log_start(process: str, settings: Iterable[Setting[Any]], environment: Environment) -> None:
+    """The line at a process's start: its settings as they are in force, without their secrets."""
+    shown = {setting.name: setting.show(environment) for setting in settings}
+    structlog.get_logger().info(f"{process} starts", **shown)
 
 
 class _WithoutTheirWords(logging.Handler):

@@ -1,6 +1,8 @@
 """One way to connect to Redis or Valkey."""
 
+import ssl
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -87,6 +89,11 @@ def connect_redis(url: str, setting: str = REDIS_URL.name) -> Redis:
     except (ValueError, TypeError):
         problem = "has a port, database or option that is none"
         raise Misconfigured(setting, problem, f"{setting}=redis://localhost:6379/0") from None
+    authorities = pool.connection_kwargs.get("ssl_ca_certs")
+    if authorities and not Path(authorities).is_file():
+        problem = f"ssl_ca_certs names no file that is there: {authorities}"
+        example = f"{setting}=rediss://cache.internal:6379/0?ssl_ca_certs=/etc/ssl/redis-ca.pem"
+        raise Misconfigured(setting, problem, example)
     # By TCP, TLS or a Unix socket: the URL has chosen the class.
     pool.connection_class = type("Connection", (_OnUvloop, pool.connection_class), {})
     return Redis.from_pool(pool)
@@ -115,6 +122,8 @@ def retry_for(error: RedisError, doing: str) -> Retry:
     """The decision for an error of Redis, in words that do not quote the command."""
     if isinstance(error, OutOfMemoryError) or str(error).startswith("OOM"):
         return Retry("redis_full", f"{doing}: Redis has reached its maxmemory")
+    if isinstance(error.__cause__ or error.__context__, ssl.SSLError):
+        return Retry("redis_away", f"{doing}: Redis's TLS certificate is not trusted")
     if is_passing(error):
         return Retry("redis_away", f"{doing}: Redis does not answer ({type(error).__name__})")
     return Retry("redis_refused", f"{doing}: Redis refuses the command ({type(error).__name__})")

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from contract import keys
 from contract.calendar import SECOND_US, Month, month_at
 from contract.errors import Retry
-from contract.identity import SALT_BYTES
+from contract.identity import SALT_BYTES, Hasher
 from process.redis_client import retry_for
 
 _SCRIPT = files("process").joinpath("rotate_salt.lua").read_text()
@@ -43,6 +43,10 @@ class Salt:
     starts_us: int
     ends_us: int
     value: bytes = field(repr=False)
+    hasher: Hasher = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hasher", Hasher(self.value))  # it is frozen for everybody else
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """`python -m rotation`: the clock, and the commands of whoever looks after the salt."""
 
 import argparse
+import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -14,16 +15,28 @@ from contract.metrics import RotationMetrics
 from contract.settings import Environment
 from process.admin import AdminListener
 from process.command import run_command
-from process.logs import configure_logging
+from process.logs import configure_logging, log_start
 from process.redis_client import connect_redis, connect_replica
+from process.redis_promises import redis_examinations
 from process.salt_disposal import SaltDisposal
 from process.salt_store import Outcome, SaltStore
+from process.server_promises import Examine, watch_promises
 from process.stopping import Stopping
 from rotation.announce import Announcer
 from rotation.status import as_json, as_text, read_status
 from rotation.worker import Worker
 
 ADMIN_PORT = settings.admin_port(9102)
+SETTINGS = (
+    settings.REDIS_URL,
+    settings.SALT_REDIS_URL,
+    settings.ADMIN_HOST,
+    ADMIN_PORT,
+    settings.CALENDAR_TIMEZONE,
+    settings.STREAM_SHARDS,
+    settings.LOG_LEVEL,
+    settings.LOG_FORMAT,
+)
 
 log = structlog.get_logger()
 
@@ -43,7 +56,7 @@ _SAID = {
 @asynccontextmanager
 async def _worker(
     environment: Environment, metrics: RotationMetrics
-) -> AsyncIterator[tuple[Worker, SaltStore, SaltDisposal]]:
+) -> AsyncIterator[tuple[Worker, SaltStore, SaltDisposal, list[Examine]]]:
     """The worker and what it works on, connected until the end of the block."""
     settings.REDIS_CLUSTER.read(environment)
     url = settings.REDIS_URL.read(environment)
@@ -53,8 +66,9 @@ async def _worker(
     store = SaltStore(salts, settings.CALENDAR_TIMEZONE.read(environment))
     disposal = SaltDisposal(salts, store, lambda host, port: connect_replica(salt_url, host, port))
     announcer = Announcer(salts, streams, settings.STREAM_SHARDS.read(environment))
+    promises = redis_examinations(streams, salts, same=salt_url == url)
     try:
-        yield Worker(store, disposal, announcer, metrics), store, disposal
+        yield Worker(store, disposal, announcer, metrics), store, disposal, promises
     finally:
         await salts.aclose()
         await streams.aclose()
@@ -66,7 +80,8 @@ async def follow_the_calendar(environment: Environment) -> int:
     registry = CollectorRegistry()
     stopping = Stopping()
     stopping.install()
-    async with _worker(environment, RotationMetrics(registry)) as (worker, _, _):
+    async with _worker(environment, RotationMetrics(registry)) as (worker, _, _, promises):
+        log_start("rotation", SETTINGS, environment)
 
         def failed_checks() -> dict[str, str | None]:
             return {
@@ -74,6 +89,7 @@ async def follow_the_calendar(environment: Environment) -> int:
                 "draining": "asked to stop" if stopping.asked else None,
             }
 
+        watching = asyncio.create_task(watch_promises(promises, stopping))
         admin = AdminListener(
             settings.ADMIN_HOST.read(environment),
             ADMIN_PORT.read(environment),
@@ -84,6 +100,8 @@ async def follow_the_calendar(environment: Environment) -> int:
             await admin.start()
             await worker.run(stopping)
         finally:
+            stopping.set()
+            await watching
             await admin.close()
     log.info("stopped")
     return 0
@@ -92,7 +110,7 @@ async def follow_the_calendar(environment: Environment) -> int:
 async def rotate(environment: Environment, *, force: bool) -> int:
     """`rotate`: 1 when something of an earlier salt may be left and is to be tried again."""
     configure_logging(environment)
-    async with _worker(environment, RotationMetrics(CollectorRegistry())) as (worker, _, _):
+    async with _worker(environment, RotationMetrics(CollectorRegistry())) as (worker, _, _, _):
         ensured, report = await worker.run_once(replace=force)
     print(_SAID[ensured.outcome].format(month=ensured.salt.month))
     return 1 if report is not None and report.failed else 0
@@ -101,7 +119,7 @@ async def rotate(environment: Environment, *, force: bool) -> int:
 async def show_status(environment: Environment, *, json: bool) -> int:
     """`status`."""
     metrics = RotationMetrics(CollectorRegistry())
-    async with _worker(environment, metrics) as (_, store, disposal):
+    async with _worker(environment, metrics) as (_, store, disposal, _):
         status = await read_status(store, disposal)
     print(as_json(status) if json else as_text(status))
     return 0

@@ -74,7 +74,11 @@ class Worker:
                 pause = min(LOOK_SECONDS, max(left, 0.01))
             except Retry as error:
                 self.is_well = False
-                log.warning("the salt could not be looked after", why=str(error))
+                log.warning(
+                    "the salt could not be looked after",
+                    why=str(error),
+                    to_do="see that the salt's Redis is up and takes commands",
+                )
                 pause = RETRY_SECONDS
             await stopping.wait(pause)
 

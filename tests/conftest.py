@@ -11,13 +11,14 @@ from redis.asyncio import Redis
 from flusher.database import Database, connect
 from flusher.migrate import migrate
 from process.redis_client import connect_redis
+from tests.browser import programs
 from tests.servers import EMBEDDED, Servers, describe, run_servers
 
 _TEMPLATE = "template_impact"
 
 
-def pytest_report_header() -> str:
-    return describe()
+def pytest_report_header() -> list[str]:
+    return [describe(), programs.describe()]
 
 
 @pytest.fixture(scope="session")

@@ -37,10 +37,11 @@ def upgrade(
     visitor: bytes | None = None,
     user: bytes = b"u" * 16,
     role: str = "user",
+    site: str = SITE,
 ) -> SessionUpgraded:
     """An upgrade of a session, or without one of `current`."""
     at_us = NOON_US + int(seconds * SECOND_US)
-    return SessionUpgraded(uuid.uuid4().bytes, session, visitor, MONTH, at_us, SITE, user, role)
+    return SessionUpgraded(uuid.uuid4().bytes, session, visitor, MONTH, at_us, site, user, role)
 
 
 def batch_of(*events: SessionStarted | SessionUpgraded) -> Batch:

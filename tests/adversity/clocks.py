@@ -26,7 +26,7 @@ import pytest
 from bench.client import Connection, NoAnswer, Unreachable
 from bench.told import Told, Who
 from contract.calendar import DAY_US, SECOND_US, Month, month_at
-from contract.identity import user_hash, visitor_hash
+from contract.identity import Hasher
 from embedded.valkey import ValkeyServer
 from tests.system import JWT_KEY, ROOT, System, eventually
 
@@ -215,9 +215,9 @@ class Callers:
         """The `monthly_user_hash` of a session, from scratch."""
         site = self.told.site(number)
         if as_user:
-            return user_hash(salt, site, f"user-{self.told.user(number)}")
+            return Hasher(salt).user(site, f"user-{self.told.user(number)}")
         network = IPv4Address(_address(self.told.visitor(number))).packed
-        return visitor_hash(salt, site, network, _USER_AGENT)
+        return Hasher(salt).visitor(site, network, _USER_AGENT)
 
     @staticmethod
     def _role(person: int) -> str:

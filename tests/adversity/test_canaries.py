@@ -83,32 +83,34 @@ FAULTY_COLLECTOR = '''
 import asyncio
 import runpy
 
-from collector import answers, server, sessions
+from collector import answers, sessions
+from collector.routes import Routes
+from contract.identity import Hasher
 
 
-def fail_in(module, name):
-    whole = getattr(module, name)
+def fail_in(owner, name):
+    whole = getattr(owner, name)
 
     def step(*arguments):
         if f"{name}.fault" in repr(arguments):
             raise RuntimeError(f"{name} failed: {arguments!r}", *arguments)
         return whole(*arguments)
 
-    setattr(module, name, step)
+    setattr(owner, name, step)
 
 
 fail_in(sessions, "parse_body")
-fail_in(sessions, "visitor_hash")
-fail_in(sessions, "user_hash")
+fail_in(Hasher, "visitor")
+fail_in(Hasher, "user")
 fail_in(answers, "allow_origin")
-route = server._route
+find = Routes.find
 
 
 async def fail(error):
     raise error
 
 
-def lose(request):
+def lose(routes, request):
     """Where nobody waits for it, the event loop itself says what became of an exception."""
     if "loop.fault" in request.headers.get("Origin", ""):
         error = RuntimeError(f"lost: {request.headers!r} {request.remote}")
@@ -117,13 +119,13 @@ def lose(request):
         loop.create_task(fail(error))
         loop.call_soon(lambda: 1 / 0 + int(str(request.headers)))
         loop.call_soon(int, str(request.headers))
-    return route(request)
+    return find(routes, request)
 
 
-server._route = lose
+Routes.find = lose
 runpy.run_module("collector", run_name="__main__")
 '''
-FAULTS = ("visitor_hash", "user_hash", "allow_origin", "loop")
+FAULTS = ("visitor", "user", "allow_origin", "loop")
 
 # A line in the log of a process of ours.
 PLANTED_LINE = """
@@ -631,7 +633,7 @@ class Stage:
             run_command("rotation", "status", "--json", **self.system.environment),
         )
         self.places.texts["status/now"] = repr(told).encode()
-        letters = [letter async for letter in DeadLetters(self.client, SHARDS).all()]
+        letters = [letter async for letter in DeadLetters(self.client).all()]
         self.places.texts["status/dead letters"] = as_table(letters).encode()
         self.places.texts["dead-letters/shown"] = "\n".join(map(as_text, letters)).encode()
 

@@ -20,7 +20,7 @@ FINE = {201, 202, 204}
 async def test_a_collector_that_is_killed(tmp_path: Path) -> None:
     async with running(tmp_path, collectors=2) as rig:
         for collector in rig.collectors:
-            rig.kill(collector)
+            await rig.kill(collector)
             await rig.sends(20)
             await collector.start().ready()
 
@@ -28,7 +28,7 @@ async def test_a_collector_that_is_killed(tmp_path: Path) -> None:
 async def test_a_flusher_that_is_killed(tmp_path: Path) -> None:
     async with running(tmp_path) as rig:
         for flusher in rig.flushers:
-            rig.kill(flusher)
+            await rig.kill(flusher)
             await rig.sends(20)
             await flusher.start().ready()
 
@@ -58,7 +58,7 @@ async def test_everything_at_once_and_back_in_any_order(tmp_path: Path, order: s
     async with running(tmp_path) as rig:
         programs = [*rig.flushers, *rig.collectors]
         for program in programs:
-            rig.kill(program)
+            await rig.kill(program)
         rig.valkey.kill()
         rig.postgres.kill()
         if order == "processes first":

@@ -18,6 +18,7 @@ COMMANDS = [
     ("flusher",),
     ("flusher", "migrate"),
     ("flusher", "status"),
+    ("flusher", "report"),
     ("rotation",),
     ("rotation", "rotate"),
     ("rotation", "status"),
@@ -99,7 +100,13 @@ async def test_a_key_that_is_not_for_its_algorithm_is_named() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [("rotation", "status"), ("rotation", "rotate"), ("flusher", "migrate"), ("flusher", "status")],
+    [
+        ("rotation", "status"),
+        ("rotation", "rotate"),
+        ("flusher", "migrate"),
+        ("flusher", "status"),
+        ("flusher", "report"),
+    ],
     ids=" ".join,
 )
 async def test_a_server_that_is_away_is_1_and_one_line(command: tuple[str, ...]) -> None:

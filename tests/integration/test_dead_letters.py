@@ -33,7 +33,7 @@ def environment(embedded_servers: Servers, dsn: str) -> dict[str, str]:
 
 
 async def letters(redis: Redis) -> list[Letter]:
-    return [letter async for letter in DeadLetters(redis, SHARDS).all()]
+    return [letter async for letter in DeadLetters(redis).all()]
 
 
 async def refuse(bench: Bench, site: str) -> None:

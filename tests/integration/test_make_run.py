@@ -133,15 +133,17 @@ def test_a_process_that_ends_by_itself_ends_the_run_and_is_named(folder: Path) -
 
 def test_processes_get_the_servers_and_the_demo_settings(folder: Path) -> None:
     names = ["REDIS_URL", "DATABASE_URL", "JWT_KEY", "TRUSTED_PROXIES", "DEMO", "ADMIN_PORT"]
+    names.append("DEMO_TOKEN")
     program = f"import json, os; print(json.dumps([os.environ.get(n) for n in {names}]))"
     write_procfile(folder, worker=f'python -c "{program}"')
     result = embedded(folder, "run", TRUSTED_PROXIES="10.0.0.0/8", ADMIN_PORT="19100")
     line = next(line for line in result.stdout.splitlines() if '["redis://' in line)
-    redis_url, database_url, key, proxies, demo, admin = json.loads(line.partition("| ")[2])
+    redis_url, database_url, key, proxies, demo, admin, token = json.loads(line.partition("| ")[2])
     assert redis_url.startswith("redis://127.0.0.1:")
     assert database_url.startswith("postgresql://postgres@127.0.0.1:")
     assert key == (folder / ".data" / "jwt_key").read_text().strip()
     assert (proxies, demo, admin) == ("10.0.0.0/8", "1", "19101")
+    assert jwt.decode(token, key, algorithms=["HS256"])["sub"] == "demo-user"
 
 
 def test_servers_of_ones_own_are_used_and_not_repeated(folder: Path) -> None:
@@ -149,6 +151,7 @@ def test_servers_of_ones_own_are_used_and_not_repeated(folder: Path) -> None:
     with running(folder, **own) as (_, lines):
         shown = embedded(folder, "env")
     assert "s3cret" not in "".join(lines)
+    assert "/demo\n" in "".join(lines)
     assert own["REDIS_URL"] in shown.stdout
     assert own["DATABASE_URL"] in shown.stdout
     assert not (folder / ".data" / "valkey").exists()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -22,10 +23,12 @@ from contract.calendar import SECOND_US, Month, month_at, to_us
 from contract.errors import Retry
 from contract.record import Event, SessionStarted, SessionUpgraded, encode
 from flusher.batch import Batch, decode_entries
+from flusher.counting import CLOSED_AFTER_US, MonthCounter
 from flusher.database import Database
 from flusher.entry import Entry
 from flusher.write import SessionWriter
 from tests.conftest import Databases
+from tests.live_counts import views_and_live_counts_that_differ
 from tests.model import Row, rows_after
 
 UTC = ZoneInfo("UTC")
@@ -60,20 +63,33 @@ class Machine(RuleBasedStateMachine):
         await self.connection.execute("TRUNCATE sessions, flusher.upgrades")
         self.databases = [Database(self.dsn), Database(self.dsn)]
         self.writers = [SessionWriter(database, UTC) for database in self.databases]
+        self.counting_database = Database(self.dsn)
+        self.counter = MonthCounter(self.counting_database, UTC)
 
     def teardown(self) -> None:
         # Only what never came: a repeat could mend what an earlier delivery left undone.
         left = enumerate(self.events, 1)
         self._deliver([sent for sent in left if sent[0] not in self.delivered], 0)
         rows = self.runner.run(self._rows())
+        differences = self.runner.run(views_and_live_counts_that_differ(self.connection))
         self.runner.run(self._close())
         self.runner.close()
         assert rows == rows_after(self.events)
+        assert differences == []
 
     async def _close(self) -> None:
         await self.connection.close()
-        for database in self.databases:
+        for database in (*self.databases, self.counting_database):
             await database.close()
+
+    @rule(later_us=st.sampled_from([0, CLOSED_AFTER_US + 60 * SECOND_US]), seconds=_SECONDS)
+    def count(self, later_us: int, seconds: int) -> None:
+        """Whenever months are counted or closed, the views show what is there."""
+        self.runner.run(self._count(BOUNDARY_US + seconds * SECOND_US + later_us))
+
+    async def _count(self, now_us: int) -> None:
+        await self.counter.run_once(now_us, at_once=True)
+        assert await views_and_live_counts_that_differ(self.connection) == []
 
     @rule(target=sent, session=_SESSIONS, site=_SITES, visitor=_VISITORS, seconds=_SECONDS)
     def start(self, session: bytes, site: str, visitor: bytes, seconds: int) -> Any:
@@ -146,7 +162,12 @@ class Machine(RuleBasedStateMachine):
         pytest.fail("it was never written")
 
     async def _write_both(self, one: Batch, other: Batch) -> None:
-        await asyncio.gather(self._write(0, one), self._write(1, other))
+        await asyncio.gather(self._write(0, one), self._write(1, other), self._count_meanwhile())
+        assert await views_and_live_counts_that_differ(self.connection) == []
+
+    async def _count_meanwhile(self) -> None:
+        with suppress(Retry):  # of two that change one month's counts, PostgreSQL ends one
+            await self.counter.run_once(BOUNDARY_US + 60 * SECOND_US, at_once=True)
 
     async def _rows(self) -> set[Row]:
         return {

@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
+import hiredis
 import pytest
 from fakeredis import FakeAsyncRedis
 from prometheus_client import CollectorRegistry
 from redis import exceptions
-from redis.asyncio import Redis
 
-from collector import append
-from collector.append import MAX_BATCH, Appender
+from collector import node_writer
+from collector.append import Appender
+from collector.node_writer import MAX_BATCH, NodeWriter, Wire
 from contract import keys
 from contract.errors import Retry
 from contract.metrics import CollectorMetrics
@@ -41,7 +42,9 @@ def refuse_some(error: exceptions.RedisError, *records: bytes) -> Answer:
 
 
 class ScriptedRedis:
-    """Answers each write by the next line of a script, and takes it when the script is over."""
+    """A wire that answers each write by the next line of a script, and takes it when the script is
+    over.
+    """
 
     def __init__(self, *script: Answer) -> None:
         self.script = list(script)
@@ -50,38 +53,54 @@ class ScriptedRedis:
         self.gate.set()
         self.cancelled = False
 
-    def pipeline(self, *, transaction: bool) -> "ScriptedPipeline":
-        assert not transaction
-        return ScriptedPipeline(self)
+    def close(self) -> None:
+        """Nothing is open."""
 
-
-class ScriptedPipeline:
-    def __init__(self, redis: ScriptedRedis) -> None:
-        self._redis = redis
-        self._records: Batch = []
-
-    def execute_command(
-        self, name: str, stream: str, id_: str, field: bytes, record: bytes
-    ) -> None:
-        assert (name, id_, field) == ("XADD", "*", FIELD)
-        assert stream.startswith("impact:sessions:{")
-        self._records.append(record)
-
-    async def execute(self, *, raise_on_error: bool) -> Sequence[object]:
-        assert not raise_on_error
-        self._redis.batches.append(self._records)
+    async def exchange(self, commands: bytes, count: int) -> list[Any]:
+        records = []
+        for name, stream, id_, field, written in parse(commands):
+            assert (name, id_, field) == (b"XADD", b"*", FIELD)
+            assert stream.startswith(b"impact:sessions:{")
+            records.append(written)
+        assert len(records) == count
+        self.batches.append(records)
         try:
-            await self._redis.gate.wait()
+            await self.gate.wait()
         except asyncio.CancelledError:
-            self._redis.cancelled = True
+            self.cancelled = True
             raise
-        answer = self._redis.script.pop(0) if self._redis.script else take
-        return answer(self._records)
+        answer = self.script.pop(0) if self.script else take
+        return list(answer(records))
+
+
+class FakeWire:
+    """A wire to a server that is played."""
+
+    def __init__(self, redis: FakeAsyncRedis) -> None:
+        self._redis = redis
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    async def exchange(self, commands: bytes, count: int) -> list[Any]:
+        replies = [
+            await self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
+            for words in parse(commands)
+        ]
+        assert len(replies) == count
+        return replies
+
+
+def parse(commands: bytes) -> list[list[bytes]]:
+    """Commands in RESP, as a server reads them."""
+    reader = hiredis.Reader(notEnoughData=None)
+    reader.feed(commands)
+    return list(iter(reader.gets, None))
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(append, "_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(node_writer, "_PAUSE_SECONDS", 0)
 
 
 @pytest.fixture
@@ -89,8 +108,9 @@ def registry() -> CollectorRegistry:
     return CollectorRegistry()
 
 
-def appender(redis: object, shards: int = 4, registry: CollectorRegistry | None = None) -> Appender:
-    return Appender(cast("Redis", redis), shards, CollectorMetrics(registry or CollectorRegistry()))
+def appender(wire: Wire, shards: int = 4, registry: CollectorRegistry | None = None) -> Appender:
+    metrics = CollectorMetrics(registry or CollectorRegistry())
+    return Appender(NodeWriter(lambda: wire, metrics), shards)
 
 
 @asynccontextmanager
@@ -113,8 +133,13 @@ def record(number: int) -> bytes:
     return b"record %d" % number
 
 
+async def appended(each: Appender, written: bytes) -> None:
+    """As a request does: it waits for the record."""
+    await each.append(SESSION_ID, written)
+
+
 def asking(each: Appender, numbers: range) -> list[asyncio.Task[None]]:
-    return [asyncio.create_task(each.append(SESSION_ID, record(number))) for number in numbers]
+    return [asyncio.create_task(appended(each, record(number))) for number in numbers]
 
 
 async def reasons(tasks: Sequence[asyncio.Task[None]]) -> list[str | None]:
@@ -128,7 +153,7 @@ async def reasons(tasks: Sequence[asyncio.Task[None]]) -> list[str | None]:
 
 async def test_a_record_is_in_its_shards_stream_when_append_returns() -> None:
     redis = FakeAsyncRedis()
-    async with running(appender(redis, shards=4)) as each:
+    async with running(appender(FakeWire(redis), shards=4)) as each:
         await each.append(SESSION_ID, b"one")
         await each.append(SESSION_ID, b"two")
     stream = keys.stream(keys.shard_of(SESSION_ID, 4))
@@ -141,7 +166,7 @@ async def test_a_record_is_in_its_shards_stream_when_append_returns() -> None:
 async def test_every_identity_goes_to_its_own_shard() -> None:
     redis = FakeAsyncRedis()
     identities = [bytes([number]) * 16 for number in range(40)]
-    async with running(appender(redis, shards=4)) as each:
+    async with running(appender(FakeWire(redis), shards=4)) as each:
         await asyncio.gather(*(each.append(identity, identity) for identity in identities))
     for shard in range(4):
         entries: Any = await redis.xrange(keys.stream(shard))
@@ -186,7 +211,7 @@ async def test_a_write_is_bounded() -> None:
 
 
 async def test_too_many_waiting_is_retry_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(append, "MAX_WAITING", 3)
+    monkeypatch.setattr(node_writer, "MAX_WAITING", 3)
     redis = ScriptedRedis()
     each = appender(redis)
     tasks = asking(each, range(3))
@@ -201,7 +226,7 @@ async def test_too_many_waiting_is_retry_at_once(monkeypatch: pytest.MonkeyPatch
 
 async def test_what_is_not_acknowledged_in_time_is_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is on its way as well as what waits behind it."""
-    monkeypatch.setattr(append, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(node_writer, "WAIT_SECONDS", 0)
     redis = ScriptedRedis()
     redis.gate.clear()
     async with running(appender(redis)) as each:
@@ -211,7 +236,7 @@ async def test_what_is_not_acknowledged_in_time_is_retry(monkeypatch: pytest.Mon
         redis.gate.set()
         await settle()
         assert redis.batches == [[record(0)]], "what was refused is not written afterwards"
-        monkeypatch.setattr(append, "WAIT_SECONDS", 60)
+        monkeypatch.setattr(node_writer, "WAIT_SECONDS", 60)
         await each.append(SESSION_ID, record(9))
 
 
@@ -219,10 +244,10 @@ async def test_a_deadline_is_each_requests_own(monkeypatch: pytest.MonkeyPatch) 
     redis = ScriptedRedis()
     redis.gate.clear()
     async with running(appender(redis)) as each:
-        monkeypatch.setattr(append, "WAIT_SECONDS", 0)
+        monkeypatch.setattr(node_writer, "WAIT_SECONDS", 0)
         early = asking(each, range(1))
         await settle()
-        monkeypatch.setattr(append, "WAIT_SECONDS", 60)
+        monkeypatch.setattr(node_writer, "WAIT_SECONDS", 60)
         late = asking(each, range(1, 2))
         assert await reasons(early) == ["redis_away"]
         assert not late[0].done()
@@ -296,7 +321,7 @@ async def test_only_what_was_not_taken_is_written_again() -> None:
 async def test_what_waits_for_a_server_that_is_away_ends_at_its_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(append, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(node_writer, "WAIT_SECONDS", 0)
     redis = ScriptedRedis(*[refuse(exceptions.ConnectionError("refused"))] * 1000)
     async with running(appender(redis)) as each:
         assert await reasons(asking(each, range(3))) == ["redis_away"] * 3

@@ -5,6 +5,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from collector.client_address import TrustedProxies, parse_address
 
@@ -27,8 +28,23 @@ entries = (
 )
 
 
+def lines(name: str, *values: str) -> CIMultiDict[str]:
+    return CIMultiDict((name, value) for value in values)
+
+
 def client(peer: str, *headers: str, proxies: TrustedProxies = PROXIES) -> str:
-    return str(proxies.client(ip_address(peer), headers))
+    return str(proxies.client(ip_address(peer), lines("X-Forwarded-For", *headers)))
+
+
+def client_by(header: str, *values: str, **others: str) -> str:
+    """The client where CLIENT_ADDRESS_HEADER names the header."""
+    headers = lines(header, *values)
+    headers.extend({name.replace("_", "-"): value for name, value in others.items()})
+    return str(TrustedProxies(NETWORKS, header).client(PROXY, headers))
+
+
+def client_forwarded(*values: str) -> str:
+    return str(PROXIES.client(PROXY, lines("Forwarded", *values)))
 
 
 def test_without_proxies_the_peer_is_the_client_whatever_is_written() -> None:
@@ -111,16 +127,18 @@ def test_whatever_a_client_writes_its_address_is_the_one_that_the_proxy_saw(
 ) -> None:
     """The proxies append to the client's line, or add a line of their own."""
     seen = ", ".join(map(str, [address, *hops]))
-    for lines in ([", ".join(written)], [", ".join(other)], written, other, []):
-        headers = [*lines, seen] if own_line or not lines else [*lines[:-1], f"{lines[-1]}, {seen}"]
-        assert PROXIES.client(PROXY, headers) == address
+    for before in ([", ".join(written)], [", ".join(other)], written, other, []):
+        last = [seen] if own_line or not before else [f"{before[-1]}, {seen}"]
+        headers = [*(before if own_line else before[:-1]), *last]
+        assert PROXIES.client(PROXY, lines("X-Forwarded-For", *headers)) == address
 
 
 @given(addresses, st.lists(entries, max_size=8))
 def test_any_list_gives_an_address_and_never_an_error(
     peer: IPv4Address | IPv6Address, headers: list[str]
 ) -> None:
-    assert PROXIES.client(peer, headers) is not None
+    for name in ("X-Forwarded-For", "Forwarded"):
+        assert PROXIES.client(peer, lines(name, *headers)) is not None
 
 
 @pytest.mark.parametrize(
@@ -185,3 +203,91 @@ def test_a_port_or_brackets_never_make_another_client(
     bare = str(address)
     spelt = f"[{bare}]:{port}" if address.version == 6 else f"{bare}:{port}"
     assert parse_address(spelt) == parse_address(bare) == parse_address(f"[{bare}]")
+
+
+def test_the_name_of_a_header_is_known_in_any_case() -> None:
+    assert str(PROXIES.client(PROXY, lines("x-forwarded-for", "198.51.100.1"))) == "198.51.100.1"
+
+
+def test_forwarded_counts_where_there_is_no_x_forwarded_for() -> None:
+    assert client_forwarded("for=198.51.100.1") == "198.51.100.1"
+    assert client_forwarded('for=1.1.1.1, for="198.51.100.1:4711";proto=https') == "198.51.100.1"
+    assert client_forwarded("For=198.51.100.1, for=10.0.0.2") == "198.51.100.1"
+    assert client_forwarded("for=1.1.1.1", "for=198.51.100.1", "for=10.0.0.2") == "198.51.100.1"
+    assert client_forwarded('for="[2001:db8:2::9]:80"') == "2001:db8:2::9"
+    assert client_forwarded('for="[::ffff:198.51.100.1]"') == "198.51.100.1"
+
+
+def test_a_forwarded_that_the_client_wrote_does_not_beat_the_proxys_x_forwarded_for() -> None:
+    headers = lines("X-Forwarded-For", "198.51.100.1")
+    headers.add("Forwarded", "for=1.1.1.1")
+    assert str(PROXIES.client(PROXY, headers)) == "198.51.100.1"
+
+
+def test_a_forwarded_of_a_stranger_does_not_count() -> None:
+    headers = lines("Forwarded", "for=1.1.1.1")
+    assert str(PROXIES.client(ip_address("203.0.113.9"), headers)) == "203.0.113.9"
+
+
+@pytest.mark.parametrize("node", ["unknown", "_hidden", '"_SEVKISEK:80"', "1.2.3"])
+def test_a_proxy_that_hides_whom_it_saw_ends_the_walk(node: str) -> None:
+    assert client_forwarded(f"for=1.1.1.1, for={node}, for=10.0.0.2") == "10.0.0.2"
+    assert client_forwarded(f"for=1.1.1.1, for={node}") == "10.0.0.1"
+    assert client_forwarded("for=1.1.1.1, by=10.0.0.9") == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ['for="', 'for=9.9.9.9, x="', 'for="9.9.9.9', "for==", "for=9.9.9.9 x", '"', "=", "é="],
+)
+def test_a_quote_that_the_client_leaves_open_does_not_swallow_the_proxys_word(written: str) -> None:
+    """The worst that a client can do is to count as the proxy."""
+    seen = 'for=198.51.100.1;host="a"'
+    assert client_forwarded(written, seen) == "198.51.100.1"
+    assert client_forwarded(f"{written}, {seen}") == "10.0.0.1"
+
+
+def test_200_elements_of_forwarded_are_walked_from_the_right() -> None:
+    spoofed = ", ".join(["for=1.1.1.1"] * 200)
+    assert client_forwarded(f"{spoofed}, for=198.51.100.1") == "198.51.100.1"
+
+
+@given(clients, st.lists(entries, max_size=6))
+def test_whatever_a_client_writes_a_forwarded_line_of_the_proxys_own_holds(
+    address: IPv4Address | IPv6Address, written: list[str]
+) -> None:
+    seen = f'for="[{address}]"' if address.version == 6 else f"for={address}"
+    assert PROXIES.client(PROXY, lines("Forwarded", *written, seen)) == address
+
+
+@pytest.mark.parametrize("name", ["CF-Connecting-IP", "X-Real-IP"])
+def test_a_header_of_one_address_counts_only_where_the_setting_names_it(name: str) -> None:
+    assert client_by(name, "198.51.100.1") == "198.51.100.1"
+    assert client_by(name.lower(), "198.51.100.1", X_Forwarded_For="1.1.1.1") == "198.51.100.1"
+    headers = lines(name, "1.1.1.1")
+    assert str(PROXIES.client(PROXY, headers)) == "10.0.0.1"
+    headers.add("X-Forwarded-For", "198.51.100.1")
+    assert str(PROXIES.client(PROXY, headers)) == "198.51.100.1"
+
+
+def test_a_header_of_one_address_counts_only_from_a_trusted_proxy() -> None:
+    stranger = ip_address("203.0.113.9")
+    by_header = TrustedProxies(NETWORKS, "X-Real-IP")
+    assert by_header.client(stranger, lines("X-Real-IP", "1.1.1.1")) == stranger
+
+
+def test_of_several_lines_of_one_address_the_proxys_is_the_last() -> None:
+    assert client_by("X-Real-IP", "1.1.1.1", "198.51.100.1") == "198.51.100.1"
+
+
+@pytest.mark.parametrize("value", ["", "unknown", "1.1.1.1, 2.2.2.2"])
+def test_a_named_header_without_one_address_names_nobody(value: str) -> None:
+    """And nothing that the client wrote elsewhere is taken instead."""
+    assert client_by("X-Real-IP", value, X_Forwarded_For="1.1.1.1") == "10.0.0.1"
+    assert client_by("X-Real-IP", X_Forwarded_For="1.1.1.1") == "10.0.0.1"
+
+
+def test_the_setting_may_name_one_of_the_lists() -> None:
+    assert client_by("Forwarded", "for=198.51.100.1", X_Forwarded_For="1.1.1.1") == "198.51.100.1"
+    assert client_by("X-Forwarded-For", "198.51.100.1", Forwarded="for=1.1.1.1") == "198.51.100.1"
+    assert client_by("X-Forwarded-For", Forwarded="for=1.1.1.1") == "10.0.0.1"

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from contract.identity import (
     SALT_BYTES,
     USER_AGENT_MAX_BYTES,
+    Hasher,
     network_of,
-    user_hash,
-    visitor_hash,
 )
 
 SALT = bytes(range(32))
@@ -44,14 +43,14 @@ def independent_hash(salt: bytes, tag: bytes, *fields: bytes) -> bytes:
 def test_the_visitors_hash_is_the_one_that_stored_rows_have() -> None:
     """A change of the encoding would count everybody twice in the month in which it ships."""
     expected = independent_hash(SALT, b"V", SITE.encode(), NETWORK, AGENT.encode())
-    assert visitor_hash(SALT, SITE, NETWORK, AGENT) == expected
+    assert Hasher(SALT).visitor(SITE, NETWORK, AGENT) == expected
     assert str(UUID(bytes=expected)) == "a22bec0e-8ae0-8da8-9586-131cd1c59270"
 
 
 def test_the_users_hash_is_the_one_that_stored_rows_have() -> None:
     """As for visitors: these bytes are a promise to the rows of the current month."""
     expected = independent_hash(SALT, b"U", SITE.encode(), b"4711")
-    assert user_hash(SALT, SITE, "4711") == expected
+    assert Hasher(SALT).user(SITE, "4711") == expected
     assert str(UUID(bytes=expected)) == "220e8d8b-a2b6-846d-a486-84ef5f3bd770"
 
 
@@ -60,17 +59,19 @@ def test_hashes_follow_the_described_encoding(
     salt: bytes, visitor: tuple[str, bytes, str], user: tuple[str, str]
 ) -> None:
     site, network, agent = visitor
-    assert visitor_hash(salt, *visitor) == independent_hash(
+    assert Hasher(salt).visitor(*visitor) == independent_hash(
         salt, b"V", site.encode(), network, agent.encode()
     )
-    assert user_hash(salt, *user) == independent_hash(salt, b"U", *(part.encode() for part in user))
+    assert Hasher(salt).user(*user) == independent_hash(
+        salt, b"U", *(part.encode() for part in user)
+    )
 
 
 @given(salts, visitors, users)
 def test_every_hash_is_a_uuid_of_version_8(
     salt: bytes, visitor: tuple[str, bytes, str], user: tuple[str, str]
 ) -> None:
-    for hash_ in (visitor_hash(salt, *visitor), user_hash(salt, *user)):
+    for hash_ in (Hasher(salt).visitor(*visitor), Hasher(salt).user(*user)):
         uuid = UUID(bytes=hash_)
         assert (uuid.version, uuid.variant) == (8, RFC_4122)
 
@@ -79,14 +80,14 @@ def test_every_hash_is_a_uuid_of_version_8(
 def test_visitors_who_differ_in_anything_have_different_hashes(
     one: tuple[str, bytes, str], other: tuple[str, bytes, str]
 ) -> None:
-    assert (visitor_hash(SALT, *one) == visitor_hash(SALT, *other)) == (one == other)
+    assert (Hasher(SALT).visitor(*one) == Hasher(SALT).visitor(*other)) == (one == other)
 
 
 @given(users, users)
 def test_users_who_differ_in_anything_have_different_hashes(
     one: tuple[str, str], other: tuple[str, str]
 ) -> None:
-    assert (user_hash(SALT, *one) == user_hash(SALT, *other)) == (one == other)
+    assert (Hasher(SALT).user(*one) == Hasher(SALT).user(*other)) == (one == other)
 
 
 @given(st.text(st.characters(codec="ascii"), min_size=3, max_size=20), st.data())
@@ -94,22 +95,24 @@ def test_where_one_field_ends_and_the_next_begins_matters(text: str, data: st.Da
     """`"ab" + "c"` is not `"a" + "bc"`."""
     one = data.draw(st.integers(1, len(text) - 1))
     other = data.draw(st.integers(1, len(text) - 1).filter(lambda cut: cut != one))
-    assert user_hash(SALT, text[:one], text[one:]) != user_hash(SALT, text[:other], text[other:])
+    assert Hasher(SALT).user(text[:one], text[one:]) != Hasher(SALT).user(
+        text[:other], text[other:]
+    )
 
 
 def test_ab_and_c_are_not_a_and_bc() -> None:
-    assert user_hash(SALT, "ab", "c") != user_hash(SALT, "a", "bc")
-    assert visitor_hash(SALT, "ab", b"cccc", "d") != visitor_hash(SALT, "a", b"bccc", "cd")
+    assert Hasher(SALT).user("ab", "c") != Hasher(SALT).user("a", "bc")
+    assert Hasher(SALT).visitor("ab", b"cccc", "d") != Hasher(SALT).visitor("a", b"bccc", "cd")
 
 
 @given(texts, networks, texts)
 def test_a_visitor_is_never_a_user(site: str, network: bytes, agent: str) -> None:
     """Not even one whose id spells a visitor's fields."""
-    visitor = visitor_hash(SALT, site, network, agent)
+    visitor = Hasher(SALT).visitor(site, network, agent)
     length = len(agent.encode()).to_bytes(4, "big")
     crafted = (network + length + agent.encode()).decode("utf-8", "replace")
-    assert visitor != user_hash(SALT, site, agent)
-    assert visitor != user_hash(SALT, site, crafted)
+    assert visitor != Hasher(SALT).user(site, agent)
+    assert visitor != Hasher(SALT).user(site, crafted)
 
 
 @given(salts, salts, visitors)
@@ -117,45 +120,49 @@ def test_another_months_salt_gives_another_hash(
     one: bytes, other: bytes, visitor: tuple[str, bytes, str]
 ) -> None:
     assume(one != other)
-    assert visitor_hash(one, *visitor) != visitor_hash(other, *visitor)
-    assert user_hash(one, *visitor[::2]) != user_hash(other, *visitor[::2])
+    assert Hasher(one).visitor(*visitor) != Hasher(other).visitor(*visitor)
+    assert Hasher(one).user(*visitor[::2]) != Hasher(other).user(*visitor[::2])
 
 
 def test_nobody_can_be_followed_from_one_site_to_another() -> None:
-    assert visitor_hash(SALT, "a.example", NETWORK, AGENT) != visitor_hash(
-        SALT, "b.example", NETWORK, AGENT
+    assert Hasher(SALT).visitor("a.example", NETWORK, AGENT) != Hasher(SALT).visitor(
+        "b.example", NETWORK, AGENT
     )
-    assert user_hash(SALT, "a.example", "4711") != user_hash(SALT, "b.example", "4711")
+    assert Hasher(SALT).user("a.example", "4711") != Hasher(SALT).user("b.example", "4711")
 
 
 @pytest.mark.parametrize(("site", "network", "agent"), [("", NETWORK, AGENT), (SITE, b"", AGENT)])
 def test_an_empty_field_is_refused_for_a_visitor(site: str, network: bytes, agent: str) -> None:
     with pytest.raises(ValueError, match="empty"):
-        visitor_hash(SALT, site, network, agent)
+        Hasher(SALT).visitor(site, network, agent)
 
 
 def test_an_empty_user_agent_is_nobody() -> None:
     with pytest.raises(ValueError, match="empty"):
-        visitor_hash(SALT, SITE, NETWORK, "")
+        Hasher(SALT).visitor(SITE, NETWORK, "")
 
 
 @pytest.mark.parametrize(("site", "user_id"), [("", "4711"), (SITE, "")])
 def test_an_empty_field_is_refused_for_a_user(site: str, user_id: str) -> None:
     with pytest.raises(ValueError, match="empty"):
-        user_hash(SALT, site, user_id)
+        Hasher(SALT).user(site, user_id)
 
 
 def test_of_a_user_agent_the_first_1024_bytes_count() -> None:
     assert USER_AGENT_MAX_BYTES == 1024
     full = "a" * 1024
-    assert visitor_hash(SALT, SITE, NETWORK, full) == visitor_hash(SALT, SITE, NETWORK, full + "b")
-    assert visitor_hash(SALT, SITE, NETWORK, full) != visitor_hash(SALT, SITE, NETWORK, full[:-1])
+    assert Hasher(SALT).visitor(SITE, NETWORK, full) == Hasher(SALT).visitor(
+        SITE, NETWORK, full + "b"
+    )
+    assert Hasher(SALT).visitor(SITE, NETWORK, full) != Hasher(SALT).visitor(
+        SITE, NETWORK, full[:-1]
+    )
 
 
 def test_a_user_agent_that_is_not_utf8_is_hashed_by_its_bytes() -> None:
     """An HTTP server hands such bytes on as lone surrogates; they must be no error."""
     agent = b"Mozilla/5.0 caf\xe9".decode("utf-8", "surrogateescape")
-    assert visitor_hash(SALT, SITE, NETWORK, agent) == independent_hash(
+    assert Hasher(SALT).visitor(SITE, NETWORK, agent) == independent_hash(
         SALT, b"V", SITE.encode(), NETWORK, b"Mozilla/5.0 caf\xe9"
     )
 

@@ -122,3 +122,12 @@ def test_an_upgrade_names_its_session_or_current() -> None:
     first, _, body = asked(make.upgrade(visit(upgrade=Upgrade.CURRENT, user=2), ID))
     assert first.split()[1].endswith("/sessions/current/upgrade")
     assert json.loads(body)["token"].startswith("ey")
+
+
+def test_an_answer_that_closes_says_so() -> None:
+    """Whoever sends again on that connection gets no answer, and nobody is to blame but itself."""
+    closing = CREATED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    parsed = parse_answer(closing)
+    assert parsed is not None
+    assert parsed[0].closes
+    assert not Answer(201, b"body").closes

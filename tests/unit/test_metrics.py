@@ -4,18 +4,21 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from contract.metrics import CollectorMetrics, FlusherMetrics, RotationMetrics
+from contract.plain_metrics import PlainCounter, PlainHistogram
 
 Labels = tuple[str, ...]
-Metric = Counter | Gauge | Histogram
+Plain = PlainCounter | PlainHistogram
+Metric = Counter | Gauge | Histogram | Plain
 
 COLLECTOR: dict[str, tuple[type[Metric], Labels]] = {
-    "impact_requests_total": (Counter, ("route", "status")),
-    "impact_accepted_total": (Counter, ("kind",)),
+    "impact_requests_total": (PlainCounter, ("route", "status")),
+    "impact_accepted_total": (PlainCounter, ("kind",)),
     "impact_ignored_total": (Counter, ("reason",)),
     "impact_rejected_total": (Counter, ("reason",)),
     "impact_failed_total": (Counter, ("reason",)),
-    "impact_request_seconds": (Histogram, ()),
-    "impact_append_batch_size": (Histogram, ()),
+    "impact_request_seconds": (PlainHistogram, ()),
+    "impact_append_batch_size": (PlainHistogram, ()),
+    "impact_client_address_suspect": (Gauge, ("reason",)),
 }
 FLUSHER: dict[str, tuple[type[Metric], Labels]] = {
     "impact_written_total": (Counter, ("kind",)),
@@ -45,9 +48,25 @@ def declared(process: Process) -> dict[str, Metric]:
     """A process's metrics by the name under which Prometheus sees them."""
     metrics = vars(process(CollectorRegistry())).values()
     return {
-        f"{metric._name}_total" if isinstance(metric, Counter) else metric._name: metric
+        f"{name_of(metric)}_total"
+        if isinstance(metric, Counter | PlainCounter)
+        else name_of(metric): metric
         for metric in metrics
     }
+
+
+def name_of(metric: Metric) -> str:
+    return metric.name if isinstance(metric, Plain) else metric._name
+
+
+def documentation_of(metric: Metric) -> str:
+    return metric.documentation if isinstance(metric, Plain) else metric._documentation
+
+
+def labels_of(metric: Metric) -> Labels:
+    if isinstance(metric, PlainHistogram):
+        return ()
+    return metric.label_names if isinstance(metric, PlainCounter) else tuple(metric._labelnames)
 
 
 @pytest.mark.parametrize(("process", "promised"), PROCESSES)
@@ -56,7 +75,7 @@ def test_every_promised_metric_is_declared_with_exactly_its_labels(
 ) -> None:
     metrics = declared(process)
     assert {
-        name: (type(metrics[name]), metrics[name]._labelnames)
+        name: (type(metrics[name]), labels_of(metrics[name]))
         for name in promised
         if name in metrics
     } == promised
@@ -68,12 +87,12 @@ def test_metrics_are_exposed_under_these_names(
 ) -> None:
     registry = CollectorRegistry()
     for metric in vars(process(registry)).values():
-        if metric._labelnames:
-            metric.labels(*metric._labelnames)
+        if labels_of(metric) and not isinstance(metric, PlainHistogram):
+            metric.labels(*labels_of(metric))
     text = generate_latest(registry).decode()
     for name, (kind, labels) in promised.items():
         shown = ",".join(f'{label}="{label}"' for label in labels)
-        sample = f"{name}_count" if kind is Histogram else name
+        sample = f"{name}_count" if kind in (Histogram, PlainHistogram) else name
         assert f"\n{sample}{{{shown}}} 0.0\n" in text if labels else f"\n{sample} 0.0\n" in text
 
 
@@ -84,8 +103,8 @@ def test_every_metric_is_the_projects_explained_and_without_anything_personal(
     """Labels are words of ours; a site or a user would be neither bounded nor ours to show."""
     for name, metric in declared(process).items():
         assert name.startswith("impact_")
-        assert metric._documentation.endswith(".")
-        assert set(metric._labelnames) <= {"route", "status", "kind", "reason", "shard", "stage"}
+        assert documentation_of(metric).endswith(".")
+        assert set(labels_of(metric)) <= {"route", "status", "kind", "reason", "shard", "stage"}
     assert promised
 
 
@@ -94,3 +113,31 @@ def test_two_processes_can_share_a_registry() -> None:
     registry = CollectorRegistry()
     for process in (CollectorMetrics, FlusherMetrics, RotationMetrics):
         process(registry)
+
+
+def test_a_plain_histogram_says_what_the_librarys_does() -> None:
+    registry, other = CollectorRegistry(), CollectorRegistry()
+    plain = PlainHistogram("seconds", "How long.", (0.1, 1, 2.5), registry)
+    theirs = Histogram("seconds", "How long.", buckets=(0.1, 1, 2.5), registry=other)
+    for amount in (0, 0.1, 0.10001, 1, 2, 2.5, 3, 1e9):
+        plain.observe(amount)
+        theirs.observe(amount)
+    expected = [
+        line for line in generate_latest(other).decode().split("\n") if "_created" not in line
+    ]
+    assert generate_latest(registry).decode().split("\n") == expected
+
+
+def test_a_plain_counter_says_what_the_librarys_does() -> None:
+    registry, other = CollectorRegistry(), CollectorRegistry()
+    plain = PlainCounter("seen", "What was seen.", ("kind", "status"), registry)
+    theirs = Counter("seen", "What was seen.", ("kind", "status"), registry=other)
+    for kind, status, amount in (("a", 201, 1), ("b", 204, 2), ("a", 201, 3), ("a", 204, 1)):
+        plain.labels(kind, status).inc(amount)
+        theirs.labels(kind, status).inc(amount)
+    expected = [
+        line for line in generate_latest(other).decode().split("\n") if "_created" not in line
+    ]
+    assert generate_latest(registry).decode().split("\n") == expected
+    with pytest.raises(ValueError, match="2 labels"):
+        plain.labels("a")

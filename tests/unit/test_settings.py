@@ -64,6 +64,7 @@ EXPECTED = [
         {"1": 1, "65535": 65535, " 8080 ": 8080},
         ("0", "65536", *NUMBERS_ONLY),
     ),
+    Expected(settings.MAX_CONNECTIONS, 10_000, {"1": 1, "500": 500}, ("0", *NUMBERS_ONLY)),
     Expected(settings.ADMIN_HOST, "127.0.0.1", {"0.0.0.0": "0.0.0.0"}),
     Expected(settings.admin_port(9101), 9101, {"0": 0, "9200": 9200}, ("65536", *NUMBERS_ONLY)),
     Expected(
@@ -81,8 +82,22 @@ EXPECTED = [
             "none": (),
             "10.0.0.0/8": (ip_network("10.0.0.0/8"),),
             "192.0.2.7, 2001:db8::/32": (ip_network("192.0.2.7/32"), ip_network("2001:db8::/32")),
+            # Addresses are compared as IPv4's where they map one.
+            "::ffff:10.0.0.0/104, ::ffff:192.0.2.7": (
+                ip_network("10.0.0.0/8"),
+                ip_network("192.0.2.7/32"),
+            ),
         },
-        ("localhost", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/8;192.0.2.7", "10.0.0.0/8 192.0.2.7"),
+        (
+            *("localhost", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/8;192.0.2.7"),
+            *("10.0.0.0/8 192.0.2.7", "0.0.0.0/0", "::/0", "::ffff:0:0/96", "10.0.0.0/8,::/0"),
+        ),
+    ),
+    Expected(
+        settings.CLIENT_ADDRESS_HEADER,
+        "",
+        {"CF-Connecting-IP": "CF-Connecting-IP", "x-real-ip": "x-real-ip"},
+        ("X-Real-IP, CF-Connecting-IP", "X-Real-IP:", "X Real IP", "é"),
     ),
     Expected(
         settings.JWT_KEY,
@@ -118,6 +133,7 @@ EXPECTED = [
         ("0", "-1", "soon", "nan", "inf", "-inf", "1s", "1,5"),
     ),
     Expected(settings.FLUSH_CLAIM_SECONDS, 60.0, {"120": 120.0}, ("0", "nan", "a minute")),
+    Expected(settings.SESSIONS_KEPT_MONTHS, 0, {"2": 2, "24": 24}, ("1", "-1", "all", "1201")),
     Expected(
         settings.LOG_LEVEL,
         "info",
@@ -132,6 +148,7 @@ EXPECTED = [
         ("always", "1"),
     ),
     Expected(settings.DEMO, False, {"0": False, "1": True}, ("true", "yes", "2", "on")),
+    Expected(settings.DEMO_TOKEN, "", {"a.b.c": "a.b.c"}),
 ]
 ALL = [pytest.param(each, id=each.setting.name) for each in EXPECTED]
 BAD = [

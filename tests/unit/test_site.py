@@ -213,3 +213,73 @@ def test_a_counted_host_does_not_let_in_a_page_of_another_origin() -> None:
 )
 def test_a_pattern_is_brought_to_the_form_that_sites_have(pattern: str, origin: str) -> None:
     SitePolicy([pattern]).site_of(origin, None, None)
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("BÜCHER.Example.", "xn--bcher-kva.example"),
+        # What browsers make of it by UTS 46, and what the codec of 2003 made `ss`.
+        ("straße.example", "xn--strae-oqa.example"),
+        ("бюро.example", "xn--90a0af9c.example"),
+        ("例え.example", "xn--r8jz45g.example"),
+        ("例え。example", "xn--r8jz45g.example"),
+        ("cit\uff59.example", "city.example"),
+    ],
+)
+def test_sites_may_be_written_as_people_write_them(written: str, sent: str) -> None:
+    assert SitePolicy([written]).site_of(f"http://{sent}", None, None) == sent
+    assert site(host=f"{written}:8000") == sent
+    assert site(f"https://{written}") == sent
+
+
+@pytest.mark.parametrize("host", ["☃..example", "\u200d", "xn--é.example", "-ü.example"])
+def test_what_idna_refuses_is_no_site(host: str) -> None:
+    assert site(host=host) is None
+
+
+def test_a_lying_host_is_not_counted_where_sites_are_named() -> None:
+    policy = SitePolicy(["city.example.org"])
+    for host in ("evil.example", "city.example.org.evil.example", "city.example.org@evil.example"):
+        with pytest.raises(Reject):
+            policy.site_of(None, None, host)
+
+
+def test_a_host_does_not_overrule_the_origin() -> None:
+    policy = SitePolicy(["city.example.org", "other.example.org"])
+    assert policy.site_of("https://city.example.org", "other.example.org", "other.example.org") == (
+        "city.example.org"
+    )
+
+
+@pytest.mark.parametrize("host", ["a" * 9000, "https://" + "a." * 5000 + "example", "é" * 9000])
+def test_a_header_that_is_too_long_for_a_host_is_no_site(host: str) -> None:
+    assert site(host) is None
+    assert site(host=host) is None
+    assert site(forwarded=host) is None
+    assert not ANY.allows_origin(host)
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("https://city.example.org", True),
+        ("https://CITY.example.org:8443", True),
+        ("https://other.example.org", False),
+        ("null", False),
+        ("", False),
+        ("nonsense", False),
+    ],
+)
+def test_a_page_may_read_the_answer_if_its_site_is_counted(origin: str, *, allowed: bool) -> None:
+    assert SitePolicy(["city.example.org"]).allows_origin(origin) is allowed
+
+
+def test_what_is_remembered_of_headers_is_bounded() -> None:
+    policy = SitePolicy(["*"])
+    for n in range(3000):
+        policy.site_of(f"https://{n}.example", None, None)
+        policy.site_of(None, None, f"{n}.example")
+    for remembered in (policy._site_of_origin, policy._site_of_host):
+        assert remembered.cache_info().currsize <= 1024

@@ -17,6 +17,10 @@ class Buffer:
     most_bytes: int
     at: float
 
+    @property
+    def used_ratio(self) -> float:
+        return self.used_bytes / max(self.most_bytes, 1)
+
     def seconds_left(self, before: "Buffer") -> float | None:
         """Until it is full, if it goes on growing as it has since `before`; None: it does not."""
         grown = self.used_bytes - before.used_bytes

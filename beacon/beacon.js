@@ -1,0 +1,99 @@
+// Announces a launch to the collector, and later that its visitor signed in. What the two calls
+// take is in beacon.d.ts, how to use them in README.md. Nothing is kept but in these variables.
+//
+// There is no build: /beacon.js is this file without its indentation and its lines of comment.
+
+const GIVE_UP_MS = 9e5;
+
+let begin;
+let session;
+
+// Whether the session is counted and still a visitor's. Each step waits for the one before it, and
+// none throws into the page.
+let anonymous = new Promise((resolve) => {
+  begin = resolve;
+});
+
+function then(step) {
+  anonymous = anonymous.then(step).catch(() => {});
+}
+
+then(async ({ url = "/", token, respectOptOut }) => {
+  if (respectOptOut && (navigator.globalPrivacyControl || navigator.doNotTrack == 1)) return;
+  const sessions = new URL("web_api/v1/sessions", new URL(url, location));
+  await shown();
+  const id = uuid();
+  session = sessions + "/" + id;
+  return (await post(sessions, { id, token })) == 201;
+});
+
+export function start(options = {}) {
+  // A promise is resolved once: further calls do nothing.
+  begin(options);
+}
+
+export function upgrade(token) {
+  then(async (is) => is && (!token || (await post(session + "/upgrade", { token })) != 202));
+}
+
+// A background tab or a prerendered page is no launch until it is seen. While it is prerendered its
+// visibility is "hidden"; document.prerendering is still true in the event that says "visible".
+function shown() {
+  return new Promise((resolve) => {
+    const look = () => document.visibilityState == "visible" && resolve();
+    look();
+    document.addEventListener("visibilitychange", look);
+  });
+}
+
+// A UUID of version 4. crypto.randomUUID is missing from plain HTTP and older browsers.
+function uuid() {
+  return "10000000-1000-4000-8000-100000000000".replace(/[018]/g, (digit) =>
+    (digit ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (digit / 4)))).toString(16)
+  );
+}
+
+// Sends until an answer ends the matter, and returns its status; undefined when it gives up.
+async function post(url, content) {
+  // Goes as text/plain, for which no browser asks permission first.
+  const body = JSON.stringify(content);
+  const leave = () => {
+    try {
+      // For browsers without keepalive, and between two tries. What arrives twice counts once.
+      navigator.sendBeacon(url, body);
+    } catch {
+      // A person can switch it off.
+    }
+  };
+  addEventListener("pagehide", leave);
+  const begun = Date.now();
+  let status;
+  // Twice as long each time, ten times; at random, so that not all pages come back at once.
+  for (let wait = 1e3; !status && wait < 1e6 && Date.now() - begun < GIVE_UP_MS; wait *= 2) {
+    let pause = wait * Math.random();
+    try {
+      const answer = await fetch(url, {
+        method: "POST",
+        body,
+        keepalive: true,
+        credentials: "omit",
+        signal: AbortSignal.timeout?.(2e4),
+      });
+      if (!/408|429|5../.test(answer.status)) status = answer.status;
+      // Not a number where it is a date: then the pause that there is has to do.
+      pause += Math.min(answer.headers.get("Retry-After") * 1e3, GIVE_UP_MS) || 0;
+    } catch {
+      // No answer, or none that may be read.
+    }
+    if (!status)
+      await new Promise((resolve) => {
+        setTimeout(resolve, pause);
+        addEventListener("online", resolve, { once: true });
+      });
+  }
+  removeEventListener("pagehide", leave);
+  return status;
+}
+
+const tag = globalThis.document?.querySelector("script[data-impact-start]");
+if (tag) start({ url: tag.src, ...tag.dataset });

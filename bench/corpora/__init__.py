@@ -1,0 +1,97 @@
+"""User-Agents of people and of crawlers, with what several lists say of each.
+
+README.md has the sources and licences; `bench/corpora_from_packages.py` makes the files.
+"""
+
+import hashlib
+import lzma
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+VERSIONS = {
+    "crawlerdetect": "0.4.2",
+    "crawler-user-agents": "1.60.0",
+    "isbot": "5.2.3",
+    "node-device-detector": "2.2.7",
+    "top-user-agents": "2.1.138",
+    "user-agents": "2.1.198",
+}
+LISTS = {
+    "c": "crawlerdetect",
+    "i": "isbot",
+    "m": "crawler-user-agents",
+    "d": "node-device-detector",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A User-Agent, with the letters of `LISTS` that call it a crawler's."""
+
+    text: str
+    called: str
+    source: str
+    family: str = ""
+    tags: str = ""
+
+    @property
+    def is_held_out(self) -> bool:
+        """Whether it judges; the other half was for tuning. Versions of one agent stay together."""
+        family = self.family or re.sub(r"[\d.]+", "", self.text.lower())
+        return hashlib.sha256(family.encode()).digest()[0] % 2 == 1
+
+
+def people() -> list[Row]:
+    """Browsers, and the devices that crawlerdetect's own tests have."""
+    return list(_rows("people.tsv.xz"))
+
+
+def agents() -> list[Row]:
+    """What crawlerdetect's own tests and crawler-user-agents have of crawlers."""
+    return list(_rows("agents.tsv.xz"))
+
+
+def ai_agents() -> list[Row]:
+    """The AI agents: crawler-user-agents's, and those that `ai_agents.tsv` adds."""
+    listed = [row for row in agents() if "ai-crawler" in row.tags]
+    return listed + [row for row in _own() if row.source == "ai_agents"]
+
+
+def mistaken_people() -> list[Row]:
+    """People whom crawlerdetect's list takes for crawlers, by family."""
+    return [row for row in _own() if row.source == "families"]
+
+
+def own_texts() -> list[Row]:
+    """The rows of the two lists of our own, without what the lists say."""
+    return [
+        Row(text, "", source, family)
+        for source in ("families", "ai_agents")
+        for line in (FOLDER / f"{source}.tsv").read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+        for family, text in [line.split("\t")]
+    ]
+
+
+def _own() -> list[Row]:
+    said = {}
+    for line in _lines("own.tsv.xz"):
+        called, text = line.split("\t")
+        said[text] = called
+    return [Row(row.text, said[row.text], row.source, row.family) for row in own_texts()]
+
+
+def _rows(name: str) -> Iterator[Row]:
+    for line in _lines(name):
+        called, source, family, tags, text = line.split("\t")
+        yield Row(text, called, source, family, tags)
+
+
+def _lines(name: str) -> Iterator[str]:
+    with lzma.open(FOLDER / name, "rt", encoding="utf-8", newline="\n") as file:
+        for line in file:
+            if not line.startswith("#"):
+                yield line.rstrip("\n")

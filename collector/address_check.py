@@ -1,0 +1,116 @@
+"""Whether the clients' addresses can be right: a wrong proxy setting ruins the count in silence.
+
+Where a proxy is not trusted, all clients have its address, which most often is a private one. So
+the collector looks at the last visits: is more than half of them from one network, or from private
+ones? What it holds of a network is a hash under a key of this process and window, for as long as
+the window lasts, and nothing of it leaves this module.
+"""
+
+import os
+import time
+from collections import Counter
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+
+import structlog
+
+from contract.metrics import CollectorMetrics
+
+WINDOW = 500
+_MOST = 0.5
+_BETWEEN_WARNINGS_SECONDS = 3600.0
+_KEY_BYTES = 16
+
+ONE_ADDRESS = "one_address"
+PRIVATE = "private"
+_ADVICE = {
+    ONE_ADDRESS: (
+        "most visits come from one address: if that is a proxy's, name it in TRUSTED_PROXIES, and "
+        "see that it sends X-Forwarded-For"
+    ),
+    PRIVATE: (
+        "most visits come from private addresses: if they pass a proxy, name it in TRUSTED_PROXIES,"
+        " and see that it sends X-Forwarded-For"
+    ),
+}
+
+
+def _ranges(*networks: str) -> tuple[tuple[int, int], ...]:
+    found: list[IPv4Network | IPv6Network] = [ip_network(network) for network in networks]
+    return tuple((int(one.network_address), int(one.broadcast_address)) for one in found)
+
+
+# RFC 1918, 3927, 4193, 4291, 6598 and loopback. As numbers: `is_private` takes ten times as long,
+# and keeps addresses in a cache of its own.
+_PRIVATE_4 = _ranges(
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "127.0.0.0/8",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+)
+_PRIVATE_6 = _ranges("fc00::/7", "fe80::/10", "::1/128")
+# Nearly every address is known by its first byte to be none of them.
+_FIRST_BYTES_4 = frozenset(first >> 24 for first, _ in _PRIVATE_4)
+_FIRST_BYTES_6 = frozenset(
+    byte for first, last in _PRIVATE_6 for byte in range(first >> 120, (last >> 120) + 1)
+)
+
+
+class AddressCheck:
+    """Looks at the addresses of visits, and says what is suspect about them."""
+
+    def __init__(self, metrics: CollectorMetrics) -> None:
+        self._suspect = {
+            sign: metrics.client_address_suspect.labels(sign) for sign in (ONE_ADDRESS, PRIVATE)
+        }
+        self._log = structlog.get_logger()
+        self._warned_at: dict[str, float] = {}
+        self._found: frozenset[str] = frozenset()
+        self._open_window()
+
+    def observe(self, address: IPv4Address | IPv6Address) -> None:
+        """Takes one visit's address in, and forgets it."""
+        # Each microsecond here is one of every request: numbers, and none of their methods.
+        number = int(address)
+        if isinstance(address, IPv4Address):
+            if number >> 24 in _FIRST_BYTES_4:
+                self._private += _is_in(number, _PRIVATE_4)
+        else:
+            if number >> 120 in _FIRST_BYTES_6:
+                self._private += _is_in(number, _PRIVATE_6)
+            number >>= 64  # as contract/identity.py has it
+        self._networks.append(hash((self._key, number)))
+        if len(self._networks) == WINDOW:
+            self._close_window()
+
+    def warnings(self) -> dict[str, str | None]:
+        """What the last full window showed, for `/readyz`: each sign with advice, or None."""
+        return {
+            f"client_address_{sign}": advice if sign in self._found else None
+            for sign, advice in _ADVICE.items()
+        }
+
+    def _open_window(self) -> None:
+        self._key = int.from_bytes(os.urandom(_KEY_BYTES))
+        self._networks: list[int] = []
+        self._private = 0
+
+    def _close_window(self) -> None:
+        ((_, most),) = Counter(self._networks).most_common(1)
+        counts = {ONE_ADDRESS: most, PRIVATE: self._private}
+        self._found = frozenset(sign for sign, n in counts.items() if n > _MOST * WINDOW)
+        for sign, gauge in self._suspect.items():
+            gauge.set(sign in self._found)
+        for sign in sorted(self._found):
+            self._warn(sign, time.monotonic())
+        self._open_window()
+
+    def _warn(self, sign: str, now: float) -> None:
+        if now - self._warned_at.get(sign, float("-inf")) >= _BETWEEN_WARNINGS_SECONDS:
+            self._warned_at[sign] = now
+            self._log.warning(_ADVICE[sign], sign=sign, visits=WINDOW)
+
+
+def _is_in(number: int, ranges: tuple[tuple[int, int], ...]) -> bool:
+    return any(first <= number <= last for first, last in ranges)

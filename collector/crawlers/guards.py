@@ -1,0 +1,42 @@
+"""What crawlerdetect's list takes for a crawler, and is a person's.
+
+Each is a piece of a User-Agent that is taken out before the list is asked again. What else tells a
+crawler stays, and is found. The pieces are looked for only where the list has found something.
+"""
+
+import re
+
+# A television's maker, by `bot`; a telephone's, and Chrome's network library in apps, by `cron`.
+_NAMES = re.compile(r"\bbotech\b|; ?crony\w*|\bcronet(?:/[\w.@-]*)?")
+# Chat programs that are Chrome inside: the list means the fetchers of their previews, which have
+# no engine.
+_CHAT = re.compile(r"\b(?:slack(?:_ssb)?|whatsapp|mattermost)(?: desktop| mobile)?/[\w.+-]*")
+_ENGINE = re.compile(r"applewebkit/.*\b(?:chrome|safari|electron|mobile)/")
+# Encoded data, which by chance holds the three and four letters of a short name.
+_TOKEN = re.compile(r"[A-Za-z0-9+/_-]{20,}={0,2}")
+_WORD = re.compile(r"crawl|spider|bot[/_-]|-bot|robot|https?", re.IGNORECASE)
+_BOUNDARY = re.compile(r"[A-Za-z][0-9]|[0-9][A-Za-z]")
+_LEAST_BOUNDARIES = 3
+
+
+def without_known_mistakes(text: str) -> str:
+    """The User-Agent, in its own case, without what the list mistakes for a crawler's name."""
+    text = _TOKEN.sub(lambda token: "" if _is_encoded(token[0]) else token[0], text)
+    low = text.lower()
+    if len(low) != len(text):  # a letter whose lower case is longer: no browser's
+        return text
+    pieces = [_NAMES]
+    if _ENGINE.search(low):
+        pieces.append(_CHAT)
+    for piece in pieces:
+        low = piece.sub("", low)
+    return low
+
+
+def _is_encoded(token: str) -> bool:
+    return (
+        len(_BOUNDARY.findall(token)) >= _LEAST_BOUNDARIES
+        and not token.islower()
+        and not token.isupper()
+        and not _WORD.search(token)
+    )

@@ -1,0 +1,121 @@
+"""A list of regular expressions as one that is fast: a tree of their common beginnings.
+
+`re` tries the alternatives of `a|b|c` one after the other at each place of a text. 1,460 of them
+take a millisecond; as a tree they take some microseconds. Whether there is a match is all that is
+kept: which alternative it was, and what a `*` at the beginning would have taken in, is not.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+_QUANTIFIER = re.compile(r"[*+?]|\{\d*,?\d*\}")
+# What may be spelt with or without a backslash is spelt one way.
+_NEEDLESS_ESCAPE = re.compile(r"\\([^\w.^$*+?{}\[\]\\|()#&~ -])")
+
+Atoms = list[str]
+"""A regular expression in pieces: a character, a class or a group, each with its quantifier."""
+
+Node = dict[str, "Node"]
+"""What may come next; `""` where the expression may end."""
+
+
+class SearchTree:
+    """Searches a text for any of many expressions."""
+
+    def __init__(self, expressions: Iterable[str]) -> None:
+        r"""Takes expressions in lower case, without `\b`-like letters in upper case.
+
+        Raises:
+            re.error: one of them is no regular expression.
+        """
+        anchored: list[Atoms] = []
+        free: list[Atoms] = []
+        for expression in expressions:
+            for branch in branches(expression):
+                if branch[:1] == ["^"]:
+                    anchored.append(branch[1:])
+                else:
+                    free.append(branch)
+        # `(?!)` matches nothing.
+        self._at_start = re.compile(_spell(_tree(anchored)) if anchored else "(?!)").match
+        self._anywhere = re.compile(_spell(_tree(free)) if free else "(?!)").search
+
+    def finds(self, text: str) -> bool:
+        return self._at_start(text) is not None or self._anywhere(text) is not None
+
+
+def branches(expression: str) -> Iterator[Atoms]:
+    """The alternatives of an expression, each without what may be absent at its beginning."""
+    for alternative in split_alternatives(expression):
+        rest = split_atoms(alternative)
+        while rest and len(rest[0]) > 1 and rest[0][-1] in "*?" and rest[0][0] not in "\\(":
+            rest = rest[1:]
+        if rest and _is_plain_group(rest[0]):
+            for inner in branches(rest[0][1:-1]):
+                yield inner + rest[1:]
+        else:
+            yield rest
+
+
+def split_alternatives(expression: str) -> list[str]:
+    """The parts between the `|` that stand in no group."""
+    parts = [""]
+    for atom in split_atoms(expression):
+        if atom == "|":
+            parts.append("")
+        else:
+            parts[-1] += atom
+    return parts
+
+
+def split_atoms(expression: str) -> Atoms:
+    """The pieces of an expression, each with the quantifier that follows it."""
+    found = []
+    at = 0
+    while at < len(expression):
+        end = _end_of_atom(expression, at)
+        quantifier = _QUANTIFIER.match(expression, end)
+        end = quantifier.end() if quantifier else end
+        found.append(_NEEDLESS_ESCAPE.sub(r"\1", expression[at:end]))
+        at = end
+    return found
+
+
+def _end_of_atom(expression: str, at: int) -> int:
+    first = expression[at]
+    if first == "\\":
+        return at + 2
+    if first == "[":
+        at += 2 if expression[at + 1] != "^" else 3  # a `]` that stands first is itself
+        while expression[at] != "]":
+            at += 2 if expression[at] == "\\" else 1
+        return at + 1
+    if first == "(":
+        at += 1
+        while expression[at] != ")":
+            at = _end_of_atom(expression, at)
+    return at + 1
+
+
+def _is_plain_group(atom: str) -> bool:
+    return atom[0] == "(" and atom[-1] == ")" and atom[1] != "?"
+
+
+def _tree(alternatives: Sequence[Atoms]) -> Node:
+    root: Node = {}
+    for atoms in alternatives:
+        node = root
+        for atom in atoms:
+            if "" in node:  # a shorter one matches wherever this one would
+                break
+            node = node.setdefault(atom, {})
+        else:
+            node[""] = {}
+    return root
+
+
+def _spell(node: Node) -> str:
+    if "" in node:
+        return ""
+    parts = [atom + _spell(rest) for atom, rest in node.items()]
+    return parts[0] if len(parts) == 1 else f"(?:{'|'.join(parts)})"

@@ -1,0 +1,136 @@
+// The demo page: uses the beacon as a front-end would, and shows what came of it.
+
+import { start, upgrade } from "/beacon.js";
+
+const SESSIONS = "/web_api/v1/sessions";
+const ROW_SECONDS = 20;
+
+const status = document.querySelector("#status");
+const signIn = document.querySelector("#sign-in");
+const askBrowser = window.fetch;
+let session;
+let shown = {};
+
+// The beacon's calls pass through here, so that the page can show them.
+window.fetch = async (address, options) => {
+  const url = new URL(address);
+  const note = show(url, options);
+  try {
+    const answer = await askBrowser(address, options);
+    note.textContent = `→ ${answer.status} ${meaningOf(answer.status)}`;
+    announce(url, answer, JSON.parse(options.body));
+    return answer;
+  } catch (error) {
+    note.textContent = "→ no answer; it will be tried again";
+    say("The collector does not answer. The beacon tries again by itself.");
+    throw error;
+  }
+};
+
+function show(url, { method, body }) {
+  const { token, ...rest } = JSON.parse(body);
+  const item = document.createElement("li");
+  const request = document.createElement("code");
+  const sent = JSON.stringify(token ? { ...rest, token: `${token.slice(0, 12)}…` } : rest);
+  request.textContent = `${method} ${url.pathname} ${sent}`;
+  const answer = document.createElement("code");
+  answer.className = "answer";
+  answer.textContent = "→ …";
+  item.append(request, answer);
+  document.querySelector("#requests").append(item);
+  return answer;
+}
+
+function meaningOf(code) {
+  return (
+    {
+      201: "stored, durably: it will be a row",
+      202: "stored, durably: the row will change",
+      204: "taken for a crawler: nothing is stored",
+      401: "the token is not good (any more)",
+      503: "Redis is away; it will be tried again",
+    }[code] || ""
+  );
+}
+
+function announce(url, answer, sent) {
+  if (answer.status === 201) {
+    session = sent.id;
+    follow((row) => row, "Stored. This is the row.").then((row) => {
+      signIn.disabled = !row;
+    });
+  } else if (answer.status === 202) {
+    follow((row) => row?.upgraded_at, "Signed in: the same row is now the user’s, under another hash.");
+  } else if (answer.status === 204) {
+    say("Your browser says that it is a robot, so this visit is not counted.");
+  } else if (url.pathname === SESSIONS || answer.status < 500) {
+    say(`The collector answered ${answer.status}. ${meaningOf(answer.status)}`);
+  }
+}
+
+// Looks until the row is as it should be, and shows it.
+async function follow(isThere, then) {
+  const end = Date.now() + ROW_SECONDS * 1000;
+  while (Date.now() < end) {
+    const answer = await askBrowser(`/demo/sessions/${session}`);
+    if (!answer.ok) {
+      say("PostgreSQL does not answer: the session waits in Redis.");
+    } else {
+      const { data } = await answer.json();
+      if (data && isThere(data.row)) {
+        showRow(data.row);
+        showMonth(data.month, data.row.highest_role === null);
+        say(then);
+        return data.row;
+      }
+    }
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  say("The session is in Redis, but no row has come of it: does the flusher run?");
+  return null;
+}
+
+function showRow(row) {
+  for (const [column, value] of Object.entries(row)) {
+    const cell = document.querySelector(`[data-column="${column}"]`);
+    cell.textContent = value === null ? "empty" : value;
+    cell.classList.toggle("empty", value === null);
+    cell.classList.toggle("changed", column in shown && shown[column] !== value);
+  }
+  if (row.highest_role !== null) {
+    document.querySelector("#whose").textContent =
+      "Now made from the user’s id: the same in each of this user’s browsers, until the month ends. " +
+      "The visitor’s hash is gone from here, and from the rest of the database within the hour.";
+  }
+  shown = row;
+}
+
+function showMonth({ sessions, unique_users: people }, isVisitor) {
+  const note = document.querySelector("#month");
+  note.hidden = false;
+  note.textContent =
+    `This site, this month: ${count(sessions, "session")} by ${count(people, "person", "people")}. ` +
+    (isVisitor
+      ? "Open the page again: one more session, the same person."
+      : "Somebody who came signed out before is counted as a visitor, too: nothing links the two.");
+}
+
+function count(number, one, many = `${one}s`) {
+  return `${number} ${number === 1 ? one : many}`;
+}
+
+function say(text) {
+  status.textContent = text;
+}
+
+signIn.addEventListener("click", async () => {
+  signIn.disabled = true;
+  const answer = await askBrowser("/demo/token");
+  const { token } = (await answer.json()).data;
+  if (token) upgrade(token);
+  else say("This system has no key to sign a demo user’s token with (JWT_KEY is a public key).");
+});
+document.querySelector("#again").addEventListener("click", () => location.reload());
+document.querySelector("#user-agent").textContent = navigator.userAgent;
+
+start();

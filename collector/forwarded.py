@@ -1,0 +1,37 @@
+"""The header `Forwarded` (RFC 7239), as far as it says for whom a proxy asked."""
+
+import re
+
+# A pair, and what follows it: `;` another pair of the same proxy, `,` the next proxy, or the end.
+_PAIR = re.compile(
+    r"[ \t]*(?:(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)=(?P<value>[^\s\",;=]+|\"(?:[^\"\\]|\\.)*\"))?"
+    r"[ \t]*(?P<next>[;,]|$)"
+)
+
+
+def forwarded_for(line: str) -> list[str | None]:
+    """The node that each proxy's element names in `for`, in their order; None for one without.
+
+    Args:
+        line: one header line. Where it is malformed nobody can tell a proxy's words from a
+            client's, so it is then one element that names nobody.
+    """
+    nodes: list[str | None] = []
+    node: str | None = None
+    named = False
+    at = 0
+    while True:
+        pair = _PAIR.match(line, at)
+        if pair is None:
+            return [None]
+        if pair["name"] is not None:
+            named = True
+            if pair["name"].lower() == "for":
+                node = pair["value"].strip('"')
+        if pair["next"] != ";":
+            if named:
+                nodes.append(node)
+            node, named = None, False
+        if not pair["next"]:
+            return nodes
+        at = pair.end()

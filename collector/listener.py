@@ -1,0 +1,91 @@
+"""The port on which beacons arrive, and its hand-over when this collector leaves.
+
+Several collectors of one machine share a port (SO_REUSEPORT): the kernel gives each new connection
+to one of them, and resets those that this one has not accepted yet when it closes its socket. So a
+second descriptor keeps the socket open until the last of them is taken. What is left is a
+connection whose handshake is not complete at that moment; `net.ipv4.tcp_migrate_req=1` lets the
+kernel hand it to another collector.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from contract.errors import Misconfigured
+
+BACKLOG = 1024  # connections that may wait while the process is busy
+
+ProtocolFactory = Callable[[], asyncio.BaseProtocol]
+
+
+class Listener:
+    """Listens on HOST:PORT."""
+
+    def __init__(self) -> None:
+        self._servers: list[asyncio.Server] = []
+        self._kept: list[socket.socket] = []
+        self._factory: ProtocolFactory | None = None
+
+    async def open(self, host: str, port: int, factory: ProtocolFactory) -> None:
+        """Accepts connections from here on.
+
+        Args:
+            host: a name or an address; each address that it stands for is listened on.
+            port: a TCP port.
+            factory: makes each connection's protocol.
+
+        Raises:
+            Misconfigured: the address can't be listened on.
+        """
+        loop = asyncio.get_running_loop()
+        self._factory = factory
+        try:
+            found = await loop.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            for family, kind, protocol, _, address in dict.fromkeys(found):
+                listening = socket.socket(family, kind, protocol)
+                self._kept.append(listening)
+                listening.setblocking(False)
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                if family == socket.AF_INET6:
+                    listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                listening.bind(address)
+                self._servers.append(
+                    await loop.create_server(factory, sock=listening.dup(), backlog=BACKLOG)
+                )
+        except OSError as error:
+            await self.close()
+            problem = f"{host}:{port} can't be listened on: {error.strerror or error}"
+            raise Misconfigured("PORT", problem, "PORT=8001") from None
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._servers)
+
+    async def close(self) -> None:
+        """Takes the connections that the kernel has made by now, and no more."""
+        loop = asyncio.get_running_loop()
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        accepted = []
+        for listening in self._kept:
+            accepted += _accept_all(listening)
+            listening.close()
+        self._kept.clear()
+        if self._factory is not None:
+            for connection in accepted:
+                await loop.connect_accepted_socket(self._factory, connection)
+
+
+def _accept_all(listening: socket.socket) -> list[socket.socket]:
+    accepted: list[socket.socket] = []
+    while True:
+        try:
+            connection, _ = listening.accept()
+        except OSError:  # none is left, or it never listened
+            return accepted
+        connection.setblocking(False)
+        accepted.append(connection)

@@ -1,0 +1,35 @@
+"""Settings of PostgreSQL that this project's promises rest upon, and its clock."""
+
+import time
+from typing import Final
+
+from flusher.database import Database
+from flusher.statements import statement
+from process.server_promises import Broken, clock_difference
+
+_SERVER: Final = "DATABASE_URL"
+_KEPT: Final = {
+    "fsync": "a loss of power may then destroy the database",
+    "synchronous_commit": "a crash may then lose rows whose stream entries are gone already",
+    "full_page_writes": "a loss of power may then destroy pages of the database",
+}
+
+
+async def examine_postgres(dsn: str) -> list[Broken]:
+    """What of the server's settings breaks a promise.
+
+    Raises:
+        Retry: it does not answer.
+        Misconfigured: it can't be logged in to.
+    """
+    async with Database(dsn) as database, database.connection() as connection:
+        asked = time.time()
+        (row,) = await connection.fetch(statement("server_settings"))
+        answered = time.time()
+    broken = [
+        Broken(_SERVER, name, row[name], why, f"ALTER SYSTEM SET {name} = on, and reload")
+        for name, why in _KEPT.items()
+        if row[name] == "off"
+    ]
+    difference = clock_difference(_SERVER, float(row["seconds"]), asked, answered)
+    return [*broken, difference] if difference else broken

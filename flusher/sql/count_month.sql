@@ -1,0 +1,1 @@
+SELECT flusher.count_month($1::date)

@@ -1,0 +1,1 @@
+SELECT flusher.drop_month($1::date)

@@ -1,0 +1,1 @@
+SELECT flusher.watch_month($1::date, 'infinity')

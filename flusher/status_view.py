@@ -1,0 +1,101 @@
+"""The status for people: what needs them is red, what may soon do is yellow.
+
+Without colour where the output is no terminal, or `NO_COLOR` is set.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from contract.errors import Retry
+from flusher.database import Database
+from flusher.read import StreamReader
+from flusher.status import BufferStatus, Status, read_status
+from process.stopping import Stopping
+
+_OLD_SECONDS: Final = (60.0, 300.0)
+_FULL_RATIO: Final = (0.8, 0.95)
+_SOON_SECONDS: Final = 3600.0
+_BAD: Final = "bold red"
+_DUBIOUS: Final = "yellow"
+_GOOD: Final = "green"
+
+
+def as_text(status: Status) -> Text:
+    """A table of the shards, and a line for each of the rest."""
+    text = Text()
+    text.append(f"{'shard':>5} {'entries':>9} {'pending':>9} {'oldest':>9} {'dead':>6}\n", "bold")
+    for shard in status.shards:
+        oldest = "-" if shard.oldest_seconds is None else f"{shard.oldest_seconds:.1f} s"
+        text.append(f"{shard.shard:>5} {shard.entries:>9} {shard.pending:>9} ")
+        text.append(f"{oldest:>9} ", _level(shard.oldest_seconds or 0, _OLD_SECONDS))
+        text.append(f"{shard.dead_letters:>6}\n", _BAD if shard.dead_letters else "")
+    text.append("\n")
+    for name, value, style in _lines(status):
+        text.append(f"{name + ':':<30}").append(f"{value}\n", style)
+    text.right_crop(1)
+    return text
+
+
+def print_text(text: Text) -> None:
+    _console().print(text)
+
+
+async def watch_status(
+    reader: StreamReader, database: Database, stopping: Stopping, console: Console | None = None
+) -> None:
+    """Shows the status anew every second or so, until asked to stop.
+
+    A server that does not answer is said, and asked again. Where the output is no terminal, one
+    status follows the other.
+    """
+    console = console or _console()
+    with Live(console=console, auto_refresh=False, transient=False) as live:
+        while not stopping.asked:
+            try:
+                await reader.find_shards()
+                text = as_text(await read_status(reader, database))
+                pause = 0.0
+            except Retry as error:
+                text, pause = Text(str(error), _BAD), 1.0
+            if console.is_terminal:
+                live.update(text, refresh=True)
+            else:
+                console.print(text, "")
+            await stopping.wait(pause)
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _lines(status: Status) -> list[tuple[str, str, str]]:
+    dead, waiting = status.dead_letters, status.upgrades_waiting
+    return [
+        ("newest session in PostgreSQL", status.last_session or "none", ""),
+        ("newest entry still in Redis", status.last_append or "none: all is flushed", ""),
+        ("dead letters", str(dead), _BAD if dead else _GOOD),
+        ("upgrades waiting", str(waiting), ""),
+        ("Redis's memory", _buffer(status.buffer), _fullness(status.buffer)),
+    ]
+
+
+def _buffer(buffer: BufferStatus) -> str:
+    used = f"{buffer.used_bytes / 2**20:,.0f} of {buffer.most_bytes / 2**20:,.0f} MiB"
+    if buffer.seconds_left is None:
+        return f"{used}, not growing"
+    return f"{used}, full in {timedelta(seconds=round(buffer.seconds_left))} at the present rate"
+
+
+def _fullness(buffer: BufferStatus) -> str:
+    style = _level(buffer.used_bytes / max(buffer.most_bytes, 1), _FULL_RATIO)
+    soon = buffer.seconds_left is not None and buffer.seconds_left < _SOON_SECONDS
+    return _DUBIOUS if soon and style == _GOOD else style
+
+
+def _level(value: float, marks: tuple[float, float]) -> str:
+    dubious, bad = marks
+    return _BAD if value >= bad else _DUBIOUS if value >= dubious else _GOOD

@@ -1,0 +1,90 @@
+"""Settings of a Redis server that this project's promises rest upon, and its clock."""
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from contract.settings import REDIS_URL, SALT_REDIS_URL
+from process.redis_client import retry_for
+from process.server_promises import Broken, Examine, clock_difference
+
+_NAMES: Final = ("maxmemory-policy", "appendonly", "appendfsync")
+_KEPT: Final = {
+    "maxmemory-policy": (
+        ("noeviction",),
+        "a full server then evicts streams with sessions in them, or the salt",
+        "CONFIG SET maxmemory-policy noeviction, and the same in its configuration",
+    ),
+    "appendonly": (
+        ("yes",),
+        "a restart then loses what was answered 2xx and the month's salt",
+        "CONFIG SET appendonly yes, and the same in its configuration",
+    ),
+    "appendfsync": (
+        ("everysec", "always"),
+        "how much a loss of power takes with it is then not bounded",
+        "CONFIG SET appendfsync everysec, or always: see docs/durability.md",
+    ),
+}
+
+
+def redis_examinations(streams: Redis, salts: Redis, *, same: bool) -> list[Examine]:
+    """Looks at the streams' server and, unless it is the same, at the salt's."""
+    found: list[Examine] = [partial(examine_redis, streams, REDIS_URL.name)]
+    if not same:
+        found.append(partial(examine_redis, salts, SALT_REDIS_URL.name))
+    return found
+
+
+async def examine_redis(redis: Redis, setting: str) -> list[Broken]:
+    """What of a server's settings breaks a promise, or could not be looked at.
+
+    Args:
+        redis: the server.
+        setting: the name of the setting that names it.
+
+    Raises:
+        Retry: it does not answer.
+    """
+    try:
+        values = await _settings(redis)
+        asked = time.time()
+        seconds, microseconds = await redis.time()
+        answered = time.time()
+    except RedisError as error:
+        raise retry_for(error, "looking at the server's settings") from None
+    broken = []
+    for name, (good, why, to_do) in _KEPT.items():
+        value = values.get(name)
+        if name == "appendfsync" and values.get("appendonly") == "no":
+            continue  # said already
+        if value is None:
+            why_not = "the server does not tell it: it could not be verified"
+            broken.append(Broken(setting, name, "unknown", why_not, f"see that it is {good[0]}"))
+        elif value not in good:
+            broken.append(Broken(setting, name, value, why, to_do))
+    difference = clock_difference(setting, seconds + microseconds / 1e6, asked, answered)
+    return [*broken, difference] if difference else broken
+
+
+async def _settings(redis: Redis) -> Mapping[str, str]:
+    try:
+        found: Any = await redis.config_get(*_NAMES)
+    except ResponseError:  # a managed server, or an account that may not: INFO tells two of three
+        found = {}
+    texts = {_text(name): _text(value) for name, value in found.items()}
+    if "maxmemory-policy" not in texts or "appendonly" not in texts:
+        info: Any = await redis.info("everything")
+        if policy := info.get("maxmemory_policy"):
+            texts.setdefault("maxmemory-policy", str(policy))
+        if "aof_enabled" in info:
+            texts.setdefault("appendonly", "yes" if info["aof_enabled"] else "no")
+    return texts
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

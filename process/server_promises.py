@@ -1,0 +1,90 @@
+"""A warning for each setting of a server that breaks what this project promises.
+
+Looked at when a process starts and every hour from then on: a server that was replaced or restarted
+may have others.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from contract.errors import Misconfigured, Retry
+from process.stopping import Stopping
+
+# More than this between two clocks is no matter of the network, and enough to put sessions around a
+# month's end on the wrong side of it in reports by day.
+CLOCK_SECONDS: Final = 2.0
+
+_AGAIN_SECONDS: Final = 3600.0
+_AWAY_SECONDS: Final = 5.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A setting of a server, its value, why that matters and what an operator is to do.
+
+    `server` is the name of the setting that names the server.
+    """
+
+    server: str
+    setting: str
+    value: str
+    why: str
+    to_do: str
+
+
+Examine = Callable[[], Awaitable[list[Broken]]]
+
+
+def clock_difference(
+    server: str, its_seconds: float, asked: float, answered: float
+) -> Broken | None:
+    """The server's clock beside ours; None where they agree.
+
+    Args:
+        server: the name of the setting that names it.
+        its_seconds: what its clock said, since the epoch.
+        asked: what ours said before.
+        answered: what ours said after.
+    """
+    if asked - CLOCK_SECONDS <= its_seconds <= answered + CLOCK_SECONDS:
+        return None
+    ahead = its_seconds - (asked + answered) / 2
+    return Broken(
+        server,
+        "clock",
+        f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this process's",
+        "sessions are then stamped with a time that is not theirs",
+        "see that time synchronisation runs on both machines",
+    )
+
+
+async def watch_promises(examinations: list[Examine], stopping: Stopping) -> None:
+    """Looks at servers, and again every hour, until asked to stop; warns of what it finds."""
+    due, pause = examinations, 0.0
+    while not await stopping.wait(pause):
+        due = [examine for examine in due if not await _warned(examine)]
+        pause = _AWAY_SECONDS if due else _AGAIN_SECONDS
+        due = due or examinations
+
+
+async def _warned(examine: Examine) -> bool:
+    """Warns of what is found; whether the server could be looked at."""
+    try:
+        found = await examine()
+    except (Retry, Misconfigured):
+        return False  # whoever works with it says so
+    for broken in found:
+        log.warning(
+            "a setting of a server breaks a promise",
+            server=broken.server,
+            setting=broken.setting,
+            value=broken.value,
+            why=broken.why,
+            to_do=broken.to_do,
+        )
+    return True

@@ -1,0 +1,169 @@
+"""A real nginx with `deploy/nginx/impact.conf` in front of a collector."""
+
+import asyncio
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import pytest
+from redis.asyncio import Redis
+
+from collector.server import KEEPALIVE_SECONDS
+from contract import keys
+from contract.record import FIELD, SessionStarted, decode
+from tests.acceptance.conftest import FIREFOX, SESSIONS
+from tests.servers import Servers
+from tests.system import ROOT, System, eventually, find_free_port
+
+_MAIN = """\
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{ }}
+http {{
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    include {folder}/impact.conf;
+}}
+"""
+
+
+@pytest.fixture
+def system(embedded_servers: Servers, redis: Redis, tmp_path: Path) -> Iterator[System]:
+    assert redis is not None  # an empty one
+    with System(embedded_servers.redis.url, "postgresql://none", tmp_path / "logs") as system:
+        yield system
+
+
+@pytest.fixture
+def front(system: System, tmp_path: Path) -> Iterator[str]:
+    """The URL of an nginx."""
+    program = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
+    if program is None:
+        pytest.skip("no nginx here (Debian: nginx-light)")
+    port = find_free_port()
+    site = (ROOT / "deploy/nginx/impact.conf").read_text()
+    site = site.replace("listen 80;", f"listen 127.0.0.1:{port};")
+    site = site.replace("server 127.0.0.1:8000;", f"server 127.0.0.1:{system.port};")
+    (tmp_path / "impact.conf").write_text(site)
+    main = tmp_path / "nginx.conf"
+    main.write_text(_MAIN.format(folder=tmp_path))
+    with (tmp_path / "nginx.log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, "-e", "stderr", "-p", str(tmp_path), "-c", str(main)], stdout=log, stderr=log
+        )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+async def answers(url: str) -> None:
+    async def look() -> int:
+        with suppress(OSError):
+            async with aiohttp.ClientSession() as http, http.get(url) as answer:
+                return answer.status
+        return 0
+
+    await eventually(look)
+
+
+async def hashes(redis: Redis) -> dict[UUID | None, bytes]:
+    """The hash of each session in the streams."""
+    found: dict[UUID | None, bytes] = {}
+    for shard in range(8):
+        entries: Any = await redis.xrange(keys.stream(shard))
+        for _, fields in entries:
+            event = decode(fields[FIELD])
+            assert isinstance(event, SessionStarted)
+            found[UUID(bytes=event.id)] = event.monthly_user_hash
+    return found
+
+
+async def start(
+    http: aiohttp.ClientSession, url: str, body: str = "", **headers: str
+) -> tuple[int, UUID | None]:
+    async with http.post(
+        url + SESSIONS, data=body, headers={"User-Agent": FIREFOX, **headers}
+    ) as answer:
+        document = await answer.json() if answer.status == 201 else {}
+        return answer.status, UUID(document["data"]["id"]) if document else None
+
+
+async def test_the_clients_address_comes_through_and_cannot_be_forged(
+    system: System, front: str, redis: Redis
+) -> None:
+    collector = await system.program("collector", TRUSTED_PROXIES="127.0.0.1").start().ready()
+    await answers(front)
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))) as ada,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=("127.0.0.3", 0))) as ben,
+    ):
+        (_, one), (_, two) = await start(ada, front), await start(ben, front)
+        (_, forged) = await start(ada, front, **{"X-Forwarded-For": "127.0.0.3"})
+    # As if nginx were not there.
+    headers = {"X-Forwarded-For": "127.0.0.2", "X-Forwarded-Host": "127.0.0.1"}
+    async with aiohttp.ClientSession() as http:
+        (_, direct) = await start(http, system.url, **headers)
+    assert None not in (one, two, forged, direct)
+    found = await hashes(redis)
+    assert found[one] != found[two], "two addresses are two visitors"
+    assert found[forged] == found[one], "what a client claims of itself is not believed"
+    assert found[direct] == found[one]
+    assert await collector.stop() == 0
+
+
+async def test_the_limit_of_the_body_and_the_closed_doors(system: System, front: str) -> None:
+    await system.start("collector")
+    await answers(front)
+    async with aiohttp.ClientSession() as http:
+        text = {"Content-Type": "text/plain"}
+        fits, exceeds = ('{"x":"' + "a" * size + '"}' for size in (4088, 4089))
+        assert len(fits) == 4096
+        assert (await start(http, front, fits, **text))[0] == 201
+        assert (await start(http, front, exceeds, **text))[0] == 413
+        for page in ("/metrics", "/readyz", "/"):
+            async with http.get(front + page) as answer:
+                assert answer.status == 404
+
+
+async def test_connections_to_the_collector_are_kept(system: System, front: str) -> None:
+    (collector,) = await system.start("collector")
+    await answers(front)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
+        for _ in range(30):
+            assert (await start(http, front))[0] == 201
+    metrics = await eventually(collector.metrics, lambda told: told["impact_connections"] > 0)
+    assert metrics["impact_connections"] <= 2, "thirty clients, and nginx's connections"
+
+
+def test_nginx_gives_up_a_connection_before_the_collector_does() -> None:
+    text = (ROOT / "deploy/nginx/impact.conf").read_text()
+    (seconds,) = re.findall(r"^upstream [^}]* keepalive_timeout (\d+)s;", text, re.MULTILINE)
+    assert int(seconds) < KEEPALIVE_SECONDS
+
+
+async def test_a_front_end_is_not_disturbed_by_a_collector_that_is_replaced(
+    system: System, front: str
+) -> None:
+    """Nginx is told of each connection's end, and asks the next collector."""
+    old, new = system.program("collector").start(), system.program("collector").start()
+    await asyncio.gather(old.ready(), new.ready())
+    await answers(front)
+    async with aiohttp.ClientSession() as http:
+        stopping = asyncio.create_task(old.stop())
+        statuses = []
+        while not stopping.done():
+            statuses.append((await start(http, front))[0])
+        assert await stopping == 0
+    assert set(statuses) == {201}

@@ -1,0 +1,285 @@
+"""The whole system with `deploy/`'s accounts: each process may do its work, and no more.
+
+Once on the embedded servers, and once on installed ones over TLS, which the embedded ones lack.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+import jwt
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError
+
+from contract import keys
+from contract.record import FIELD
+from embedded.launch import account_for
+from embedded.ports import find_free_port
+from embedded.postgres import PostgresServer
+from embedded.valkey import ValkeyServer
+from process.redis_client import connect_redis
+from tests.acceptance.conftest import FIREFOX, SESSIONS
+from tests.certificates import Certificates, make_certificates
+from tests.servers import POSTGRES_SETTINGS, installed
+from tests.system import JWT_KEY, ROOT, Program, System, eventually, run_command
+
+_HBA = """\
+host all postgres 127.0.0.1/32 trust
+{kind} all all 127.0.0.1/32 scram-sha-256
+"""
+_PASSWORDS = {"collector": "c-secret", "rotation": "r-secret", "flusher": "f-secret"}
+
+
+@dataclass
+class Guarded:
+    """A system whose processes each have an account of their own."""
+
+    system: System
+    folder: Path
+    valkey: ValkeyServer
+    postgres: PostgresServer
+    certificates: Certificates | None
+
+    def redis_url(self, module: str) -> str:
+        account = f"impact-{module}:{_PASSWORDS[module]}"
+        if self.certificates is None:
+            return f"redis://{account}@127.0.0.1:{self.valkey.port}/0"
+        query = f"ssl_ca_certs={self.certificates.authority}"
+        return f"rediss://{account}@127.0.0.1:{self.tls_port}/0?{query}"
+
+    @property
+    def tls_port(self) -> int:
+        assert isinstance(self.valkey, _TlsValkey)
+        return self.valkey.tls_port
+
+    def dsn(self, role: str) -> str:
+        url = f"postgresql://{role}:p-secret@127.0.0.1:{self.postgres.port}/impact"
+        if self.certificates is None:
+            return url
+        return f"{url}?sslmode=verify-full&sslrootcert={self.certificates.authority}"
+
+    def settings(self, module: str) -> dict[str, str]:
+        settings = {"REDIS_URL": self.redis_url(module)}
+        if module == "flusher":
+            settings["DATABASE_URL"] = self.dsn("impact_flusher")
+        return settings
+
+    def start(self, module: str) -> Program:
+        return self.system.program(module, **self.settings(module)).start()
+
+    async def command(self, module: str, *arguments: str) -> str:
+        environment = self.system.environment | self.settings(module)
+        code, output, errors = await run_command(module, *arguments, **environment)
+        assert code == 0, errors
+        return output
+
+
+class _TlsValkey(ValkeyServer):
+    """Redis with a second, encrypted port, and a users' file."""
+
+    tls_port = 0
+
+    def _command(self) -> list[str]:
+        self.tls_port = find_free_port()
+        return [*super()._command(), "--tls-port", str(self.tls_port)]
+
+
+def _acl(folder: Path) -> Path:
+    text = (ROOT / "deploy/redis-users.acl").read_text()
+    for module, password in _PASSWORDS.items():
+        text = text.replace(f"{module.upper()}_PASSWORD", password)
+    # The harness looks whether the server is up, and has no account.
+    text = text.replace("user default off", "user default on nopass ~* &* +@all")
+    path = folder / "users.acl"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope="module", params=[pytest.param("plain", marks=pytest.mark.long), "tls"])
+def guarded(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Guarded]:
+    folder = tmp_path_factory.mktemp("guarded")
+    folder.chmod(0o755)
+    config = {"aclfile": str(_acl(folder))}
+    settings = dict(POSTGRES_SETTINGS)
+    certificates, redis_binary, programs = None, None, None
+    if request.param == "tls":
+        found = installed()
+        if found is None or found.redis_binary is None or found.postgres_programs is None:
+            pytest.skip("no installed redis-server and PostgreSQL: the embedded ones have no TLS")
+        redis_binary, programs = found.redis_binary, found.postgres_programs
+        certificates = make_certificates(folder / "certificates")
+        config |= {
+            "tls-cert-file": str(certificates.certificate),
+            "tls-key-file": str(certificates.key),
+            "tls-ca-cert-file": str(certificates.authority),
+            "tls-auth-clients": "no",
+        }
+    hba = folder / "pg_hba.conf"
+    hba.write_text(_HBA.format(kind="host" if certificates is None else "hostssl"))
+    settings["hba_file"] = str(hba)
+    valkey_class = ValkeyServer if certificates is None else _TlsValkey
+    valkey = valkey_class(folder / "redis", binary=redis_binary, config=config)
+    postgres = PostgresServer(folder / "postgres", bin_dir=programs, settings=settings, sync=False)
+    if certificates is not None:
+        postgres._settings |= _tls_of(postgres, certificates)
+    with (
+        valkey,
+        postgres,
+        System(valkey.url, postgres.dsn(), folder / "logs", {"FLUSH_CLAIM_SECONDS": "1"}) as system,
+    ):
+        guarded = Guarded(system, folder, valkey, postgres, certificates)
+        asyncio.run(_start(guarded))
+        yield guarded
+
+
+def _tls_of(postgres: PostgresServer, certificates: Certificates) -> dict[str, str]:
+    key = certificates.key.with_name("postgres.key")
+    key.write_bytes(certificates.key.read_bytes())
+    key.chmod(0o600)
+    postgres.data_dir.mkdir(exist_ok=True)
+    if account := account_for(postgres.data_dir):
+        os.chown(key, account.uid, account.gid)
+    return {"ssl": "on", "ssl_cert_file": str(certificates.certificate), "ssl_key_file": str(key)}
+
+
+async def _start(guarded: Guarded) -> None:
+    superuser = await asyncpg.connect(guarded.postgres.dsn())
+    await superuser.execute((ROOT / "deploy/postgres-roles.sql").read_text())
+    for role in ("impact_owner", "impact_flusher"):
+        await superuser.execute(f"ALTER ROLE {role} PASSWORD 'p-secret'")
+    await superuser.close()
+    owner = {"DATABASE_URL": guarded.dsn("impact_owner")}
+    code, _, errors = await run_command("flusher", "migrate", **owner)
+    assert code == 0, errors
+    programs = [guarded.start(module) for module in ("rotation", "collector", "flusher")]
+    await asyncio.gather(*(program.ready() for program in programs))
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(headers={"User-Agent": FIREFOX}) as session:
+        yield session
+
+
+async def test_everything_works(guarded: Guarded, http: aiohttp.ClientSession) -> None:
+    url = guarded.system.url + SESSIONS
+    async with http.post(url) as answer:
+        assert answer.status == 201, await answer.text()
+        session = (await answer.json())["data"]["id"]
+    token = {"Authorization": f"Bearer {jwt.encode({'sub': 'ada', 'exp': 2**40}, JWT_KEY)}"}
+    for target in (session, "current"):
+        async with http.patch(f"{url}/{target}/upgrade", headers=token) as answer:
+            assert answer.status == 202, await answer.text()
+    reader = await asyncpg.connect(guarded.postgres.dsn())
+
+    async def upgraded() -> int:
+        query = "SELECT count(*) FROM sessions WHERE upgraded_at IS NOT NULL"
+        return int(await reader.fetchval(query))
+
+    await eventually(upgraded)
+    # A salt that is replaced, and disposed of in every file.
+    await guarded.command("rotation", "rotate", "--force")
+    status = json.loads(await guarded.command("rotation", "status", "--json"))
+    assert status["salt_made_because"] == "replaced"
+    states = {place["place"]: place["state"] for place in status["last_disposal"]["places"]}
+    assert set(states.values()) <= {"clean", "off"}, states
+
+    async def told() -> int:
+        return int(await reader.fetchval("SELECT count(*) FROM flusher.salts"))
+
+    await eventually(told, lambda count: count == 2)
+    await reader.close()
+    # What is set aside can be looked at, replayed and dropped.
+    collector = connect_redis(guarded.redis_url("collector"))
+    await collector.xadd(keys.stream(3), {FIELD: b"\xff no record"})
+    await collector.aclose()
+
+    async def letters() -> list[str]:
+        lines = (await guarded.command("flusher", "dead", "list")).splitlines()[1:]
+        return [line.split()[0] for line in lines]
+
+    (first,) = await eventually(letters)
+    assert "unknown_version" in await guarded.command("flusher", "dead", "show", first)
+    await guarded.command("flusher", "dead", "replay", first)
+    (again,) = await eventually(letters, lambda names: bool(names) and names != [first])
+    await guarded.command("flusher", "dead", "drop", again)
+    assert json.loads(await guarded.command("flusher", "status", "--json"))["dead_letters"] == 0
+    for program in guarded.system.programs:
+        assert "NOPERM" not in program.log
+        assert "NoPermission" not in program.log
+        assert "refuses" not in program.log, program.log
+
+
+async def test_an_account_of_redis_may_do_nothing_else(guarded: Guarded) -> None:
+    salt = "impact:{salt}:current"
+    forbidden: dict[str, list[tuple[Any, ...]]] = {
+        "collector": [("XRANGE", keys.stream(0), "-", "+"), ("DEL", keys.stream(0))],
+        "rotation": [("XRANGE", keys.stream(0), "-", "+"), ("DEL", keys.stream(0))],
+        "flusher": [("GET", salt), ("DEL", salt), ("DEL", keys.stream(0))],
+    }
+    everyones = [
+        ("FLUSHALL",),
+        ("CONFIG", "SET", "appendonly", "no"),
+        ("KEYS", "*"),
+        ("ACL", "LIST"),
+        ("MONITOR",),
+        ("REPLICAOF", "NO", "ONE"),
+        ("SHUTDOWN",),
+        ("CLIENT", "KILL", "TYPE", "normal"),
+        ("SET", "another", "key"),
+    ]
+    for module, its in forbidden.items():
+        client: Redis = connect_redis(guarded.redis_url(module))
+        for command in [*its, *everyones]:
+            with pytest.raises(NoPermissionError):
+                await client.execute_command(*command)  # type: ignore[no-untyped-call]  # as in all of redis-py
+        await client.aclose()
+
+
+async def test_the_flushers_role_may_write_rows_and_nothing_else(guarded: Guarded) -> None:
+    database = await asyncpg.connect(guarded.dsn("impact_flusher"))
+    for forbidden in (
+        "CREATE TABLE mine ()",
+        "CREATE TABLE flusher.mine ()",
+        "DROP TABLE sessions",
+        "ALTER TABLE sessions ADD COLUMN address inet",
+        "TRUNCATE sessions",
+        "CREATE ROLE another",
+        "CREATE SCHEMA another",
+        "SELECT * FROM pg_authid",
+        "COPY sessions TO PROGRAM 'cat'",
+        "DROP VIEW monthly_impact",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await database.execute(forbidden)
+    await database.close()
+
+
+async def test_a_server_of_another_authority_is_not_believed(
+    guarded: Guarded, tmp_path: Path
+) -> None:
+    if guarded.certificates is None:
+        pytest.skip("these servers have no TLS")
+    others = make_certificates(tmp_path / "others").authority
+    ours = str(guarded.certificates.authority)
+    for module, verb in (("rotation", "status"), ("flusher", "migrate")):
+        settings = guarded.system.environment | guarded.settings("flusher")
+        settings["REDIS_URL"] = guarded.redis_url("rotation")
+        settings = {name: value.replace(ours, str(others)) for name, value in settings.items()}
+        code, _, errors = await run_command(module, verb, **settings)
+        assert (code, errors.count("\n")) == (1, 1), errors
+        assert "ertificate" in errors
+        assert "secret" not in errors
+    settings = {"REDIS_URL": guarded.redis_url("rotation").replace(ours, "/nowhere.pem")}
+    code, _, errors = await run_command("rotation", "status", **settings)
+    assert (code, errors.count("\n")) == (2, 1), errors
+    assert "ssl_ca_certs" in errors

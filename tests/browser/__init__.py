@@ -1,0 +1,1 @@
+"""The beacon in real Chromium, against the real collector."""

@@ -1,0 +1,197 @@
+"""One system, one proxy and one Chromium a worker; two host names and a browser context a test."""
+
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+from embedded.demo_token import sign_token
+from tests.acceptance.conftest import CHROME, Front
+from tests.browser.bare_chromium import BareChromium, run_bare_chromium
+from tests.browser.programs import require_chromium
+from tests.browser.street import Door, Street
+from tests.servers import EMBEDDED, run_servers
+from tests.system import JWT_KEY, ROOT, System, eventually, run_command
+
+# Root has no sandbox; the rest keeps one.
+_OPTIONS = ["--no-sandbox"] if os.geteuid() == 0 else []
+README = (ROOT / "beacon" / "README.md").read_text()
+IN_README = "https://impact.example.org"
+TAG = f'<script type="module" async src="{IN_README}/beacon.js" data-impact-start></script>'
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def chromium_path() -> str:
+    return require_chromium()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def system(
+    chromium_path: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[System]:
+    """Servers and processes that are these tests' alone."""
+    assert chromium_path  # without it nothing is started
+    folder = tmp_path_factory.mktemp("browser")
+    token = sign_token(key=JWT_KEY, user="demo", role=None, now=int(time.time()), minutes=60)
+    demo = {"DEMO": "1", "DEMO_TOKEN": token}
+    with (
+        run_servers(EMBEDDED, folder) as servers,
+        System(servers.redis.url, servers.postgres.dsn(), folder / "logs", demo) as system,
+    ):
+        code, _, errors = await run_command("flusher", "migrate", **system.environment)
+        assert code == 0, errors
+        await system.start("rotation", "collector", "flusher")
+        yield system
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def street(system: System) -> AsyncIterator[Street]:
+    async with Street(system) as street:
+        yield street
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def database(system: System) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(system.database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def http(system: System) -> AsyncIterator[aiohttp.ClientSession]:
+    assert system
+    async with aiohttp.ClientSession(skip_auto_headers=["User-Agent"]) as http:
+        yield http
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(chromium_path: str) -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium_path,
+            args=_OPTIONS,
+            # Playwright turns it off; people have it on.
+            ignore_default_args=["--disable-back-forward-cache"],
+        )
+        yield browser
+        await browser.close()
+
+
+@dataclass
+class Visit:
+    """A site, the collector under a host name of its own, and a person's browser.
+
+    The site's rows, and what its pages sent, are this test's alone.
+    """
+
+    street: Street
+    front: Front  # reads the rows
+    page_door: Door
+    collector_door: Door
+    context: BrowserContext | None = None
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return self.street.url(self.page_door.host)
+
+    @property
+    def collector(self) -> str:
+        return self.street.url(self.collector_door.host)
+
+    @property
+    def starts(self) -> list[Any]:
+        return self.collector_door.starts
+
+    def from_readme(self, text: str) -> str:
+        """Code of beacon/README.md, word for word, for this test's collector."""
+        assert text in README, "the README says something else"
+        return text.replace(IN_README, self.collector)
+
+    def serve_tag(self, path: str = "/", **headers: str) -> None:
+        """A page with the README's one line."""
+        html = f"<!doctype html><title>A city</title>{self.from_readme(TAG)}"
+        self.page_door.add(path, html, **headers)
+
+    def serve_app(self, script: str = "", path: str = "/", **headers: str) -> None:
+        """A page whose own module has the two calls, as `beacon` in its window."""
+        self.page_door.add(
+            f"{path}app.js",
+            f'import * as beacon from "{self.collector}/beacon.js";'
+            f"window.beacon = beacon; const url = {self.collector!r}; {script}",
+            "text/javascript",
+        )
+        html = '<!doctype html><title>A city</title><script type="module" src="app.js"></script>'
+        self.page_door.add(path, html, **headers)
+
+    async def open(self, path: str = "/") -> Page:
+        """A tab with one of its pages."""
+        page = await self.new_page()
+        await page.goto(self.url + path)
+        return page
+
+    async def open_and_count(self, path: str = "/") -> Page:
+        """As `open`, and the page has the collector's answer to its start."""
+        page = await self.new_page()
+        async with page.expect_response("**/sessions"):
+            await page.goto(self.url + path)
+        return page
+
+    async def new_page(self) -> Page:
+        """An empty tab."""
+        assert self.context is not None
+        page = await self.context.new_page()
+        page.on("pageerror", lambda error: self.faults.append(f"thrown: {error}"))
+        return page
+
+    async def arrived(self, requests: int) -> None:
+        """Waits for so many requests at the collector, preflights included."""
+
+        async def look() -> int:
+            return len(self.collector_door.seen)
+
+        await eventually(look, lambda found: found >= requests)
+
+    async def rows(self, sessions: int, upgraded: int = 0) -> list[asyncpg.Record]:
+        """The rows, once all that was sent has become what it becomes."""
+        return await self.front.settled(sessions, upgraded)
+
+
+MakeVisit = Callable[..., Awaitable[Visit]]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def unseen(
+    street: Street, system: System, http: aiohttp.ClientSession, database: asyncpg.Connection
+) -> Visit:
+    """A visit for which the test has a browser of its own."""
+    name = uuid.uuid4().hex
+    site = f"city-{name}.localhost"
+    front = Front(system, http, database, site)
+    return Visit(street, front, street.door(site), street.door(f"impact-{name}.localhost"))
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit(unseen: Visit, browser: Browser) -> AsyncIterator[Visit]:
+    """A visit by a Chrome with nothing in it. The page must see no error of ours."""
+    context = await browser.new_context(user_agent=CHROME)
+    unseen.context = context
+    yield unseen
+    await context.close()
+    assert unseen.faults == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def bare_chromium(chromium_path: str, tmp_path: Path) -> AsyncIterator[BareChromium]:
+    options = [*_OPTIONS, f"--user-agent={CHROME}"]
+    async with run_bare_chromium(chromium_path, tmp_path / "profile", *options) as browser:
+        yield browser

@@ -1,0 +1,188 @@
+"""`deploy/`: what can be checked of it without deploying."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]  # it ships no types
+from prometheus_client import CollectorRegistry
+
+from collector import server
+from contract import settings
+from contract.metrics import CollectorMetrics, FlusherMetrics, RotationMetrics
+from contract.settings import Setting
+from tests.system import ROOT, run_command
+
+DEPLOY = ROOT / "deploy"
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+SETTINGS = {each.name for each in vars(settings).values() if isinstance(each, Setting)} | {
+    "ADMIN_PORT"
+}
+# Names in capitals that are others' settings, or parts of passwords to fill in.
+OTHERS = {
+    "POSTGRES_USER",
+    "POSTGRES_DB",
+    "POSTGRES_PASSWORD",
+    "PYTHONUNBUFFERED",
+    "PATH",
+    "COLLECTOR_PASSWORD",
+    "ROTATION_PASSWORD",
+    "FLUSHER_PASSWORD",
+}
+
+
+def metric_names() -> set[str]:
+    """Every name under which Prometheus has a series of ours."""
+    names = set()
+    for process in (CollectorMetrics, FlusherMetrics, RotationMetrics):
+        registry = CollectorRegistry()
+        process(registry)
+        for family in registry.collect():
+            if family.type == "counter":
+                names.add(f"{family.name}_total")
+            elif family.type == "histogram":
+                names |= {f"{family.name}_{part}" for part in ("bucket", "sum", "count")}
+            else:
+                names.add(family.name)
+    return names
+
+
+def named_metrics(text: str) -> set[str]:
+    return set(re.findall(r"\bimpact_[a-z_]+[a-z]\b(?!/)", text)) - {"impact_collectors"}
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return [each for each in yaml.safe_load_all(path.read_text()) if each]
+
+
+def test_every_setting_that_is_set_exists() -> None:
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    named = {
+        name for each in compose["services"].values() for name in each.get("environment", {})
+    } | set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
+    for document in documents(DEPLOY / "kubernetes/impact.yaml"):
+        for container in _containers(document):
+            named |= {each["name"] for each in container.get("env", ())}
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    named |= set(re.findall(r"\b([A-Z_]+)=", dockerfile))
+    assert named - OTHERS <= SETTINGS
+    assert named & SETTINGS >= {"REDIS_URL", "DATABASE_URL", "TRUSTED_PROXIES"}
+
+
+def test_every_program_that_is_started_is_one_of_the_procfile() -> None:
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    started = [
+        each["command"] for name, each in compose.items() if name not in ("redis", "postgres")
+    ]
+    for document in documents(DEPLOY / "kubernetes/impact.yaml"):
+        started += [container["command"] for container in _containers(document)]
+    for unit in UNITS:
+        (command,) = re.findall(r"^ExecStart=(.*)$", unit.read_text(), re.MULTILINE)
+        started.append(command.replace("/opt/impact/.venv/bin/python", "python").split())
+    procfile = {line.partition(": ")[2] for line in (ROOT / "Procfile").read_text().splitlines()}
+    assert {" ".join(command) for command in started} == procfile
+
+
+def test_the_image_has_every_folder_that_production_imports_and_no_other() -> None:
+    copied = set(re.findall(r"^COPY (\w+) \1$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE))
+    assert copied == {"contract", "process", "collector", "flusher", "rotation"}
+
+
+def test_whoever_stops_a_collector_waits_until_it_is_drained() -> None:
+    drain = server.FAREWELL_SECONDS + server.DRAIN_SECONDS
+    text = (DEPLOY / "systemd/impact-collector@.service").read_text()
+    (unit,) = re.findall(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
+    assert int(unit) > drain
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["web"]
+    assert int(compose["stop_grace_period"].removesuffix("s")) > drain
+    for document in documents(DEPLOY / "kubernetes/impact.yaml"):
+        if document["kind"] == "Deployment" and "collector" in document["metadata"]["name"]:
+            pod = document["spec"]["template"]["spec"]
+            (pause,) = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-1:]
+            seconds = int(re.findall(r"sleep\((\d+)\)", pause)[0])
+            assert pod["terminationGracePeriodSeconds"] > drain + seconds
+
+
+def test_every_process_of_kubernetes_is_probed_and_runs_as_nobody() -> None:
+    found = 0
+    for document in documents(DEPLOY / "kubernetes/impact.yaml"):
+        for container in _containers(document):
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            assert document["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"]
+            if document["kind"] == "Deployment":
+                found += 1
+                assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
+                assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert found == 3
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_systemd_accepts_the_units(unit: Path, tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("no systemd-analyze here")
+    # Where the units expect it is nothing; any program will do for the check.
+    text = unit.read_text().replace("/opt/impact/.venv/bin/python", "/bin/true")
+    copy = tmp_path / unit.name
+    copy.write_text(text)
+    result = subprocess.run(
+        [analyze, "verify", "--man=no", str(copy)], capture_output=True, text=True, check=False
+    )
+    ours = [line for line in result.stderr.splitlines() if unit.name.partition("@")[0] in line]
+    assert (result.returncode, ours) == (0, []), result.stderr
+
+
+def test_promtool_accepts_the_alerts_and_each_fires_when_it_should() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("no promtool here (Debian: prometheus)")
+    for arguments in (
+        ("check", "rules", "alerts.yaml"),
+        ("test", "rules", "alerts_test.yaml"),
+    ):
+        result = subprocess.run(
+            [promtool, *arguments],
+            cwd=DEPLOY / "prometheus",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_alerts_and_dashboard_ask_for_metrics_that_there_are() -> None:
+    there = metric_names()
+    (group,) = yaml.safe_load((DEPLOY / "prometheus/alerts.yaml").read_text())["groups"]
+    alerts = " ".join(rule["expr"] for rule in group["rules"])
+    assert named_metrics(alerts) <= there
+    dashboard = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
+    shown = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
+    assert named_metrics(shown) <= there
+    for name in there:
+        family = name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count")
+        assert family in shown, f"{family} is on no panel"
+
+
+def test_each_alert_is_in_the_handbook() -> None:
+    (group,) = yaml.safe_load((DEPLOY / "prometheus/alerts.yaml").read_text())["groups"]
+    handbook = (ROOT / "docs/operations.md").read_text()
+    for rule in group["rules"]:
+        assert f"`{rule['alert']}`" in handbook
+
+
+async def test_the_health_check_of_the_image_fails_where_nothing_answers() -> None:
+    (check,) = re.findall(r"HEALTHCHECK.*\\\n\s*CMD (\[.*\])", (DEPLOY / "Dockerfile").read_text())
+    _, _, program = json.loads(check)
+    code, _, _ = await run_command("timeit", "-n1", "-r1", program, ADMIN_PORT="1")
+    assert code != 0
+
+
+def _containers(document: dict[str, Any]) -> list[dict[str, Any]]:
+    if document["kind"] not in ("Job", "Deployment"):
+        return []
+    containers: list[dict[str, Any]] = document["spec"]["template"]["spec"]["containers"]
+    return containers

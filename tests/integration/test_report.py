@@ -1,0 +1,182 @@
+"""`python -m flusher report`: figures that say what they are."""
+
+import asyncio
+import csv
+import json
+import os
+import sys
+import time
+from html.parser import HTMLParser
+from io import StringIO
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import pytest
+
+from contract.calendar import DAY_US, Month, from_us, month_at
+from flusher.database import Database
+from flusher.report import MonthlyImpact, Report, read_report
+from flusher.report_formats import as_csv, as_table
+from flusher.report_html import as_html
+from flusher.write import SessionWriter
+from tests.events import NOON_US, batch_of, start
+from tests.system import ROOT, run_command
+
+UTC = ZoneInfo("UTC")
+NOW_US = time.time_ns() // 1000
+CURRENT = month_at(NOW_US, UTC)
+
+
+async def fill(database: Database) -> None:
+    """Two months ago 2 sessions by 1 person; a month ago 3 by 2, 1 of them signed in; now 1."""
+    numbers = {CURRENT.plus(-2): (1, 1), CURRENT.plus(-1): (1, 1, 2), CURRENT: (3,)}
+    events = [
+        start(
+            visitor=bytes([person]) * 16,
+            role="user" if person == 2 else None,
+            month=month,
+            seconds=(month.starts_us(UTC) + DAY_US // 4 + place - NOON_US) / 1e6,
+        )
+        for month, people in numbers.items()
+        for place, person in enumerate(people)
+    ]
+    await SessionWriter(database, UTC).write(batch_of(*events))
+
+
+async def test_the_figures_are_those_of_the_table(database: Database, dsn: str) -> None:
+    await fill(database)
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(
+        "INSERT INTO flusher.salts VALUES (gen_random_uuid(), $1, 'rotated', now()), "
+        "(gen_random_uuid(), $1, 'replaced', now())",
+        CURRENT.plus(-1).first_day,
+    )
+    await connection.close()
+    code, output, errors = await run_command("flusher", "report", "--format=json", DATABASE_URL=dsn)
+    assert (code, errors) == (0, "")
+    report = json.loads(output)
+    first, second, current = report["months"]
+    assert [first["month"], second["month"], current["month"]] == [
+        str(CURRENT.plus(-2)),
+        str(CURRENT.plus(-1)),
+        str(CURRENT),
+    ]
+    assert (second["sessions"], second["people"], second["signed_in_people"]) == (3, 2, 1)
+    assert (second["sessions_change"], second["people_change"]) == (0.5, 1.0)
+    assert second["signed_in_share"] == 0.3333
+    assert [first["finished"], second["finished"], current["finished"]] == [True, True, False]
+    assert current["sessions_change"] is None, "an unfinished month is compared with none"
+    assert first["remarks"] == []
+    assert "salt was replaced" in second["remarks"][0]
+
+
+async def test_every_format_is_what_it_says(database: Database, dsn: str) -> None:
+    await fill(database)
+    for form, begins in (("table", "Impact"), ("csv", "month,"), ("html", "<!DOCTYPE html>")):
+        code, output, errors = await run_command(
+            "flusher", "report", f"--format={form}", "--site=city.example.org", DATABASE_URL=dsn
+        )
+        assert (code, errors) == (0, "")
+        assert output.lstrip().startswith(begins)
+        assert str(CURRENT.plus(-2)) in output
+
+
+async def test_a_site_that_is_not_there_is_one_clear_line(database: Database, dsn: str) -> None:
+    await fill(database)
+    code, output, errors = await run_command("flusher", "report", "--site=no", DATABASE_URL=dsn)
+    assert (code, output) == (2, "")
+    assert errors == (
+        "error: --site: there are no sessions of 'no' (for example: --site city.example.org)\n"
+    )
+
+
+async def test_a_reader_that_leaves_ends_it_quietly(database: Database, dsn: str) -> None:
+    await fill(database)
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "flusher", "report"),
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": dsn},
+        stdout=writing,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(writing)
+    _, errors = await process.communicate()
+    assert (process.returncode, errors) == (1, b"")
+
+
+async def test_a_month_that_began_in_its_middle_is_said_and_compared_with_none(
+    database: Database,
+) -> None:
+    began, after = CURRENT.plus(-2), CURRENT.plus(-1)
+    middle = (began.starts_us(UTC) + 12 * DAY_US - NOON_US) / 1e6
+    later = (after.starts_us(UTC) + DAY_US - NOON_US) / 1e6
+    await SessionWriter(database, UTC).write(
+        batch_of(start(month=began, seconds=middle), start(month=after, seconds=later))
+    )
+    report = await read_report(database, UTC, NOW_US, None, 12)
+    assert [month.month for month in report.months] == [began, after, CURRENT]
+    assert "counting began on" in report.months[0].remarks[0]
+    assert report.months[1].sessions_change is None
+
+
+def example(site: str | None = "city.example.org") -> Report:
+    months = [
+        MonthlyImpact(Month(2026, 9), 1200, 800, 300, 200),
+        MonthlyImpact(Month(2026, 10), 1500, 900, 450, 250, False, 0.25, 0.125, ("a <remark>",)),
+        MonthlyImpact(Month(2026, 11), 700, 500, 100, 90, unfinished=True),
+    ]
+    return Report(site, 1, "UTC", from_us(NOON_US), months, ["another"])
+
+
+def test_the_table_marks_what_is_unfinished_and_what_is_amiss() -> None:
+    lines = [line.split() for line in as_table(example()).splitlines()]
+    rows = {line[1]: line for line in lines if len(line) > 8}
+    assert rows["2026-10"][2] == "!"
+    assert rows["2026-11"][2] == "*"
+    assert "+25" in rows["2026-10"]
+    assert "* unfinished: up to 2026-11-09 12:00 (UTC)" in as_table(example())
+    assert "! 2026-10: a <remark>" in as_table(example())
+
+
+def test_the_csv_is_one_line_a_month() -> None:
+    rows = list(csv.DictReader(StringIO(as_csv(example()))))
+    assert [row["people"] for row in rows] == ["800", "900", "500"]
+    assert [row["people_change"] for row in rows] == ["", "0.125", ""]
+
+
+class _Page(HTMLParser):
+    """Which elements there are, which are left open, and what they load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.loads: list[str | None] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.seen.append(tag)
+        self.loads += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in ("meta", "rect", "line"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("rect", "line"):
+            assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("site", [None, "<script>alert(1)</script>"])
+def test_the_page_is_whole_loads_nothing_and_runs_nothing(site: str | None) -> None:
+    page = _Page(as_html(example(site)))
+    assert page.open == []
+    assert page.loads == []
+    assert "script" not in page.seen
+    assert page.seen.count("rect") == 6
+    assert {"title", "desc", "table", "svg"} <= set(page.seen)
+
+
+def test_the_page_of_nothing_is_a_page() -> None:
+    empty = Report(None, 0, "UTC", example().made_at, [MonthlyImpact(Month(2026, 11), 0, 0, 0, 0)])
+    assert _Page(as_html(empty)).open == []

@@ -1,0 +1,38 @@
+"""What the views must show: the same, counted from the sessions alone."""
+
+import asyncpg
+
+_LIVE = {
+    "monthly_impact": """
+        SELECT month, site, count(*) AS sessions,
+            count(DISTINCT monthly_user_hash) AS unique_users,
+            count(*) FILTER (WHERE highest_role IS NOT NULL) AS signed_in_sessions,
+            count(DISTINCT monthly_user_hash) FILTER (WHERE highest_role IS NOT NULL)
+                AS unique_signed_in_users,
+            count(*) FILTER (WHERE highest_role IS NULL) AS visitor_sessions,
+            count(DISTINCT monthly_user_hash) FILTER (WHERE highest_role IS NULL)
+                AS unique_visitors
+        FROM sessions GROUP BY month, site""",
+    "daily_impact": """
+        SELECT (s.created_at AT TIME ZONE c.timezone)::date AS day, s.site, count(*) AS sessions,
+            count(*) FILTER (WHERE s.highest_role IS NOT NULL) AS signed_in_sessions,
+            count(*) FILTER (WHERE s.highest_role IS NULL) AS visitor_sessions
+        FROM sessions s CROSS JOIN flusher.calendar c GROUP BY day, s.site""",
+}
+
+
+async def views_and_live_counts_that_differ(
+    connection: asyncpg.Connection,
+) -> list[tuple[str, str, object]]:
+    """Each row that only one of a view and its live count has, both seen at one moment."""
+    differences: list[tuple[str, str, object]] = []
+    for view, live in _LIVE.items():
+        rows = await connection.fetch(
+            f"WITH live AS ({live}), shown AS (SELECT * FROM {view}) "  # noqa: S608 - our own texts
+            "(SELECT 'shown' AS by, to_jsonb(a) AS row "
+            "FROM (SELECT * FROM shown EXCEPT ALL SELECT * FROM live) a) UNION ALL "
+            "(SELECT 'live', to_jsonb(b) "
+            "FROM (SELECT * FROM live EXCEPT ALL SELECT * FROM shown) b)"
+        )
+        differences += [(view, row["by"], row["row"]) for row in rows]
+    return differences

@@ -1,0 +1,97 @@
+"""Lines for operators: repeated ones held back, secrets taken out, clocks compared."""
+
+import pytest
+import structlog
+
+from contract.settings import DATABASE_URL, JWT_KEY, REDIS_URL, Setting
+from process.repetition import SECONDS, RepetitionLimit
+from process.server_promises import clock_difference
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def written(limit: RepetitionLimit, method: str = "error", **line: object) -> dict[str, object]:
+    try:
+        return dict(limit(None, method, line))
+    except structlog.DropEvent:
+        return {}
+
+
+def test_a_repeated_error_is_written_once_in_a_while_with_how_often_it_was_not() -> None:
+    clock = Clock()
+    limit = RepetitionLimit(clock)
+    assert written(limit, event="full", seconds=1)
+    for seconds in range(2, 7):
+        clock.seconds += 1
+        assert not written(limit, event="full", seconds=seconds)
+    clock.seconds += SECONDS
+    assert written(limit, event="full", seconds=9)["repeated"] == 5
+    clock.seconds += SECONDS
+    assert "repeated" not in written(limit, event="full", seconds=9)
+
+
+def test_lines_with_other_words_and_lines_that_are_no_warnings_are_all_written() -> None:
+    limit = RepetitionLimit(Clock())
+    assert written(limit, event="away", why="Redis")
+    assert written(limit, event="away", why="PostgreSQL")
+    assert not written(limit, event="away", why="Redis")
+    for _ in range(3):
+        assert written(limit, "info", event="flushed")
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    limit = RepetitionLimit(Clock())
+    for number in range(5000):
+        written(limit, event=str(number))
+        written(limit, event=str(number))
+    assert len(limit._written) <= 500
+    assert len(limit._held_back) <= 500
+
+
+@pytest.mark.parametrize(
+    ("setting", "text", "shown"),
+    [
+        (REDIS_URL, "redis://:s3cret@cache:6379/2", "redis://:***@cache:6379/2"),
+        (REDIS_URL, "redis://cache:6379/2", "redis://cache:6379/2"),
+        (
+            REDIS_URL,
+            "unix:///run/r.sock?password=s3cret&db=1",
+            "unix:///run/r.sock?password=***&db=1",
+        ),
+        (
+            DATABASE_URL,
+            "postgresql://a:s3cr@et@h1:5432,h2/impact?sslmode=verify-full",
+            "postgresql://a:***@h1:5432,h2/impact?sslmode=verify-full",
+        ),
+        (
+            DATABASE_URL,
+            "postgresql:///impact?host=/run&sslpassword=s3cret",
+            "postgresql:///impact?host=/run&sslpassword=***",
+        ),
+        (REDIS_URL, "redis://:s3c#ret@cache", "unreadable"),
+        (REDIS_URL, "redis://:s3c/ret@cache", "unreadable"),
+        (REDIS_URL, "redis://:s3c?ret@cache", "unreadable"),
+        (JWT_KEY, "s3cret", "set"),
+        (JWT_KEY, "", "unset"),
+    ],
+)
+def test_a_setting_is_shown_without_its_secrets(
+    setting: Setting[str], text: str, shown: str
+) -> None:
+    assert setting.show({setting.name: text}) == shown
+
+
+@pytest.mark.parametrize(
+    ("its", "said"),
+    [(100.0, None), (102.9, None), (98.1, None), (110.5, "10 s ahead of"), (40.5, "60 s behind")],
+)
+def test_clocks_that_differ_are_told_by_how_much(its: float, said: str | None) -> None:
+    difference = clock_difference("REDIS_URL", its, 100.0, 101.0)
+    assert (difference is None) == (said is None)
+    assert said is None or (difference is not None and difference.value.startswith(said))

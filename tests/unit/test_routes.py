@@ -1,0 +1,74 @@
+"""collector/routes.py: what is at a path, by which method."""
+
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+from collector import answers
+from collector.answers import Answer, NotAllowed
+from collector.routes import Route, Routes
+from contract.errors import Reject
+
+
+async def nothing(_: web.BaseRequest, __: str) -> Answer:
+    return answers.ignored()
+
+
+ROUTES = Routes(
+    (
+        Route("POST", "/sessions", "start", nothing),
+        Route("OPTIONS", "/sessions", "preflight", nothing),
+        Route("PATCH", "/sessions/{}/upgrade", "upgrade", nothing),
+    )
+)
+
+
+def find(method: str, path: str) -> tuple[str, str]:
+    request: Any = make_mocked_request(method, path)
+    route, named = ROUTES.find(request)
+    return route.name, named
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "found"),
+    [
+        ("POST", "/sessions", ("start", "")),
+        ("OPTIONS", "/sessions", ("preflight", "")),
+        ("POST", "/sessions?a=b", ("start", "")),
+        ("POST", "/%73essions", ("start", "")),
+        ("PATCH", "/sessions/current/upgrade", ("upgrade", "current")),
+        ("PATCH", "/sessions/a%20b/upgrade?c", ("upgrade", "a b")),
+    ],
+)
+def test_a_path_is_found_however_it_is_written(
+    method: str, path: str, found: tuple[str, str]
+) -> None:
+    assert find(method, path) == found
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/sessions/",
+        "/Sessions",
+        "//sessions",
+        "/sessions/upgrade",
+        "/sessions//upgrade",
+        "/sessions/a/b/upgrade",
+        "/sessions/a/upgrade/",
+    ],
+)
+def test_another_path_is_404(path: str) -> None:
+    with pytest.raises(Reject) as caught:
+        find("POST", path)
+    assert (caught.value.status, caught.value.reason) == (404, "unknown_path")
+
+
+def test_another_method_is_405_with_those_that_there_are() -> None:
+    for method in ("GET", "HEAD", "PATCH"):
+        with pytest.raises(NotAllowed) as caught:
+            find(method, "/sessions")
+        assert set(caught.value.methods) == {"POST", "OPTIONS"}

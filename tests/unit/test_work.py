@@ -1,0 +1,172 @@
+"""How much work a session is, counted, so that it does not grow unseen. No time is measured.
+
+A ceiling is some 10 % above what was counted when it was set: who needs more says why here.
+"""
+
+import asyncio
+import cProfile
+import pstats
+import time
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+from aiohttp.web_protocol import RequestHandler
+from prometheus_client import CollectorRegistry
+
+from bench.beacons import Beacons
+from collector.address_check import AddressCheck
+from collector.append import Appender
+from collector.caller import TokenVerifier
+from collector.client_address import TrustedProxies
+from collector.connection_limits import ConnectionLimits
+from collector.crawlers import CrawlerFilter
+from collector.monthly_salt import MonthlySalt
+from collector.node_writer import NodeWriter
+from collector.server import Server
+from collector.sessions import Sessions
+from collector.site import SitePolicy
+from contract.calendar import Month
+from contract.metrics import CollectorMetrics
+from contract.settings import TRUSTED_PROXIES
+from process.salt_store import Salt
+
+_CONNECTIONS = 64
+_ROUNDS = 16
+_SESSIONS = _CONNECTIONS * _ROUNDS
+
+# Calls of Python and of C functions, aiohttp's and this test's own included. A bare aiohttp
+# application makes 112 for the same request, many of them costlier: tasks, futures, headers.
+CALLS_A_SESSION = 240
+# Sessions that arrive together share one write, and one exchange with Redis.
+EXCHANGES_A_THOUSAND_SESSIONS = 1000 / _CONNECTIONS * 1.1
+# XADD, and nothing beside it.
+COMMANDS_A_SESSION = 1
+
+
+class CountingWire:
+    """Counts what would go to Redis."""
+
+    def __init__(self) -> None:
+        self.exchanges = self.commands = 0
+
+    async def exchange(self, commands: bytes, count: int) -> list[Any]:
+        self.exchanges += 1
+        self.commands += count
+        assert commands.count(b"\r\nXADD\r\n") == count
+        await asyncio.sleep(0)
+        return [b"1-0"] * count
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class PlayedTransport(asyncio.Transport):
+    """A client behind a trusted proxy."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        self.answers: list[bytes] = []
+
+    def write(self, data: Any) -> None:
+        self.answers.append(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def resume_reading(self) -> None:
+        """It always reads."""
+
+
+class HeldSalt:
+    """The month's salt, in memory."""
+
+    def __init__(self) -> None:
+        self._salt = Salt(Month(2026, 11), 0, 10**18, bytes(32))
+
+    def now(self) -> tuple[Salt, int]:
+        return self._salt, time.time_ns() // 1000
+
+
+@pytest.fixture
+def wire() -> CountingWire:
+    return CountingWire()
+
+
+@pytest.fixture
+async def server(wire: CountingWire) -> AsyncIterator[Server]:
+    metrics = CollectorMetrics(CollectorRegistry())
+    appender = Appender(NodeWriter(lambda: wire, metrics), 8)
+    sites = SitePolicy(("*.example.org",))
+    sessions = Sessions(
+        sites,
+        CrawlerFilter(),
+        TokenVerifier("a key of thirty-two bytes or more", ("HS256",), "", "sub", "highest_role"),
+        TrustedProxies(TRUSTED_PROXIES.read({"TRUSTED_PROXIES": "127.0.0.1"})),
+        cast("MonthlySalt", HeldSalt()),
+        appender,
+        metrics,
+        AddressCheck(metrics),
+    )
+    running = asyncio.create_task(appender.run())
+    yield Server(sessions, sites, metrics, ConnectionLimits(100, metrics))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+class Clients:
+    """Connections, each of which sends its next beacon when it has its answer."""
+
+    def __init__(self, server: Server) -> None:
+        self._beacons = Beacons("127.0.0.1:8000")
+        self._protocols = server.protocols()
+        self._all: list[tuple[RequestHandler, PlayedTransport]] = []
+
+    async def send(self, rounds: int) -> None:
+        while len(self._all) < _CONNECTIONS:
+            protocol, transport = self._protocols(), PlayedTransport()
+            protocol.connection_made(transport)
+            self._all.append((protocol, transport))
+        await asyncio.sleep(0)
+        for _ in range(rounds):
+            for protocol, transport in self._all:
+                transport.answers.clear()
+                protocol.data_received(self._beacons())
+            while not all(transport.answers for _, transport in self._all):  # noqa: ASYNC110 - the writer's task has its turn
+                await asyncio.sleep(0)
+            for _, transport in self._all:
+                (answer,) = transport.answers
+                assert answer.startswith(b"HTTP/1.1 201 Created\r\n")
+
+    def close(self) -> None:
+        for protocol, _ in self._all:
+            protocol.connection_lost(None)
+
+
+@pytest.fixture
+async def clients(server: Server) -> AsyncIterator[Clients]:
+    clients = Clients(server)
+    await clients.send(_ROUNDS)  # caches fill
+    yield clients
+    clients.close()
+    await asyncio.sleep(0)
+
+
+async def test_calls_a_session(clients: Clients) -> None:
+    profile = cProfile.Profile()
+    with profile:
+        await clients.send(_ROUNDS)
+    calls = cast("Any", pstats.Stats(profile)).total_calls / _SESSIONS
+    assert calls <= CALLS_A_SESSION
+
+
+async def test_sessions_that_arrive_together_share_a_write(
+    clients: Clients, wire: CountingWire
+) -> None:
+    wire.exchanges = wire.commands = 0
+    await clients.send(_ROUNDS)
+    assert wire.commands == COMMANDS_A_SESSION * _SESSIONS
+    assert wire.exchanges * 1000 / _SESSIONS <= EXCHANGES_A_THOUSAND_SESSIONS
