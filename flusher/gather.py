@@ -83,6 +83,6 @@ class Gathering:
         batch, before, latest = self._batch, self._batch.records, self.latest
         for first in range(0, len(entries), _DECODED_AT_ONCE):
             batch.add(entries[first : first + _DECODED_AT_ONCE], latest)
-            await asyncio.sleep(0)  # PostgreSQL may wait for the rest of a COPY
+            await asyncio.sleep(0)  # the other worker's COPY may wait for its turn
         if entries:
             self._records_an_entry = max((batch.records - before) / len(entries), 1.0)

@@ -1,6 +1,5 @@
 """The worker: batches, from the streams to PostgreSQL, until it is asked to stop."""
 
-import asyncio
 import math
 import time
 from contextlib import suppress
@@ -126,12 +125,9 @@ class Worker:
                     await self.prepare()
                     prepared = True
                 await self._fill(stopping)
-                if stopping.asked:
-                    await self._flush(self._gathering.take())
-                else:
-                    await self._flush_and_read_ahead()
+                await self._flush(self._gathering.take())
                 await self._keep_house()
-                if stopping.asked and not self._gathering.size:
+                if stopping.asked:
                     break
                 pause = _FIRST_PAUSE_SECONDS
             except Retry as error:
@@ -178,15 +174,6 @@ class Worker:
                 and time.monotonic() - self._last_housekeeping > _HOUSEKEEPING_SECONDS
             ):
                 return
-
-    async def _flush_and_read_ahead(self) -> None:
-        """Writes what is gathered, and meanwhile reads what comes after it."""
-        flush, ahead = await asyncio.gather(
-            self._flush(self._gathering.take()), self._gathering.gather(), return_exceptions=True
-        )
-        for result in (flush, ahead):
-            if isinstance(result, BaseException):
-                raise result
 
     async def _flush(self, batch: Batch) -> Flushed:
         entries = len(batch.entries) + len(batch.broken)

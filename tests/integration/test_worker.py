@@ -212,23 +212,6 @@ async def test_a_row_that_postgres_refuses_is_set_aside_without_those_that_share
     assert bench.counted("dead", reason="sqlstate_23514") == 1
 
 
-async def test_what_is_read_while_a_batch_is_written_is_stored_when_that_fails(
-    bench: Bench,
-) -> None:
-    """PostgreSQL goes away in mid-batch; nothing that is in hand is forgotten."""
-    writer = bench.worker._writer
-    bench.worker._writer = SessionWriter(Database("postgresql://postgres@127.0.0.1:1/impact"), UTC)
-    await bench.append(start(), start())
-    await bench.worker._gathering.gather()
-    await bench.append(start())
-    with pytest.raises(Retry):
-        await bench.worker._flush_and_read_ahead()
-    assert bench.worker._gathering.size == 3
-    bench.worker._writer = writer
-    assert await bench.worker.run_once() == Flushed(3, 0)
-    assert (await bench.stored(), await bench.buffered()) == (3, 0)
-
-
 async def test_a_helper_works_only_while_the_one_that_it_helps_is_behind(
     redis: Redis, bench: Bench, dsn: str
 ) -> None:
