@@ -8,22 +8,22 @@ from bench.drain import BATCH_ROWS, SETTINGS_NOTE, Bench, Drained
 
 _SESSIONS: Final = 200_000
 _TOGETHER: Final = 8
-_OURS, _SINGLE, _COPY = "ours", "ours, one record an entry", "COPY"
+_OURS, _SHARED, _COPY = "ours", f"ours, {_TOGETHER} records an entry", "COPY"
 
 
 async def measure(run: Run) -> Result:
-    """Rounds of a turn each: ours, ours with each record in an entry of its own, the COPY.
+    """Rounds of a turn each: ours, ours from entries that records share, the COPY.
 
     Raises:
         Unsound: the rows are not those that they must be.
     """
     run.say("making events")
     backlog = make_backlog(_SESSIONS, seed=1)
-    turns: dict[str, list[Drained]] = {_OURS: [], _SINGLE: [], _COPY: []}
+    turns: dict[str, list[Drained]] = {_OURS: [], _SHARED: [], _COPY: []}
     async with Bench(run.folder) as bench:
         for number in range(1, run.rounds + 1):
             found = []
-            for name, together in ((_OURS, _TOGETHER), (_SINGLE, 1)):
+            for name, together in ((_OURS, 1), (_SHARED, _TOGETHER)):
                 run.say(f"round {number} of {run.rounds}, {name}")
                 turns[name].append(await bench.drain(backlog, together))
                 found.append(await bench.digest([backlog]))
@@ -59,7 +59,7 @@ def _result(turns: dict[str, list[Drained]], backlog: Backlog) -> Result:
             series.append(Series(f"{name}: {of}", "CPU µs/row", tuple(values)))
     resident = Series(_OURS, "MiB resident", tuple(turn.resident_mib for turn in turns[_OURS]))
     copies = rates[_COPY]
-    single = ratio(rates[_SINGLE], copies)
+    shared = ratio(rates[_SHARED], copies)
     return Result(
         "flusher",
         "Flusher: rows a second, one process",
@@ -80,14 +80,15 @@ def _result(turns: dict[str, list[Drained]], backlog: Backlog) -> Result:
                 "of them close behind their session, the others two to six batches later; random "
                 "ids."
             ),
-            f"With one record an entry: {single.median:.2f} of the COPY.",
+            f"With {_TOGETHER} records an entry: {shared.median:.2f} of the COPY.",
             "After each turn the rows were, to the last column, those that were copied.",
             SETTINGS_NOTE,
         ),
         {
-            _OURS: "`python -m flusher`: from the streams, "
-            f"{_TOGETHER} records an entry, to the last acknowledgement",
-            _SINGLE: "the same, as a collector with one request at a time appends",
+            _OURS: "`python -m flusher`: from the streams, as collectors append, to the last "
+            "acknowledgement",
+            _SHARED: "the same, from entries that records share: a flusher reads them, and no "
+            "collector writes them",
             _COPY: "asyncpg `copy_records_to_table` of the final rows, from Python tuples that are "
             f"there already, {BATCH_ROWS:,} a transaction",
         },
