@@ -36,13 +36,15 @@ export function upgrade(token) {
   then(async (is) => is && (!token || (await post(session + "/upgrade", { token })) != 202));
 }
 
-// A background tab or a prerendered page is no launch until it is seen. While it is prerendered its
-// visibility is "hidden"; document.prerendering is still true in the event that says "visible".
+// A background tab or a prerendered page is no launch until it is seen. In the event that says
+// "visible" a prerendered page still is one, and its requests say so.
 function shown() {
   return new Promise((resolve) => {
-    const look = () => document.visibilityState == "visible" && resolve();
+    const look = () =>
+      document.visibilityState == "visible" && !document.prerendering && resolve();
     look();
-    document.addEventListener("visibilitychange", look);
+    for (const change of ["visibilitychange", "prerenderingchange"])
+      document.addEventListener(change, look);
   });
 }
 

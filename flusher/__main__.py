@@ -83,7 +83,6 @@ async def work(environment: Environment) -> int:
     claim_seconds = settings.FLUSH_CLAIM_SECONDS.read(environment)
     # Unique among the living; who is gone is taken off the group by whoever stops next.
     consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    log_start("flusher", SETTINGS, environment)
     stopping = Stopping()
     stopping.install()
     # A flush ends, one way or the other, well before another flusher takes its entries over.
@@ -111,6 +110,7 @@ async def work(environment: Environment) -> int:
         Database(dsn, patience_seconds) as other_database,
         Database(dsn, COUNTING_SECONDS) as counting_database,
     ):
+        log_start("flusher", SETTINGS, environment)
         worker = make_worker(StreamReader(shards, consumer, claim_seconds), database, None)
         # While a batch is matched and committed, the rows of another are copied.
         reader = StreamReader(shards, f"{consumer}-helper", claim_seconds)

@@ -103,7 +103,7 @@ class MonthCounter:
         for month in months:
             if not self._is_due(month, finished_before, at_once=at_once):
                 continue
-            if month.month < finished_before:
+            if month.closed or month.month < finished_before:
                 await self._close(connection, month)
                 closed.append(month.month)
             elif await self._move(connection, month, now_us):
@@ -119,8 +119,10 @@ class MonthCounter:
 
     def _is_due(self, month: _Month, finished_before: date, *, at_once: bool) -> bool:
         since = time.monotonic() - self._counted_at.get(month.month, float("-inf"))
+        if month.closed:  # for good, though a clock may say that it is not over
+            return month.changed and (at_once or since > _AGAIN_SECONDS)
         if month.month < finished_before:
-            return not month.closed or (month.changed and (at_once or since > _AGAIN_SECONDS))
+            return True
         if month.uncounted >= _MANY:
             return True
         anything = month.uncounted > 0 or month.changed

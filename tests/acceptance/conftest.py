@@ -13,6 +13,8 @@ import asyncpg
 import jwt
 import pytest
 
+from contract import keys
+from process.redis_client import connect_redis
 from tests.servers import flavours, run_servers
 from tests.system import JWT_KEY, System, eventually, run_command
 
@@ -95,26 +97,16 @@ class Front:
         )
 
     async def settled(self, sessions: int, upgraded: int = 0) -> list[asyncpg.Record]:
-        """The rows, once all that was sent has become what it becomes.
+        """The rows, once all that was sent has become what it becomes: no entry is left."""
+        redis = connect_redis(self.system.redis_url)
 
-        A last session is sent behind everything else, to each shard: when those are rows, so is
-        what went before them.
-        """
-        behind = f"behind.{self.site}"
-        sent = 64
-        await asyncio.gather(
-            *(
-                self.send("POST", SESSIONS, headers={"Origin": f"https://{behind}"})
-                for _ in range(sent)
-            )
-        )
+        async def entries() -> int:
+            return sum([await redis.xlen(keys.stream(shard)) for shard in range(8)])
 
-        async def count() -> int:
-            query = "SELECT count(*) FROM sessions WHERE site = $1"
-            return int(await self.database.fetchval(query, behind))
-
-        await eventually(count, lambda found: found == sent)
-        await self.database.execute("DELETE FROM sessions WHERE site = $1", behind)
+        try:
+            await eventually(entries, lambda left: left == 0)
+        finally:
+            await redis.aclose()
         rows = await self.rows()
         assert len(rows) == sessions, rows
         assert sum(row["upgraded_at"] is not None for row in rows) == upgraded, rows

@@ -5,11 +5,13 @@ It writes the record's next version, and reads that and today's.
 
 import runpy
 import sys
+from collections.abc import Sequence
 
+from contract import entry
 from contract import record as today
 from contract.calendar import Month
 
-_encode, _encode_started, _decode = today.encode, today.encode_started, today.decode
+_encode, _encode_started, _split = today.encode, today.encode_started, entry.split_entry
 NEXT = bytes([today.NEXT_VERSION])
 TODAY = bytes([today.VERSION])
 
@@ -24,12 +26,12 @@ def _encode_next_start(
     return NEXT + _encode_started(id_, month, at_us, site, monthly_user_hash, role)[1:]
 
 
-def _decode_both(record: bytes) -> today.Event:
-    return _decode(TODAY + record[1:] if record[:1] == NEXT else record)
+def _split_both(content: bytes) -> Sequence[bytes]:
+    return _split(TODAY + content[1:] if content[:1] == NEXT else content)
 
 
 if __name__ == "__main__":
     today.encode, today.encode_started = _encode_next, _encode_next_start
-    today.decode = _decode_both
+    entry.split_entry = _split_both
     module = sys.argv.pop(1)
     runpy.run_module(module, run_name="__main__")
