@@ -85,7 +85,13 @@ class Load:
 @pytest.mark.parametrize(
     ("zone_name", "number", "rotation_lives"),
     [
-        pytest.param("Europe/Brussels", 3, True, id="Brussels, as daylight saving has begun"),
+        pytest.param(
+            "Europe/Brussels",
+            3,
+            True,
+            id="Brussels, as daylight saving has begun",
+            marks=pytest.mark.long,
+        ),
         pytest.param(
             "Pacific/Kiritimati",
             None,

@@ -179,7 +179,7 @@ async def test_a_second_signal_forces(tmp_path: Path) -> None:
         await program.start().ready()
 
 
-@pytest.mark.parametrize("durability", ["fsync", "replica"])
+@pytest.mark.parametrize("durability", ["fsync", pytest.param("replica", marks=pytest.mark.long)])
 async def test_what_is_not_durable_enough_is_not_answered_2xx(
     tmp_path: Path, durability: str
 ) -> None:

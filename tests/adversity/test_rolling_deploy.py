@@ -42,6 +42,7 @@ async def send(system: System, count: int) -> None:
                 assert answer.status == 201, await answer.text()
 
 
+@pytest.mark.long
 async def test_what_a_newer_collector_appends_waits_for_a_newer_flusher(
     system: System, redis: Redis
 ) -> None:

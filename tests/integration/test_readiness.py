@@ -46,6 +46,7 @@ async def fails(program: Program, *checks: str) -> None:
     assert all(isinstance(why, str) and why for why in answer["failed"].values())
 
 
+@pytest.mark.long
 async def test_a_collector_without_traffic_knows_whether_redis_takes_writes(
     system: System, redis: Redis
 ) -> None:

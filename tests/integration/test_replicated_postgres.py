@@ -26,6 +26,7 @@ async def servers(tmp_path: Path) -> AsyncIterator[Replicated]:
         yield servers
 
 
+@pytest.mark.long
 async def test_a_commit_is_worth_a_replica_and_the_one_that_takes_writes_is_found_again(
     servers: Replicated,
 ) -> None:
