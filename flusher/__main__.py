@@ -7,8 +7,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -18,21 +17,21 @@ from prometheus_client import CollectorRegistry
 from contract import settings
 from contract.metrics import FlusherMetrics
 from contract.settings import Environment
+from flusher.commands import (
+    REPORT_FORMATS,
+    drop_dead_letters,
+    migrate_database,
+    replay_dead_letters,
+    show_dead_letter,
+    show_dead_letters,
+    show_report,
+    show_status,
+)
 from flusher.counting import MonthCounter
 from flusher.database import Database
-from flusher.dead_letters import DeadLetters, as_table
-from flusher.dead_letters import as_text as as_text_of_letter
 from flusher.import_sessions import import_sessions
-from flusher.migrate import migrate
 from flusher.postgres_promises import examine_postgres
 from flusher.read import StreamReader
-from flusher.report import read_report
-from flusher.report_formats import as_csv
-from flusher.report_formats import as_json as as_report_json
-from flusher.report_formats import as_table as as_report_table
-from flusher.report_html import as_html
-from flusher.status import as_json, read_status
-from flusher.status_view import as_text, print_text, watch_status
 from flusher.worker import Worker
 from flusher.write import SessionWriter
 from process.admin import AdminListener
@@ -64,12 +63,6 @@ READY_SECONDS = 30.0
 # The longest statement of those that count a month.
 COUNTING_SECONDS = 600.0
 
-REPORT_FORMATS = {
-    "table": as_report_table,
-    "csv": as_csv,
-    "json": as_report_json,
-    "html": as_html,
-}
 
 log = structlog.get_logger()
 
@@ -156,92 +149,6 @@ async def work(environment: Environment) -> int:
 
 def _recent(since: float | None, wrong: str) -> str | None:
     return wrong if since is None or time.monotonic() - since > READY_SECONDS else None
-
-
-async def migrate_database(environment: Environment) -> int:
-    """`migrate`."""
-    zone = settings.CALENDAR_TIMEZONE.read(environment)
-    async with (
-        Database(settings.DATABASE_URL.read(environment)) as database,
-        database.connection() as connection,
-    ):
-        applied = await migrate(connection, zone)
-    print("\n".join(f"applied {name}" for name in applied) or "the database is up to date")
-    return 0
-
-
-async def show_status(environment: Environment, *, json: bool, watch: bool) -> int:
-    """`status`."""
-    async with (
-        connect_shards(environment) as shards,
-        Database(settings.DATABASE_URL.read(environment)) as database,
-    ):
-        reader = StreamReader(shards, consumer="status", claim_seconds=60)
-        if watch:
-            stopping = Stopping()
-            stopping.install()
-            await watch_status(reader, database, stopping)
-            return 0
-        await reader.find_shards()
-        status = await read_status(reader, database)
-    if json:
-        print(as_json(status))
-    else:
-        print_text(as_text(status))
-    return 0
-
-
-async def show_report(environment: Environment, site: str | None, months: int, form: str) -> int:
-    """`report`."""
-    zone = settings.CALENDAR_TIMEZONE.read(environment)
-    async with Database(settings.DATABASE_URL.read(environment)) as database:
-        report = await read_report(database, zone, time.time_ns() // 1000, site, months)
-    try:
-        print(REPORT_FORMATS[form](report), flush=True)
-    except BrokenPipeError:
-        # Whoever reads has seen enough; nor is there anything left to flush when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return 0
-
-
-async def show_dead_letters(environment: Environment) -> int:
-    """`dead list`."""
-    async with _dead_letters(environment) as dead_letters:
-        print(as_table([letter async for letter in dead_letters.all()]))
-    return 0
-
-
-async def show_dead_letter(environment: Environment, name: str) -> int:
-    """`dead show`."""
-    async with _dead_letters(environment) as dead_letters:
-        print(as_text_of_letter(await dead_letters.get(name)))
-    return 0
-
-
-async def replay_dead_letters(environment: Environment, names: Sequence[str]) -> int:
-    """`dead replay`: those named, or all."""
-    async with _dead_letters(environment) as dead_letters:
-        # All are known before the first is replayed: one that fails again comes back.
-        for name in names or [letter.name async for letter in dead_letters.all()]:
-            await dead_letters.replay(name)
-            print(f"replayed {name}")
-    return 0
-
-
-async def drop_dead_letters(environment: Environment, names: Sequence[str]) -> int:
-    """`dead drop`."""
-    async with _dead_letters(environment) as dead_letters:
-        for name in names:
-            await dead_letters.drop(name)
-            print(f"dropped {name}")
-    return 0
-
-
-@asynccontextmanager
-async def _dead_letters(environment: Environment) -> AsyncIterator[DeadLetters]:
-    async with connect_shards(environment) as shards:
-        yield DeadLetters(shards)
 
 
 def _add_dead_letter_commands(dead: argparse.ArgumentParser) -> None:
