@@ -39,9 +39,8 @@ test: $(INSTALLED) ## the test suite, but for the tests of test-long
 test-long: $(INSTALLED) ## the tests that take minutes
 	$(BIN)/python -m pytest -n auto -m long
 
-bench: $(INSTALLED) ## every benchmark; tables and plots go to bench/results/
+bench: $(INSTALLED) ## every benchmark of speed; tables and plots go to bench/results/
 	$(BIN)/python -m bench all
-	$(BIN)/python -m bench.reports --sessions 5000000 --rounds 2
 
 lock: ## the lock files, from pyproject.toml; needs uv
 	$(COMPILE) -o requirements/production.txt
