@@ -97,19 +97,25 @@ class Front:
         )
 
     async def settled(self, sessions: int, upgraded: int = 0) -> list[asyncpg.Record]:
-        """The rows, once all that was sent has become what it becomes: no entry is left."""
+        """The rows, once they are as many, and no entry is left that could become another."""
         redis = connect_redis(self.system.redis_url)
+
+        def upgraded_of(rows: list[asyncpg.Record]) -> int:
+            return sum(row["upgraded_at"] is not None for row in rows)
 
         async def entries() -> int:
             return sum([await redis.xlen(keys.stream(shard)) for shard in range(8)])
 
+        await eventually(
+            self.rows, lambda rows: len(rows) >= sessions and upgraded_of(rows) >= upgraded
+        )
         try:
             await eventually(entries, lambda left: left == 0)
         finally:
             await redis.aclose()
         rows = await self.rows()
         assert len(rows) == sessions, rows
-        assert sum(row["upgraded_at"] is not None for row in rows) == upgraded, rows
+        assert upgraded_of(rows) == upgraded, rows
         return rows
 
 
