@@ -1,7 +1,6 @@
 """Fixtures: servers once a worker, a database and an empty Redis for each test."""
 
 import itertools
-import os
 from collections.abc import AsyncIterator, Iterator
 from zoneinfo import ZoneInfo
 
