@@ -1,6 +1,7 @@
 """Fixtures: servers once a worker, a database and an empty Redis for each test."""
 
 import itertools
+import os
 from collections.abc import AsyncIterator, Iterator
 from zoneinfo import ZoneInfo
 
@@ -15,6 +16,11 @@ from tests.browser import programs
 from tests.servers import EMBEDDED, Servers, describe, run_servers
 
 _TEMPLATE = "template_impact"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """More than there are cores: the tests wait for processes half of their time."""
+    return (os.cpu_count() or 2) * 3 // 2
 
 
 def pytest_report_header() -> list[str]:
