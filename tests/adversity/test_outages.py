@@ -120,6 +120,7 @@ async def test_while_postgres_is_away_streams_grow_memory_does_not_and_status_sa
         assert rig.statuses() <= FINE
 
 
+@pytest.mark.long
 async def test_status_says_how_far_behind_it_is(tmp_path: Path) -> None:
     async with running(tmp_path) as rig:
         for flusher in rig.flushers:
@@ -152,6 +153,7 @@ async def test_a_drain_answers_and_stores_what_was_accepted(tmp_path: Path, modu
         assert rig.drive.tally.no_answer == 0
 
 
+@pytest.mark.long
 async def test_a_drain_that_can_not_be_clean_says_so(tmp_path: Path) -> None:
     async with running(tmp_path) as rig:
         rig.postgres.kill()
@@ -165,6 +167,7 @@ async def test_a_drain_that_can_not_be_clean_says_so(tmp_path: Path) -> None:
         await other.ready()
 
 
+@pytest.mark.long
 async def test_a_second_signal_forces(tmp_path: Path) -> None:
     async with running(tmp_path, collectors=2) as rig:
         program = rig.collectors[0]

@@ -46,9 +46,8 @@ async def rows_are(system: System, count: int) -> None:
     await database.close()
 
 
-@pytest.mark.parametrize(
-    ("collectors", "flushers"), [("8", "4"), pytest.param("4", "8", marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("collectors", "flushers"), [("8", "4"), ("4", "8")])
 async def test_a_flusher_drains_what_collectors_of_another_number_append(
     system: System, redis: Redis, collectors: str, flushers: str
 ) -> None:
