@@ -77,9 +77,9 @@ class ExpressHandler(RequestHandler):
         if (
             getattr(message, "path", None) != self._path  # what could not be parsed has none
             or message.method != hdrs.METH_POST  # type: ignore[union-attr]  # else it has all
-            or message.should_close  # type: ignore[union-attr]
-            or message.upgrade  # type: ignore[union-attr]
-            or message.version != HttpVersion11  # type: ignore[union-attr]
+            or message.should_close  # type: ignore[union-attr]  # the same
+            or message.upgrade  # type: ignore[union-attr]  # the same
+            or message.version != HttpVersion11  # type: ignore[union-attr]  # the same
             or len(self._messages) > 1
             or not payload.is_eof()
             or payload.total_bytes > MAX_BYTES
@@ -91,7 +91,7 @@ class ExpressHandler(RequestHandler):
         body = b"".join(payload._buffer) if payload.total_bytes else b""  # noqa: SLF001 - there is no other look
         self._messages.popleft()
         self._answering = self._request_in_progress = True
-        if not self._express.begin(message.headers, self.peername, body, self._reply):  # type: ignore[union-attr]
+        if not self._express.begin(message.headers, self.peername, body, self._reply):  # type: ignore[union-attr]  # it was looked at above
             self._answering = self._request_in_progress = False
             self._messages.appendleft((message, payload))
             return False
