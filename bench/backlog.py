@@ -5,6 +5,7 @@ events, mostly in the same batch; the others come two to six batches later. Ids 
 browser's are.
 """
 
+import math
 import random
 import socket
 import time
@@ -16,10 +17,11 @@ from uuid import UUID
 
 import hiredis
 
+from collector.entries import EntryPacker, PackedEntry
+from collector.waiting import Waiting
 from contract import keys
 from contract.calendar import SECOND_US, Month, from_us, month_at
-from contract.entry import join_records
-from contract.record import FIELD, SessionStarted, SessionUpgraded, encode
+from contract.record import SessionStarted, SessionUpgraded, encode
 
 SHARDS: Final = 8
 COLUMNS: Final = (
@@ -71,23 +73,25 @@ def make_backlog(sessions: int, seed: int) -> Backlog:
     return Backlog(events, rows)
 
 
-def append_backlog(backlog: Backlog, port: int, together: int) -> None:
-    """Puts it into the streams of a Redis, `together` records an entry."""
-    gathered: list[list[bytes]] = [[] for _ in range(SHARDS)]
-    commands: list[bytes] = []
-    for event in backlog.events:
-        session = event.id if isinstance(event, SessionStarted) else event.session_id
-        shard = keys.shard_of(session or b"", SHARDS)
-        gathered[shard].append(encode(event))
-        if len(gathered[shard]) == together:
-            commands.append(_append(shard, gathered[shard]))
-            gathered[shard] = []
-    commands += [_append(shard, records) for shard, records in enumerate(gathered) if records]
+def append_backlog(backlog: Backlog, port: int, records_a_write: int) -> None:
+    """Puts it into the streams of a Redis, as a collector does.
+
+    Args:
+        backlog: what.
+        port: Redis's.
+        records_a_write: as many share each of the collector's writes, and where several of a write
+            go to one shard, an entry; 1: as a collector that has little to do.
+    """
+    packer = EntryPacker()
+    entries: list[PackedEntry] = []
+    waiting = [_waiting(event) for event in backlog.events]
+    for first in range(0, len(waiting), records_a_write):
+        entries += packer.pack(waiting[first : first + records_a_write], together=True)
     with socket.create_connection(("127.0.0.1", port)) as connection:
-        for first in range(0, len(commands), _PIPELINED):
-            part = commands[first : first + _PIPELINED]
-            connection.sendall(b"".join(part))
-            _await_replies(connection, len(part))
+        for first in range(0, len(entries), _PIPELINED):
+            part = entries[first : first + _PIPELINED]
+            connection.sendall(b"".join([entry.commands for entry in part]))
+            _await_replies(connection, sum(entry.replies for entry in part))
 
 
 def in_batches(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
@@ -126,10 +130,10 @@ def _row(start: SessionStarted, upgrade: SessionUpgraded | None) -> Row:
     )
 
 
-def _append(shard: int, records: Sequence[bytes]) -> bytes:
-    command = ("XADD", keys.stream(shard), "*", FIELD, join_records(records))
-    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type] # its stub: one word
-    return packed
+def _waiting(event: SessionStarted | SessionUpgraded) -> Waiting:
+    session = event.id if isinstance(event, SessionStarted) else event.session_id
+    shard = keys.shard_of(session or b"", SHARDS)
+    return Waiting(encode(event), shard, math.inf, lambda _: None)
 
 
 def _await_replies(connection: socket.socket, count: int) -> None:

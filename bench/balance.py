@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from bench.drive import Tally
 from contract import keys
+from contract.entry import RECORDS_MAX
 from embedded.system import Program, eventually
 
 _LOOK_SECONDS = 1.0
@@ -36,7 +37,7 @@ class Outside:
 
     Attributes:
         stored: requests that were answered with what promises a row.
-        ended: entries that have left the streams.
+        ended: records that have left the streams, or more.
     """
 
     stored: int = 0
@@ -91,7 +92,8 @@ class Balance:
         self._tally = tally
         self._redis = redis
         self._connections = connections
-        self._streams = [keys.stream(shard) for shard in range(shards)]
+        self._shards = shards
+        self._has_shared = False  # whether several records were ever seen to share an entry
         self._lives: dict[int, Life] = {}  # by the id() of the program
         self._counted: Counter[str] = Counter()  # of lives that are over
         self._accepted_unseen = 0
@@ -157,18 +159,25 @@ class Balance:
         return sum(self._tally.statuses[status] for status in _STORED)
 
     async def _ask_redis(self) -> bool:
-        """How many entries are in the streams and have left them; whether Redis answers."""
+        """How many records are in the streams and have left them; whether Redis answers."""
         ended = buffered = 0
         try:
             async with asyncio.timeout(_LOOK_SECONDS):
-                for stream in self._streams:
-                    if await self._redis.exists(stream):
-                        about = await self._redis.xinfo_stream(stream)
-                        ended += about["entries-added"] - about["length"]
-                        buffered += about["length"]
+                for shard in range(self._shards):
+                    stream = keys.stream(shard)
+                    if not await self._redis.exists(stream):
+                        continue
+                    async with self._redis.pipeline() as look:  # a transaction: both of one moment
+                        look.xinfo_stream(stream)
+                        look.get(keys.joined(shard))
+                        about, joined = await look.execute()
+                    ended += about["entries-added"] - about["length"]
+                    buffered += about["length"] + int(joined or 0)
+                    self._has_shared |= bool(joined)
         except (RedisError, OSError, TimeoutError):
             return False
-        self._ended = max(self._ended, ended)
+        # How many records an entry held that is gone, nobody knows any more.
+        self._ended = max(self._ended, ended * RECORDS_MAX if self._has_shared else ended)
         for since in self._ended_since:
             self._ended_unseen += self._ended - since
         self._ended_since.clear()

@@ -86,13 +86,15 @@ class Bench(AsyncExitStack):
         (self._flusher,) = await system.start("flusher")
         self._flusher.freeze()
 
-    async def drain(self, backlog: Backlog, together: int) -> Drained:
+    async def drain(self, backlog: Backlog, records_a_write: int) -> Drained:
         """The flusher's turn: from a backlog in the streams to the last acknowledgement.
+
+        `records_a_write` as in `append_backlog`.
 
         Raises:
             Unsound: the streams were not drained.
         """
-        append_backlog(backlog, self._valkey.port, together)
+        append_backlog(backlog, self._valkey.port, records_a_write)
         process = self._flusher.running
         before = self._cpu()
         began = time.perf_counter()

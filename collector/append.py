@@ -3,17 +3,15 @@
 import asyncio
 from typing import Protocol
 
-from collector.node_writer import Answered, Waiting
-from collector.wire import pack
+from collector.waiting import Answered, Waiting
 from contract import keys
 from contract.errors import Retry
-from contract.record import FIELD
 
 
 class Writer(Protocol):
-    """Carries out commands: `NodeWriter` on one server, `ClusterWriter` on those of a cluster."""
+    """Appends records: `NodeWriter` on one server, `ClusterWriter` on those of a cluster."""
 
-    def write(self, command: bytes, shard: int, answered: Answered) -> Waiting:
+    def write(self, record: bytes, shard: int, answered: Answered) -> Waiting:
         """As `NodeWriter.write`."""
         ...
 
@@ -42,7 +40,7 @@ class Appender:
             shards: how many streams there are.
         """
         self._writer = writer
-        self._xadds = [_xadd_to(keys.stream(shard)) for shard in range(shards)]
+        self._shards = shards
 
     def begin(self, identity: bytes, record: bytes, answered: Answered) -> Waiting:
         """Appends a record; `answered` is called, once, when it is known what became of it.
@@ -57,9 +55,7 @@ class Appender:
         Raises:
             Retry: too many wait already.
         """
-        shard = keys.shard_of(identity, len(self._xadds))
-        command = b"%b$%d\r\n%b\r\n" % (self._xadds[shard], len(record), record)
-        return self._writer.write(command, shard, answered)
+        return self._writer.write(record, keys.shard_of(identity, self._shards), answered)
 
     async def append(self, identity: bytes, record: bytes) -> None:
         """Returns once Redis has acknowledged the record.
@@ -94,9 +90,3 @@ class Appender:
     async def run(self) -> None:
         """Writes what gathers, until cancelled."""
         await self._writer.run()
-
-
-def _xadd_to(stream: str) -> bytes:
-    """`XADD stream * e`, packed but for its last word, the record."""
-    words = (b"XADD", stream.encode(), b"*", FIELD)
-    return pack(*words).replace(b"*%d" % len(words), b"*%d" % (len(words) + 1), 1)

@@ -1,7 +1,7 @@
 """Writes to the primaries of a Redis Cluster: a `NodeWriter` each, and what moves between them.
 
-A command that fails where it was sent is carried out where its shard is by then, within the same
-`WAIT_SECONDS`. It may be carried out twice for that: a session's id makes it count once.
+A record that fails where it was sent is appended where its shard is by then, within the same
+`WAIT_SECONDS`. It may be appended twice for that: a session's id makes it count once.
 """
 
 import asyncio
@@ -10,7 +10,8 @@ from collections.abc import Callable
 from redis.asyncio import Redis
 from redis.exceptions import AskError, MovedError, RedisError
 
-from collector.node_writer import Answered, Durability, NodeWriter, Waiting, Wire
+from collector.node_writer import Durability, NodeWriter, Wire
+from collector.waiting import Answered, Waiting
 from contract import keys
 from contract.metrics import CollectorMetrics
 from process.cluster import Cluster, slot_of
@@ -22,7 +23,7 @@ _SLOW_SECONDS = 1.0
 
 
 class ClusterWriter:
-    """Each shard's commands to the primary that has it. Use `run` as a task, as `NodeWriter`'s."""
+    """Each shard's records to the primary that has it. Use `run` as a task, as `NodeWriter`'s."""
 
     def __init__(
         self,
@@ -53,9 +54,9 @@ class ClusterWriter:
         self._of_shard = [self._homeless] * shards
         self._group = asyncio.TaskGroup()
 
-    def write(self, command: bytes, shard: int, answered: Answered) -> Waiting:
+    def write(self, record: bytes, shard: int, answered: Answered) -> Waiting:
         """As `NodeWriter.write`."""
-        return self._of_shard[shard].write(command, shard, answered)
+        return self._of_shard[shard].write(record, shard, answered)
 
     @property
     def failing_since(self) -> float | None:

@@ -5,15 +5,15 @@ Only its own tasks touch the connections, so that a request that goes away can't
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
 import structlog
 from redis.exceptions import AskError, RedisError
 
-from collector.waiting import WAIT_SECONDS
+from collector.entries import EntryPacker, PackedEntry, refusal
+from collector.waiting import WAIT_SECONDS, Answered, Waiting
 from collector.wire import pack
 from contract.errors import Retry
 from contract.metrics import CollectorMetrics
@@ -27,7 +27,10 @@ _DURABLE_MS = 3000
 # A server that syncs once a second acknowledges once a second: several batches wait together.
 _DURABLE_WRITERS = 8
 
-_ASKING = pack(b"ASKING")
+# Records share entries while this many share a write, on the average of some writes: a burst is not
+# load, and until Redis is busy an entry a record is simpler to look at.
+_TOGETHER_FROM = 16
+_AVERAGED_WRITES = 16
 
 log = structlog.get_logger()
 
@@ -59,27 +62,12 @@ class Wire(Protocol):
         ...
 
 
-Answered = Callable[[Retry | None], None]
-"""Takes what became of a command: None, the server has acknowledged it. It must not raise."""
-
-
-@dataclass(slots=True, eq=False)
-class Waiting:
-    """A command that is to be carried out."""
-
-    command: bytes
-    shard: int
-    deadline: float  # in the loop's time
-    answered: Answered
-    is_over: bool = False  # it was answered, or nobody waits for it any more
-
-
 Redirect = Callable[[list[Waiting], RedisError], list[Waiting]]
-"""Takes over what another server may have to carry out, by the error; returns what stays here."""
+"""Takes over what another server may have to append, by the error; returns what stays here."""
 
 
 class NodeWriter:
-    """Carries out commands on one server. Use `run` as a task for as long as it may be used."""
+    """Appends records on one server. Use `run` as a task for as long as it may be used."""
 
     def __init__(
         self,
@@ -94,12 +82,13 @@ class NodeWriter:
         Args:
             connect: makes a connection to the server; each is used by one task alone.
             metrics: where batches are counted.
-            durability: when a command counts as carried out.
-            redirect: what becomes of a command that failed; None: it is tried again here.
-            asking: precede each command with ASKING, as a node wants it that is taking over a slot.
+            durability: when a record counts as stored.
+            redirect: what becomes of a record that failed; None: it is tried again here.
+            asking: as `EntryPacker`'s.
         """
         self._redirect = redirect
-        self._asking = asking
+        self._packer = EntryPacker(asking=asking)
+        self._records_a_write = 0.0
         self._connect = connect
         self._metrics = metrics
         self._durable = _WAIT_UNTIL_DURABLE[durability]
@@ -109,16 +98,16 @@ class NodeWriter:
         self._filled = asyncio.Event()
         self._failing_since: float | None = None
 
-    def write(self, command: bytes, shard: int, answered: Answered) -> Waiting:
-        """Has the command carried out; `answered` is called, once, when it is known what became of
-        it. No future: what wakes a task costs as much as all else here.
+    def write(self, record: bytes, shard: int, answered: Answered) -> Waiting:
+        """Appends a record; `answered` is called, once, when it is known what became of it. No
+        future: what wakes a task costs as much as all else here.
 
         Args:
-            command: packed.
-            shard: that it belongs to.
+            record: from `contract.record.encode`.
+            shard: that it goes to.
             answered: gets None once the server has acknowledged it, as durably as asked for; Retry
                 when that took longer than `WAIT_SECONDS`, or the server is full or refuses it. It
-                may have been carried out all the same.
+                may have been stored all the same.
 
         Raises:
             Retry: too many wait already.
@@ -126,19 +115,19 @@ class NodeWriter:
         if len(self._waiting) >= MAX_WAITING:
             raise Retry("overload", "too many requests wait for Redis")
         deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
-        waiting = Waiting(command, shard, deadline, answered)
+        waiting = Waiting(record, shard, deadline, answered)
         self._waiting.append(waiting)
         self._filled.set()
         return waiting
 
     def take_over(self, others: Iterable[Waiting]) -> None:
-        """Carries out what waited elsewhere, before what waits here."""
+        """Appends what waited elsewhere, before what waits here."""
         self._waiting.extendleft(reversed([each for each in others if not each.is_over]))
         if self._waiting:
             self._filled.set()
 
     def give_up(self) -> list[Waiting]:
-        """Hands out all that waits, also what is on its way: it may be carried out all the same."""
+        """Hands out all that waits, also what is on its way: it may be stored all the same."""
         under_way = [waiting for batch in self._in_flight.values() for waiting in batch]
         self._metrics.append_unanswered.inc(len(under_way))
         waiting = [*under_way, *self._waiting]
@@ -213,12 +202,13 @@ class NodeWriter:
     async def _write(self, wire: Wire, batch: list[Waiting]) -> list[Waiting]:
         """Writes a batch; what may be tried again is returned."""
         self._metrics.append_batch_size.observe(len(batch))
-        commands = [waiting.command for waiting in batch]
-        if self._asking:
-            commands = [word for command in commands for word in (_ASKING, command)]
-        packed = b"".join(commands) + self._durable
+        self._records_a_write += (len(batch) - self._records_a_write) / _AVERAGED_WRITES
+        together = self._records_a_write >= _TOGETHER_FROM
+        entries = self._packer.pack(batch, together=together)
+        packed = b"".join([entry.commands for entry in entries]) + self._durable
+        count = sum([entry.replies for entry in entries]) + bool(self._durable)
         try:
-            replies = await wire.exchange(packed, len(commands) + bool(self._durable))
+            replies = await wire.exchange(packed, count)
         except RedisError as error:
             self._metrics.append_unanswered.inc(len(batch))
             return self._after(batch, error)
@@ -227,29 +217,32 @@ class NodeWriter:
             self._metrics.append_unanswered.inc(len(batch))
             return batch
         not_durable = why_not_durable(replies.pop()) if self._durable else None
-        if self._asking:
-            replies = replies[1::2]
-        left = self._settle(batch, replies, not_durable)
+        left = self._settle(entries, replies, not_durable)
         if any(isinstance(reply, DEMOTED) for reply in replies):
             wire.close()  # its address may lead to another server by now
         return left
 
     def _settle(
-        self, batch: list[Waiting], replies: list[Any], not_durable: Retry | None
+        self, entries: Sequence[PackedEntry], replies: list[Any], not_durable: Retry | None
     ) -> list[Waiting]:
-        """Tells each request its own reply; what may be tried again is returned."""
+        """Tells each request what became of its entry; what may be tried again is returned."""
         left = []
-        for waiting, reply in zip(batch, replies, strict=True):
-            if isinstance(reply, RedisError):
-                left += self._after([waiting], reply)
-            elif not_durable is not None:
+        first = 0
+        for entry in entries:
+            end = first + entry.replies
+            refused = refusal(replies[first:end])
+            first = end
+            if refused is not None:
+                left += self._after(list(entry.waiting), refused)
+                continue
+            if not_durable is None:
+                self._failing_since = None
+            else:
                 # It is in the stream, and may be lost with the server: not what a 2xx promises.
                 self.fails(not_durable)
-                self._metrics.append_unanswered.inc()
+                self._metrics.append_unanswered.inc(len(entry.waiting))
+            for waiting in entry.waiting:
                 _answer(waiting, not_durable)
-            else:
-                self._failing_since = None
-                _answer(waiting, None)
         return left
 
     def _after(self, batch: list[Waiting], error: RedisError) -> list[Waiting]:

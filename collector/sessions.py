@@ -16,10 +16,9 @@ from collector.caller import TokenVerifier, User
 from collector.client_address import Address, TrustedProxies, parse_address
 from collector.crawlers import CrawlerFilter
 from collector.monthly_salt import MonthlySalt
-from collector.node_writer import Answered
 from collector.reading import read_body
 from collector.site import SitePolicy
-from collector.waiting import WAIT_SECONDS
+from collector.waiting import WAIT_SECONDS, Answered
 from contract.errors import Reject, Retry
 from contract.identity import network_of
 from contract.metrics import CollectorMetrics

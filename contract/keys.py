@@ -1,7 +1,7 @@
 """Names in Redis, and which shard a session goes to.
 
-The braces are Redis Cluster's hash tags: a shard's stream and its dead letters share one slot,
-so that an entry moves between them atomically; so do all the salt's keys.
+The braces are Redis Cluster's hash tags: a shard's keys share one slot, so that
+an entry moves between its stream and its dead letters atomically; so do all the salt's keys.
 """
 
 from typing import Final
@@ -35,6 +35,11 @@ def salt(month: Month) -> str:
 def stream(shard: int) -> str:
     """The stream of a shard."""
     return f"impact:sessions:{{{shard}}}"
+
+
+def joined(shard: int) -> str:
+    """How many more records than entries a shard's stream holds: entries may be shared."""
+    return f"impact:joined:{{{shard}}}"
 
 
 def probe(shard: int) -> str:

@@ -122,7 +122,10 @@ class FlusherMetrics:
             registry=registry,
         )
         self.stream_entries = Gauge(
-            "impact_stream_entries", "Entries in a shard's stream.", ("shard",), registry=registry
+            "impact_stream_entries",
+            "Sessions and upgrades in a shard's stream, also where several share an entry.",
+            ("shard",),
+            registry=registry,
         )
         self.stream_pending = Gauge(
             "impact_stream_pending",

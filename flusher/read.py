@@ -8,8 +8,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import chain
-from operator import mul
 from typing import Any
 
 import structlog
@@ -27,9 +25,12 @@ from process.shards import Shards, first_error
 from process.wire import Command
 
 _BURY = files("flusher").joinpath("bury_entry.lua").read_text()
+_END = files("flusher").joinpath("end_entries.lua").read_text()
 _DIVIDE = files("flusher").joinpath("divide_entry.lua").read_text()
 _RETIRE = files("flusher").joinpath("retire_consumer.lua").read_text()
 
+# Entries that one call of a script ends.
+_ENDED_AT_ONCE = 4000
 # A shard's. What is beyond is a fault that goes on and on: its newest cases tell as much.
 DEAD_LETTERS_KEPT = 10_000
 
@@ -38,10 +39,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ShardLag:
-    """How far behind a shard is. Times are those of its Redis server, in milliseconds."""
+    """How far behind a shard is: entries, the records in them, and of the entries those that a
+    flusher has. Times are those of its Redis server, in milliseconds.
+    """
 
     shard: int
     entries: int
+    records: int
     pending: int
     oldest_ms: int | None
     newest_ms: int | None
@@ -162,26 +166,16 @@ class StreamReader:
         )
         for shard, id_, record in entries:
             by_shard[shard][count_records(record)].append(id_)
-        if not by_shard:
-            return 0
-        commands: dict[int, list[Command]] = {}
-        for shard, by_records in by_shard.items():
-            stream = keys.stream(shard)
-            ids: Command = tuple(chain.from_iterable(by_records.values()))
-            # All or nothing: an entry that is acknowledged but not deleted would stay for ever.
-            # Redis says how many it deleted, and not which: so those of one size together.
-            commands[shard] = [("MULTI",), ("XACK", stream, keys.GROUP, *ids)]
-            commands[shard] += [("XDEL", stream, *of_size) for of_size in by_records.values()]
-            commands[shard].append(("EXEC",))
-        replies = await self._ask(commands, "acknowledging")
+        commands: dict[int, list[Command]] = {
+            shard: [_end(shard, some) for some in _portions(by_records)]
+            for shard, by_records in by_shard.items()
+        }
         ended = 0
-        for shard, by_records in by_shard.items():
-            refused = first_error(replies[shard])
+        for replies in (await self._ask(commands, "acknowledging") if commands else {}).values():
+            refused = first_error(replies)
             if refused is not None:
                 raise retry_for(refused, "acknowledging")
-            # Who deletes an entry ended it: a group that was made anew has not given it to
-            # anybody yet, and acknowledges nothing.
-            ended += sum(map(mul, by_records, replies[shard][-1][1:]))
+            ended += sum(replies)
         return ended
 
     async def bury(self, entry: Entry, why: DeadLetter) -> tuple[bool, int]:
@@ -207,8 +201,9 @@ class StreamReader:
         Raises:
             Retry: Redis does not answer, or is full.
         """
+        more = [keys.joined(entry.shard)]
         arguments: Command = (keys.GROUP, entry.id, FIELD, *split_entry(entry.record))
-        await self._run(_DIVIDE, entry.shard, [], arguments, "dividing an entry")
+        await self._run(_DIVIDE, entry.shard, more, arguments, "dividing an entry")
 
     async def retire(self) -> None:
         """Takes this consumer, and those long gone, off the group, if nothing is pending for them.
@@ -230,6 +225,7 @@ class StreamReader:
             {
                 shard: [
                     ("XLEN", stream),
+                    ("GET", keys.joined(shard)),
                     ("XPENDING", stream, keys.GROUP),
                     ("XRANGE", stream, "-", "+", "COUNT", 1),
                     ("XREVRANGE", stream, "+", "-", "COUNT", 1),
@@ -240,14 +236,15 @@ class StreamReader:
             "measuring the lag",
         )
         lags = []
-        for shard, (entries, pending, oldest, newest, now) in sorted(replies.items()):
-            if first_error((entries, oldest, newest, now)) is not None:
+        for shard, (entries, joined, pending, oldest, newest, now) in sorted(replies.items()):
+            if first_error((entries, joined, oldest, newest, now)) is not None:
                 continue
             seconds, microseconds = map(int, now)
             lags.append(
                 ShardLag(
                     shard,
                     entries,
+                    entries + int(joined or 0) if entries else 0,
                     # No group yet: nothing was ever read.
                     0 if isinstance(pending, RedisError) else pending[0],
                     _first_ms(oldest),
@@ -292,7 +289,7 @@ class StreamReader:
     ) -> Any:
         """Runs a script on a shard's stream, and what else of the shard it names."""
         names = (keys.stream(shard), *more_keys)
-        command: Command = ("EVAL", script, len(names), *names, *arguments)
+        command = _evaluate(script, names, arguments)
         ((reply,),) = (await self._ask({shard: [command]}, doing)).values()
         if isinstance(reply, RedisError):
             raise retry_for(reply, doing)
@@ -350,6 +347,23 @@ class StreamReader:
             )
         else:
             log.info("all shards are read again")
+
+
+def _portions(by_records: Mapping[int, list[bytes]]) -> Iterable[tuple[int, list[bytes]]]:
+    """Ids of entries that hold as many records each, by that number, some at a time."""
+    for records, ids in by_records.items():
+        for first in range(0, len(ids), _ENDED_AT_ONCE):
+            yield records, ids[first : first + _ENDED_AT_ONCE]
+
+
+def _end(shard: int, some: tuple[int, list[bytes]]) -> Command:
+    records, ids = some
+    names = (keys.stream(shard), keys.joined(shard))
+    return _evaluate(_END, names, (keys.GROUP, records, *ids))
+
+
+def _evaluate(script: str, names: Sequence[str], arguments: Command) -> Command:
+    return ("EVAL", script, len(names), *names, *arguments)
 
 
 def _pairs(reply: Any) -> Iterable[tuple[Any, Any]]:

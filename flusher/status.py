@@ -16,10 +16,13 @@ _RATE_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ShardStatus:
-    """One shard. Ages are in seconds, None where there is nothing to have one."""
+    """One shard: entries, the sessions and upgrades in them, and of the entries those that a
+    flusher has. Ages are in seconds, None where there is nothing to have one.
+    """
 
     shard: int
     entries: int
+    records: int
     pending: int
     oldest_seconds: float | None
     dead_letters: int
@@ -66,7 +69,12 @@ async def read_status(reader: StreamReader, database: Database) -> Status:
     return Status(
         shards=[
             ShardStatus(
-                lag.shard, lag.entries, lag.pending, lag.oldest_seconds, dead.get(lag.shard, 0)
+                lag.shard,
+                lag.entries,
+                lag.records,
+                lag.pending,
+                lag.oldest_seconds,
+                dead.get(lag.shard, 0),
             )
             for lag in lags
         ],

@@ -27,10 +27,13 @@ _GOOD: Final = "green"
 def as_text(status: Status) -> Text:
     """A table of the shards, and a line for each of the rest."""
     text = Text()
-    text.append(f"{'shard':>5} {'entries':>9} {'pending':>9} {'oldest':>9} {'dead':>6}\n", "bold")
+    text.append(
+        f"{'shard':>5} {'records':>9} {'entries':>9} {'pending':>9} {'oldest':>9} {'dead':>6}\n",
+        "bold",
+    )
     for shard in status.shards:
         oldest = "-" if shard.oldest_seconds is None else f"{shard.oldest_seconds:.1f} s"
-        text.append(f"{shard.shard:>5} {shard.entries:>9} {shard.pending:>9} ")
+        text.append(f"{shard.shard:>5} {shard.records:>9} {shard.entries:>9} {shard.pending:>9} ")
         text.append(f"{oldest:>9} ", _level(shard.oldest_seconds or 0, _OLD_SECONDS))
         text.append(f"{shard.dead_letters:>6}\n", _BAD if shard.dead_letters else "")
     if status.shards_away:

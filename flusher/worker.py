@@ -339,7 +339,7 @@ class Worker:
 
     async def _measure_lag(self) -> None:
         for lag in await self._reader.lag():
-            self._metrics.stream_entries.labels(lag.shard).set(lag.entries)
+            self._metrics.stream_entries.labels(lag.shard).set(lag.records)
             self._metrics.stream_pending.labels(lag.shard).set(lag.pending)
             self._metrics.oldest_entry_seconds.labels(lag.shard).set(lag.oldest_seconds or 0)
         buffer = await self._reader.buffer(time.monotonic())

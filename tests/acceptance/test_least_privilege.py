@@ -18,8 +18,11 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
+from collector.entries import EntryPacker, refusal
+from collector.waiting import Waiting
+from collector.wire import RedisWire
 from contract import keys
-from contract.record import FIELD
+from contract.record import FIELD, encode
 from embedded.launch import account_for
 from embedded.ports import find_free_port
 from embedded.postgres import PostgresServer
@@ -27,6 +30,7 @@ from embedded.valkey import ValkeyServer
 from process.redis_client import connect_redis
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.certificates import Certificates, make_certificates
+from tests.events import start
 from tests.servers import POSTGRES_SETTINGS, installed
 from tests.system import JWT_KEY, ROOT, Program, System, eventually, run_command
 
@@ -217,6 +221,25 @@ async def test_everything_works(guarded: Guarded, http: aiohttp.ClientSession) -
         assert "NOPERM" not in program.log
         assert "NoPermission" not in program.log
         assert "refuses" not in program.log, program.log
+
+
+async def test_the_accounts_may_do_what_only_load_makes_them_do(guarded: Guarded) -> None:
+    """Entries that records share are appended, and ended, with their count."""
+    batch = [Waiting(encode(start()), 5, 0.0, lambda _: None) for _ in range(3)]
+    (entry,) = EntryPacker().pack(batch, together=True)
+    collector, flusher = (
+        connect_redis(guarded.redis_url(module)) for module in ("collector", "flusher")
+    )
+    wire = RedisWire(collector.connection_pool)
+    assert refusal(await wire.exchange(entry.commands, entry.replies)) is None
+
+    async def waiting() -> tuple[Any, Any]:
+        return await flusher.xlen(keys.stream(5)), await flusher.get(keys.joined(5))
+
+    await eventually(waiting, lambda found: found == (0, None))
+    wire.close()
+    for client in (collector, flusher):
+        await client.aclose()
 
 
 async def test_an_account_of_redis_may_do_nothing_else(guarded: Guarded) -> None:

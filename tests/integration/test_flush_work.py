@@ -70,7 +70,7 @@ async def test_a_flush_asks_redis_as_often_for_a_thousand_sessions_as_for_ten(
         del asked[sessions]["cmdstat_info"]
     assert asked[1000] == asked[10]
     # What a shard is asked: to read, and to end what was read in one step.
-    each = ("xreadgroup", "multi", "xack", "xdel", "exec")
+    each = ("xreadgroup", "eval", "xack", "xdel", "xlen", "del")
     assert asked[10] == Counter({f"cmdstat_{name}": SHARDS for name in each})
 
 

@@ -6,6 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from contract import keys
+from contract.entry import join_records
 from contract.errors import DeadLetter
 from contract.record import FIELD, encode
 from flusher.read import StreamReader
@@ -43,6 +44,58 @@ async def test_acknowledged_entries_are_gone_and_others_stay(redis: Redis) -> No
     await reader.acknowledge(entries[:5])
     lags = await reader.lag()
     assert sum(lag.entries for lag in lags) == sum(lag.pending for lag in lags) == 3
+
+
+async def append_shared(redis: Redis, *sizes: int) -> None:
+    """An entry of so many records for each size, all in shard 0, as a collector counts them."""
+    for size in sizes:
+        content = join_records([encode(start()) for _ in range(size)])
+        await redis.xadd(keys.stream(0), {FIELD: content})
+        await redis.incrby(keys.joined(0), size - 1)
+
+
+async def test_what_waits_is_counted_by_records_at_every_step(redis: Redis) -> None:
+    """The funnel counts sessions and upgrades, however many share an entry."""
+    await append_shared(redis, 1, 2, 2, 32, 5)
+    one, two = await reader_of(redis, "one"), await reader_of(redis, "two", claim_seconds=0)
+    entries = await one.read(100)
+    assert await waiting(one) == (5, 42)
+    assert await one.acknowledge([entries[1], entries[3]]) == 34
+    assert await waiting(one) == (3, 8)
+    claimed = await two.claim(100)
+    assert await two.acknowledge(claimed) == 8
+    assert await one.acknowledge(entries) == 0, "another flusher has ended them"
+    assert await waiting(one) == (0, 0)
+    assert not await redis.exists(keys.joined(0))
+
+
+async def test_an_entry_that_is_divided_still_counts_as_its_records(redis: Redis) -> None:
+    await append_shared(redis, 4, 3)
+    reader = await reader_of(redis)
+    entries = await reader.read(100)
+    for _ in range(2):  # a second time it is not there
+        await reader.divide(entries[0])
+    assert await waiting(reader) == (5, 7)
+    await reader.acknowledge([*entries, *await reader.read(100)])
+    assert await waiting(reader) == (0, 0)
+
+
+async def test_a_count_that_was_disturbed_is_right_again_when_the_stream_is_empty(
+    redis: Redis,
+) -> None:
+    await redis.set(keys.joined(0), 999)
+    reader = await reader_of(redis)
+    assert await waiting(reader) == (0, 0)
+    await append_shared(redis, 2)
+    await reader.acknowledge(await reader.read(100))
+    await append_shared(redis, 3)
+    assert await waiting(reader) == (1, 3)
+
+
+async def waiting(reader: StreamReader) -> tuple[int, int]:
+    """How many entries are in the streams, and records."""
+    lags = await reader.lag()
+    return sum(lag.entries for lag in lags), sum(lag.records for lag in lags)
 
 
 async def test_what_a_dead_consumer_held_is_taken_over(redis: Redis) -> None:

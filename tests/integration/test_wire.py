@@ -17,6 +17,7 @@ from collector.append import Appender
 from collector.node_writer import Durability, NodeWriter
 from collector.wire import RedisWire, pack
 from contract import keys
+from contract.entry import split_entry
 from contract.metrics import CollectorMetrics
 from process.redis_client import connect_redis, is_passing
 from tests.servers import Servers
@@ -139,9 +140,14 @@ async def test_each_acknowledged_record_is_in_its_shard_once(
             part = identities[start : start + 500]
             await asyncio.gather(*(appender.append(identity, identity) for identity in part))
         assert appender.idle
-    found = []
+    found: list[bytes] = []
+    entries = 0
     for shard in range(4):
-        entries: Any = await redis.xrange(keys.stream(shard))
-        found += [fields[b"e"] for _, fields in entries]
-        assert all(keys.shard_of(fields[b"e"], 4) == shard for _, fields in entries)
+        here: Any = await redis.xrange(keys.stream(shard))
+        records = [record for _, fields in here for record in split_entry(fields[b"e"])]
+        assert all(keys.shard_of(record, 4) == shard for record in records)
+        assert int(await redis.get(keys.joined(shard)) or 0) == len(records) - len(here)
+        found += records
+        entries += len(here)
     assert sorted(found) == identities
+    assert entries < len(identities), "five hundred at a time are load"

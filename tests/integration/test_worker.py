@@ -50,6 +50,7 @@ class Bench:
 
     async def append_together(self, *records: bytes) -> None:
         await self.redis.xadd(keys.stream(0), {FIELD: join_records(records)})
+        await self.redis.incrby(keys.joined(0), len(records) - 1)
 
     async def stored(self) -> int:
         async with self.database.connection() as connection:
@@ -210,6 +211,14 @@ async def test_a_row_that_postgres_refuses_is_set_aside_without_those_that_share
     assert (await bench.stored(), await bench.buffered()) == (3, 0)
     assert bench.counted("written", kind="session") == 3
     assert bench.counted("dead", reason="sqlstate_23514") == 1
+
+
+async def test_the_metric_of_what_waits_counts_sessions_and_not_entries(bench: Bench) -> None:
+    await bench.append_together(*(encode(start()) for _ in range(5)))
+    await bench.append(start())
+    await bench.worker._measure_lag()
+    shown = bench.registry.get_sample_value("impact_stream_entries", {"shard": "0"})
+    assert (shown, await bench.buffered()) == (6, 2)
 
 
 async def test_a_helper_works_only_while_the_one_that_it_helps_is_behind(

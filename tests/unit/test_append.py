@@ -1,7 +1,7 @@
 """collector/append.py: an answer means a stored record, whatever happens to others."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from collector import node_writer
 from collector.append import Appender
 from collector.node_writer import MAX_BATCH, NodeWriter, Wire
 from contract import keys
+from contract.entry import RECORDS_MAX, split_entry
 from contract.errors import Retry
 from contract.metrics import CollectorMetrics
 from contract.record import FIELD
@@ -49,6 +50,7 @@ class ScriptedRedis:
     def __init__(self, *script: Answer) -> None:
         self.script = list(script)
         self.batches: list[Batch] = []
+        self.entries: list[Sequence[bytes]] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.cancelled = False
@@ -57,20 +59,41 @@ class ScriptedRedis:
         """Nothing is open."""
 
     async def exchange(self, commands: bytes, count: int) -> list[Any]:
-        records = []
-        for name, stream, id_, field, written in parse(commands):
-            assert (name, id_, field) == (b"XADD", b"*", FIELD)
-            assert stream.startswith(b"impact:sessions:{")
-            records.append(written)
-        assert len(records) == count
+        entries = [split_entry(content) for content in self.contents(commands)]
+        records = [record for entry in entries for record in entry]
         self.batches.append(records)
+        self.entries += entries
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
             self.cancelled = True
             raise
         answer = self.script.pop(0) if self.script else take
-        return list(answer(records))
+        answers = iter(answer(records))
+        replies: list[Any] = []
+        for entry in entries:
+            each = [next(answers) for _ in entry]
+            refused = [reply for reply in each if isinstance(reply, exceptions.RedisError)]
+            if len(entry) == 1:
+                replies += each
+            elif refused:
+                abort = exceptions.ExecAbortError("Transaction discarded")
+                replies += [b"OK", refused[0], b"QUEUED", abort]
+            else:
+                replies += [b"OK", b"QUEUED", b"QUEUED", [each[0], len(entry) - 1]]
+        assert len(replies) == count
+        return replies
+
+    @staticmethod
+    def contents(commands: bytes) -> Iterator[bytes]:
+        for words in parse(commands):
+            if words[0] == b"XADD":
+                _, stream, id_, field, content = words
+                assert (id_, field) == (b"*", FIELD)
+                assert stream.startswith(b"impact:sessions:{")
+                yield content
+            else:
+                assert words[0] in {b"MULTI", b"INCRBY", b"EXEC"}
 
 
 class FakeWire:
@@ -208,6 +231,44 @@ async def test_a_write_is_bounded() -> None:
     async with running(appender(redis)) as each:
         assert await reasons(asking(each, range(MAX_BATCH + 88))) == [None] * (MAX_BATCH + 88)
     assert [len(batch) for batch in redis.batches] == [MAX_BATCH, 88]
+
+
+async def under_load(each: Appender, redis: ScriptedRedis, records: int) -> Sequence[str | None]:
+    """Writes of so many records until entries are shared, and one more: what became of that."""
+    for _ in range(50):
+        await reasons(asking(each, range(records)))
+    redis.entries.clear()
+    return await reasons(asking(each, range(records)))
+
+
+async def test_a_burst_is_no_load_and_has_an_entry_for_each_record() -> None:
+    redis = ScriptedRedis()
+    async with running(appender(redis)) as each:
+        assert await reasons(asking(each, range(100))) == [None] * 100
+    assert [len(entry) for entry in redis.entries] == [1] * 100
+
+
+async def test_under_load_the_records_of_a_shard_share_entries() -> None:
+    redis = ScriptedRedis()
+    async with running(appender(redis)) as each:
+        assert await under_load(each, redis, 40) == [None] * 40
+        assert [len(entry) for entry in redis.entries] == [RECORDS_MAX, 40 - RECORDS_MAX]
+        for _ in range(50):
+            await reasons(asking(each, range(1)))
+        redis.entries.clear()
+        await reasons(asking(each, range(2)))
+    assert [len(entry) for entry in redis.entries] == [1, 1], "the load is over"
+
+
+async def test_an_entry_that_is_refused_is_refused_for_all_that_share_it() -> None:
+    """And for no other: none of it is stored."""
+    redis = ScriptedRedis()
+    async with running(appender(redis)) as each:
+        await under_load(each, redis, 40)
+        redis.script = [refuse_some(OOM, record(1))]
+        shared, others = RECORDS_MAX, 40 - RECORDS_MAX
+        ends = await reasons(asking(each, range(40)))
+        assert ends == ["redis_full"] * shared + [None] * others
 
 
 async def test_too_many_waiting_is_retry_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

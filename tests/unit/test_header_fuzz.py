@@ -22,10 +22,10 @@ from collector.client_address import TrustedProxies
 from collector.connection_limits import ConnectionLimits
 from collector.crawlers import CrawlerFilter, Reason
 from collector.monthly_salt import MonthlySalt
-from collector.node_writer import Answered
 from collector.server import Server
 from collector.sessions import Sessions
 from collector.site import SitePolicy
+from collector.waiting import Answered
 from contract.metrics import CollectorMetrics
 from process.salt_store import Salt
 from tests.events import MONTH, NOON_US

@@ -1,0 +1,104 @@
+"""collector/entries.py: what gathered becomes entries, each record once and in its own stream."""
+
+from collections import Counter
+from typing import Any
+
+import hiredis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.exceptions import ExecAbortError, OutOfMemoryError, RedisError, ResponseError
+
+from collector.entries import EntryPacker, PackedEntry, refusal
+from collector.waiting import Waiting
+from contract import keys
+from contract.entry import RECORDS_MAX, split_entry
+from contract.record import FIELD, encode
+from tests.unit.events import events
+
+OOM = OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
+
+batches = st.lists(
+    st.tuples(events.map(encode), st.integers(0, 3)).map(
+        lambda pair: Waiting(*pair, 0.0, lambda _: None)
+    ),
+    max_size=200,
+)
+
+
+def parse(entry: PackedEntry) -> list[list[bytes]]:
+    """An entry's commands, as a server reads them."""
+    reader = hiredis.Reader(notEnoughData=None)
+    reader.feed(entry.commands)
+    commands: list[list[bytes]] = list(iter(reader.gets, None))
+    assert len(commands) == entry.replies
+    return commands
+
+
+def content_of(entry: PackedEntry) -> tuple[str, bytes]:
+    """The stream and the content of what is appended, in one transaction with its count."""
+    commands = parse(entry)
+    names = [command[0] for command in commands]
+    if len(entry.waiting) > 1:
+        assert names == [b"MULTI", b"XADD", b"INCRBY", b"EXEC"]
+        joined = keys.joined(entry.waiting[0].shard).encode()
+        assert commands[2][1:] == [joined, b"%d" % (len(entry.waiting) - 1)]
+        del commands[2:], commands[0]
+    ((name, stream, id_, field, content),) = commands
+    assert (name, id_, field) == (b"XADD", b"*", FIELD)
+    return stream.decode(), content
+
+
+@given(batch=batches, together=st.booleans())
+def test_each_record_is_once_in_an_entry_of_its_own_stream(
+    *, batch: list[Waiting], together: bool
+) -> None:
+    entries = EntryPacker().pack(batch, together=together)
+    written = Counter[tuple[str, bytes]]()
+    for entry in entries:
+        stream, content = content_of(entry)
+        records = split_entry(content)
+        assert list(records) == [waiting.record for waiting in entry.waiting]
+        assert len(records) <= RECORDS_MAX
+        written.update((stream, record) for record in records)
+    assert written == Counter((keys.stream(each.shard), each.record) for each in batch)
+    assert Counter(w for e in entries for w in e.waiting) == Counter(batch)
+
+
+@given(batches)
+def test_a_shards_records_share_as_few_entries_as_hold_them(batch: list[Waiting]) -> None:
+    shards = Counter(each.shard for each in batch)
+    entries = EntryPacker().pack(batch, together=True)
+    assert len(entries) == sum(-(-count // RECORDS_MAX) for count in shards.values())
+    assert len(EntryPacker().pack(batch, together=False)) == len(batch)
+
+
+def test_a_node_that_takes_over_a_slot_is_asked_for_each_record_apart() -> None:
+    batch = [Waiting(b"record", 0, 0.0, lambda _: None)] * 2
+    entries = EntryPacker(asking=True).pack(batch, together=True)
+    assert [[command[0] for command in parse(entry)] for entry in entries] == [
+        [b"ASKING", b"XADD"]
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("replies", "refused"),
+    [
+        ([b"1-0"], None),
+        ([OOM], OOM),
+        ([b"OK", b"1-0"], None),
+        ([b"OK", b"QUEUED", b"QUEUED", [b"1-0", 7]], None),
+        ([b"OK", OOM, b"QUEUED", ExecAbortError("discarded")], OOM),
+        # The entry is there: only what counts it was refused.
+        ([b"OK", b"QUEUED", b"QUEUED", [b"1-0", ResponseError("not an integer")]], None),
+    ],
+)
+def test_an_entry_was_appended_unless_its_xadd_was_refused(
+    replies: list[Any], refused: RedisError | None
+) -> None:
+    assert refusal(replies) is refused
+
+
+def test_an_xadd_that_fails_in_its_transaction_is_refused() -> None:
+    error = ResponseError("WRONGTYPE")
+    assert refusal([b"OK", b"QUEUED", b"QUEUED", [error, 7]]) is error
