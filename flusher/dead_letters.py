@@ -17,7 +17,7 @@ from contract import keys
 from contract.calendar import from_us
 from contract.errors import DeadLetter, Misconfigured
 from contract.record import FIELD, SaltMade, SessionStarted, decode
-from flusher.shards import find_shards
+from flusher.shards import ask, find_shards
 from process.redis_client import retry_for
 from process.shards import Shards
 from process.wire import Command
@@ -118,10 +118,7 @@ class DeadLetters:
         ]
 
     async def _ask(self, shard: int, command: Command, doing: str) -> Any:
-        try:
-            ((reply,),) = (await self._servers.ask({shard: [command]})).values()
-        except RedisError as error:
-            raise retry_for(error, doing) from None
+        ((reply,),) = (await ask(self._servers, {shard: [command]}, doing)).values()
         if isinstance(reply, RedisError):
             raise retry_for(reply, doing)
         return reply

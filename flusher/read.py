@@ -6,7 +6,6 @@ command blocks: a poll is one round trip a server for all of its shards.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -18,8 +17,7 @@ from contract.entry import count_records, split_entry
 from contract.errors import DeadLetter
 from contract.record import FIELD
 from flusher.entry import Entry
-from flusher.shards import find_shards
-from process.buffer import Buffer, read_buffer
+from flusher.shards import ask, find_shards
 from process.redis_client import retry_for
 from process.shards import Shards, first_error
 from process.wire import Command
@@ -35,26 +33,6 @@ _ENDED_AT_ONCE = 4000
 DEAD_LETTERS_KEPT = 10_000
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class ShardLag:
-    """How far behind a shard is: entries, the records in them, and of the entries those that a
-    flusher has. Times are those of its Redis server, in milliseconds.
-    """
-
-    shard: int
-    entries: int
-    records: int
-    pending: int
-    oldest_ms: int | None
-    newest_ms: int | None
-    now_ms: int
-
-    @property
-    def oldest_seconds(self) -> float | None:
-        """How long its oldest entry has been there."""
-        return None if self.oldest_ms is None else max(self.now_ms - self.oldest_ms, 0) / 1000
 
 
 class StreamReader:
@@ -95,7 +73,8 @@ class StreamReader:
         await self._create_groups(self._shards)
 
     async def _create_groups(self, shards: Iterable[int]) -> None:
-        replies = await self._ask(
+        replies = await ask(
+            self._servers,
             {
                 shard: [("XGROUP", "CREATE", keys.stream(shard), keys.GROUP, "0", "MKSTREAM")]
                 for shard in shards
@@ -171,7 +150,9 @@ class StreamReader:
             for shard, by_records in by_shard.items()
         }
         ended = 0
-        for replies in (await self._ask(commands, "acknowledging") if commands else {}).values():
+        for replies in (
+            await ask(self._servers, commands, "acknowledging") if commands else {}
+        ).values():
             refused = first_error(replies)
             if refused is not None:
                 raise retry_for(refused, "acknowledging")
@@ -215,69 +196,15 @@ class StreamReader:
         for shard in self._shards:
             await self._run(_RETIRE, shard, [], arguments, "leaving the consumer group")
 
-    async def lag(self) -> list[ShardLag]:
-        """The lag of each shard whose server answers.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
-        replies = await self._ask(
-            {
-                shard: [
-                    ("XLEN", stream),
-                    ("GET", keys.joined(shard)),
-                    ("XPENDING", stream, keys.GROUP),
-                    ("XRANGE", stream, "-", "+", "COUNT", 1),
-                    ("XREVRANGE", stream, "+", "-", "COUNT", 1),
-                    ("TIME",),
-                ]
-                for shard, stream in ((shard, keys.stream(shard)) for shard in self._shards)
-            },
-            "measuring the lag",
-        )
-        lags = []
-        for shard, (entries, joined, pending, oldest, newest, now) in sorted(replies.items()):
-            if first_error((entries, joined, oldest, newest, now)) is not None:
-                continue
-            seconds, microseconds = map(int, now)
-            lags.append(
-                ShardLag(
-                    shard,
-                    entries,
-                    entries + int(joined or 0) if entries else 0,
-                    # No group yet: nothing was ever read.
-                    0 if isinstance(pending, RedisError) else pending[0],
-                    _first_ms(oldest),
-                    _first_ms(newest),
-                    seconds * 1000 + microseconds // 1000,
-                )
-            )
-        return lags
-
-    async def count_dead_letters(self) -> dict[int, int]:
-        """How many each shard has whose server answers.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
-        replies = await self._ask(
-            {shard: [("XLEN", keys.dead_letters(shard))] for shard in self._shards},
-            "counting dead letters",
-        )
-        return {shard: count for shard, (count,) in replies.items() if isinstance(count, int)}
+    @property
+    def servers(self) -> Shards:
+        """Where they are."""
+        return self._servers
 
     @property
     def shards(self) -> Sequence[int]:
         """Those that are known."""
         return self._shards
-
-    async def buffer(self, at: float) -> Buffer:
-        """The streams' memory, now: `at`, of any steady clock, in seconds.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
-        return await read_buffer(self._servers, at)
 
     async def _run(
         self,
@@ -290,18 +217,10 @@ class StreamReader:
         """Runs a script on a shard's stream, and what else of the shard it names."""
         names = (keys.stream(shard), *more_keys)
         command = _evaluate(script, names, arguments)
-        ((reply,),) = (await self._ask({shard: [command]}, doing)).values()
+        ((reply,),) = (await ask(self._servers, {shard: [command]}, doing)).values()
         if isinstance(reply, RedisError):
             raise retry_for(reply, doing)
         return reply
-
-    async def _ask(
-        self, commands: Mapping[int, Sequence[Command]], doing: str
-    ) -> dict[int, list[Any]]:
-        try:
-            return await self._servers.ask(commands)
-        except RedisError as error:
-            raise retry_for(error, doing) from None
 
     async def _ask_each(self, commands: Mapping[int, Command], doing: str) -> dict[int, Any]:
         """One command a shard: the replies of those that answer.
@@ -309,7 +228,9 @@ class StreamReader:
         Raises:
             Retry: none does.
         """
-        replies = await self._ask({shard: [each] for shard, each in commands.items()}, doing)
+        replies = await ask(
+            self._servers, {shard: [each] for shard, each in commands.items()}, doing
+        )
         answered, failed, groupless = {}, {}, []
         for shard, (reply,) in replies.items():
             if not isinstance(reply, RedisError):
@@ -382,7 +303,3 @@ def _entries(shard: int, messages: Sequence[tuple[bytes, list[bytes] | None]]) -
 def _content(fields: list[bytes]) -> bytes:
     # An entry without our field is kept, to be set aside as undecodable like any other.
     return dict(zip(fields[::2], fields[1::2], strict=True)).get(FIELD, b"")
-
-
-def _first_ms(messages: Sequence[tuple[bytes, object]]) -> int | None:
-    return int(messages[0][0].partition(b"-")[0]) if messages else None

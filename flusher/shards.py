@@ -1,16 +1,19 @@
-"""Which shards there are: the configured ones, and what a larger `STREAM_SHARDS` has left.
+"""Which shards there are: the configured ones, and what a larger `STREAM_SHARDS` has left; and what
+one asks them.
 
 While the number of shards changes, some collectors still append by the old number. Nothing that
 they append is left behind: whoever drains asks Redis what there is.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from redis.exceptions import RedisError
 
 from contract import keys
 from process.redis_client import retry_for
 from process.shards import Shards
+from process.wire import Command
 
 
 async def find_shards(
@@ -32,3 +35,22 @@ async def find_shards(
     except RedisError as error:
         raise retry_for(error, "looking for shards") from None
     return sorted([*known, *found])
+
+
+async def ask(
+    shards: Shards, commands: Mapping[int, Sequence[Command]], doing: str
+) -> dict[int, list[Any]]:
+    """As `Shards.ask`.
+
+    Args:
+        shards: where they are.
+        commands: by shard.
+        doing: what for, in an error's words.
+
+    Raises:
+        Retry: no server answers.
+    """
+    try:
+        return await shards.ask(commands)
+    except RedisError as error:
+        raise retry_for(error, doing) from None

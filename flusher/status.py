@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Final
 
 from flusher.database import Database
+from flusher.lag import count_dead_letters, measure_lag
 from flusher.read import StreamReader
 from flusher.statements import statement
+from process.buffer import read_buffer
 
 _RATE_SECONDS: Final = 1.0
 
@@ -57,11 +59,12 @@ async def read_status(reader: StreamReader, database: Database) -> Status:
         Retry: one of them does not answer.
         Misconfigured: the database is not migrated.
     """
-    before = await reader.buffer(time.monotonic())
+    servers, shards = reader.servers, reader.shards
+    before = await read_buffer(servers, time.monotonic())
     await asyncio.sleep(_RATE_SECONDS)
-    after = await reader.buffer(time.monotonic())
-    lags = await reader.lag()
-    dead = await reader.count_dead_letters()
+    after = await read_buffer(servers, time.monotonic())
+    lags = await measure_lag(servers, shards)
+    dead = await count_dead_letters(servers, shards)
     async with database.connection() as connection:
         waiting = await connection.fetchval(statement("count_waiting_upgrades"))
         last_session = await connection.fetchval(statement("last_session"))
@@ -78,7 +81,7 @@ async def read_status(reader: StreamReader, database: Database) -> Status:
             )
             for lag in lags
         ],
-        shards_away=sorted(set(reader.shards) - {lag.shard for lag in lags}),
+        shards_away=sorted(set(shards) - {lag.shard for lag in lags}),
         last_append=None if newest is None else _text(newest / 1000),
         last_session=None if last_session is None else last_session.isoformat(),
         dead_letters=sum(dead.values()),

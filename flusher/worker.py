@@ -13,9 +13,10 @@ from contract.errors import DeadLetter, NewerVersion, Retry
 from contract.metrics import FlusherMetrics
 from flusher.batch import Batch, Undecodable, decode_entries
 from flusher.gather import Gathering
+from flusher.lag import measure_lag
 from flusher.read import StreamReader
 from flusher.write import SessionWriter, Written
-from process.buffer import Buffer
+from process.buffer import Buffer, read_buffer
 from process.stopping import Stopping
 
 _POLL_SECONDS = 0.05
@@ -338,11 +339,11 @@ class Worker:
             await self._reader.create_groups()
 
     async def _measure_lag(self) -> None:
-        for lag in await self._reader.lag():
+        for lag in await measure_lag(self._reader.servers, self._reader.shards):
             self._metrics.stream_entries.labels(lag.shard).set(lag.records)
             self._metrics.stream_pending.labels(lag.shard).set(lag.pending)
             self._metrics.oldest_entry_seconds.labels(lag.shard).set(lag.oldest_seconds or 0)
-        buffer = await self._reader.buffer(time.monotonic())
+        buffer = await read_buffer(self._reader.servers, time.monotonic())
         left = None if self._buffer is None else buffer.seconds_left(self._buffer)
         self._buffer = buffer
         self._metrics.buffer_used_ratio.set(buffer.used_ratio)
