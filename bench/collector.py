@@ -1,5 +1,6 @@
 """How many requests a collector answers on one core, beside its limit and its rival."""
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -18,6 +19,8 @@ from bench.contender import (
 )
 from bench.machine import on_core
 from contract import keys
+from contract.entry import count_records
+from contract.record import FIELD
 from embedded.postgres import PostgresServer
 from embedded.system import System
 from embedded.valkey import ValkeyServer
@@ -69,8 +72,9 @@ async def measure(run: Run) -> Result:
                     _check_streams(valkey.port, turn)
                 elif name == _OBVIOUS:
                     await _check_rows(postgres.dsn(), turn)
+        metrics = await collector.metrics()
     most = max(turn.load.per_second for each in turns.values() for turn in each)
-    return _result(turns, check_generator(limit, most))
+    return _result(turns, check_generator(limit, most), _records_a_write(metrics))
 
 
 def _so_far(turns: dict[str, list[Turn]]) -> str:
@@ -78,7 +82,13 @@ def _so_far(turns: dict[str, list[Turn]]) -> str:
     return f" ({', '.join(last)})" if last else ""
 
 
-def _result(turns: dict[str, list[Turn]], generator: str) -> Result:
+def _records_a_write(metrics: Mapping[str, float]) -> str:
+    size = "impact_append_batch_size"
+    mean = metrics[f"{size}_sum"] / metrics[f"{size}_count"]
+    return f"A write to Redis carried {mean:.0f} records in the mean."
+
+
+def _result(turns: dict[str, list[Turn]], generator: str, records_a_write: str) -> Result:
     rates = {name: [turn.load.per_second for turn in each] for name, each in turns.items()}
     costs = {name: [turn.per_cpu_second for turn in each] for name, each in turns.items()}
     return Result(
@@ -99,7 +109,8 @@ def _result(turns: dict[str, list[Turn]], generator: str) -> Result:
                 f"machine disturbs less: {_of(costs, _BARE).median:.2f} of the bare application, "
                 f"{_of(costs, _OBVIOUS).median:.1f} times the obvious design."
             ),
-            "After each turn the streams' entries and the table's rows equalled the 201s.",
+            "After each turn the streams' records and the table's rows equalled the 201s.",
+            records_a_write,
             generator,
         ),
         {
@@ -116,13 +127,15 @@ def _of(figures: dict[str, list[float]], other: str) -> Series:
 
 
 def _check_streams(port: int, turn: Turn) -> None:
-    """As many entries as 201s; then none, for the next turn."""
+    """As many records as 201s; then none, for the next turn."""
+    records = 0
     with redis.Redis(port=port) as client:
-        streams = [keys.stream(shard) for shard in range(_SHARDS)]
-        entries: Any = sum(client.xlen(stream) for stream in streams)
-        client.delete(*streams)
-    if entries != turn.stored or turn.stored != turn.answered:
-        raise Unsound(f"{turn.answered} answers, {turn.stored} were 201, {entries} entries")
+        for shard in range(_SHARDS):
+            entries: Any = client.xrange(keys.stream(shard))
+            records += sum(count_records(fields[FIELD]) for _, fields in entries)
+            client.delete(keys.stream(shard), keys.joined(shard))
+    if records != turn.stored or turn.stored != turn.answered:
+        raise Unsound(f"{turn.answered} answers, {turn.stored} were 201, {records} records")
 
 
 async def _check_rows(dsn: str, turn: Turn) -> None:

@@ -111,7 +111,7 @@ async def _bytes_a_session(valkey: ValkeyServer, port: int, pid: int) -> tuple[f
             client.xgroup_create(stream, keys.GROUP, id="0")
             client.xreadgroup(keys.GROUP, "bench", {stream: ">"}, count=turn.stored)
         pending = _bytes_of(client, streams)
-        client.delete(*streams)
+        client.delete(*streams, *map(keys.joined, range(_SHARDS)))
     return waiting / turn.stored, pending / turn.stored
 
 

@@ -21,6 +21,9 @@ from embedded.system import Program, System, run_command
 from embedded.valkey import ValkeyServer
 
 BATCH_ROWS: Final = 10_000
+# What a collector that is asked by 64 connections writes at once, in the mean, at its full load:
+# `python -m bench collector` says how many they were.
+FULL_LOAD: Final = 32
 # A server for this load, for both. As safe as it comes: fsync and synchronous_commit are on. No
 # checkpoint falls into a run: after one, the first change of each page logs all of it, which with
 # random ids in a large index is a page a row until all have been touched once.

@@ -1,31 +1,34 @@
-"""How many rows a flusher stores, beside a bare COPY of the same rows into the same table."""
+"""How many rows a flusher stores, beside a bare COPY of the same rows into the same table.
+
+From entries as collectors append them under load, which records share, and from entries of one.
+"""
 
 from typing import Final
 
 from bench.backlog import Backlog, make_backlog
 from bench.benchmark import Result, Run, Series, Unsound, at_least, at_most, ratio
-from bench.drain import BATCH_ROWS, SETTINGS_NOTE, Bench, Drained
+from bench.drain import BATCH_ROWS, FULL_LOAD, SETTINGS_NOTE, Bench, Drained
 
-_SESSIONS: Final = 200_000
-_TOGETHER: Final = 8
-_OURS, _SHARED, _COPY = "ours", f"ours, {_TOGETHER} records an entry", "COPY"
+# Seconds a turn: its first and last batch, which have nothing beside them, count for little.
+_SESSIONS: Final = 400_000
+_OURS, _ALONE, _COPY = "ours", "ours, one record an entry", "COPY"
 
 
 async def measure(run: Run) -> Result:
-    """Rounds of a turn each: ours, ours from entries that records share, the COPY.
+    """Rounds of a turn each: ours, ours from entries of one record, the COPY.
 
     Raises:
         Unsound: the rows are not those that they must be.
     """
     run.say("making events")
     backlog = make_backlog(_SESSIONS, seed=1)
-    turns: dict[str, list[Drained]] = {_OURS: [], _SHARED: [], _COPY: []}
+    turns: dict[str, list[Drained]] = {_OURS: [], _ALONE: [], _COPY: []}
     async with Bench(run.folder) as bench:
         for number in range(1, run.rounds + 1):
             found = []
-            for name, together in ((_OURS, 1), (_SHARED, _TOGETHER)):
+            for name, records_a_write in ((_OURS, FULL_LOAD), (_ALONE, 1)):
                 run.say(f"round {number} of {run.rounds}, {name}")
-                turns[name].append(await bench.drain(backlog, together))
+                turns[name].append(await bench.drain(backlog, records_a_write))
                 found.append(await bench.digest([backlog]))
                 await bench.empty()
             run.say(f"round {number} of {run.rounds}, {_COPY}")
@@ -59,7 +62,7 @@ def _result(turns: dict[str, list[Drained]], backlog: Backlog) -> Result:
             series.append(Series(f"{name}: {of}", "CPU µs/row", tuple(values)))
     resident = Series(_OURS, "MiB resident", tuple(turn.resident_mib for turn in turns[_OURS]))
     copies = rates[_COPY]
-    shared = ratio(rates[_SHARED], copies)
+    alone = ratio(rates[_ALONE], copies)
     return Result(
         "flusher",
         "Flusher: rows a second, one process",
@@ -80,15 +83,15 @@ def _result(turns: dict[str, list[Drained]], backlog: Backlog) -> Result:
                 "of them close behind their session, the others two to six batches later; random "
                 "ids."
             ),
-            f"With {_TOGETHER} records an entry: {shared.median:.2f} of the COPY.",
+            f"With one record an entry: {alone.median:.2f} of the COPY.",
             "After each turn the rows were, to the last column, those that were copied.",
             SETTINGS_NOTE,
         ),
         {
-            _OURS: "`python -m flusher`: from the streams, as collectors append, to the last "
+            _OURS: "`python -m flusher`: from the streams, as a collector appends at its full load "
+            f"({FULL_LOAD} records a write, of which those of a shard share an entry), to the last "
             "acknowledgement",
-            _SHARED: "the same, from entries that records share: a flusher reads them, and no "
-            "collector writes them",
+            _ALONE: "the same, from entries as a collector appends that has little to do",
             _COPY: "asyncpg `copy_records_to_table` of the final rows, from Python tuples that are "
             f"there already, {BATCH_ROWS:,} a transaction",
         },

@@ -7,7 +7,7 @@ from typing import Final
 
 from bench.backlog import Backlog, make_backlog
 from bench.benchmark import Result, Run, Series, Unsound, at_least, ratio
-from bench.drain import SETTINGS_NOTE, Bench, Drained
+from bench.drain import FULL_LOAD, SETTINGS_NOTE, Bench, Drained
 
 _STEPS: Final = (0, 1_000_000, 5_000_000, 10_000_000, 20_000_000)
 _SESSIONS: Final = 100_000
@@ -50,7 +50,7 @@ async def measure(run: Run) -> Result:
             for number in range(1, run.rounds + 1):
                 run.say(f"{step.name}, round {number} of {run.rounds}")
                 pair = [make_backlog(_SESSIONS, seed=rows + place) for place in (1, 2)]
-                step.ours.append(await bench.drain(pair[0], 1))
+                step.ours.append(await bench.drain(pair[0], FULL_LOAD))
                 step.copies.append(await bench.copy(pair[1]))
                 await _check(bench, pair)
                 rows += 2 * _SESSIONS
