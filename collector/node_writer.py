@@ -53,7 +53,9 @@ _WAIT_UNTIL_DURABLE = {
 class Wire(Protocol):
     """A connection: `collector.wire.RedisWire`, or what a test puts in its place."""
 
-    async def exchange(self, commands: bytes, count: int) -> list[Any]:
+    async def exchange(
+        self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None = None
+    ) -> list[Any]:
         """As `RedisWire.exchange`."""
         ...
 
@@ -207,8 +209,12 @@ class NodeWriter:
         entries = self._packer.pack(batch, together=together)
         packed = b"".join([entry.commands for entry in entries]) + self._durable
         count = sum([entry.replies for entry in entries]) + bool(self._durable)
+        left: list[Waiting] = []
         try:
-            replies = await wire.exchange(packed, count)
+            # Answered at once: by the time of this task's turn there may be requests to examine.
+            replies = await wire.exchange(
+                packed, count, lambda replies: left.extend(self._settle(entries, replies))
+            )
         except RedisError as error:
             self._metrics.append_unanswered.inc(len(batch))
             return self._after(batch, error)
@@ -216,16 +222,13 @@ class NodeWriter:
             self.fails(Retry("fault", f"appending: {type(error).__name__}"))
             self._metrics.append_unanswered.inc(len(batch))
             return batch
-        not_durable = why_not_durable(replies.pop()) if self._durable else None
-        left = self._settle(entries, replies, not_durable)
         if any(isinstance(reply, DEMOTED) for reply in replies):
             wire.close()  # its address may lead to another server by now
         return left
 
-    def _settle(
-        self, entries: Sequence[PackedEntry], replies: list[Any], not_durable: Retry | None
-    ) -> list[Waiting]:
+    def _settle(self, entries: Sequence[PackedEntry], replies: Sequence[Any]) -> list[Waiting]:
         """Tells each request what became of its entry; what may be tried again is returned."""
+        not_durable = why_not_durable(replies[-1]) if self._durable else None
         left = []
         first = 0
         for entry in entries:

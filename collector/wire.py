@@ -7,6 +7,7 @@ hiredis parses what comes.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import hiredis
@@ -35,12 +36,16 @@ class RedisWire:
         self._pool = pool
         self._replies: _Replies | None = None
 
-    async def exchange(self, commands: bytes, count: int) -> list[Any]:
+    async def exchange(
+        self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None = None
+    ) -> list[Any]:
         """Sends commands and gives their replies, in order; a refused command's is its RedisError.
 
         Args:
             commands: packed.
             count: how many they are.
+            take: gets the replies the moment they are there: before the task that waits for them
+                has its turn, which is after all else that came meanwhile.
 
         Raises:
             RedisError: there is no connection, it was lost, or the replies took longer than
@@ -51,7 +56,7 @@ class RedisWire:
             replies = await self._connect()
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
-                return await replies.to(commands, count)
+                return await replies.to(commands, count, take)
         except TimeoutError:
             self.close()
             raise RedisTimeoutError("no reply in time") from None
@@ -92,14 +97,18 @@ class _Replies(asyncio.Protocol):
         )
         self._came: list[Any] = []
         self._count = 0
+        self._take: Callable[[list[Any]], None] | None = None
         self._all_came: asyncio.Future[list[Any]] | None = None
         self._loop = asyncio.get_running_loop()
         self.lost = transport.is_closing()
         transport.set_protocol(self)
 
-    def to(self, commands: bytes, count: int) -> "asyncio.Future[list[Any]]":
+    def to(
+        self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None
+    ) -> "asyncio.Future[list[Any]]":
         self._came = []
         self._count = count
+        self._take = take
         self._all_came = self._loop.create_future()
         if self.lost or self._transport.is_closing():
             self._end(RedisConnectionError("the connection was closed"))
@@ -135,6 +144,8 @@ class _Replies(asyncio.Protocol):
         if len(self._came) > self._count or self._all_came is None:
             self._end(InvalidResponse("more replies than commands"))
         elif not self._all_came.done():
+            if self._take is not None:
+                self._take(self._came)
             self._all_came.set_result(self._came)
             self._all_came = None
 

@@ -27,7 +27,7 @@ Answer = Callable[[Batch], Sequence[object]]
 OOM = exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
 
 
-def take(batch: Batch) -> Sequence[object]:
+def take_all(batch: Batch) -> Sequence[object]:
     return [f"{number}-0".encode() for number, _ in enumerate(batch)]
 
 
@@ -58,7 +58,9 @@ class ScriptedRedis:
     def close(self) -> None:
         """Nothing is open."""
 
-    async def exchange(self, commands: bytes, count: int) -> list[Any]:
+    async def exchange(
+        self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None = None
+    ) -> list[Any]:
         entries = [split_entry(content) for content in self.contents(commands)]
         records = [record for entry in entries for record in entry]
         self.batches.append(records)
@@ -68,7 +70,7 @@ class ScriptedRedis:
         except asyncio.CancelledError:
             self.cancelled = True
             raise
-        answer = self.script.pop(0) if self.script else take
+        answer = self.script.pop(0) if self.script else take_all
         answers = iter(answer(records))
         replies: list[Any] = []
         for entry in entries:
@@ -82,6 +84,8 @@ class ScriptedRedis:
             else:
                 replies += [b"OK", b"QUEUED", b"QUEUED", [each[0], len(entry) - 1]]
         assert len(replies) == count
+        if take is not None:
+            take(replies)
         return replies
 
     @staticmethod
@@ -105,12 +109,16 @@ class FakeWire:
     def close(self) -> None:
         """Nothing is open."""
 
-    async def exchange(self, commands: bytes, count: int) -> list[Any]:
+    async def exchange(
+        self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None = None
+    ) -> list[Any]:
         replies = [
             await self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
             for words in parse(commands)
         ]
         assert len(replies) == count
+        if take is not None:
+            take(replies)
         return replies
 
 

@@ -62,7 +62,9 @@ class Node:
     def close(self) -> None:
         """Nothing is open."""
 
-    async def exchange(self, commands: bytes, count: int) -> list[Any]:
+    async def exchange(
+        self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None = None
+    ) -> list[Any]:
         reader = hiredis.Reader(notEnoughData=None)
         reader.feed(commands)
         words: list[list[bytes]] = list(iter(reader.gets, None))
@@ -74,6 +76,8 @@ class Node:
         ]
         if isinstance(answers[0], RedisConnectionError):
             raise answers[0]
+        if take is not None:
+            take(answers)
         return answers
 
 

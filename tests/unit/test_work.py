@@ -7,7 +7,7 @@ import asyncio
 import cProfile
 import pstats
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import pytest
@@ -52,7 +52,9 @@ class CountingWire:
     def __init__(self) -> None:
         self.exchanges = self.commands = 0
 
-    async def exchange(self, commands: bytes, count: int) -> list[Any]:
+    async def exchange(
+        self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None = None
+    ) -> list[Any]:
         self.exchanges += 1
         self.commands += count
         await asyncio.sleep(0)
@@ -63,6 +65,8 @@ class CountingWire:
                 replies[place] = [b"1-0", 1]
             place += word in {b"MULTI", b"XADD", b"INCRBY", b"EXEC"}
         assert place == count
+        if take is not None:
+            take(replies)
         return replies
 
     def close(self) -> None:
