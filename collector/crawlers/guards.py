@@ -6,8 +6,9 @@ crawler stays, and is found. The pieces are looked for only where the list has f
 
 import re
 
-# A television's maker, by `bot`; a telephone's, and Chrome's network library in apps, by `cron`.
-_NAMES = re.compile(r"\bbotech\b|; ?crony\w*|\bcronet(?:/[\w.@-]*)?")
+# A television's maker, by `bot`; a telephone's, and Chrome's network library in apps, by `cron`; a
+# telephone whose name a spider bears, which leaves out the spaces.
+_NAMES = re.compile(r"\bbotech\b|; ?crony\w*|\bcronet(?:/[\w.@-]*)?|(?<=; )oppo a33\b")
 # Chat programs that are Chrome inside: the list means the fetchers of their previews, which have
 # no engine.
 _CHAT = re.compile(r"\b(?:slack(?:_ssb)?|whatsapp|mattermost)(?: desktop| mobile)?/[\w.+-]*")

@@ -49,7 +49,7 @@ CRAWLERS = [
     ("okhttp/4.12.0", Reason.HTTP_LIBRARY),
     ("node", Reason.HTTP_LIBRARY),
     ("some-tool/1.2.3", Reason.NOT_A_BROWSER),
-    ("Mozilla/5.0 (compatible; Qualys)", Reason.NOT_A_BROWSER),
+    ("Mozilla/5.0 (compatible; Acme)", Reason.NOT_A_BROWSER),
 ]
 PEOPLE = [
     CHROME,
