@@ -18,6 +18,9 @@ VERSIONS = {
     "node-device-detector": "2.2.7",
     "top-user-agents": "2.1.138",
     "user-agents": "2.1.198",
+    "device-detector": "6.5.1",
+    "fake-useragent": "2.2.0",
+    "woothee": "1.11.1",
 }
 LISTS = {
     "c": "crawlerdetect",
@@ -58,6 +61,16 @@ def ai_agents() -> list[Row]:
     """The AI agents: crawler-user-agents's, and those that `ai_agents.tsv` adds."""
     listed = [row for row in agents() if "ai-crawler" in row.tags]
     return listed + [row for row in _own() if row.source == "ai_agents"]
+
+
+def unseen_people() -> list[Row]:
+    """Browsers of the hold-out: see README.md for who looked at what, and when."""
+    return list(_rows("unseen_people.tsv.xz"))
+
+
+def unseen_agents() -> list[Row]:
+    """Agents of the hold-out; `new` among their tags: no other corpus has the agent's name."""
+    return list(_rows("unseen_agents.tsv.xz"))
 
 
 def mistaken_people() -> list[Row]:
