@@ -18,6 +18,7 @@ _TESTSETS = "woothee/woothee/testsets"
 _PEOPLE_OF_WOOTHEE = re.compile(r"appliance|mobilephone|pc_|smartphone")
 _KIND = re.compile(r"(bot|crawler|spider)$")
 _SHORTEST_NAME = 4
+_NO_NAMES = ("generic bot", "misc crawler")  # of those whose name the package does not know
 
 
 def people(folder: Path, known: Collection[str]) -> dict[str, str]:
@@ -61,8 +62,9 @@ def _agent(
 ) -> None:
     name = _KIND.sub("", _plain(row["name"]))
     is_new = len(name) >= _SHORTEST_NAME and name not in said
+    called = "" if row["name"].lower() in _NO_NAMES else row["name"]
     kind = str(row.get("category") or "").lower().replace(" ", "-")
-    _add(found, known, text, source, row["name"], f"{'new' if is_new else 'known'},{kind}")
+    _add(found, known, text, source, called, f"{'new' if is_new else 'known'},{kind}")
 
 
 def _add(

@@ -9,7 +9,7 @@ _WEB = re.compile(
 )
 # `(scope3.com)`
 _DOMAIN = re.compile(
-    r"\([a-z0-9-]{2,63}\.(?:com|io|org|net|ai|co|dev|app|info|eu|de|fr|uk|ru|cz|pl|nl|se|ch|it|es)[)/;]"
+    r"\((?:[a-z0-9-]{2,63}\.){1,4}(?:com|io|org|net|ai|co|dev|app|info|eu|de|fr|uk|ru|cz|pl|nl|se|ch|it|es)[)/;]"
 )
 
 

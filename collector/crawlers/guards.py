@@ -7,8 +7,18 @@ crawler stays, and is found. The pieces are looked for only where the list has f
 import re
 
 # A television's maker, by `bot`; a telephone's, and Chrome's network library in apps, by `cron`; a
-# telephone whose name a spider bears, which leaves out the spaces.
-_NAMES = re.compile(r"\bbotech\b|; ?crony\w*|\bcronet(?:/[\w.@-]*)?|(?<=; )oppo a33\b")
+# telephone whose name a spider bears, which leaves out the spaces; another's number; an app's
+# package; a download manager in Internet Explorer; what Lynx is made with.
+_NAMES = re.compile(
+    r"\bbotech\b|; ?crony\w*|\bcronet(?:/[\w.@-]*)?|(?<=; )oppo a33\w?\b|(?<=[a-z0-9])008/"
+    r"|\bcom\.yandex\.[\w.]+|\bqqdownload\b|\blibwww(?:-fm/|/[\d.]+_mosaic)"
+)
+# A telephone's model, which precedes `Build/`; or, with a digit in it, ends Android's brackets.
+_MODEL = re.compile(
+    r"(?<=; )[^;()/]{1,48}(?= build/)"
+    r"|(?<=\d; )(?=[^;()]{0,48}[\d_])[^;()/]{1,48}"
+    r"(?=\) applewebkit/[\d.]+ \(khtml, like gecko\) [cv])"
+)
 # Chat programs that are Chrome inside: the list means the fetchers of their previews, which have
 # no engine.
 _CHAT = re.compile(r"\b(?:slack(?:_ssb)?|whatsapp|mattermost)(?: desktop| mobile)?/[\w.+-]*")
@@ -26,7 +36,7 @@ def without_known_mistakes(text: str) -> str:
     low = text.lower()
     if len(low) != len(text):  # a letter whose lower case is longer: no browser's
         return text
-    pieces = [_NAMES]
+    pieces = [_NAMES, _MODEL]
     if _ENGINE.search(low):
         pieces.append(_CHAT)
     for piece in pieces:

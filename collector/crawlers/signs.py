@@ -106,7 +106,7 @@ _HTTP_LIBRARY = (
     "libcurl",
     "^curl",
     "^wget",
-    "libwww",
+    "libwww(?!-fm)(?!/[\\d.]+_mosaic)",
     "lwp::",
     "go-http-client",
     "^go[ -]resty",
@@ -189,6 +189,19 @@ _JOBS = (
     "com agent\\)",
     "^[a-z]*search(er[a-z]*)?($|[ /])",
     "^hello,? ?world",
+    "[ -]proxy\\)",
+    "-snapshot",
+    "lookup",
+    "\\.ec2$",
+    "^itms",
+    "^linux gnu",
+    "^(url|abcd?|asdf|undefined|none|nil|unknown|empty|foobar|anonymous|hacker|qwerty)$",
+    # What attacks: it is no name at all.
+    "0day|botnet|h4ck|r00t|pwned",
+    "\\$\\{|\\{\\{|jndi:",
+    "^0x",
+    # A browser's words, misspelt.
+    "mozlila|bulid/|moblie|mozila/|khtml, ?link gecko",
 )
 _CRAWLER = (
     # Whose it is.
@@ -208,9 +221,10 @@ _CRAWLER = (
 )
 
 
-# A page within an app: Android's WebView, Electron, and iOS's, which does not name Safari.
+# A page within an app: Android's WebView, Electron, a television's, and iOS's, which does not name
+# Safari.
 _IN_APP = re.compile(
-    r"; wv\)|\belectron/|like mac os x\) applewebkit/(?!.* (?:safari/|\(compatible))"
+    r"; wv\)|\belectron/|\bhbbtv/|like mac os x\) applewebkit/(?!.* (?:safari/|\(compatible))"
 )
 
 
