@@ -42,7 +42,7 @@ class Row:
 
     @property
     def is_held_out(self) -> bool:
-        """Whether it judges; the other half was for tuning. Versions of one agent stay together."""
+        """Whether it is of the half that judged last. Versions of one agent are in one half."""
         family = self.family or re.sub(r"[\d.]+", "", self.text.lower())
         return hashlib.sha256(family.encode()).digest()[0] % 2 == 1
 
@@ -71,6 +71,12 @@ def unseen_people() -> list[Row]:
 def unseen_agents() -> list[Row]:
     """Agents of the hold-out; `new` among their tags: no other corpus has the agent's name."""
     return list(_rows("unseen_agents.tsv.xz"))
+
+
+def judgements() -> list[list[str]]:
+    """What was found before anybody had looked: round, what, of how many, and by whom."""
+    lines = (FOLDER / "judgements.tsv").read_text(encoding="utf-8").splitlines()
+    return [line.split("\t") for line in lines if not line.startswith("#")]
 
 
 def mistaken_people() -> list[Row]:

@@ -5,11 +5,11 @@ import re
 _MAIL = re.compile(r"[a-z0-9]@[a-z0-9-]{1,63}\.[a-z]{2}")
 # `(http://…`, `; +https://…`. A few browsers of an earlier age name their maker's site.
 _WEB = re.compile(
-    r"(?<!get)(?<!post)[ (;,+-]https?://(?!(?:www\.)?(?:bsalsa|avantbrowser|orcabrowser|qtweb|kangaroo-personal)\.)"
+    r"(?<!get)(?<!post)[ (;,<+-]https?://(?!(?:www\.)?(?:bsalsa|avantbrowser|orcabrowser|qtweb|kangaroo-personal)\.)"
 )
-# `(scope3.com)`
+# `(scope3.com)`; WEB.DE gives a browser to its readers.
 _DOMAIN = re.compile(
-    r"\((?:[a-z0-9-]{2,63}\.){1,4}(?:com|io|org|net|ai|co|dev|app|info|eu|de|fr|uk|ru|cz|pl|nl|se|ch|it|es)[)/;]"
+    r"\((?!web\.de/)(?:[a-z0-9-]{2,63}\.){1,4}(?:com|io|org|net|ai|co|dev|app|info|eu|de|fr|uk|ru|cz|pl|nl|se|ch|it|es)[)/;]"
 )
 
 

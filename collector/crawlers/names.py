@@ -29,7 +29,7 @@ AI_AGENTS = (
 )
 # What programs do.
 JOBS = (
-    r"verif(y|ier|icat), validat(e|or|ion), fetcher, fetching, tester, test[/)], testing, "
+    r"verif(y|ier|icat), validat(e|or|ion), fetcher, fetching, tester, test/, testing, "
     r"inspector, analy[zs](er|is), collector, extract(or|ion), grabber, resolver, sniffer, "
     r"screenshot, expander, newsgather, gatherer, retriev, https?-?agent, oembed, open-?graph, "
     r"snippet, thumbnail, vulnerab, webmaster, whois, sitemap, semantic, w3c, automat, phish, "
@@ -37,7 +37,7 @@ JOBS = (
     r"benchmark, importer, exporter, aggregator(?!-lanl), generator, prober, pinger, detector, "
     r"detection, classifier, compliance, threat, pentest, exploit, osint, fuzzer, broken-?link, "
     r"dead-?link, wayback, transcod, agentic, webperf, web ?archiv, headers$, -headers/, "
-    r"[ (]agent\)$,  agent\), locally/, submitter, recrawl, optimizer, optimization check, "
+    r"( |\()agent\)$,  agent\), locally/, submitter, recrawl, optimizer, optimization check, "
     r"enrichment, scraping, downloader/, mirroring, redirect check, spellcheck, -probe/, probe/, "
     r"load ?test, stress ?test, speed ?test/, accessibility ?(check|scan|test|audit), "
     r"link ?extract, url ?resolv, page ?render, renderer, rendering, snapshotter, html ?to ?pdf, "
@@ -49,6 +49,7 @@ JOBS = (
 )
 # Of tools that look like a browser, or stand in the midst of a User-Agent.
 TOOLS = (
+    r"functionize, convertify, prospecting, "
     r" powershell/, 2gdpr, acunetix, adbeat, adidxbot, admantx, adscanner, akka-http, akregator, "
     r"apache-(http|cxf|axis), apicasystem, apify(bot|website|/), apis-google, applitools, "
     r"archive-?it, archivebox, aria2/, asynchttpclient, awario, aws-sdk, axeptio, barracuda, "
@@ -89,6 +90,7 @@ TOOLS = (
 )
 # Services and federated servers that call by their names alone: what begins so is no browser.
 SERVICES = (
+    r"blackboardally sectigo hackermention masjesu "
     r"activitypub acunetix ahrefs aihit akkoma algolia amazon- apica appdynamics applebee asana "
     r"asyncapi atlassian aws- axeptio azure basecamp bazqux bigcommerce binaryedge bitbucket "
     r"bitdiscovery bitly bitrix24 bitsight bloglovin blogtrottr bluesky bookwyrm botify braintree "

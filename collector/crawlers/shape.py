@@ -16,7 +16,7 @@ _BROWSERS_WORD = re.compile(
     r"|ice(?:cat|weasel|ape|dove)|itunes|quicktime|ps vita|docomo|up(?:\.link|\.b|/\d)|mmp/"
     r"|portalmmm|sec-[a-z]{3}|lg[/-]|ericsson|alamofire|cronet|hola cdn|symbian|series60|brew"
     r"|kindle|webos|tizen|roku|tvos|watchos|ubuntu touch|kaios|j2me|cldc|palm|maemo|meego|oculus"
-    r"|xiino|mosaic|\bwin(?:7|8|10|11|32|64)\b"
+    r"|xiino|mosaic|amaya|opr/|\bomi/|kreatv|polaris|softbank|\bwin(?:7|8|10|11|32|64)\b"
 )
 # `colly/2.1.0`, `BW/1.1; rb.gy/oupwis`, `DigiCert DCV/1.1`, `Hype Machine/4.0 (…)`
 _NAME_AND_VERSION = re.compile(r"[a-z][\w.&'-]{0,63}(?: [a-z][\w.&'-]{0,63}){0,5}/v?\d")
@@ -38,7 +38,8 @@ _PROGRAM = re.compile(
 )
 # `Mozilla/5.0 (compatible; Qualys)`: it calls itself compatible, and names no engine.
 _COMPATIBLE = re.compile(
-    r"mozilla/5\.0 ?\((?:[^)]*; ?)?compatible;(?! ?(?:linux|windows|ubuntu|[a-z]{2}-[a-z]{2}\)))"
+    r"mozilla/5\.0 ?\((?:[^)]*; ?)?compatible;"
+    r"(?! ?(?:linux|windows|ubuntu|ibrowse|[a-z]{2}-[a-z]{2}\)))"
 )
 # `Mozilla/5.0 (Google-PhysicalWeb)`: a name where the system would be.
 _NAME_FOR_SYSTEM = re.compile(r"mozilla/5\.0 ?\(?(?!compatible|danger|[a-z]{2}-[a-z]{2};)[a-z]")
@@ -52,7 +53,7 @@ _SYSTEM = re.compile(
 )
 _ENGINE = re.compile(
     r"gecko|webkit|trident|khtml|presto|msie|konqueror|netfront|hbbtv|goanna|opera|servo|firefox"
-    r"|chrome|edge|treco|navigator|browser|nintendo|playstation"
+    r"|chrome|edge|treco|polaris|navigator|browser|nintendo|playstation"
 )
 
 

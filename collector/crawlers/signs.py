@@ -1,7 +1,7 @@
 """Signs of crawlers that crawlerdetect's list lacks, and what kind a crawler is.
 
 Expressions in lower case, for `pattern_tree`, which is fast where they begin with a letter, and not
-with a class or a group. More of them are in `names`.
+with a class: one that does makes all of them slow. More of them are in `names`.
 """
 
 import re
@@ -189,7 +189,7 @@ _JOBS = (
     "com agent\\)",
     "^[a-z]*search(er[a-z]*)?($|[ /])",
     "^hello,? ?world",
-    "[ -]proxy\\)",
+    "( |-)proxy\\)",
     "-snapshot",
     "lookup",
     "\\.ec2$",
@@ -200,13 +200,16 @@ _JOBS = (
     "0day|botnet|h4ck|r00t|pwned",
     "\\$\\{|\\{\\{|jndi:",
     "^0x",
-    # A browser's words, misspelt.
+    # A system that is none, a time that no browser tells; a browser's words, misspelt.
+    "x11; windows",
+    "time/\\d{13}$",
     "mozlila|bulid/|moblie|mozila/|khtml, ?link gecko",
 )
 _CRAWLER = (
     # Whose it is.
     "/v?[\\d.]+;? \\(https?:",
-    "\\.(com|io|org|net|ai|fr|de|eu|dev|app|ru|win|uk|pl|nl|info)/v?\\d",
+    "\\.(com|io|org|net|ai|fr|eu|dev|app|ru|win|uk|pl|nl|info)/v?\\d",
+    "\\.de/v?\\d(?<!web\\.de/\\d)",  # WEB.DE gives a browser to its readers
     # It says that it is compatible with what it names.
     "gecko[;)]? ?;? ?compatible; ",
     # Those that say none of it.
