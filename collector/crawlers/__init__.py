@@ -1,7 +1,7 @@
 """Step 3: crawler or person, and what gave the crawler away.
 
 `filter` asks in turn: the headers (`request_signs`), then the User-Agent: our own signs (`signs`,
-`shape`), then crawlerdetect's list (`listed`) less its known mistakes (`guards`).
+`names`, `contact`), crawlerdetect's list (`listed`) less its known mistakes (`guards`), `shape`.
 """
 
 from collector.crawlers.filter import CrawlerFilter

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from aiohttp import hdrs
 
+from collector.crawlers.contact import gives_contact
 from collector.crawlers.guards import without_known_mistakes
 from collector.crawlers.listed import CrawlerList, fold
 from collector.crawlers.reason import Reason
@@ -69,6 +70,8 @@ class CrawlerFilter:
         reason = self._signs.reason(text)
         if reason is not None:
             return reason
+        if gives_contact(text):
+            return Reason.CRAWLER
         if self._list.lists(text) and self._list.lists(fold(without_known_mistakes(user_agent))):
             return Reason.CRAWLER
         return Reason.NOT_A_BROWSER if is_no_browsers(user_agent.strip(), text) else None

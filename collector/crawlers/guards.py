@@ -6,8 +6,20 @@ crawler stays, and is found. The pieces are looked for only where the list has f
 
 import re
 
-# A television's maker, by `bot`; a telephone's, and Chrome's network library in apps, by `cron`.
-_NAMES = re.compile(r"\bbotech\b|; ?crony\w*|\bcronet(?:/[\w.@-]*)?")
+# A television's maker and a telephone's, by `bot`, and a television's kind, by `demon`; another
+# telephone's maker, and Chrome's network library in apps, by `cron`; a model's number; an app's
+# package; a download manager in Internet Explorer; what Lynx is made with.
+_NAMES = re.compile(
+    r"\bbotech\b|\bdemonstration\b|; ?crony\w*|(?<=; )xbot[ _]\w+"
+    r"|\bcronet(?:/[\w.@-]*)?|(?<=[a-z0-9])008/|\bcom\.yandex\.[\w.]+|\bqqdownload\b"
+    r"|\blibwww(?:-fm/|/[\d.]+_mosaic)"
+)
+# A telephone's model, which precedes `Build/`; or, with a digit in it, ends Android's brackets.
+# OPPO A33 is a spider's, too, which leaves out the spaces.
+_MODEL = re.compile(
+    r"(\bandroid [\d.]{1,16}; (?:[a-z]{2}[-_][a-z]{2}; )?)(?:[^;()/]{1,48}(?= build/)"
+    r"|(?=[^;()]{0,48}[\d_])[^;()/]{1,48}(?=\) applewebkit/[\d.]+ \(khtml, like gecko\) [cv]))"
+)
 # Chat programs that are Chrome inside: the list means the fetchers of their previews, which have
 # no engine.
 _CHAT = re.compile(r"\b(?:slack(?:_ssb)?|whatsapp|mattermost)(?: desktop| mobile)?/[\w.+-]*")
@@ -30,7 +42,7 @@ def without_known_mistakes(text: str) -> str:
         pieces.append(_CHAT)
     for piece in pieces:
         low = piece.sub("", low)
-    return low
+    return _MODEL.sub(r"\1", low)
 
 
 def _is_encoded(token: str) -> bool:

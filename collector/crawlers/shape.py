@@ -7,22 +7,54 @@ program's shape, and none of a browser's words, counts.
 
 import re
 
-# Words of browsers, telephones and their engines.
+# Words of browsers, telephones, their systems and engines, and of what apps are made with.
 _BROWSERS_WORD = re.compile(
-    r"mozilla|opera|dalvik|browser|firefox|chrome|safari|explorer|msie|android|windows|java|apple"
-    r"|ipod|ipad|iphone|gecko|sleipnir|profile|midp|wap|nokia|samsung|blackberry|ucweb|cfnetwork"
-    r"|darwin|linux|mobile|player|amiga|dillo|w3m|lynx|links|netsurf|sylera|webox|icab|omniweb"
-    r"|konqueror|phone|polycom|nintendo|playstation|hbbtv|smart-?tv"
+    r"mozilla|opera|dalvik|browser|firefox|chrome|safari|explorer|msie|android|windows|hotjava"
+    r"|java/|apple|ipod|ipad|iphone|gecko|sleipnir|profile|midp|wap|nokia|samsung|blackberry|ucweb"
+    r"|cfnetwork|darwin|mobile|player|amiga|dillo|w3m|lynx|links|netsurf|sylera|webox|icab|omniweb"
+    r"|konqueror|phone|polycom|nintendo|playstation|hbbtv|smart-?tv|mac ?os|macintosh|\bios\b"
+    r"|ice(?:cat|weasel|ape|dove)|itunes|quicktime|ps vita|docomo|up(?:\.link|\.b|/\d)|mmp/"
+    r"|portalmmm|sec-[a-z]{3}|lg[/-]|ericsson|alamofire|cronet|hola cdn|symbian|series60|brew"
+    r"|kindle|webos|tizen|roku|tvos|watchos|ubuntu touch|kaios|j2me|cldc|palm|maemo|meego|oculus"
+    r"|xiino|mosaic|amaya|opr/|\bomi/|kreatv|polaris|softbank|\bwin(?:7|8|10|11|32|64)\b"
 )
-# `colly/2.1.0`, `BW/1.1; rb.gy/oupwis`
-_NAME_AND_VERSION = re.compile(r"[a-z][\w.-]+/v?\d[\w.+-]*(?:; [\w./]+)?")
+# `colly/2.1.0`, `BW/1.1; rb.gy/oupwis`, `DigiCert DCV/1.1`, `Hype Machine/4.0 (…)`
+_NAME_AND_VERSION = re.compile(r"[a-z][\w.&'-]{0,63}(?: [a-z][\w.&'-]{0,63}){0,5}/v?\d")
+# `Make/production`
+_NAME_AND_STAGE = re.compile(r"[a-z][\w.-]*/[a-z_]+")
+# `custom_user_agent`: what was to be replaced.
+_PLACEHOLDER = re.compile(r"user[ _-]?agent")
 # `anthropic-ai`, `search.marginalia.nu`
 _NAME_OF_PARTS = re.compile(r"(?!www\.)[a-z]{2,}(?:[.-][a-z]{2,}){1,4}")
-# `VaultPress`: one word of two, and nothing else.
-_NAME_OF_TWO_WORDS = re.compile(r"[A-Z][a-z]+[A-Z]\w+")
+# `VaultPress`: one word of two, and nothing else; `Anarchy99`.
+_NAME_OF_TWO_WORDS = re.compile(r"[A-Z][a-z]+[A-Z]\w+|[A-Z][a-z]{3,}\d{2,4}")
+# `Library Of Congress Web Archiving`
+_TITLE = re.compile(r"[A-Za-z']+(?: [A-Za-z']+){3,9}")
+# What programs are, and people's are not: at a word's end, which may be a capital's beginning.
+_PROGRAM = re.compile(
+    r"(?:[Cc]onnect(?:or|ion)|[Ii]mport(?:er)?|[Ee]xport(?:er)?|[Mm]atcher|[Rr]equester|[Ss]ervices"
+    r"|[Ww]ebhooks?|[Aa]rchiving|[Gg]athering|[Ss]earcher|[Ll]oader|[Uu]pdater|[Ww]orker|[Ss]ync"
+    r"|\bAPI|[Ii]ntegration|Client|\bclient)(?:(?= v?\d)|(?=[/)]|$))"
+)
 # `Mozilla/5.0 (compatible; Qualys)`: it calls itself compatible, and names no engine.
-_COMPATIBLE = re.compile(r"mozilla/5\.0 ?\((?:[^)]*; ?)?compatible; ?(?!linux|windows)")
-_ENGINE = re.compile(r"gecko|webkit|trident|khtml|presto|msie|konqueror|netfront|hbbtv")
+_COMPATIBLE = re.compile(
+    r"mozilla/5\.0 ?\((?:[^)]*; ?)?compatible;"
+    r"(?! ?(?:linux|windows|ubuntu|ibrowse|[a-z]{2}-[a-z]{2}\)))"
+)
+# `Mozilla/5.0 (Google-PhysicalWeb)`: a name where the system would be.
+_NAME_FOR_SYSTEM = re.compile(r"mozilla/5\.0 ?\(?(?!compatible|danger|[a-z]{2}-[a-z]{2};)[a-z]")
+# `Mozilla/5.0 (Macintosh; …) Tool/1.0`: a name where the engine would be.
+_NAME_FOR_ENGINE = re.compile(
+    r"mozilla/5\.0 ?\([^)]*\) (?!version/|windowspowershell)[a-z][\w.-]*/\d"
+)
+_SYSTEM = re.compile(
+    r"windows|linux|macintosh|mac os|x11|iphone|ipad|ipod|android|nintendo|playstation|symbian|bsd"
+    r"|os/2|webos|web0s|tizen|tv\b|unknown|mobile|nokia|series|blackberry|bb10|kaios|sunos|cros"
+)
+_ENGINE = re.compile(
+    r"gecko|webkit|trident|khtml|presto|msie|konqueror|netfront|hbbtv|goanna|opera|servo|firefox"
+    r"|chrome|edge|treco|polaris|navigator|browser|nintendo|playstation"
+)
 
 
 def is_no_browsers(user_agent: str, text: str) -> bool:
@@ -33,11 +65,19 @@ def is_no_browsers(user_agent: str, text: str) -> bool:
         text: the same in lower case.
     """
     if text.startswith("mozilla/"):
-        return _COMPATIBLE.match(text) is not None and _ENGINE.search(text) is None
+        return _ENGINE.search(text) is None and (
+            _COMPATIBLE.match(text) is not None
+            or _NAME_FOR_ENGINE.match(text) is not None
+            or (_NAME_FOR_SYSTEM.match(text) is not None and _SYSTEM.search(text) is None)
+        )
     if (
-        _NAME_AND_VERSION.fullmatch(text)
+        _NAME_AND_VERSION.match(text)
+        or _NAME_AND_STAGE.fullmatch(text)
         or _NAME_OF_PARTS.fullmatch(text)
+        or _PLACEHOLDER.search(text)
         or _NAME_OF_TWO_WORDS.fullmatch(user_agent)
+        or _TITLE.fullmatch(user_agent)
+        or _PROGRAM.search(user_agent)
     ):
         return _BROWSERS_WORD.search(text) is None
     return False

@@ -1,98 +1,16 @@
 """Signs of crawlers that crawlerdetect's list lacks, and what kind a crawler is.
 
 Expressions in lower case, for `pattern_tree`, which is fast where they begin with a letter, and not
-with a class or a group. Names are their makers' own, from their
-documentation; a name that is also an app's in which people read has to come with what its crawler
-adds (`kimi-searchbot`, and not `kimi`).
+with a class: one that does makes all of them slow. More of them are in `names`.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
+from collector.crawlers.names import AI_AGENTS, JOBS, SERVICES, TOOLS
 from collector.crawlers.pattern_tree import SearchTree
 from collector.crawlers.reason import Reason
 
-_AI_AGENT = (
-    "gptbot",
-    "chatgpt-(user|browser|agent)",
-    "chatgpt agent",
-    "oai-(searchbot|adsbot)",
-    "^openai",
-    "anthropic-ai",
-    "claude(bot|-user|-searchbot|-web|-code)",
-    "claude code",
-    "perplexity(bot|-user)",
-    "bytespider",
-    "tiktokspider",
-    "meta-(externalagent|externalfetcher|webindexer|externalads)",
-    "facebookbot",
-    "google-(extended|cloudvertexbot|agent|gemini|notebooklm|geminin)",
-    "googleagent",
-    "googleother",
-    "gemini-(deep-research|ai|cli)",
-    "applebot-extended",
-    "amazonbot",
-    "amazonbuyforme",
-    "amzn-(searchbot|user)",
-    "novaact",
-    "bedrockbot",
-    "ccbot",
-    "cohere(-ai|-training|bot)",
-    "ai2bot",
-    "diffbot",
-    "mistral(ai-|bot)",
-    "duckassistbot",
-    "youbot",
-    "(xai|grok)-?(searchbot|bot|user|search)",
-    "grokbot",
-    "deepseek-?(bot|user)",
-    "qwen-?(bot|user)",
-    "(kimi|tongyi|doubao|yiyan|ernie)-?(bot|user|searchbot)",
-    "moonspider",
-    "chatglm-spider",
-    "pangubot",
-    "petalbot",
-    "timpibot",
-    "imagesiftbot",
-    "omgili",
-    "webzio",
-    "iask(spider|bot)",
-    "velenpublic",
-    "icc-crawler",
-    "kangaroo bot",
-    "sidetrade",
-    "semanticscholarbot",
-    "phindbot",
-    "exasearchbot",
-    "exabot",
-    "tavilybot",
-    "tavily/",
-    "firecrawl",
-    "crawl4ai",
-    "crawlspace",
-    "jinareader",
-    "linkupbot",
-    "linerbot",
-    "andibot",
-    "manus-user",
-    "devin/",
-    "azureai-searchbot",
-    "bigsur\\.ai",
-    "quillbot",
-    "scrapegraph",
-    "laion",
-    "img2dataset",
-    "sbintuitionsbot",
-    "cotoyogi",
-    "spawning-ai",
-    "brightbot",
-    "friendlycrawler",
-    "thinkbot",
-    "poseidon research",
-    "wrtnbot",
-    "klaviyoaibot",
-    "aiwebindex",
-    "novellum",
-)
 _MONITOR = (
     "uptime",
     "pingdom",
@@ -188,7 +106,7 @@ _HTTP_LIBRARY = (
     "libcurl",
     "^curl",
     "^wget",
-    "libwww",
+    "libwww(?!-fm)(?!/[\\d.]+_mosaic)",
     "lwp::",
     "go-http-client",
     "^go[ -]resty",
@@ -233,15 +151,8 @@ _HTTP_LIBRARY = (
     "apachebench",
     "^download ninja",
 )
-_CRAWLER = (
-    # Whom to ask about it: an address of the web or of mail.
-    "\\+ ?https?:",
-    "\\+ ?[a-z0-9._-]{1,64}@[a-z0-9-]+\\.[a-z]",
-    "/v?[\\d.]+;? \\(https?:",
-    "\\.(com|io|org|net|ai|fr|de|eu|dev|app|ru|win|uk|pl|nl|info)/v?\\d",
-    # It says that it is compatible with what it names.
-    "gecko[;)]? ?;? ?compatible; ",
-    # What crawlers do. Many are isbot's words: those that take no browser of the tuning half.
+# What crawlers do. Many are isbot's words: those that take no browser of the corpora.
+_JOBS = (
     "abuse",
     "archive",
     "audit",
@@ -274,9 +185,33 @@ _CRAWLER = (
     "webhook",
     "watch(er/|agent)",
     "-hostname-verification",
-    "( |-)api($|[ /])",
+    "( |-)api($|/| (?!\\d))",
     "com agent\\)",
-    "^[a-z]*search($|[ /])",
+    "^[a-z]*search(er[a-z]*)?($|[ /])",
+    "^hello,? ?world",
+    "( |-)proxy\\)",
+    "-snapshot",
+    "lookup",
+    "\\.ec2$",
+    "^itms",
+    "^linux gnu",
+    "^(url|abcd?|asdf|undefined|none|nil|unknown|empty|foobar|anonymous|hacker|qwerty)$",
+    # What attacks: it is no name at all.
+    "0day|botnet|h4ck|r00t|pwned",
+    "\\$\\{|\\{\\{|jndi:",
+    "^0x",
+    # A system that is none, a time that no browser tells; a browser's words, misspelt.
+    "x11; windows",
+    "time/\\d{13}$",
+    "mozlila|bulid/|moblie|mozila/|khtml, ?link gecko",
+)
+_CRAWLER = (
+    # Whose it is.
+    "/v?[\\d.]+;? \\(https?:",
+    "\\.(com|io|org|net|ai|fr|eu|dev|app|ru|win|uk|pl|nl|info)/v?\\d",
+    "\\.de/v?\\d(?<!web\\.de/\\d)",  # WEB.DE gives a browser to its readers
+    # It says that it is compatible with what it names.
+    "gecko[;)]? ?;? ?compatible; ",
     # Those that say none of it.
     "hotjar",
     "sindup/",
@@ -289,27 +224,10 @@ _CRAWLER = (
 )
 
 
-# Services and federated servers that call by their names alone: what begins so is no browser.
-_SERVICES = (
-    "activitypub acunetix ahrefs akkoma algolia amazon- appdynamics asana atlassian aws- "
-    "azure basecamp bazqux bigcommerce binaryedge bitbucket bluesky bookwyrm botify "
-    "braintree bugsnag burp calckey censys chargebee clickup cloudfront cloudinary "
-    "confluence contentking cookiebot cookieyes criminalip deepcrawl detectify diaspora "
-    "didomi discord discourse elastic- expanse fastly feedbin feedly figma firefish "
-    "flipboard fofa freshrss friendica github gitlab gotosocial healthchecks honeybadger "
-    "hubzilla iceshrimp iframely imgix infinitewp inoreader instana instapaper intercom "
-    "intruder invicti iubenda jetpack jira- kbin klaviyo leakix lemmy logicmonitor lumar "
-    "mailchimp mailgun mainwp majestic managewp mangools marketo mastodon mbin miniflux "
-    "misskey mollie nessus netcraft netdata netlify netvibes newsblur nextcloud nikto "
-    "notion nuclei omnivore oncrawl onetrust onyphe openvas opsgenie osano owncloud "
-    "pagerduty paypal peertube pipedream pixelfed plaid pleroma plume pocketcasts postmark "
-    "prestashop probely qualys quttera rapid7 raventools readwise rollbar ryte salesforce "
-    "securitytrails semrush sendgrid sendinblue sentry seobility serpstat sharkey shodan "
-    "shopify signal/ sistrix sitebulb skypeuripreview slackbot snyk splunk statping stripe "
-    "sucuri sumologic svix telegram tenable termly theoldreader thousandeyes trello "
-    "trustarc twilio upguard usercentrics vaultpress vercel viber virustotal wallabag "
-    "woocommerce woorank wordfence wordpress wp-rocket wpmu wpumbrella writefreely zapier "
-    "zendesk zenoss zgrab zoominfo zulip "
+# A page within an app: Android's WebView, Electron, a television's, and iOS's, which does not name
+# Safari.
+_IN_APP = re.compile(
+    r"; wv\)|\belectron/|\bhbbtv/|like mac os x\) applewebkit/(?!.* (?:safari/|\(compatible))"
 )
 
 
@@ -317,18 +235,28 @@ class Signs:
     """Tells crawlers by signs of our own, and their kind."""
 
     def __init__(self) -> None:
-        kinds: Mapping[Reason, tuple[str, ...]] = {
-            Reason.AI_AGENT: _AI_AGENT,
+        kinds: Mapping[Reason, Sequence[str]] = {
+            Reason.AI_AGENT: AI_AGENTS.split(", "),
             Reason.MONITOR: _MONITOR,
             Reason.HEADLESS: _HEADLESS,
             Reason.HTTP_LIBRARY: _HTTP_LIBRARY,
-            Reason.CRAWLER: (*_CRAWLER, *(f"^{name}" for name in _SERVICES.split())),
+            Reason.CRAWLER: (
+                *_CRAWLER,
+                *TOOLS.split(", "),
+                *(f"^{name}" for name in SERVICES.split()),
+            ),
         }
         self._kinds = {reason: SearchTree(signs) for reason, signs in kinds.items()}
-        self._any = SearchTree(sign for signs in kinds.values() for sign in signs)
+        self._any = SearchTree(
+            (*_JOBS, *JOBS.split(", "), *(sign for signs in kinds.values() for sign in signs))
+        )
 
     def reason(self, text: str) -> Reason | None:
         """The kind of crawler whose User-Agent, in lower case, this is; None: no sign of one."""
         if not self._any.finds(text):
             return None
-        return next(reason for reason, signs in self._kinds.items() if signs.finds(text))
+        for reason, signs in self._kinds.items():
+            if signs.finds(text):
+                return reason
+        # Only what it does tells it: in an app, that is the app's name.
+        return None if _IN_APP.search(text) else Reason.CRAWLER

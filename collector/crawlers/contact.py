@@ -1,0 +1,22 @@
+"""Whom to ask about a crawler: an address of the web or of mail, which browsers don't send."""
+
+import re
+
+_MAIL = re.compile(r"[a-z0-9]@[a-z0-9-]{1,63}\.[a-z]{2}")
+# `(http://…`, `; +https://…`. A few browsers of an earlier age name their maker's site.
+_WEB = re.compile(
+    r"(?<!get)(?<!post)[ (;,<+-]https?://(?!(?:www\.)?(?:bsalsa|avantbrowser|orcabrowser|qtweb|kangaroo-personal)\.)"
+)
+# `(scope3.com)`; WEB.DE gives a browser to its readers.
+_DOMAIN = re.compile(
+    r"\((?!web\.de/)(?:[a-z0-9-]{2,63}\.){1,4}(?:com|io|org|net|ai|co|dev|app|info|eu|de|fr|uk|ru|cz|pl|nl|se|ch|it|es)[)/;]"
+)
+
+
+def gives_contact(text: str) -> bool:
+    """Whether a User-Agent, in lower case, says whom to ask about it."""
+    return (
+        ("@" in text and _MAIL.search(text) is not None)
+        or ("://" in text and _WEB.search(text) is not None)
+        or _DOMAIN.search(text) is not None
+    )
