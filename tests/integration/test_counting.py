@@ -1,9 +1,12 @@
 """Kept counts: exact whatever happens meanwhile, and years of sessions are not read again."""
 
 import asyncio
+import json
+import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from datetime import date
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -174,8 +177,60 @@ async def test_a_change_between_the_old_line_and_the_new_counts_once(
     await assert_exact(connection)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_the_views_are_exact_wherever_the_two_lines_are(
+    connection: asyncpg.Connection, dsn: str, seed: int
+) -> None:
+    """Sessions come, change and go above, below and between the lines, also while these move."""
+    chance = random.Random(seed)  # noqa: S311 - a test's dice
+    counting = await asyncpg.connect(dsn)
+    await connection.execute("SELECT flusher.create_month('2026-11-01')")
+
+    async def change() -> None:
+        person = UUID(int=chance.randrange(4))
+        match chance.randrange(4):
+            case 0:  # an upgrade, mostly to another hash
+                await connection.execute(
+                    "UPDATE sessions SET highest_role = 'user', monthly_user_hash = $1 WHERE id = "
+                    "(SELECT id FROM sessions WHERE highest_role IS NULL ORDER BY id LIMIT 1)",
+                    person,
+                )
+            case 1:
+                await connection.execute(
+                    "DELETE FROM sessions WHERE id = (SELECT id FROM sessions ORDER BY id LIMIT 1)"
+                )
+            case _:
+                await connection.execute(
+                    "INSERT INTO sessions VALUES (gen_random_uuid(), '2026-11-01', $1, $2, $3, "
+                    "'2026-11-01'::timestamptz + $4 * interval '1 hour')",
+                    chance.choice(("a.example.org", "b.example.org")),
+                    person,
+                    chance.choice((None, None, "user")),
+                    float(chance.randrange(200)),
+                )
+
+    for _ in range(30):
+        for _ in range(chance.randrange(6)):
+            await change()
+            await assert_exact(connection)
+        if chance.random() < 0.6:
+            await connection.execute(
+                "SELECT flusher.watch_month('2026-11-01', greatest(watched_until, "
+                "'2026-11-01'::timestamptz + $1 * interval '1 hour')) FROM flusher.counted_months",
+                float(chance.randrange(200)),
+            )
+        async with counting.transaction(isolation="repeatable_read"):
+            await counting.execute("SELECT 1 FROM sessions LIMIT 1")
+            for _ in range(chance.randrange(3)):
+                await change()
+            function = chance.choice(("count_month", "count_month", "tally_month"))
+            await counting.execute(f"SELECT flusher.{function}('2026-11-01')")
+        await assert_exact(connection)
+    await counting.close()
+
+
 async def test_counting_without_one_snapshot_is_refused(connection: asyncpg.Connection) -> None:
-    for function in ("count_month", "close_month"):
+    for function in ("count_month", "tally_month", "close_month"):
         with pytest.raises(asyncpg.RaiseError, match="REPEATABLE READ"):
             await connection.execute(f"SELECT flusher.{function}('2026-10-01')")
 
@@ -253,6 +308,22 @@ async def test_with_another_calendar_the_days_are_counted_anew(
     await assert_exact(connection)
     after = await connection.fetch("SELECT day FROM daily_impact ORDER BY 1")
     assert [(row["day"] - day).days for row, day in zip(after, days, strict=True)] == [1, 1]
+
+
+async def test_no_view_is_compiled(databases: Databases) -> None:
+    """Compiling (jit) takes a second: it is off, and in a new database not worth it by the costs."""
+    dsn = await databases.create_empty("compiled")
+    owner = await asyncpg.connect(dsn)
+    await migrate(owner, UTC)
+    await owner.execute("SELECT flusher.create_month('2026-11-01')")
+    await owner.close()
+    connection = await asyncpg.connect(dsn)
+    assert await connection.fetchval("SHOW jit") == "off"
+    worth_it = float(await connection.fetchval("SHOW jit_above_cost"))
+    for view in ("monthly_impact", "daily_impact"):
+        plan = await connection.fetchval(f"EXPLAIN (FORMAT json) SELECT * FROM {view}")  # noqa: S608 - fixed names
+        assert json.loads(plan)[0]["Plan"]["Total Cost"] < worth_it, view
+    await connection.close()
 
 
 async def test_sessions_of_before_the_counts_are_in_the_views(databases: Databases) -> None:
