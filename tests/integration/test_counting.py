@@ -311,7 +311,7 @@ async def test_with_another_calendar_the_days_are_counted_anew(
 
 
 async def test_no_view_is_compiled(databases: Databases) -> None:
-    """Compiling (jit) takes a second: it is off, and in a new database not worth it by the costs."""
+    """Compiling (jit) takes a second: it is off, and in a new database not worth its cost."""
     dsn = await databases.create_empty("compiled")
     owner = await asyncpg.connect(dsn)
     await migrate(owner, UTC)
