@@ -30,7 +30,7 @@ CLOSED_AFTER_US: Final = 3 * DAY_US
 _BEHIND: Final = timedelta(seconds=2)
 _BEHIND_SESSIONS: Final = 20_000
 # It moves when this many sessions are above it, and at the latest so long after it moved last.
-_MANY: Final = 20_000
+_MANY: Final = 30_000
 _MOVES_WITHIN_SECONDS: Final = 600.0
 # A closed month that changes is counted again this often, at the most.
 _AGAIN_SECONDS: Final = 60.0
@@ -38,8 +38,10 @@ _AGAIN_SECONDS: Final = 60.0
 # wait for it; sooner while there are changes, since views then read these sessions.
 _UNTALLIED: Final = 2_000_000
 _UNTALLIED_WITH_CHANGES: Final = 200_000
-# Between two looks; and never more than two thirds of the time are spent on counting.
+# Between two looks, and after one that moved a line, since as many may have come meanwhile; never
+# more than two thirds of the time are spent on counting.
 _PAUSE_SECONDS: Final = 1.0
+_PAUSE_AFTER_MOVE_SECONDS: Final = 0.5
 _LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '200ms'"
 
 log = structlog.get_logger()
@@ -82,12 +84,14 @@ class MonthCounter:
         pause = _PAUSE_SECONDS
         while not await stopping.wait(pause):
             started = time.monotonic()
+            done = Done()
             try:
-                await self.run_once(time.time_ns() // 1000)
+                done = await self.run_once(time.time_ns() // 1000)
             except (Retry, DeadLetter, Misconfigured) as error:
                 # The views are exact without it: no reason to end a flusher.
                 log.warning("counting has to wait", why=str(error))
-            pause = max(_PAUSE_SECONDS, (time.monotonic() - started) / 2)
+            pause = _PAUSE_AFTER_MOVE_SECONDS if done.moved else _PAUSE_SECONDS
+            pause = max(pause, (time.monotonic() - started) / 2)
 
     async def run_once(self, now_us: int, *, at_once: bool = False) -> Done:
         """Counts what is due; with `at_once` also what could wait a little.
