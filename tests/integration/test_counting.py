@@ -106,6 +106,9 @@ async def test_no_report_reads_a_finished_month_or_what_is_below_the_line(
         row[0] for row in plan if "sessions_2026_11 " in row[0] and "never executed" not in row[0]
     ]
     assert "created_at" in read, "only what is above the line is read"
+    plan = await connection.fetch(f"EXPLAIN (COSTS OFF) {overview}")
+    grouping = next(n for n, row in enumerate(plan) if "is_of_changed" in row[0])
+    assert "HashAggregate" in plan[grouping - 1][0], "what is above the line is not sorted"
     await assert_exact(connection)
 
     # What changes in one finished month has that month read, and no other, until it is counted.
