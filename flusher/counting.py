@@ -41,7 +41,7 @@ _UNTALLIED_WITH_CHANGES: Final = 200_000
 # Between two looks, and after one that moved a line, since as many may have come meanwhile; never
 # more than two thirds of the time are spent on counting.
 _PAUSE_SECONDS: Final = 1.0
-_PAUSE_AFTER_MOVE_SECONDS: Final = 0.5
+_PAUSE_AFTER_MOVE_SECONDS: Final = 0.25
 _LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '200ms'"
 
 log = structlog.get_logger()
