@@ -353,6 +353,39 @@ async def test_sessions_of_before_the_counts_are_in_the_views(databases: Databas
     await connection.close()
 
 
+async def test_kept_counts_of_before_the_tally_go_on(databases: Databases) -> None:
+    """A database that was counted by the version before, with changes below the line."""
+    dsn = await databases.create_empty("untallied")
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(
+        "CREATE TABLE impact_migrations (name text PRIMARY KEY, "
+        "applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+    for migration in migrations()[:8]:
+        await connection.execute(migration.sql)
+        await connection.execute("INSERT INTO impact_migrations VALUES ($1)", migration.name)
+    async with Database(dsn) as database:
+        writer = SessionWriter(database, UTC)
+        sessions = [of(MONTH, 1), of(MONTH, 1), of(MONTH, 2), of(MONTH, 3)]
+        await writer.write(batch_of(*sessions))
+        await connection.execute("SELECT flusher.watch_month('2026-11-01', '2026-11-20')")
+        async with connection.transaction(isolation="repeatable_read"):
+            await connection.execute("SELECT flusher.count_month('2026-11-01')")
+        gone = "DELETE FROM sessions WHERE id = $1"
+        await connection.execute(gone, sessions[0].id.hex())
+        await connection.execute(gone, sessions[2].id.hex())
+        await migrate(connection, UTC)
+        await assert_exact(connection)
+        await connection.execute(gone, sessions[1].id.hex())
+        await assert_exact(connection)
+        await MonthCounter(database, UTC).run_once(NOW_US, at_once=True)
+        await assert_exact(connection)
+        await connection.execute(gone, sessions[3].id.hex())
+        await assert_exact(connection)
+    assert await connection.fetch("SELECT * FROM monthly_impact") == []
+    await connection.close()
+
+
 async def test_of_dropped_months_the_counts_stay(
     connection: asyncpg.Connection, writer: SessionWriter, dsn: str
 ) -> None:
