@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from contract import settings
 from contract.settings import Environment
@@ -67,8 +67,14 @@ async def show_status(environment: Environment, *, json: bool, watch: bool) -> i
 async def show_report(environment: Environment, site: str | None, months: int, form: str) -> int:
     """`report`."""
     zone = settings.CALENDAR_TIMEZONE.read(environment)
-    async with Database(settings.DATABASE_URL.read(environment)) as database:
-        report = await read_report(database, zone, time.time_ns() // 1000, site, months)
+    now_us = time.time_ns() // 1000
+    async with AsyncExitStack() as stack:
+        database = Database(settings.DATABASE_URL.read(environment))
+        await stack.enter_async_context(database)
+        dead_letters = None
+        if settings.REDIS_URL.show(environment):  # which an analyst need not have
+            dead_letters = await stack.enter_async_context(_dead_letters(environment))
+        report = await read_report(database, zone, now_us, site, months, dead_letters)
     try:
         print(REPORT_FORMATS[form](report), flush=True)
     except BrokenPipeError:

@@ -7,6 +7,7 @@ that comes is told in `migrations/0004_kept_counts.sql`.
 
 import asyncio
 import time
+from collections import Counter
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
@@ -24,15 +25,23 @@ from process.stopping import Stopping
 # A month is closed this long after its end. Until then what comes late is added to its counts; from
 # then on it makes its site be counted again.
 CLOSED_AFTER_US: Final = 3 * DAY_US
-# The line stays behind the newest session, so that few sessions come in below it.
+# The line stays behind the newest session, so that few sessions come in below it: so long, or so
+# many sessions where that is less, which is what a flusher has in hand.
 _BEHIND: Final = timedelta(seconds=2)
+_BEHIND_SESSIONS: Final = 20_000
 # It moves when this many sessions are above it, and at the latest so long after it moved last.
-_MANY: Final = 20_000
+_MANY: Final = 30_000
 _MOVES_WITHIN_SECONDS: Final = 600.0
 # A closed month that changes is counted again this often, at the most.
 _AGAIN_SECONDS: Final = 60.0
-# Between two looks; and never more than half of the time is spent on counting.
-_PAUSE_SECONDS: Final = 2.0
+# How often each person came is tallied when there is time, at the latest when so many sessions
+# wait for it; sooner while there are changes, since views then read these sessions.
+_UNTALLIED: Final = 2_000_000
+_UNTALLIED_WITH_CHANGES: Final = 200_000
+# Between two looks, and after one that moved a line, since as many may have come meanwhile; never
+# more than two thirds of the time are spent on counting.
+_PAUSE_SECONDS: Final = 1.0
+_PAUSE_AFTER_MOVE_SECONDS: Final = 0.25
 _LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '200ms'"
 
 log = structlog.get_logger()
@@ -54,6 +63,7 @@ class _Month:
     month: date
     closed: bool
     watched_further: bool
+    untallied: bool
     uncounted: int
     changed: bool
 
@@ -67,18 +77,21 @@ class MonthCounter:
         self._zone = zone
         self._kept_months = kept_months
         self._counted_at: dict[date, float] = {}
+        self._untallied: Counter[date] = Counter()
 
     async def run(self, stopping: Stopping) -> None:
         """Looks again and again, until asked to stop."""
         pause = _PAUSE_SECONDS
         while not await stopping.wait(pause):
             started = time.monotonic()
+            done = Done()
             try:
-                await self.run_once(time.time_ns() // 1000)
+                done = await self.run_once(time.time_ns() // 1000)
             except (Retry, DeadLetter, Misconfigured) as error:
                 # The views are exact without it: no reason to end a flusher.
                 log.warning("counting has to wait", why=str(error))
-            pause = max(_PAUSE_SECONDS, time.monotonic() - started)
+            pause = _PAUSE_AFTER_MOVE_SECONDS if done.moved else _PAUSE_SECONDS
+            pause = max(pause, (time.monotonic() - started) / 2)
 
     async def run_once(self, now_us: int, *, at_once: bool = False) -> Done:
         """Counts what is due; with `at_once` also what could wait a little.
@@ -101,13 +114,16 @@ class MonthCounter:
         found = await connection.fetch(statement("months_to_count"), _MANY)
         months = [_Month(**row) for row in found]
         for month in months:
-            if not self._is_due(month, finished_before, at_once=at_once):
-                continue
-            if month.closed or month.month < finished_before:
+            due = self._is_due(month, finished_before, at_once=at_once)
+            if due and (month.closed or month.month < finished_before):
                 await self._close(connection, month)
                 closed.append(month.month)
-            elif await self._move(connection, month, now_us):
+                continue
+            if due and await self._move(connection, month, now_us):
                 moved.append(month.month)
+            if self._is_to_be_tallied(month, moved=month.month in moved):
+                await self._in_one_snapshot(connection, "tally_month", month.month)
+                del self._untallied[month.month]
         dropped = await self._drop(connection, now_us, [month.month for month in months])
         if closed or dropped:
             log.info(
@@ -128,28 +144,37 @@ class MonthCounter:
         anything = month.uncounted > 0 or month.changed
         return anything and (at_once or since > _MOVES_WITHIN_SECONDS)
 
+    def _is_to_be_tallied(self, month: _Month, *, moved: bool) -> bool:
+        if month.closed or not (month.untallied or moved):
+            return False
+        most = _UNTALLIED_WITH_CHANGES if month.changed else _UNTALLIED
+        return month.uncounted < _MANY or self._untallied[month.month] >= most
+
     async def _close(self, connection: asyncpg.Connection, month: _Month) -> None:
         if not month.closed:
             await _watch(connection, "watch_whole_month", month.month)
         await self._in_one_snapshot(connection, "close_month", month.month)
+        self._counted_at[month.month] = time.monotonic()
 
     async def _move(self, connection: asyncpg.Connection, month: _Month, now_us: int) -> bool:
         line = await connection.fetchval(
-            statement("next_line"), month.month, from_us(now_us), _BEHIND
+            statement("next_line"), month.month, from_us(now_us), _BEHIND, _BEHIND_SESSIONS
         )
         if line is not None:
             await _watch(connection, "watch_month", month.month, line)
         elif not month.changed and not month.watched_further:
             return False
-        await self._in_one_snapshot(connection, "count_month", month.month)
+        taken_in = await self._in_one_snapshot(connection, "count_month", month.month)
+        self._untallied[month.month] += taken_in or 0
+        self._counted_at[month.month] = time.monotonic()
         return True
 
     async def _in_one_snapshot(
         self, connection: asyncpg.Connection, name: str, month: date
-    ) -> None:
+    ) -> int | None:
         async with connection.transaction(isolation="repeatable_read"):
-            await connection.execute(statement(name), month)
-        self._counted_at[month] = time.monotonic()
+            result: int | None = await connection.fetchval(statement(name), month)
+        return result
 
     async def _drop(
         self, connection: asyncpg.Connection, now_us: int, months: list[date]

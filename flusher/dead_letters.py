@@ -64,6 +64,20 @@ class DeadLetters:
                     yield letter
                 start = f"({letters[-1].id}"
 
+    async def count(self) -> int:
+        """How many there are, of the shards whose server answers.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        found = await find_shards(self._servers, (), keys.dead_letters)
+        commands = {shard: [("XLEN", keys.dead_letters(shard))] for shard in found}
+        try:
+            replies = await self._servers.ask(commands) if commands else {}
+        except RedisError as error:
+            raise retry_for(error, "counting dead letters") from None
+        return sum(count for (count,) in replies.values() if isinstance(count, int))
+
     async def get(self, name: str) -> Letter:
         """One dead letter.
 

@@ -66,9 +66,17 @@ async def import_sessions(environment: Environment, path: Path, site: str | None
         dropped = frozenset(Month(row["month"].year, row["month"].month) for row in found)
         rules = Importable(default_site, zone, latest, dropped)
         writer = SessionWriter(database, zone)
-        with _Lines(path, rules, imported, console) as lines:
-            for batch in lines.batches():
-                await _write(writer, batch, imported)
+        try:
+            with _Lines(path, rules, imported, console) as lines:
+                for batch in lines.batches():
+                    await _write(writer, batch, imported)
+        except asyncio.CancelledError:  # Ctrl-C
+            print(
+                f"error: interrupted: {_summary(imported)}; run it again for the rest, "
+                "each session is stored once",
+                file=sys.stderr,
+            )
+            return 1
         if imported.new:
             with console.status("counting the months …"), suppress(Retry):
                 # Or the flushers do: the views are exact before it, and only slower.

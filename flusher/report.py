@@ -4,16 +4,22 @@ Reads the views, and nothing that they don't count. The numbers of an unfinished
 compared with those of a whole one.
 """
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import asyncpg
 
 from contract.calendar import Month, from_us, month_at
-from contract.errors import Misconfigured
+from contract.errors import Misconfigured, Retry
 from flusher.database import Database
+from flusher.dead_letters import DeadLetters
 from flusher.statements import statement
+
+# A report does not wait longer for what it can do without.
+_REDIS_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +58,16 @@ class Report:
 
 
 async def read_report(
-    database: Database, zone: ZoneInfo, now_us: int, site: str | None, months: int
+    database: Database,
+    zone: ZoneInfo,
+    now_us: int,
+    site: str | None,
+    months: int,
+    dead_letters: DeadLetters | None = None,
 ) -> Report:
     """The last `months` months up to now, of one site or of all.
+
+    `dead_letters` are asked how many there are; None: nobody knows where they would be.
 
     Raises:
         Misconfigured: there is no such site; or the database is not migrated.
@@ -70,11 +83,12 @@ async def read_report(
             statement("impact_by_month"), first.plus(-1).first_day, current.first_day, site
         )
         salts = await connection.fetch(statement("salts_replaced"), first.first_day)
+        given_up = await connection.fetch(statement("given_up_upgrades"), first.first_day, site)
         began = await connection.fetchval(statement("first_day"), site)
         waiting = await connection.fetchval(statement("count_waiting_upgrades"))
         sites = await connection.fetchval(statement("count_sites"), first.first_day)
     counts = {Month(row["month"].year, row["month"].month): row for row in rows}
-    remarks_of = _remarks(salts)
+    remarks_of = _remarks(salts, given_up)
     partial = None
     if began is not None and began.day > 2:
         # Measured from its middle on: it is no measure for the next one, either.
@@ -94,6 +108,8 @@ async def read_report(
         )
     if waiting:
         remarks.append(f"{waiting} sign-ins still wait for their session: those may yet change.")
+    if dead_letters is not None:
+        remarks += await _dead_letters_remark(dead_letters)
     return Report(site, sites, zone.key, from_us(now_us).astimezone(zone), result, remarks)
 
 
@@ -102,6 +118,23 @@ async def _check_site(connection: asyncpg.Connection, site: str) -> None:
         return
     example = await connection.fetchval(statement("some_site")) or "city.example.org"
     raise Misconfigured("--site", f"there are no sessions of {site!r}", f"--site {example}")
+
+
+async def _dead_letters_remark(dead_letters: DeadLetters) -> list[str]:
+    try:
+        async with asyncio.timeout(_REDIS_SECONDS):
+            count = await dead_letters.count()
+    except (Retry, TimeoutError):
+        return [
+            "Redis did not answer: whether dead letters wait, which are in no number, is unknown."
+        ]
+    if not count:
+        return []
+    said = (
+        f"{count} dead letters wait, of whatever site and month: sessions and sign-ins that are in "
+        "no number until they are replayed (`python -m flusher dead list`)."
+    )
+    return [said]
 
 
 def _impact(
@@ -136,7 +169,9 @@ def _impact(
     )
 
 
-def _remarks(salts: list[asyncpg.Record]) -> dict[Month, tuple[str, ...]]:
+def _remarks(
+    salts: list[asyncpg.Record], given_up: list[asyncpg.Record]
+) -> dict[Month, tuple[str, ...]]:
     """What is known to be amiss with a month's numbers."""
     remarks: dict[Month, tuple[str, ...]] = {}
     for salt in salts:
@@ -145,5 +180,9 @@ def _remarks(salts: list[asyncpg.Record]) -> dict[Month, tuple[str, ...]]:
         said = (
             f"its salt {why} on {salt['made_at']:%Y-%m-%d}: who came before and after counts twice"
         )
+        remarks[month] = (*remarks.get(month, ()), said)
+    for row in given_up:
+        month = Month(row["month"].year, row["month"].month)
+        said = f"{row['upgrades']} sign-ins are missing: the sessions that they were for never came"
         remarks[month] = (*remarks.get(month, ()), said)
     return remarks

@@ -41,12 +41,16 @@ def percent(ratio: float | None, *, signed: bool = False) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """One line a month; ratios as numbers, an empty field where there is none."""
+    """One line a month; ratios as numbers, an empty field where there is none.
+
+    Remarks about all of the report are with the last month's.
+    """
     text = StringIO()
     writer = csv.DictWriter(text, _NAMES, lineterminator="\n")
     writer.writeheader()
     for month in report.months:
-        writer.writerow(_fields(month) | {"remarks": "; ".join(month.remarks)})
+        of_all = report.remarks if month is report.months[-1] else []
+        writer.writerow(_fields(month) | {"remarks": "; ".join([*month.remarks, *of_all])})
     return text.getvalue().rstrip("\n")
 
 

@@ -1,8 +1,13 @@
 -- Forgets upgrades that can't matter any more. $1: how long those that were decided are kept;
--- $2: how long one may wait for its session. Returns how many were given up.
+-- $2: how long one may wait for its session. Returns how many were given up, and keeps their number.
 WITH gone AS (
     DELETE FROM flusher.upgrades
     WHERE stored_at < now() - CASE WHEN outcome = 'waiting' THEN $2::interval ELSE $1::interval END
-    RETURNING outcome
+    RETURNING outcome, month, site
+),
+kept AS (
+    INSERT INTO flusher.upgrades_given_up AS g (month, site, upgrades)
+    SELECT month, site, count(*) FROM gone WHERE outcome = 'waiting' GROUP BY month, site
+    ON CONFLICT (month, site) DO UPDATE SET upgrades = g.upgrades + excluded.upgrades
 )
 SELECT count(*) FILTER (WHERE outcome = 'waiting') FROM gone

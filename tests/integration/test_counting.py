@@ -1,9 +1,12 @@
 """Kept counts: exact whatever happens meanwhile, and years of sessions are not read again."""
 
 import asyncio
+import json
+import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from datetime import date
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -103,6 +106,9 @@ async def test_no_report_reads_a_finished_month_or_what_is_below_the_line(
         row[0] for row in plan if "sessions_2026_11 " in row[0] and "never executed" not in row[0]
     ]
     assert "created_at" in read, "only what is above the line is read"
+    plan = await connection.fetch(f"EXPLAIN (COSTS OFF) {overview}")
+    grouping = next(n for n, row in enumerate(plan) if "is_of_changed" in row[0])
+    assert "HashAggregate" in plan[grouping - 1][0], "what is above the line is not sorted"
     await assert_exact(connection)
 
     # What changes in one finished month has that month read, and no other, until it is counted.
@@ -174,8 +180,60 @@ async def test_a_change_between_the_old_line_and_the_new_counts_once(
     await assert_exact(connection)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_the_views_are_exact_wherever_the_two_lines_are(
+    connection: asyncpg.Connection, dsn: str, seed: int
+) -> None:
+    """Sessions come, change and go above, below and between the lines, also while these move."""
+    chance = random.Random(seed)  # noqa: S311 - a test's dice
+    counting = await asyncpg.connect(dsn)
+    await connection.execute("SELECT flusher.create_month('2026-11-01')")
+
+    async def change() -> None:
+        person = UUID(int=chance.randrange(4))
+        match chance.randrange(4):
+            case 0:  # an upgrade, mostly to another hash
+                await connection.execute(
+                    "UPDATE sessions SET highest_role = 'user', monthly_user_hash = $1 WHERE id = "
+                    "(SELECT id FROM sessions WHERE highest_role IS NULL ORDER BY id LIMIT 1)",
+                    person,
+                )
+            case 1:
+                await connection.execute(
+                    "DELETE FROM sessions WHERE id = (SELECT id FROM sessions ORDER BY id LIMIT 1)"
+                )
+            case _:
+                await connection.execute(
+                    "INSERT INTO sessions VALUES (gen_random_uuid(), '2026-11-01', $1, $2, $3, "
+                    "'2026-11-01'::timestamptz + $4 * interval '1 hour')",
+                    chance.choice(("a.example.org", "b.example.org")),
+                    person,
+                    chance.choice((None, None, "user")),
+                    float(chance.randrange(200)),
+                )
+
+    for _ in range(30):
+        for _ in range(chance.randrange(6)):
+            await change()
+            await assert_exact(connection)
+        if chance.random() < 0.6:
+            await connection.execute(
+                "SELECT flusher.watch_month('2026-11-01', greatest(watched_until, "
+                "'2026-11-01'::timestamptz + $1 * interval '1 hour')) FROM flusher.counted_months",
+                float(chance.randrange(200)),
+            )
+        async with counting.transaction(isolation="repeatable_read"):
+            await counting.execute("SELECT 1 FROM sessions LIMIT 1")
+            for _ in range(chance.randrange(3)):
+                await change()
+            function = chance.choice(("count_month", "count_month", "tally_month"))
+            await counting.execute(f"SELECT flusher.{function}('2026-11-01')")
+        await assert_exact(connection)
+    await counting.close()
+
+
 async def test_counting_without_one_snapshot_is_refused(connection: asyncpg.Connection) -> None:
-    for function in ("count_month", "close_month"):
+    for function in ("count_month", "tally_month", "close_month"):
         with pytest.raises(asyncpg.RaiseError, match="REPEATABLE READ"):
             await connection.execute(f"SELECT flusher.{function}('2026-10-01')")
 
@@ -255,6 +313,22 @@ async def test_with_another_calendar_the_days_are_counted_anew(
     assert [(row["day"] - day).days for row, day in zip(after, days, strict=True)] == [1, 1]
 
 
+async def test_no_view_is_compiled(databases: Databases) -> None:
+    """Compiling (jit) takes a second: it is off, and in a new database not worth its cost."""
+    dsn = await databases.create_empty("compiled")
+    owner = await asyncpg.connect(dsn)
+    await migrate(owner, UTC)
+    await owner.execute("SELECT flusher.create_month('2026-11-01')")
+    await owner.close()
+    connection = await asyncpg.connect(dsn)
+    assert await connection.fetchval("SHOW jit") == "off"
+    worth_it = float(await connection.fetchval("SHOW jit_above_cost"))
+    for view in ("monthly_impact", "daily_impact"):
+        plan = await connection.fetchval(f"EXPLAIN (FORMAT json) SELECT * FROM {view}")  # noqa: S608 - fixed names
+        assert json.loads(plan)[0]["Plan"]["Total Cost"] < worth_it, view
+    await connection.close()
+
+
 async def test_sessions_of_before_the_counts_are_in_the_views(databases: Databases) -> None:
     """A database that an earlier version made and filled."""
     dsn = await databases.create_empty("earlier")
@@ -276,6 +350,39 @@ async def test_sessions_of_before_the_counts_are_in_the_views(databases: Databas
         assert (done.closed, done.moved) == ((BEFORE.first_day,), (MONTH.first_day,))
     assert await connection.fetchval("SELECT sum(sessions) FROM monthly_impact") == 5
     await assert_exact(connection)
+    await connection.close()
+
+
+async def test_kept_counts_of_before_the_tally_go_on(databases: Databases) -> None:
+    """A database that was counted by the version before, with changes below the line."""
+    dsn = await databases.create_empty("untallied")
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(
+        "CREATE TABLE impact_migrations (name text PRIMARY KEY, "
+        "applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+    for migration in migrations()[:8]:
+        await connection.execute(migration.sql)
+        await connection.execute("INSERT INTO impact_migrations VALUES ($1)", migration.name)
+    async with Database(dsn) as database:
+        writer = SessionWriter(database, UTC)
+        sessions = [of(MONTH, 1), of(MONTH, 1), of(MONTH, 2), of(MONTH, 3)]
+        await writer.write(batch_of(*sessions))
+        await connection.execute("SELECT flusher.watch_month('2026-11-01', '2026-11-20')")
+        async with connection.transaction(isolation="repeatable_read"):
+            await connection.execute("SELECT flusher.count_month('2026-11-01')")
+        gone = "DELETE FROM sessions WHERE id = $1"
+        await connection.execute(gone, sessions[0].id.hex())
+        await connection.execute(gone, sessions[2].id.hex())
+        await migrate(connection, UTC)
+        await assert_exact(connection)
+        await connection.execute(gone, sessions[1].id.hex())
+        await assert_exact(connection)
+        await MonthCounter(database, UTC).run_once(NOW_US, at_once=True)
+        await assert_exact(connection)
+        await connection.execute(gone, sessions[3].id.hex())
+        await assert_exact(connection)
+    assert await connection.fetch("SELECT * FROM monthly_impact") == []
     await connection.close()
 
 

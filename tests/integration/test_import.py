@@ -1,6 +1,9 @@
 """`python -m flusher import`: the earlier system's sessions, each once, and nothing passed over."""
 
 import asyncio
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,9 +11,12 @@ import asyncpg
 import pytest
 
 from tests.live_counts import views_and_live_counts_that_differ
-from tests.system import run_command
+from tests.system import ROOT, eventually, run_command
 
 HEAD = "id,monthly_user_hash,highest_role,created_at\n"
+SQL = ROOT / "flusher" / "sql"
+# Some batches of an import.
+LARGE = 35_000
 ANNA, BEN = "a1" * 32, "b2" * 32
 LINES = (
     f"1,{ANNA},,2024-01-05 10:11:12.123456\n"
@@ -57,6 +63,57 @@ async def test_history_is_in_the_same_report(
     assert [row["highest_role"] for row in roles] == [None, "user", "super_admin", None]
     counted = await connection.fetchval("SELECT count(*) FROM flusher.monthly_counts")
     assert counted == 2, "the months are counted, not only visible"
+    assert await views_and_live_counts_that_differ(connection) == []
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+async def test_an_import_that_was_interrupted_is_run_again(
+    connection: asyncpg.Connection, dsn: str, tmp_path: Path, sent: signal.Signals
+) -> None:
+    file = tmp_path / "many.csv"
+    lines = (
+        f"{number},{number % 700:064x},,2024-0{number % 3 + 1}-05 10:11:12\n"
+        for number in range(LARGE)
+    )
+    file.write_text(HEAD + "".join(lines))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "flusher", "import", str(file), "--site=city.example.org"),
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": dsn},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+    async def stored() -> int:
+        return int(await connection.fetchval("SELECT count(*) FROM sessions"))
+
+    await eventually(stored)
+    holding = connection.transaction()
+    await holding.start()
+    # In the middle of a batch, since each waits for this before it commits.
+    await connection.execute((SQL / "lock_upgrades.sql").read_text())
+    first = await stored()
+    assert 0 < first < LARGE
+    process.send_signal(sent)
+    output, errors = await process.communicate()
+    await holding.rollback()
+    assert output == b""
+    if sent == signal.SIGINT:
+        assert process.returncode == 1
+        said = f"error: interrupted: {first:,} sessions imported, 0 were there already"
+        assert errors.decode().startswith(said)
+        assert errors.decode().endswith("run it again for the rest, each session is stored once\n")
+        assert errors.count(b"\n") == 1
+    else:
+        assert process.returncode == -signal.SIGKILL
+    assert await stored() == first, "of the batch that was interrupted nothing is stored"
+
+    code, said, _ = await run_import(dsn, file, "--site=city.example.org")
+    assert code == 0
+    assert said.startswith(
+        f"{LARGE - first:,} sessions imported, {first:,} were there already, 0 lines are wrong"
+    )
+    assert await stored() == LARGE
     assert await views_and_live_counts_that_differ(connection) == []
 
 

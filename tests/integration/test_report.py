@@ -6,21 +6,26 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import StringIO
 from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
+from redis.asyncio import Redis
 
+from contract import keys
 from contract.calendar import DAY_US, Month, from_us, month_at
+from contract.record import SessionUpgraded
+from flusher.commands import REPORT_FORMATS
 from flusher.database import Database
 from flusher.report import MonthlyImpact, Report, read_report
 from flusher.report_formats import as_csv, as_table
 from flusher.report_html import as_html
 from flusher.write import SessionWriter
-from tests.events import NOON_US, batch_of, start
-from tests.system import ROOT, run_command
+from tests.events import NOON_US, batch_of, start, upgrade
+from tests.system import ROOT, find_free_port, run_command
 
 UTC = ZoneInfo("UTC")
 NOW_US = time.time_ns() // 1000
@@ -79,6 +84,58 @@ async def test_every_format_is_what_it_says(database: Database, dsn: str) -> Non
         assert (code, errors) == (0, "")
         assert output.lstrip().startswith(begins)
         assert str(CURRENT.plus(-2)) in output
+
+
+async def test_known_gaps_are_shown(database: Database, dsn: str, redis: Redis) -> None:
+    """Sign-ins that were given up, and dead letters that wait, in every format."""
+    await fill(database)
+    writer = SessionWriter(database, UTC)
+    before = CURRENT.plus(-1)
+
+    def sign_in(session: bytes, site: str = "city.example.org") -> SessionUpgraded:
+        at_us = before.starts_us(UTC) + DAY_US
+        return replace(upgrade(session, site=site), month=before, at_us=at_us)
+
+    for site in ("city.example.org", "b.example.org"):
+        await writer.write(batch_of(sign_in(b"x" * 16, site), sign_in(b"y" * 16, site)))
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE flusher.upgrades SET stored_at = now() - interval '3 days'"
+        )
+    assert await writer.purge() == 4
+    assert await writer.purge() == 0
+    await writer.write(batch_of(sign_in(b"z" * 16)))
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE flusher.upgrades SET stored_at = now() - interval '3 days'"
+        )
+    assert await writer.purge() == 1
+    for shard in (1, 3):
+        await redis.xadd(keys.dead_letters(shard), {"reason": "unknown"})
+    url = f"redis://127.0.0.1:{redis.connection_pool.connection_kwargs['port']}"
+    for form in REPORT_FORMATS:
+        code, output, errors = await run_command(
+            "flusher", "report", f"--format={form}", DATABASE_URL=dsn, REDIS_URL=url
+        )
+        assert (code, errors) == (0, ""), errors
+        assert "5 sign-ins are missing" in output, form
+        assert "2 dead letters wait" in output, form
+    code, output, _ = await run_command(
+        "flusher", "report", "--site=city.example.org", DATABASE_URL=dsn, REDIS_URL=""
+    )
+    assert "3 sign-ins are missing" in output
+    assert "dead letters" not in output, "nobody said where they would be"
+
+
+async def test_a_redis_that_is_away_is_no_reason_not_to_report(
+    database: Database, dsn: str
+) -> None:
+    await fill(database)
+    code, output, errors = await run_command(
+        "flusher", "report", DATABASE_URL=dsn, REDIS_URL=f"redis://127.0.0.1:{find_free_port()}"
+    )
+    assert (code, errors) == (0, "")
+    assert "Redis did not answer" in output
 
 
 async def test_a_site_that_is_not_there_is_one_clear_line(database: Database, dsn: str) -> None:

@@ -1,0 +1,1 @@
+SELECT flusher.tally_month($1::date)
