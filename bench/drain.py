@@ -40,6 +40,11 @@ SETTINGS_NOTE: Final = (
 )
 
 _LOOK_SECONDS: Final = 0.005
+_OTHERS_IN_TRANSACTIONS: Final = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend'
+        AND pid <> pg_backend_pid() AND state <> 'idle'
+"""
 _DRAIN_SECONDS: Final = 300.0
 
 
@@ -87,7 +92,7 @@ class Bench(AsyncExitStack):
         self._connection = await asyncpg.connect(self._postgres.dsn())
         self.push_async_callback(self._connection.close)
         (self._flusher,) = await system.start("flusher")
-        self._flusher.freeze()
+        await self._hold()
 
     async def drain(self, backlog: Backlog, records_a_write: int) -> Drained:
         """The flusher's turn: from a backlog in the streams to the last acknowledgement.
@@ -108,9 +113,18 @@ class Bench(AsyncExitStack):
             await asyncio.sleep(_LOOK_SECONDS)
         seconds = time.perf_counter() - began
         after = self._cpu()
-        self._flusher.freeze()
+        await self._hold()
         costs = _costs(before, after, backlog)
         return Drained(len(backlog.rows) / seconds, *costs, resident_mib(process.pid))
+
+    async def _hold(self) -> None:
+        """Freezes the flusher while it has no transaction open: its locks would bar `empty`."""
+        while True:
+            self._flusher.freeze()
+            if not await self._connection.fetchval(_OTHERS_IN_TRANSACTIONS):
+                return
+            self._flusher.thaw()
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def copy(self, backlog: Backlog) -> Drained:
         """The rival's turn: the rows as they must be in the end, a COPY a batch."""
