@@ -6,8 +6,7 @@ An entry costs Redis more than the records in it, so under load those of a shard
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from redis.exceptions import RedisError
 
@@ -22,8 +21,7 @@ _MULTI: Final = pack(b"MULTI")
 _EXEC: Final = pack(b"EXEC")
 
 
-@dataclass(frozen=True, slots=True)
-class PackedEntry:
+class PackedEntry(NamedTuple):
     """One entry: who waits for it, its commands, and how many replies they get."""
 
     waiting: Sequence[Waiting]
@@ -41,6 +39,8 @@ class EntryPacker:
         self._prefix = _ASKING if asking else b""
         self._asking = asking
         self._xadds: dict[int, bytes] = {}
+        # By shard, for each number of records: what ends a transaction.
+        self._ends: dict[int, list[bytes]] = {}
 
     def pack(self, batch: Sequence[Waiting], *, together: bool) -> list[PackedEntry]:
         """The entries of a write, in the order of their first records.
@@ -50,14 +50,14 @@ class EntryPacker:
             together: whether records of one shard share an entry.
         """
         if not together or self._asking:
-            return [self._one(waiting) for waiting in batch]
+            return list(map(self._one, batch))
         by_shard: defaultdict[int, list[Waiting]] = defaultdict(list)
         for waiting in batch:
             by_shard[waiting.shard].append(waiting)
         return [
             self._one(some[0]) if len(some) == 1 else self._several(shard, some)
             for shard, of_shard in by_shard.items()
-            for some in _portions(of_shard)
+            for some in ((of_shard,) if len(of_shard) <= RECORDS_MAX else _portions(of_shard))
         ]
 
     def _one(self, waiting: Waiting) -> PackedEntry:
@@ -66,9 +66,10 @@ class EntryPacker:
 
     def _several(self, shard: int, some: Sequence[Waiting]) -> PackedEntry:
         content = join_records([waiting.record for waiting in some])
-        more = pack(b"INCRBY", keys.joined(shard).encode(), b"%d" % (len(some) - 1))
-        commands = b"".join((_MULTI, self._xadd(shard, content), more, _EXEC))
-        return PackedEntry(some, commands, 4)
+        ends = self._ends.get(shard)
+        if ends is None:
+            ends = self._ends[shard] = _ends_of(shard)
+        return PackedEntry(some, _MULTI + self._xadd(shard, content) + ends[len(some)], 4)
 
     def _xadd(self, shard: int, content: bytes) -> bytes:
         xadd = self._xadds.get(shard)
@@ -82,15 +83,24 @@ def refusal(replies: Sequence[Any]) -> RedisError | None:
     for reply in replies:
         if isinstance(reply, RedisError):
             return reply
-    *_, last = replies
+    if not isinstance(reply, list):
+        return None
     # A transaction's XADD. Its INCRBY may fail without it: then the entry is there all the same.
-    appended = last[0] if isinstance(last, list) else last
+    appended = reply[0]
     return appended if isinstance(appended, RedisError) else None
 
 
 def _portions(waiting: list[Waiting]) -> Iterator[list[Waiting]]:
     for first in range(0, len(waiting), RECORDS_MAX):
         yield waiting[first : first + RECORDS_MAX]
+
+
+def _ends_of(shard: int) -> list[bytes]:
+    """`INCRBY impact:joined:{N} more`, then `EXEC`, by how many records an entry holds."""
+    joined = keys.joined(shard).encode()
+    return [
+        pack(b"INCRBY", joined, b"%d" % (count - 1)) + _EXEC for count in range(RECORDS_MAX + 1)
+    ]
 
 
 def _xadd_to(stream: str) -> bytes:

@@ -231,20 +231,20 @@ class NodeWriter:
         not_durable = why_not_durable(replies[-1]) if self._durable else None
         left = []
         first = 0
-        for entry in entries:
-            end = first + entry.replies
+        for some, _, count in entries:
+            end = first + count
             refused = refusal(replies[first:end])
             first = end
             if refused is not None:
-                left += self._after(list(entry.waiting), refused)
+                left += self._after(list(some), refused)
                 continue
             if not_durable is None:
                 self._failing_since = None
             else:
                 # It is in the stream, and may be lost with the server: not what a 2xx promises.
                 self.fails(not_durable)
-                self._metrics.append_unanswered.inc(len(entry.waiting))
-            for waiting in entry.waiting:
+                self._metrics.append_unanswered.inc(len(some))
+            for waiting in some:
                 _answer(waiting, not_durable)
         return left
 

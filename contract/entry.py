@@ -14,6 +14,7 @@ A flusher that knows no version 2 sets such an entry aside as a dead letter, who
 can replay it: so flushers are deployed before the collectors that write it.
 """
 
+import struct
 from collections.abc import Sequence
 from typing import Final
 
@@ -25,6 +26,7 @@ RECORDS_MAX: Final = 32
 
 _HEAD_BYTES: Final = 2
 _LENGTH_BYTES: Final = 2
+_pack_length: Final = struct.Struct(">H").pack
 
 
 def join_records(records: Sequence[bytes]) -> bytes:
@@ -39,7 +41,8 @@ def join_records(records: Sequence[bytes]) -> bytes:
         raise ValueError(f"an entry holds 1 to {RECORDS_MAX} records, not {len(records)}")
     parts = [bytes((SEVERAL, len(records)))]
     for record in records:
-        parts += (len(record).to_bytes(_LENGTH_BYTES, "big"), record)
+        parts.append(_pack_length(len(record)))
+        parts.append(record)
     return b"".join(parts)
 
 
