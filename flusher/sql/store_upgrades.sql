@@ -20,7 +20,7 @@ WITH incoming AS MATERIALIZED (
 ),
 matched AS MATERIALIZED (
     SELECT DISTINCT ON (i.id)
-        i.*, s.ctid AS session_ctid, s.month AS session_month, s.monthly_user_hash AS replaced_hash
+        i.*, s.month AS session_month, s.monthly_user_hash AS replaced_hash
     FROM incoming i
     JOIN sessions s ON s.id = i.session_id AND s.site = i.site
         AND s.month <= i.month AND s.month >= $10::date AND s.highest_role IS NULL
@@ -33,7 +33,7 @@ changed AS (
         upgraded_at = m.upgraded_at,
         monthly_user_hash = CASE WHEN m.month = s.month THEN m.user_hash ELSE s.monthly_user_hash END
     FROM matched m
-    WHERE s.ctid = m.session_ctid AND s.month = m.session_month AND s.id = m.session_id
+    WHERE s.id = m.session_id AND s.month = m.session_month
 ),
 applied AS (
     INSERT INTO flusher.upgrades (
