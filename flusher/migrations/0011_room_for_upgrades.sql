@@ -1,6 +1,6 @@
 -- An upgrade writes its session anew. Where there is room for that on the session's own page, the
--- primary key needs no second entry for it (HOT), which saves a sixth of what an upgrade costs. So a
--- month leaves a tenth of each page free: about one session in ten is upgraded.
+-- primary key needs no second entry for it (HOT). So a month
+-- leaves a tenth of each page free: about one session in ten is upgraded.
 
 CREATE OR REPLACE FUNCTION flusher.create_month(wanted date) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
