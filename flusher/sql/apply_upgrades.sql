@@ -2,6 +2,7 @@
 -- session's own site, and not of a month before its own. In a later month the session keeps its
 -- hash, since the salt that made it is gone.
 -- $1: sessions; $2: the earliest month to look in. Returns the sessions that changed.
+-- Only by key, whatever the statistics say: docs/decisions/0011-by-key.md.
 WITH first AS (
     SELECT DISTINCT ON (u.session_id)
         u.id AS upgrade_id, u.month, u.user_hash, u.highest_role, u.upgraded_at,
@@ -10,11 +11,18 @@ WITH first AS (
         coalesce(by_id.replaced_hash, of_current.replaced_hash, s.monthly_user_hash)
             AS replaced_hash
     FROM flusher.upgrades u
-    JOIN sessions s ON s.id = u.session_id AND s.site = u.site
+    JOIN sessions s ON s.id = ANY (ARRAY[u.session_id]) AND s.site = u.site
         AND s.month <= u.month AND s.month >= $2::date
-    LEFT JOIN flusher.upgrades by_id ON by_id.session_id = s.id AND by_id.outcome = 'applied'
-    LEFT JOIN flusher.upgrades of_current
-        ON of_current.session_id IS NULL AND of_current.applied_to = s.id
+    LEFT JOIN LATERAL (
+        SELECT b.id, b.replaced_hash FROM flusher.upgrades b
+        WHERE b.session_id = s.id AND b.outcome = 'applied'
+        LIMIT 1
+    ) by_id ON true
+    LEFT JOIN LATERAL (
+        SELECT c.id, c.replaced_hash FROM flusher.upgrades c
+        WHERE c.session_id IS NULL AND c.applied_to = s.id
+        LIMIT 1
+    ) of_current ON true
     WHERE u.session_id = ANY ($1::uuid[]) AND (s.highest_role IS NULL OR s.upgraded_at IS NOT NULL)
     ORDER BY u.session_id, u.upgraded_at, u.id
 ),
@@ -25,7 +33,7 @@ changed AS (
         monthly_user_hash = CASE WHEN first.month = s.month
             THEN first.user_hash ELSE s.monthly_user_hash END
     FROM first
-    WHERE s.id = first.session_id AND s.month = first.session_month
+    WHERE s.id = ANY (ARRAY[first.session_id]) AND s.month = first.session_month
         AND (s.upgraded_at IS NULL OR first.upgraded_at < s.upgraded_at)
     RETURNING s.id, first.upgrade_id, first.before_id, first.replaced_hash
 )

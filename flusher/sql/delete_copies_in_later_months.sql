@@ -1,10 +1,11 @@
 -- A session that was sent again after its month's end is still one session: the earlier month's
 -- copy stays. $1: ids that may have copies; $2, $3: the months to look at. Returns the ids that lost
 -- a copy.
+-- Only by key, whatever the statistics say: docs/decisions/0011-by-key.md.
 DELETE FROM sessions later
 USING sessions earlier
 WHERE later.id = ANY ($1::uuid[])
-    AND earlier.id = later.id
+    AND earlier.id = ANY (ARRAY[later.id])
     AND earlier.month < later.month
     AND earlier.month BETWEEN $2::date AND $3::date
     AND later.month BETWEEN $2::date AND $3::date

@@ -1,8 +1,11 @@
 -- Stores a staged batch: of copies of one session, the earliest stays. Returns the ids stored, and
 -- whether each is new or replaces a later copy. A copy that is earlier than a session whose upgrade
 -- is no longer at hand is too late to replace it.
+-- Only by key, whatever the statistics say: docs/decisions/0011-by-key.md.
 WITH known AS (
-    SELECT s.id FROM sessions s JOIN incoming_sessions i ON i.id = s.id AND i.month = s.month
+    SELECT i.id
+    FROM incoming_sessions i
+    WHERE (SELECT s.id FROM sessions s WHERE s.id = i.id AND s.month = i.month) IS NOT NULL
 ),
 merged AS (
     INSERT INTO sessions AS s (id, month, site, monthly_user_hash, highest_role, created_at)
@@ -15,14 +18,15 @@ merged AS (
         upgraded_at = NULL
     WHERE excluded.created_at < s.created_at AND (
         s.upgraded_at IS NULL
-        OR EXISTS (
-            SELECT FROM flusher.upgrades u WHERE u.session_id = s.id AND u.outcome = 'applied'
-        )
-        OR EXISTS (
-            SELECT FROM flusher.upgrades u WHERE u.session_id IS NULL AND u.applied_to = s.id
-        )
+        OR (
+            SELECT u.id FROM flusher.upgrades u
+            WHERE u.session_id = s.id AND u.outcome = 'applied' LIMIT 1
+        ) IS NOT NULL
+        OR (
+            SELECT u.id FROM flusher.upgrades u
+            WHERE u.session_id IS NULL AND u.applied_to = s.id LIMIT 1
+        ) IS NOT NULL
     )
     RETURNING s.id
 )
-SELECT merged.id, known.id IS NULL AS is_new
-FROM merged LEFT JOIN known ON known.id = merged.id
+SELECT id, id NOT IN (SELECT id FROM known) AS is_new FROM merged

@@ -2,7 +2,8 @@
 -- $2: how long one may wait for its session. Returns how many were given up, and keeps their number.
 WITH gone AS (
     DELETE FROM flusher.upgrades
-    WHERE stored_at < now() - CASE WHEN outcome = 'waiting' THEN $2::interval ELSE $1::interval END
+    WHERE stored_at < now() - least($1::interval, $2::interval)
+        AND stored_at < now() - CASE WHEN outcome = 'waiting' THEN $2::interval ELSE $1::interval END
     RETURNING outcome, month, site
 ),
 kept AS (

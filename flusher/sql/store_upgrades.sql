@@ -5,6 +5,7 @@
 -- earliest month to look in; $11: whether the hashes that were replaced are asked for.
 -- Returns how many are new, which of them wait and for which sessions, which are of `current`, and
 -- the hashes that were replaced.
+-- Only by key, whatever the statistics say: docs/decisions/0011-by-key.md.
 WITH incoming AS MATERIALIZED (
     SELECT i.*,
         -- A scalar, since what is asked with EXISTS may be answered by reading the whole table.
@@ -22,8 +23,11 @@ matched AS MATERIALIZED (
     SELECT DISTINCT ON (i.id)
         i.*, s.month AS session_month, s.monthly_user_hash AS replaced_hash
     FROM incoming i
-    JOIN sessions s ON s.id = i.session_id AND s.site = i.site
-        AND s.month <= i.month AND s.month >= $10::date AND s.highest_role IS NULL
+    JOIN LATERAL (
+        SELECT * FROM sessions
+        WHERE id = i.session_id AND month <= i.month AND month >= $10::date
+        OFFSET 0
+    ) s ON s.site = i.site AND s.highest_role IS NULL
     WHERE i.is_first
     ORDER BY i.id, s.month
 ),
@@ -33,7 +37,7 @@ changed AS (
         upgraded_at = m.upgraded_at,
         monthly_user_hash = CASE WHEN m.month = s.month THEN m.user_hash ELSE s.monthly_user_hash END
     FROM matched m
-    WHERE s.id = m.session_id AND s.month = m.session_month
+    WHERE s.id = ANY (ARRAY[m.session_id]) AND s.month = m.session_month
 ),
 applied AS (
     INSERT INTO flusher.upgrades (

@@ -1,10 +1,11 @@
 -- An upgrade of a session that is upgraded, or was signed in from the start, changes nothing.
 -- $1: sessions; $2: the earliest month to look in. Returns the upgrades.
+-- Only by key, whatever the statistics say: docs/decisions/0011-by-key.md.
 UPDATE flusher.upgrades u
 SET outcome = 'superseded'
 FROM sessions s
 WHERE u.session_id = ANY ($1::uuid[]) AND u.outcome = 'waiting'
-    AND s.id = u.session_id AND s.site = u.site
+    AND s.id = ANY (ARRAY[u.session_id]) AND s.site = u.site
     AND s.month <= u.month AND s.month >= $2::date
     AND s.highest_role IS NOT NULL
 RETURNING u.id
