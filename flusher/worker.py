@@ -1,6 +1,5 @@
 """The worker: batches, from the streams to PostgreSQL, until it is asked to stop."""
 
-import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,23 +7,19 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from contract.calendar import SECOND_US, month_at
+from contract.calendar import SECOND_US
 from contract.errors import DeadLetter, NewerVersion, Retry
 from contract.metrics import FlusherMetrics
 from flusher.batch import Batch, Undecodable, decode_entries
 from flusher.gather import Gathering
-from flusher.lag import measure_lag
+from flusher.housekeeping import Housekeeping
 from flusher.read import StreamReader
 from flusher.write import SessionWriter, Written
-from process.buffer import Buffer, read_buffer
 from process.stopping import Stopping
 
 _POLL_SECONDS = 0.05
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
-_HOUSEKEEPING_SECONDS = 5.0
-_PURGE_SECONDS = 60.0
-_MONTHS_AHEAD = 2
 
 log = structlog.get_logger()
 
@@ -76,18 +71,14 @@ class Worker:
         self._helps = helps
         self._writer = writer
         self._metrics = metrics
-        self._zone = zone
         self._max_seconds = max_seconds
-        self._claim_seconds = claim_seconds
         self._gathering = Gathering(reader, zone, max_rows, claim_seconds)
         self._committed: list[_Committed] = []  # in PostgreSQL, and not yet acknowledged
-        self._started = time.monotonic()
-        self._last_housekeeping = 0.0
-        self._last_purge = 0.0
-        self._buffer: Buffer | None = None
-        # By the steady clock: a batch ended, or there was none; PostgreSQL did all it was asked.
+        self._housekeeping = Housekeeping(
+            reader, writer, metrics, zone, claim_seconds, finds_shards_only=helps is not None
+        )
+        # By the steady clock: a batch ended, or there was none.
         self.last_success: float | None = None
-        self.last_contact: float | None = None
 
     async def prepare(self) -> None:
         """Makes what must be there before the first batch: the consumer groups.
@@ -96,7 +87,7 @@ class Worker:
             Retry: Redis is away.
         """
         await self._reader.create_groups()
-        await self._find_shards()
+        await self._housekeeping.find_shards()
 
     async def run_once(self) -> Flushed:
         """Reads what there is, up to a batch, and stores it.
@@ -127,7 +118,7 @@ class Worker:
                     prepared = True
                 await self._fill(stopping)
                 await self._flush(self._gathering.take())
-                await self._keep_house()
+                await self._housekeeping.run_if_due()
                 if stopping.asked:
                     break
                 pause = _FIRST_PAUSE_SECONDS
@@ -139,7 +130,7 @@ class Worker:
                     to_do="nothing is lost; see that Redis and PostgreSQL are up",
                 )
                 with suppress(Retry):
-                    await self._measure_lag()  # whoever is on call needs it most now
+                    await self._housekeeping.measure_lag()  # whoever is on call needs it most now
                 if await stopping.wait(pause):
                     break
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
@@ -148,6 +139,11 @@ class Worker:
         except Retry as error:
             log.warning("the consumer group could not be left", why=str(error))
         return not self._gathering.size and not self._committed
+
+    @property
+    def last_contact(self) -> float | None:
+        """When PostgreSQL last did all that it was asked, by the steady clock."""
+        return self._housekeeping.last_contact
 
     @property
     def is_behind(self) -> bool:
@@ -170,10 +166,7 @@ class Worker:
                 return
             if not self._gathering.may_go_on:
                 await stopping.wait(_POLL_SECONDS)
-            if (
-                closes is None
-                and time.monotonic() - self._last_housekeeping > _HOUSEKEEPING_SECONDS
-            ):
+            if closes is None and self._housekeeping.is_due:
                 return
 
     async def _flush(self, batch: Batch) -> Flushed:
@@ -303,51 +296,6 @@ class Worker:
             detail=str(undecodable.why),
             to_do="`python -m flusher dead list`; replay it once the cause is mended",
         )
-
-    async def _keep_house(self) -> None:
-        now = time.monotonic()
-        if now - self._last_housekeeping < _HOUSEKEEPING_SECONDS and self._last_housekeeping:
-            return
-        self._last_housekeeping = now
-        await self._find_shards()
-        if self._helps is not None:
-            return  # the rest is that worker's to do
-        this_month = month_at(time.time_ns() // 1000, self._zone)
-        await self._writer.create_months(
-            this_month.plus(ahead) for ahead in range(_MONTHS_AHEAD + 1)
-        )
-        await self._measure_lag()
-        self._metrics.upgrades_waiting.set(await self._writer.count_waiting())
-        self.last_contact = time.monotonic()
-        # Not before whatever an earlier flusher left behind has been claimed: an entry whose
-        # upgrade was applied, but not acknowledged, must find it known.
-        settled = now - self._started > 2 * self._claim_seconds
-        if settled and now - self._last_purge > _PURGE_SECONDS:
-            self._last_purge = now
-            given_up = await self._writer.purge()
-            self._metrics.upgrades_given_up.inc(given_up)
-            if given_up:
-                log.warning(
-                    "upgrades were given up: their session never came",
-                    count=given_up,
-                    to_do="nothing for a few; for many, see whether dead letters hold sessions",
-                )
-
-    async def _find_shards(self) -> None:
-        if new := await self._reader.find_shards():
-            log.info("shards beyond STREAM_SHARDS were found: they are drained too", shards=new)
-            await self._reader.create_groups()
-
-    async def _measure_lag(self) -> None:
-        for lag in await measure_lag(self._reader.servers, self._reader.shards):
-            self._metrics.stream_entries.labels(lag.shard).set(lag.records)
-            self._metrics.stream_pending.labels(lag.shard).set(lag.pending)
-            self._metrics.oldest_entry_seconds.labels(lag.shard).set(lag.oldest_seconds or 0)
-        buffer = await read_buffer(self._reader.servers, time.monotonic())
-        left = None if self._buffer is None else buffer.seconds_left(self._buffer)
-        self._buffer = buffer
-        self._metrics.buffer_used_ratio.set(buffer.used_ratio)
-        self._metrics.buffer_seconds_left.set(math.inf if left is None else left)
 
 
 def _take_newer(batch: Batch) -> int:

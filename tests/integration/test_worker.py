@@ -216,7 +216,7 @@ async def test_a_row_that_postgres_refuses_is_set_aside_without_those_that_share
 async def test_the_metric_of_what_waits_counts_sessions_and_not_entries(bench: Bench) -> None:
     await bench.append_together(*(encode(start()) for _ in range(5)))
     await bench.append(start())
-    await bench.worker._measure_lag()
+    await bench.worker._housekeeping.measure_lag()
     shown = bench.registry.get_sample_value("impact_stream_entries", {"shard": "0"})
     assert (shown, await bench.buffered()) == (6, 2)
 
