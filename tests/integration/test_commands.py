@@ -10,8 +10,9 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.conftest import Databases
+from tests.forked import MODULES
 from tests.servers import Servers
-from tests.system import Program, System, eventually, run_command
+from tests.system import Program, System, eventually, run_command, run_python
 
 COMMANDS = [
     ("collector",),
@@ -48,6 +49,15 @@ async def test_help_is_there(command: tuple[str, ...]) -> None:
     code, output, errors = await run_command(*command, "--help")
     assert (code, errors) == (0, "")
     assert "usage: python -m" in output
+
+
+@pytest.mark.parametrize("module", MODULES)
+async def test_python_m_ends_with_the_commands_exit_code(module: str) -> None:
+    """The other tests fork their commands."""
+    code, output, errors = await run_python(module, REDIS_URL="", DATABASE_URL="")
+    assert (code, output) == (2, "")
+    assert errors.count("\n") == 1, errors
+    assert "_URL: is not set" in errors
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -162,7 +172,9 @@ async def test_rotate_does_nothing_while_the_month_has_its_salt(system: System) 
     assert "counted twice" in forced[1]
 
 
-async def test_several_collectors_share_one_port(running: System) -> None:
+async def test_several_collectors_share_one_port(
+    running: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each with admin pages of its own, though they were told the same port."""
     first = running.program("collector").start()
     await first.ready()  # before the other starts: who comes first has the admin port
@@ -174,5 +186,8 @@ async def test_several_collectors_share_one_port(running: System) -> None:
         return "listening" in second.log
 
     await eventually(listening)
+    monkeypatch.setattr("embedded.system._START_SECONDS", 0.2)
+    with pytest.raises(AssertionError, match="is not ready"):
+        await second.ready()  # it is the first that would say so there
     assert await first.stop() == 0
     assert await second.stop() == 0
