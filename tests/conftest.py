@@ -17,6 +17,11 @@ from tests.servers import EMBEDDED, Servers, describe, run_servers
 
 _TEMPLATE = "template_impact"
 
+# The tests start Python by the hundred. Each time it would compile what is not kept compiled, and
+# aiohttp would read all of the system's authorities, of which no test needs one.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ.setdefault("SSL_CERT_FILE", os.devnull)
+
 
 def pytest_xdist_auto_num_workers() -> int:
     """More than there are cores: the tests wait for processes half of their time."""
