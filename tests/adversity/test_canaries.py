@@ -599,7 +599,7 @@ async def monitoring(port: int, path: Path) -> AsyncIterator[None]:
                             file.flush()
                     finally:
                         writer.close()
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)  # it is away: until the next try
 
     task = asyncio.create_task(watch())
     try:
