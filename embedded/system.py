@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import ClassVar, Protocol, Self, TypeVar
 
 import aiohttp
 import psutil  # type: ignore[import-untyped]  # it ships no types
@@ -30,6 +30,23 @@ _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.02
 
 T = TypeVar("T")
+
+
+class Running(Protocol):
+    """A process that was started: what is used of subprocess.Popen."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, number: int) -> None: ...
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
 
 
 async def eventually(
@@ -52,14 +69,14 @@ class Program:
     environment: Mapping[str, str]
     log_path: Path
     arguments: tuple[str, ...] = ()
-    process: subprocess.Popen[bytes] | None = None
+    process: Running | None = None
 
     @property
     def admin_url(self) -> str:
         return f"http://127.0.0.1:{self.environment['ADMIN_PORT']}"
 
     @property
-    def running(self) -> subprocess.Popen[bytes]:
+    def running(self) -> Running:
         if self.process is None:
             raise RuntimeError(f"{self.module} was not started")
         return self.process
@@ -148,6 +165,7 @@ class System:
     extra: Mapping[str, str] = field(default_factory=dict)
     programs: list[Program] = field(default_factory=list)
     port: int = field(default_factory=find_free_port)
+    program_type: ClassVar[type[Program]] = Program
 
     @property
     def url(self) -> str:
@@ -169,7 +187,7 @@ class System:
 
     def program(self, module: str, **environment: str) -> Program:
         """A process that is not started yet."""
-        program = Program(
+        program = self.program_type(
             module,
             {**self.environment, "ADMIN_PORT": str(find_free_port()), **environment},
             self.folder / f"{module}-{len(self.programs)}.log",

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from tests.conftest import Databases
 from tests.forked import MODULES
 from tests.servers import Servers
-from tests.system import Program, System, eventually, run_command, run_python
+from tests.system import Program, PythonSystem, eventually, run_command, run_python
 
 COMMANDS = [
     ("collector",),
@@ -33,13 +33,13 @@ NOWHERE = {
 @pytest.fixture
 async def system(
     embedded_servers: Servers, databases: Databases, redis: Redis, tmp_path: Path
-) -> System:
+) -> PythonSystem:
     assert await redis.dbsize() == 0
-    return System(embedded_servers.redis.url, await databases.create(), tmp_path)
+    return PythonSystem(embedded_servers.redis.url, await databases.create(), tmp_path)
 
 
 @pytest.fixture
-def running(system: System) -> Iterator[System]:
+def running(system: PythonSystem) -> Iterator[PythonSystem]:
     with system:
         yield system
 
@@ -126,7 +126,7 @@ async def test_a_server_that_is_away_is_1_and_one_line(command: tuple[str, ...])
     assert errors.startswith("error: ")
 
 
-async def test_a_port_that_is_taken_is_one_clear_line(system: System) -> None:
+async def test_a_port_that_is_taken_is_one_clear_line(system: PythonSystem) -> None:
     with socket.create_server(("127.0.0.1", system.port)):
         code, _, errors = await run_command(
             "collector", **{**system.environment, "ADMIN_PORT": "0"}
@@ -138,7 +138,7 @@ async def test_a_port_that_is_taken_is_one_clear_line(system: System) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("module", ["collector", "flusher", "rotation"])
 async def test_a_signal_ends_a_process_cleanly(
-    running: System, module: str, number: signal.Signals
+    running: PythonSystem, module: str, number: signal.Signals
 ) -> None:
     (program,) = await running.start(module)
     program.running.send_signal(number)
@@ -146,7 +146,7 @@ async def test_a_signal_ends_a_process_cleanly(
     assert "Traceback" not in program.log
 
 
-async def test_status_in_json_is_complete(running: System) -> None:
+async def test_status_in_json_is_complete(running: PythonSystem) -> None:
     await running.start("rotation", "collector", "flusher")
     code, output, errors = await run_command("flusher", "status", "--json", **running.environment)
     assert code == 0, errors
@@ -162,7 +162,7 @@ async def test_status_in_json_is_complete(running: System) -> None:
     assert status["earlier_salts"] == []
 
 
-async def test_rotate_does_nothing_while_the_month_has_its_salt(system: System) -> None:
+async def test_rotate_does_nothing_while_the_month_has_its_salt(system: PythonSystem) -> None:
     first = await run_command("rotation", "rotate", **system.environment)
     again = await run_command("rotation", "rotate", **system.environment)
     forced = await run_command("rotation", "rotate", "--force", **system.environment)
@@ -173,7 +173,7 @@ async def test_rotate_does_nothing_while_the_month_has_its_salt(system: System) 
 
 
 async def test_several_collectors_share_one_port(
-    running: System, monkeypatch: pytest.MonkeyPatch
+    running: PythonSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each with admin pages of its own, though they were told the same port."""
     first = running.program("collector").start()
