@@ -34,10 +34,10 @@ check: $(INSTALLED) ## formatting, lint, types, import rules
 	$(BIN)/lint-imports
 
 test: $(INSTALLED) ## the test suite, but for the tests of test-long
-	$(BIN)/python -m pytest -n auto -m "not long"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long"
 
 test-long: $(INSTALLED) ## the tests that take minutes
-	$(BIN)/python -m pytest -n auto -m long
+	$(BIN)/python -m pytest -n auto --dist worksteal -m long
 
 bench: $(INSTALLED) ## every benchmark of speed; tables and plots go to bench/results/
 	$(BIN)/python -m bench all

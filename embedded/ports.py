@@ -3,6 +3,8 @@
 import errno
 import random
 import socket
+from itertools import chain, cycle, islice
+from typing import Final
 
 # Below Linux's and macOS's ranges for outgoing connections. A port from bind(0) lies inside that
 # range: while the server that had it is down, a client that dials again may be given the very same
@@ -10,6 +12,10 @@ import socket
 _FIRST_PORT = 15_000
 _LAST_PORT = 32_000
 _TRIES = 100
+# One after the other from anywhere: what was given is not given again while its user has yet to
+# listen on it, and others who choose at the same time are elsewhere.
+_BEGINNING: Final = random.randint(_FIRST_PORT, _LAST_PORT)  # noqa: S311 - no secret
+_CANDIDATES: Final = cycle(chain(range(_BEGINNING, _LAST_PORT + 1), range(_FIRST_PORT, _BEGINNING)))
 
 
 def is_free(host: str, port: int) -> bool:
@@ -35,8 +41,7 @@ def is_free(host: str, port: int) -> bool:
 
 def find_free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on now; somebody may before its user does."""
-    for _ in range(_TRIES):
-        port = random.randint(_FIRST_PORT, _LAST_PORT)  # noqa: S311 - no secret
+    for port in islice(_CANDIDATES, _TRIES):
         if is_free("127.0.0.1", port):
             return port
     raise OSError(f"no free port found between {_FIRST_PORT} and {_LAST_PORT}")

@@ -15,20 +15,38 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import ClassVar, Protocol, Self, TypeVar
 
 import aiohttp
+import psutil  # type: ignore[import-untyped]  # it ships no types
 
 from embedded.ports import find_free_port
 
 ROOT = Path(__file__).parent.parent
 JWT_KEY = "a key of more than thirty-two bytes, for tests"
 
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0  # of a busy machine; who ends meanwhile is told at once
 _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.02
 
 T = TypeVar("T")
+
+
+class Running(Protocol):
+    """A process that was started: what is used of subprocess.Popen."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, number: int) -> None: ...
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
 
 
 async def eventually(
@@ -51,14 +69,14 @@ class Program:
     environment: Mapping[str, str]
     log_path: Path
     arguments: tuple[str, ...] = ()
-    process: subprocess.Popen[bytes] | None = None
+    process: Running | None = None
 
     @property
     def admin_url(self) -> str:
         return f"http://127.0.0.1:{self.environment['ADMIN_PORT']}"
 
     @property
-    def running(self) -> subprocess.Popen[bytes]:
+    def running(self) -> Running:
         if self.process is None:
             raise RuntimeError(f"{self.module} was not started")
         return self.process
@@ -83,12 +101,12 @@ class Program:
         async def answer() -> int:
             if self.running.poll() is not None:
                 raise AssertionError(f"{self.module} ended:\n{self.log}")
-            with suppress(aiohttp.ClientError, OSError):
+            with suppress(aiohttp.ClientError, OSError, psutil.NoSuchProcess):
                 async with (
                     aiohttp.ClientSession() as session,
                     session.get(f"{self.admin_url}/readyz") as response,
                 ):
-                    return response.status
+                    return response.status if self._has_its_admin_port() else 0
             return 0
 
         try:
@@ -96,6 +114,12 @@ class Program:
         except AssertionError:
             raise AssertionError(f"{self.module} is not ready:\n{self.log}") from None
         return self
+
+    def _has_its_admin_port(self) -> bool:
+        """Whether it is this process that answers there; another's readiness would say nothing."""
+        sockets = psutil.Process(self.running.pid).net_connections("tcp")
+        port = int(self.environment["ADMIN_PORT"])
+        return any(s.status == psutil.CONN_LISTEN and s.laddr.port == port for s in sockets)
 
     async def metrics(self) -> dict[str, float]:
         """Every sample by its name and labels, as Prometheus reads them."""
@@ -141,6 +165,7 @@ class System:
     extra: Mapping[str, str] = field(default_factory=dict)
     programs: list[Program] = field(default_factory=list)
     port: int = field(default_factory=find_free_port)
+    program_type: ClassVar[type[Program]] = Program
 
     @property
     def url(self) -> str:
@@ -162,7 +187,7 @@ class System:
 
     def program(self, module: str, **environment: str) -> Program:
         """A process that is not started yet."""
-        program = Program(
+        program = self.program_type(
             module,
             {**self.environment, "ADMIN_PORT": str(find_free_port()), **environment},
             self.folder / f"{module}-{len(self.programs)}.log",

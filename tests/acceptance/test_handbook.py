@@ -17,7 +17,7 @@ from flusher.__main__ import SETTINGS as FLUSHER
 from rotation.__main__ import SETTINGS as ROTATION
 from tests.integration.test_deploy import metric_names
 from tests.servers import Servers
-from tests.system import ROOT, System
+from tests.system import ROOT, PythonSystem
 
 HANDBOOK = (ROOT / "docs/operations.md").read_text()
 COMMANDS = [
@@ -39,7 +39,7 @@ async def test_every_command_runs_as_it_is_written(
     assert await redis.dbsize() == 0
     assert len(COMMANDS) >= 9
     programs = find_wheel_programs()
-    with System(embedded_servers.redis.url, dsn, tmp_path / "logs") as system:
+    with PythonSystem(embedded_servers.redis.url, dsn, tmp_path / "logs") as system:
         collector, _, _ = await system.start("collector", "flusher", "rotation")
         environment = {
             **os.environ,

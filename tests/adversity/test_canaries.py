@@ -49,7 +49,7 @@ from flusher.dead_letters import DeadLetters, as_table, as_text
 from process.admin import AdminListener
 from process.shards import OneServer
 from tests.servers import POSTGRES_SETTINGS
-from tests.system import Program, System, eventually, find_free_port, run_command
+from tests.system import Program, PythonSystem, eventually, find_free_port, run_command
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 GOOGLEBOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
@@ -599,7 +599,7 @@ async def monitoring(port: int, path: Path) -> AsyncIterator[None]:
                             file.flush()
                     finally:
                         writer.close()
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.05)  # it is away: until the next try
 
     task = asyncio.create_task(watch())
     try:
@@ -616,7 +616,7 @@ class Stage:
 
     redis: ValkeyServer
     postgres: PostgresServer
-    system: System
+    system: PythonSystem
     places: Places
     canaries: Canaries
     key: str
@@ -696,7 +696,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     with (
         ValkeyServer(folders["redis"], config=REDIS_CONFIG) as redis,
         PostgresServer(folders["postgres"], settings=POSTGRES_CONFIG, sync=False) as postgres,
-        System(redis.url, postgres.dsn(), folders["logs"], extra) as system,
+        PythonSystem(redis.url, postgres.dsn(), folders["logs"], extra) as system,
     ):
         async with monitoring(redis.port, folders["monitor"] / "monitor.txt"):
             # It comes through the restarts, too.

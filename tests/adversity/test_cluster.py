@@ -31,6 +31,7 @@ async def test_a_primary_that_is_killed(tmp_path: Path) -> None:
             await asyncio.to_thread(killed.start)
             await cluster.follows(killed)
             await rig.sends(40)
+        assert rig.statuses() <= {*FINE, 503}
 
 
 async def test_a_primary_that_freezes_and_wakes_up_as_a_replica(tmp_path: Path) -> None:
@@ -42,6 +43,7 @@ async def test_a_primary_that_freezes_and_wakes_up_as_a_replica(tmp_path: Path) 
         frozen.thaw()
         await cluster.follows(frozen)
         await rig.sends(40)
+        assert rig.statuses() <= {*FINE, 503}
 
 
 async def test_shards_that_move_while_they_are_written_and_read(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ async def test_a_collector_that_is_killed(tmp_path: Path) -> None:
             await rig.kill(collector)
             await rig.sends(20)
             await collector.start().ready()
+        assert rig.statuses() <= FINE, "the other answers"
 
 
 async def test_a_flusher_that_is_killed(tmp_path: Path) -> None:
@@ -31,6 +32,7 @@ async def test_a_flusher_that_is_killed(tmp_path: Path) -> None:
             await rig.kill(flusher)
             await rig.sends(20)
             await flusher.start().ready()
+        assert rig.statuses() <= FINE, "front-ends notice nothing of it"
 
 
 async def test_redis_that_is_killed_and_comes_back(tmp_path: Path) -> None:
@@ -71,6 +73,7 @@ async def test_everything_at_once_and_back_in_any_order(tmp_path: Path, order: s
                 program.start()
         await asyncio.gather(*(program.ready() for program in programs))
         await rig.sends(20)
+        assert rig.statuses() <= {*FINE, 503}
 
 
 @pytest.mark.long
@@ -86,6 +89,7 @@ async def test_a_flusher_that_is_frozen_past_the_claim_time_and_goes_on(tmp_path
             sleeper.thaw()
             await rig.sends(40)
             sleeper, other = other, sleeper
+        assert rig.statuses() <= FINE, "front-ends notice nothing of it"
 
 
 async def test_redis_that_is_frozen_and_goes_on(tmp_path: Path) -> None:

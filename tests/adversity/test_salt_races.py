@@ -32,8 +32,8 @@ from tests.adversity.clocks import (
     ShiftedValkey,
     needs_libfaketime,
     next_month,
-    seconds_to_start,
     shifted_system,
+    system_before,
 )
 from tests.conftest import Databases
 from tests.leftovers import files_with
@@ -65,25 +65,14 @@ async def test_twenty_processes_race_at_a_months_end(tmp_path: Path) -> None:
     month = next_month(ZONE)
     later = month.plus(1)
     boundary_us = month.ends_us(ZONE)
-    processes = len(ROTATIONS_AHEAD) + len(COLLECTORS_AHEAD)
-    clock = ShiftedClock.before(boundary_us, seconds_to_start(processes) + BEFORE_SECONDS)
-    callers = Callers(clock)
-    with shifted_system(tmp_path, clock, ZONE) as (system, server):
-        programs = [
-            system.program("rotation", **clock.environment(ahead)) for ahead in ROTATIONS_AHEAD
-        ]
-        collectors = [
-            system.program("collector", PORT=str(find_free_port()), **clock.environment(ahead))
-            for ahead in COLLECTORS_AHEAD
-        ]
-        programs += collectors
-        for together in (programs[:7], programs[7:14], programs[14:]):
-            for program in together:
-                program.start()
-            await asyncio.gather(*(program.ready() for program in together))
+    started = system_before(
+        tmp_path, ZONE, boundary_us, seconds=BEFORE_SECONDS, start=start_racers, processes=20
+    )
+    async with started as (_, server, clock, programs):
+        callers = Callers(clock)
+        collectors = [program for program in programs if program.module == "collector"]
         async with connect_redis(server.url) as redis:
             store = SaltStore(redis, ZONE)
-            assert boundary_us - clock.now_us() > SECOND_US, "a slow start"
             old = await salt_of(redis, month)
             until_us = boundary_us + int(AFTER_SECONDS * SECOND_US)
             coming = [
@@ -115,6 +104,20 @@ async def test_twenty_processes_race_at_a_months_end(tmp_path: Path) -> None:
         assert sum(event.month == of for event in events) >= everybody
 
 
+async def start_racers(system: System, clock: ShiftedClock) -> list[Program]:
+    """Some at a time, each with the clock that it is to have."""
+    programs = [system.program("rotation", **clock.environment(ahead)) for ahead in ROTATIONS_AHEAD]
+    programs += [
+        system.program("collector", PORT=str(find_free_port()), **clock.environment(ahead))
+        for ahead in COLLECTORS_AHEAD
+    ]
+    for together in (programs[:7], programs[7:14], programs[14:]):
+        for program in together:
+            program.start()
+        await asyncio.gather(*(program.ready() for program in together))
+    return programs
+
+
 async def keep_coming(
     callers: Callers, clock: ShiftedClock, collector: Program, until_us: int
 ) -> None:
@@ -129,7 +132,7 @@ async def keep_coming(
             number, _ = await callers.start(connection, who, person, site)
             if person == 0 and who is Who.VISITOR:
                 await callers.upgrade(connection, number)
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(PAUSE_SECONDS)  # the pace of the visits
             if clock.now_us() > until_us:
                 break
 
@@ -169,12 +172,17 @@ async def test_a_server_that_hangs_over_a_months_end(tmp_path: Path) -> None:
     """
     month = next_month(ZONE)
     boundary_us = month.ends_us(ZONE)
-    clock = ShiftedClock.before(boundary_us, seconds_to_start(1) + 2)
-    callers = Callers(clock)
-    with shifted_system(tmp_path, clock, ZONE) as (system, server):
-        (collector,) = await system.start("collector")
+    started = system_before(
+        tmp_path,
+        ZONE,
+        boundary_us,
+        seconds=2,
+        start=lambda system, _: system.start("collector"),
+        processes=1,
+    )
+    async with started as (_, server, clock, (collector,)):
+        callers = Callers(clock)
         async with connect_redis(server.url) as redis:
-            assert boundary_us - clock.now_us() > SECOND_US, "a slow start"
             old = await salt_of(redis, month)
             stop = asyncio.Event()
             coming = [
@@ -344,26 +352,32 @@ async def test_a_salt_ends_with_its_month_though_nobody_is_there(tmp_path: Path)
     """No process, no traffic: the server itself lets it expire. And who comes first, disposes."""
     month = next_month(ZONE)
     boundary_us = month.ends_us(ZONE)
-    clock = ShiftedClock.before(boundary_us, 4)
-    with shifted_system(tmp_path, clock, ZONE) as (system, server):
-        async with connect_redis(server.url) as redis:
-            store = SaltStore(redis, ZONE)
-            ensured = await store.ensure()
-            assert (ensured.outcome, ensured.salt.month) == (SaltOutcome.FIRST, month)
-            old = ensured.salt.value
-            keys_before = await redis.dbsize()
-            assert await redis.exists(keys.salt(month)) == 1
-            await clock.reaches(boundary_us)
-            # Counted, not asked for: to ask for an expired key deletes it.
-            await eventually(redis.dbsize, lambda count: count == keys_before - 1, 2)
-            assert (await redis.info("stats"))["expired_keys"] == 1
-            assert await store.salt_keys() == []
+    started = system_before(
+        tmp_path,
+        ZONE,
+        boundary_us,
+        seconds=2,
+        start=lambda system, _: system.start(),
+        processes=0,
+    )
+    async with started as (system, server, clock, _), connect_redis(server.url) as redis:
+        store = SaltStore(redis, ZONE)
+        ensured = await store.ensure()
+        assert (ensured.outcome, ensured.salt.month) == (SaltOutcome.FIRST, month)
+        old = ensured.salt.value
+        keys_before = await redis.dbsize()
+        assert await redis.exists(keys.salt(month)) == 1
+        await clock.reaches(boundary_us)
+        # Counted, not asked for: to ask for an expired key deletes it.
+        await eventually(redis.dbsize, lambda count: count == keys_before - 1, 2)
+        assert (await redis.info("stats"))["expired_keys"] == 1
+        assert await store.salt_keys() == []
 
-            assert files_with(old, server), "nobody is there to rewrite the append-only file"
-            code, output, errors = await run_command("rotation", "rotate", **system.environment)
-            assert (code, "earlier one destroyed" in output) == (0, True), output + errors
-            await eventually(lambda: left_in_files(server, old), lambda files: files == [])
-            assert await store.salt_keys() == [keys.salt(month.plus(1))]
+        assert files_with(old, server), "nobody is there to rewrite the append-only file"
+        code, output, errors = await run_command("rotation", "rotate", **system.environment)
+        assert (code, "earlier one destroyed" in output) == (0, True), output + errors
+        await eventually(lambda: left_in_files(server, old), lambda files: files == [])
+        assert await store.salt_keys() == [keys.salt(month.plus(1))]
 
 
 def collectors_of(system: System) -> Iterator[Program]:

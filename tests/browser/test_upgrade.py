@@ -86,7 +86,8 @@ async def test_an_upgrade_whose_answer_is_lost_is_sent_again(visit: Visit) -> No
     visit.collector_door.fates.append(lose_answer)
     await page.evaluate(f"beacon.upgrade({visit.front.token()!r})")
     await visit.arrived(3)
-    await visit.rows(1, upgraded=1)
+    (row,) = await visit.rows(1, upgraded=1)
+    assert row["upgraded_at"] is not None
 
 
 async def test_who_is_signed_in_already_is_a_user_from_the_start(visit: Visit) -> None:

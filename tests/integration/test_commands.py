@@ -10,8 +10,9 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.conftest import Databases
+from tests.forked import MODULES
 from tests.servers import Servers
-from tests.system import Program, System, eventually, run_command
+from tests.system import Program, PythonSystem, eventually, run_command, run_python
 
 COMMANDS = [
     ("collector",),
@@ -32,13 +33,13 @@ NOWHERE = {
 @pytest.fixture
 async def system(
     embedded_servers: Servers, databases: Databases, redis: Redis, tmp_path: Path
-) -> System:
+) -> PythonSystem:
     assert await redis.dbsize() == 0
-    return System(embedded_servers.redis.url, await databases.create(), tmp_path)
+    return PythonSystem(embedded_servers.redis.url, await databases.create(), tmp_path)
 
 
 @pytest.fixture
-def running(system: System) -> Iterator[System]:
+def running(system: PythonSystem) -> Iterator[PythonSystem]:
     with system:
         yield system
 
@@ -48,6 +49,15 @@ async def test_help_is_there(command: tuple[str, ...]) -> None:
     code, output, errors = await run_command(*command, "--help")
     assert (code, errors) == (0, "")
     assert "usage: python -m" in output
+
+
+@pytest.mark.parametrize("module", MODULES)
+async def test_python_m_ends_with_the_commands_exit_code(module: str) -> None:
+    """The other tests fork their commands."""
+    code, output, errors = await run_python(module, REDIS_URL="", DATABASE_URL="")
+    assert (code, output) == (2, "")
+    assert errors.count("\n") == 1, errors
+    assert "_URL: is not set" in errors
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -116,7 +126,7 @@ async def test_a_server_that_is_away_is_1_and_one_line(command: tuple[str, ...])
     assert errors.startswith("error: ")
 
 
-async def test_a_port_that_is_taken_is_one_clear_line(system: System) -> None:
+async def test_a_port_that_is_taken_is_one_clear_line(system: PythonSystem) -> None:
     with socket.create_server(("127.0.0.1", system.port)):
         code, _, errors = await run_command(
             "collector", **{**system.environment, "ADMIN_PORT": "0"}
@@ -128,7 +138,7 @@ async def test_a_port_that_is_taken_is_one_clear_line(system: System) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("module", ["collector", "flusher", "rotation"])
 async def test_a_signal_ends_a_process_cleanly(
-    running: System, module: str, number: signal.Signals
+    running: PythonSystem, module: str, number: signal.Signals
 ) -> None:
     (program,) = await running.start(module)
     program.running.send_signal(number)
@@ -136,7 +146,7 @@ async def test_a_signal_ends_a_process_cleanly(
     assert "Traceback" not in program.log
 
 
-async def test_status_in_json_is_complete(running: System) -> None:
+async def test_status_in_json_is_complete(running: PythonSystem) -> None:
     await running.start("rotation", "collector", "flusher")
     code, output, errors = await run_command("flusher", "status", "--json", **running.environment)
     assert code == 0, errors
@@ -152,7 +162,7 @@ async def test_status_in_json_is_complete(running: System) -> None:
     assert status["earlier_salts"] == []
 
 
-async def test_rotate_does_nothing_while_the_month_has_its_salt(system: System) -> None:
+async def test_rotate_does_nothing_while_the_month_has_its_salt(system: PythonSystem) -> None:
     first = await run_command("rotation", "rotate", **system.environment)
     again = await run_command("rotation", "rotate", **system.environment)
     forced = await run_command("rotation", "rotate", "--force", **system.environment)
@@ -162,7 +172,9 @@ async def test_rotate_does_nothing_while_the_month_has_its_salt(system: System) 
     assert "counted twice" in forced[1]
 
 
-async def test_several_collectors_share_one_port(running: System) -> None:
+async def test_several_collectors_share_one_port(
+    running: PythonSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each with admin pages of its own, though they were told the same port."""
     first = running.program("collector").start()
     await first.ready()  # before the other starts: who comes first has the admin port
@@ -174,5 +186,8 @@ async def test_several_collectors_share_one_port(running: System) -> None:
         return "listening" in second.log
 
     await eventually(listening)
+    monkeypatch.setattr("embedded.system._START_SECONDS", 0.2)
+    with pytest.raises(AssertionError, match="is not ready"):
+        await second.ready()  # it is the first that would say so there
     assert await first.stop() == 0
     assert await second.stop() == 0

@@ -24,6 +24,7 @@ class Answering:
         self.open = True
         self.at_once = True
         self.seen: list[tuple[str, bytes]] = []
+        self.begun_by_aiohttp = 0
         self.by_aiohttp: list[tuple[str, bytes]] = []
         self.held: list[Reply] = []
 
@@ -39,6 +40,7 @@ class Answering:
         return True
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
+        self.begun_by_aiohttp += 1
         self.by_aiohttp.append((request.headers.get("X-Number", ""), await request.read()))
         return web.Response(text="aiohttp")
 
@@ -140,8 +142,7 @@ async def test_where_the_short_way_is_closed_the_whole_request_takes_the_other(
 async def test_a_body_that_comes_later_is_waited_for(answering: Answering, client: Client) -> None:
     whole = request(1, b"in two parts")
     client[1].write(whole[:-6])
-    await client[1].drain()
-    await asyncio.sleep(0.01)
+    await until(lambda: answering.begun_by_aiohttp == 1)
     client[1].write(whole[-6:])
     assert await answer(client) == "aiohttp"
     assert answering.by_aiohttp == [("1", b"in two parts")]
@@ -168,7 +169,7 @@ async def test_pipelined_requests_are_answered_in_order(
     await until(lambda: len(answering.held) == 1)
     client[1].write(request(1) + request(2, path="/other") + request(3))
     await client[1].drain()
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)  # nothing is to happen, and there is no sign of that
     assert not answering.by_aiohttp
     answering.release()
     assert [await answer(client) for _ in range(4)] == ["express", *["aiohttp"] * 3]
@@ -196,6 +197,7 @@ async def test_a_client_that_goes_away_before_its_answer_harms_nobody(
     client[1].transport.abort()
     await until(lambda: not server.connections)
     answering.release()
+    assert answering.begun_by_aiohttp == 0
 
 
 async def test_an_answer_may_end_the_connection(answering: Answering, client: Client) -> None:
@@ -224,7 +226,7 @@ async def test_a_server_that_ends_waits_for_the_answer(answering: Answering) -> 
     client[1].write(request(0))
     await until(lambda: len(answering.held) == 1)
     ending = asyncio.create_task(runner.cleanup())
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # nothing is to happen, and there is no sign of that
     assert not ending.done()
     answering.release()
     assert await answer(client) == "express"

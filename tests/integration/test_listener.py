@@ -43,6 +43,7 @@ async def test_a_name_is_listened_on_at_each_of_its_addresses() -> None:
     for family, *_, address in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM):
         with socket.socket(family) as connection:
             connection.connect(address)
+            assert connection.getpeername()[:2] == address[:2]
     await listener.close()
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -13,13 +14,13 @@ import pytest
 from redis.asyncio import Redis
 
 from bench.asking import Asking, TokenSigner
-from bench.client import Address, Client, NoAnswer, Unreachable
+from bench.client import Address, Client, Connection, NoAnswer, Unreachable
 from bench.drive import Drive
 from bench.people import People, role_of
 from bench.reconcile import reconcile, settle
 from bench.told import Told
 from tests.servers import Servers
-from tests.system import JWT_KEY, System, find_free_port, run_command
+from tests.system import JWT_KEY, System, eventually, find_free_port, run_command
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 SITES = ("a.example.org", "b.example.org")
@@ -164,7 +165,7 @@ async def test_what_hangs_up_gave_no_answer_and_is_connected_to_anew() -> None:
         await reader.readuntil(b"\r\n\r\n")
         if answers:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-")
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # so that the answer comes in two parts
             writer.write(b"Length: 2\r\n\r\nok")
 
     async with (
@@ -178,7 +179,7 @@ async def test_what_hangs_up_gave_no_answer_and_is_connected_to_anew() -> None:
                 await connection.exchange(REQUEST)
             await connection.ready()
             assert (await connection.exchange(REQUEST)).body == b"ok"
-            await asyncio.sleep(0.05)  # until its end has been seen
+            await eventually(partial(has_ended, connection))
 
 
 async def test_what_takes_too_long_gave_no_answer() -> None:
@@ -196,7 +197,10 @@ async def test_what_takes_too_long_gave_no_answer() -> None:
 
 
 async def test_only_who_keeps_going_waits_for_a_server_to_come_back() -> None:
+    accepted = asyncio.Event()
+
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.set()
         writer.close()
 
     port = find_free_port()
@@ -207,8 +211,13 @@ async def test_only_who_keeps_going_waits_for_a_server_to_come_back() -> None:
     async with Client(Address("127.0.0.1", port), 1, keep_going=True) as client:
         (connection,) = client
         waiting = asyncio.create_task(connection.ready())
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # some tries, of which nobody hears
         assert not waiting.done()
         async with served(hang_up, port):
             await waiting
-            await asyncio.sleep(0.05)
+            await accepted.wait()
+
+
+async def has_ended(connection: Connection) -> bool:
+    """Whether the end of a connection has been seen."""
+    return connection._wire is None or connection._wire.closed

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -45,26 +47,30 @@ _ROLES = st.sampled_from(["user", "admin"])
 _SECONDS = st.integers(-60, 60)
 
 
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """To one database, for all examples: a connection costs as much as some of their steps."""
+
+    connection: asyncpg.Connection
+    databases: tuple[Database, Database]
+    counting_database: Database
+
+
 class Machine(RuleBasedStateMachine):
     """Sends events, delivers them somehow, and compares."""
 
-    dsn: str
+    runner: asyncio.Runner
+    connections: Connections
     sent = Bundle("sent")
 
     @initialize()
     def begin(self) -> None:
-        self.runner = asyncio.Runner()
         self.events: list[Event] = []
         self.delivered: set[int] = set()
-        self.runner.run(self._open())
-
-    async def _open(self) -> None:
-        self.connection = await asyncpg.connect(self.dsn)
-        await self.connection.execute("TRUNCATE sessions, flusher.upgrades")
-        self.databases = [Database(self.dsn), Database(self.dsn)]
-        self.writers = [SessionWriter(database, UTC) for database in self.databases]
-        self.counting_database = Database(self.dsn)
-        self.counter = MonthCounter(self.counting_database, UTC)
+        self.connection = self.connections.connection
+        self.writers = [SessionWriter(database, UTC) for database in self.connections.databases]
+        self.counter = MonthCounter(self.connections.counting_database, UTC)
+        self.runner.run(self.connection.execute("TRUNCATE sessions, flusher.upgrades"))
 
     def teardown(self) -> None:
         # Only what never came: a repeat could mend what an earlier delivery left undone.
@@ -72,15 +78,8 @@ class Machine(RuleBasedStateMachine):
         self._deliver([sent for sent in left if sent[0] not in self.delivered], 0)
         rows = self.runner.run(self._rows())
         differences = self.runner.run(views_and_live_counts_that_differ(self.connection))
-        self.runner.run(self._close())
-        self.runner.close()
         assert rows == rows_after(self.events)
         assert differences == []
-
-    async def _close(self) -> None:
-        await self.connection.close()
-        for database in (*self.databases, self.counting_database):
-            await database.close()
 
     @rule(later_us=st.sampled_from([0, CLOSED_AFTER_US + 60 * SECOND_US]), seconds=_SECONDS)
     def count(self, later_us: int, seconds: int) -> None:
@@ -185,17 +184,33 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def machine(databases: Databases) -> type[Machine]:
-    Machine.dsn = asyncio.run(databases.create())
-    return Machine
+def machine(databases: Databases) -> Iterator[type[Machine]]:
+    with asyncio.Runner() as runner:
+        Machine.runner = runner
+        Machine.connections = runner.run(connect(databases))
+        yield Machine
+        runner.run(close(Machine.connections))
 
 
+async def connect(databases: Databases) -> Connections:
+    dsn = await databases.create()
+    connection = await asyncpg.connect(dsn)
+    return Connections(connection, (Database(dsn), Database(dsn)), Database(dsn))
+
+
+async def close(connections: Connections) -> None:
+    await connections.connection.close()
+    for database in (*connections.databases, connections.counting_database):
+        await database.close()
+
+
+@pytest.mark.parametrize("examples", [75, pytest.param(500, marks=pytest.mark.long)])
 @pytest.mark.timeout(0 if "MERGE_EXAMPLES" in os.environ else 240)
-def test_whatever_the_order_the_rows_are_the_models(machine: type[Machine]) -> None:
+def test_whatever_the_order_the_rows_are_the_models(machine: type[Machine], examples: int) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=int(os.environ.get("MERGE_EXAMPLES", "150")),
+            max_examples=int(os.environ.get("MERGE_EXAMPLES", examples)),
             stateful_step_count=14,
             deadline=None,
             suppress_health_check=list(HealthCheck),

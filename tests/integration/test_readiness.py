@@ -95,6 +95,7 @@ async def test_a_flusher_without_postgres_is_not_ready_though_it_has_nothing_to_
 ) -> None:
     program = system.program("flusher", DATABASE_URL=NOWHERE["DATABASE_URL"]).start()
     await fails(program, "postgres")
+    assert await ask(program, "/livez") == (200, {"live": True})
 
 
 async def test_a_second_process_of_a_host_says_where_its_admin_pages_are(system: System) -> None:

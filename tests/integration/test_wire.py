@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from contract.entry import split_entry
 from contract.metrics import CollectorMetrics
 from process.redis_client import connect_redis, is_passing
 from tests.servers import Servers
+from tests.system import eventually
 
 
 @pytest.fixture
@@ -96,10 +98,17 @@ async def test_a_server_that_does_not_answer_is_given_up(
     assert await wire.exchange(pack(b"ECHO", b"next"), 1) == [b"next"]
 
 
-async def test_an_exchange_that_is_cancelled_leaves_no_reply_behind(wire: RedisWire) -> None:
+async def waiting_clients(redis: Redis) -> int:
+    clients: dict[str, int] = await redis.info("clients")
+    return clients["blocked_clients"]
+
+
+async def test_an_exchange_that_is_cancelled_leaves_no_reply_behind(
+    wire: RedisWire, redis: Redis
+) -> None:
     await wire.exchange(pack(b"PING"), 1)
     task = asyncio.create_task(wire.exchange(pack(b"BLPOP", b"nothing", b"1"), 1))
-    await asyncio.sleep(0.01)
+    await eventually(partial(waiting_clients, redis))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert await wire.exchange(pack(b"ECHO", b"next"), 1) == [b"next"]

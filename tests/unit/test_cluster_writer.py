@@ -184,6 +184,7 @@ async def test_a_frozen_node_puts_the_map_in_doubt(monkeypatch: pytest.MonkeyPat
         await until(lambda: bool(system.map.doubts))
         system.nodes[ONE].gate.set()
         await stored
+        assert system.nodes[ONE].got == [b"record"], "once"
 
 
 async def test_a_refusal_is_told_at_once() -> None:

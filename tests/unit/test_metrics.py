@@ -113,6 +113,8 @@ def test_two_processes_can_share_a_registry() -> None:
     registry = CollectorRegistry()
     for process in (CollectorMetrics, FlusherMetrics, RotationMetrics):
         process(registry)
+    names = [family.name for family in registry.collect()]
+    assert len(names) == len(set(names))
 
 
 def test_a_plain_histogram_says_what_the_librarys_does() -> None:

@@ -203,16 +203,18 @@ def test_a_counted_host_does_not_let_in_a_page_of_another_origin() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "origin"),
+    ("pattern", "origin", "site"),
     [
-        ("bücher.example", "https://bücher.example"),
-        ("bücher.example", "https://xn--bcher-kva.example"),
-        ("*.bücher.example", "https://a.xn--bcher-kva.example"),
-        ("city.example.org.", "https://city.example.org"),
+        ("bücher.example", "https://bücher.example", "xn--bcher-kva.example"),
+        ("bücher.example", "https://xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ("*.bücher.example", "https://a.xn--bcher-kva.example", "a.xn--bcher-kva.example"),
+        ("city.example.org.", "https://city.example.org", "city.example.org"),
     ],
 )
-def test_a_pattern_is_brought_to_the_form_that_sites_have(pattern: str, origin: str) -> None:
-    SitePolicy([pattern]).site_of(origin, None, None)
+def test_a_pattern_is_brought_to_the_form_that_sites_have(
+    pattern: str, origin: str, site: str
+) -> None:
+    assert SitePolicy([pattern]).site_of(origin, None, None) == site
 
 
 @pytest.mark.parametrize(
