@@ -89,6 +89,26 @@ async def test_a_copy_of_the_next_month_leaves_the_upgrade_known(
     assert (to_us(row["created_at"]), row["highest_role"]) == (first.at_us, "user")
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("waiting", [False, True])
+async def test_of_two_upgrades_in_one_batch_the_earlier_stays(
+    order: tuple[int, int],
+    waiting: bool,  # noqa: FBT001 - a parameter of the test
+    database: Database,
+    writer: SessionWriter,
+) -> None:
+    """Whether their session is there or comes after them."""
+    session = start()
+    both = [
+        upgrade(session.id, seconds=60 + n, role=role) for n, role in enumerate(["admin", "user"])
+    ]
+    batches = [[session], [both[n] for n in order]]
+    for events in reversed(batches) if waiting else batches:
+        await writer.write(batch_of(*events))
+    (row,) = await rows(database)
+    assert (row["highest_role"], to_us(row["upgraded_at"])) == ("admin", both[0].at_us)
+
+
 async def test_an_upgrade_of_a_session_that_is_in_two_months_takes_the_earlier(
     database: Database, writer: SessionWriter
 ) -> None:
