@@ -17,17 +17,27 @@ _BROWSERS_WORD = re.compile(
     r"|portalmmm|sec-[a-z]{3}|lg[/-]|ericsson|alamofire|cronet|hola cdn|symbian|series60|brew"
     r"|kindle|webos|tizen|roku|tvos|watchos|ubuntu touch|kaios|j2me|cldc|palm|maemo|meego|oculus"
     r"|xiino|mosaic|amaya|opr/|\bomi/|kreatv|polaris|softbank|\bwin(?:7|8|10|11|32|64)\b"
+    r"|lunascape|shiira|toolbar|google talk|cloudfront"
 )
-# `colly/2.1.0`, `BW/1.1; rb.gy/oupwis`, `DigiCert DCV/1.1`, `Hype Machine/4.0 (…)`
-_NAME_AND_VERSION = re.compile(r"[a-z][\w.&'-]{0,63}(?: [a-z][\w.&'-]{0,63}){0,5}/v?\d")
+# `colly/2.1.0`, `BW/1.1; rb.gy/oupwis`, `DigiCert DCV/1.1`, `Hype Machine/4.0 (…)`; but not `4.xx`,
+# which somebody wrote down.
+_NAME_AND_VERSION = re.compile(r"[a-z][\w.&'-]{0,63}(?: [a-z][\w.&'-]{0,63}){0,5}/v?\d(?![\d.]*x)")
 # `Make/production`
 _NAME_AND_STAGE = re.compile(r"[a-z][\w.-]*/[a-z_]+")
 # `custom_user_agent`: what was to be replaced.
 _PLACEHOLDER = re.compile(r"user[ _-]?agent")
-# `anthropic-ai`, `search.marginalia.nu`
-_NAME_OF_PARTS = re.compile(r"(?!www\.)[a-z]{2,}(?:[.-][a-z]{2,}){1,4}")
-# `VaultPress`: one word of two, and nothing else; `Anarchy99`.
-_NAME_OF_TWO_WORDS = re.compile(r"[A-Z][a-z]+[A-Z]\w+|[A-Z][a-z]{3,}\d{2,4}")
+# `anthropic-ai`, `search.marginalia.nu`, `Wordup-1`
+_NAME_OF_PARTS = re.compile(
+    r"(?!www\.)[a-z]{2,}(?:[.-][a-z]{2,}){1,4}|[a-z]{3,}(?:-\w+){1,4}|[a-z]+(?:_[a-z]+){2}"
+)
+# `example.io - tool/0.1`: whose it is stands first.
+_DOMAIN_FIRST = re.compile(
+    r"(?!www\.)(?:[a-z0-9-]{2,63}\.){1,3}(?:com|io|ai|org|net|co|dev|app)[ /;,(]"
+)
+# `VaultPress`, `phpMyAdmin`: one word of two, and nothing else; `Anarchy99`; `Report Runner`.
+_NAME_OF_TWO_WORDS = re.compile(
+    r"[A-Z][a-z]+[A-Z]\w+|[a-z]{2,}[A-Z][a-z]\w*|[A-Z][a-z]{3,}\d{2,4}|[A-Z][a-z]\w+ [A-Z][a-z]\w+"
+)
 # `Library Of Congress Web Archiving`
 _TITLE = re.compile(r"[A-Za-z']+(?: [A-Za-z']+){3,9}")
 # What programs are, and people's are not: at a word's end, which may be a capital's beginning.
@@ -73,6 +83,7 @@ def is_no_browsers(user_agent: str, text: str) -> bool:
     if (
         _NAME_AND_VERSION.match(text)
         or _NAME_AND_STAGE.fullmatch(text)
+        or _DOMAIN_FIRST.match(text)
         or _NAME_OF_PARTS.fullmatch(text)
         or _PLACEHOLDER.search(text)
         or _NAME_OF_TWO_WORDS.fullmatch(user_agent)

@@ -163,7 +163,9 @@ _JOBS = (
     "harvest",
     "indexer",
     "insight",
-    "( |-)(image|url|link) ?proxy",
+    "( |-)image ?proxy",
+    "( |-)link ?proxy",
+    "( |-)url ?proxy",
     "imageproxy",
     "link-?check",
     "monitor",
@@ -205,13 +207,17 @@ _JOBS = (
     "time/\\d{13}$",
     "mozlila|bulid/|moblie|mozila/|khtml, ?link gecko",
 )
+_DOMAINS = "com io org net ai fr eu dev app ru win uk pl nl info"
 _CRAWLER = (
     # Whose it is.
-    "/v?[\\d.]+;? \\(https?:",
-    "\\.(com|io|org|net|ai|fr|eu|dev|app|ru|win|uk|pl|nl|info)/v?\\d",
+    *(f"\\.{domain}/v?\\d" for domain in _DOMAINS.split()),
     "\\.de/v?\\d(?<!web\\.de/\\d)",  # WEB.DE gives a browser to its readers
     # It says that it is compatible with what it names.
     "gecko[;)]? ?;? ?compatible; ",
+    # It has something to add where browsers say what their engine is like.
+    "khtml, like gecko[;,] ?(?!safari|version|gzip|googleweblight|chrom|mobile|hevc)[a-z]",
+    "firefox mutant",
+    "^mozilla/5\\.0[,/]",
     # Those that say none of it.
     "hotjar",
     "sindup/",
