@@ -5,7 +5,6 @@ lists do: an agent is one that two call a crawler's, a person's is a device or a
 source names, and no list doubts (of a device with its maker: at most one).
 """
 
-import io
 import json
 import re
 import subprocess
@@ -42,7 +41,7 @@ def fetch(folder: Path) -> None:
     for name, path in _ARCHIVES.items():
         target = folder / name
         target.mkdir()
-        with urllib.request.urlopen(_DEBIAN + path) as response:
+        with urllib.request.urlopen(_DEBIAN + path) as response:  # noqa: S310 - it is http
             archive = target.with_suffix(".archive")
             archive.write_bytes(response.read())
         unpack = ["dpkg-deb", "-x", str(archive), str(target)]
@@ -54,8 +53,8 @@ def fetch(folder: Path) -> None:
 def texts(folder: Path) -> dict[str, tuple[str, str]]:
     """Each text with its source and what that calls it: `crawler`, `device`, `browser` or ``."""
     found: dict[str, tuple[str, str]] = {}
-    for source, kind, text in _texts(folder):
-        text = str(text).strip()
+    for source, kind, untrimmed in _texts(folder):
+        text = str(untrimmed).strip()
         if text and not re.search(r"[\t\r\n\x85\u2028]", text):
             known = found.setdefault(text, (source, kind))
             if kind == "crawler" and known[1] != "crawler":
@@ -64,6 +63,21 @@ def texts(folder: Path) -> dict[str, tuple[str, str]]:
 
 
 def _texts(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Each text's source, what that calls it, and the text."""
+    yield from _texts_of_uap_core(folder)
+    tests = folder / "express-useragent/test/bots.test.js"
+    for test in tests.read_text(encoding="utf-8").split("test.done")[:-1]:
+        match = _EXPRESS.search(test)
+        if match:
+            kind = "crawler" if "test.ok(userAgent.isBot" in test else ""
+            yield "express-useragent", kind, match[2]
+    for text in json.loads((folder / "bot-detector/botlist.json").read_text()):
+        yield "user-agents.org", "", text
+    for text in _MSSOLA.findall((folder / "mssola-user-agent/all_test.go").read_text()):
+        yield "mssola", "crawler", text
+
+
+def _texts_of_uap_core(folder: Path) -> Iterator[tuple[str, str, str]]:
     newer, older = folder / "uap-core" / _SHARE, folder / "uap-core-0.16" / _SHARE
     for row in _cases(newer / "tests/test_device.yaml"):
         device = row["family"]
@@ -78,16 +92,6 @@ def _texts(folder: Path) -> Iterator[tuple[str, str, str]]:
             for row in _cases(path):
                 kind = "browser" if is_of_browsers and row["family"] not in _NO_NAMES else ""
                 yield "uap-core", kind, row["user_agent_string"]
-    tests = folder / "express-useragent/test/bots.test.js"
-    for test in tests.read_text(encoding="utf-8").split("test.done")[:-1]:
-        match = _EXPRESS.search(test)
-        if match:
-            kind = "crawler" if "test.ok(userAgent.isBot" in test else ""
-            yield "express-useragent", kind, match[2]
-    for text in json.loads((folder / "bot-detector/botlist.json").read_text()):
-        yield "user-agents.org", "", text
-    for text in _MSSOLA.findall((folder / "mssola-user-agent/all_test.go").read_text()):
-        yield "mssola", "crawler", text
 
 
 def spiders(folder: Path) -> Callable[[str], bool]:
@@ -96,17 +100,15 @@ def spiders(folder: Path) -> Callable[[str], bool]:
     parsers = [
         (
             re.compile(row["regex"], re.IGNORECASE if row.get("regex_flag") == "i" else 0),
-            row.get("device_replacement") == _SPIDER,
+            bool(row.get("device_replacement") == _SPIDER),
         )
         for row in loaded
     ]
     last = max(at for at, (_, is_spiders) in enumerate(parsers) if is_spiders)
 
     def says(text: str) -> bool:
-        for expression, is_spiders in parsers[: last + 1]:
-            if expression.search(text):
-                return is_spiders
-        return False
+        first = (is_spiders for parser, is_spiders in parsers[: last + 1] if parser.search(text))
+        return next(first, False)
 
     return says
 
@@ -140,5 +142,5 @@ def _cases(path: Path) -> Iterator[dict[str, Any]]:
 def _yaml(path: Path) -> dict[str, Any]:
     yaml = import_module("yaml")  # PyYAML, which only this needs
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    with io.open(path, encoding="utf-8") as file:
-        return cast("dict[str, Any]", yaml.load(file, loader))  # noqa: S506 - a safe loader
+    with path.open(encoding="utf-8") as file:
+        return cast("dict[str, Any]", yaml.load(file, loader))

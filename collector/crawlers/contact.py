@@ -10,8 +10,8 @@ _WEB = re.compile(
 # `(scope3.com)`; WEB.DE gives a browser to its readers. Without brackets (`www.uptimedoctor.com`,
 # `+devin.ai`) fewer are looked for, and none that ends a piece of Internet Explorer's.
 _DOMAIN = re.compile(
-    r"\((?!web\.de/)(?:[a-z0-9-]{2,63}\.){1,4}(?:com|io|org|net|ai|co|dev|app|info|eu|de|fr|uk|ru|cz|pl|nl|se|ch|it|es)[)/;]"
-    r"|[ +](?!docs\.google\.)(?:[a-z0-9-]{2,63}\.){1,2}(?:com|io|org|net|ai|co|dev|gy|ly)"
+    r"\((?!web\.de/)(?:[a-z0-9-]{2,63}\.){1,4}(?<!www\.proxomitron\.)(?:com|io|org|net|ai|co|dev|app|info|eu|de|fr|uk|ru|cz|pl|nl|se|ch|it|es)[)/;]"
+    r"|[ +](?<!; )(?!docs\.google\.)(?:[a-z0-9-]{2,63}\.){1,2}(?:com|io|org|net|ai|co|dev|gy|ly)"
     r"(?=[ ,)/]|$)"
 )
 

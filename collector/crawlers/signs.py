@@ -111,6 +111,7 @@ _HTTP_LIBRARY = (
     "go-http-client",
     "^go[ -]resty",
     "^java/",
+    "javaws",
     "java-http-client",
     "httpclient",
     "http-client",
@@ -151,6 +152,10 @@ _HTTP_LIBRARY = (
     "apachebench",
     "^download ninja",
 )
+_DOMAINS = (
+    *("com", "io", "org", "net", "ai", "fr", "eu", "dev", "app", "ru", "win", "uk", "pl", "nl"),
+    "info",
+)
 # What crawlers do. Many are isbot's words: those that take no browser of the corpora.
 _JOBS = (
     "abuse",
@@ -172,7 +177,7 @@ _JOBS = (
     "(page|link|url)[ -]?preview",
     "preview(er|bot|-tool)",
     "cloudflareradar",
-    "-radar",
+    "-radar(?<!htc-radar)",
     "parser",
     "prefetch proxy",
     "research(scan|agent|er)",
@@ -185,6 +190,9 @@ _JOBS = (
     "seo(lyt|[ -]?(tool|check|bot|analy))",
     "unfurl",
     "webhook",
+    # Whose it is.
+    *(f"\\.{domain}/v?\\d" for domain in _DOMAINS),
+    "\\.de/v?\\d(?<!web\\.de/\\d)",  # WEB.DE gives a browser to its readers
     "watch(er/|agent)",
     "-hostname-verification",
     "( |-)api($|/| (?!\\d))",
@@ -196,6 +204,13 @@ _JOBS = (
     "lookup",
     "\\.ec2$",
     "^itms",
+    "crawler",
+    "spider[/;)]",
+    "^[a-z]*search-\\d",
+    "^user agent ",
+    "(_|-)security$",
+    "<script>",
+    "user agent[;)](?<=; user agent.)",
     "^linux gnu",
     "^(url|abcd?|asdf|undefined|none|nil|unknown|empty|foobar|anonymous|hacker|qwerty)$",
     # What attacks: it is no name at all.
@@ -207,17 +222,15 @@ _JOBS = (
     "time/\\d{13}$",
     "mozlila|bulid/|moblie|mozila/|khtml, ?link gecko",
 )
-_DOMAINS = "com io org net ai fr eu dev app ru win uk pl nl info"
 _CRAWLER = (
-    # Whose it is.
-    *(f"\\.{domain}/v?\\d" for domain in _DOMAINS.split()),
-    "\\.de/v?\\d(?<!web\\.de/\\d)",  # WEB.DE gives a browser to its readers
     # It says that it is compatible with what it names.
     "gecko[;)]? ?;? ?compatible; ",
     # It has something to add where browsers say what their engine is like.
     "khtml, like gecko[;,] ?(?!safari|version|gzip|googleweblight|chrom|mobile|hevc)[a-z]",
     "firefox mutant",
-    "^mozilla/5\\.0[,/]",
+    "^mozilla/5\\.0(,|/[a-z]+/\\d)",
+    "^mozilla/[45]\\.0 ?\\(compatible\\);",
+    "^mozilla/4\\.0 ?\\(compatible; [a-z]{5,}\\)$",
     # Those that say none of it.
     "hotjar",
     "sindup/",
@@ -231,9 +244,10 @@ _CRAWLER = (
 
 
 # A page within an app: Android's WebView, Electron, a television's, and iOS's, which does not name
-# Safari.
+# Safari; or the app itself, by the name of its telephone's system.
 _IN_APP = re.compile(
     r"; wv\)|\belectron/|\bhbbtv/|like mac os x\) applewebkit/(?!.* (?:safari/|\(compatible))"
+    r"|^(?!mozilla/).*\bandroid\b"
 )
 
 
