@@ -211,6 +211,13 @@ _JOBS = (
     "(_|-)security$",
     "<script>",
     "user agent[;)](?<=; user agent.)",
+    "useragent;(?<=; useragent;)",
+    "^useragent: ",
+    "user_agent",
+    "^<",
+    "chtml proxy",
+    "fetch \\d",
+    "geckobot",
     "^linux gnu",
     "^(url|abcd?|asdf|undefined|none|nil|unknown|empty|foobar|anonymous|hacker|qwerty)$",
     # What attacks: it is no name at all.
