@@ -23,6 +23,8 @@ VERSIONS = {
     "woothee": "1.11.1",
     "bot-detector": "1.0.10",
     "express-useragent": "1.0.15",
+    "random-user-agent": "1.0.1",
+    "random-useragent": "0.5.0",
 }
 LISTS = {
     "c": "crawlerdetect",
@@ -77,14 +79,24 @@ def unseen_agents() -> list[Row]:
     return list(_rows("unseen_agents.tsv.xz"))
 
 
-def fresh_people() -> list[Row]:
+def second_people() -> list[Row]:
     """Devices and browsers of the second hold-out."""
-    return list(_rows("fresh_people.tsv.xz"))
+    return list(_rows("second_people.tsv.xz"))
 
 
-def fresh_agents() -> list[Row]:
+def second_agents() -> list[Row]:
     """Agents of the second hold-out, by two lists or more; `new` where no other corpus has one."""
-    return list(_rows("fresh_agents.tsv.xz"))
+    return list(_rows("second_agents.tsv.xz"))
+
+
+def third_people() -> list[Row]:
+    """Browsers of the third hold-out. Nobody looks at it: count, and print no text of it."""
+    return list(_rows("third_people.tsv.xz"))
+
+
+def third_agents() -> list[Row]:
+    """Agents of the third hold-out, as `second_agents`; likewise not to be looked at."""
+    return list(_rows("third_agents.tsv.xz"))
 
 
 def judgements() -> list[list[str]]:

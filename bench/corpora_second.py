@@ -9,13 +9,11 @@ import json
 import re
 import subprocess
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-# Packages, with where they are from.
-PACKAGES = {"bot-detector": "npm", "express-useragent": "npm"}
 # Debian's binary packages: the older has resources that the newer left out.
 _DEBIAN = "http://deb.debian.org/debian/pool/main/"
 _ARCHIVES = {
@@ -33,6 +31,7 @@ _NAMED = re.compile(r"compatible; ?(?!msie)([a-z][a-z_-]{2,})")
 _FIRST = re.compile(r"(?!mozilla|opera)([a-z][a-z_-]{2,})")
 _SPIDER = "Spider"
 _NO_NAMES = ("Other", _SPIDER)
+_NAMED_BY_SOURCE = ("device", "visitor")
 _NEEDED = 2
 
 
@@ -114,7 +113,7 @@ def spiders(folder: Path) -> Callable[[str], bool]:
 
 
 def rows(
-    found: Mapping[str, tuple[str, str]], said: Mapping[str, str], known: Mapping[str, Any]
+    found: Mapping[str, tuple[str, str]], said: Mapping[str, str], known: Collection[str]
 ) -> tuple[list[str], list[str]]:
     """The lines of agents and of people; those of agents that other corpora have say `known`."""
     agents, people = [], []
@@ -123,7 +122,7 @@ def rows(
         row = f"{said[text]}\t{source}\t{name(text)}\t"
         if len(lists) >= _NEEDED:
             agents.append(f"{row}{'known' if text in known else 'new'}\t{text}")
-        elif text not in known and (kind == "device" or (kind == "browser" and not lists)):
+        elif text not in known and (kind in _NAMED_BY_SOURCE or (kind == "browser" and not lists)):
             people.append(f"{row}{kind}\t{text}")
     return agents, people
 
