@@ -11,7 +11,8 @@ _WEB = re.compile(
 # `+devin.ai`) fewer are looked for, and none that ends a piece of Internet Explorer's.
 _DOMAIN = re.compile(
     r"\((?!web\.de/)(?:[a-z0-9-]{2,63}\.){1,4}(?<!www\.proxomitron\.)(?:com|io|org|net|ai|co|dev|app|info|eu|de|fr|uk|ru|cz|pl|nl|se|ch|it|es)[)/;]"
-    r"|[ +](?<!; )(?!docs\.google\.)(?:[a-z0-9-]{2,63}\.){1,2}(?:com|io|org|ai|co|dev|gy|ly)"
+    r"|[ +](?<!; )(?!(?:docs|translate)\.google\.|ant\.com toolbar)"
+    r"(?:[a-z0-9-]{2,63}\.){1,2}(?:com|io|org|ai|co|dev|gy|ly)"
     r"(?=[ ,)/]|$)"
 )
 

@@ -8,11 +8,13 @@ import re
 
 # A television's maker and a telephone's, by `bot`, and a television's kind, by `demon`; another
 # telephone's maker, and Chrome's network library in apps, by `cron`; a model's number; an app's
-# package; a download manager in Internet Explorer; what Lynx is made with; toolbars.
+# package; a download manager in Internet Explorer; what Lynx is made with; toolbars;
+# mail and passwords opened in their own window; a portal's browser.
 _NAMES = re.compile(
     r"\bbotech\b|\bdemonstration\b|; ?crony\w*|(?<=; )xbot[ _]\w+"
     r"|\bcronet(?:/[\w.@-]*)?|(?<=[a-z0-9])008/|\bcom\.yandex\.[\w.]+|\bqqdownload\b"
     r"|\blibwww(?:-fm/|/[\d.]+_mosaic)|(?<=[\d)+] )stumbleupon/1\.[\d.]+|\bpeoplepal\b"
+    r"|(?<=; )microsoft outlook [\d.]+|\b1password/[\d.]+|(?<=\d )seznam\.cz/[\d.]+"
 )
 # A telephone's model, which precedes `Build/`; or, with a digit in it, ends Android's brackets.
 # OPPO A33 is a spider's, too, which leaves out the spaces.
