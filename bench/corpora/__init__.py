@@ -90,12 +90,12 @@ def second_agents() -> list[Row]:
 
 
 def third_people() -> list[Row]:
-    """Browsers of the third hold-out. Nobody looks at it: count, and print no text of it."""
+    """Browsers of the third hold-out."""
     return list(_rows("third_people.tsv.xz"))
 
 
 def third_agents() -> list[Row]:
-    """Agents of the third hold-out, as `second_agents`; likewise not to be looked at."""
+    """Agents of the third hold-out, as `second_agents`."""
     return list(_rows("third_agents.tsv.xz"))
 
 

@@ -15,6 +15,11 @@ _DOMAIN = re.compile(
     r"(?:[a-z0-9-]{2,63}\.){1,2}(?:com|io|org|ai|co|dev|gy|ly)"
     r"(?=[ ,)/]|$)"
 )
+# Found fast, since it begins with a character that is one: where there is none, no more is asked.
+_DOMAIN_ENDS = re.compile(
+    r"\.(?:com|io|org|net|ai|co|dev|app|info|eu|de|fr|uk|ru|cz|pl|nl|se|ch|it|es|gy|ly)"
+    r"(?:[ ,)/;]|$)"
+)
 
 
 def gives_contact(text: str) -> bool:
@@ -22,5 +27,5 @@ def gives_contact(text: str) -> bool:
     return (
         ("@" in text and _MAIL.search(text) is not None)
         or ("://" in text and _WEB.search(text) is not None)
-        or _DOMAIN.search(text) is not None
+        or (_DOMAIN_ENDS.search(text) is not None and _DOMAIN.search(text) is not None)
     )

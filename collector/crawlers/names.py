@@ -60,6 +60,7 @@ TOOLS = (
     r"cloudinary, cms-?detect, coldfusion, comscore, confiant, consentmanager, cookiebot, "
     r"cookiehub, cookieyes, copyscape, cortex-xpanse, cpprest, criminalip, crowdtangle, cybaa, "
     r"dejaclick, alertsite, ^clamav, org\.eclipse\., ^mozilla<, "
+    r"^sogou (pic|test), "
     r"dareboot, dataforseo, dataprovider, debugbear, deepcrawl, detectify, dirbuster, "
     r"discourse forum, discourse onebox, docusign, domaincrawl, domainstats, domaintools, "
     r"doubleverify, duplexweb, echobox, embedly, excon/, expanse. a palo, facebookcatalog, "

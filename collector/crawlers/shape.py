@@ -82,7 +82,7 @@ def is_no_browsers(user_agent: str, text: str) -> bool:
         text: the same in lower case.
     """
     if text.startswith("mozilla/"):
-        return _ENGINE.search(text) is None and (
+        return not ("gecko" in text or _ENGINE.search(text)) and (
             _COMPATIBLE.match(text) is not None
             or _NAME_FOR_ENGINE.match(text) is not None
             or (_NAME_FOR_SYSTEM.match(text) is not None and _SYSTEM.search(text) is None)

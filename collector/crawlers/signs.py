@@ -213,7 +213,7 @@ _JOBS = (
     "user agent[;)](?<=; user agent.)",
     "useragent;(?<=; useragent;)",
     "^useragent: ",
-    "user_agent",
+    "^fake_user_agent",
     "^<",
     "chtml proxy",
     "fetch \\d",
@@ -258,6 +258,10 @@ _IN_APP = re.compile(
 )
 
 
+# What most browsers send, and no sign is in. Not looked through, which saves time.
+_COMMONPLACES = ("applewebkit/537.36 (", "safari/537.36", "android")
+
+
 class Signs:
     """Tells crawlers by signs of our own, and their kind."""
 
@@ -280,10 +284,13 @@ class Signs:
 
     def reason(self, text: str) -> Reason | None:
         """The kind of crawler whose User-Agent, in lower case, this is; None: no sign of one."""
-        if not self._any.finds(text):
+        rest = text
+        for commonplace in _COMMONPLACES:
+            rest = rest.replace(commonplace, "\0")
+        if not self._any.finds(rest):
             return None
         for reason, signs in self._kinds.items():
-            if signs.finds(text):
+            if signs.finds(rest):
                 return reason
         # Only what it does tells it: in an app, that is the app's name.
         return None if _IN_APP.search(text) else Reason.CRAWLER
