@@ -14,7 +14,8 @@ _NAMES = re.compile(
     r"\bbotech\b|\bdemonstration\b|; ?crony\w*|(?<=; )xbot[ _]\w+"
     r"|\bcronet(?:/[\w.@-]*)?|(?<=[a-z0-9])008/|\bcom\.yandex\.[\w.]+|\bqqdownload\b"
     r"|\blibwww(?:-fm/|/[\d.]+_mosaic)|(?<=[\d)+] )stumbleupon/1\.[\d.]+|\bpeoplepal\b"
-    r"|(?<=; )microsoft outlook [\d.]+|\b1password/[\d.]+|(?<=\d )seznam\.cz/[\d.]+"
+    r"|(?<=; )microsoft outlook [\d.]+|\b1password/[\d.]+|\bseznam\.cz/[\d.]+|\bedition seznam\b"
+    r"|\bant\.com toolbar|\b[a-z]{1,32}searchtoolbar"
 )
 # A telephone's model, which precedes `Build/`; or, with a digit in it, ends Android's brackets.
 # OPPO A33 is a spider's, too, which leaves out the spaces.

@@ -164,7 +164,7 @@ _JOBS = (
     "check(er|$|[ /;)_-])",
     "cloudflare",
     "favicon",
-    "feed",
+    "feed(?<!buzzfeed)",
     "harvest",
     "indexer",
     "insight",
@@ -191,7 +191,7 @@ _JOBS = (
     "unfurl",
     "webhook",
     # Whose it is.
-    *(f"\\.{domain}/v?\\d" for domain in _DOMAINS),
+    *(f"\\.{domain}/v?\\d(?<!mail\\.com/\\d)" for domain in _DOMAINS),
     "\\.de/v?\\d(?<!web\\.de/\\d)",  # WEB.DE gives a browser to its readers
     "watch(er/|agent)",
     "-hostname-verification",

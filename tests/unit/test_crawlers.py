@@ -140,6 +140,8 @@ PEOPLE = [
         "StumbleUpon/1.998"
     ),
     f"{CHROME},gzip(gfe) (via translate.google.com)",
+    f"{CHROME} Ant.com Toolbar 1.3",
+    CHROME.replace(" Chrome/", " Seznam.cz/1.0.15 Chrome/"),
     # Who made Internet Explorer's frame; an emulated telephone's interface.
     (
         "Mozilla/4.0 (compatible; MSIE 8.0; Windows NT 5.1; Trident/4.0;  Embedded Web Browser "
