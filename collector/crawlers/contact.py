@@ -7,9 +7,18 @@ _MAIL = re.compile(r"[a-z0-9]@[a-z0-9-]{1,63}\.[a-z]{2}")
 _WEB = re.compile(
     r"(?<!get)(?<!post)[ (;,<+-]https?://(?!(?:www\.)?(?:bsalsa|avantbrowser|orcabrowser|qtweb|kangaroo-personal)\.)"
 )
-# `(scope3.com)`; WEB.DE gives a browser to its readers.
+# `(scope3.com)`; WEB.DE gives a browser to its readers. Without brackets (`www.uptimedoctor.com`,
+# `+devin.ai`) fewer are looked for, and none that ends a piece of Internet Explorer's.
 _DOMAIN = re.compile(
-    r"\((?!web\.de/)(?:[a-z0-9-]{2,63}\.){1,4}(?:com|io|org|net|ai|co|dev|app|info|eu|de|fr|uk|ru|cz|pl|nl|se|ch|it|es)[)/;]"
+    r"\((?!web\.de/)(?:[a-z0-9-]{2,63}\.){1,4}(?<!www\.proxomitron\.)(?:com|io|org|net|ai|co|dev|app|info|eu|de|fr|uk|ru|cz|pl|nl|se|ch|it|es)[)/;]"
+    r"|[ +](?<!; )(?!(?:docs|translate)\.google\.|ant\.com toolbar)"
+    r"(?:[a-z0-9-]{2,63}\.){1,2}(?:com|io|org|ai|co|dev|gy|ly)"
+    r"(?=[ ,)/]|$)"
+)
+# Found fast, since it begins with a character that is one: where there is none, no more is asked.
+_DOMAIN_ENDS = re.compile(
+    r"\.(?:com|io|org|net|ai|co|dev|app|info|eu|de|fr|uk|ru|cz|pl|nl|se|ch|it|es|gy|ly)"
+    r"(?:[ ,)/;]|$)"
 )
 
 
@@ -18,5 +27,5 @@ def gives_contact(text: str) -> bool:
     return (
         ("@" in text and _MAIL.search(text) is not None)
         or ("://" in text and _WEB.search(text) is not None)
-        or _DOMAIN.search(text) is not None
+        or (_DOMAIN_ENDS.search(text) is not None and _DOMAIN.search(text) is not None)
     )

@@ -8,11 +8,14 @@ import re
 
 # A television's maker and a telephone's, by `bot`, and a television's kind, by `demon`; another
 # telephone's maker, and Chrome's network library in apps, by `cron`; a model's number; an app's
-# package; a download manager in Internet Explorer; what Lynx is made with.
+# package; a download manager in Internet Explorer; what Lynx is made with; toolbars;
+# mail and passwords opened in their own window; a portal's browser.
 _NAMES = re.compile(
     r"\bbotech\b|\bdemonstration\b|; ?crony\w*|(?<=; )xbot[ _]\w+"
     r"|\bcronet(?:/[\w.@-]*)?|(?<=[a-z0-9])008/|\bcom\.yandex\.[\w.]+|\bqqdownload\b"
-    r"|\blibwww(?:-fm/|/[\d.]+_mosaic)"
+    r"|\blibwww(?:-fm/|/[\d.]+_mosaic)|(?<=[\d)+] )stumbleupon/1\.[\d.]+|\bpeoplepal\b"
+    r"|(?<=; )microsoft outlook [\d.]+|\b1password/[\d.]+|\bseznam\.cz/[\d.]+|\bedition seznam\b"
+    r"|\bant\.com toolbar|\b[a-z]{1,32}searchtoolbar"
 )
 # A telephone's model, which precedes `Build/`; or, with a digit in it, ends Android's brackets.
 # OPPO A33 is a spider's, too, which leaves out the spaces.
@@ -20,6 +23,8 @@ _MODEL = re.compile(
     r"(\bandroid [\d.]{1,16}; (?:[a-z]{2}[-_][a-z]{2}; )?)(?:[^;()/]{1,48}(?= build/)"
     r"|(?=[^;()]{0,48}[\d_])[^;()/]{1,48}(?=\) applewebkit/[\d.]+ \(khtml, like gecko\) [cv]))"
 )
+# What the telephone's maker calls the system.
+_BUILD = re.compile(r"\bbuild/[\w.]+")
 # Chat programs that are Chrome inside: the list means the fetchers of their previews, which have
 # no engine.
 _CHAT = re.compile(r"\b(?:slack(?:_ssb)?|whatsapp|mattermost)(?: desktop| mobile)?/[\w.+-]*")
@@ -42,7 +47,7 @@ def without_known_mistakes(text: str) -> str:
         pieces.append(_CHAT)
     for piece in pieces:
         low = piece.sub("", low)
-    return _MODEL.sub(r"\1", low)
+    return _BUILD.sub("", _MODEL.sub(r"\1", low))
 
 
 def _is_encoded(token: str) -> bool:

@@ -11,6 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 _QUANTIFIER = re.compile(r"[*+?]|\{\d*,?\d*\}")
 # What may be spelt with or without a backslash is spelt one way.
 _NEEDLESS_ESCAPE = re.compile(r"\\([^\w.^$*+?{}\[\]\\|()#&~ -])")
+# A character that is no letter, and one that is.
+_SIGN = re.compile(r"[^a-z\\()\[\].^$|*+?{}]|\\[^\w]")
+_LETTER = re.compile(r"[a-z]")
 
 Atoms = list[str]
 """A regular expression in pieces: a character, a class or a group, each with its quantifier."""
@@ -35,7 +38,7 @@ class SearchTree:
                 if branch[:1] == ["^"]:
                     anchored.append(branch[1:])
                 else:
-                    free.append(branch)
+                    free.append(_from_its_letter(branch))
         # `(?!)` matches nothing.
         self._at_start = re.compile(_spell(_tree(anchored)) if anchored else "(?!)").match
         self._anywhere = re.compile(_spell(_tree(free)) if free else "(?!)").search
@@ -55,6 +58,21 @@ def branches(expression: str) -> Iterator[Atoms]:
                 yield inner + rest[1:]
         else:
             yield rest
+
+
+def _from_its_letter(branch: Atoms) -> Atoms:
+    """The same, begun at its first letter, which looks back at what precedes it.
+
+    `re` skips what none of the alternatives begins with, so spaces, digits and dots cost nothing
+    where all of them begin with letters.
+    """
+    signs = 0
+    while signs < len(branch) and _SIGN.fullmatch(branch[signs]):
+        signs += 1
+    if not signs or signs == len(branch) or not _LETTER.fullmatch(branch[signs]):
+        return branch
+    before, letter = branch[: signs + 1], branch[signs]
+    return [letter, f"(?<={''.join(before)})", *branch[signs + 1 :]]
 
 
 def split_alternatives(expression: str) -> list[str]:

@@ -111,6 +111,7 @@ _HTTP_LIBRARY = (
     "go-http-client",
     "^go[ -]resty",
     "^java/",
+    "javaws",
     "java-http-client",
     "httpclient",
     "http-client",
@@ -151,6 +152,10 @@ _HTTP_LIBRARY = (
     "apachebench",
     "^download ninja",
 )
+_DOMAINS = (
+    *("com", "io", "org", "net", "ai", "fr", "eu", "dev", "app", "ru", "win", "uk", "pl", "nl"),
+    "info",
+)
 # What crawlers do. Many are isbot's words: those that take no browser of the corpora.
 _JOBS = (
     "abuse",
@@ -159,18 +164,20 @@ _JOBS = (
     "check(er|$|[ /;)_-])",
     "cloudflare",
     "favicon",
-    "feed",
+    "feed(?<!buzzfeed)",
     "harvest",
     "indexer",
     "insight",
-    "( |-)(image|url|link) ?proxy",
+    "( |-)image ?proxy",
+    "( |-)link ?proxy",
+    "( |-)url ?proxy",
     "imageproxy",
     "link-?check",
     "monitor",
     "(page|link|url)[ -]?preview",
     "preview(er|bot|-tool)",
     "cloudflareradar",
-    "-radar",
+    "-radar(?<!htc-radar)",
     "parser",
     "prefetch proxy",
     "research(scan|agent|er)",
@@ -183,6 +190,9 @@ _JOBS = (
     "seo(lyt|[ -]?(tool|check|bot|analy))",
     "unfurl",
     "webhook",
+    # Whose it is.
+    *(f"\\.{domain}/v?\\d(?<!mail\\.com/\\d)" for domain in _DOMAINS),
+    "\\.de/v?\\d(?<!web\\.de/\\d)",  # WEB.DE gives a browser to its readers
     "watch(er/|agent)",
     "-hostname-verification",
     "( |-)api($|/| (?!\\d))",
@@ -194,6 +204,20 @@ _JOBS = (
     "lookup",
     "\\.ec2$",
     "^itms",
+    "crawler",
+    "spider[/;)]",
+    "^[a-z]*search-\\d",
+    "^user agent ",
+    "(_|-)security$",
+    "<script>",
+    "user agent[;)](?<=; user agent.)",
+    "useragent;(?<=; useragent;)",
+    "^useragent: ",
+    "^fake_user_agent",
+    "^<",
+    "chtml proxy",
+    "fetch \\d",
+    "geckobot",
     "^linux gnu",
     "^(url|abcd?|asdf|undefined|none|nil|unknown|empty|foobar|anonymous|hacker|qwerty)$",
     # What attacks: it is no name at all.
@@ -206,12 +230,14 @@ _JOBS = (
     "mozlila|bulid/|moblie|mozila/|khtml, ?link gecko",
 )
 _CRAWLER = (
-    # Whose it is.
-    "/v?[\\d.]+;? \\(https?:",
-    "\\.(com|io|org|net|ai|fr|eu|dev|app|ru|win|uk|pl|nl|info)/v?\\d",
-    "\\.de/v?\\d(?<!web\\.de/\\d)",  # WEB.DE gives a browser to its readers
     # It says that it is compatible with what it names.
     "gecko[;)]? ?;? ?compatible; ",
+    # It has something to add where browsers say what their engine is like.
+    "khtml, like gecko[;,] ?(?!safari|version|gzip|googleweblight|chrom|mobile|hevc)[a-z]",
+    "firefox mutant",
+    "^mozilla/5\\.0(,|/[a-z]+/\\d)",
+    "^mozilla/[45]\\.0 ?\\(compatible\\);",
+    "^mozilla/4\\.0 ?\\(compatible; [a-z]{5,}\\)$",
     # Those that say none of it.
     "hotjar",
     "sindup/",
@@ -225,10 +251,15 @@ _CRAWLER = (
 
 
 # A page within an app: Android's WebView, Electron, a television's, and iOS's, which does not name
-# Safari.
+# Safari; or the app itself, by the name of its telephone's system.
 _IN_APP = re.compile(
     r"; wv\)|\belectron/|\bhbbtv/|like mac os x\) applewebkit/(?!.* (?:safari/|\(compatible))"
+    r"|^(?!mozilla/).*\bandroid\b"
 )
+
+
+# What most browsers send, and no sign is in. Not looked through, which saves time.
+_COMMONPLACES = ("applewebkit/537.36 (", "safari/537.36", "android")
 
 
 class Signs:
@@ -253,10 +284,13 @@ class Signs:
 
     def reason(self, text: str) -> Reason | None:
         """The kind of crawler whose User-Agent, in lower case, this is; None: no sign of one."""
-        if not self._any.finds(text):
+        rest = text
+        for commonplace in _COMMONPLACES:
+            rest = rest.replace(commonplace, "\0")
+        if not self._any.finds(rest):
             return None
         for reason, signs in self._kinds.items():
-            if signs.finds(text):
+            if signs.finds(rest):
                 return reason
         # Only what it does tells it: in an app, that is the app's name.
         return None if _IN_APP.search(text) else Reason.CRAWLER

@@ -1,6 +1,7 @@
 """collector/crawlers: no crawler is counted, and no person is taken for one."""
 
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -60,6 +61,12 @@ CRAWLERS = [
     (f"{CHROME} (a study, whom@example.org)", Reason.CRAWLER),
     (f"{CHROME} Some/1.0 https://example.org/why", Reason.CRAWLER),
     (f"{CHROME} Some/2.0 (example.com)", Reason.CRAWLER),
+    (f"{CHROME} www.example.com", Reason.CRAWLER),
+    ("example.io - tool/0.1", Reason.NOT_A_BROWSER),
+    ("Report Runner", Reason.NOT_A_BROWSER),
+    ("Shooter 0.42", Reason.NOT_A_BROWSER),
+    # Something is added where browsers say what their engine is like.
+    (CHROME.replace("like Gecko)", "like Gecko; Something)"), Reason.CRAWLER),
     # What it does.
     (f"{CHROME} SomeVerifier/3.0", Reason.CRAWLER),
     # A browser's words, misspelt.
@@ -115,6 +122,26 @@ PEOPLE = [
         "Firefox/3.5.6 (.NET CLR 3.5.30729)"
     ),
     "GOGGalaxyClient/2.0.20.39 (GOG Galaxy) (win10 x64)",
+    # A telephone by its maker's name and model, and an app by its telephone's system.
+    "ALCATEL-OH1",
+    "MOT-385",
+    "some.de/1.1.22 (Android 2.3.4) LGE/LG-P690",
+    # A telephone whose system has a crawler's name, mail and a toolbar in a browser, and a page
+    # that is being translated.
+    CHROME.replace(
+        "Windows NT 10.0; Win64; x64", "Linux; Android 4.1.1; MID7022 Build/GreenDemon_v1"
+    ),
+    (
+        "Mozilla/5.0 (Windows NT 6.1; WOW64; Trident/7.0; rv:11.0; Microsoft Outlook 14.0.7172) "
+        "like Gecko"
+    ),
+    (
+        "Mozilla/5.0 (Windows; U; Windows NT 5.0; en-US; rv:1.7.5) Gecko/20041107 Firefox/0.10.1 "
+        "StumbleUpon/1.998"
+    ),
+    f"{CHROME},gzip(gfe) (via translate.google.com)",
+    f"{CHROME} Ant.com Toolbar 1.3",
+    CHROME.replace(" Chrome/", " Seznam.cz/1.0.15 Chrome/"),
     # Who made Internet Explorer's frame; an emulated telephone's interface.
     (
         "Mozilla/4.0 (compatible; MSIE 8.0; Windows NT 5.1; Trident/4.0;  Embedded Web Browser "
@@ -223,6 +250,26 @@ def test_few_devices_are_taken_for_crawlers() -> None:
     unseen = corpora.unseen_people()
     assert len(unseen) > 34_000
     assert len(taken(unseen)) <= 0.0004 * len(unseen)
+
+
+@pytest.mark.parametrize(
+    ("agents", "people", "least"),
+    [
+        (corpora.second_agents, corpora.second_people, 0.99),
+        (corpora.third_agents, corpora.third_people, 0.96),
+    ],
+    ids=["second", "third"],
+)
+def test_what_the_later_hold_outs_have_stays_found(
+    agents: Callable[[], list[Row]], people: Callable[[], list[Row]], least: float
+) -> None:
+    """Floors under the figures of bench/results/crawlers.md; half of the people, to be quick."""
+    found, some = agents(), people()[::2]
+    assert len(found) > 1_800
+    assert len(some) > 9_000
+    assert len(taken(found)) >= least * len(found)
+    assert len(taken(of_two_lists(found))) >= 0.98 * len(of_two_lists(found))
+    assert len(taken(some)) <= 0.004 * len(some)
 
 
 def test_crawlers_that_other_lists_know_are_found() -> None:

@@ -21,6 +21,10 @@ EXPRESSIONS = [
         "a(?!b)",
         r"a\/b",
         "ca*b",
+        # What precedes a letter is looked back at.
+        "/b",
+        r"/\.a+",
+        "(/|a)/c",
     ),
 ]
 
