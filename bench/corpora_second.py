@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 # Debian's binary packages: the older has resources that the newer left out.
-_DEBIAN = "http://deb.debian.org/debian/pool/main/"
+_POOL = "pool/main"
 _ARCHIVES = {
     "uap-core": "u/uap-core/uap-core_0.18.0-1_all.deb",
     "uap-core-0.16": "u/uap-core/uap-core_0.16.0-1_all.deb",
@@ -35,12 +35,12 @@ _NAMED_BY_SOURCE = ("device", "visitor")
 _NEEDED = 2
 
 
-def fetch(folder: Path) -> None:
-    """Debian's archives, unpacked. Needs dpkg-deb and tar."""
+def fetch(folder: Path, mirror: str) -> None:
+    """Debian's archives, unpacked, from a mirror's URL. Needs dpkg-deb and tar."""
     for name, path in _ARCHIVES.items():
         target = folder / name
         target.mkdir()
-        with urllib.request.urlopen(_DEBIAN + path) as response:  # noqa: S310 - it is http
+        with urllib.request.urlopen(f"{mirror}/{_POOL}/{path}") as response:  # noqa: S310 - who runs it says
             archive = target.with_suffix(".archive")
             archive.write_bytes(response.read())
         unpack = ["dpkg-deb", "-x", str(archive), str(target)]

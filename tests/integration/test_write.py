@@ -102,9 +102,9 @@ async def test_of_two_upgrades_in_one_batch_the_earlier_stays(
     both = [
         upgrade(session.id, seconds=60 + n, role=role) for n, role in enumerate(["admin", "user"])
     ]
-    batches = [[session], [both[n] for n in order]]
-    for events in reversed(batches) if waiting else batches:
-        await writer.write(batch_of(*events))
+    batches = [batch_of(session), batch_of(*(both[n] for n in order))]
+    for batch in reversed(batches) if waiting else batches:
+        await writer.write(batch)
     (row,) = await rows(database)
     assert (row["highest_role"], to_us(row["upgraded_at"])) == ("admin", both[0].at_us)
 
