@@ -22,9 +22,10 @@ from process.command import run_command
 # Each is a module of this folder (see `bench/benchmark.py`), with its rounds and the seconds of a
 # turn: all of them together take at most twenty minutes.
 BENCHMARKS: dict[str, tuple[str, int, float]] = {
-    "collector": ("the collector against a bare application and the obvious design", 7, 3.0),
-    "flusher": ("the flusher against a bare COPY", 5, 0.0),
-    "latency": ("how long an answer takes, and how long until the row", 5, 8.0),
+    "collector": ("the collector against a bare application and the obvious design", 6, 3.0),
+    "flusher": ("the flusher against a bare COPY", 4, 0.0),
+    "profile": ("where the flusher's time goes", 1, 0.0),
+    "latency": ("how long an answer takes, and how long until the row", 4, 8.0),
     "growth": ("the flusher as the table grows", 1, 0.0),
     "cost": ("CPU seconds and Redis bytes a session", 3, 10.0),
     "memory": ("resident memory at full load", 1, 60.0),

@@ -155,6 +155,15 @@ class Bench(AsyncExitStack):
         )
         await self._connection.execute("CHECKPOINT")
 
+    @property
+    def dsn(self) -> str:
+        """Of its PostgreSQL."""
+        return self._postgres.dsn()
+
+    @property
+    def flusher_pid(self) -> int:
+        return self._flusher.running.pid
+
     async def execute(self, statement: str, *arguments: object) -> None:
         await self._connection.execute(statement, *arguments)
 
