@@ -21,6 +21,16 @@ SELECT gen_random_uuid(), $1::date, 'city-' || n % 20 || '.example.org', gen_ran
 FROM generate_series(1, $2::int) AS n
 """
 
+# The rows that fill the table are as if they had been counted long ago. Below the line that is kept
+# of what is counted, each would be noted as a change; above it, all would be counted in a turn.
+_FORGET_COUNTS: Final = "SELECT flusher.forget_counts($1), flusher.watch_month($1, '-infinity')"
+_WATCH: Final = "SELECT flusher.watch_month($1, now())"
+_AS_COUNTED: Final = """
+UPDATE flusher.counted_months
+SET counted_until = watched_until, tallied_until = watched_until
+WHERE month = $1
+"""
+
 
 @dataclass(slots=True)
 class _Step:
@@ -59,11 +69,15 @@ async def measure(run: Run) -> Result:
 
 async def _fill(run: Run, bench: Bench, month: date, rows: int, wanted: int) -> int:
     added = 0
+    await bench.execute("SELECT flusher.create_month($1)", month)
+    await bench.execute(_FORGET_COUNTS, month)
     while rows + added < wanted:
         run.say(f"filling: {(rows + added) / 1e6:.1f} of {wanted / 1e6:g} million rows")
         count = min(_FILLED_AT_ONCE, wanted - rows - added)
         await bench.execute(_FILL, month, count)
         added += count
+    await bench.execute(_WATCH, month)
+    await bench.execute(_AS_COUNTED, month)
     return added
 
 
