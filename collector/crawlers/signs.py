@@ -7,7 +7,7 @@ with a class: one that does makes all of them slow. More of them are in `names`.
 import re
 from collections.abc import Mapping, Sequence
 
-from collector.crawlers.names import AI_AGENTS, JOBS, SERVICES, TOOLS
+from collector.crawlers.names import AI_AGENTS, EARLIER, JOBS, SERVICES, TOOLS
 from collector.crawlers.pattern_tree import SearchTree
 from collector.crawlers.reason import Reason
 
@@ -201,6 +201,9 @@ _JOBS = (
     "^hello,? ?world",
     "( |-)proxy\\)",
     "-snapshot",
+    "( |-)tools($|[ /;)])",
+    "^[a-z]+::",
+    "^apple-pubsub",
     "lookup",
     "\\.ec2$",
     "^itms",
@@ -217,6 +220,9 @@ _JOBS = (
     "^<",
     "chtml proxy",
     "fetch \\d",
+    "splash version",
+    "dlc/\\d",
+    "^netapi",
     "geckobot",
     "^linux gnu",
     "^(url|abcd?|asdf|undefined|none|nil|unknown|empty|foobar|anonymous|hacker|qwerty)$",
@@ -274,6 +280,7 @@ class Signs:
             Reason.CRAWLER: (
                 *_CRAWLER,
                 *TOOLS.split(", "),
+                *EARLIER.split(", "),
                 *(f"^{name}" for name in SERVICES.split()),
             ),
         }
