@@ -107,7 +107,7 @@ EARLIER = (
     r"girafa, gomez, google cloud, google search appliance, google wireless, google_analytics, "
     r"googlestackdriver, googlewebsearch, grub, gsa-, gsoap, gstreamer, gulliver, gvfs, haosou, "
     r"host-tracker, ht://dig, html2text, htmldoc, http_request, httperf, httpful, httpget, "
-    r"httplib, iboss, icerocket, image ?search, image stripper, inktomi, iplabel, ipodder, "
+    r"httplib, iboss, icerocket, image stripper, inktomi, iplabel, ipodder, "
     r"isitup, isup, jakarta, javabean, jetslide, jike, jmeter, kget, kimengi, konqueror/ftp, "
     r"kosmix, kototoi, lanshan, libmms, linkalarm, linkman, loadimpact, loadrunner, longurl, "
     r"mentionmapp, mercator, microsoft (bits|url), microsoft-cryptoapi, midown, mj12, mnogo, "

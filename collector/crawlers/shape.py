@@ -10,7 +10,7 @@ import re
 # Words of browsers, telephones, their systems and engines, and of what apps are made with.
 _BROWSERS_WORD = re.compile(
     r"mozilla|opera|dalvik|browser|firefox|chrome|safari|explorer|msie|android|hotjava"
-    r"|windows (?:ce|mobile|phone)|netscape|webkit|ibrowse|sunrise/"
+    r"|windows (?:ce|mobile|phone)|netscape|webkit|ibrowse|sunrise/|emacs-w3|lotus-notes"
     r"|java/|apple|ipod|ipad|iphone|gecko|sleipnir|profile|midp|wap|nokia|samsung|blackberry|ucweb"
     r"|cfnetwork|darwin|mobile|player|amiga|dillo|w3m|lynx|links|netsurf|sylera|webox|icab|omniweb"
     r"|konqueror|phone|polycom|nintendo|playstation|hbbtv|smart-?tv|mac ?os|macintosh|\bios\b"
