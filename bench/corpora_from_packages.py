@@ -1,8 +1,9 @@
 """`python -m bench.corpora_from_packages`: makes bench/corpora anew. Needs npm, node, pip, PyYAML.
 
 The packages' texts, with what each list says of each: crawlerdetect and isbot of people, and
-crawler-user-agents and node-device-detector of agents, too; of the second hold-out all of them and
-uap-core. What node-device-detector's expressions are is not kept, only what they say.
+crawler-user-agents and node-device-detector of agents, too; of the second
+hold-out and those after it all of them and uap-core. What node-device-detector's expressions
+are is not kept, only what they say.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from bench import corpora_second, corpora_third, corpora_unseen
+from bench import corpora, corpora_later, corpora_second, corpora_third, corpora_unseen
 from bench.corpora import FOLDER, LISTS, VERSIONS, own_texts
 
 _OF_PIP = {
@@ -26,6 +27,10 @@ _OF_PIP = {
 }
 # One Android program sent its owner's address: not ours to pass on.
 _MAIL = re.compile(r"[\w.+-]+@[\w-]+\.\w+")
+# A crawler's says whom to ask about it; where that is a mailbox that a person has for nothing, too.
+_PRIVATE = re.compile(
+    r"@(?:hotmail|gmail|163|gmx|sohu|bigfoot|yahoo|aol|msn|web|post|canada|netluchs|rambler|mail)\."
+)
 _JUDGE = """
 const fs = require("fs"), folder = process.argv[1];
 const {isbot} = require(folder + "/isbot/index.js");
@@ -51,12 +56,13 @@ def main() -> int:
         "--debian", metavar="URL", required=True, help="the archive, as in /etc/apt/sources.list"
     )
     mirror = parser.parse_args().debian.rstrip("/")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         for package, version in VERSIONS.items():
             print(f"fetching {package} {version}", file=sys.stderr)
             _fetch(folder, package, version)
         corpora_second.fetch(folder, mirror)
+        corpora_later.fetch(folder, mirror)
         people, agents = _people(folder), _agents(folder)
         own = [row.text for row in own_texts()]
         unseen_agents = corpora_unseen.agents(folder, {*agents, *own, *people})
@@ -68,20 +74,24 @@ def main() -> int:
         second = corpora_second.texts(folder)
         _write_hold_out(folder, "second", second, is_person)
         _write_hold_out(folder, "third", corpora_third.texts(folder), {*is_person, *second})
-    _write(
-        "people.tsv.xz", (f"{said[text]}\t{source}\t\t\t{text}" for text, source in people.items())
-    )
-    _write("agents.tsv.xz", (f"{said[text]}\t{row}\t{text}" for text, row in agents.items()))
-    for name, rows in (("unseen_agents", unseen_agents), ("unseen_people", unseen_people)):
-        _write(f"{name}.tsv.xz", (f"{said[text]}\t{row}\t{text}" for text, row in rows.items()))
-    _write("own.tsv.xz", (f"{said[text]}\t{text}" for text in own))
+        _write(
+            "people.tsv.xz",
+            (f"{said[text]}\t{source}\t\t\t{text}" for text, source in people.items()),
+        )
+        _write("agents.tsv.xz", (f"{said[text]}\t{row}\t{text}" for text, row in agents.items()))
+        for name, rows in (("unseen_agents", unseen_agents), ("unseen_people", unseen_people)):
+            _write(f"{name}.tsv.xz", (f"{said[text]}\t{row}\t{text}" for text, row in rows.items()))
+        _write("own.tsv.xz", (f"{said[text]}\t{text}" for text in own))
+        known = corpora.texts_of_the_first_three()
+        for name in ("fourth", "fifth"):
+            _write_hold_out(folder, name, corpora_later.texts(folder, name), known)
     return 0
 
 
 def _write_hold_out(
     folder: Path, name: str, found: Mapping[str, tuple[str, str]], known: Collection[str]
 ) -> None:
-    """The second and the third: every list is asked, and a source that names a crawler is one."""
+    """The later ones: every list is asked, and a source that names a crawler is one."""
     is_spiders = corpora_second.spiders(folder)
     said = {
         text: letters
@@ -90,7 +100,8 @@ def _write_hold_out(
         for text, letters in _verdicts(folder, dict.fromkeys(found, False)).items()
     }
     agents, people = corpora_second.rows(found, said, known)
-    _write(f"{name}_agents.tsv.xz", agents)
+    later = name in ("fourth", "fifth")
+    _write(f"{name}_agents.tsv.xz", (row for row in agents if not (later and _PRIVATE.search(row))))
     _write(f"{name}_people.tsv.xz", (row for row in people if not _MAIL.search(row)))
 
 

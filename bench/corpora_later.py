@@ -15,19 +15,11 @@ from typing import cast
 
 _AGENTS = "crawler"
 _VISITORS = "visitor"
-# npm's packages, by the hold-out and the folder that each goes to. isbot 2 is another's program
-# than the isbot whose verdicts are asked.
-NPM = {
-    "fourth": {
-        "top-crawler-agents": "top-crawler-agents@1.0.35",
-        "ua-parser-js": "ua-parser-js@0.7.28",
-        "ua-device": "ua-device@0.1.10",
-    },
-    "fifth": {"isbot-2": "isbot@2.2.1"},
-}
+# npm's; another's program than the isbot that is asked.
+_ISBOT_2 = "isbot@2.2.1"
 # Debian's archives of sources.
 _POOL = "pool/main"
-DEBIAN = {
+_DEBIAN = {
     "http-browserdetect": (
         "libh/libhttp-browserdetect-perl/libhttp-browserdetect-perl_3.45.orig.tar.gz"
     ),
@@ -43,16 +35,14 @@ Found = Iterator[tuple[str, str, str]]
 
 
 def fetch(folder: Path, mirror: str) -> None:
-    """The packages, unpacked, Debian's from a mirror's URL. Needs npm and tar."""
-    for packages in NPM.values():
-        for name, package in packages.items():
-            target = folder / name
-            target.mkdir()
-            command = ["npm", "pack", "--pack-destination", str(target), package]
-            subprocess.run(command, check=True, capture_output=True, cwd=folder)
-            (archive,) = target.iterdir()
-            _unpack(archive, target)
-    for name, path in DEBIAN.items():
+    """Debian's archives, from a mirror's URL, and isbot 2, unpacked. Needs npm and tar."""
+    target = folder / "isbot-2"
+    target.mkdir()
+    command = ["npm", "pack", "--pack-destination", str(target), _ISBOT_2]
+    subprocess.run(command, check=True, capture_output=True, cwd=folder)
+    (archive,) = target.iterdir()
+    _unpack(archive, target)
+    for name, path in _DEBIAN.items():
         target = folder / name
         target.mkdir()
         with urllib.request.urlopen(f"{mirror}/{_POOL}/{path}") as response:  # noqa: S310 - who runs it says

@@ -1,7 +1,7 @@
 """`python -m bench.crawlers`: how well and how fast crawlers are told from people.
 
 Ours beside crawlerdetect as it is and npm's isbot, on the User-Agents of bench/corpora: those that
-were looked at while the signs were written, and three hold-outs that judged them. Needs no server.
+were looked at while the signs were written, and five hold-outs that judged them. Needs no server.
 """
 
 import argparse
@@ -44,10 +44,7 @@ def run(rounds: int, results: Path) -> int:
     with console.status("reading the corpora …"):
         people, agents = corpora.people(), corpora.agents()
         unseen_people, unseen_agents = corpora.unseen_people(), corpora.unseen_agents()
-        later = {
-            "second": (corpora.second_people(), corpora.second_agents()),
-            "third": (corpora.third_people(), corpora.third_agents()),
-        }
+        later = corpora.later_hold_outs()
     try:
         with console.status("checking them against crawlerdetect …"):
             later_rows = [row for pair in later.values() for rows in pair for row in rows]
@@ -242,8 +239,8 @@ def _judgements() -> list[str]:
     return [
         "## Judged before anybody had looked",
         "",
-        "Rounds 1, 3 and 5: the first, the second and the third hold-out, whole. Rounds 2, 4, 6:",
-        "their second halves, after the first were looked at.",
+        "Rounds 1, 3, 5, 8 and 9: the first to the fifth hold-out, whole. Rounds 2, 4 and 6: the",
+        "second halves of the first three, after their first were looked at.",
         "",
         "| round | | User-Agents | ours | crawlerdetect | isbot |",
         "| --- | --- | ---: | ---: | ---: | ---: |",

@@ -25,6 +25,9 @@ VERSIONS = {
     "express-useragent": "1.0.15",
     "random-user-agent": "1.0.1",
     "random-useragent": "0.5.0",
+    "top-crawler-agents": "1.0.35",
+    "ua-parser-js": "0.7.28",
+    "ua-device": "0.1.10",
 }
 LISTS = {
     "c": "crawlerdetect",
@@ -97,6 +100,43 @@ def third_people() -> list[Row]:
 def third_agents() -> list[Row]:
     """Agents of the third hold-out, as `second_agents`."""
     return list(_rows("third_agents.tsv.xz"))
+
+
+def fourth_people() -> list[Row]:
+    """Browsers of the fourth hold-out."""
+    return list(_rows("fourth_people.tsv.xz"))
+
+
+def fourth_agents() -> list[Row]:
+    """Agents of the fourth hold-out, as `second_agents`."""
+    return list(_rows("fourth_agents.tsv.xz"))
+
+
+def fifth_people() -> list[Row]:
+    """Browsers of the fifth hold-out."""
+    return list(_rows("fifth_people.tsv.xz"))
+
+
+def fifth_agents() -> list[Row]:
+    """Agents of the fifth hold-out, as `second_agents`."""
+    return list(_rows("fifth_agents.tsv.xz"))
+
+
+def texts_of_the_first_three() -> set[str]:
+    """What the older corpora and the first three hold-outs have: known to those after them."""
+    older = (people(), agents(), unseen_people(), unseen_agents(), mistaken_people(), ai_agents())
+    drawn = (second_people(), second_agents(), third_people(), third_agents())
+    return {row.text for rows in (*older, *drawn) for row in rows}
+
+
+def later_hold_outs() -> dict[str, tuple[list[Row], list[Row]]]:
+    """The people and the agents of those that have known texts, too, by name."""
+    return {
+        "second": (second_people(), second_agents()),
+        "third": (third_people(), third_agents()),
+        "fourth": (fourth_people(), fourth_agents()),
+        "fifth": (fifth_people(), fifth_agents()),
+    }
 
 
 def judgements() -> list[list[str]]:

@@ -72,6 +72,7 @@ _SYSTEM = re.compile(
 _ENGINE = re.compile(
     r"gecko|webkit|trident|khtml|presto|msie|konqueror|netfront|hbbtv|goanna|opera|servo|firefox"
     r"|galeon|icab|netscape|teleca|brew|midp|vodafone|samsung|chrome|edge|treco|polaris|navigator|browser|nintendo|playstation"
+    r"|clecko|sundance|syllable"
 )
 
 

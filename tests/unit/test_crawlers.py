@@ -253,23 +253,30 @@ def test_few_devices_are_taken_for_crawlers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("agents", "people", "least"),
+    ("agents", "people", "least", "least_of_three"),
     [
-        (corpora.second_agents, corpora.second_people, 0.99),
-        (corpora.third_agents, corpora.third_people, 0.96),
+        (corpora.second_agents, corpora.second_people, 0.99, 0.98),
+        (corpora.third_agents, corpora.third_people, 0.96, 0.98),
+        # 65 of its 722 are telephones with Sogou's browser, which lists mistake for its crawler.
+        (corpora.fourth_agents, corpora.fourth_people, 0.90, 0.89),
+        (corpora.fifth_agents, corpora.fifth_people, 0.95, 0.995),
     ],
-    ids=["second", "third"],
+    ids=["second", "third", "fourth", "fifth"],
 )
 def test_what_the_later_hold_outs_have_stays_found(
-    agents: Callable[[], list[Row]], people: Callable[[], list[Row]], least: float
+    agents: Callable[[], list[Row]],
+    people: Callable[[], list[Row]],
+    least: float,
+    least_of_three: float,
 ) -> None:
     """Floors under the figures of bench/results/crawlers.md; half of the people, to be quick."""
     found, some = agents(), people()[::2]
-    assert len(found) > 1_800
-    assert len(some) > 9_000
+    assert len(found) > 700
+    assert len(some) > 400
     assert len(taken(found)) >= least * len(found)
-    assert len(taken(of_two_lists(found))) >= 0.98 * len(of_two_lists(found))
-    assert len(taken(some)) <= 0.004 * len(some)
+    assert len(taken(of_two_lists(found))) >= least_of_three * len(of_two_lists(found))
+    # Of the last two some are mail programs and readers of news, which run no script.
+    assert len(taken(some)) <= (0.004 if len(some) > 9_000 else 0.02) * len(some)
 
 
 def test_crawlers_that_other_lists_know_are_found() -> None:
