@@ -26,9 +26,7 @@ FROM generate_series(1, $2::int) AS n
 _FORGET_COUNTS: Final = "SELECT flusher.forget_counts($1), flusher.watch_month($1, '-infinity')"
 _WATCH: Final = "SELECT flusher.watch_month($1, now())"
 _AS_COUNTED: Final = """
-UPDATE flusher.counted_months
-SET counted_until = watched_until, tallied_until = watched_until
-WHERE month = $1
+UPDATE flusher.counted_months SET counted_until = watched_until WHERE month = $1
 """
 
 

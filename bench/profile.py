@@ -33,7 +33,7 @@ _STATEMENTS: Final = (
     (r'COPY "sessions"', "COPY of the sessions"),
     (r"-- Stores upgrades", "upgrades stored and applied (store_upgrades.sql)"),
     (r"-- What a batch may", "upgrades at hand (upgrades_at_hand.sql)"),
-    (r"SELECT flusher\.(count|tally|watch|close)_month", "counting for the reports"),
+    (r"SELECT flusher\.(count|watch|close)_month", "counting for the reports"),
     (r"-- (Where a month's line|The months whose)", "counting for the reports"),
     (r"COMMIT", "commit"),
 )

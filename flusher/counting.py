@@ -7,7 +7,6 @@ that comes is told in `migrations/0004_kept_counts.sql`.
 
 import asyncio
 import time
-from collections import Counter
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
@@ -34,10 +33,6 @@ _MANY: Final = 30_000
 _MOVES_WITHIN_SECONDS: Final = 600.0
 # A closed month that changes is counted again this often, at the most.
 _AGAIN_SECONDS: Final = 60.0
-# How often each person came is tallied when there is time, at the latest when so many sessions
-# wait for it; sooner while there are changes, since views then read these sessions.
-_UNTALLIED: Final = 2_000_000
-_UNTALLIED_WITH_CHANGES: Final = 200_000
 # Between two looks, and after one that moved a line, since as many may have come meanwhile; never
 # more than two thirds of the time are spent on counting.
 _PAUSE_SECONDS: Final = 1.0
@@ -63,7 +58,6 @@ class _Month:
     month: date
     closed: bool
     watched_further: bool
-    untallied: bool
     uncounted: int
     changed: bool
 
@@ -77,7 +71,6 @@ class MonthCounter:
         self._zone = zone
         self._kept_months = kept_months
         self._counted_at: dict[date, float] = {}
-        self._untallied: Counter[date] = Counter()
 
     async def run(self, stopping: Stopping) -> None:
         """Looks again and again, until asked to stop."""
@@ -121,9 +114,6 @@ class MonthCounter:
                 continue
             if due and await self._move(connection, month, now_us):
                 moved.append(month.month)
-            if self._is_to_be_tallied(month, moved=month.month in moved):
-                await self._in_one_snapshot(connection, "tally_month", month.month)
-                del self._untallied[month.month]
         dropped = await self._drop(connection, now_us, [month.month for month in months])
         if closed or dropped:
             log.info(
@@ -144,12 +134,6 @@ class MonthCounter:
         anything = month.uncounted > 0 or month.changed
         return anything and (at_once or since > _MOVES_WITHIN_SECONDS)
 
-    def _is_to_be_tallied(self, month: _Month, *, moved: bool) -> bool:
-        if month.closed or not (month.untallied or moved):
-            return False
-        most = _UNTALLIED_WITH_CHANGES if month.changed else _UNTALLIED
-        return month.uncounted < _MANY or self._untallied[month.month] >= most
-
     async def _close(self, connection: asyncpg.Connection, month: _Month) -> None:
         if not month.closed:
             await _watch(connection, "watch_whole_month", month.month)
@@ -164,17 +148,15 @@ class MonthCounter:
             await _watch(connection, "watch_month", month.month, line)
         elif not month.changed and not month.watched_further:
             return False
-        taken_in = await self._in_one_snapshot(connection, "count_month", month.month)
-        self._untallied[month.month] += taken_in or 0
+        await self._in_one_snapshot(connection, "count_month", month.month)
         self._counted_at[month.month] = time.monotonic()
         return True
 
     async def _in_one_snapshot(
         self, connection: asyncpg.Connection, name: str, month: date
-    ) -> int | None:
+    ) -> None:
         async with connection.transaction(isolation="repeatable_read"):
-            result: int | None = await connection.fetchval(statement(name), month)
-        return result
+            await connection.execute(statement(name), month)
 
     async def _drop(
         self, connection: asyncpg.Connection, now_us: int, months: list[date]

@@ -4,7 +4,6 @@ SELECT
     m.month,
     m.counted_until = 'infinity' AS closed,
     m.watched_until > m.counted_until AS watched_further,
-    m.tallied_until < m.counted_until AS untallied,
     CASE WHEN m.counted_until < 'infinity' THEN (
         SELECT count(*) FROM (
             SELECT FROM sessions s

@@ -5,7 +5,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from datetime import date
+from datetime import date, datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -16,7 +16,7 @@ from contract.calendar import DAY_US, Month
 from contract.errors import DeadLetter, Retry
 from contract.record import SessionStarted
 from flusher.counting import CLOSED_AFTER_US, Done, MonthCounter
-from flusher.database import Database
+from flusher.database import Database, connect
 from flusher.migrate import migrate, migrations
 from flusher.write import SessionWriter
 from tests.conftest import Databases
@@ -107,7 +107,7 @@ async def test_no_report_reads_a_finished_month_or_what_is_below_the_line(
     ]
     assert "created_at" in read, "only what is above the line is read"
     plan = await connection.fetch(f"EXPLAIN (COSTS OFF) {overview}")
-    grouping = next(n for n, row in enumerate(plan) if "is_of_changed" in row[0])
+    grouping = next(n for n, row in enumerate(plan) if "xid" in row[0])
     assert "HashAggregate" in plan[grouping - 1][0], "what is above the line is not sorted"
     await assert_exact(connection)
 
@@ -181,10 +181,10 @@ async def test_a_change_between_the_old_line_and_the_new_counts_once(
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_the_views_are_exact_wherever_the_two_lines_are(
+async def test_the_views_are_exact_wherever_the_line_is(
     connection: asyncpg.Connection, dsn: str, seed: int
 ) -> None:
-    """Sessions come, change and go above, below and between the lines, also while these move."""
+    """Sessions come, change and go above and below it, also while it moves."""
     chance = random.Random(seed)  # noqa: S311 - a test's dice
     counting = await asyncpg.connect(dsn)
     await connection.execute("SELECT flusher.create_month('2026-11-01')")
@@ -226,14 +226,13 @@ async def test_the_views_are_exact_wherever_the_two_lines_are(
             await counting.execute("SELECT 1 FROM sessions LIMIT 1")
             for _ in range(chance.randrange(3)):
                 await change()
-            function = chance.choice(("count_month", "count_month", "tally_month"))
-            await counting.execute(f"SELECT flusher.{function}('2026-11-01')")
+            await counting.execute("SELECT flusher.count_month('2026-11-01')")
         await assert_exact(connection)
     await counting.close()
 
 
 async def test_counting_without_one_snapshot_is_refused(connection: asyncpg.Connection) -> None:
-    for function in ("count_month", "tally_month", "close_month"):
+    for function in ("count_month", "close_month"):
         with pytest.raises(asyncpg.RaiseError, match="REPEATABLE READ"):
             await connection.execute(f"SELECT flusher.{function}('2026-10-01')")
 
@@ -353,36 +352,77 @@ async def test_sessions_of_before_the_counts_are_in_the_views(databases: Databas
     await connection.close()
 
 
-async def test_kept_counts_of_before_the_tally_go_on(databases: Databases) -> None:
+@pytest.mark.parametrize("version", ["0009_lighter_counts", "0014_one_line"])
+async def test_counts_that_an_earlier_version_kept_go_on(
+    databases: Databases, version: str
+) -> None:
     """A database that was counted by the version before, with changes below the line."""
-    dsn = await databases.create_empty("untallied")
+    dsn = await databases.create_empty(f"before_{version}")
     connection = await asyncpg.connect(dsn)
     await connection.execute(
         "CREATE TABLE impact_migrations (name text PRIMARY KEY, "
         "applied_at timestamptz NOT NULL DEFAULT now())"
     )
-    for migration in migrations()[:8]:
+    for migration in migrations():
+        if migration.name == version:
+            break
         await connection.execute(migration.sql)
         await connection.execute("INSERT INTO impact_migrations VALUES ($1)", migration.name)
     async with Database(dsn) as database:
         writer = SessionWriter(database, UTC)
         sessions = [of(MONTH, 1), of(MONTH, 1), of(MONTH, 2), of(MONTH, 3)]
-        await writer.write(batch_of(*sessions))
-        await connection.execute("SELECT flusher.watch_month('2026-11-01', '2026-11-20')")
-        async with connection.transaction(isolation="repeatable_read"):
-            await connection.execute("SELECT flusher.count_month('2026-11-01')")
+        late = [of(MONTH, 1), of(MONTH, 4)]
         gone = "DELETE FROM sessions WHERE id = $1"
+        # With two lines, the second stays behind.
+        for events, line in ((sessions, "2026-11-20"), (late, "2026-11-21")):
+            await writer.write(batch_of(*events))
+            await connection.execute(f"SELECT flusher.watch_month('2026-11-01', '{line}')")
+            async with connection.transaction(isolation="repeatable_read"):
+                await connection.execute("SELECT flusher.count_month('2026-11-01')")
         await connection.execute(gone, sessions[0].id.hex())
         await connection.execute(gone, sessions[2].id.hex())
         await migrate(connection, UTC)
         await assert_exact(connection)
-        await connection.execute(gone, sessions[1].id.hex())
-        await assert_exact(connection)
+        for each in (sessions[1], late[0]):
+            await connection.execute(gone, each.id.hex())
+            await assert_exact(connection)
         await MonthCounter(database, UTC).run_once(NOW_US, at_once=True)
         await assert_exact(connection)
-        await connection.execute(gone, sessions[3].id.hex())
-        await assert_exact(connection)
+        for each in (sessions[3], late[1]):
+            await connection.execute(gone, each.id.hex())
+            await assert_exact(connection)
     assert await connection.fetch("SELECT * FROM monthly_impact") == []
+    await connection.close()
+
+
+async def test_who_came_is_looked_up_as_fast_however_many_came(
+    dsn: str,
+) -> None:
+    """The index of people grows with them. It does not while a look-up holds one of its pages."""
+    connection = await connect(dsn)
+    await connection.execute("SELECT flusher.create_month('2026-11-01')")
+    for day in range(1, 5):
+        await connection.execute(
+            "INSERT INTO sessions (id, month, site, monthly_user_hash, created_at) "
+            "SELECT gen_random_uuid(), '2026-11-01', 'a', gen_random_uuid(), $1 "
+            "FROM generate_series(1, 5000)",
+            datetime(2026, 11, day, tzinfo=UTC),
+        )
+        await connection.execute(
+            "SELECT flusher.watch_month('2026-11-01', $1)", datetime(2026, 11, day, 1, tzinfo=UTC)
+        )
+        async with connection.transaction(isolation="repeatable_read"):
+            await connection.execute("SELECT flusher.count_month('2026-11-01')")
+    plan = await connection.fetchval(
+        "EXPLAIN (ANALYZE, BUFFERS, FORMAT json) "
+        "SELECT FROM flusher.people "
+        "WHERE monthly_user_hash = '00000000-0000-0000-0000-000000000000'"
+    )
+    look_up = json.loads(plan)[0]["Plan"]
+    assert look_up["Index Name"] == "people_by_hash"
+    pages = look_up["Shared Hit Blocks"] + look_up["Shared Read Blocks"]
+    assert pages < 10
+    await assert_exact(connection)
     await connection.close()
 
 

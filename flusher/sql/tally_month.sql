@@ -1,1 +1,0 @@
-SELECT flusher.tally_month($1::date)
