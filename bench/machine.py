@@ -78,5 +78,7 @@ def _commit() -> str:
         command = ["git", *words]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
-    changed = "with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+    # Results of an earlier benchmark of the same run change nothing that is measured.
+    others = ("--untracked-files=no", "--", ":/", ":(exclude,top)bench/results")
+    changed = "with changes" if git("status", "--porcelain", *others) else ""
     return f"{git('rev-parse', '--short', 'HEAD') or 'unknown'} {changed}".strip()
