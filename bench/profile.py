@@ -6,24 +6,19 @@ connections does, and py-spy looks at the flusher's stack from outside.
 
 import asyncio
 import re
-import signal
-import sys
 from collections import Counter
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 import asyncpg
 
 from bench.backlog import make_backlog
-from bench.benchmark import Result, Run, Series, Unsound
+from bench.benchmark import Result, Run, Unsound
 from bench.drain import FULL_LOAD, SETTINGS_NOTE, Bench
+from bench.spy import IDLE, NOT_ALLOWED, OTHER, end, series_of, shares_of_stacks, spy_on
 
 _SESSIONS: Final = 400_000
 _LOOK_SECONDS: Final = 0.01
-_PY_SPY_RATE: Final = 200
-# Below this a line says little.
-_LEAST_PERCENT: Final = 2.0
 _LOOK: Final = """
     SELECT query, state, wait_event_type FROM pg_stat_activity
     WHERE application_name LIKE '%flusher' AND pid <> pg_backend_pid()
@@ -37,10 +32,6 @@ _STATEMENTS: Final = (
     (r"-- (Where a month's line|The months whose)", "counting for the reports"),
     (r"COMMIT", "commit"),
 )
-_OTHER: Final = "everything else"
-_IDLE: Final = "idle"
-# It reads the process's memory map first.
-_ATTACH_SECONDS: Final = 1.5
 _MODULES: Final = (
     ("Batch.add", "entries into rows and upgrades (batch.py)"),
     ("StreamReader.read", "reading from Redis (read.py)"),
@@ -66,36 +57,20 @@ async def measure(run: Run) -> Result:
         for number in range(1, run.rounds + 1):
             run.say(f"round {number} of {run.rounds}")
             stacks = run.folder / f"stacks-{number}.txt"
-            spy = await _spy(bench.flusher_pid, stacks)
+            spy = await spy_on(bench.flusher_pid, stacks)
             drained = asyncio.Event()
             watching = asyncio.create_task(_watch_postgres(bench.dsn, drained))
             await bench.drain(backlog, FULL_LOAD)
             drained.set()
             in_postgres.append(await watching)
             if spy is not None:
-                spy.send_signal(signal.SIGINT)  # on which it writes what it has
-                await spy.wait()
-                in_python.append(_shares_of_stacks(stacks.read_text()))
+                await end(spy)
+                in_python.append(shares_of_stacks(stacks.read_text(), _MODULES))
             rows, _, _ = await bench.digest([backlog])
             if rows != len(backlog.rows):
                 raise Unsound(f"{rows} rows, of {len(backlog.rows)}")
             await bench.empty()
     return _result(in_postgres, in_python)
-
-
-async def _spy(pid: int, output: Path) -> asyncio.subprocess.Process | None:
-    """py-spy, looking at a process; None where it may not."""
-    spy = await asyncio.create_subprocess_exec(
-        *(str(Path(sys.executable).with_name("py-spy")), "record", "--nonblocking"),
-        *("--format", "raw", "--rate", str(_PY_SPY_RATE)),
-        *("--pid", str(pid), "--output", str(output)),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    with suppress(TimeoutError):
-        await asyncio.wait_for(spy.wait(), _ATTACH_SECONDS)
-        return None  # it ended at once: it may not look
-    return spy
 
 
 async def _watch_postgres(dsn: str, drained: asyncio.Event) -> Counter[str]:
@@ -117,31 +92,21 @@ def _doing(row: asyncpg.Record) -> str:
     if row["state"] == "idle in transaction":
         return "waits for the flusher, in a transaction"
     if row["state"] != "active":
-        return _IDLE
+        return IDLE
     if row["wait_event_type"] == "Lock":
         return "waits for another's lock"
     for pattern, what in _STATEMENTS:
         if re.match(pattern, row["query"].lstrip()):
             return what
-    return _OTHER
-
-
-def _shares_of_stacks(raw: str) -> Counter[str]:
-    """Of the samples in which the flusher was at work, how many hundredths were where."""
-    seen: Counter[str] = Counter()
-    total = 0
-    for line in raw.splitlines():
-        stack, _, count = line.rpartition(" ")
-        total += int(count)
-        where = next((what for name, what in _MODULES if f";{name} (" in stack), _OTHER)
-        seen[where] += int(count)
-    return Counter({where: round(100 * count / total) for where, count in seen.items()})
+    return OTHER
 
 
 def _result(in_postgres: list[Counter[str]], in_python: list[Counter[str]]) -> Result:
     series = [
-        *_series(in_postgres, "PostgreSQL, % of the time that a connection of the flusher does it"),
-        *_series(in_python, "the flusher's Python, % of the samples in which it is at work"),
+        *series_of(
+            in_postgres, "PostgreSQL, % of the time that a connection of the flusher does it"
+        ),
+        *series_of(in_python, "the flusher's Python, % of the samples in which it is at work"),
     ]
     notes = [
         (
@@ -153,12 +118,5 @@ def _result(in_postgres: list[Counter[str]], in_python: list[Counter[str]]) -> R
         SETTINGS_NOTE,
     ]
     if not in_python:
-        notes.append("py-spy may not look at other processes here: its part is left out.")
+        notes.append(NOT_ALLOWED)
     return Result("profile", "Where a flusher's time goes", tuple(series), (), tuple(notes))
-
-
-def _series(rounds: list[Counter[str]], quantity: str) -> list[Series]:
-    names = {name for each in rounds for name in each if name != _IDLE}
-    series = [Series(name, quantity, tuple(each[name] for each in rounds)) for name in names]
-    some = [each for each in series if each.median >= _LEAST_PERCENT]
-    return sorted(some, key=lambda each: -each.median)

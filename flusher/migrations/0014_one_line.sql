@@ -26,53 +26,6 @@ FROM (
 ) n
 WHERE p.month = n.month AND p.site = n.site AND p.monthly_user_hash = n.monthly_user_hash;
 
-CREATE VIEW flusher.uncounted_people AS
-SELECT n.month, n.site, n.monthly_user_hash, n.visitor_sessions, n.signed_in_sessions,
-    coalesce(p.visitor_sessions, 0) AS visitor_sessions_before,
-    coalesce(p.signed_in_sessions, 0) AS signed_in_sessions_before
-FROM (
-    SELECT m.month, r.site, r.monthly_user_hash, sum(r.visitor) AS visitor_sessions,
-        sum(r.signed_in) AS signed_in_sessions,
-        m.counted_until > '-infinity' AS is_counted
-    FROM flusher.counted_months m
-    CROSS JOIN LATERAL (
-        SELECT s.site, s.monthly_user_hash, (s.highest_role IS NULL)::integer AS visitor,
-            (s.highest_role IS NOT NULL)::integer AS signed_in
-        FROM public.sessions s
-        -- Between two bounds the planner expects few, and takes the index.
-        WHERE s.month = m.month AND s.created_at >= m.counted_until AND s.created_at < 'infinity'
-        UNION ALL
-        SELECT c.site, c.monthly_user_hash, c.sessions * (NOT c.signed_in)::integer,
-            c.sessions * c.signed_in::integer
-        FROM flusher.changes c
-        WHERE c.month = m.month AND c.created_at < m.counted_until
-    ) r
-    WHERE m.counted_until < 'infinity'
-    -- By hashing: sorting all of the rows takes as long as all the rest, and what can't be sorted by
-    -- is not sorted.
-    GROUP BY m.month, r.site, r.monthly_user_hash, is_counted, '0'::xid
-) n
--- One look-up each, by the hash: a join would read all people (LIMIT keeps it from being one).
-LEFT JOIN LATERAL (
-    SELECT q.visitor_sessions, q.signed_in_sessions
-    FROM flusher.people q
-    WHERE n.is_counted AND q.month = n.month AND q.site = n.site
-        AND q.monthly_user_hash = n.monthly_user_hash
-    LIMIT 1
-) p ON true;
-COMMENT ON VIEW flusher.uncounted_people IS
-    'Who is not in the kept counts of the months that are not closed, or not as they are now: by '
-    'sessions above the line and changes below it.';
-COMMENT ON COLUMN flusher.uncounted_people.month IS 'The month, as its first day.';
-COMMENT ON COLUMN flusher.uncounted_people.site IS 'The host name of the site.';
-COMMENT ON COLUMN flusher.uncounted_people.monthly_user_hash IS 'Who.';
-COMMENT ON COLUMN flusher.uncounted_people.visitor_sessions IS
-    'What comes to their sessions in which nobody signed in: less than nothing, where they signed in since.';
-COMMENT ON COLUMN flusher.uncounted_people.signed_in_sessions IS
-    'What comes to their sessions as a user.';
-COMMENT ON COLUMN flusher.uncounted_people.visitor_sessions_before IS 'As in flusher.people.';
-COMMENT ON COLUMN flusher.uncounted_people.signed_in_sessions_before IS 'As in flusher.people.';
-
 -- As before, but for the months that are not closed.
 CREATE OR REPLACE VIEW monthly_impact AS
 SELECT
@@ -92,16 +45,74 @@ FROM (
         SELECT FROM flusher.changed_sites c WHERE c.month = k.month AND c.site = k.site
     )
     UNION ALL
-    -- Months that are not closed: who is above the line, and what has changed below it.
-    SELECT month, site, visitor_sessions, signed_in_sessions,
-        (visitor_sessions_before + visitor_sessions > 0
-            OR signed_in_sessions_before + signed_in_sessions > 0)::integer
-            - (visitor_sessions_before > 0 OR signed_in_sessions_before > 0)::integer,
-        (signed_in_sessions_before + signed_in_sessions > 0)::integer
-            - (signed_in_sessions_before > 0)::integer,
-        (visitor_sessions_before + visitor_sessions > 0)::integer
-            - (visitor_sessions_before > 0)::integer
-    FROM flusher.uncounted_people
+    -- Months that are not closed: who is above the line, and what has changed below it. A row for each
+    -- person who may change how many came, and for each site one of all the others: those who came
+    -- that way before, and of whose nothing was taken away.
+    SELECT month, site, visitor, signed_in,
+        (visitor_left > 0 OR signed_in_left > 0)::integer
+            - (visitor_before > 0 OR signed_in_before > 0)::integer,
+        (signed_in_left > 0)::integer - (signed_in_before > 0)::integer,
+        (visitor_left > 0)::integer - (visitor_before > 0)::integer
+    FROM (
+        SELECT month, site, sum(visitor) AS visitor, sum(signed_in) AS signed_in,
+            CASE WHEN person IS NOT NULL THEN max(visitor_before) END AS visitor_before,
+            CASE WHEN person IS NOT NULL THEN max(signed_in_before) END AS signed_in_before,
+            CASE WHEN person IS NOT NULL THEN max(visitor_before) + sum(visitor) END AS visitor_left,
+            CASE WHEN person IS NOT NULL THEN max(signed_in_before) + sum(signed_in) END
+                AS signed_in_left
+        FROM (
+            SELECT m.month, r.site, r.visitor, r.signed_in,
+                coalesce(p.visitor_sessions, 0) AS visitor_before,
+                coalesce(p.signed_in_sessions, 0) AS signed_in_before,
+                CASE
+                    WHEN r.is_of_changed OR (r.visitor > 0 AND p.visitor_sessions > 0 IS NOT TRUE)
+                        OR (r.signed_in > 0 AND p.signed_in_sessions > 0 IS NOT TRUE)
+                    THEN r.monthly_user_hash
+                END AS person
+            FROM (
+                SELECT c.month, c.counted_until, EXISTS (
+                    SELECT FROM flusher.changes n
+                    WHERE n.month = c.month AND n.created_at < c.counted_until
+                ) AS has_changes
+                FROM flusher.counted_months c
+                WHERE c.counted_until < 'infinity'
+                OFFSET 0  -- else it is asked for each session whether there are changes
+            ) m
+            CROSS JOIN LATERAL (
+                SELECT s.site, s.monthly_user_hash,
+                    (s.highest_role IS NULL)::integer AS visitor,
+                    (s.highest_role IS NOT NULL)::integer AS signed_in,
+                    -- By its key, whatever the statistics say (docs/decisions/0011-by-key.md).
+                    m.has_changes AND (
+                        SELECT c.month FROM flusher.changes c
+                        WHERE c.month = m.month AND c.monthly_user_hash = s.monthly_user_hash
+                            AND c.site = s.site AND c.created_at < m.counted_until
+                        LIMIT 1
+                    ) IS NOT NULL AS is_of_changed
+                FROM public.sessions s
+                -- Between two bounds the planner expects few, and takes the index.
+                WHERE s.month = m.month AND s.created_at >= m.counted_until
+                    AND s.created_at < 'infinity'
+                UNION ALL
+                SELECT c.site, c.monthly_user_hash, c.sessions * (NOT c.signed_in)::integer,
+                    c.sessions * c.signed_in::integer, true
+                FROM flusher.changes c
+                WHERE c.month = m.month AND c.created_at < m.counted_until
+            ) r
+            -- One look-up each, by the hash: a join would read all people (LIMIT keeps it from being
+            -- one).
+            LEFT JOIN LATERAL (
+                SELECT q.visitor_sessions, q.signed_in_sessions
+                FROM flusher.people q
+                WHERE m.counted_until > '-infinity' AND q.month = m.month AND q.site = r.site
+                    AND q.monthly_user_hash = r.monthly_user_hash
+                LIMIT 1
+            ) p ON true
+        ) uncounted
+        -- By hashing: sorting all of the rows takes as long as all the rest, and what can't be sorted
+        -- by is not sorted.
+        GROUP BY month, site, person, '0'::xid
+    ) person_or_rest
     UNION ALL
     -- Sites of closed months that have changed since.
     SELECT m.month, d.*
@@ -176,7 +187,7 @@ BEGIN
             FROM flusher.changes
             WHERE month = counted AND created_at < line
         ) moved
-        GROUP BY site, monthly_user_hash, '0'::xid  -- by hashing, as in uncounted_people
+        GROUP BY site, monthly_user_hash, '0'::xid  -- by hashing, as in monthly_impact
     ) n
     LEFT JOIN LATERAL (
         SELECT q.ctid AS place, q.visitor_sessions, q.signed_in_sessions

@@ -162,7 +162,6 @@ async def test_metabase_may_look_into_each(metabase: asyncpg.Connection, relatio
         "SELECT * FROM flusher.daily_counts",
         "SELECT * FROM flusher.counted_months",
         "SELECT * FROM flusher.changed_sites",
-        "SELECT * FROM flusher.uncounted_people",
         "SELECT * FROM flusher.upgrades_given_up",
         "SELECT * FROM flusher.salts",
         "SELECT * FROM flusher.calendar",
