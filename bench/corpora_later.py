@@ -7,15 +7,16 @@ source calls a text counts as one more list, and only where agents are counted b
 import json
 import re
 import subprocess
-import urllib.request
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import cast
 
+from bench.corpora_second import download
+
 _AGENTS = "crawler"
 _VISITORS = "visitor"
-# npm's; another's program than the isbot that is asked.
+# npm's; an earlier version of the isbot that is asked, which was seen only after it was judged.
 _ISBOT_2 = "isbot@2.2.1"
 # Debian's archives of sources.
 _POOL = "pool/main"
@@ -45,9 +46,8 @@ def fetch(folder: Path, mirror: str) -> None:
     for name, path in _DEBIAN.items():
         target = folder / name
         target.mkdir()
-        with urllib.request.urlopen(f"{mirror}/{_POOL}/{path}") as response:  # noqa: S310 - who runs it says
-            archive = target / "archive"
-            archive.write_bytes(response.read())
+        archive = target / "archive"
+        download(f"{mirror}/{_POOL}/{path}", archive)
         _unpack(archive, target)
 
 

@@ -40,13 +40,18 @@ def fetch(folder: Path, mirror: str) -> None:
     for name, path in _ARCHIVES.items():
         target = folder / name
         target.mkdir()
-        with urllib.request.urlopen(f"{mirror}/{_POOL}/{path}") as response:  # noqa: S310 - who runs it says
-            archive = target.with_suffix(".archive")
-            archive.write_bytes(response.read())
+        archive = target.with_suffix(".archive")
+        download(f"{mirror}/{_POOL}/{path}", archive)
         unpack = ["dpkg-deb", "-x", str(archive), str(target)]
         if path.endswith(".tar.xz"):
             unpack = ["tar", "xJf", str(archive), "-C", str(target), "--strip-components=1"]
         subprocess.run(unpack, check=True)
+
+
+def download(url: str, to: Path) -> None:
+    """Writes what is at a URL to a file."""
+    with urllib.request.urlopen(url) as response:  # noqa: S310 - who runs it says
+        to.write_bytes(response.read())
 
 
 def texts(folder: Path) -> dict[str, tuple[str, str]]:
