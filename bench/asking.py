@@ -6,15 +6,16 @@ proxy that passes the client's address on.
 
 import hmac
 import json
-import time
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 
 from bench.people import People, Token, Upgrade, Visit, role_in_token
 from bench.told import Who
 from contract import settings
+from contract.calendar import SECOND_US
 from contract.errors import Misconfigured
 from contract.settings import Environment
+from process.clock import wall_clock
 
 _PATH = "/web_api/v1/sessions"
 _TOKEN_SECONDS = 86_400
@@ -61,7 +62,7 @@ class TokenSigner:
         claims = {
             **self._always,
             self._user_claim: f"user-{user}",
-            "exp": int(time.time()) + expires_in,
+            "exp": wall_clock() // SECOND_US + expires_in,
         }
         role = role_in_token(user)
         if role is not None:

@@ -8,7 +8,6 @@ browser's are.
 import math
 import random
 import socket
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -22,6 +21,7 @@ from collector.waiting import Waiting
 from contract import keys
 from contract.calendar import SECOND_US, Month, from_us, month_at
 from contract.record import SessionStarted, SessionUpgraded, encode
+from process.clock import wall_clock
 
 SHARDS: Final = 8
 COLUMNS: Final = (
@@ -51,7 +51,7 @@ class Backlog:
 def make_backlog(sessions: int, seed: int) -> Backlog:
     """Sessions of this moment, and their upgrades."""
     chance = random.Random(seed)
-    now_us = time.time_ns() // 1000
+    now_us = wall_clock()
     month = month_at(now_us, UTC)
     # Not so near to the month's start or end that some would be of another.
     first_us = max(now_us, month.starts_us(UTC))

@@ -5,10 +5,10 @@ The same for one seed. Each has an id of its own, so that every one is a row in 
 
 import random
 import secrets
-import time
 from socket import AF_INET, inet_ntop
 
 from bench.people import UserAgents
+from process.clock import wall_clock
 
 # Of 20 characters in the mean, as the hosts of such platforms are.
 SITES = tuple(
@@ -29,7 +29,7 @@ class Beacons:
         agents = UserAgents.load("user_agents.txt")
         # A UUIDv7's first 48 bits are the time (RFC 9562); the rest counts.
         tail = secrets.token_hex(3)
-        run = f"{time.time_ns() // 1_000_000:012x}7{tail[:3]}8{tail[3:]}"
+        run = f"{wall_clock() // 1000:012x}7{tail[:3]}8{tail[3:]}"
         begin = f'{{"id":"{run[:8]}-{run[8:12]}-{run[12:16]}-{run[16:20]}-'
         length = len(begin) + 12 + len('"}')
         self._kinds = [

@@ -11,6 +11,7 @@ from bench.asking import Asking, id_text
 from bench.client import Client, Connection, NoAnswer
 from bench.people import Upgrade, Visit
 from bench.told import Told
+from process.clock import wall_clock
 
 # What a visit does later (a repeat, a late sign-in) comes after as many seconds: in another batch
 # of the flusher's than what it follows. In the end, what is left comes at once.
@@ -143,7 +144,7 @@ class Drive:
             await self._ask(connection, self._later.popleft()[1])
 
     async def _visit(self, connection: Connection, visit: Visit) -> None:
-        number = self._told.session(visit.who, visit.site, visit.visitor, visit.user, _now_us())
+        number = self._told.session(visit.who, visit.site, visit.visitor, visit.user, wall_clock())
         session_id = self._told.id_of(number)
         start = _Ask(number, is_upgrade=False, request=self._asking.start(visit, session_id))
         upgrade = None
@@ -179,24 +180,20 @@ class Drive:
             else (told.start_sent, told.start_answered)
         )
         await connection.ready()
-        sent(ask.number, _now_us())
+        sent(ask.number, wall_clock())
         tally.sent += 1
         began = time.perf_counter()
         try:
             answer = await connection.exchange(ask.request)
         except (NoAnswer, asyncio.CancelledError) as error:
-            answered(ask.number, None, _now_us())
+            answered(ask.number, None, wall_clock())
             tally.no_answer += 1
             if isinstance(error, asyncio.CancelledError):
                 raise
             return None
         tally.latencies.append(time.perf_counter() - began)
         tally.statuses[answer.status] += 1
-        answered(ask.number, answer.status, _now_us())
+        answered(ask.number, answer.status, wall_clock())
         if answer.status == 201 and id_text(told.id_of(ask.number)).encode() not in answer.body:
             told.misjudged["201 that names another session"] += 1
         return answer.status
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

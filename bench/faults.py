@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -13,10 +12,12 @@ import redis
 
 from bench.balance import Balance, Unbalanced
 from contract import keys
+from contract.calendar import SECOND_US
 from embedded.postgres import PostgresServer
 from embedded.server_process import ServerProcess
 from embedded.system import Program, System
 from embedded.valkey import ValkeyServer
+from process.clock import wall_clock
 
 CLAIM_SECONDS = 4
 # Each part is away or frozen for at most so long.
@@ -96,7 +97,7 @@ class Faults:
             for program in self.system.programs:
                 with suppress(psutil.Error, RuntimeError):
                     process = psutil.Process(program.running.pid)
-                    if time.time() - process.create_time() > _UNTIL_WARM_SECONDS:
+                    if wall_clock() / SECOND_US - process.create_time() > _UNTIL_WARM_SECONDS:
                         mib = process.memory_info().rss / 2**20
                         self.memory.setdefault(program.module, Memory()).sample(mib)
             await asyncio.sleep(_SAMPLE_SECONDS)

@@ -5,11 +5,13 @@ import platform
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
+
+from contract.calendar import from_us
+from process.clock import wall_clock
 
 _PACKAGES = ("aiohttp", "uvloop", "hiredis", "redis", "asyncpg", "crawlerdetect", "msgspec")
 
@@ -23,7 +25,7 @@ def describe() -> dict[str, str]:
         "Python": platform.python_version(),
         **{name: version(name) for name in _PACKAGES},
         "commit": _commit(),
-        "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "when": from_us(wall_clock()).strftime("%Y-%m-%d %H:%M UTC"),
         "load before": f"{os.getloadavg()[0]:.1f}",
     }
 

@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -25,6 +24,7 @@ from contract.calendar import month_at
 from embedded.postgres import PostgresServer
 from embedded.system import System
 from embedded.valkey import ValkeyServer
+from process.clock import wall_clock
 from process.command import run_command as run_to_exit_code
 from process.redis_client import connect_redis
 
@@ -37,7 +37,7 @@ _LOOKS_WHEN_QUIET = 5
 async def run(arguments: argparse.Namespace) -> int:
     """Measures, prints and saves a table; 1 when a view shows something else than is known."""
     progress = Progress()
-    current = month_at(time.time_ns() // 1000, _UTC)
+    current = month_at(wall_clock(), _UTC)
     months = [current.plus(-number) for number in range(arguments.months - 1, -1, -1)]
     known = Known(
         arguments.sites, max(arguments.sessions // arguments.months // arguments.sites, 1)

@@ -23,6 +23,7 @@ from embedded.system import System
 from flusher.counting import MonthCounter
 from flusher.database import Database
 from flusher.migrate import migrate
+from process.clock import wall_clock
 from process.wire import Command, Wire
 
 QUERIES: Final = {
@@ -99,7 +100,7 @@ class Rig:
         """Years of sessions, counted."""
         connection = await asyncpg.connect(self.system.database_url)
         await migrate(connection, _UTC)
-        now_us = time.time_ns() // 1000
+        now_us = wall_clock()
         started = time.perf_counter()
         for number, month in enumerate(self.months):
             self.progress.tell(f"filling {month}, {number + 1} of {len(self.months)}")
@@ -129,7 +130,7 @@ class Rig:
     async def settle(self) -> None:
         """Counts what is there, as flushers do when there is time."""
         async with Database(self.system.database_url) as database:
-            await MonthCounter(database, _UTC).run_once(time.time_ns() // 1000, at_once=True)
+            await MonthCounter(database, _UTC).run_once(wall_clock(), at_once=True)
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[asyncpg.Connection]:
@@ -192,7 +193,7 @@ class Rig:
         for start in range(0, entries, _PIPELINE):
             commands: list[Command] = []
             for _ in range(min(_PIPELINE, entries - start)):
-                at_us = time.time_ns() // 1000
+                at_us = wall_clock()
                 session = self.known.next_session(self.months[-1], self.written, at_us)
                 shard = keys.shard_of(session.id, _SHARDS)
                 commands.append(("XADD", keys.stream(shard), "*", FIELD, encode(session)))

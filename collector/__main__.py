@@ -32,6 +32,7 @@ from contract import settings
 from contract.metrics import CollectorMetrics
 from contract.settings import Environment
 from process.admin import AdminListener
+from process.clock import Clock, wall_clock
 from process.cluster import Cluster
 from process.command import run_command
 from process.logs import configure_logging, log_start
@@ -72,7 +73,7 @@ SETTINGS = (
 log = structlog.get_logger()
 
 
-async def serve(environment: Environment) -> int:
+async def serve(environment: Environment, clock: Clock) -> int:
     """Builds the collector from its settings and runs it to its end; returns the exit code."""
     configure_logging(environment)
     registry = CollectorRegistry()
@@ -82,11 +83,12 @@ async def serve(environment: Environment) -> int:
         connect_shards(environment) as shards,
         _connect_writer(environment, metrics) as writer,
     ):
-        return await _serve(environment, registry, metrics, salt_server, shards, writer)
+        return await _serve(environment, clock, registry, metrics, salt_server, shards, writer)
 
 
 async def _serve(
     environment: Environment,
+    clock: Clock,
     registry: CollectorRegistry,
     metrics: CollectorMetrics,
     salt_server: SaltServer,
@@ -99,13 +101,15 @@ async def _serve(
     addresses = AddressCheck(metrics)
     appender = Appender(writer, settings.STREAM_SHARDS.read(environment))
     limits = ConnectionLimits(settings.MAX_CONNECTIONS.read(environment), metrics)
-    server = build_server(environment, metrics, salt, appender, addresses, limits)
+    server = build_server(environment, clock, metrics, salt, appender, addresses, limits)
     host, port = settings.HOST.read(environment), settings.PORT.read(environment)
     log_start("collector", SETTINGS, environment)
     limits.allow_files()
     stopping = Stopping()
     stopping.install()
-    promises = redis_examinations(shards, None if salt_server.is_streams else salt_server.redis)
+    promises = redis_examinations(
+        shards, clock, None if salt_server.is_streams else salt_server.redis
+    )
     durability = Durability(settings.APPEND_DURABILITY.read(environment))
     readiness = Readiness(shards, appender, salt, durability, stopping)
 
@@ -148,6 +152,7 @@ async def _serve(
 
 def build_server(
     environment: Environment,
+    clock: Clock,
     metrics: CollectorMetrics,
     salt: MonthlySalt,
     appender: Appender,
@@ -180,7 +185,7 @@ def build_server(
         addresses,
     )
     pages = [*Beacon(metrics).routes, *demo_pages(environment, metrics)]
-    return Server(sessions, sites, metrics, limits, pages)
+    return Server(clock, sessions, sites, metrics, limits, pages)
 
 
 def _exit_code(*, clean: bool) -> int:
@@ -240,7 +245,7 @@ def main() -> int:
         "Every setting comes from the environment (see README.md).",
     )
     parser.parse_args()
-    return run_command(serve(os.environ))
+    return run_command(serve(os.environ, wall_clock))
 
 
 if __name__ == "__main__":

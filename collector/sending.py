@@ -1,6 +1,5 @@
 """An answer onto the wire, in one write."""
 
-import time
 from collections.abc import Callable
 from email.utils import formatdate
 
@@ -9,6 +8,8 @@ from aiohttp.http import HttpVersion10
 
 from collector import answers
 from collector.answers import Answer
+from contract.calendar import SECOND_US
+from process.clock import Clock
 
 _ORIGINS = 1024
 CLOSING = b"Connection: close\r\n"
@@ -17,15 +18,16 @@ CLOSING = b"Connection: close\r\n"
 class CommonHeaders:
     """The header lines that every answer has, made once a second for each origin that asks."""
 
-    def __init__(self, allows_origin: Callable[[str], bool]) -> None:
+    def __init__(self, clock: Clock, allows_origin: Callable[[str], bool]) -> None:
         """`allows_origin`: whether a page of this origin may read the answers."""
+        self._clock = clock
         self._allows_origin = allows_origin
         self._second = 0
         self._lines: dict[str | None, bytes] = {}
 
     def lines(self, origin: str | None) -> bytes:
         """`Date` (RFC 9110, section 6.6.1), and where there is an origin what it may read."""
-        now = int(time.time())
+        now = self._clock() // SECOND_US
         if now != self._second or len(self._lines) > _ORIGINS:
             self._second = now
             self._lines.clear()

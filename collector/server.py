@@ -26,6 +26,7 @@ from collector.site import SitePolicy
 from contract.errors import Ignore, Reject, Retry
 from contract.metrics import CollectorMetrics
 from contract.plain_metrics import Count
+from process.clock import Clock
 
 # Longer than a load balancer keeps an idle connection (60 s where nothing is set), so that it is
 # never this side that closes one on which a request is already on its way.
@@ -51,6 +52,7 @@ class Server:
 
     def __init__(
         self,
+        clock: Clock,
         sessions: Sessions,
         sites: SitePolicy,
         metrics: CollectorMetrics,
@@ -59,6 +61,7 @@ class Server:
     ) -> None:
         """
         Args:
+            clock: what answers are dated by.
             sessions: the two endpoints.
             sites: whose pages may read the answers.
             metrics: where requests are counted.
@@ -67,7 +70,7 @@ class Server:
         """
         self._sessions = sessions
         self._metrics = metrics
-        self._common = CommonHeaders(sites.allows_origin)
+        self._common = CommonHeaders(clock, sites.allows_origin)
         self._requests: dict[tuple[str, int], Count] = {}
         self._limits = limits
         self._listener = Listener()

@@ -2,18 +2,19 @@
 
 import os
 import shlex
-import time
 
+from contract.calendar import SECOND_US
 from embedded.data_folder import DataFolder
 from embedded.demo_token import sign_token
 from embedded.errors import CannotRun
 from embedded.postgres import find_wheel_programs
+from process.clock import wall_clock
 
 
 def print_token(data: DataFolder, user: str, role: str | None, minutes: int) -> None:
     """Print a token signed with the key of the running system, else with the demo key."""
     key = data.running_system().jwt_key if data.is_running() else data.demo_key()
-    print(sign_token(key=key, user=user, role=role, now=int(time.time()), minutes=minutes))
+    print(sign_token(key=key, user=user, role=role, now=wall_clock() // SECOND_US, minutes=minutes))
 
 
 def print_environment(data: DataFolder) -> None:

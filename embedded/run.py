@@ -4,12 +4,12 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from contract.calendar import SECOND_US
 from embedded.banner import compose_banner, wait_for_answer
 from embedded.data_folder import DataFolder, RunningSystem
 from embedded.demo_token import sign_token
@@ -21,6 +21,7 @@ from embedded.run_settings import RunSettings, check_ports, read_run_settings
 from embedded.server_process import ServerProcess
 from embedded.terminal import Terminal
 from embedded.valkey import ValkeyServer
+from process.clock import wall_clock
 
 # One above the usual ports, which a server of the person's own may have.
 _VALKEY_PORT = 6380
@@ -121,7 +122,11 @@ def demo_token(key: str) -> str:
     """The token of the demo page's user; empty if `key` is a public one, which can't sign."""
     try:
         return sign_token(
-            key=key, user="demo-user", role=None, now=int(time.time()), minutes=_DEMO_MINUTES
+            key=key,
+            user="demo-user",
+            role=None,
+            now=wall_clock() // SECOND_US,
+            minutes=_DEMO_MINUTES,
         )
     except CannotRun:
         return ""

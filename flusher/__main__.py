@@ -35,6 +35,7 @@ from flusher.read import StreamReader
 from flusher.worker import Worker
 from flusher.write import SessionWriter
 from process.admin import AdminListener
+from process.clock import Clock, wall_clock
 from process.command import run_command
 from process.logs import configure_logging, log_start
 from process.redis_promises import redis_examinations
@@ -67,7 +68,7 @@ COUNTING_SECONDS = 600.0
 log = structlog.get_logger()
 
 
-async def work(environment: Environment) -> int:
+async def work(environment: Environment, clock: Clock) -> int:
     """Runs a flusher until it is asked to stop; returns the exit code."""
     configure_logging(environment)
     registry = CollectorRegistry()
@@ -90,6 +91,7 @@ async def work(environment: Environment) -> int:
             reader,
             SessionWriter(database, zone),
             metrics,
+            clock,
             zone,
             max_rows,
             max_seconds,
@@ -123,12 +125,12 @@ async def work(environment: Environment) -> int:
             failed_checks,
         )
         promises: list[Examine] = [
-            *redis_examinations(shards),
-            partial(examine_postgres, dsn),
+            *redis_examinations(shards, clock),
+            partial(examine_postgres, dsn, clock),
         ]
         watching = asyncio.create_task(watch_promises(promises, stopping))
         counter = MonthCounter(counting_database, zone, kept_months)
-        counting = asyncio.create_task(counter.run(stopping))
+        counting = asyncio.create_task(counter.run(clock, stopping))
         try:
             await admin.start()
             log.info("flushing", consumer=consumer)
@@ -241,14 +243,17 @@ def main() -> int:
         case "dead":
             return _run_dead_letter_command(arguments)
         case "report":
-            report = show_report(os.environ, arguments.site, arguments.months, arguments.format)
+            report = show_report(
+                os.environ, wall_clock, arguments.site, arguments.months, arguments.format
+            )
             return run_command(report)
         case "import":
-            return run_command(import_sessions(os.environ, arguments.file, arguments.site))
+            imports = import_sessions(os.environ, wall_clock, arguments.file, arguments.site)
+            return run_command(imports)
         case "status":
             return run_command(show_status(os.environ, json=arguments.json, watch=arguments.watch))
         case _:
-            return run_command(work(os.environ))
+            return run_command(work(os.environ, wall_clock))
 
 
 if __name__ == "__main__":

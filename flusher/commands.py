@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -20,6 +19,7 @@ from flusher.report_formats import as_table as as_report_table
 from flusher.report_html import as_html
 from flusher.status import as_json, read_status
 from flusher.status_view import as_text, print_text, watch_status
+from process.clock import Clock
 from process.shards import connect_shards
 from process.stopping import Stopping
 
@@ -64,17 +64,18 @@ async def show_status(environment: Environment, *, json: bool, watch: bool) -> i
     return 0
 
 
-async def show_report(environment: Environment, site: str | None, months: int, form: str) -> int:
+async def show_report(
+    environment: Environment, clock: Clock, site: str | None, months: int, form: str
+) -> int:
     """`report`."""
     zone = settings.CALENDAR_TIMEZONE.read(environment)
-    now_us = time.time_ns() // 1000
     async with AsyncExitStack() as stack:
         database = Database(settings.DATABASE_URL.read(environment))
         await stack.enter_async_context(database)
         dead_letters = None
         if settings.REDIS_URL.show(environment):  # which an analyst need not have
             dead_letters = await stack.enter_async_context(_dead_letters(environment))
-        report = await read_report(database, zone, now_us, site, months, dead_letters)
+        report = await read_report(database, zone, clock(), site, months, dead_letters)
     try:
         print(REPORT_FORMATS[form](report), flush=True)
     except BrokenPipeError:

@@ -19,6 +19,7 @@ from contract.calendar import DAY_US, from_us, month_at
 from contract.errors import DeadLetter, Misconfigured, Retry
 from flusher.database import Database
 from flusher.statements import statement
+from process.clock import Clock
 from process.stopping import Stopping
 
 # A month is closed this long after its end. Until then what comes late is added to its counts; from
@@ -72,14 +73,14 @@ class MonthCounter:
         self._kept_months = kept_months
         self._counted_at: dict[date, float] = {}
 
-    async def run(self, stopping: Stopping) -> None:
+    async def run(self, clock: Clock, stopping: Stopping) -> None:
         """Looks again and again, until asked to stop."""
         pause = _PAUSE_SECONDS
         while not await stopping.wait(pause):
             started = time.monotonic()
             done = Done()
             try:
-                done = await self.run_once(time.time_ns() // 1000)
+                done = await self.run_once(clock())
             except (Retry, DeadLetter, Misconfigured) as error:
                 # The views are exact without it: no reason to end a flusher.
                 log.warning("counting has to wait", why=str(error))

@@ -10,6 +10,7 @@ from contract.calendar import Month, month_at
 from flusher.batch import Batch, decode_entries
 from flusher.entry import Entry
 from flusher.read import StreamReader
+from process.clock import Clock
 
 _FULL: Final = 7 / 8
 _DECODED_AT_ONCE: Final = 1000
@@ -19,9 +20,15 @@ class Gathering:
     """What is read and not yet in PostgreSQL, but for what is being written."""
 
     def __init__(
-        self, reader: StreamReader, zone: ZoneInfo, max_rows: int, claim_seconds: float
+        self,
+        reader: StreamReader,
+        clock: Clock,
+        zone: ZoneInfo,
+        max_rows: int,
+        claim_seconds: float,
     ) -> None:
         self._reader = reader
+        self._clock = clock
         self._zone = zone
         self._max_rows = max_rows
         self._claim_seconds = claim_seconds
@@ -48,7 +55,7 @@ class Gathering:
     @property
     def latest(self) -> Month:
         """The last month that an event may be of."""
-        return month_at(time.time_ns() // 1000, self._zone).plus(1)
+        return month_at(self._clock(), self._zone).plus(1)
 
     async def gather(self) -> None:
         """Reads and decodes what there is room for, evenly from the shards.

@@ -13,6 +13,7 @@ from flusher.lag import measure_lag
 from flusher.read import StreamReader
 from flusher.write import SessionWriter
 from process.buffer import Buffer, read_buffer
+from process.clock import Clock
 
 _EVERY_SECONDS: Final = 5.0
 _PURGE_SECONDS: Final = 60.0
@@ -29,6 +30,7 @@ class Housekeeping:
         reader: StreamReader,
         writer: SessionWriter,
         metrics: FlusherMetrics,
+        clock: Clock,
         zone: ZoneInfo,
         claim_seconds: float,
         *,
@@ -38,6 +40,7 @@ class Housekeeping:
         self._reader = reader
         self._writer = writer
         self._metrics = metrics
+        self._clock = clock
         self._zone = zone
         self._claim_seconds = claim_seconds
         self._finds_shards_only = finds_shards_only
@@ -65,7 +68,7 @@ class Housekeeping:
         await self.find_shards()
         if self._finds_shards_only:
             return
-        this_month = month_at(time.time_ns() // 1000, self._zone)
+        this_month = month_at(self._clock(), self._zone)
         await self._writer.create_months(
             this_month.plus(ahead) for ahead in range(_MONTHS_AHEAD + 1)
         )

@@ -7,7 +7,6 @@ number. So a run that was interrupted, or whose bad lines were mended, is simply
 import asyncio
 import csv
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from flusher.earlier_sessions import COLUMNS, SITE_COLUMN, Importable, host, ses
 from flusher.entry import Entry
 from flusher.statements import statement
 from flusher.write import SessionWriter
+from process.clock import Clock
 from process.logs import configure_logging
 
 _BATCH: Final = 10_000
@@ -49,7 +49,9 @@ class Imported:
     errors: list[str] = field(default_factory=list)
 
 
-async def import_sessions(environment: Environment, path: Path, site: str | None) -> int:
+async def import_sessions(
+    environment: Environment, clock: Clock, path: Path, site: str | None
+) -> int:
     """Imports a file, and says what became of its lines; 1 if some are wrong."""
     # Of what the flusher's parts do, only what is amiss is told here.
     level = environment.get("LOG_LEVEL") or "warning"
@@ -57,7 +59,7 @@ async def import_sessions(environment: Environment, path: Path, site: str | None
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     dsn = settings.DATABASE_URL.read(environment)
     default_site = _default_site(environment, site)
-    latest = month_at(time.time_ns() // 1000, zone)
+    latest = month_at(clock(), zone)
     console = Console(stderr=True)
     imported = Imported()
     async with Database(dsn) as database:
@@ -80,7 +82,7 @@ async def import_sessions(environment: Environment, path: Path, site: str | None
         if imported.new:
             with console.status("counting the months …"), suppress(Retry):
                 # Or the flushers do: the views are exact before it, and only slower.
-                await MonthCounter(database, zone).run_once(time.time_ns() // 1000, at_once=True)
+                await MonthCounter(database, zone).run_once(clock(), at_once=True)
     print(_summary(imported))
     if imported.wrong:
         print("\n".join(imported.errors), file=sys.stderr)

@@ -1,10 +1,11 @@
 """Settings of PostgreSQL that this project's promises rest upon, and its clock."""
 
-import time
 from typing import Final
 
+from contract.calendar import SECOND_US
 from flusher.database import Database
 from flusher.statements import statement
+from process.clock import Clock
 from process.server_promises import Broken, clock_difference
 
 _SERVER: Final = "DATABASE_URL"
@@ -15,7 +16,7 @@ _KEPT: Final = {
 }
 
 
-async def examine_postgres(dsn: str) -> list[Broken]:
+async def examine_postgres(dsn: str, clock: Clock) -> list[Broken]:
     """What of the server's settings breaks a promise.
 
     Raises:
@@ -23,13 +24,13 @@ async def examine_postgres(dsn: str) -> list[Broken]:
         Misconfigured: it can't be logged in to.
     """
     async with Database(dsn) as database, database.connection() as connection:
-        asked = time.time()
+        asked_us = clock()
         (row,) = await connection.fetch(statement("server_settings"))
-        answered = time.time()
+        answered_us = clock()
     broken = [
         Broken(_SERVER, name, row[name], why, f"ALTER SYSTEM SET {name} = on, and reload")
         for name, why in _KEPT.items()
         if row[name] == "off"
     ]
-    difference = clock_difference(_SERVER, float(row["seconds"]), asked, answered)
+    difference = clock_difference(_SERVER, round(row["seconds"] * SECOND_US), asked_us, answered_us)
     return [*broken, difference] if difference else broken

@@ -15,6 +15,7 @@ from flusher.gather import Gathering
 from flusher.housekeeping import Housekeeping
 from flusher.read import StreamReader
 from flusher.write import SessionWriter, Written
+from process.clock import Clock
 from process.stopping import Stopping
 
 _POLL_SECONDS = 0.05
@@ -49,6 +50,7 @@ class Worker:
         reader: StreamReader,
         writer: SessionWriter,
         metrics: FlusherMetrics,
+        clock: Clock,
         zone: ZoneInfo,
         max_rows: int,
         max_seconds: float,
@@ -60,6 +62,7 @@ class Worker:
             reader: a consumer of this worker's own.
             writer: with a connection of this worker's own.
             metrics: of the process.
+            clock: says which month it is, and how old a session is when it is stored.
             zone: whose calendar months count.
             max_rows: a batch closes at so many,
             max_seconds: or when its first entry is so old.
@@ -71,11 +74,12 @@ class Worker:
         self._helps = helps
         self._writer = writer
         self._metrics = metrics
+        self._clock = clock
         self._max_seconds = max_seconds
-        self._gathering = Gathering(reader, zone, max_rows, claim_seconds)
+        self._gathering = Gathering(reader, clock, zone, max_rows, claim_seconds)
         self._committed: list[_Committed] = []  # in PostgreSQL, and not yet acknowledged
         self._housekeeping = Housekeeping(
-            reader, writer, metrics, zone, claim_seconds, finds_shards_only=helps is not None
+            reader, writer, metrics, clock, zone, claim_seconds, finds_shards_only=helps is not None
         )
         # By the steady clock: a batch ended, or there was none.
         self.last_success: float | None = None
@@ -273,8 +277,8 @@ class Worker:
             others -= events - counted
             counter.inc(counted)
         if committed.batch.oldest_us is not None:
-            age = time.time() - committed.batch.oldest_us / SECOND_US
-            metrics.end_to_end_seconds.observe(max(age, 0.0))
+            age_us = self._clock() - committed.batch.oldest_us
+            metrics.end_to_end_seconds.observe(max(age_us / SECOND_US, 0.0))
 
     async def _bury(self, undecodable: Undecodable) -> None:
         found, dropped = await self._reader.bury(undecodable.entry, undecodable.why)

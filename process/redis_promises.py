@@ -1,6 +1,5 @@
 """Settings of a Redis server that this project's promises rest upon, and its clock."""
 
-import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
@@ -8,7 +7,9 @@ from typing import Any, Final
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from contract.calendar import SECOND_US
 from contract.settings import REDIS_URL, SALT_REDIS_URL
+from process.clock import Clock
 from process.redis_client import retry_for
 from process.server_promises import Broken, Examine, clock_difference
 from process.shards import Shards
@@ -33,29 +34,30 @@ _KEPT: Final = {
 }
 
 
-def redis_examinations(streams: Shards, salts: Redis | None = None) -> list[Examine]:
+def redis_examinations(streams: Shards, clock: Clock, salts: Redis | None = None) -> list[Examine]:
     """Looks at the streams' servers and, where that is another, at the salt's."""
-    found: list[Examine] = [partial(_examine_streams, streams)]
+    found: list[Examine] = [partial(_examine_streams, streams, clock)]
     if salts is not None:
-        found.append(partial(examine_redis, salts, SALT_REDIS_URL.name))
+        found.append(partial(examine_redis, salts, clock, SALT_REDIS_URL.name))
     return found
 
 
-async def _examine_streams(streams: Shards) -> list[Broken]:
+async def _examine_streams(streams: Shards, clock: Clock) -> list[Broken]:
     try:
         servers = await streams.servers()
     except RedisError as error:
         raise retry_for(error, "looking at the servers' settings") from None
-    found = [await examine_redis(server, REDIS_URL.name) for server in servers.values()]
+    found = [await examine_redis(server, clock, REDIS_URL.name) for server in servers.values()]
     # What is wrong with several is said once.
     return list(dict.fromkeys(broken for of_server in found for broken in of_server))
 
 
-async def examine_redis(redis: Redis, setting: str) -> list[Broken]:
+async def examine_redis(redis: Redis, clock: Clock, setting: str) -> list[Broken]:
     """What of a server's settings breaks a promise, or could not be looked at.
 
     Args:
         redis: the server.
+        clock: ours, beside which the server's is held.
         setting: the name of the setting that names it.
 
     Raises:
@@ -63,9 +65,9 @@ async def examine_redis(redis: Redis, setting: str) -> list[Broken]:
     """
     try:
         values = await _settings(redis)
-        asked = time.time()
+        asked_us = clock()
         seconds, microseconds = await redis.time()
-        answered = time.time()
+        answered_us = clock()
     except RedisError as error:
         raise retry_for(error, "looking at the server's settings") from None
     broken = []
@@ -78,7 +80,9 @@ async def examine_redis(redis: Redis, setting: str) -> list[Broken]:
             broken.append(Broken(setting, name, "unknown", why_not, f"see that it is {good[0]}"))
         elif value not in good:
             broken.append(Broken(setting, name, value, why, to_do))
-    difference = clock_difference(setting, seconds + microseconds / 1e6, asked, answered)
+    difference = clock_difference(
+        setting, seconds * SECOND_US + microseconds, asked_us, answered_us
+    )
     return [*broken, difference] if difference else broken
 
 

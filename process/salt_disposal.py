@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError, WatchError
 
 from contract import keys
+from contract.calendar import from_us
 from contract.errors import Retry
 from process.redis_client import Address, is_passing, retry_for, server_name
 from process.salt_client import SaltServer
@@ -143,7 +144,8 @@ class SaltDisposal:
                     found = [Place(str(address), "server", State.REFUSED, _HELD_IT)]
                 places += found
             places.append(await self._look_at_keyspace(name))
-            report = Report(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), places)
+            at = from_us(await self._store.server_us())
+            report = Report(at.strftime("%Y-%m-%dT%H:%M:%SZ"), places)
             # Another process may have done it meanwhile: its good news is not written over.
             if not report.failed or await self.due_since() is not None:
                 await self._redis.set(keys.DISPOSAL_REPORT, json.dumps(asdict(report)))

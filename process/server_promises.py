@@ -10,12 +10,13 @@ from typing import Final
 
 import structlog
 
+from contract.calendar import SECOND_US
 from contract.errors import Misconfigured, Retry
 from process.stopping import Stopping
 
 # More than this between two clocks is no matter of the network, and enough to put sessions around a
 # month's end on the wrong side of it in reports by day.
-CLOCK_SECONDS: Final = 2.0
+CLOCKS_DIFFER_US: Final = 2 * SECOND_US
 
 _AGAIN_SECONDS: Final = 3600.0
 _AWAY_SECONDS: Final = 5.0
@@ -40,20 +41,18 @@ class Broken:
 Examine = Callable[[], Awaitable[list[Broken]]]
 
 
-def clock_difference(
-    server: str, its_seconds: float, asked: float, answered: float
-) -> Broken | None:
-    """The server's clock beside ours; None where they agree.
+def clock_difference(server: str, its_us: int, asked_us: int, answered_us: int) -> Broken | None:
+    """The server's clock beside ours; None where they agree. All in microseconds since the epoch.
 
     Args:
         server: the name of the setting that names it.
-        its_seconds: what its clock said, since the epoch.
-        asked: what ours said before.
-        answered: what ours said after.
+        its_us: what its clock said.
+        asked_us: what ours said before.
+        answered_us: what ours said after.
     """
-    if asked - CLOCK_SECONDS <= its_seconds <= answered + CLOCK_SECONDS:
+    if asked_us - CLOCKS_DIFFER_US <= its_us <= answered_us + CLOCKS_DIFFER_US:
         return None
-    ahead = its_seconds - (asked + answered) / 2
+    ahead = (its_us - (asked_us + answered_us) / 2) / SECOND_US
     return Broken(
         server,
         "clock",

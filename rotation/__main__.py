@@ -14,6 +14,7 @@ from contract import settings
 from contract.metrics import RotationMetrics
 from contract.settings import Environment
 from process.admin import AdminListener
+from process.clock import Clock, wall_clock
 from process.command import run_command
 from process.logs import configure_logging, log_start
 from process.redis_promises import redis_examinations
@@ -57,7 +58,7 @@ _SAID = {
 
 @asynccontextmanager
 async def _worker(
-    environment: Environment, metrics: RotationMetrics
+    environment: Environment, clock: Clock, metrics: RotationMetrics
 ) -> AsyncIterator[tuple[Worker, SaltStore, SaltDisposal, list[Examine]]]:
     """The worker and what it works on, connected until the end of the block."""
     zone = settings.CALENDAR_TIMEZONE.read(environment)
@@ -65,17 +66,17 @@ async def _worker(
         store = SaltStore(server.redis, zone)
         disposal = SaltDisposal(server, store)
         announcer = Announcer(server.redis, shards)
-        promises = redis_examinations(shards, None if server.is_streams else server.redis)
+        promises = redis_examinations(shards, clock, None if server.is_streams else server.redis)
         yield Worker(store, disposal, announcer, metrics), store, disposal, promises
 
 
-async def follow_the_calendar(environment: Environment) -> int:
+async def follow_the_calendar(environment: Environment, clock: Clock) -> int:
     """Runs rotation until it is asked to stop; returns the exit code."""
     configure_logging(environment)
     registry = CollectorRegistry()
     stopping = Stopping()
     stopping.install()
-    async with _worker(environment, RotationMetrics(registry)) as (worker, _, _, promises):
+    async with _worker(environment, clock, RotationMetrics(registry)) as (worker, _, _, promises):
         log_start("rotation", SETTINGS, environment)
 
         def failed_checks() -> dict[str, str | None]:
@@ -102,19 +103,20 @@ async def follow_the_calendar(environment: Environment) -> int:
     return 0
 
 
-async def rotate(environment: Environment, *, force: bool) -> int:
+async def rotate(environment: Environment, clock: Clock, *, force: bool) -> int:
     """`rotate`: 1 when something of an earlier salt may be left and is to be tried again."""
     configure_logging(environment)
-    async with _worker(environment, RotationMetrics(CollectorRegistry())) as (worker, _, _, _):
+    metrics = RotationMetrics(CollectorRegistry())
+    async with _worker(environment, clock, metrics) as (worker, _, _, _):
         ensured, report = await worker.run_once(replace=force)
     print(_SAID[ensured.outcome].format(month=ensured.salt.month))
     return 1 if report is not None and report.failed else 0
 
 
-async def show_status(environment: Environment, *, json: bool) -> int:
+async def show_status(environment: Environment, clock: Clock, *, json: bool) -> int:
     """`status`."""
     metrics = RotationMetrics(CollectorRegistry())
-    async with _worker(environment, metrics) as (_, store, disposal, _):
+    async with _worker(environment, clock, metrics) as (_, store, disposal, _):
         status = await read_status(store, disposal)
     print(as_json(status) if json else as_text(status))
     return 0
@@ -140,11 +142,11 @@ def main() -> int:
     arguments = parser.parse_args()
     match arguments.command:
         case "rotate":
-            return run_command(rotate(os.environ, force=arguments.force))
+            return run_command(rotate(os.environ, wall_clock, force=arguments.force))
         case "status":
-            return run_command(show_status(os.environ, json=arguments.json))
+            return run_command(show_status(os.environ, wall_clock, json=arguments.json))
         case _:
-            return run_command(follow_the_calendar(os.environ))
+            return run_command(follow_the_calendar(os.environ, wall_clock))
 
 
 if __name__ == "__main__":

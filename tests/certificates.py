@@ -2,13 +2,16 @@
 
 import ipaddress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from contract.calendar import from_us
+from process.clock import wall_clock
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def make_certificates(folder: Path) -> Certificates:
 def _builder(
     issuer: x509.Name, subject: x509.Name, key: ec.EllipticCurvePublicKey
 ) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
+    now = from_us(wall_clock())
     return (
         x509.CertificateBuilder()
         .issuer_name(issuer)

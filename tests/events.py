@@ -7,10 +7,8 @@ from contract.calendar import SECOND_US, Month
 from contract.record import SessionStarted, SessionUpgraded, encode
 from flusher.batch import Batch, decode_entries
 from flusher.entry import Entry
+from tests.instant import MONTH, NOON_US
 
-MONTH = Month(2026, 11)
-# The tenth of the month, far from both of its ends.
-NOON_US = 1_794_225_600 * SECOND_US
 SITE = "city.example.org"
 
 _numbers = itertools.count(1)

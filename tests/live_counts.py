@@ -28,7 +28,7 @@ async def views_and_live_counts_that_differ(
     differences: list[tuple[str, str, object]] = []
     for view, live in _LIVE.items():
         rows = await connection.fetch(
-            f"WITH live AS ({live}), shown AS (SELECT * FROM {view}) "  # noqa: S608 - our own texts
+            f"WITH live AS ({live}), shown AS (SELECT * FROM {view}) "
             "(SELECT 'shown' AS by, to_jsonb(a) AS row "
             "FROM (SELECT * FROM shown EXCEPT ALL SELECT * FROM live) a) UNION ALL "
             "(SELECT 'live', to_jsonb(b) "

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,8 @@ import jwt
 import pytest
 
 from contract import keys
+from contract.calendar import SECOND_US
+from process.clock import wall_clock
 from process.redis_client import connect_redis
 from tests.servers import flavours, run_servers
 from tests.system import JWT_KEY, System, eventually, run_command
@@ -47,7 +48,7 @@ class Front:
 
     def token(self, user: str = "ada", role: str | None = None, **claims: Any) -> str:
         """A token of the platform."""
-        document = {"sub": user, "exp": int(time.time()) + 60, **claims}
+        document = {"sub": user, "exp": wall_clock() // SECOND_US + 60, **claims}
         if role is not None:
             document["highest_role"] = role
         return jwt.encode(document, JWT_KEY)

@@ -3,12 +3,14 @@
 import json
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import jwt
 import pytest
 
+from contract.calendar import from_us
+from process.clock import wall_clock
 from tests.acceptance.conftest import CHROME, FIREFOX, SESSIONS, Front
 from tests.system import eventually
 
@@ -20,14 +22,14 @@ PRERENDER = (
 
 
 async def test_a_visitor_is_a_session_without_a_role(front: Front) -> None:
-    before = datetime.now(UTC)
+    before = from_us(wall_clock())
     session = await front.start()
     (row,) = await front.settled(1)
     assert row["id"] == session
     assert row["site"] == front.site
     assert row["highest_role"] is None
     assert row["upgraded_at"] is None
-    assert before - timedelta(seconds=1) <= row["created_at"] <= datetime.now(UTC)
+    assert before - timedelta(seconds=1) <= row["created_at"] <= from_us(wall_clock())
     assert row["month"] == row["created_at"].date().replace(day=1)
     assert (row["monthly_user_hash"].version, row["monthly_user_hash"].variant) == (
         8,

@@ -1,7 +1,6 @@
 """One system, one proxy and one Chromium a worker; two host names and a browser context a test."""
 
 import os
-import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -14,7 +13,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+from contract.calendar import SECOND_US
 from embedded.demo_token import sign_token
+from process.clock import wall_clock
 from tests.acceptance.conftest import CHROME, Front
 from tests.browser.bare_chromium import BareChromium, run_bare_chromium
 from tests.browser.programs import require_chromium
@@ -41,7 +42,9 @@ async def system(
     """Servers and processes that are these tests' alone."""
     assert chromium_path  # without it nothing is started
     folder = tmp_path_factory.mktemp("browser")
-    token = sign_token(key=JWT_KEY, user="demo", role=None, now=int(time.time()), minutes=60)
+    token = sign_token(
+        key=JWT_KEY, user="demo", role=None, now=wall_clock() // SECOND_US, minutes=60
+    )
     demo = {"DEMO": "1", "DEMO_TOKEN": token}
     with (
         run_servers(EMBEDDED, folder) as servers,

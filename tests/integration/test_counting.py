@@ -5,14 +5,14 @@ import json
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from datetime import date, datetime
+from datetime import date, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
 
-from contract.calendar import DAY_US, Month
+from contract.calendar import DAY_US, Month, from_us
 from contract.errors import DeadLetter, Retry
 from contract.record import SessionStarted
 from flusher.counting import CLOSED_AFTER_US, Done, MonthCounter
@@ -20,7 +20,8 @@ from flusher.database import Database, connect
 from flusher.migrate import migrate, migrations
 from flusher.write import SessionWriter
 from tests.conftest import Databases
-from tests.events import MONTH, NOON_US, batch_of, start, upgrade
+from tests.events import batch_of, start, upgrade
+from tests.instant import MONTH, NOON_US
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.servers import Flavour, flavours, run_servers
 
@@ -28,6 +29,12 @@ UTC = ZoneInfo("UTC")
 BEFORE = MONTH.plus(-1)
 # In the middle of MONTH: the one before it is finished.
 NOW_US = NOON_US
+TABLE, TABLE_BEFORE = (f"sessions_{month.first_day:%Y_%m}" for month in (MONTH, BEFORE))
+
+
+def day(number: int, month: Month = MONTH) -> str:
+    """A day of a month, as SQL."""
+    return f"'{month}-{number:02}'"
 
 
 @pytest.fixture(scope="module", params=flavours(), ids=lambda flavour: flavour.name)
@@ -86,25 +93,23 @@ async def test_no_report_reads_a_finished_month_or_what_is_below_the_line(
     await connection.execute(
         "INSERT INTO sessions SELECT gen_random_uuid(), month, site, gen_random_uuid(), NULL, "
         "created_at - number * interval '1 minute' "
-        "FROM sessions, generate_series(1, 500) number WHERE month = '2026-11-01'"
+        f"FROM sessions, generate_series(1, 500) number WHERE month = {day(1)}"
     )
     await connection.execute("ANALYZE")
     overview = "SELECT * FROM monthly_impact"
     one_site = "SELECT * FROM monthly_impact WHERE site = 'a.example.org'"
-    daily = "SELECT * FROM daily_impact WHERE day >= '2026-06-01'"
+    daily = f"SELECT * FROM daily_impact WHERE day >= {day(1, MONTH.plus(-5))}"
     assert len(await scanned(connection, overview)) >= 6
 
     done = await counter.run_once(NOW_US)
     assert done == Done(closed=tuple(m.first_day for m in months[:0:-1]), moved=(MONTH.first_day,))
     for query in (overview, one_site, daily):
         assert await scanned(connection, query) <= {
-            "sessions_2026_11",
-            "sessions_2026_11_created_at",
+            TABLE,
+            f"{TABLE}_created_at",
         }
     plan = await connection.fetch(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {one_site}")
-    (read,) = [
-        row[0] for row in plan if "sessions_2026_11 " in row[0] and "never executed" not in row[0]
-    ]
+    (read,) = [row[0] for row in plan if f"{TABLE} " in row[0] and "never executed" not in row[0]]
     assert "created_at" in read, "only what is above the line is read"
     plan = await connection.fetch(f"EXPLAIN (COSTS OFF) {overview}")
     grouping = next(n for n, row in enumerate(plan) if "xid" in row[0])
@@ -114,12 +119,12 @@ async def test_no_report_reads_a_finished_month_or_what_is_below_the_line(
     # What changes in one finished month has that month read, and no other, until it is counted.
     await writer.write(batch_of(of(BEFORE, 99)))
     assert {name[:16] for name in await scanned(connection, overview)} == {
-        "sessions_2026_10",
-        "sessions_2026_11",
+        TABLE_BEFORE,
+        TABLE,
     }
     await assert_exact(connection)
     assert (await counter.run_once(NOW_US, at_once=True)).closed == (BEFORE.first_day,)
-    assert "sessions_2026_10" not in await scanned(connection, overview)
+    assert TABLE_BEFORE not in await scanned(connection, overview)
     await assert_exact(connection)
 
 
@@ -143,15 +148,15 @@ async def test_what_is_committed_while_a_month_is_counted_is_in_the_views(
     """After the snapshot of whoever counts, and before its commit."""
     first = of(BEFORE, 1)
     await writer.write(batch_of(first, of(BEFORE, 2)))
-    line = "infinity" if function == "close_month" else "2026-10-30"
-    await connection.execute(f"SELECT flusher.watch_month('2026-10-01', '{line}')")
+    line = "'infinity'" if function == "close_month" else day(28, BEFORE)
+    await connection.execute(f"SELECT flusher.watch_month({day(1, BEFORE)}, {line})")
     counting = await asyncpg.connect(dsn)
     async with counting.transaction(isolation="repeatable_read"):
         await counting.execute("SELECT 1 FROM sessions LIMIT 1")
         await writer.write(batch_of(of(BEFORE, 3), of(BEFORE, 1, "b.example.org")))
         await connection.execute("DELETE FROM sessions WHERE id = $1", first.id.hex())
         await assert_exact(connection)
-        await counting.execute(f"SELECT flusher.{function}('2026-10-01')")
+        await counting.execute(f"SELECT flusher.{function}({day(1, BEFORE)})")
         await assert_exact(connection)
     await assert_exact(connection)
     assert await connection.fetchval("SELECT count(*) FROM flusher.monthly_counts") == 1
@@ -165,18 +170,18 @@ async def test_a_change_between_the_old_line_and_the_new_counts_once(
     await writer.write(batch_of(of(MONTH, 1), of(MONTH, 2)))
     await counter.run_once(NOW_US)
     await writer.write(batch_of(of(MONTH, 20), of(MONTH, 21), of(MONTH, 1)))
-    await connection.execute("SELECT flusher.watch_month('2026-11-01', '2026-11-25')")
+    await connection.execute(f"SELECT flusher.watch_month({day(1)}, {day(25)})")
     await connection.execute("UPDATE sessions SET highest_role = 'user'")
     assert await connection.fetchval("SELECT count(*) FROM flusher.changes") > 0
     await assert_exact(connection)
     for _ in range(2):
         async with connection.transaction(isolation="repeatable_read"):
-            await connection.execute("SELECT flusher.count_month('2026-11-01')")
+            await connection.execute(f"SELECT flusher.count_month({day(1)})")
         await assert_exact(connection)
     assert await connection.fetchval("SELECT count(*) FROM flusher.changes") == 0
-    await connection.execute("SELECT flusher.watch_month('2026-11-01', '2026-11-28')")
+    await connection.execute(f"SELECT flusher.watch_month({day(1)}, {day(28)})")
     async with connection.transaction(isolation="repeatable_read"):
-        await connection.execute("SELECT flusher.count_month('2026-11-01')")
+        await connection.execute(f"SELECT flusher.count_month({day(1)})")
     await assert_exact(connection)
 
 
@@ -187,7 +192,7 @@ async def test_the_views_are_exact_wherever_the_line_is(
     """Sessions come, change and go above and below it, also while it moves."""
     chance = random.Random(seed)  # noqa: S311 - a test's dice
     counting = await asyncpg.connect(dsn)
-    await connection.execute("SELECT flusher.create_month('2026-11-01')")
+    await connection.execute(f"SELECT flusher.create_month({day(1)})")
 
     async def change() -> None:
         person = UUID(int=chance.randrange(4))
@@ -204,8 +209,8 @@ async def test_the_views_are_exact_wherever_the_line_is(
                 )
             case _:
                 await connection.execute(
-                    "INSERT INTO sessions VALUES (gen_random_uuid(), '2026-11-01', $1, $2, $3, "
-                    "'2026-11-01'::timestamptz + $4 * interval '1 hour')",
+                    f"INSERT INTO sessions VALUES (gen_random_uuid(), {day(1)}, $1, $2, $3, "
+                    f"{day(1)}::timestamptz + $4 * interval '1 hour')",
                     chance.choice(("a.example.org", "b.example.org")),
                     person,
                     chance.choice((None, None, "user")),
@@ -218,15 +223,15 @@ async def test_the_views_are_exact_wherever_the_line_is(
             await assert_exact(connection)
         if chance.random() < 0.6:
             await connection.execute(
-                "SELECT flusher.watch_month('2026-11-01', greatest(watched_until, "
-                "'2026-11-01'::timestamptz + $1 * interval '1 hour')) FROM flusher.counted_months",
+                f"SELECT flusher.watch_month({day(1)}, greatest(watched_until, "
+                f"{day(1)}::timestamptz + $1 * interval '1 hour')) FROM flusher.counted_months",
                 float(chance.randrange(200)),
             )
         async with counting.transaction(isolation="repeatable_read"):
             await counting.execute("SELECT 1 FROM sessions LIMIT 1")
             for _ in range(chance.randrange(3)):
                 await change()
-            await counting.execute("SELECT flusher.count_month('2026-11-01')")
+            await counting.execute(f"SELECT flusher.count_month({day(1)})")
         await assert_exact(connection)
     await counting.close()
 
@@ -234,7 +239,7 @@ async def test_the_views_are_exact_wherever_the_line_is(
 async def test_counting_without_one_snapshot_is_refused(connection: asyncpg.Connection) -> None:
     for function in ("count_month", "close_month"):
         with pytest.raises(asyncpg.RaiseError, match="REPEATABLE READ"):
-            await connection.execute(f"SELECT flusher.{function}('2026-10-01')")
+            await connection.execute(f"SELECT flusher.{function}({day(1, BEFORE)})")
 
 
 async def test_a_month_is_not_counted_while_somebody_is_writing_to_it(
@@ -317,13 +322,13 @@ async def test_no_view_is_compiled(databases: Databases) -> None:
     dsn = await databases.create_empty("compiled")
     owner = await asyncpg.connect(dsn)
     await migrate(owner, UTC)
-    await owner.execute("SELECT flusher.create_month('2026-11-01')")
+    await owner.execute(f"SELECT flusher.create_month({day(1)})")
     await owner.close()
     connection = await asyncpg.connect(dsn)
     assert await connection.fetchval("SHOW jit") == "off"
     worth_it = float(await connection.fetchval("SHOW jit_above_cost"))
     for view in ("monthly_impact", "daily_impact"):
-        plan = await connection.fetchval(f"EXPLAIN (FORMAT json) SELECT * FROM {view}")  # noqa: S608 - fixed names
+        plan = await connection.fetchval(f"EXPLAIN (FORMAT json) SELECT * FROM {view}")
         assert json.loads(plan)[0]["Plan"]["Total Cost"] < worth_it, view
     await connection.close()
 
@@ -374,11 +379,11 @@ async def test_counts_that_an_earlier_version_kept_go_on(
         late = [of(MONTH, 1), of(MONTH, 4)]
         gone = "DELETE FROM sessions WHERE id = $1"
         # With two lines, the second stays behind.
-        for events, line in ((sessions, "2026-11-20"), (late, "2026-11-21")):
+        for events, line in ((sessions, day(20)), (late, day(21))):
             await writer.write(batch_of(*events))
-            await connection.execute(f"SELECT flusher.watch_month('2026-11-01', '{line}')")
+            await connection.execute(f"SELECT flusher.watch_month({day(1)}, {line})")
             async with connection.transaction(isolation="repeatable_read"):
-                await connection.execute("SELECT flusher.count_month('2026-11-01')")
+                await connection.execute(f"SELECT flusher.count_month({day(1)})")
         await connection.execute(gone, sessions[0].id.hex())
         await connection.execute(gone, sessions[2].id.hex())
         await migrate(connection, UTC)
@@ -400,19 +405,20 @@ async def test_who_came_is_looked_up_as_fast_however_many_came(
 ) -> None:
     """The index of people grows with them. It does not while a look-up holds one of its pages."""
     connection = await connect(dsn)
-    await connection.execute("SELECT flusher.create_month('2026-11-01')")
-    for day in range(1, 5):
+    await connection.execute(f"SELECT flusher.create_month({day(1)})")
+    for number in range(1, 5):
         await connection.execute(
             "INSERT INTO sessions (id, month, site, monthly_user_hash, created_at) "
-            "SELECT gen_random_uuid(), '2026-11-01', 'a', gen_random_uuid(), $1 "
+            f"SELECT gen_random_uuid(), {day(1)}, 'a', gen_random_uuid(), $1 "
             "FROM generate_series(1, 5000)",
-            datetime(2026, 11, day, tzinfo=UTC),
+            from_us(NOON_US) + timedelta(days=number),
         )
         await connection.execute(
-            "SELECT flusher.watch_month('2026-11-01', $1)", datetime(2026, 11, day, 1, tzinfo=UTC)
+            f"SELECT flusher.watch_month({day(1)}, $1)",
+            from_us(NOON_US) + timedelta(days=number, hours=1),
         )
         async with connection.transaction(isolation="repeatable_read"):
-            await connection.execute("SELECT flusher.count_month('2026-11-01')")
+            await connection.execute(f"SELECT flusher.count_month({day(1)})")
     plan = await connection.fetchval(
         "EXPLAIN (ANALYZE, BUFFERS, FORMAT json) "
         "SELECT FROM flusher.people "

@@ -19,6 +19,7 @@ from flusher.worker import Worker
 from flusher.write import SessionWriter
 from process.shards import OneServer
 from tests.events import start, upgrade
+from tests.instant import clock
 
 UTC = ZoneInfo("UTC")
 SHARDS = 4
@@ -30,6 +31,7 @@ async def worker(redis: Redis, database: Database) -> Worker:
         StreamReader(OneServer(redis, SHARDS), "one", 60),
         SessionWriter(database, UTC),
         FlusherMetrics(CollectorRegistry()),
+        clock,
         UTC,
         max_rows=100_000,
         max_seconds=0.1,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from process.clock import wall_clock
 from process.redis_client import connect_redis
 from process.redis_promises import examine_redis
 from tests.servers import Servers
@@ -82,13 +83,13 @@ async def test_a_server_that_does_not_tell_its_settings_is_asked_otherwise(
     url = embedded_servers.redis.url.replace("//", "//managed:x@")
     client = connect_redis(url)
     try:
-        assert [(b.setting, b.value) for b in await examine_redis(client, "REDIS_URL")] == [
-            ("appendonly", "no")
-        ]
+        assert [
+            (b.setting, b.value) for b in await examine_redis(client, wall_clock, "REDIS_URL")
+        ] == [("appendonly", "no")]
         await redis.config_set("appendonly", "yes")
-        assert [(b.setting, b.value) for b in await examine_redis(client, "REDIS_URL")] == [
-            ("appendfsync", "unknown")
-        ]
+        assert [
+            (b.setting, b.value) for b in await examine_redis(client, wall_clock, "REDIS_URL")
+        ] == [("appendfsync", "unknown")]
     finally:
         await redis.config_set("appendonly", "yes")
         await redis.acl_deluser("managed")

@@ -30,12 +30,12 @@ from flusher.database import Database
 from flusher.entry import Entry
 from flusher.write import SessionWriter
 from tests.conftest import Databases
+from tests.instant import MONTH
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.model import Row, rows_after
 
 UTC = ZoneInfo("UTC")
-NOVEMBER = Month(2026, 11)
-BOUNDARY_US = NOVEMBER.ends_us(UTC)
+BOUNDARY_US = MONTH.ends_us(UTC)
 
 # Few of each, so that events meet.
 _SESSIONS = st.integers(1, 3).map(lambda number: bytes([0xA0 + number]) * 16)
@@ -143,7 +143,7 @@ class Machine(RuleBasedStateMachine):
     def _batch(self, events: list[Any]) -> Batch:
         self.delivered.update(number for number, _ in events)
         entries = [Entry(0, str(number).encode(), encode(event)) for number, event in events]
-        batch = decode_entries(entries, NOVEMBER.plus(2))
+        batch = decode_entries(entries, MONTH.plus(2))
         assert not batch.broken
         return batch
 

@@ -2,19 +2,21 @@
 
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
 
-from contract.calendar import to_us
+from contract.calendar import Month
 from flusher.counting import MonthCounter
 from flusher.database import Database
 from flusher.write import SessionWriter
+from process.clock import wall_clock
 from tests.events import batch_of, start
-from tests.integration.test_report import CURRENT, NOW_US, fill
+from tests.instant import NOON_US
+from tests.integration.test_report import fill
 
 PAGE = Path(__file__).parents[2].joinpath("docs", "metabase.md").read_text()
 BLOCKS = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
@@ -78,14 +80,16 @@ ENUMS = """
 
 
 @pytest.fixture
-async def metabase(dsn: str, database: Database) -> AsyncIterator[asyncpg.Connection]:
+async def metabase(
+    dsn: str, database: Database, this_month: Month
+) -> AsyncIterator[asyncpg.Connection]:
     """Connected as the page says, to some months of two sites."""
-    await fill(database)
-    before = CURRENT.plus(-1)
-    place = (before.starts_us(UTC) - to_us(datetime(2026, 11, 9, 12, tzinfo=UTC))) / 1e6
+    await fill(database, wall_clock())
+    before = this_month.plus(-1)
+    place = (before.starts_us(UTC) - NOON_US) / 1e6 + 86_400 + 9
     writer = SessionWriter(database, ZoneInfo("UTC"))
-    await writer.write(batch_of(start(site="b.example.org", month=before, seconds=place + 9)))
-    await MonthCounter(database, ZoneInfo("UTC")).run_once(NOW_US, at_once=True)
+    await writer.write(batch_of(start(site="b.example.org", month=before, seconds=place)))
+    await MonthCounter(database, ZoneInfo("UTC")).run_once(wall_clock(), at_once=True)
     owner = await asyncpg.connect(dsn)
     # Roles are the server's and outlive a test's database.
     await owner.execute("DROP ROLE IF EXISTS metabase")
@@ -139,15 +143,15 @@ async def test_metabase_finds_the_three_and_what_they_are(metabase: asyncpg.Conn
 async def test_metabase_may_look_into_each(metabase: asyncpg.Connection, relation: str) -> None:
     """The fingerprint's sample, the distinct values of a filter, and a question's summary."""
     assert (
-        await metabase.fetch(f'SELECT TRUE FROM "public"."{relation}" WHERE 1 <> 1 LIMIT 0') == []  # noqa: S608 - fixed names
+        await metabase.fetch(f'SELECT TRUE FROM "public"."{relation}" WHERE 1 <> 1 LIMIT 0') == []
     )
-    sample = await metabase.fetch(f'SELECT * FROM "public"."{relation}" LIMIT 10000')  # noqa: S608 - fixed names
+    sample = await metabase.fetch(f'SELECT * FROM "public"."{relation}" LIMIT 10000')
     assert sample
     for column in sample[0].keys():  # noqa: SIM118 - a Record iterates over its values
         for question in (
-            f'SELECT substring("{column}"::text, 1, 1234) FROM "public"."{relation}" LIMIT 10000',  # noqa: S608 - fixed names
-            f'SELECT "{column}" FROM "public"."{relation}" GROUP BY 1 ORDER BY 1 ASC LIMIT 1000',  # noqa: S608 - fixed names
-            f'SELECT count(DISTINCT "{column}"), count(*) FROM "public"."{relation}"',  # noqa: S608 - fixed names
+            f'SELECT substring("{column}"::text, 1, 1234) FROM "public"."{relation}" LIMIT 10000',
+            f'SELECT "{column}" FROM "public"."{relation}" GROUP BY 1 ORDER BY 1 ASC LIMIT 1000',
+            f'SELECT count(DISTINCT "{column}"), count(*) FROM "public"."{relation}"',
         ):
             assert await metabase.fetch(question)
 

@@ -11,6 +11,7 @@ from flusher.database import Database
 from flusher.write import SessionWriter
 from tests.conftest import Databases
 from tests.events import batch_of, start
+from tests.instant import MONTH
 from tests.servers import Servers
 from tests.system import run_command
 
@@ -35,7 +36,7 @@ async def test_migrate_may_be_raced_and_repeated(databases: Databases) -> None:
 
 async def test_every_table_view_and_column_says_what_it_is(connection: asyncpg.Connection) -> None:
     """Metabase shows the comments."""
-    await connection.execute("SELECT flusher.create_month('2026-11-01')")
+    await connection.execute("SELECT flusher.create_month($1)", MONTH.first_day)
     silent = await connection.fetch(
         """
         SELECT c.oid::regclass::text AS relation, a.attname
@@ -56,15 +57,15 @@ async def test_the_reader_sees_the_table_and_the_views_and_nothing_else(
     await SessionWriter(database, ZoneInfo("UTC")).write(batch_of(start(), start(role="user")))
     await connection.execute("SET ROLE impact_reader")
     for relation in ("sessions", "monthly_impact", "daily_impact"):
-        assert await connection.fetch(f"SELECT * FROM {relation}")  # noqa: S608 - fixed names
+        assert await connection.fetch(f"SELECT * FROM {relation}")
     for forbidden in (
         "SELECT * FROM flusher.upgrades",
-        "SELECT * FROM flusher.sessions_2026_11",
+        f"SELECT * FROM flusher.sessions_{MONTH.first_day:%Y_%m}",
         "SELECT * FROM impact_migrations",
         "DELETE FROM sessions",
         "UPDATE sessions SET site = 'x'",
         "INSERT INTO sessions SELECT * FROM sessions",
-        "SELECT flusher.create_month('2027-01-01')",
+        f"SELECT flusher.create_month('{MONTH.plus(2)}-01')",
         "CREATE TABLE mine ()",
     ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):

@@ -11,7 +11,8 @@ import pytest
 from contract.record import SessionStarted, SessionUpgraded
 from flusher.database import Database
 from flusher.write import SessionWriter
-from tests.events import MONTH, NOON_US, batch_of, start, upgrade
+from tests.events import batch_of, start, upgrade
+from tests.instant import MONTH, NOON_US
 
 UTC = ZoneInfo("UTC")
 SESSIONS: Final = 20_000

@@ -5,7 +5,6 @@ import csv
 import json
 import os
 import sys
-import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import StringIO
@@ -24,17 +23,18 @@ from flusher.report import MonthlyImpact, Report, read_report
 from flusher.report_formats import as_csv, as_table
 from flusher.report_html import as_html
 from flusher.write import SessionWriter
-from tests.events import NOON_US, batch_of, start, upgrade
+from process.clock import wall_clock
+from tests.events import batch_of, start, upgrade
+from tests.instant import NOON_US
 from tests.system import ROOT, find_free_port, run_command
 
 UTC = ZoneInfo("UTC")
-NOW_US = time.time_ns() // 1000
-CURRENT = month_at(NOW_US, UTC)
 
 
-async def fill(database: Database) -> None:
+async def fill(database: Database, now_us: int) -> None:
     """Two months ago 2 sessions by 1 person; a month ago 3 by 2, 1 of them signed in; now 1."""
-    numbers = {CURRENT.plus(-2): (1, 1), CURRENT.plus(-1): (1, 1, 2), CURRENT: (3,)}
+    current = month_at(now_us, UTC)
+    numbers = {current.plus(-2): (1, 1), current.plus(-1): (1, 1, 2)}
     events = [
         start(
             visitor=bytes([person]) * 16,
@@ -45,16 +45,19 @@ async def fill(database: Database) -> None:
         for month, people in numbers.items()
         for place, person in enumerate(people)
     ]
+    events.append(start(visitor=b"\3" * 16, month=current, seconds=(now_us - NOON_US) / 1e6))
     await SessionWriter(database, UTC).write(batch_of(*events))
 
 
-async def test_the_figures_are_those_of_the_table(database: Database, dsn: str) -> None:
-    await fill(database)
+async def test_the_figures_are_those_of_the_table(
+    database: Database, dsn: str, this_month: Month
+) -> None:
+    await fill(database, wall_clock())
     connection = await asyncpg.connect(dsn)
     await connection.execute(
         "INSERT INTO flusher.salts VALUES (gen_random_uuid(), $1, 'rotated', now()), "
         "(gen_random_uuid(), $1, 'replaced', now())",
-        CURRENT.plus(-1).first_day,
+        this_month.plus(-1).first_day,
     )
     await connection.close()
     code, output, errors = await run_command("flusher", "report", "--format=json", DATABASE_URL=dsn)
@@ -62,9 +65,9 @@ async def test_the_figures_are_those_of_the_table(database: Database, dsn: str) 
     report = json.loads(output)
     first, second, current = report["months"]
     assert [first["month"], second["month"], current["month"]] == [
-        str(CURRENT.plus(-2)),
-        str(CURRENT.plus(-1)),
-        str(CURRENT),
+        str(this_month.plus(-2)),
+        str(this_month.plus(-1)),
+        str(this_month),
     ]
     assert (second["sessions"], second["people"], second["signed_in_people"]) == (3, 2, 1)
     assert (second["sessions_change"], second["people_change"]) == (0.5, 1.0)
@@ -75,22 +78,26 @@ async def test_the_figures_are_those_of_the_table(database: Database, dsn: str) 
     assert "salt was replaced" in second["remarks"][0]
 
 
-async def test_every_format_is_what_it_says(database: Database, dsn: str) -> None:
-    await fill(database)
+async def test_every_format_is_what_it_says(
+    database: Database, dsn: str, this_month: Month
+) -> None:
+    await fill(database, wall_clock())
     for form, begins in (("table", "Impact"), ("csv", "month,"), ("html", "<!DOCTYPE html>")):
         code, output, errors = await run_command(
             "flusher", "report", f"--format={form}", "--site=city.example.org", DATABASE_URL=dsn
         )
         assert (code, errors) == (0, "")
         assert output.lstrip().startswith(begins)
-        assert str(CURRENT.plus(-2)) in output
+        assert str(this_month.plus(-2)) in output
 
 
-async def test_known_gaps_are_shown(database: Database, dsn: str, redis: Redis) -> None:
+async def test_known_gaps_are_shown(
+    database: Database, dsn: str, this_month: Month, redis: Redis
+) -> None:
     """Sign-ins that were given up, and dead letters that wait, in every format."""
-    await fill(database)
+    await fill(database, wall_clock())
     writer = SessionWriter(database, UTC)
-    before = CURRENT.plus(-1)
+    before = this_month.plus(-1)
 
     def sign_in(session: bytes, site: str = "city.example.org") -> SessionUpgraded:
         at_us = before.starts_us(UTC) + DAY_US
@@ -130,7 +137,7 @@ async def test_known_gaps_are_shown(database: Database, dsn: str, redis: Redis) 
 async def test_a_redis_that_is_away_is_no_reason_not_to_report(
     database: Database, dsn: str
 ) -> None:
-    await fill(database)
+    await fill(database, wall_clock())
     code, output, errors = await run_command(
         "flusher", "report", DATABASE_URL=dsn, REDIS_URL=f"redis://127.0.0.1:{find_free_port()}"
     )
@@ -139,7 +146,7 @@ async def test_a_redis_that_is_away_is_no_reason_not_to_report(
 
 
 async def test_a_site_that_is_not_there_is_one_clear_line(database: Database, dsn: str) -> None:
-    await fill(database)
+    await fill(database, wall_clock())
     code, output, errors = await run_command("flusher", "report", "--site=no", DATABASE_URL=dsn)
     assert (code, output) == (2, "")
     assert errors == (
@@ -148,7 +155,7 @@ async def test_a_site_that_is_not_there_is_one_clear_line(database: Database, ds
 
 
 async def test_a_reader_that_leaves_ends_it_quietly(database: Database, dsn: str) -> None:
-    await fill(database)
+    await fill(database, wall_clock())
     reading, writing = os.pipe()
     os.close(reading)
     process = await asyncio.create_subprocess_exec(
@@ -164,16 +171,16 @@ async def test_a_reader_that_leaves_ends_it_quietly(database: Database, dsn: str
 
 
 async def test_a_month_that_began_in_its_middle_is_said_and_compared_with_none(
-    database: Database,
+    database: Database, this_month: Month
 ) -> None:
-    began, after = CURRENT.plus(-2), CURRENT.plus(-1)
+    began, after = this_month.plus(-2), this_month.plus(-1)
     middle = (began.starts_us(UTC) + 12 * DAY_US - NOON_US) / 1e6
     later = (after.starts_us(UTC) + DAY_US - NOON_US) / 1e6
     await SessionWriter(database, UTC).write(
         batch_of(start(month=began, seconds=middle), start(month=after, seconds=later))
     )
-    report = await read_report(database, UTC, NOW_US, None, 12)
-    assert [month.month for month in report.months] == [began, after, CURRENT]
+    report = await read_report(database, UTC, this_month.starts_us(UTC), None, 12)
+    assert [month.month for month in report.months] == [began, after, this_month]
     assert "counting began on" in report.months[0].remarks[0]
     assert report.months[1].sessions_change is None
 

@@ -20,6 +20,7 @@ from flusher.worker import Flushed, Worker
 from flusher.write import SessionWriter
 from process.shards import OneServer
 from tests.events import start, upgrade
+from tests.instant import clock
 
 UTC = ZoneInfo("UTC")
 
@@ -38,6 +39,7 @@ class Bench:
             reader or StreamReader(OneServer(redis, 8), "one", 60),
             SessionWriter(database, UTC),
             FlusherMetrics(self.registry),
+            clock,
             UTC,
             max_rows=1000,
             max_seconds=0.1,
@@ -230,6 +232,7 @@ async def test_a_helper_works_only_while_the_one_that_it_helps_is_behind(
             StreamReader(OneServer(redis, 8), "helper", 60),
             SessionWriter(other, UTC),
             FlusherMetrics(CollectorRegistry()),
+            clock,
             UTC,
             max_rows=1000,
             max_seconds=0.1,

@@ -12,7 +12,8 @@ from contract.errors import DeadLetter, Retry
 from flusher.database import Database
 from flusher.statements import statement
 from flusher.write import SessionWriter, Written
-from tests.events import MONTH, NOON_US, SITE, batch_of, start, upgrade
+from tests.events import SITE, batch_of, start, upgrade
+from tests.instant import MONTH, NOON_US
 from tests.system import eventually
 
 UTC = ZoneInfo("UTC")
@@ -215,20 +216,22 @@ async def test_a_lost_connection_is_nobodys_fault(
 async def test_the_visitor_index_is_made_only_when_it_is_needed(
     database: Database, writer: SessionWriter
 ) -> None:
+    table = f"sessions_{MONTH.first_day:%Y_%m}"
+
     async def indexes() -> set[str]:
         async with database.connection() as connection:
             found = await connection.fetch(
-                "SELECT indexname FROM pg_indexes WHERE tablename = 'sessions_2026_11'"
+                "SELECT indexname FROM pg_indexes WHERE tablename = $1", table
             )
         return {row["indexname"] for row in found} - {
-            "sessions_2026_11_pkey",
-            "sessions_2026_11_created_at",
+            f"{table}_pkey",
+            f"{table}_created_at",
         }
 
     await writer.write(batch_of(start(), upgrade(b"x" * 16)))
     assert await indexes() == set()
     await writer.write(batch_of(upgrade(None, visitor=b"v" * 16)))
-    assert await indexes() == {"sessions_2026_11_visitors"}
+    assert await indexes() == {f"{table}_visitors"}
 
 
 async def test_what_can_not_matter_any_more_is_forgotten(

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import hmac
 import json
-import time
 from typing import Any
 
 import jwt
@@ -20,7 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.caller import TokenVerifier, User
+from contract.calendar import SECOND_US
 from contract.errors import Misconfigured
+from process.clock import wall_clock
 
 KEY = "a-secret-of-more-than-sixty-four-bytes-so-that-every-hmac-is-content-with-it"
 OTHER_KEY = KEY[::-1]
@@ -63,7 +64,7 @@ def user(claims: dict[str, Any], by: TokenVerifier = VERIFIER) -> User | None:
 
 
 def test_a_good_token_proves_its_user_and_role() -> None:
-    claims = {"sub": "4711", "highest_role": "admin", "exp": time.time() + 60}
+    claims = {"sub": "4711", "highest_role": "admin", "exp": wall_clock() / SECOND_US + 60}
     assert user(claims) == User("4711", "admin")
 
 
@@ -128,11 +129,11 @@ def test_a_token_that_was_changed_anywhere_proves_nobody(data: st.DataObject) ->
 
 @pytest.mark.parametrize("seconds", [-1, -3600])
 def test_an_expired_token_proves_nobody(seconds: int) -> None:
-    assert user({"sub": "4711", "exp": int(time.time()) + seconds}) is None
+    assert user({"sub": "4711", "exp": wall_clock() // SECOND_US + seconds}) is None
 
 
 def test_a_token_that_is_not_yet_good_proves_nobody() -> None:
-    assert user({"sub": "4711", "nbf": int(time.time()) + 3600}) is None
+    assert user({"sub": "4711", "nbf": wall_clock() // SECOND_US + 3600}) is None
 
 
 @pytest.mark.parametrize("exp", ["soon", [], {}, "nan"])

@@ -28,7 +28,7 @@ from collector.site import SitePolicy
 from collector.waiting import Answered
 from contract.metrics import CollectorMetrics
 from process.salt_store import Salt
-from tests.events import MONTH, NOON_US
+from tests.instant import MONTH, NOON_US, clock
 
 COMBINATIONS = 100_000
 FEW = 3_000
@@ -115,7 +115,7 @@ class Collector:
             AddressCheck(metrics),
         )
         limits = ConnectionLimits(1, metrics)
-        self._server = Server(sessions, sites_counted, metrics, limits)
+        self._server = Server(clock, sessions, sites_counted, metrics, limits)
 
     async def answer(
         self, headers: CIMultiDict[str], peer: tuple[object, ...] | None, body: bytes

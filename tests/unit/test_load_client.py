@@ -1,7 +1,6 @@
 """What the load's HTTP client makes of bytes."""
 
 import json
-import time
 
 import jwt
 import pytest
@@ -10,7 +9,9 @@ from bench.asking import Asking, TokenSigner
 from bench.client import Address, Answer, parse_answer
 from bench.people import People, Token, Upgrade, Visit
 from bench.told import Who
+from contract.calendar import SECOND_US
 from contract.errors import Misconfigured
+from process.clock import wall_clock
 
 CREATED = b"HTTP/1.1 201 Created\r\nContent-Type: a/b\r\ncontent-LENGTH: 4\r\n\r\nbody"
 KEY = "a-secret-of-thirty-two-bytes-or-more"
@@ -111,7 +112,7 @@ def test_a_token_is_in_the_header_or_in_the_body_or_is_none() -> None:
     _, headers, _ = asked(make.start(visit(Token.EXPIRED), ID))
     options: jwt.types.Options = {"verify_signature": False}
     expired = jwt.decode(headers["Authorization"].removeprefix("Bearer "), options=options)
-    assert expired["exp"] < time.time()
+    assert expired["exp"] < wall_clock() / SECOND_US
 
 
 def test_an_upgrade_names_its_session_or_current() -> None:

@@ -3,6 +3,7 @@
 import pytest
 import structlog
 
+from contract.calendar import SECOND_US
 from contract.settings import DATABASE_URL, JWT_KEY, REDIS_URL, Setting
 from process.repetition import SECONDS, RepetitionLimit
 from process.server_promises import clock_difference
@@ -92,6 +93,8 @@ def test_a_setting_is_shown_without_its_secrets(
     [(100.0, None), (102.9, None), (98.1, None), (110.5, "10 s ahead of"), (40.5, "60 s behind")],
 )
 def test_clocks_that_differ_are_told_by_how_much(its: float, said: str | None) -> None:
-    difference = clock_difference("REDIS_URL", its, 100.0, 101.0)
+    difference = clock_difference(
+        "REDIS_URL", round(its * SECOND_US), 100 * SECOND_US, 101 * SECOND_US
+    )
     assert (difference is None) == (said is None)
     assert said is None or (difference is not None and difference.value.startswith(said))

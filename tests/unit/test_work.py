@@ -6,7 +6,6 @@ A ceiling is some 10 % above what was counted when it was set: who needs more sa
 import asyncio
 import cProfile
 import pstats
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
@@ -26,10 +25,10 @@ from collector.node_writer import NodeWriter
 from collector.server import Server
 from collector.sessions import Sessions
 from collector.site import SitePolicy
-from contract.calendar import Month
 from contract.metrics import CollectorMetrics
 from contract.settings import TRUSTED_PROXIES
 from process.salt_store import Salt
+from tests.instant import MONTH, NOON_US, clock
 
 _CONNECTIONS = 64
 _SHARDS = 8
@@ -97,10 +96,10 @@ class HeldSalt:
     """The month's salt, in memory."""
 
     def __init__(self) -> None:
-        self._salt = Salt(Month(2026, 11), 0, 10**18, bytes(32))
+        self._salt = Salt(MONTH, 0, 10**18, bytes(32))
 
     def now(self) -> tuple[Salt, int]:
-        return self._salt, time.time_ns() // 1000
+        return self._salt, NOON_US
 
 
 @pytest.fixture
@@ -124,7 +123,7 @@ async def server(wire: CountingWire) -> AsyncIterator[Server]:
         AddressCheck(metrics),
     )
     running = asyncio.create_task(appender.run())
-    yield Server(sessions, sites, metrics, ConnectionLimits(100, metrics))
+    yield Server(clock, sessions, sites, metrics, ConnectionLimits(100, metrics))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 

@@ -1,0 +1,99 @@
+"""Time is an argument: who may ask a clock what time it is, by name."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PRODUCTION = ("contract", "process", "collector", "flusher", "rotation")
+
+# The machine's clock. Whatever else asks it, asks it through `wall_clock`.
+ASK_THE_MACHINE = {
+    "process/clock.py": "the one place",
+    "tests/moved_clock.py": "it looks whether a clock is moved",
+    "bench/rivals/obvious.py": "an application as most people write it",
+}
+# Production code that hands `wall_clock` on; everything behind it is given a `Clock`.
+HAND_IT_ON = {"collector/__main__.py", "flusher/__main__.py", "rotation/__main__.py"}
+# The servers' clocks, in SQL and Lua.
+ASK_A_SERVER = {
+    "flusher/sql/server_settings.sql": "compares it with ours",
+    "flusher/sql/purge_upgrades.sql": "how long ago the same server stored an upgrade",
+    "flusher/migrations/0001_sessions.sql": "when the server stored an upgrade",
+    "flusher/migrations/0007_drop_months.sql": "when the server dropped a month",
+    "process/rotate_salt.lua": "which month it is: the salt's server decides",
+}
+
+_MACHINE = {
+    "time": {"time", "time_ns", "gmtime", "localtime", "ctime", "asctime", "strftime"},
+    "datetime": {"now", "utcnow", "today"},
+    "date": {"today"},
+}
+_SERVER = re.compile(
+    r"\b(?:now|clock_timestamp|statement_timestamp|transaction_timestamp)\s*\(|"
+    r"\b(?:current_(?:date|time|timestamp)|localtime(?:stamp)?)\b|[\"']TIME[\"']",
+    re.IGNORECASE,
+)
+
+
+def files(ending: str) -> Iterator[str]:
+    """The project's files of one kind, by their path."""
+    for folder in (*PRODUCTION, "embedded", "bench", "tests"):
+        for path in (ROOT / folder).rglob(f"*{ending}"):
+            yield path.relative_to(ROOT).as_posix()
+
+
+def machine_clocks(tree: ast.AST) -> Iterator[int]:
+    """The lines that ask the machine what time it is."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=owner) | ast.Attribute(attr=owner), attr=name):
+                if name in _MACHINE.get(owner, ()) or name == "CLOCK_REALTIME":
+                    yield node.lineno
+            case ast.ImportFrom(module="time", names=names):
+                if any(alias.name in _MACHINE["time"] for alias in names):
+                    yield node.lineno
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import time\ntime.time()",
+        "import time\nlater = time.time_ns",
+        "from time import time",
+        "import datetime\ndatetime.datetime.now(zone)",
+        "from datetime import date\ndate.today()",
+        "import time\ntime.clock_gettime(time.CLOCK_REALTIME)",
+    ],
+)
+def test_the_rule_sees_whoever_asks(code: str) -> None:
+    assert list(machine_clocks(ast.parse(code)))
+
+
+def test_only_who_is_named_asks_the_machines_clock() -> None:
+    found = {
+        name for name in files(".py") if any(machine_clocks(ast.parse((ROOT / name).read_text())))
+    }
+    assert found == set(ASK_THE_MACHINE)
+
+
+def test_only_entry_points_hand_the_machines_clock_on() -> None:
+    found = {
+        name
+        for name in files(".py")
+        if name.startswith(PRODUCTION) and name != "process/clock.py"
+        if re.search(r"\bwall_clock\b", (ROOT / name).read_text())
+    }
+    assert found == HAND_IT_ON
+
+
+def test_only_who_is_named_asks_a_servers_clock() -> None:
+    found = set()
+    for name in (*files(".sql"), *files(".lua")):
+        lines = (ROOT / name).read_text().splitlines()
+        if any(_SERVER.search(line.partition("--")[0]) for line in lines):
+            found.add(name)
+    assert found == set(ASK_A_SERVER)
