@@ -7,10 +7,10 @@ COMPILE := uv pip compile --quiet pyproject.toml --universal --python-version 3.
 	--no-emit-index-url --no-emit-find-links --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install run check test test-long bench lock clean
+.PHONY: help install run check test test-days test-long bench lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 install: $(INSTALLED) ## only .venv, from the lock file
 
@@ -35,6 +35,9 @@ check: $(INSTALLED) ## formatting, lint, types, import rules
 
 test: $(INSTALLED) ## the test suite, but for the tests of test-long
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long"
+
+test-days: $(INSTALLED) ## what looks at a calendar, on other days; DAYS="leap-day ..." for some of them
+	$(BIN)/python -m tests.days $(DAYS)
 
 test-long: $(INSTALLED) ## the tests that take minutes
 	$(BIN)/python -m pytest -n auto --dist worksteal -m long

@@ -1,12 +1,5 @@
-"""Processes and servers whose clock is another: all shifted by one offset, or some by more.
+"""Processes and servers whose clock is another: all shifted by one offset, or some by more."""
 
-libfaketime adds the offset to what the system says, so that a shifted clock runs as the real one
-does. Clocks that measure how long something takes (CLOCK_MONOTONIC, CLOCK_BOOTTIME) stay as they
-are, for as on a real machine nobody sets them. Only the Valkey of the wheel runs under it:
-redis-server built with jemalloc hangs.
-"""
-
-import os
 import subprocess
 import sys
 import time
@@ -15,67 +8,25 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from ipaddress import IPv4Address
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import jwt
-import pytest
 
 from bench.client import Connection, NoAnswer, Unreachable
 from bench.told import Told, Who
 from contract.calendar import DAY_US, SECOND_US, Month, month_at
 from contract.identity import Hasher
 from embedded.valkey import ValkeyServer
+from process.clock import wall_clock
+from tests.moved_clock import moved_environment
 from tests.system import JWT_KEY, ROOT, Program, System, eventually
 
-_FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/lib/*-linux-*", "/opt/*/lib")
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where libfaketime keeps its own
-_PROBE_SECONDS = 20.0
 _CORES = 2  # what a small machine has
 _ATTEMPTS = 3
 _USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
-
-
-def _environment(library: Path, offset_seconds: float) -> dict[str, str]:
-    return {
-        "LD_PRELOAD": str(library),
-        "FAKETIME": f"{offset_seconds:+.3f}",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "DONT_FAKE_MONOTONIC": "1",  # as older versions call it
-        "NO_FAKE_STAT": "1",
-    }
-
-
-@cache
-def find_libfaketime() -> tuple[Path | None, str]:
-    """Where it is; or None, and why it can't be used."""
-    if sys.platform != "linux":
-        return None, "libfaketime is used on Linux only"
-    found = [
-        path
-        for folder in _FOLDERS
-        for name in ("faketime/libfaketime.so.1", "libfaketime.so.1")
-        for path in Path("/").glob(f"{folder.lstrip('/')}/{name}")
-    ]
-    if not found:
-        return None, "libfaketime is not installed (Debian: apt-get install libfaketime)"
-    result = subprocess.run(
-        [sys.executable, "-c", "import time; print(time.time())"],
-        env={**os.environ, **_environment(found[0], 10 * 86_400)},
-        capture_output=True,
-        text=True,
-        timeout=_PROBE_SECONDS,
-        check=False,
-    )
-    moved = float(result.stdout or 0) - time.time() if result.returncode == 0 else 0.0
-    if abs(moved - 10 * 86_400) > _PROBE_SECONDS:
-        return None, f"{found[0]} does not move a clock here"
-    return found[0], ""
-
-
-needs_libfaketime = pytest.mark.skipif(find_libfaketime()[0] is None, reason=find_libfaketime()[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +38,14 @@ class ShiftedClock:
     @classmethod
     def before(cls, instant_us: int, seconds: float) -> "ShiftedClock":
         """A clock that shows an instant so many seconds from now."""
-        return cls(round(instant_us / SECOND_US - seconds - time.time(), 3))
+        return cls(round((instant_us - wall_clock()) / SECOND_US - seconds, 3))
 
     def now_us(self) -> int:
-        return time.time_ns() // 1000 + round(self.offset_seconds * SECOND_US)
+        return wall_clock() + round(self.offset_seconds * SECOND_US)
 
     def environment(self, ahead_seconds: float = 0.0) -> dict[str, str]:
         """What gives a process this clock; or one that is ahead of it, or behind (negative)."""
-        library, why = find_libfaketime()
-        assert library is not None, why
-        return _environment(library, self.offset_seconds + ahead_seconds)
+        return moved_environment(self.offset_seconds + ahead_seconds)
 
     async def reaches(self, instant_us: int) -> None:
         """Waits until it shows an instant."""
@@ -160,7 +109,7 @@ def next_month(zone: ZoneInfo, number: int | None = None) -> Month:
 
     Never one that ends within a day, so that clocks are only ever moved forwards.
     """
-    now_us = time.time_ns() // 1000
+    now_us = wall_clock()
     month = month_at(now_us + DAY_US, zone)
     while number not in (None, month.number):
         month = month.plus(1)

@@ -19,7 +19,6 @@ import json
 import secrets
 import signal
 import struct
-import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -40,13 +39,14 @@ from redis.backoff import ConstantBackoff
 from redis.exceptions import ResponseError
 
 from contract import keys
-from contract.calendar import Month
+from contract.calendar import SECOND_US, Month
 from contract.identity import SALT_BYTES
 from contract.record import SITE_MAX_BYTES, SessionStarted, encode
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
 from flusher.dead_letters import DeadLetters, as_table, as_text
 from process.admin import AdminListener
+from process.clock import wall_clock
 from process.shards import OneServer
 from tests.servers import POSTGRES_SETTINGS
 from tests.system import Program, PythonSystem, eventually, find_free_port, run_command
@@ -214,7 +214,7 @@ class Canaries:
         document = {
             "sub": user or self("sub"),
             "email": self("email"),
-            "exp": int(time.time()) + 600,
+            "exp": wall_clock() // SECOND_US + 600,
             **claims,
         }
         token = jwt.encode(document, key, headers={"kid": self("kid")})

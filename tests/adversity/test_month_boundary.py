@@ -25,15 +25,15 @@ from tests.adversity.clocks import (
     Callers,
     ShiftedClock,
     ShiftedValkey,
-    needs_libfaketime,
     next_month,
     system_before,
 )
 from tests.conftest import Databases
 from tests.leftovers import files_with
+from tests.moved_clock import needs_moved_clock
 from tests.system import System, eventually, run_command
 
-pytestmark = [needs_libfaketime, pytest.mark.timeout(300)]  # a busy machine starts slowly
+pytestmark = [needs_moved_clock, pytest.mark.timeout(300)]  # a busy machine starts slowly
 
 BEFORE_SECONDS = 6.0
 AFTER_SECONDS = 6.0

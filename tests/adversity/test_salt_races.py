@@ -30,16 +30,16 @@ from tests.adversity.clocks import (
     Callers,
     ShiftedClock,
     ShiftedValkey,
-    needs_libfaketime,
     next_month,
     shifted_system,
     system_before,
 )
 from tests.conftest import Databases
 from tests.leftovers import files_with
+from tests.moved_clock import needs_moved_clock
 from tests.system import Program, System, eventually, find_free_port, run_command
 
-pytestmark = [needs_libfaketime, pytest.mark.timeout(300)]  # a busy machine starts slowly
+pytestmark = [needs_moved_clock, pytest.mark.timeout(300)]  # a busy machine starts slowly
 
 ZONE = ZoneInfo("UTC")
 DAY_SECONDS = 86_400.0
