@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from datetime import datetime
 from html.parser import HTMLParser
 from io import StringIO
 from zoneinfo import ZoneInfo
@@ -15,7 +16,7 @@ import pytest
 from redis.asyncio import Redis
 
 from contract import keys
-from contract.calendar import DAY_US, Month, from_us, month_at
+from contract.calendar import DAY_US, Month, month_at
 from contract.record import SessionUpgraded
 from flusher.commands import REPORT_FORMATS
 from flusher.database import Database
@@ -191,7 +192,8 @@ def example(site: str | None = "city.example.org") -> Report:
         MonthlyImpact(Month(2026, 10), 1500, 900, 450, 250, False, 0.25, 0.125, ("a <remark>",)),
         MonthlyImpact(Month(2026, 11), 700, 500, 100, 90, unfinished=True),
     ]
-    return Report(site, 1, "UTC", from_us(NOON_US), months, ["another"])
+    made_at = datetime(2026, 11, 9, 12, tzinfo=UTC)
+    return Report(site, 1, "UTC", made_at, months, ["another"])
 
 
 def test_the_table_marks_what_is_unfinished_and_what_is_amiss() -> None:
