@@ -34,7 +34,7 @@ def compose_banner(settings: RunSettings, *, redis_url: str, database_url: str) 
     {python} -m embedded token
     eval "$({python} -m embedded env)"
     {python} -m flusher status
-    {python} -m bench.load --sessions 10000
+    {python} -m bench.load --url {url} --sessions 10000
 
   Ctrl-C stops everything; the data stays for the next time.
 

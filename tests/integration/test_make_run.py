@@ -148,7 +148,7 @@ def test_a_process_that_ends_by_itself_ends_the_run_and_is_named(folder: Path) -
     assert result.stderr.startswith("worker (exit 7) ended by itself with status 7")
 
 
-def test_the_last_three_lines_say_where_to_look_and_the_first_command_works(folder: Path) -> None:
+def test_the_last_three_lines_say_where_to_look_and_what_to_try_works(folder: Path) -> None:
     """With the real Procfile: what a terminal of 80 columns and 24 lines shows at the end."""
     shutil.copy(ROOT / "Procfile", folder)
     with running(folder) as (process, lines):
@@ -169,6 +169,18 @@ def test_the_last_three_lines_say_where_to_look_and_the_first_command_works(fold
         collector.request("POST", f"/{path}", headers={"User-Agent": curl[5]})
         assert collector.getresponse().status == 201
         collector.close()
+        tried = [line.strip() for line in banner if line.startswith("    ") and "curl" not in line]
+        script = "\n".join(["set -e", *tried]).replace("10000", "100")
+        result = subprocess.run(
+            ["/bin/sh", "-c", script],
+            cwd=folder,
+            env=environment({}),
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert (result.returncode, len(tried)) == (0, 5), result.stdout + result.stderr
         process.send_signal(signal.SIGINT)
         after, _ = process.communicate(timeout=60)
         assert "SIGINT received" in after.splitlines()[0]
