@@ -41,6 +41,7 @@ class MonthlySalt:
         self._steady_seconds = steady_seconds
         self._salt: Salt | None = None
         self._server_less_steady_us = 0
+        self._latest_us = 0
         self._uncertain_us = _NOT_KNOWN_US
         self._followed_us = self._steady_us()
         self._refreshing: asyncio.Task[None] | None = None
@@ -51,12 +52,17 @@ class MonthlySalt:
         salt = self._salt
         if salt is None:
             return None
-        now_us = self._now_us()
+        # The server's clock was set back after its month began: the month stays as it is.
+        now_us = max(self._now_us(), salt.starts_us)
+        if now_us < self._latest_us:
+            # We were ahead of the server, and know better now. Whoever comes later began later all
+            # the same: an upgrade of `current` takes the newest session.
+            now_us = self._latest_us + 1
         if now_us >= salt.ends_us:
             self._salt = None
             return None
-        # The server's clock was set back after its month began: the month stays as it is.
-        return salt, max(now_us, salt.starts_us)
+        self._latest_us = now_us
+        return salt, now_us
 
     async def get(self) -> tuple[Salt, int]:
         """As `now`, asking Redis where memory has none. Any number of callers share one question.
@@ -136,7 +142,10 @@ class MonthlySalt:
         # by far less than one per cent.
         known_us = self._uncertain_us + (now_us - self._followed_us) // 100
         if uncertain_us <= known_us:
-            self._server_less_steady_us = server_us - asked_us
+            server_less_steady_us = server_us - asked_us
+            if self._server_less_steady_us - server_less_steady_us > known_us:
+                self._latest_us = 0  # more than we can have been ahead: its clock was set back
+            self._server_less_steady_us = server_less_steady_us
             self._uncertain_us = uncertain_us
             self._followed_us = now_us
 
