@@ -419,3 +419,19 @@ async def test_a_server_that_is_set_back_within_its_month_is_followed(
     store.set_clock(MIDDLE - 3600 * SECOND_US)
     await salt.keep_fresh(Pauses(clock, 1))
     assert salt.now() == (salt_of(NOVEMBER), store.server_us)
+
+
+async def test_after_an_answer_that_took_its_time_the_clock_is_asked_for_again_at_once(
+    salt: MonthlySalt, clock: Clock, store: Store
+) -> None:
+    """A collector that starts on a busy machine: for a second its sessions began in the future.
+    Seen as `created_at: not when it was sent`, in a test of something else.
+    """
+    store.on_question = lambda: clock.go(3 * SECOND_US if not store.observed else 0)
+    pauses = Pauses(clock, 2)
+    found: list[tuple[Salt, int] | None] = []
+    pauses.on_wait = lambda: found.append(salt.now())
+    await salt.keep_fresh(pauses)
+    assert pauses.seconds == pytest.approx([0.05, REFRESH_SECONDS])
+    assert found[0] == (salt_of(NOVEMBER), store.server_us - SECOND_US + 3 * SECOND_US)
+    assert found[1] == (salt_of(NOVEMBER), store.server_us)
