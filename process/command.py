@@ -7,7 +7,7 @@ from typing import Any
 
 import uvloop
 
-from contract.errors import Misconfigured, Retry
+from contract.errors import DeadLetter, Misconfigured, Retry
 
 
 def run_command(main: Coroutine[Any, Any, int]) -> int:
@@ -19,7 +19,7 @@ def run_command(main: Coroutine[Any, Any, int]) -> int:
         return uvloop.run(main)
     except Misconfigured as error:
         return _fail(error, 2)
-    except Retry as error:
+    except (Retry, DeadLetter) as error:
         return _fail(error, 1)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return _fail("interrupted", 1)
