@@ -122,7 +122,7 @@ async def _migrate(
 
 async def _check_zone(connection: asyncpg.Connection, zone: ZoneInfo) -> None:
     try:
-        await connection.execute("SELECT now() AT TIME ZONE $1::text", zone.key)
+        await connection.execute("SELECT timestamptz 'epoch' AT TIME ZONE $1::text", zone.key)
     except asyncpg.InvalidParameterValueError:
         problem = f"PostgreSQL does not know {zone.key!r}, maybe by a newer name"
         example = f"{CALENDAR_TIMEZONE.name}=America/New_York instead of US/Eastern"

@@ -17,9 +17,9 @@ from flusher.statements import statement
 
 # A process that is free is lent to whoever asks next. Among many clients one may miss it, not each
 # time.
-_ROUNDS: Final = 5
-# Where each client has a process for itself, there may be none left for a second one.
-_SECOND_CLIENT_SECONDS: Final = 3.0
+_ROUNDS: Final = 3
+# Where each client has a process for itself, there may be none left for another.
+_ANOTHER_CLIENT_SECONDS: Final = 1.0
 # Statements that we have prepared are gone, or others' are there.
 _OTHERS_STATEMENTS: Final = (
     asyncpg.DuplicatePreparedStatementError,
@@ -39,13 +39,8 @@ async def refuse_lent_connections(
     Raises:
         Misconfigured: it is lent to others between two transactions.
     """
-    try:
-        own = await _server_process(connection)
-        # Without a pooler it is the one that the server named when it was connected to.
-        if own == connection.get_server_pid() or not await _is_lent(connection, own, connect):
-            return
-    except _OTHERS_STATEMENTS:
-        pass
+    if not await _is_lent(connection, connect):
+        return
     problem = (
         "leads through a pooler that lends its connections by transaction or statement; flushers "
         "and their commands need them for themselves: set pool_mode = session and "
@@ -56,22 +51,40 @@ async def refuse_lent_connections(
 
 
 async def _is_lent(
-    connection: asyncpg.Connection, own: int, connect: Callable[[], Awaitable[asyncpg.Connection]]
+    connection: asyncpg.Connection, connect: Callable[[], Awaitable[asyncpg.Connection]]
 ) -> bool:
-    """Whether a second client gets the same process, or this one another."""
-    second: asyncpg.Connection | None = None
+    """Whether another client gets the same process, or this one another."""
     try:
-        async with asyncio.timeout(_SECOND_CLIENT_SECONDS):
-            second = await connect()
-            for _ in range(_ROUNDS):
-                if own == await _server_process(second) or own != await _server_process(connection):
-                    return True
-    except (TimeoutError, asyncpg.PostgresConnectionError, asyncpg.ProtocolViolationError):
-        pass  # there is none left: each client has one for itself
-    finally:
-        if second is not None:
-            second.terminate()
+        own = await _server_process(connection)
+        # Without a pooler it is the one that the server named when it was connected to.
+        if own == connection.get_server_pid():
+            return False
+        for _ in range(_ROUNDS):
+            if own == await _process_of_another(connect):
+                return True
+            if own != await _server_process(connection):
+                return True
+    except _OTHERS_STATEMENTS:
+        return True
     return False
+
+
+async def _process_of_another(
+    connect: Callable[[], Awaitable[asyncpg.Connection]],
+) -> int | None:
+    """The server process that another client gets; None: there is none left for it."""
+    another: asyncpg.Connection | None = None
+    try:
+        async with asyncio.timeout(_ANOTHER_CLIENT_SECONDS):
+            another = await connect()
+            return await _server_process(another)
+    except _OTHERS_STATEMENTS:
+        raise
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return None
+    finally:
+        if another is not None:
+            another.terminate()
 
 
 async def _server_process(connection: asyncpg.Connection) -> int:

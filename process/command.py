@@ -19,8 +19,10 @@ def run_command(main: Coroutine[Any, Any, int]) -> int:
         return uvloop.run(main)
     except Misconfigured as error:
         return _fail(error, 2)
-    except (Retry, DeadLetter) as error:
+    except Retry as error:
         return _fail(error, 1)
+    except DeadLetter as error:
+        return _fail(f"what was to be stored is refused: {error} ({error.reason})", 1)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return _fail("interrupted", 1)
 
