@@ -32,6 +32,7 @@ from flusher.database import Database
 from flusher.import_sessions import import_sessions
 from flusher.postgres_promises import examine_postgres
 from flusher.read import StreamReader
+from flusher.server_watch import ServerWatch
 from flusher.worker import Worker
 from flusher.write import SessionWriter
 from process.admin import AdminListener
@@ -104,6 +105,7 @@ async def work(environment: Environment, clock: Clock) -> int:
         Database(dsn, patience_seconds) as database,
         Database(dsn, patience_seconds) as other_database,
         Database(dsn, COUNTING_SECONDS) as counting_database,
+        Database(dsn, patience_seconds) as watched_database,
     ):
         log_start("flusher", SETTINGS, environment)
         worker = make_worker(StreamReader(shards, consumer, claim_seconds), database, None)
@@ -111,10 +113,20 @@ async def work(environment: Environment, clock: Clock) -> int:
         reader = StreamReader(shards, f"{consumer}-helper", claim_seconds)
         helper = make_worker(reader, other_database, worker)
 
+        waiting_upgrades = SessionWriter(watched_database, zone).count_waiting
+
+        async def look_at_postgres() -> None:
+            metrics.upgrades_waiting.set(await waiting_upgrades())
+
+        watches = {
+            "redis": ServerWatch("Redis", worker.measure_lag),
+            "postgres": ServerWatch("PostgreSQL", look_at_postgres),
+        }
+
         def failed_checks() -> dict[str, str | None]:
             return {
                 "flush": _recent(worker.last_success, "no flush has succeeded recently"),
-                "postgres": _recent(worker.last_contact, "PostgreSQL has not answered recently"),
+                **{server: watch.wrong for server, watch in watches.items()},
                 "draining": "asked to stop" if stopping.asked else None,
             }
 
@@ -131,6 +143,7 @@ async def work(environment: Environment, clock: Clock) -> int:
         watching = asyncio.create_task(watch_promises(promises, stopping))
         counter = MonthCounter(counting_database, zone, kept_months)
         counting = asyncio.create_task(counter.run(clock, stopping))
+        looking = [asyncio.create_task(watch.run(stopping)) for watch in watches.values()]
         try:
             await admin.start()
             log.info("flushing", consumer=consumer)
@@ -138,9 +151,10 @@ async def work(environment: Environment, clock: Clock) -> int:
         finally:
             stopping.set()
             await watching
-            counting.cancel()
-            with suppress(asyncio.CancelledError):
-                await counting
+            for task in (counting, *looking):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             await admin.close()
     if not all(ended):
         log.warning("stopped with entries in hand: another flusher takes them over")

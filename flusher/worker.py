@@ -1,7 +1,6 @@
 """The worker: batches, from the streams to PostgreSQL, until it is asked to stop."""
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -131,10 +130,8 @@ class Worker:
                     "a batch has to wait",
                     why=str(error),
                     seconds=pause,
-                    to_do="nothing is lost; see that Redis and PostgreSQL are up",
+                    to_do=f"nothing is lost; see that {_server_of(error)} is up",
                 )
-                with suppress(Retry):
-                    await self._housekeeping.measure_lag()  # whoever is on call needs it most now
                 if await stopping.wait(pause):
                     break
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
@@ -144,10 +141,9 @@ class Worker:
             log.warning("the consumer group could not be left", why=str(error))
         return not self._gathering.size and not self._committed
 
-    @property
-    def last_contact(self) -> float | None:
-        """When PostgreSQL last did all that it was asked, by the steady clock."""
-        return self._housekeeping.last_contact
+    async def measure_lag(self) -> None:
+        """As `Housekeeping.measure_lag`; at any time, whatever `run` waits for."""
+        await self._housekeeping.measure_lag()
 
     @property
     def is_behind(self) -> bool:
@@ -300,6 +296,10 @@ class Worker:
             detail=str(undecodable.why),
             to_do="`python -m flusher dead list`; replay it once the cause is mended",
         )
+
+
+def _server_of(error: Retry) -> str:
+    return "Redis" if error.reason.startswith("redis") else "PostgreSQL"
 
 
 def _take_newer(batch: Batch) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import uvloop
 
-from contract.errors import Misconfigured, Retry
+from contract.errors import DeadLetter, Misconfigured, Retry
 
 
 def run_command(main: Coroutine[Any, Any, int]) -> int:
@@ -21,6 +21,8 @@ def run_command(main: Coroutine[Any, Any, int]) -> int:
         return _fail(error, 2)
     except Retry as error:
         return _fail(error, 1)
+    except DeadLetter as error:
+        return _fail(f"what was to be stored is refused: {error} ({error.reason})", 1)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return _fail("interrupted", 1)
 

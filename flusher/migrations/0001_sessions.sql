@@ -200,16 +200,3 @@ END
 $$;
 COMMENT ON FUNCTION flusher.index_visitors IS
     'Makes a month''s visitors quick to find, for upgrades of `current`.';
-
--- The reader role. Roles belong to the whole server, so another database may have made it.
-DO $$
-BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'impact_reader') THEN
-        CREATE ROLE impact_reader NOLOGIN;
-    END IF;
-EXCEPTION WHEN duplicate_object OR unique_violation THEN
-    NULL;  -- made by somebody else between the look and the creation
-END
-$$;
-GRANT USAGE ON SCHEMA public TO impact_reader;
-GRANT SELECT ON sessions, monthly_impact, daily_impact TO impact_reader;

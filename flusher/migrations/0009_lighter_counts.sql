@@ -43,16 +43,6 @@ COMMENT ON COLUMN flusher.people.came_signed_in IS
 DROP INDEX flusher.changes_by_month;
 CREATE INDEX changes_by_person ON flusher.changes (month, monthly_user_hash);
 
--- Analysts' queries are short, and compiling one takes longer than running it. Whoever does not own
--- the database may set it for the reader alone (docs/metabase.md).
-DO $$
-BEGIN
-    EXECUTE format('ALTER DATABASE %I SET jit = off', current_database());
-EXCEPTION WHEN insufficient_privilege THEN
-    RAISE NOTICE 'jit stays as it is: this role does not own the database';
-END
-$$;
-
 CREATE VIEW flusher.uncounted AS
 SELECT
     m.month, r.site, r.created_at, r.visitor, r.signed_in, r.visitor_now, r.signed_in_now,

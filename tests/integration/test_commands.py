@@ -114,8 +114,8 @@ async def test_a_key_that_is_not_for_its_algorithm_is_named() -> None:
         ("rotation", "status"),
         ("rotation", "rotate"),
         ("flusher", "migrate"),
-        ("flusher", "status"),
         ("flusher", "report"),
+        ("flusher", "dead", "list"),
     ],
     ids=" ".join,
 )

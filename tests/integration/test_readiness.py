@@ -78,7 +78,7 @@ async def test_a_collector_that_is_asked_to_stop_is_not_ready(system: System) ->
     ("module", "checks"),
     [
         ("collector", ("write", "salt", "buffer")),
-        ("flusher", ("flush", "postgres")),
+        ("flusher", ("flush", "redis", "postgres")),
         ("rotation", ("salt",)),
     ],
 )
@@ -96,6 +96,19 @@ async def test_a_flusher_without_postgres_is_not_ready_though_it_has_nothing_to_
     program = system.program("flusher", DATABASE_URL=NOWHERE["DATABASE_URL"]).start()
     await fails(program, "postgres")
     assert await ask(program, "/livez") == (200, {"live": True})
+
+
+async def test_a_flusher_without_redis_blames_redis_and_not_postgres(system: System) -> None:
+    """On its page and in its log."""
+    program = system.program("flusher", REDIS_URL=NOWHERE["REDIS_URL"]).start()
+    await fails(program, "flush", "redis")
+
+    async def lines() -> list[str]:
+        return [line for line in program.log.splitlines() if "a batch has to wait" in line]
+
+    for line in await eventually(lines):
+        assert "see that Redis is up" in line
+        assert "PostgreSQL" not in line
 
 
 async def test_a_second_process_of_a_host_says_where_its_admin_pages_are(system: System) -> None:

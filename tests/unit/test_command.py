@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from contract.errors import Misconfigured, Retry
+from contract.errors import DeadLetter, Misconfigured, Retry
 from process.command import run_command
 
 
@@ -28,6 +28,7 @@ def test_a_command_that_ends_well_ends_with_its_own_code(
     [
         (Misconfigured("PORT", "is taken", "PORT=8001"), 2, "PORT: is taken (for example: PORT="),
         (Retry("redis_away", "Redis does not answer"), 1, "Redis does not answer"),
+        (DeadLetter("sqlstate_23514", "CheckViolationError"), 1, "is refused: CheckViolationError"),
         (asyncio.CancelledError(), 1, "interrupted"),
     ],
 )
