@@ -9,7 +9,7 @@ import structlog
 
 from contract.calendar import month_at
 from contract.metrics import FlusherMetrics
-from flusher.lag import measure_lag
+from flusher.lag import ShardLag, measure_lag
 from flusher.read import StreamReader
 from flusher.write import SessionWriter
 from process.buffer import Buffer, read_buffer
@@ -72,7 +72,7 @@ class Housekeeping:
         await self._writer.create_months(
             this_month.plus(ahead) for ahead in range(_MONTHS_AHEAD + 1)
         )
-        await self.measure_lag()
+        await self._take_up_forgotten(await self.measure_lag())
         self._metrics.upgrades_waiting.set(await self._writer.count_waiting())
         self.last_contact = time.monotonic()
         # Not before whatever an earlier flusher left behind has been claimed: an entry whose
@@ -92,13 +92,17 @@ class Housekeeping:
             log.info("shards beyond STREAM_SHARDS were found: they are drained too", shards=new)
             await self._reader.create_groups()
 
-    async def measure_lag(self) -> None:
+    async def measure_lag(self) -> list[ShardLag]:
         """Sets the metrics of what waits in Redis, and of how much room is left there.
+
+        Returns:
+            What waits, by shard.
 
         Raises:
             Retry: Redis is away.
         """
-        for lag in await measure_lag(self._reader.servers, self._reader.shards):
+        lags = await measure_lag(self._reader.servers, self._reader.shards)
+        for lag in lags:
             self._metrics.stream_entries.labels(lag.shard).set(lag.records)
             self._metrics.stream_pending.labels(lag.shard).set(lag.pending)
             self._metrics.oldest_entry_seconds.labels(lag.shard).set(lag.oldest_seconds or 0)
@@ -107,6 +111,21 @@ class Housekeeping:
         self._buffer = buffer
         self._metrics.buffer_used_ratio.set(buffer.used_ratio)
         self._metrics.buffer_seconds_left.set(math.inf if left is None else left)
+        return lags
+
+    async def _take_up_forgotten(self, lags: list[ShardLag]) -> None:
+        """Looks where an entry is older than any that a flusher has in hand may become."""
+        for lag in lags:
+            if lag.oldest_seconds is None or lag.oldest_seconds < 2 * self._claim_seconds:
+                continue
+            if count := await self._reader.take_up_forgotten(lag.shard):
+                log.warning(
+                    "entries that counted as read were in no flusher's hands: they are read again",
+                    shard=lag.shard,
+                    count=count,
+                    to_do="nothing is lost; see what took the group's pending entries: XGROUP "
+                    "DELCONSUMER, a restore, a restart that dropped transactions",
+                )
 
     async def _purge(self) -> None:
         given_up = await self._writer.purge()
