@@ -67,6 +67,7 @@ class Readiness:
         self._write_fails: str | None = "nothing was written yet"
         self._buffer_fails: str | None = _NOT_YET
         self._restart_fails: str | None = _NOT_YET
+        self._may_ask_of_restart = True
 
     def failed_checks(self) -> dict[str, str | None]:
         """Every check by name, with what is wrong."""
@@ -101,11 +102,14 @@ class Readiness:
     async def look_at_restart(self) -> None:
         """Looks whether a restart of the servers keeps sessions; holds the appender where not.
 
-        To be done before the first request: until the servers have answered once, nothing is
-        accepted. Where they do not answer later, what was found before goes on being true.
+        To be done before the first request: until a server has answered once, nothing is accepted.
+        Where none answers later, what was found before goes on being true.
         """
+        if not self._may_ask_of_restart:
+            return
         found = await self._survivals()
-        # What can't be verified is warned of by `process.redis_promises`.
+        # `process.redis_promises` warns of it. Asked again and again, it would fill the ACL's log.
+        self._may_ask_of_restart = found != {Survival.UNKNOWN}
         if Survival.DROPPED in found:
             log.error("no session is accepted", why=_FORGETS, to_do=REPLAY_TO_DO)
             self._restart_fails = _FORGETS

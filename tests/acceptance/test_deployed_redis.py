@@ -40,7 +40,7 @@ ACL = ROOT / "deploy/redis-users.acl"
 _SITES = ("a.example.org", "b.example.org")
 # So many at once that records share entries, which are written by MULTI and EXEC.
 _CONNECTIONS = 200
-_VISITS = 2000
+_VISITS = 1000
 _SHARDS = range(8)
 
 
