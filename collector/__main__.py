@@ -135,6 +135,7 @@ async def _serve(
     ]
     try:
         await admin.start()
+        await readiness.look_at_restart()
         await server.start(host, port)
         log.info("listening", address=f"{host}:{port}")
         await stopping.wait()

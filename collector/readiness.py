@@ -1,13 +1,16 @@
 """Whether this collector can do its work, found out while nobody asks.
 
-Every few seconds Redis is asked to write something of no meaning, as durably as a session, and how
-full it is: a collector without traffic has no other way to know.
+Every few seconds Redis is asked to write something of no meaning, as durably as a session, how full
+it is, and whether a restart would keep what is written: a collector without traffic has no other
+way to know. Where a restart would lose sessions, none is accepted.
 """
 
 import asyncio
 import math
+from contextlib import suppress
 from typing import Any, Final
 
+import structlog
 from redis.exceptions import RedisError
 
 from collector.append import Appender
@@ -17,6 +20,8 @@ from contract import keys
 from contract.errors import Retry
 from process.buffer import read_buffer
 from process.redis_client import retry_for
+from process.redis_promises import REPLAY_TO_DO
+from process.redis_replay import STREAM_WRITES, Survival, survival
 from process.shards import Shards, first_error
 from process.stopping import Stopping
 from process.wire import Command
@@ -33,6 +38,13 @@ _WAIT_UNTIL_DURABLE: Final[dict[Durability, list[Command]]] = {
     Durability.FSYNC: [("WAITAOF", 1, 0, _DURABLE_MS)],
     Durability.REPLICA: [("WAIT", 1, _DURABLE_MS)],
 }
+_NOT_YET: Final = "it was not looked at yet"
+_FORGETS: Final = (
+    "a restart of Redis would lose sessions: its user default lacks rights, with which it reads "
+    "its append-only file"
+)
+
+log = structlog.get_logger()
 
 
 class Readiness:
@@ -53,7 +65,9 @@ class Readiness:
         self._stopping = stopping
         self._last_write = -math.inf
         self._write_fails: str | None = "nothing was written yet"
-        self._buffer_fails: str | None = "it was not looked at yet"
+        self._buffer_fails: str | None = _NOT_YET
+        self._restart_fails: str | None = _NOT_YET
+        self._may_ask_of_restart = True
 
     def failed_checks(self) -> dict[str, str | None]:
         """Every check by name, with what is wrong."""
@@ -61,6 +75,7 @@ class Readiness:
             "write": self._write_check(),
             "salt": None if self._salt.is_current() else "no salt of this month",
             "buffer": self._buffer_fails,
+            "restart": self._restart_fails,
             "draining": "asked to stop" if self._stopping.asked else None,
         }
 
@@ -72,6 +87,7 @@ class Readiness:
 
     async def probe(self) -> None:
         """One look."""
+        await self.look_at_restart()
         try:
             await self._write()
             self._write_fails = None
@@ -82,6 +98,41 @@ class Readiness:
             self._buffer_fails = _fullness((await read_buffer(self._shards, 0)).used_ratio)
         except Retry as error:
             self._buffer_fails = str(error)
+
+    async def look_at_restart(self) -> None:
+        """Looks whether a restart of the servers keeps sessions; holds the appender where not.
+
+        To be done before the first request: until a server has answered once, nothing is accepted.
+        Where none answers later, what was found before goes on being true.
+        """
+        if not self._may_ask_of_restart:
+            return
+        found = await self._survivals()
+        # `process.redis_promises` warns of it. Asked again and again, it would fill the ACL's log.
+        self._may_ask_of_restart = found != {Survival.UNKNOWN}
+        if Survival.DROPPED in found:
+            log.error("no session is accepted", why=_FORGETS, to_do=REPLAY_TO_DO)
+            self._restart_fails = _FORGETS
+            self._appender.hold(Retry("redis_forgets", _FORGETS))
+        elif found:
+            if self._restart_fails == _FORGETS:
+                log.info("sessions are accepted again: a restart of Redis keeps them")
+            self._restart_fails = None
+            self._appender.hold(None)
+        elif self._restart_fails == _NOT_YET:
+            self._appender.hold(Retry("redis_away", "Redis has not answered yet"))
+
+    async def _survivals(self) -> set[Survival]:
+        """What a restart does to writes, on those servers that answer."""
+        found: set[Survival] = set()
+        try:
+            servers = await self._shards.servers()
+        except RedisError:
+            return found  # the other checks say so
+        for server in servers.values():
+            with suppress(Retry):
+                found.add(await survival(server, STREAM_WRITES))
+        return found
 
     def _write_check(self) -> str | None:
         if self._write_fails is not None:

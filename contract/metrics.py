@@ -181,3 +181,9 @@ class RotationMetrics:
             "Earlier months' salts found wherever rotation can look.",
             registry=registry,
         )
+        self.disposal_unverified = Gauge(
+            "impact_disposal_unverified",
+            "Places (a server's file, its slow log) where the last disposal of a salt was refused, "
+            "so that an operator has to do it.",
+            registry=registry,
+        )

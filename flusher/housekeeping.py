@@ -10,7 +10,7 @@ import structlog
 from contract.calendar import Month, month_at
 from contract.errors import DeadLetter
 from contract.metrics import FlusherMetrics
-from flusher.lag import measure_lag
+from flusher.lag import ShardLag, measure_lag
 from flusher.read import StreamReader
 from flusher.write import SessionWriter
 from process.buffer import Buffer, read_buffer
@@ -70,6 +70,8 @@ class Housekeeping:
         this_month = month_at(self._clock(), self._zone)
         for ahead in range(_MONTHS_AHEAD + 1):
             await self._make_month(this_month.plus(ahead))
+        lags = await measure_lag(self._reader.servers, self._reader.shards)
+        await self._take_up_forgotten(lags)
         # Not before whatever an earlier flusher left behind has been claimed: an entry whose
         # upgrade was applied, but not acknowledged, must find it known.
         settled = now - self._started > 2 * self._claim_seconds
@@ -113,6 +115,20 @@ class Housekeeping:
         self._buffer = buffer
         self._metrics.buffer_used_ratio.set(buffer.used_ratio)
         self._metrics.buffer_seconds_left.set(math.inf if left is None else left)
+
+    async def _take_up_forgotten(self, lags: list[ShardLag]) -> None:
+        """Looks where an entry is older than any that a flusher has in hand may become."""
+        for lag in lags:
+            if lag.oldest_seconds is None or lag.oldest_seconds < 2 * self._claim_seconds:
+                continue
+            if count := await self._reader.take_up_forgotten(lag.shard):
+                log.warning(
+                    "entries that counted as read were in no flusher's hands: they are read again",
+                    shard=lag.shard,
+                    count=count,
+                    to_do="nothing is lost; see what took the group's pending entries: XGROUP "
+                    "DELCONSUMER, a restore, a restart that dropped transactions",
+                )
 
     async def _purge(self) -> None:
         given_up = await self._writer.purge()

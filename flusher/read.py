@@ -26,9 +26,12 @@ _BURY = files("flusher").joinpath("bury_entry.lua").read_text()
 _END = files("flusher").joinpath("end_entries.lua").read_text()
 _DIVIDE = files("flusher").joinpath("divide_entry.lua").read_text()
 _RETIRE = files("flusher").joinpath("retire_consumer.lua").read_text()
+_TAKE_UP = files("flusher").joinpath("take_up_forgotten.lua").read_text()
 
 # Entries that one call of a script ends.
 _ENDED_AT_ONCE = 4000
+# Entries that one call looks at for those that nobody has.
+_LOOKED_AT = 1000
 # A shard's. What is beyond is a fault that goes on and on: its newest cases tell as much.
 DEAD_LETTERS_KEPT = 10_000
 
@@ -185,6 +188,20 @@ class StreamReader:
         more = [keys.joined(entry.shard)]
         arguments: Command = (keys.GROUP, entry.id, FIELD, *split_entry(entry.record))
         await self._run(_DIVIDE, entry.shard, more, arguments, "dividing an entry")
+
+    async def take_up_forgotten(self, shard: int) -> int:
+        """Makes entries of a shard claimable that count as read and are pending for nobody.
+
+        Whose rows are committed already is found to be known, as with any entry that is read twice.
+
+        Returns:
+            How many they were.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        arguments = (keys.GROUP, self._consumer, _LOOKED_AT, self._claim_ms)
+        return int(await self._run(_TAKE_UP, shard, [], arguments, "looking for forgotten entries"))
 
     async def retire(self) -> None:
         """Takes this consumer, and those long gone, off the group, if nothing is pending for them.

@@ -104,13 +104,18 @@ async def follow_the_calendar(environment: Environment, clock: Clock) -> int:
 
 
 async def rotate(environment: Environment, clock: Clock, *, force: bool) -> int:
-    """`rotate`: 1 when something of an earlier salt may be left and is to be tried again."""
+    """`rotate`: 1 when something of an earlier salt may be left, also where the server refused to
+    let us look. A disposal that was refused before is tried again.
+    """
     configure_logging(environment)
     metrics = RotationMetrics(CollectorRegistry())
     async with _worker(environment, clock, metrics) as (worker, _, _, _):
-        ensured, report = await worker.run_once(replace=force)
+        ensured, report = await worker.run_once(replace=force, again=True)
     print(_SAID[ensured.outcome].format(month=ensured.salt.month))
-    return 1 if report is not None and report.failed else 0
+    if report is None or not (report.failed or report.refused):
+        return 0
+    print("An earlier salt may be left: `python -m rotation status` says where, and what to do.")
+    return 1
 
 
 async def show_status(environment: Environment, clock: Clock, *, json: bool) -> int:

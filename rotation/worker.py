@@ -35,11 +35,15 @@ class Worker:
         self._metrics = metrics
         self.is_well = False
 
-    async def run_once(self, *, replace: bool = False) -> tuple[Ensured, Report | None]:
+    async def run_once(
+        self, *, replace: bool = False, again: bool = False
+    ) -> tuple[Ensured, Report | None]:
         """Makes sure that the current month has its salt, and that nothing of another is left.
 
         Args:
             replace: make a new salt even if the month has one.
+            again: dispose also where nothing is due and the last disposal was refused something:
+                an operator may have let us in since.
 
         Returns:
             What was done about the salt, and what a disposal found if one was due.
@@ -54,14 +58,21 @@ class Worker:
         await self._disposal.note_holders()
         report = None
         due_since = await self._disposal.due_since()
+        if due_since is None and again and await self._was_refused():
+            due_since = 0
         if due_since is not None:
             report = await self._disposal.dispose(due_since)
             log_report(report)
         status = await read_status(self._store, self._disposal)
         self._metrics.salt_month_current.set(status.salt_is_current)
         self._metrics.earlier_salts_left.set(status.earlier_salts_left)
+        self._metrics.disposal_unverified.set(status.disposal_unverified)
         await self._announcer.announce()
         return ensured, report
+
+    async def _was_refused(self) -> bool:
+        last = await self._disposal.last_report()
+        return last is not None and bool(last.refused)
 
     async def run(self, stopping: Stopping) -> None:
         """Looks again and again, at the month's end on the dot, until asked to stop."""

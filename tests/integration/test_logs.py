@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from process.clock import wall_clock
 from process.redis_client import connect_redis
 from process.redis_promises import examine_redis
+from process.redis_replay import STREAM_WRITES
 from tests.servers import Servers
 from tests.system import JWT_KEY, Program, System, eventually
 
@@ -83,14 +84,15 @@ async def test_a_server_that_does_not_tell_its_settings_is_asked_otherwise(
     url = embedded_servers.redis.url.replace("//", "//managed:x@")
     client = connect_redis(url)
     try:
-        assert [
-            (b.setting, b.value) for b in await examine_redis(client, wall_clock, "REDIS_URL")
-        ] == [("appendonly", "no")]
+        assert await examined(client) == [("appendonly", "no")]
         await redis.config_set("appendonly", "yes")
-        assert [
-            (b.setting, b.value) for b in await examine_redis(client, wall_clock, "REDIS_URL")
-        ] == [("appendfsync", "unknown")]
+        assert await examined(client) == [("appendfsync", "unknown")]
     finally:
         await redis.config_set("appendonly", "yes")
         await redis.acl_deluser("managed")
         await client.aclose()
+
+
+async def examined(client: Redis) -> list[tuple[str, str]]:
+    found = await examine_redis(client, wall_clock, "REDIS_URL", STREAM_WRITES)
+    return [(broken.setting, broken.value) for broken in found]

@@ -77,7 +77,7 @@ async def test_a_collector_that_is_asked_to_stop_is_not_ready(system: System) ->
 @pytest.mark.parametrize(
     ("module", "checks"),
     [
-        ("collector", ("write", "salt", "buffer")),
+        ("collector", ("write", "salt", "buffer", "restart")),
         ("flusher", ("flush", "redis", "postgres")),
         ("rotation", ("salt",)),
     ],

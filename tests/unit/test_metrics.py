@@ -35,6 +35,7 @@ ROTATION: dict[str, tuple[type[Metric], Labels]] = {
     "impact_rotations_total": (Counter, ()),
     "impact_salt_month_current": (Gauge, ()),
     "impact_earlier_salts_left": (Gauge, ()),
+    "impact_disposal_unverified": (Gauge, ()),
 }
 PROCESSES = [
     pytest.param(CollectorMetrics, COLLECTOR, id="collector"),
