@@ -113,16 +113,19 @@ async def _serve(
     durability = Durability(settings.APPEND_DURABILITY.read(environment))
     readiness = Readiness(shards, appender, salt, durability, stopping)
 
-    def failed_checks() -> dict[str, str | None]:
+    def checks() -> dict[str, str | None]:
         listening = None if server.is_listening else "no requests are accepted"
-        return {"listening": listening} | readiness.failed_checks()
+        return {"listening": listening} | readiness.checks()
+
+    def warnings() -> dict[str, str | None]:
+        return readiness.warnings() | addresses.warnings()
 
     admin = AdminListener(
         settings.ADMIN_HOST.read(environment),
         ADMIN_PORT.read(environment),
         registry,
-        failed_checks,
-        addresses.warnings,
+        checks,
+        warnings,
     )
     clean = True
     writing = asyncio.create_task(appender.run())
