@@ -17,10 +17,12 @@ from collector.waiting import WAIT_SECONDS, Answered, Waiting
 from collector.wire import pack
 from contract.errors import Retry
 from contract.metrics import CollectorMetrics
+from process.outage import Outage
 from process.redis_client import DEMOTED, is_passing, retry_for
 
 MAX_BATCH = 512
 MAX_WAITING = 2_000
+WRITTEN_AGAIN = "sessions are written again"
 _PAUSE_SECONDS = 0.1
 # Milliseconds. Less than a command may take, so that the server's answer comes first.
 _DURABLE_MS = 3000
@@ -77,6 +79,7 @@ class NodeWriter:
         metrics: CollectorMetrics,
         durability: Durability = Durability.SERVER,
         redirect: Redirect | None = None,
+        outage: Outage | None = None,
         *,
         asking: bool = False,
     ) -> None:
@@ -86,6 +89,7 @@ class NodeWriter:
             metrics: where batches are counted.
             durability: when a record counts as stored.
             redirect: what becomes of a record that failed; None: it is tried again here.
+            outage: of all servers; None: there is but this one.
             asking: as `EntryPacker`'s.
         """
         self._redirect = redirect
@@ -99,6 +103,7 @@ class NodeWriter:
         self._in_flight: dict[int, list[Waiting]] = {}  # by writer
         self._filled = asyncio.Event()
         self._failing_since: float | None = None
+        self._outage = outage or Outage(WRITTEN_AGAIN)
 
     def write(self, record: bytes, shard: int, answered: Answered) -> Waiting:
         """Appends a record; `answered` is called, once, when it is known what became of it. No
@@ -239,7 +244,7 @@ class NodeWriter:
                 left += self._after(list(some), refused)
                 continue
             if not_durable is None:
-                self._failing_since = None
+                self.works()
             else:
                 # It is in the stream, and may be lost with the server: not what a 2xx promises.
                 self.fails(not_durable)
@@ -263,11 +268,18 @@ class NodeWriter:
         """Notes, and says once, that nothing can be written."""
         if self._failing_since is None:
             self._failing_since = asyncio.get_running_loop().time()
+            self._outage.fails(self)
             log.error(
                 "sessions can't be written",
                 why=str(why),
                 to_do="see that Redis is up, has memory left and takes writes",
             )
+
+    def works(self) -> None:
+        """Notes that what is written is stored, or that nothing is to be written here."""
+        if self._failing_since is not None:
+            self._failing_since = None
+            self._outage.works(self)
 
 
 def why_not_durable(reply: Any) -> Retry | None:

@@ -1,7 +1,6 @@
 """The worker: batches, from the streams to PostgreSQL, until it is asked to stop."""
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -16,6 +15,7 @@ from flusher.housekeeping import Housekeeping
 from flusher.read import StreamReader
 from flusher.write import SessionWriter, Written
 from process.clock import Clock
+from process.outage import Outage
 from process.stopping import Stopping
 
 _POLL_SECONDS = 0.05
@@ -81,6 +81,7 @@ class Worker:
         self._housekeeping = Housekeeping(
             reader, writer, metrics, clock, zone, claim_seconds, finds_shards_only=helps is not None
         )
+        self.outage: Outage = helps.outage if helps else Outage("batches go on")
         # By the steady clock: a batch ended, or there was none.
         self.last_success: float | None = None
 
@@ -112,8 +113,11 @@ class Worker:
         pause = _FIRST_PAUSE_SECONDS
         prepared = False
         while True:
+            failing: object = self
             try:
                 if not self._is_needed:
+                    self.outage.works(self)
+                    self.outage.works(self._housekeeping)
                     if await stopping.wait(_POLL_SECONDS):
                         break
                     continue
@@ -122,19 +126,21 @@ class Worker:
                     prepared = True
                 await self._fill(stopping)
                 await self._flush(self._gathering.take())
-                await self._housekeeping.run_if_due()
+                self.outage.works(self)
+                failing = self._housekeeping  # an empty batch says nothing of PostgreSQL
+                if await self._housekeeping.run_if_due():
+                    self.outage.works(self._housekeeping)
                 if stopping.asked:
                     break
                 pause = _FIRST_PAUSE_SECONDS
             except Retry as error:
+                self.outage.fails(failing)
                 log.warning(
                     "a batch has to wait",
                     why=str(error),
                     seconds=pause,
                     to_do="nothing is lost; see that Redis and PostgreSQL are up",
                 )
-                with suppress(Retry):
-                    await self._housekeeping.measure_lag()  # whoever is on call needs it most now
                 if await stopping.wait(pause):
                     break
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
