@@ -52,7 +52,7 @@ class ClusterWriter:
         self._importers: dict[Address, NodeWriter] = {}
         self._outage = Outage(WRITTEN_AGAIN)
         # It never writes: what waits here waits until it is known where its shard is.
-        self._homeless = NodeWriter(_nowhere, metrics, outage=self._outage)
+        self._homeless = NodeWriter(_nowhere, metrics)
         self._of_shard = [self._homeless] * shards
         self._group = asyncio.TaskGroup()
 
@@ -79,6 +79,7 @@ class ClusterWriter:
                 try:
                     await self._cluster.refresh()
                 except RedisError as error:
+                    self._outage.fails(self._homeless)
                     self._homeless.fails(retry_for(error, "looking for the shards"))
                 self._follow()
                 await asyncio.sleep(_LOOK_SECONDS)
@@ -91,6 +92,7 @@ class ClusterWriter:
             for owner in owners
         ]
         if self._homeless not in self._of_shard:
+            self._outage.works(self._homeless)
             self._homeless.works()
         for node in set(self._primaries) - set(owners):
             self._retire(self._primaries.pop(node))
@@ -118,7 +120,6 @@ class ClusterWriter:
 
     def _retire(self, writer: NodeWriter) -> None:
         self._homeless.take_over(writer.give_up())
-        writer.works()
         self._tasks.pop(writer).cancel()
 
     def _redirect(self, failed: list[Waiting], error: RedisError) -> list[Waiting]:

@@ -89,7 +89,7 @@ class NodeWriter:
             metrics: where batches are counted.
             durability: when a record counts as stored.
             redirect: what becomes of a record that failed; None: it is tried again here.
-            outage: of all servers; None: there is but this one.
+            outage: of all shards, of which other servers may have some; None: this one has all.
             asking: as `EntryPacker`'s.
         """
         self._redirect = redirect
@@ -224,7 +224,7 @@ class NodeWriter:
             self._metrics.append_unanswered.inc(len(batch))
             return self._after(batch, error)
         except Exception as error:  # noqa: BLE001 - the one writer must outlive any fault
-            self.fails(Retry("fault", f"appending: {type(error).__name__}"))
+            self._fails(Retry("fault", f"appending: {type(error).__name__}"), batch)
             self._metrics.append_unanswered.inc(len(batch))
             return batch
         if any(isinstance(reply, DEMOTED) for reply in replies):
@@ -244,10 +244,11 @@ class NodeWriter:
                 left += self._after(list(some), refused)
                 continue
             if not_durable is None:
-                self.works()
+                self._failing_since = None
+                self._outage.works(some[0].shard)
             else:
                 # It is in the stream, and may be lost with the server: not what a 2xx promises.
-                self.fails(not_durable)
+                self._fails(not_durable, some)
                 self._metrics.append_unanswered.inc(len(some))
             for waiting in some:
                 _answer(waiting, not_durable)
@@ -256,7 +257,7 @@ class NodeWriter:
     def _after(self, batch: list[Waiting], error: RedisError) -> list[Waiting]:
         """What of a failed batch is to be tried again here; what is of no use fails."""
         if not isinstance(error, AskError):  # which says where it is instead
-            self.fails(retry_for(error, "appending"))
+            self._fails(retry_for(error, "appending"), batch)
         left = batch if self._redirect is None else self._redirect(batch, error)
         if is_passing(error):
             return left
@@ -264,11 +265,15 @@ class NodeWriter:
             _answer(waiting, retry_for(error, "appending"))
         return []
 
+    def _fails(self, why: Retry, batch: Sequence[Waiting]) -> None:
+        for waiting in batch:
+            self._outage.fails(waiting.shard)
+        self.fails(why)
+
     def fails(self, why: Retry) -> None:
         """Notes, and says once, that nothing can be written."""
         if self._failing_since is None:
             self._failing_since = asyncio.get_running_loop().time()
-            self._outage.fails(self)
             log.error(
                 "sessions can't be written",
                 why=str(why),
@@ -276,10 +281,8 @@ class NodeWriter:
             )
 
     def works(self) -> None:
-        """Notes that what is written is stored, or that nothing is to be written here."""
-        if self._failing_since is not None:
-            self._failing_since = None
-            self._outage.works(self)
+        """Notes that nothing keeps it from writing any more."""
+        self._failing_since = None
 
 
 def why_not_durable(reply: Any) -> Retry | None:

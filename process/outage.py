@@ -1,4 +1,8 @@
-"""The end of an outage is a line, as its beginning is: who reads the log knows that it is over."""
+"""The end of an outage is a line, as its beginning is: who reads the log knows that it is over.
+
+A warning, too: whoever sees the beginning sees the end, and what goes up and down is held back
+alike (`process/repetition.py`).
+"""
 
 import time
 from collections.abc import Callable
@@ -34,4 +38,4 @@ class Outage:
             return
         self._failing.discard(what)
         if not self._failing:
-            log.info(self._over, lasted_seconds=round(self._now() - self._began, 1))
+            log.warning(self._over, lasted_seconds=round(self._now() - self._began, 1))

@@ -32,7 +32,7 @@ def test_an_outage_of_several_ends_with_the_last_of_them_in_one_line() -> None:
         assert lines == []
         outage.works("other")
         outage.works("other")
-        assert lines == [{"event": "works again", "lasted_seconds": 3.2, "log_level": "info"}]
+        assert lines == [{"event": "works again", "lasted_seconds": 3.2, "log_level": "warning"}]
         clock.seconds += 60
         outage.fails("one")
         clock.seconds += 1
