@@ -120,6 +120,7 @@ class ClusterWriter:
 
     def _retire(self, writer: NodeWriter) -> None:
         self._homeless.take_over(writer.give_up())
+        self._outage.works(writer)
         self._tasks.pop(writer).cancel()
 
     def _redirect(self, failed: list[Waiting], error: RedisError) -> list[Waiting]:

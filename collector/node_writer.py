@@ -245,6 +245,7 @@ class NodeWriter:
                 continue
             if not_durable is None:
                 self._failing_since = None
+                self._outage.works(self)
                 self._outage.works(some[0].shard)
             else:
                 # It is in the stream, and may be lost with the server: not what a 2xx promises.
@@ -266,8 +267,13 @@ class NodeWriter:
         return []
 
     def _fails(self, why: Retry, batch: Sequence[Waiting]) -> None:
-        for waiting in batch:
-            self._outage.fails(waiting.shard)
+        # A refusal may be of its shard alone, and is not over when another is written. All else is
+        # of the server.
+        whats: set[object] = {self}
+        if why.reason == "redis_refused":
+            whats = {waiting.shard for waiting in batch}
+        for what in whats:
+            self._outage.fails(what)
         self.fails(why)
 
     def fails(self, why: Retry) -> None:

@@ -207,7 +207,7 @@ async def test_processes_that_are_gone_and_visits_that_come_from_one_address(
             for _ in range(WINDOW + 1):
                 assert await stage.post("93.184.216.34", http) == 201
         await look.fires(2 * MINUTE, "ImpactDown")
-        await look.fires(8 * MINUTE, "ImpactNobodyRotates", "ImpactClientAddressSuspect")
+        await look.fires(10 * MINUTE, "ImpactNobodyRotates", "ImpactClientAddressSuspect")
         assert "ImpactNobodyCollects" not in await look.firing()
         for collector in stage.collectors:
             collector.kill()

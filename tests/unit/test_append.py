@@ -429,7 +429,8 @@ async def test_readiness_follows_the_last_write() -> None:
 
 async def test_the_end_of_an_outage_is_told_when_all_shards_are_written_again() -> None:
     """Not each time that another shard is."""
-    redis = ScriptedRedis(*[refuse_some(OOM, record(0))] * 5)
+    error = exceptions.ResponseError("WRONGTYPE Operation against a key")
+    redis = ScriptedRedis(*[refuse_some(error, record(0))] * 5)
     each = appender(redis)
     by_shard = {
         keys.shard_of(identity, 4): identity for identity in (bytes([n] * 16) for n in range(99))
