@@ -34,10 +34,11 @@ from contract.settings import Environment
 from process.admin import AdminListener
 from process.clock import Clock, wall_clock
 from process.cluster import Cluster
-from process.command import run_command
-from process.logs import configure_logging, log_start
+from process.command import add_version, run_process
+from process.logs import log_start
 from process.redis_client import connect_redis
 from process.redis_promises import redis_examinations
+from process.registry import make_registry
 from process.salt_client import SaltServer, connect_salt
 from process.salt_disposal import SaltDisposal
 from process.salt_store import SaltStore
@@ -75,8 +76,7 @@ log = structlog.get_logger()
 
 async def serve(environment: Environment, clock: Clock) -> int:
     """Builds the collector from its settings and runs it to its end; returns the exit code."""
-    configure_logging(environment)
-    registry = CollectorRegistry()
+    registry = make_registry()
     metrics = CollectorMetrics(registry)
     async with (
         connect_salt(environment) as salt_server,
@@ -113,16 +113,19 @@ async def _serve(
     durability = Durability(settings.APPEND_DURABILITY.read(environment))
     readiness = Readiness(shards, appender, salt, durability, stopping)
 
-    def failed_checks() -> dict[str, str | None]:
+    def checks() -> dict[str, str | None]:
         listening = None if server.is_listening else "no requests are accepted"
-        return {"listening": listening} | readiness.failed_checks()
+        return {"listening": listening} | readiness.checks()
+
+    def warnings() -> dict[str, str | None]:
+        return readiness.warnings() | addresses.warnings()
 
     admin = AdminListener(
         settings.ADMIN_HOST.read(environment),
         ADMIN_PORT.read(environment),
         registry,
-        failed_checks,
-        addresses.warnings,
+        checks,
+        warnings,
     )
     clean = True
     writing = asyncio.create_task(appender.run())
@@ -245,8 +248,9 @@ def main() -> int:
         description="Counts sessions: answers front-ends' beacons and buffers them in Redis. "
         "Every setting comes from the environment (see README.md).",
     )
+    add_version(parser)
     parser.parse_args()
-    return run_command(serve(os.environ, wall_clock))
+    return run_process("collector", serve, os.environ, wall_clock)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,13 @@
-"""Whether this collector can do its work, found out while nobody asks.
+"""Whether this collector is to be sent requests, found out while nobody asks.
 
 Every few seconds Redis is asked to write something of no meaning, as durably as a session, how full
 it is, and whether a restart would keep what is written: a collector without traffic has no other
 way to know. Where a restart would lose sessions, none is accepted.
+
+A check that fails says: send the requests to other collectors. What is wrong with a server that all
+of them share is a warning, as soon as this one has shown that it is set up right: there is no
+better collector then, and a front-end that is answered 503 knows when to try again
+(`docs/decisions/0013-ready-without-redis.md`).
 """
 
 import asyncio
@@ -29,7 +34,7 @@ from process.wire import Command
 PROBE_SECONDS: Final = 5.0
 # A probe and the wait for its answer, and another: what is older than this is no evidence.
 _RECENT_SECONDS: Final = 15.0
-# Above this share of Redis's memory, the load balancer is told before sessions are refused.
+# Above this share of Redis's memory it is time to say so, before sessions are refused.
 BUFFER_MARK: Final = 0.95
 _PROBE_LIVES_SECONDS: Final = 60
 _DURABLE_MS: Final = 3000
@@ -48,7 +53,7 @@ log = structlog.get_logger()
 
 
 class Readiness:
-    """Probes Redis. Use `run` as a task for as long as `failed_checks` may be asked."""
+    """Probes Redis. Use `run` as a task for as long as the checks may be asked."""
 
     def __init__(
         self,
@@ -68,16 +73,24 @@ class Readiness:
         self._buffer_fails: str | None = _NOT_YET
         self._restart_fails: str | None = _NOT_YET
         self._may_ask_of_restart = True
+        # It has written, and had the salt: so its settings are right, whatever fails from then on.
+        self._proven = False
 
-    def failed_checks(self) -> dict[str, str | None]:
-        """Every check by name, with what is wrong."""
+    def checks(self) -> dict[str, str | None]:
+        """What keeps requests away from it, by name, with what is wrong."""
+        self._prove()
+        shared = {} if self._proven else self._of_shared_servers()
         return {
-            "write": self._write_check(),
-            "salt": None if self._salt.is_current() else "no salt of this month",
-            "buffer": self._buffer_fails,
+            **shared,
             "restart": self._restart_fails,
             "draining": "asked to stop" if self._stopping.asked else None,
         }
+
+    def warnings(self) -> dict[str, str | None]:
+        """What is only shown, likewise."""
+        self._prove()
+        shared = self._of_shared_servers() if self._proven else {}
+        return {**shared, "buffer": self._buffer_fails}
 
     async def run(self) -> None:
         """Probes until asked to stop."""
@@ -98,6 +111,16 @@ class Readiness:
             self._buffer_fails = _fullness((await read_buffer(self._shards, 0)).used_ratio)
         except Retry as error:
             self._buffer_fails = str(error)
+        self._prove()
+
+    def _prove(self) -> None:
+        self._proven = self._proven or not any(self._of_shared_servers().values())
+
+    def _of_shared_servers(self) -> dict[str, str | None]:
+        return {
+            "write": self._write_check(),
+            "salt": None if self._salt.is_current() else "no salt of this month",
+        }
 
     async def look_at_restart(self) -> None:
         """Looks whether a restart of the servers keeps sessions; holds the appender where not.

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from prometheus_client import CollectorRegistry
 
 from contract import settings
 from contract.metrics import FlusherMetrics
@@ -30,17 +29,19 @@ from flusher.commands import (
 from flusher.counting import MonthCounter
 from flusher.database import Database
 from flusher.import_sessions import import_sessions
+from flusher.measuring import Measuring
 from flusher.postgres_promises import examine_postgres
 from flusher.read import StreamReader
-from flusher.server_watch import ServerWatch
 from flusher.worker import Worker
 from flusher.write import SessionWriter
 from process.admin import AdminListener
 from process.clock import Clock, wall_clock
-from process.command import run_command
-from process.logs import configure_logging, log_start
+from process.command import add_version, run_command, run_process
+from process.logs import log_start
 from process.redis_promises import redis_examinations
+from process.registry import make_registry
 from process.server_promises import Examine, watch_promises
+from process.server_watch import ServerWatch
 from process.shards import connect_shards
 from process.stopping import Stopping
 
@@ -71,8 +72,7 @@ log = structlog.get_logger()
 
 async def work(environment: Environment, clock: Clock) -> int:
     """Runs a flusher until it is asked to stop; returns the exit code."""
-    configure_logging(environment)
-    registry = CollectorRegistry()
+    registry = make_registry()
     metrics = FlusherMetrics(registry)
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     claim_seconds = settings.FLUSH_CLAIM_SECONDS.read(environment)
@@ -108,10 +108,11 @@ async def work(environment: Environment, clock: Clock) -> int:
         Database(dsn, patience_seconds) as watched_database,
     ):
         log_start("flusher", SETTINGS, environment)
-        worker = make_worker(StreamReader(shards, consumer, claim_seconds), database, None)
+        reader = StreamReader(shards, consumer, claim_seconds)
+        worker = make_worker(reader, database, None)
         # While a batch is matched and committed, the rows of another are copied.
-        reader = StreamReader(shards, f"{consumer}-helper", claim_seconds)
-        helper = make_worker(reader, other_database, worker)
+        other_reader = StreamReader(shards, f"{consumer}-helper", claim_seconds)
+        helper = make_worker(other_reader, other_database, worker)
 
         waiting_upgrades = SessionWriter(watched_database, zone).count_waiting
 
@@ -119,7 +120,7 @@ async def work(environment: Environment, clock: Clock) -> int:
             metrics.upgrades_waiting.set(await waiting_upgrades())
 
         watches = {
-            "redis": ServerWatch("Redis", worker.measure_lag),
+            "redis": ServerWatch("Redis", Measuring(reader, metrics).measure),
             "postgres": ServerWatch("PostgreSQL", look_at_postgres),
         }
 
@@ -140,21 +141,22 @@ async def work(environment: Environment, clock: Clock) -> int:
             *redis_examinations(shards, clock),
             partial(examine_postgres, dsn, clock),
         ]
-        watching = asyncio.create_task(watch_promises(promises, stopping))
+        watching = [
+            asyncio.create_task(watch_promises(promises, stopping)),
+            *(asyncio.create_task(watch.run(stopping)) for watch in watches.values()),
+        ]
         counter = MonthCounter(counting_database, zone, kept_months)
         counting = asyncio.create_task(counter.run(clock, stopping))
-        looking = [asyncio.create_task(watch.run(stopping)) for watch in watches.values()]
         try:
             await admin.start()
             log.info("flushing", consumer=consumer)
             ended = await asyncio.gather(worker.run(stopping), helper.run(stopping))
         finally:
             stopping.set()
-            await watching
-            for task in (counting, *looking):
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            await asyncio.gather(*watching)
+            counting.cancel()
+            with suppress(asyncio.CancelledError):
+                await counting
             await admin.close()
     if not all(ended):
         log.warning("stopped with entries in hand: another flusher takes them over")
@@ -233,6 +235,7 @@ def main() -> int:
         description="Copies sessions from Redis to PostgreSQL. Without a command: the worker. "
         "Every setting comes from the environment (see README.md).",
     )
+    add_version(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser(
         "migrate", help="create or upgrade the database; safe to repeat and to race"
@@ -267,7 +270,7 @@ def main() -> int:
         case "status":
             return run_command(show_status(os.environ, json=arguments.json, watch=arguments.watch))
         case _:
-            return run_command(work(os.environ, wall_clock))
+            return run_process("flusher", work, os.environ, wall_clock)
 
 
 if __name__ == "__main__":

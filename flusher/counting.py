@@ -20,6 +20,7 @@ from contract.errors import DeadLetter, Misconfigured, Retry
 from flusher.database import Database
 from flusher.statements import statement
 from process.clock import Clock
+from process.outage import Outage
 from process.stopping import Stopping
 
 # A month is closed this long after its end. Until then what comes late is added to its counts; from
@@ -75,14 +76,17 @@ class MonthCounter:
 
     async def run(self, clock: Clock, stopping: Stopping) -> None:
         """Looks again and again, until asked to stop."""
+        outage = Outage("counting goes on")
         pause = _PAUSE_SECONDS
         while not await stopping.wait(pause):
             started = time.monotonic()
             done = Done()
             try:
                 done = await self.run_once(clock())
+                outage.works()
             except (Retry, DeadLetter, Misconfigured) as error:
                 # The views are exact without it: no reason to end a flusher.
+                outage.fails()
                 log.warning("counting has to wait", why=str(error))
             pause = _PAUSE_AFTER_MOVE_SECONDS if done.moved else _PAUSE_SECONDS
             pause = max(pause, (time.monotonic() - started) / 2)

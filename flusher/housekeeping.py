@@ -1,6 +1,5 @@
 """What a worker does beside batches, every few seconds: shards, months, what waits in vain."""
 
-import math
 import time
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -13,7 +12,6 @@ from contract.metrics import FlusherMetrics
 from flusher.lag import ShardLag, measure_lag
 from flusher.read import StreamReader
 from flusher.write import SessionWriter
-from process.buffer import Buffer, read_buffer
 from process.clock import Clock
 
 _EVERY_SECONDS: Final = 5.0
@@ -48,25 +46,24 @@ class Housekeeping:
         self._started = time.monotonic()
         self._last_run: float | None = None
         self._last_purge = 0.0
-        self._buffer: Buffer | None = None
 
     @property
     def is_due(self) -> bool:
         """Whether it was never done, or some seconds ago."""
         return self._last_run is None or time.monotonic() - self._last_run >= _EVERY_SECONDS
 
-    async def run_if_due(self) -> None:
-        """Does all of it, every few seconds.
+    async def run_if_due(self) -> bool:
+        """Does all of it, every few seconds; whether it did.
 
         Raises:
             Retry: a server is away.
         """
         if not self.is_due:
-            return
+            return False
         self._last_run = now = time.monotonic()
         await self.find_shards()
         if self._finds_shards_only:
-            return
+            return True
         this_month = month_at(self._clock(), self._zone)
         for ahead in range(_MONTHS_AHEAD + 1):
             await self._make_month(this_month.plus(ahead))
@@ -78,6 +75,7 @@ class Housekeeping:
         if settled and now - self._last_purge > _PURGE_SECONDS:
             self._last_purge = now
             await self._purge()
+        return True
 
     async def _make_month(self, month: Month) -> None:
         try:
@@ -99,22 +97,6 @@ class Housekeeping:
         if new := await self._reader.find_shards():
             log.info("shards beyond STREAM_SHARDS were found: they are drained too", shards=new)
             await self._reader.create_groups()
-
-    async def measure_lag(self) -> None:
-        """Sets the metrics of what waits in Redis, and of how much room is left there.
-
-        Raises:
-            Retry: Redis is away.
-        """
-        for lag in await measure_lag(self._reader.servers, self._reader.shards):
-            self._metrics.stream_entries.labels(lag.shard).set(lag.records)
-            self._metrics.stream_pending.labels(lag.shard).set(lag.pending)
-            self._metrics.oldest_entry_seconds.labels(lag.shard).set(lag.oldest_seconds or 0)
-        buffer = await read_buffer(self._reader.servers, time.monotonic())
-        left = None if self._buffer is None else buffer.seconds_left(self._buffer)
-        self._buffer = buffer
-        self._metrics.buffer_used_ratio.set(buffer.used_ratio)
-        self._metrics.buffer_seconds_left.set(math.inf if left is None else left)
 
     async def _take_up_forgotten(self, lags: list[ShardLag]) -> None:
         """Looks where an entry is older than any that a flusher has in hand may become."""

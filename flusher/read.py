@@ -18,6 +18,7 @@ from contract.errors import DeadLetter
 from contract.record import FIELD
 from flusher.entry import Entry
 from flusher.shards import ask, find_shards
+from process.outage import Outage
 from process.redis_client import retry_for
 from process.shards import Shards, first_error
 from process.wire import Command
@@ -55,6 +56,7 @@ class StreamReader:
         self._claim_ms = int(claim_seconds * 1000)
         self._claimed_up_to: dict[int, bytes] = {}
         self._silent: list[int] = []  # shards that could not be read last time
+        self._outage = Outage("all shards are read again")
         # Whether some shard may have had more than the last `read` asked for.
         self.left_some = False
 
@@ -276,6 +278,7 @@ class StreamReader:
             return
         self._silent = list(failed)
         if failed:
+            self._outage.fails()
             why = str(next(iter(failed.values())))
             log.warning(
                 "some shards have to wait",
@@ -284,7 +287,7 @@ class StreamReader:
                 to_do="nothing is lost; see that the servers of these shards are up",
             )
         else:
-            log.info("all shards are read again")
+            self._outage.works()
 
 
 def _portions(by_records: Mapping[int, list[bytes]]) -> Iterable[tuple[int, list[bytes]]]:

@@ -15,6 +15,7 @@ from flusher.housekeeping import Housekeeping
 from flusher.read import StreamReader
 from flusher.write import SessionWriter, Written
 from process.clock import Clock
+from process.outage import Outage
 from process.stopping import Stopping
 
 _POLL_SECONDS = 0.05
@@ -80,6 +81,7 @@ class Worker:
         self._housekeeping = Housekeeping(
             reader, writer, metrics, clock, zone, claim_seconds, finds_shards_only=helps is not None
         )
+        self.outage: Outage = helps.outage if helps else Outage("batches go on")
         # By the steady clock: a batch ended, or there was none.
         self.last_success: float | None = None
 
@@ -111,8 +113,11 @@ class Worker:
         pause = _FIRST_PAUSE_SECONDS
         prepared = False
         while True:
+            failing: object = self
             try:
                 if not self._is_needed:
+                    self.outage.works(self)
+                    self.outage.works(self._housekeeping)
                     if await stopping.wait(_POLL_SECONDS):
                         break
                     continue
@@ -121,11 +126,15 @@ class Worker:
                     prepared = True
                 await self._fill(stopping)
                 await self._flush(self._gathering.take())
-                await self._housekeeping.run_if_due()
+                self.outage.works(self)
+                failing = self._housekeeping  # an empty batch says nothing of PostgreSQL
+                if await self._housekeeping.run_if_due():
+                    self.outage.works(self._housekeeping)
                 if stopping.asked:
                     break
                 pause = _FIRST_PAUSE_SECONDS
             except Retry as error:
+                self.outage.fails(failing)
                 log.warning(
                     "a batch has to wait",
                     why=str(error),
@@ -140,10 +149,6 @@ class Worker:
         except Retry as error:
             log.warning("the consumer group could not be left", why=str(error))
         return not self._gathering.size and not self._committed
-
-    async def measure_lag(self) -> None:
-        """As `Housekeeping.measure_lag`; at any time, whatever `run` waits for."""
-        await self._housekeeping.measure_lag()
 
     @property
     def is_behind(self) -> bool:

@@ -1,8 +1,8 @@
 """The admin listener: health and metrics, on an address of its own.
 
-`/livez` says that this process runs; it depends on nothing else. `/readyz` says whether it does
-its work: every check by name, 503 when one fails; and what an operator should look at, which does
-not make it less ready. `/metrics` is Prometheus's text format.
+`/livez` says that this process runs; it depends on nothing else. `/readyz` says whether it is to be
+given work: every check that fails by name, and 503 when one does; and what an operator should look
+at, which does not make it less ready. `/metrics` is Prometheus's text format.
 """
 
 import errno

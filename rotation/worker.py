@@ -7,6 +7,7 @@ import structlog
 from contract.calendar import SECOND_US
 from contract.errors import Retry
 from contract.metrics import RotationMetrics
+from process.outage import Outage
 from process.salt_disposal import Report, SaltDisposal, log_report
 from process.salt_store import Ensured, Outcome, SaltStore
 from process.stopping import Stopping
@@ -63,10 +64,7 @@ class Worker:
         if due_since is not None:
             report = await self._disposal.dispose(due_since)
             log_report(report)
-        status = await read_status(self._store, self._disposal)
-        self._metrics.salt_month_current.set(status.salt_is_current)
-        self._metrics.earlier_salts_left.set(status.earlier_salts_left)
-        self._metrics.disposal_unverified.set(status.disposal_unverified)
+        await self.measure()
         await self._announcer.announce()
         return ensured, report
 
@@ -74,18 +72,32 @@ class Worker:
         last = await self._disposal.last_report()
         return last is not None and bool(last.refused)
 
+    async def measure(self) -> None:
+        """Looks at the salts that there are: a disposal may take minutes, and nobody waits for it.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        status = await read_status(self._store, self._disposal)
+        self._metrics.salt_month_current.set(status.salt_is_current)
+        self._metrics.earlier_salts_left.set(status.earlier_salts_left)
+        self._metrics.disposal_unverified.set(status.disposal_unverified)
+
     async def run(self, stopping: Stopping) -> None:
         """Looks again and again, at the month's end on the dot, until asked to stop."""
+        outage = Outage("the salt is looked after again")
         while not stopping.asked:
             try:
                 began = time.monotonic()
                 ensured, _ = await self.run_once()
                 self.is_well = True
+                outage.works()
                 left = (ensured.salt.ends_us - ensured.server_us) / SECOND_US
                 left -= time.monotonic() - began  # a disposal takes its time
                 pause = min(LOOK_SECONDS, max(left, 0.01))
             except Retry as error:
                 self.is_well = False
+                outage.fails()
                 log.warning(
                     "the salt could not be looked after",
                     why=str(error),

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from collector import server
 from contract import settings
-from contract.metrics import CollectorMetrics, FlusherMetrics, RotationMetrics
+from contract.metrics import CollectorMetrics, FlusherMetrics, ProcessMetrics, RotationMetrics
 from contract.settings import Setting
 from tests.system import ROOT, run_command
 
@@ -38,7 +38,7 @@ OTHERS = {
 def metric_names() -> set[str]:
     """Every name under which Prometheus has a series of ours."""
     names = set()
-    for process in (CollectorMetrics, FlusherMetrics, RotationMetrics):
+    for process in (CollectorMetrics, FlusherMetrics, ProcessMetrics, RotationMetrics):
         registry = CollectorRegistry()
         process(registry)
         for family in registry.collect():

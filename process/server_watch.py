@@ -1,4 +1,4 @@
-"""Whether a server answers, for `/readyz`: asked every few seconds, whatever else has to wait.
+"""Whether a server answers: asked every few seconds, whatever else has to wait.
 
 Each server has a watch of its own, so that one that is away is never taken for the other.
 """
@@ -8,7 +8,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import structlog
+
 from contract.errors import Misconfigured, Retry
+from process.outage import Outage
 from process.stopping import Stopping
 
 _EVERY_SECONDS: Final = 5.0
@@ -16,6 +19,8 @@ _EVERY_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 10.0
 # Of a server that was lost a moment ago nobody needs to know: the streams hold what comes.
 _LOST_SECONDS: Final = 30.0
+
+log = structlog.get_logger()
 
 
 class ServerWatch:
@@ -27,6 +32,8 @@ class ServerWatch:
         self._look = look
         self._last_contact: float | None = None
         self._why = ""
+        self._away = f"{server} does not answer"
+        self._outage = Outage(f"{server} answers again")
 
     @property
     def wrong(self) -> str | None:
@@ -44,9 +51,15 @@ class ServerWatch:
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     await self._look()
             except (Retry, Misconfigured) as error:
-                self._why = str(error)
+                self._fails(str(error))
             except TimeoutError:
-                self._why = f"no answer within {_ANSWER_SECONDS:g} s"
+                self._fails(f"no answer within {_ANSWER_SECONDS:g} s")
             else:
                 self._last_contact, self._why = time.monotonic(), ""
+                self._outage.works()
             pause = _EVERY_SECONDS
+
+    def _fails(self, why: str) -> None:
+        self._why = why
+        self._outage.fails()
+        log.warning(self._away, why=why, to_do="see that it is up")
