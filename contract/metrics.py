@@ -57,6 +57,7 @@ _FAILED = (
     "not_durable",
     "overload",
     "redis_away",
+    "redis_forgets",
     "redis_full",
     "redis_refused",
     "salt",

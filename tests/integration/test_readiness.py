@@ -94,7 +94,7 @@ async def test_a_collector_stays_in_the_balancer_while_the_redis_of_all_is_away(
             assert answer.headers["Access-Control-Allow-Origin"] == headers["Origin"]
             assert answer.headers["Access-Control-Expose-Headers"] == "Retry-After"
         late = system.program("collector").start()
-        await fails(late, "write", "salt")
+        await fails(late, "write", "salt", "restart")
     finally:
         await asyncio.to_thread(embedded_servers.redis.start)
     await warns(collector)
