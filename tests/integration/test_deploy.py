@@ -87,11 +87,6 @@ def test_every_program_that_is_started_is_one_of_the_procfile() -> None:
     assert {" ".join(command) for command in started} == procfile
 
 
-def test_the_image_has_every_folder_that_production_imports_and_no_other() -> None:
-    copied = set(re.findall(r"^COPY (\w+) \1$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE))
-    assert copied == {"contract", "process", "collector", "flusher", "rotation"}
-
-
 def test_whoever_stops_a_collector_waits_until_it_is_drained() -> None:
     drain = server.FAREWELL_SECONDS + server.DRAIN_SECONDS
     text = (DEPLOY / "systemd/impact-collector@.service").read_text()
