@@ -17,6 +17,7 @@ from contract import keys
 from contract.errors import Retry
 from process.buffer import read_buffer
 from process.redis_client import retry_for
+from process.service_manager import Beat
 from process.shards import Shards, first_error
 from process.stopping import Stopping
 from process.wire import Command
@@ -64,9 +65,10 @@ class Readiness:
             "draining": "asked to stop" if self._stopping.asked else None,
         }
 
-    async def run(self) -> None:
-        """Probes until asked to stop."""
+    async def run(self, beat: Beat) -> None:
+        """Probes until asked to stop; `beat` is called at each turn."""
         while not self._stopping.asked:
+            beat()
             await self.probe()
             await self._stopping.wait(PROBE_SECONDS)
 

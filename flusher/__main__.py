@@ -40,6 +40,7 @@ from process.command import run_command
 from process.logs import configure_logging, log_start
 from process.redis_promises import redis_examinations
 from process.server_promises import Examine, watch_promises
+from process.service_manager import ServiceManager
 from process.shards import connect_shards
 from process.stopping import Stopping
 
@@ -61,6 +62,8 @@ SETTINGS = (
 )
 # Ready means that a flush, or a look that found nothing to flush, succeeded this recently.
 READY_SECONDS = 30.0
+# More statements than a turn of a worker has, each with the worker's patience.
+STATEMENTS_A_TURN = 40
 # The longest statement of those that count a month.
 COUNTING_SECONDS = 600.0
 
@@ -104,6 +107,7 @@ async def work(environment: Environment, clock: Clock) -> int:
         Database(dsn, patience_seconds) as database,
         Database(dsn, patience_seconds) as other_database,
         Database(dsn, COUNTING_SECONDS) as counting_database,
+        ServiceManager(environment) as service,
     ):
         log_start("flusher", SETTINGS, environment)
         worker = make_worker(StreamReader(shards, consumer, claim_seconds), database, None)
@@ -134,7 +138,12 @@ async def work(environment: Environment, clock: Clock) -> int:
         try:
             await admin.start()
             log.info("flushing", consumer=consumer)
-            ended = await asyncio.gather(worker.run(stopping), helper.run(stopping))
+            service.started()
+            longest_turn_seconds = STATEMENTS_A_TURN * patience_seconds
+            ended = await asyncio.gather(
+                worker.run(stopping, service.watch(longest_turn_seconds)),
+                helper.run(stopping, service.watch(longest_turn_seconds)),
+            )
         finally:
             stopping.set()
             await watching

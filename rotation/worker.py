@@ -9,6 +9,7 @@ from contract.errors import Retry
 from contract.metrics import RotationMetrics
 from process.salt_disposal import Report, SaltDisposal, log_report
 from process.salt_store import Ensured, Outcome, SaltStore
+from process.service_manager import Beat
 from process.stopping import Stopping
 from rotation.announce import Announcer
 from rotation.status import read_status
@@ -63,9 +64,10 @@ class Worker:
         await self._announcer.announce()
         return ensured, report
 
-    async def run(self, stopping: Stopping) -> None:
+    async def run(self, stopping: Stopping, beat: Beat) -> None:
         """Looks again and again, at the month's end on the dot, until asked to stop."""
         while not stopping.asked:
+            beat()
             try:
                 began = time.monotonic()
                 ensured, _ = await self.run_once()

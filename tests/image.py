@@ -29,7 +29,7 @@ def build_image(folder: Path) -> None:
             for source in sources:
                 _copy(source, folder, target)
         elif step == "RUN" and " pip install " not in words:
-            subprocess.run(["sh", "-euc", words], cwd=folder, check=True)
+            subprocess.run(["/bin/sh", "-euc", words], cwd=folder, check=True)
 
 
 def steps(dockerfile: str) -> list[tuple[str, str]]:
