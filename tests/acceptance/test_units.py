@@ -90,7 +90,7 @@ def test_who_is_frozen_is_replaced_and_who_waits_for_a_server_is_not(host: Debia
 
 
 def test_a_wrong_password_does_no_harm_that_outlives_it(host: DebianTree) -> None:
-    """It ends as `failed` for good where systemd gives up after five times, which is its default."""
+    """Where systemd gives up after five times, as is its default, it ends as `failed` for good."""
     env, unit = "/etc/impact/flusher.env", "impact-flusher@9101"
     host.run(f"cp {env} /root/flusher.env; sed -i '/^DATABASE_URL/s/@/-wrong@/' {env}")
     host.run(f"systemctl restart {unit}", check=False)
