@@ -4,9 +4,11 @@ import argparse
 import asyncio
 import os
 import sys
+import warnings
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import jwt
 import structlog
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
@@ -43,6 +45,7 @@ from process.salt_client import SaltServer, connect_salt
 from process.salt_disposal import SaltDisposal
 from process.salt_store import SaltStore
 from process.server_promises import watch_promises
+from process.service_manager import ServiceManager
 from process.shards import Shards, connect_shards
 from process.stopping import Stopping
 
@@ -71,6 +74,9 @@ SETTINGS = (
     settings.LOG_FORMAT,
 )
 
+# Far more than a probe of Redis takes, whose every step has its time.
+LONGEST_PROBE_SECONDS = 600.0
+
 log = structlog.get_logger()
 
 
@@ -82,8 +88,11 @@ async def serve(environment: Environment, clock: Clock) -> int:
         connect_salt(environment) as salt_server,
         connect_shards(environment) as shards,
         _connect_writer(environment, metrics) as writer,
+        ServiceManager(environment) as service,
     ):
-        return await _serve(environment, clock, registry, metrics, salt_server, shards, writer)
+        return await _serve(
+            environment, clock, registry, metrics, salt_server, shards, writer, service
+        )
 
 
 async def _serve(
@@ -94,6 +103,7 @@ async def _serve(
     salt_server: SaltServer,
     shards: Shards,
     writer: Writer,
+    service: ServiceManager,
 ) -> int:
     store = SaltStore(salt_server.redis, settings.CALENDAR_TIMEZONE.read(environment))
     disposal = SaltDisposal(salt_server, store)
@@ -131,7 +141,7 @@ async def _serve(
     writing = asyncio.create_task(appender.run())
     following = [
         asyncio.create_task(salt.keep_fresh(stopping)),
-        asyncio.create_task(readiness.run()),
+        asyncio.create_task(readiness.run(service.watch(LONGEST_PROBE_SECONDS))),
         asyncio.create_task(limits.sweep(stopping)),
         asyncio.create_task(watch_promises(promises, stopping)),
         asyncio.create_task(LateDisposal(store, disposal).run(stopping)),
@@ -141,6 +151,7 @@ async def _serve(
         await readiness.look_at_restart()
         await server.start(host, port)
         log.info("listening", address=f"{host}:{port}")
+        service.started()
         await stopping.wait()
         log.info("stopping: no new requests, answering what was accepted")
         await server.stop()
@@ -169,16 +180,18 @@ def build_server(
         Misconfigured: one of them is wrong.
     """
     sites = SitePolicy(settings.SITES.read(environment))
+    verifier = TokenVerifier(
+        settings.JWT_KEY.read(environment),
+        settings.JWT_ALGORITHMS.read(environment),
+        settings.JWT_AUDIENCE.read(environment),
+        settings.JWT_USER_CLAIM.read(environment),
+        settings.JWT_ROLE_CLAIM.read(environment),
+    )
+    _warn_of_weak_key(verifier)
     sessions = Sessions(
         sites,
         CrawlerFilter(),
-        TokenVerifier(
-            settings.JWT_KEY.read(environment),
-            settings.JWT_ALGORITHMS.read(environment),
-            settings.JWT_AUDIENCE.read(environment),
-            settings.JWT_USER_CLAIM.read(environment),
-            settings.JWT_ROLE_CLAIM.read(environment),
-        ),
+        verifier,
         TrustedProxies(
             settings.TRUSTED_PROXIES.read(environment),
             settings.CLIENT_ADDRESS_HEADER.read(environment),
@@ -190,6 +203,18 @@ def build_server(
     )
     pages = [*Beacon(metrics).routes, *demo_pages(environment, metrics)]
     return Server(clock, sessions, sites, metrics, limits, pages)
+
+
+def _warn_of_weak_key(verifier: TokenVerifier) -> None:
+    for weakness in verifier.weaknesses:
+        log.warning(
+            "JWT_KEY is short: who guesses it can sign in as anybody",
+            why=weakness,
+            to_do="have the platform sign with a longer key, and set JWT_KEY to it: "
+            "openssl rand -hex 32",
+        )
+    # Said above in our own form; PyJWT would say it again at the first token, in its own.
+    warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
 
 
 def _exit_code(*, clean: bool) -> int:

@@ -27,6 +27,7 @@ from process.buffer import read_buffer
 from process.redis_client import retry_for
 from process.redis_promises import REPLAY_TO_DO
 from process.redis_replay import STREAM_WRITES, Survival, survival
+from process.service_manager import Beat
 from process.shards import Shards, first_error
 from process.stopping import Stopping
 from process.wire import Command
@@ -92,9 +93,10 @@ class Readiness:
         shared = self._of_shared_servers() if self._proven else {}
         return {**shared, "buffer": self._buffer_fails}
 
-    async def run(self) -> None:
-        """Probes until asked to stop."""
+    async def run(self, beat: Beat) -> None:
+        """Probes until asked to stop; `beat` is called at each turn."""
         while not self._stopping.asked:
+            beat()
             await self.probe()
             await self._stopping.wait(PROBE_SECONDS)
 

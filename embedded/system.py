@@ -70,6 +70,7 @@ class Program:
     log_path: Path
     arguments: tuple[str, ...] = ()
     process: Running | None = None
+    folder: Path = ROOT  # with the programs' code
 
     @property
     def admin_url(self) -> str:
@@ -91,7 +92,11 @@ class Program:
             command = [setpriv, "--pdeathsig", "KILL", *command]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, env={**os.environ, **self.environment}, stdout=log, stderr=log
+                command,
+                cwd=self.folder,
+                env={**os.environ, **self.environment},
+                stdout=log,
+                stderr=log,
             )
         return self
 

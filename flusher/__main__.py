@@ -42,6 +42,7 @@ from process.redis_promises import redis_examinations
 from process.registry import make_registry
 from process.server_promises import Examine, watch_promises
 from process.server_watch import ServerWatch
+from process.service_manager import ServiceManager
 from process.shards import connect_shards
 from process.stopping import Stopping
 
@@ -63,6 +64,8 @@ SETTINGS = (
 )
 # Ready means that a flush, or a look that found nothing to flush, succeeded this recently.
 READY_SECONDS = 30.0
+# More statements than a turn of a worker has, each with the worker's patience.
+STATEMENTS_A_TURN = 40
 # The longest statement of those that count a month.
 COUNTING_SECONDS = 600.0
 
@@ -106,6 +109,7 @@ async def work(environment: Environment, clock: Clock) -> int:
         Database(dsn, patience_seconds) as other_database,
         Database(dsn, COUNTING_SECONDS) as counting_database,
         Database(dsn, patience_seconds) as watched_database,
+        ServiceManager(environment) as service,
     ):
         log_start("flusher", SETTINGS, environment)
         reader = StreamReader(shards, consumer, claim_seconds)
@@ -150,7 +154,12 @@ async def work(environment: Environment, clock: Clock) -> int:
         try:
             await admin.start()
             log.info("flushing", consumer=consumer)
-            ended = await asyncio.gather(worker.run(stopping), helper.run(stopping))
+            service.started()
+            longest_turn_seconds = STATEMENTS_A_TURN * patience_seconds
+            ended = await asyncio.gather(
+                worker.run(stopping, service.watch(longest_turn_seconds)),
+                helper.run(stopping, service.watch(longest_turn_seconds)),
+            )
         finally:
             stopping.set()
             await asyncio.gather(*watching)

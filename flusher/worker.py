@@ -16,6 +16,7 @@ from flusher.read import StreamReader
 from flusher.write import SessionWriter, Written
 from process.clock import Clock
 from process.outage import Outage
+from process.service_manager import Beat
 from process.stopping import Stopping
 
 _POLL_SECONDS = 0.05
@@ -103,8 +104,12 @@ class Worker:
         await self._gathering.gather()
         return await self._flush(self._gathering.take())
 
-    async def run(self, stopping: Stopping) -> bool:
+    async def run(self, stopping: Stopping, beat: Beat) -> bool:
         """Flushes batches as they fill or age, until asked to stop; then what it holds.
+
+        Args:
+            stopping: asked to stop.
+            beat: called at each turn, also while a server is away.
 
         Returns:
             Whether everything that it had read is stored and acknowledged. What is not stays
@@ -113,6 +118,7 @@ class Worker:
         pause = _FIRST_PAUSE_SECONDS
         prepared = False
         while True:
+            beat()
             failing: object = self
             try:
                 if not self._is_needed:
@@ -124,7 +130,7 @@ class Worker:
                 if not prepared:
                     await self.prepare()
                     prepared = True
-                await self._fill(stopping)
+                await self._fill(stopping, beat)
                 await self._flush(self._gathering.take())
                 self.outage.works(self)
                 failing = self._housekeeping  # an empty batch says nothing of PostgreSQL
@@ -160,10 +166,11 @@ class Worker:
         in_hand = self._gathering.size or self._committed
         return self._helps is None or self._helps.is_behind or bool(in_hand)
 
-    async def _fill(self, stopping: Stopping) -> None:
+    async def _fill(self, stopping: Stopping, beat: Beat) -> None:
         """Gathers until a batch is full, or its first entry is `max_seconds` old."""
         closes: float | None = None
         while not self._gathering.is_full and not stopping.asked:
+            beat()
             await self._gathering.gather()
             if self._gathering.size and closes is None:
                 closes = time.monotonic() + self._max_seconds

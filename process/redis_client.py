@@ -150,6 +150,8 @@ def connect_redis(url: str, setting: str = REDIS_URL.name, locator: Locator | No
     Raises:
         Misconfigured: the URL has a port, database or option that is none.
     """
+    # A Unix socket has nothing to keep alive, and redis-py's class for it knows no such option.
+    of_tcp = {} if urlsplit(url).scheme == "unix" else {"socket_keepalive": True}
     try:
         pool = ConnectionPool.from_url(
             url,
@@ -157,7 +159,7 @@ def connect_redis(url: str, setting: str = REDIS_URL.name, locator: Locator | No
             retry=ClientRetry(NoBackoff(), 0),
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=COMMAND_SECONDS,
-            socket_keepalive=True,
+            **of_tcp,
             health_check_interval=0,
         )
     except (ValueError, TypeError):

@@ -24,6 +24,7 @@ from process.salt_disposal import SaltDisposal
 from process.salt_store import Outcome, SaltStore
 from process.server_promises import Examine, watch_promises
 from process.server_watch import ServerWatch
+from process.service_manager import ServiceManager
 from process.shards import connect_shards
 from process.stopping import Stopping
 from rotation.announce import Announcer
@@ -42,6 +43,9 @@ SETTINGS = (
     settings.LOG_LEVEL,
     settings.LOG_FORMAT,
 )
+
+# A disposal waits for rewrites and saves of Redis's files, ten minutes for each.
+LONGEST_TURN_SECONDS = 6 * 3600.0
 
 log = structlog.get_logger()
 
@@ -77,7 +81,10 @@ async def follow_the_calendar(environment: Environment, clock: Clock) -> int:
     registry = make_registry()
     stopping = Stopping()
     stopping.install()
-    async with _worker(environment, clock, RotationMetrics(registry)) as (worker, _, _, promises):
+    async with (
+        _worker(environment, clock, RotationMetrics(registry)) as (worker, _, _, promises),
+        ServiceManager(environment) as service,
+    ):
         log_start("rotation", SETTINGS, environment)
 
         def failed_checks() -> dict[str, str | None]:
@@ -98,7 +105,8 @@ async def follow_the_calendar(environment: Environment, clock: Clock) -> int:
         )
         try:
             await admin.start()
-            await worker.run(stopping)
+            service.started()
+            await worker.run(stopping, service.watch(LONGEST_TURN_SECONDS))
         finally:
             stopping.set()
             await asyncio.gather(*watching)

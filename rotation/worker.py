@@ -10,6 +10,7 @@ from contract.metrics import RotationMetrics
 from process.outage import Outage
 from process.salt_disposal import Report, SaltDisposal, log_report
 from process.salt_store import Ensured, Outcome, SaltStore
+from process.service_manager import Beat
 from process.stopping import Stopping
 from rotation.announce import Announcer
 from rotation.status import read_status
@@ -83,10 +84,11 @@ class Worker:
         self._metrics.earlier_salts_left.set(status.earlier_salts_left)
         self._metrics.disposal_unverified.set(status.disposal_unverified)
 
-    async def run(self, stopping: Stopping) -> None:
+    async def run(self, stopping: Stopping, beat: Beat) -> None:
         """Looks again and again, at the month's end on the dot, until asked to stop."""
         outage = Outage("the salt is looked after again")
         while not stopping.asked:
+            beat()
             try:
                 began = time.monotonic()
                 ensured, _ = await self.run_once()

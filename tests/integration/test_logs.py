@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import jwt
 import pytest
 from redis.asyncio import Redis
 
@@ -58,6 +59,22 @@ async def test_the_first_line_has_the_settings_and_no_secret(system: System, mod
     assert first.get("JWT_KEY", "set") == "set"
     assert "hunter2" not in program.log
     assert JWT_KEY not in program.log
+
+
+async def test_a_secret_that_is_too_short_is_warned_of_once_and_works(system: System) -> None:
+    secret = "short"
+    collector = await system.program("collector", JWT_KEY=secret).start().ready()
+    token = jwt.encode({"sub": "ada"}, (secret * 10)[:50], "HS256")  # another's
+    async with aiohttp.ClientSession(headers={"User-Agent": FIREFOX}) as http:
+        for _ in range(2):
+            headers = {"Authorization": f"Bearer {token}"}
+            async with http.post(system.url + SESSIONS, headers=headers) as answer:
+                assert answer.status == 201
+    assert await collector.stop() == 0
+    (warning,) = [line for line in lines(collector) if "JWT_KEY is short" in line["event"]]
+    assert warning["level"] == "warning"
+    assert "32 bytes" in warning["why"]
+    assert warning["to_do"]
 
 
 async def test_each_setting_of_a_server_that_breaks_a_promise_is_warned_of(
