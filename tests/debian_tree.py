@@ -112,7 +112,7 @@ class DebianTree:
         requirements.write_text(re.sub(r" ; [^\\\n]*", " ", lock))
         subprocess.run(
             [
-                *(sys.executable, "-m", "pip", "download", "--quiet"),
+                *(sys.executable, "-m", "pip", "download", "--quiet", "--quiet"),
                 *("--disable-pip-version-check", "--no-deps", "--dest", str(wheels)),
                 *("--python-version", "3.11", "--only-binary", ":all:"),  # the tree's Python
                 *("--require-hashes", "-r", str(requirements)),
