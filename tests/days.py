@@ -33,6 +33,7 @@ DAYS: Final = (*INSTANTS, *DISTANCES)
 LEFT_OUT: Final = {
     "tests/browser": "a browser's clock is its own, and its pages look at no calendar",
     "tests/integration/test_embedded.py": "it starts Debian's redis-server, which can't be moved",
+    "tests/integration/test_makefile.py": "make compares files' times, which are not moved",
     **dict.fromkeys(
         (
             "tests/acceptance/test_behind_nginx.py",
