@@ -115,9 +115,10 @@ def _become(
     output: Path,
     errors: Path,
 ) -> None:
-    threading.Thread(target=_end_with_whoever_asked, daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)
+    # Only now: libfaketime reads the environment in each thread, at any time (tests/days.py).
+    threading.Thread(target=_end_with_whoever_asked, daemon=True).start()
     os.chdir(ROOT)
     sys.argv = [module, *arguments]
     for stream, path in ((1, output), (2, errors)):
