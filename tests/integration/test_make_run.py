@@ -56,7 +56,10 @@ def write_procfile(folder: Path, **rows: str) -> None:
 
 def environment(extra: dict[str, str]) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if name not in SETTINGS.split()}
-    return own | {"PYTHONPATH": str(ROOT), "PORT": str(find_free_port())} | extra
+    # Not the usual ones, which another test's run may be choosing at the same moment.
+    admin_port, _, _ = (find_free_port() for _ in range(3))
+    ports = {"PORT": str(find_free_port()), "ADMIN_PORT": str(admin_port)}
+    return own | {"PYTHONPATH": str(ROOT)} | ports | extra
 
 
 def embedded(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
@@ -206,7 +209,7 @@ def test_the_usual_admin_ports_are_left_to_whoever_has_them(folder: Path) -> Non
         with suppress(OSError):  # somebody else's already
             taken.bind(("127.0.0.1", 9100))
             taken.listen()
-        output = embedded(folder, "run").stdout
+        output = embedded(folder, "run", ADMIN_PORT="").stdout
     port = next(line.split()[-1] for line in output.splitlines() if "| port " in line)
     assert port != "9100"
 
