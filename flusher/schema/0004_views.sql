@@ -1,0 +1,92 @@
+-- What analysts read of the counts. Each is the sum of what was added up (flusher.*_counts) and of what
+-- was not yet (flusher.count_changes); what is to be counted again comes from the sessions.
+
+CREATE VIEW public.monthly_impact AS
+SELECT
+    k.month,
+    k.site,
+    sum(k.visitor_sessions + k.signed_in_sessions)::bigint AS sessions,
+    sum(k.unique_users)::bigint AS unique_users,
+    sum(k.signed_in_sessions)::bigint AS signed_in_sessions,
+    sum(k.unique_signed_in_users)::bigint AS unique_signed_in_users,
+    sum(k.visitor_sessions)::bigint AS visitor_sessions,
+    sum(k.unique_visitors)::bigint AS unique_visitors
+FROM (
+    SELECT month, site, visitor_sessions, signed_in_sessions,
+        unique_users, unique_signed_in_users, unique_visitors
+    FROM flusher.monthly_counts
+    UNION ALL
+    SELECT month, site, visitor_sessions, signed_in_sessions,
+        unique_users, unique_signed_in_users, unique_visitors
+    FROM flusher.count_changes
+) k
+WHERE NOT EXISTS (SELECT FROM flusher.recounts r WHERE r.month = k.month AND r.site = k.site)
+GROUP BY k.month, k.site
+HAVING sum(k.visitor_sessions + k.signed_in_sessions) <> 0
+UNION ALL
+SELECT
+    s.month,
+    s.site,
+    count(*),
+    count(DISTINCT s.monthly_user_hash),
+    count(*) FILTER (WHERE s.highest_role IS NOT NULL),
+    count(DISTINCT s.monthly_user_hash) FILTER (WHERE s.highest_role IS NOT NULL),
+    count(*) FILTER (WHERE s.highest_role IS NULL),
+    count(DISTINCT s.monthly_user_hash) FILTER (WHERE s.highest_role IS NULL)
+FROM flusher.recounts r
+JOIN public.sessions s ON s.month = r.month AND s.site = r.site
+GROUP BY s.month, s.site;
+
+COMMENT ON VIEW public.monthly_impact IS
+    'How many people each site reached in each calendar month. People can''t be added up over '
+    'months or sites: the same person counts once in each. Sessions can.';
+COMMENT ON COLUMN public.monthly_impact.month IS 'The calendar month, as its first day.';
+COMMENT ON COLUMN public.monthly_impact.site IS 'The host name of the site.';
+COMMENT ON COLUMN public.monthly_impact.sessions IS
+    'How often the site was opened: signed_in_sessions plus visitor_sessions.';
+COMMENT ON COLUMN public.monthly_impact.unique_users IS
+    'How many different people opened the site, signed in or not.';
+COMMENT ON COLUMN public.monthly_impact.signed_in_sessions IS 'Sessions in which somebody was or got signed in.';
+COMMENT ON COLUMN public.monthly_impact.unique_signed_in_users IS 'How many different users were signed in.';
+COMMENT ON COLUMN public.monthly_impact.visitor_sessions IS 'Sessions in which nobody signed in.';
+COMMENT ON COLUMN public.monthly_impact.unique_visitors IS
+    'How many different visitors did not sign in. Somebody who came once without and once with '
+    'signing in is one of these and one of unique_signed_in_users.';
+
+CREATE VIEW public.daily_impact AS
+SELECT
+    k.day,
+    k.site,
+    sum(k.visitor_sessions + k.signed_in_sessions)::bigint AS sessions,
+    sum(k.signed_in_sessions)::bigint AS signed_in_sessions,
+    sum(k.visitor_sessions)::bigint AS visitor_sessions
+FROM (
+    SELECT c.month, c.day, c.site, c.visitor_sessions, c.signed_in_sessions
+    FROM flusher.daily_counts c
+    WHERE NOT EXISTS (SELECT FROM flusher.recounts r WHERE r.month = c.month AND r.site = c.site)
+    UNION ALL
+    SELECT c.month, c.day, c.site, c.visitor_sessions, c.signed_in_sessions
+    FROM flusher.count_changes c
+    WHERE NOT EXISTS (SELECT FROM flusher.recounts r WHERE r.month = c.month AND r.site = c.site)
+    UNION ALL
+    SELECT
+        s.month,
+        (s.created_at AT TIME ZONE (SELECT timezone FROM flusher.calendar))::date,
+        s.site,
+        (s.highest_role IS NULL)::integer,
+        (s.highest_role IS NOT NULL)::integer
+    FROM flusher.recounts r
+    JOIN public.sessions s ON s.month = r.month AND s.site = r.site
+) k
+GROUP BY k.day, k.site
+HAVING sum(k.visitor_sessions + k.signed_in_sessions) <> 0;
+
+COMMENT ON VIEW public.daily_impact IS
+    'How often each site was opened on each calendar day of the service''s time zone. People are '
+    'counted by month only: see monthly_impact.';
+COMMENT ON COLUMN public.daily_impact.day IS 'The calendar day.';
+COMMENT ON COLUMN public.daily_impact.site IS 'The host name of the site.';
+COMMENT ON COLUMN public.daily_impact.sessions IS
+    'How often the site was opened: signed_in_sessions plus visitor_sessions.';
+COMMENT ON COLUMN public.daily_impact.signed_in_sessions IS 'Sessions in which somebody was or got signed in.';
+COMMENT ON COLUMN public.daily_impact.visitor_sessions IS 'Sessions in which nobody signed in.';
