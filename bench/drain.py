@@ -19,6 +19,8 @@ from contract import keys
 from embedded.postgres import PostgresServer
 from embedded.system import Program, System, run_command
 from embedded.valkey import ValkeyServer
+from flusher.check import check_counts
+from flusher.database import Database
 
 BATCH_ROWS: Final = 10_000
 # What a collector that is asked by 64 connections writes at once, in the mean, at its full load:
@@ -136,6 +138,11 @@ class Bench(AsyncExitStack):
         costs = _costs(before, (time.process_time(), *self._cpu()[1:]), backlog)
         return Drained(len(backlog.rows) / seconds, *costs, resident_mib(os.getpid()))
 
+    async def differences(self) -> list[str]:
+        """Where the kept counts are not those of the sessions."""
+        async with Database(self.dsn) as database:
+            return await check_counts(database)
+
     async def digest(self, backlogs: Sequence[Backlog]) -> tuple[int, int, int]:
         """The rows of backlogs, in short: how many, how many upgraded, and of what."""
         ids = [row[0] for backlog in backlogs for row in backlog.rows]
@@ -148,10 +155,9 @@ class Bench(AsyncExitStack):
 
     async def empty(self) -> None:
         """Forgets all rows, so that the next turn begins as this one did."""
-        await self._connection.execute("TRUNCATE sessions, flusher.upgrades")
-        # The same sessions come again, and would be below the line: changes of what was counted.
         await self._connection.execute(
-            "SELECT flusher.watch_month(month, '-infinity') FROM flusher.counted_months"
+            "TRUNCATE sessions, flusher.upgrades, flusher.people, flusher.count_changes, "
+            "flusher.monthly_counts, flusher.daily_counts"
         )
         await self._connection.execute("CHECKPOINT")
 

@@ -6,10 +6,12 @@ Sessions of one month, site and role differ in three fields of fixed size, so a 
 
 import struct
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime, timedelta
 
-from contract.calendar import Month
+from contract.calendar import MINUTE_US, Month, from_us
 
+# How many sessions: a visitor's, and signed in.
+Tally = dict[bytes, list[int]]
 COLUMNS = ("id", "month", "site", "monthly_user_hash", "highest_role", "created_at")
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
@@ -23,8 +25,13 @@ EPOCH_US = 946_684_800_000_000
 _HEAD = struct.pack(">hi", 6, 16)
 _LENGTH = struct.Struct(">i")
 _INSTANT = struct.Struct(">q")
-_SITE_AT = len(_HEAD) + 16 + 8
+_MONTH_AT = len(_HEAD) + 16
+_SITE_AT = _MONTH_AT + 8
 _INSTANT_BYTES = 8
+# What a row has beside its site, up to the end of its hash, and in all when its session is a
+# visitor's. A site is shorter than 256 bytes, so that the last byte of its length says all of it.
+_TO_HASH_END = _SITE_AT + 4 + 4 + 16
+_VISITORS = _TO_HASH_END + 4 + 4 + _INSTANT_BYTES
 
 
 class RowTemplate:
@@ -50,11 +57,65 @@ def began_us(row: bytes) -> int:
     return int(_INSTANT.unpack_from(row, len(row) - _INSTANT_BYTES)[0]) + EPOCH_US
 
 
-def visitor_hash(row: bytes) -> bytes | None:
-    """The `monthly_user_hash` in a row whose session is a visitor's."""
-    hash_at = _SITE_AT + 4 + int(_LENGTH.unpack_from(row, _SITE_AT)[0]) + 4
-    role_at = hash_at + 16
-    return row[hash_at:role_at] if row.startswith(_NULL, role_at) else None
+def visitor_of(row: bytes) -> tuple[date, str, bytes] | None:
+    """Month, site and hash of a row whose session is a visitor's."""
+    site_bytes = row[_SITE_AT + 3]
+    if len(row) != _VISITORS + site_bytes:
+        return None
+    end = _TO_HASH_END + site_bytes
+    return *where_of(row[_MONTH_AT : end - 20]), row[end - 16 : end]
+
+
+def tally(rows: Iterable[bytes], people: Tally, minutes: Tally) -> None:
+    """Adds rows to how often each person came, and how many came in each minute.
+
+    Args:
+        rows: of sessions.
+        people: by hash and `where_key`: how many as a visitor, how many signed in.
+        minutes: by `minute_key` and `where_key`: the same.
+    """
+    begins, ends, minute = b"", b"", b""
+    for row in rows:
+        site_bytes = row[_SITE_AT + 3]
+        end = _TO_HASH_END + site_bytes
+        where = row[_MONTH_AT : end - 20]
+        instant = row[-_INSTANT_BYTES:]
+        if not begins <= instant < ends:  # nearly all of a batch are of one minute
+            minute = minute_key(began_us(row))
+            (number,) = _INSTANT.unpack(minute)
+            begins, ends = (_INSTANT.pack((number + more) * MINUTE_US) for more in (0, 1))
+        signed_in = len(row) != _VISITORS + site_bytes
+        person = row[end - 16 : end] + where
+        if person in people:
+            people[person][signed_in] += 1
+        else:
+            people[person] = [0, 1] if signed_in else [1, 0]
+        at = minute + where
+        if at in minutes:
+            minutes[at][signed_in] += 1
+        else:
+            minutes[at] = [0, 1] if signed_in else [1, 0]
+
+
+def where_key(month: date, site: str) -> bytes:
+    """Month and site as they end `tally`'s keys."""
+    return struct.pack(">ii", 4, (month - _EPOCH_DAY).days) + _field(site.encode())
+
+
+def where_of(key: bytes) -> tuple[date, str]:
+    """Month and site of a `where_key`."""
+    day = int(_LENGTH.unpack_from(key, 4)[0])
+    return _EPOCH_DAY + timedelta(days=day), key[12:].decode()
+
+
+def minute_key(at_us: int) -> bytes:
+    """The minute of an instant as it begins `tally`'s keys; `at_us` from the Unix epoch on."""
+    return _INSTANT.pack((at_us - EPOCH_US) // MINUTE_US)
+
+
+def minute_of(key: bytes) -> datetime:
+    """The minute of a `minute_key`."""
+    return from_us(int(_INSTANT.unpack_from(key)[0]) * MINUTE_US + EPOCH_US)
 
 
 def copy_source(rows: Iterable[bytes]) -> bytearray:

@@ -1,4 +1,4 @@
-"""Creates and upgrades the database: the numbered files of `migrations/`, each once, in order.
+"""Creates and upgrades the database: the numbered files of `schema/`, each once, in order.
 
 Own code where libraries exist: they bring a second PostgreSQL driver into production, for what is
 a table, a lock and a loop.
@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from contract.errors import Misconfigured
+from flusher.statements import statement
 
 _LOCK = "SELECT pg_advisory_lock(hashtextextended('impact-tracking migrate', 0))"
 
@@ -25,7 +26,7 @@ class Migration:
 
 def migrations() -> list[Migration]:
     """All of them, in order."""
-    folder = files("flusher").joinpath("migrations")
+    folder = files("flusher").joinpath("schema")
     found = [file for file in folder.iterdir() if file.name.endswith(".sql")]
     return [
         Migration(file.name.removesuffix(".sql"), file.read_text())
@@ -60,7 +61,10 @@ async def migrate(connection: asyncpg.Connection, zone: ZoneInfo) -> list[str]:
                 await connection.execute(
                     "INSERT INTO impact_migrations (name) VALUES ($1)", migration.name
                 )
-        await connection.execute("UPDATE flusher.calendar SET timezone = $1", zone.key)
+        async with connection.transaction():
+            await connection.execute(statement("lock_sessions"))
+            await connection.execute(statement("set_calendar"), zone.key)
+        await connection.execute(files("flusher").joinpath("roles.sql").read_text())
     except asyncpg.InsufficientPrivilegeError as error:
         problem = (
             f"its role may not migrate: {error}; it needs CREATE on the database and CREATEROLE, "

@@ -52,7 +52,8 @@ COMMENT ON COLUMN flusher.calendar.only_row IS 'Keeps the table to one row.';
 COMMENT ON COLUMN flusher.calendar.timezone IS 'A name of the IANA time zone database.';
 INSERT INTO flusher.calendar (timezone) VALUES ('UTC');
 
--- What became of each month. A month is open, then closed, then perhaps dropped.
+-- What became of each month. A month is open, then closed, then perhaps dropped
+-- (0005_months.sql does that).
 CREATE TABLE flusher.months (
     month date PRIMARY KEY CHECK (month = date_trunc('month', month)::date),
     closed_at timestamptz,

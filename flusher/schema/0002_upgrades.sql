@@ -30,17 +30,29 @@ COMMENT ON COLUMN flusher.upgrades.highest_role IS 'The role of the user who sig
 COMMENT ON COLUMN flusher.upgrades.upgraded_at IS 'When the request arrived.';
 COMMENT ON COLUMN flusher.upgrades.stored_at IS 'When it was stored here.';
 COMMENT ON COLUMN flusher.upgrades.outcome IS
-    'waiting: its session has not come; applied: it upgraded one; superseded: its session had '
-    'been upgraded before, or was signed in from the start.';
+    'waiting: its session has not come; applied: it upgraded one; superseded: it changes nothing, '
+    'since its session was upgraded before or signed in from the start, or it repeats another.';
 COMMENT ON COLUMN flusher.upgrades.applied_to IS 'The session that it upgraded.';
 COMMENT ON COLUMN flusher.upgrades.replaced_hash IS
     'The visitor''s hash that it replaced there, so that it can be undone.';
 
 CREATE INDEX upgrades_by_session ON flusher.upgrades (session_id) WHERE session_id IS NOT NULL;
 CREATE INDEX upgrades_waiting ON flusher.upgrades (session_id) WHERE outcome = 'waiting';
-CREATE INDEX upgrades_of_current ON flusher.upgrades (visitor_hash) WHERE visitor_hash IS NOT NULL;
-CREATE INDEX upgrades_by_replaced_hash ON flusher.upgrades (replaced_hash)
-    WHERE replaced_hash IS NOT NULL;
-CREATE INDEX upgrades_by_applied_to ON flusher.upgrades (applied_to)
-    WHERE applied_to IS NOT NULL;
+CREATE INDEX upgrades_of_current ON flusher.upgrades (visitor_hash, upgraded_at)
+    WHERE visitor_hash IS NOT NULL;
+CREATE INDEX upgrades_of_current_by_applied_to ON flusher.upgrades (applied_to)
+    WHERE session_id IS NULL AND applied_to IS NOT NULL;
 CREATE INDEX upgrades_by_age ON flusher.upgrades (stored_at);
+
+-- Upgrades that were given up are forgotten; how many there were is not, since the report shows it.
+CREATE TABLE flusher.upgrades_given_up (
+    month date NOT NULL,
+    site text NOT NULL,
+    upgrades bigint NOT NULL,
+    PRIMARY KEY (month, site)
+);
+COMMENT ON TABLE flusher.upgrades_given_up IS
+    'How many sign-ins were reported for a session that never came: they are in no count.';
+COMMENT ON COLUMN flusher.upgrades_given_up.month IS 'The month of the sign-in, as its first day.';
+COMMENT ON COLUMN flusher.upgrades_given_up.site IS 'The host name of the site.';
+COMMENT ON COLUMN flusher.upgrades_given_up.upgrades IS 'How many.';

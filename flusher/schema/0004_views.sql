@@ -19,23 +19,29 @@ FROM (
     SELECT month, site, visitor_sessions, signed_in_sessions,
         unique_users, unique_signed_in_users, unique_visitors
     FROM flusher.count_changes
+    WHERE day IS NULL
 ) k
 WHERE NOT EXISTS (SELECT FROM flusher.recounts r WHERE r.month = k.month AND r.site = k.site)
 GROUP BY k.month, k.site
 HAVING sum(k.visitor_sessions + k.signed_in_sessions) <> 0
 UNION ALL
-SELECT
-    s.month,
-    s.site,
-    count(*),
-    count(DISTINCT s.monthly_user_hash),
-    count(*) FILTER (WHERE s.highest_role IS NOT NULL),
-    count(DISTINCT s.monthly_user_hash) FILTER (WHERE s.highest_role IS NOT NULL),
-    count(*) FILTER (WHERE s.highest_role IS NULL),
-    count(DISTINCT s.monthly_user_hash) FILTER (WHERE s.highest_role IS NULL)
-FROM flusher.recounts r
-JOIN public.sessions s ON s.month = r.month AND s.site = r.site
-GROUP BY s.month, s.site;
+SELECT m.month, s.*
+FROM (SELECT DISTINCT month FROM flusher.recounts) m
+CROSS JOIN LATERAL (
+    SELECT
+        s.site,
+        count(*),
+        count(DISTINCT s.monthly_user_hash),
+        count(s.highest_role),
+        count(DISTINCT s.monthly_user_hash) FILTER (WHERE s.highest_role IS NOT NULL),
+        count(*) - count(s.highest_role),
+        count(DISTINCT s.monthly_user_hash) FILTER (WHERE s.highest_role IS NULL)
+    FROM public.sessions s
+    WHERE s.month = m.month
+        AND s.site = ANY (ARRAY(SELECT r.site FROM flusher.recounts r WHERE r.month = m.month))
+    GROUP BY s.site
+    OFFSET 0 -- one month after the other: no plan may read them all, where nothing is to be recounted
+) s;
 
 COMMENT ON VIEW public.monthly_impact IS
     'How many people each site reached in each calendar month. People can''t be added up over '
@@ -61,22 +67,29 @@ SELECT
     sum(k.signed_in_sessions)::bigint AS signed_in_sessions,
     sum(k.visitor_sessions)::bigint AS visitor_sessions
 FROM (
-    SELECT c.month, c.day, c.site, c.visitor_sessions, c.signed_in_sessions
+    SELECT c.day, c.site, c.visitor_sessions, c.signed_in_sessions
     FROM flusher.daily_counts c
     WHERE NOT EXISTS (SELECT FROM flusher.recounts r WHERE r.month = c.month AND r.site = c.site)
     UNION ALL
-    SELECT c.month, c.day, c.site, c.visitor_sessions, c.signed_in_sessions
+    SELECT c.day, c.site, c.visitor_sessions, c.signed_in_sessions
     FROM flusher.count_changes c
-    WHERE NOT EXISTS (SELECT FROM flusher.recounts r WHERE r.month = c.month AND r.site = c.site)
+    WHERE c.day IS NOT NULL
+        AND NOT EXISTS (SELECT FROM flusher.recounts r WHERE r.month = c.month AND r.site = c.site)
     UNION ALL
-    SELECT
-        s.month,
-        (s.created_at AT TIME ZONE (SELECT timezone FROM flusher.calendar))::date,
-        s.site,
-        (s.highest_role IS NULL)::integer,
-        (s.highest_role IS NOT NULL)::integer
-    FROM flusher.recounts r
-    JOIN public.sessions s ON s.month = r.month AND s.site = r.site
+    SELECT s.*
+    FROM (SELECT DISTINCT month FROM flusher.recounts) m
+    CROSS JOIN LATERAL (
+        SELECT
+            (s.created_at AT TIME ZONE (SELECT timezone FROM flusher.calendar))::date,
+            s.site,
+            count(*) - count(s.highest_role),
+            count(s.highest_role)
+        FROM public.sessions s
+        WHERE s.month = m.month
+            AND s.site = ANY (ARRAY(SELECT r.site FROM flusher.recounts r WHERE r.month = m.month))
+        GROUP BY 1, 2
+        OFFSET 0 -- as above
+    ) s
 ) k
 GROUP BY k.day, k.site
 HAVING sum(k.visitor_sessions + k.signed_in_sessions) <> 0;

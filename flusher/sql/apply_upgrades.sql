@@ -1,12 +1,14 @@
 -- Applies to each session the first of its upgrades: the earliest by the collector's clock, of the
 -- session's own site, and not of a month before its own. In a later month the session keeps its
 -- hash, since the salt that made it is gone.
--- $1: sessions; $2: the earliest month to look in. Returns the sessions that changed.
--- Only by key, whatever the statistics say: docs/decisions/0011-by-key.md.
+-- $1: sessions; $2: the earliest month to look in. Returns the sessions that changed, as they were and
+-- as they are.
+-- Only by key, whatever the statistics say: docs/decisions/0009-only-by-key.md.
 WITH first AS (
     SELECT DISTINCT ON (u.session_id)
         u.id AS upgrade_id, u.month, u.user_hash, u.highest_role, u.upgraded_at,
-        s.id AS session_id, s.month AS session_month,
+        s.id AS session_id, s.month AS session_month, s.monthly_user_hash AS hash_before,
+        s.highest_role AS role_before,
         coalesce(by_id.id, of_current.id) AS before_id,
         coalesce(by_id.replaced_hash, of_current.replaced_hash, s.monthly_user_hash)
             AS replaced_hash
@@ -35,15 +37,20 @@ changed AS (
     FROM first
     WHERE s.id = ANY (ARRAY[first.session_id]) AND s.month = first.session_month
         AND (s.upgraded_at IS NULL OR first.upgraded_at < s.upgraded_at)
-    RETURNING s.id, first.upgrade_id, first.before_id, first.replaced_hash
+    RETURNING s.id, s.month, s.site, s.created_at, first.hash_before, first.role_before,
+        s.monthly_user_hash AS hash_after, first.upgrade_id, first.before_id, first.replaced_hash,
+        first.upgraded_at
+),
+marked AS (
+    UPDATE flusher.upgrades u
+    SET outcome = CASE
+            WHEN u.id = changed.upgrade_id THEN 'applied'
+            WHEN u.session_id IS NULL THEN 'waiting'  -- of `current`: it may take another session
+            ELSE 'superseded' END,
+        applied_to = CASE WHEN u.id = changed.upgrade_id THEN changed.id END,
+        replaced_hash = CASE WHEN u.id = changed.upgrade_id THEN changed.replaced_hash END
+    FROM changed
+    WHERE u.id IN (changed.upgrade_id, changed.before_id)
 )
-UPDATE flusher.upgrades u
-SET outcome = CASE
-        WHEN u.id = changed.upgrade_id THEN 'applied'
-        WHEN u.session_id IS NULL THEN 'waiting'  -- of `current`: it may take another session
-        ELSE 'superseded' END,
-    applied_to = CASE WHEN u.id = changed.upgrade_id THEN changed.id END,
-    replaced_hash = CASE WHEN u.id = changed.upgrade_id THEN changed.replaced_hash END
+SELECT month, site, created_at, hash_before, role_before, hash_after, replaced_hash, upgraded_at
 FROM changed
-WHERE u.id IN (changed.upgrade_id, changed.before_id)
-RETURNING changed.id

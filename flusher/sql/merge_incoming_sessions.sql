@@ -1,11 +1,16 @@
--- Stores a staged batch: of copies of one session, the earliest stays. Returns the ids stored, and
--- whether each is new or replaces a later copy. A copy that is earlier than a session whose upgrade
+-- Stores a staged batch: of copies of one session, the earliest stays. Returns those that were known, as
+-- they were, and then those that are stored now. A copy that is earlier than a session whose upgrade
 -- is no longer at hand is too late to replace it.
--- Only by key, whatever the statistics say: docs/decisions/0011-by-key.md.
-WITH known AS (
-    SELECT i.id
+-- Only by key, whatever the statistics say: docs/decisions/0009-only-by-key.md.
+WITH known AS MATERIALIZED (
+    SELECT k.*
     FROM incoming_sessions i
-    WHERE (SELECT s.id FROM sessions s WHERE s.id = i.id AND s.month = i.month) IS NOT NULL
+    CROSS JOIN LATERAL (
+        SELECT s.id, s.month, s.site, s.monthly_user_hash, s.highest_role, s.created_at
+        FROM sessions s
+        WHERE s.id = i.id AND s.month = i.month
+        OFFSET 0
+    ) k
 ),
 merged AS (
     INSERT INTO sessions AS s (id, month, site, monthly_user_hash, highest_role, created_at)
@@ -27,6 +32,8 @@ merged AS (
             WHERE u.session_id IS NULL AND u.applied_to = s.id LIMIT 1
         ) IS NOT NULL
     )
-    RETURNING s.id
+    RETURNING s.id, s.month, s.site, s.monthly_user_hash, s.highest_role, s.created_at
 )
-SELECT id, id NOT IN (SELECT id FROM known) AS is_new FROM merged
+SELECT false AS stored, known.* FROM known
+UNION ALL
+SELECT true, merged.* FROM merged

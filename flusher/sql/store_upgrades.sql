@@ -2,10 +2,10 @@
 -- anonymous session is applied to it at once, as `apply_upgrades` would; the others wait for that.
 -- After `lock_upgrades`: nobody else stores any.
 -- $1 to $8: the upgrades' columns; $9: whether each is its session's only one in the batch; $10: the
--- earliest month to look in; $11: whether the hashes that were replaced are asked for.
--- Returns how many are new, which of them wait and for which sessions, which are of `current`, and
--- the hashes that were replaced.
--- Only by key, whatever the statistics say: docs/decisions/0011-by-key.md.
+-- earliest month to look in.
+-- Returns how many are new, which of them wait and for which sessions, which are of `current`; and
+-- which were applied, with the month, start and hash of the session that each upgraded.
+-- Only by key, whatever the statistics say: docs/decisions/0009-only-by-key.md.
 WITH incoming AS MATERIALIZED (
     SELECT i.*,
         -- A scalar, since what is asked with EXISTS may be answered by reading the whole table.
@@ -21,7 +21,7 @@ WITH incoming AS MATERIALIZED (
 ),
 matched AS MATERIALIZED (
     SELECT DISTINCT ON (i.id)
-        i.*, s.month AS session_month, s.monthly_user_hash AS replaced_hash
+        i.*, s.month AS session_month, s.monthly_user_hash AS replaced_hash, s.created_at
     FROM incoming i
     JOIN LATERAL (
         SELECT * FROM sessions
@@ -64,4 +64,7 @@ SELECT
     ARRAY(SELECT id FROM waiting WHERE session_id IS NOT NULL) AS waiting,
     ARRAY(SELECT session_id FROM waiting WHERE session_id IS NOT NULL) AS waited_for,
     ARRAY(SELECT id FROM waiting WHERE session_id IS NULL) AS of_current,
-    ARRAY(SELECT replaced_hash FROM matched WHERE $11::boolean) AS replaced
+    ARRAY(SELECT id FROM matched) AS applied,
+    ARRAY(SELECT session_month FROM matched) AS months,
+    ARRAY(SELECT created_at FROM matched) AS began,
+    ARRAY(SELECT replaced_hash FROM matched) AS replaced
