@@ -2,51 +2,62 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALLED := .venv/.installed
+# What is in .venv, as stamps: what running takes, and with it testing, and with it all the rest.
+# A lock file has all of the one before it, so that .venv only grows.
+RUN := .venv/.run
+TEST := .venv/.test
+DEVELOPMENT := .venv/.development
 COMPILE := uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header
 
 .DEFAULT_GOAL := help
 .PHONY: help install run check test test-days test-long bench lock clean
 
-help: ## this list
+help: ## this list; each target installs into .venv what it takes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
-install: $(INSTALLED) ## only .venv, from the lock file
+install: $(DEVELOPMENT) ## only .venv, with what every target takes
 
-# Again only when the lock file is newer.
-$(INSTALLED): requirements/development.txt
+$(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo 'Python 3.11 or newer is needed and "$(PYTHON)" is not: try PYTHON=python3.12 make install' >&2; \
+		echo 'Python 3.11 or newer is needed and "$(PYTHON)" is not: try PYTHON=python3.12 make run' >&2; \
 		exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements/development.txt
+
+$(TEST): $(RUN)
+$(DEVELOPMENT): $(TEST)
+
+# Again only when the lock file is newer.
+.venv/.%: requirements/%.txt | $(BIN)/pip
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 # exec: what is sent to make's child reaches Python.
-run: $(INSTALLED) ## everything, on servers of its own under .data/; Ctrl-C stops it
+run: $(RUN) ## everything, on servers of its own under .data/; Ctrl-C stops it
 	@exec $(BIN)/python -m embedded run
 
-check: $(INSTALLED) ## formatting, lint, types, import rules
+check: $(DEVELOPMENT) ## formatting, lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(INSTALLED) ## the test suite, but for the tests of test-long
+test: $(TEST) ## the test suite, but for the tests of test-long
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long"
 
-test-days: $(INSTALLED) ## what looks at a calendar, on other days; DAYS="leap-day ..." for some of them
+test-days: $(TEST) ## what looks at a calendar, on other days; DAYS="leap-day ..." for some of them
 	$(BIN)/python -m tests.days $(DAYS)
 
-test-long: $(INSTALLED) ## the tests that take minutes
+test-long: $(TEST) ## the tests that take minutes
 	$(BIN)/python -m pytest -n auto --dist worksteal -m long
 
-bench: $(INSTALLED) ## every benchmark of speed; tables and plots go to bench/results/
+bench: $(DEVELOPMENT) ## every benchmark of speed; tables and plots go to bench/results/
 	$(BIN)/python -m bench all
 
 lock: ## the lock files, from pyproject.toml; needs uv
 	$(COMPILE) -o requirements/production.txt
+	$(COMPILE) --extra embedded -o requirements/run.txt
+	$(COMPILE) --extra embedded --extra test -o requirements/test.txt
 	$(COMPILE) --all-extras -o requirements/development.txt
 
 clean: ## .venv and caches; the data in .data/ stays

@@ -39,7 +39,13 @@ _CONFIGURATION = (
     asyncpg.InsufficientPrivilegeError,
     asyncpg.UndefinedTableError,
 )
-_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that the server ended meanwhile
+)
 
 _ROWS = files("bench").joinpath("rows_of_run.sql").read_text()
 _PROGRESS = files("bench").joinpath("progress_of_run.sql").read_text()

@@ -16,6 +16,11 @@ from process.salt_store import Ensured, Outcome, Salt, SaltStore
 from process.stopping import Stopping
 
 REFRESH_SECONDS = 1.0
+# An answer that took longer leaves open what time it is: the question is asked again at once.
+_WELL_KNOWN_US = SECOND_US // 10
+_AGAIN_SECONDS = 0.05
+# Of two sessions the later is the newer, if we were ahead of the server by this much at the most.
+_STANDS_STILL_US = SECOND_US
 _AROUND_THE_END_SECONDS = 0.005
 _NOT_KNOWN_US = 10**18
 _LONGEST_TIMER_SECONDS = 86_400.0  # then it looks again, since clocks are followed
@@ -41,22 +46,28 @@ class MonthlySalt:
         self._steady_seconds = steady_seconds
         self._salt: Salt | None = None
         self._server_less_steady_us = 0
+        self._latest_us = 0
         self._uncertain_us = _NOT_KNOWN_US
         self._followed_us = self._steady_us()
         self._refreshing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def now(self) -> tuple[Salt, int] | None:
-        """The salt and the instant that it is valid for, or None when there is none in memory."""
-        salt = self._salt
-        if salt is None:
+        """The salt and the instant that it is valid for, or None when there is none in memory.
+
+        Of two calls the later one has the later instant, unless we were ahead of the server by more
+        than a second.
+        """
+        valid = self._in_force()
+        if valid is None:
             return None
-        now_us = self._now_us()
-        if now_us >= salt.ends_us:
-            self._salt = None
-            return None
-        # The server's clock was set back after its month began: the month stays as it is.
-        return salt, max(now_us, salt.starts_us)
+        salt, now_us = valid
+        if now_us < self._latest_us:
+            # We were ahead of the server, and know better now. Whoever comes later began later all
+            # the same: an upgrade of `current` takes the newest session.
+            now_us = min(self._latest_us + 1, salt.ends_us - 1)
+        self._latest_us = now_us
+        return salt, now_us
 
     async def get(self) -> tuple[Salt, int]:
         """As `now`, asking Redis where memory has none. Any number of callers share one question.
@@ -69,7 +80,7 @@ class MonthlySalt:
                 self._refreshing = asyncio.create_task(self._ensure())
             # A request that goes away must not take the others' answer with it.
             await asyncio.shield(self._refreshing)
-            if self.now() is None:
+            if not self.is_current():
                 await asyncio.sleep(_AROUND_THE_END_SECONDS)  # the server's month has yet to end
         return valid
 
@@ -88,10 +99,21 @@ class MonthlySalt:
 
     def is_current(self) -> bool:
         """Whether a request that came now would find its salt in memory."""
-        return self.now() is not None
+        return self._in_force() is not None
+
+    def _in_force(self) -> tuple[Salt, int] | None:
+        salt = self._salt
+        if salt is None:
+            return None
+        now_us = self._now_us()
+        if now_us >= salt.ends_us:
+            self._salt = None
+            return None
+        # The server's clock was set back after its month began: the month stays as it is.
+        return salt, max(now_us, salt.starts_us)
 
     async def _refresh(self) -> None:
-        valid = self.now()
+        valid = self._in_force()
         if valid is None:
             await self.get()
             return
@@ -121,7 +143,7 @@ class MonthlySalt:
 
     def _drop_when_over(self) -> None:
         """Drops the salt when its month ends, whether or not anybody asks for it then."""
-        valid = self.now()
+        valid = self._in_force()
         if valid is not None:
             salt, now_us = valid
             left = min((salt.ends_us - now_us) / SECOND_US, _LONGEST_TIMER_SECONDS)
@@ -136,7 +158,10 @@ class MonthlySalt:
         # by far less than one per cent.
         known_us = self._uncertain_us + (now_us - self._followed_us) // 100
         if uncertain_us <= known_us:
-            self._server_less_steady_us = server_us - asked_us
+            server_less_steady_us = server_us - asked_us
+            if self._server_less_steady_us - server_less_steady_us > _STANDS_STILL_US:
+                self._latest_us = 0  # set back, or so far ahead that to be right matters more
+            self._server_less_steady_us = server_less_steady_us
             self._uncertain_us = uncertain_us
             self._followed_us = now_us
 
@@ -147,11 +172,12 @@ class MonthlySalt:
         return int(self._steady_seconds() * SECOND_US)
 
     def _seconds_to_next_look(self) -> float:
-        valid = self.now()
+        valid = self._in_force()
         if valid is None:
             return REFRESH_SECONDS
         salt, now_us = valid
-        return min(REFRESH_SECONDS, (salt.ends_us - now_us) / SECOND_US)
+        pause = REFRESH_SECONDS if self._uncertain_us <= _WELL_KNOWN_US else _AGAIN_SECONDS
+        return min(pause, (salt.ends_us - now_us) / SECOND_US)
 
 
 def _report(ensured: Ensured) -> None:

@@ -3,19 +3,20 @@
 import errno
 import random
 import socket
-from itertools import chain, cycle, islice
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from itertools import cycle, islice
+from pathlib import Path
 from typing import Final
+
+from embedded.folder_lock import take_lock
 
 # Below Linux's and macOS's ranges for outgoing connections. A port from bind(0) lies inside that
 # range: while the server that had it is down, a client that dials again may be given the very same
 # port as its own source and connect to itself, and the restarted server then finds it taken.
-_FIRST_PORT = 15_000
-_LAST_PORT = 32_000
-_TRIES = 100
-# One after the other from anywhere: what was given is not given again while its user has yet to
-# listen on it, and others who choose at the same time are elsewhere.
-_BEGINNING: Final = random.randint(_FIRST_PORT, _LAST_PORT)  # noqa: S311 - no secret
-_CANDIDATES: Final = cycle(chain(range(_BEGINNING, _LAST_PORT + 1), range(_FIRST_PORT, _BEGINNING)))
+_PORTS: Final = range(15_000, 32_000)
+_PORTS_OF_A_PROCESS: Final = 200
 
 
 def is_free(host: str, port: int) -> bool:
@@ -40,8 +41,28 @@ def is_free(host: str, port: int) -> bool:
 
 
 def find_free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now; somebody may before its user does."""
-    for port in islice(_CANDIDATES, _TRIES):
+    """A port of 127.0.0.1 that nobody listens on now; somebody may before its user does, but no
+    other process that asked here.
+    """
+    for port in islice(_own_ports(), _PORTS_OF_A_PROCESS):
         if is_free("127.0.0.1", port):
             return port
-    raise OSError(f"no free port found between {_FIRST_PORT} and {_LAST_PORT}")
+    raise OSError(f"none of this process's {_PORTS_OF_A_PROCESS} ports is free")
+
+
+@cache
+def _own_ports() -> Iterator[int]:
+    """This process's ports, over and over.
+
+    Nobody else is given them, to its end: one that is not listened on may have been given a moment
+    ago, or its server is being started anew. Whoever finds ADMIN_PORT taken is ready elsewhere, and
+    two collectors on one PORT share it.
+    """
+    beginnings = _PORTS[::_PORTS_OF_A_PROCESS]
+    for beginning in random.sample(beginnings, len(beginnings)):
+        try:
+            take_lock(Path(tempfile.gettempdir(), f"impact-ports-{beginning}"), seconds=0)
+        except OSError:  # another process's, or another account's
+            continue
+        return cycle(range(beginning, beginning + _PORTS_OF_A_PROCESS))
+    raise OSError(f"all ports from {_PORTS[0]} to {_PORTS[-1]} are other processes'")

@@ -4,20 +4,21 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from contract.calendar import SECOND_US
-from embedded.banner import compose_banner, wait_for_answer
+from embedded.banner import compose_banner
 from embedded.data_folder import DataFolder, RunningSystem
 from embedded.demo_token import sign_token
 from embedded.errors import CannotRun, PortTaken
 from embedded.ports import is_free
 from embedded.postgres import PostgresServer
 from embedded.procfile import read_procfile, run_rows
-from embedded.run_settings import RunSettings, check_ports, read_run_settings
+from embedded.readiness import wait_until_ready
+from embedded.run_settings import RunSettings, read_run_settings, settle_ports
 from embedded.server_process import ServerProcess
 from embedded.terminal import Terminal
 from embedded.valkey import ValkeyServer
@@ -57,14 +58,20 @@ def _run(data: DataFolder, terminal: Terminal, stack: ExitStack) -> None:
     settings = read_run_settings(os.environ)
     rows = read_procfile(Path("Procfile"))
     stack.enter_context(data.reserved())
-    check_ports(settings, os.environ)
+    admin_ports = settle_ports(settings)
     system = _start_servers(settings, data, terminal, stack)
-    environments = {name: child_environment(name, os.environ, settings, system) for name in rows}
+    environments = {
+        name: child_environment(os.environ, settings, system, admin_ports.get(name))
+        for name in rows
+    }
     release = rows.pop(_RELEASE, None)
     if release is not None and not _run_release(release, environments, terminal):
         return
     stack.enter_context(data.announced(system))
-    _run_processes(rows, environments, settings, _banner(settings, system), terminal)
+    pages = [
+        settings.readiness_url(port) for name, port in admin_ports.items() if name in rows and port
+    ]
+    _run_processes(rows, environments, settings, pages, _banner(settings, system), terminal)
 
 
 def _start_servers(
@@ -98,9 +105,9 @@ def _start(server: Callable[[int], Server], preferred_port: int) -> Server:
 
 
 def child_environment(
-    name: str, own: Mapping[str, str], settings: RunSettings, system: RunningSystem
+    own: Mapping[str, str], settings: RunSettings, system: RunningSystem, admin_port: int | None
 ) -> dict[str, str]:
-    """The environment of the Procfile's process `name`."""
+    """The environment of a process of the Procfile; `admin_port` is None for one without it."""
     programs = str(Path(sys.executable).parent)
     environment = dict(own) | {
         "PATH": os.pathsep.join([programs, own.get("PATH", os.defpath)]),
@@ -110,11 +117,13 @@ def child_environment(
         "JWT_KEY": system.jwt_key,
         "TRUSTED_PROXIES": own.get("TRUSTED_PROXIES", "127.0.0.1,::1"),
         "PORT": str(settings.port),
+        # What goes well is not worth a line each second: where to look stays on the screen.
+        "LOG_LEVEL": own.get("LOG_LEVEL") or "warning",
         "DEMO": "1",
         "DEMO_TOKEN": demo_token(system.jwt_key),
     }
-    if name in settings.admin_ports:
-        environment["ADMIN_PORT"] = str(settings.admin_ports[name])
+    if admin_port is not None:
+        environment["ADMIN_PORT"] = str(admin_port)
     return environment
 
 
@@ -151,13 +160,14 @@ def _run_processes(
     rows: Mapping[str, str],
     environments: Mapping[str, Mapping[str, str]],
     settings: RunSettings,
+    pages: Sequence[str],
     banner: str,
     terminal: Terminal,
 ) -> None:
     given_up = threading.Event()
 
     def show_banner() -> None:
-        if wait_for_answer(settings.collector_url, given_up):
+        if wait_until_ready(settings.collector_url, pages, given_up):
             terminal.write(banner)
 
     watcher = threading.Thread(target=show_banner, daemon=True)

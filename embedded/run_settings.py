@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from embedded.errors import CannotRun
-from embedded.ports import is_free
+from embedded.ports import find_free_port, is_free
 
 _WRONG_CONFIGURATION = 2
 _DEFAULT_PORT = 8000
 _HIGHEST_PORT = 65_535
-# Each process has an admin listener of its own, in the order of the Procfile.
-_ADMIN_PROCESSES = ("web", "worker", "clock")
+# Each process has an admin listener of its own: its usual port, in the order of the Procfile.
+_ADMIN_PORTS = {"web": 9100, "worker": 9101, "clock": 9102}
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class RunSettings:
 
     host: str
     port: int
-    admin_ports: Mapping[str, int]
+    admin_host: str
+    admin_port: int | None
     redis_url: str | None
     database_url: str | None
     jwt_key: str | None
@@ -27,38 +28,52 @@ class RunSettings:
     @property
     def collector_url(self) -> str:
         """Where this machine reaches the collector."""
-        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        return _url(self.host, self.port)
+
+    def readiness_url(self, admin_port: int) -> str:
+        """Where this machine reaches the page on which a process says whether it is ready."""
+        return f"{_url(self.admin_host, admin_port)}/readyz"
 
 
 def read_run_settings(environment: Mapping[str, str]) -> RunSettings:
     """CannotRun, naming the setting, if one is wrong."""
     host = environment.get("HOST", "") or "0.0.0.0"  # the collector's own default
     port = _read_port(environment, "PORT", lowest=1) or _DEFAULT_PORT
-    admin_port = _read_port(environment, "ADMIN_PORT", lowest=0)
-    # One ADMIN_PORT can't serve three processes of one host: they get it and the two after it.
-    admin_ports = {
-        process: admin_port + number if admin_port else 0
-        for number, process in enumerate(_ADMIN_PROCESSES)
-        if admin_port is not None
-    }
     return RunSettings(
         host=host,
         port=port,
-        admin_ports=admin_ports,
+        admin_host=environment.get("ADMIN_HOST", "") or "127.0.0.1",  # the processes' default
+        admin_port=_read_port(environment, "ADMIN_PORT", lowest=0),
         redis_url=environment.get("REDIS_URL") or None,
         database_url=environment.get("DATABASE_URL") or None,
         jwt_key=environment.get("JWT_KEY") or None,
     )
 
 
-def check_ports(settings: RunSettings, environment: Mapping[str, str]) -> None:
-    """CannotRun if a port the processes will listen on is taken."""
+def settle_ports(settings: RunSettings) -> dict[str, int]:
+    """The ADMIN_PORT of each process; CannotRun if a port that was asked for is taken.
+
+    One ADMIN_PORT can't serve three processes of one host: they get it and the two after it. If
+    none was asked for, they get their usual ones, where those are free.
+    """
     _check_port("HOST", settings.host, "PORT", settings.port)
-    admin_host = environment.get("ADMIN_HOST") or "127.0.0.1"
-    for port in settings.admin_ports.values():
-        if port:
-            _check_port("ADMIN_HOST", admin_host, "ADMIN_PORT", port)
+    host, first = settings.admin_host, settings.admin_port
+    if first == 0:
+        return dict.fromkeys(_ADMIN_PORTS, 0)
+    if first is not None:
+        asked_for = {process: first + number for number, process in enumerate(_ADMIN_PORTS)}
+        for port in asked_for.values():
+            _check_port("ADMIN_HOST", host, "ADMIN_PORT", port)
+        return asked_for
+    return {
+        process: port if _is_free("ADMIN_HOST", host, "ADMIN_PORT", port) else find_free_port()
+        for process, port in _ADMIN_PORTS.items()
+    }
+
+
+def _url(host: str, port: int) -> str:
+    near = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{near}]:{port}" if ":" in near else f"http://{near}:{port}"
 
 
 def _read_port(environment: Mapping[str, str], name: str, *, lowest: int) -> int | None:
@@ -75,8 +90,16 @@ def _read_port(environment: Mapping[str, str], name: str, *, lowest: int) -> int
 
 
 def _check_port(host_name: str, host: str, port_name: str, port: int) -> None:
+    if not _is_free(host_name, host, port_name, port):
+        raise CannotRun(
+            f"{port_name}: port {port} is taken by another program: "
+            f"try {port_name}={port + 1} make run"
+        )
+
+
+def _is_free(host_name: str, host: str, port_name: str, port: int) -> bool:
     try:
-        free = is_free(host, port)
+        return is_free(host, port)
     except (OSError, OverflowError) as error:
         if isinstance(error, PermissionError):
             raise CannotRun(
@@ -87,8 +110,3 @@ def _check_port(host_name: str, host: str, port_name: str, port: int) -> None:
             f"try {host_name}=127.0.0.1 make run",
             exit_status=_WRONG_CONFIGURATION,
         ) from error
-    if not free:
-        raise CannotRun(
-            f"{port_name}: port {port} is taken by another program: "
-            f"try {port_name}={port + 1} make run"
-        )

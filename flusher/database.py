@@ -34,8 +34,8 @@ _SESSION_SETTINGS: Final = {
 
 # The row's own fault, whoever tries to store it. Everything else is the server's, and passes.
 _REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-# A server that is away or ends the work, and a connection that was cut in mid-protocol, which
-# asyncpg may notice only at its next use (InternalClientError).
+# A server that is away or ends the work, and a connection that it ended while nothing was asked of
+# it, which asyncpg may notice only at its next use (InternalClientError).
 _FAULTS = (
     OSError,
     TimeoutError,
@@ -169,7 +169,7 @@ class Database:
             raise Misconfigured("DATABASE_URL", problem, _EXAMPLE) from None
         except _FAULTS as error:
             self._drop()
-            raise Retry("postgres", f"PostgreSQL failed: {_first_line(error)}") from None
+            raise Retry("postgres", f"PostgreSQL failed: {_reason(error)}") from None
         except BaseException:
             # Cancelled in mid-protocol: what state the connection is in is unknown.
             self._drop()
@@ -187,6 +187,14 @@ def _bounds(patience_seconds: float | None) -> dict[str, str]:
     milliseconds = str(int(patience_seconds * 1000))
     names = ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout")
     return dict.fromkeys(names, milliseconds)
+
+
+def _reason(error: BaseException) -> str:
+    if type(error) is asyncpg.InternalClientError:
+        # After a freeze a server may end a connection. Its last words have come, the end has not:
+        # asyncpg then speaks of states of its own.
+        return "it has ended the connection"
+    return _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:

@@ -76,7 +76,13 @@ class DemoPages:
                 stored = await connection.fetchval(_STORED_SESSION, session_id)
             finally:
                 await connection.close(timeout=_ANSWER_SECONDS)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (
+            OSError,
+            TimeoutError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+        ):
             raise Retry("demo_database", "PostgreSQL did not answer the demo page") from None
         return self._answer(f'{{"data":{stored or "null"}}}')
 

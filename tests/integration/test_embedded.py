@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -225,6 +226,34 @@ def test_another_port_is_tried_when_the_chosen_one_is_taken_meanwhile(
         )
         with ValkeyServer(tmp_path) as server:
             assert server.port != taken.getsockname()[1]
+
+
+def test_no_two_processes_are_given_the_same_port() -> None:
+    """Whose user has yet to listen, or is being restarted. Before, both went through all ports from
+    a place drawn at random, which is the same place here.
+    """
+    program = (
+        "import random, sys\n"
+        "random.seed(14)\n"
+        "from embedded.ports import find_free_port\n"
+        "print(*(find_free_port() for _ in range(300)), flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with ExitStack() as stack:
+        given: list[set[bytes]] = []
+        for _ in range(2):
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", program],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    cwd=Path(__file__).parents[2],
+                )
+            )
+            assert process.stdout is not None
+            given.append(set(process.stdout.readline().split()))
+    assert all(given)
+    assert not given[0] & given[1]
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,16 @@
-"""`python -m embedded run`, which is what `make run` calls, with a Procfile of stand-ins."""
+"""`python -m embedded run`, which is what `make run` calls, mostly with a Procfile of stand-ins."""
 
+import http.client
 import json
 import os
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import jwt
@@ -19,15 +22,30 @@ from embedded.ports import find_free_port
 ROOT = Path(__file__).parents[2]
 WEB = "python -m http.server $PORT --bind 127.0.0.1"
 SETTINGS = (
-    "ADMIN_HOST ADMIN_PORT DATABASE_URL HOST JWT_KEY PORT REDIS_URL SALT_REDIS_URL TRUSTED_PROXIES"
+    "ADMIN_HOST ADMIN_PORT DATABASE_URL HOST JWT_KEY LOG_LEVEL PORT REDIS_URL SALT_REDIS_URL "
+    "TRUSTED_PROXIES"
 )
+# Not ready until it is asked for the third time.
+LATE = """
+import http.server, os
+class Page(http.server.BaseHTTPRequestHandler):
+    asked = 0
+    def do_GET(self):
+        Page.asked += 1
+        self.send_response(200 if Page.asked > 2 else 503)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(os.environ["ADMIN_PORT"])), Page).serve_forever()
+"""
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder as a clone under root's own: nobody else may enter."""
+    """A folder as a clone under root's own: nobody else may enter.
+
+    The rows have names of their own: those of the real ones would be asked whether they are ready.
+    """
     tmp_path.chmod(0o700)
-    write_procfile(tmp_path, web=WEB, worker="cat")
+    write_procfile(tmp_path, front=WEB, idle="cat")
     return tmp_path
 
 
@@ -72,7 +90,7 @@ def running(folder: Path, **extra: str) -> Iterator[tuple[subprocess.Popen[str],
         try:
             for line in process.stdout:
                 lines.append(line)
-                if "Ctrl-C stops" in line:
+                if line.startswith("  PostgreSQL  "):
                     break
             yield process, lines
         finally:
@@ -91,8 +109,7 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> list[psutil.P
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_everything_with_success(number: signal.Signals, folder: Path) -> None:
-    with running(folder) as (process, lines):
-        assert "Ctrl-C stops" in lines[-1]
+    with running(folder) as (process, _):
         assert end(process, number) == []
         assert process.returncode == 0
     assert not (folder / ".data" / "run.json").exists()
@@ -131,18 +148,80 @@ def test_a_process_that_ends_by_itself_ends_the_run_and_is_named(folder: Path) -
     assert result.stderr.startswith("worker (exit 7) ended by itself with status 7")
 
 
+def test_the_last_three_lines_say_where_to_look_and_what_to_try_works(folder: Path) -> None:
+    """With the real Procfile: what a terminal of 80 columns and 24 lines shows at the end."""
+    shutil.copy(ROOT / "Procfile", folder)
+    with running(folder) as (process, lines):
+        shown = [line.rstrip("\n") for line in lines]
+        url = shown[-3].removeprefix("  collector   ")
+        assert url.startswith("http://127.0.0.1:")
+        assert shown[-2] == f"  demo page   {url}/demo"
+        assert shown[-1].startswith("  PostgreSQL  postgresql://postgres@127.0.0.1:")
+        banner = shown[shown.index("  Try, in another terminal in this folder:") :]
+        assert len(banner) < 24
+        # The interpreter is .venv/bin/python in a clone, and longer here.
+        widths = [len(line.replace(sys.executable, ".venv/bin/python")) for line in banner]
+        assert max(widths) <= 80, banner
+        curl = next(shlex.split(line) for line in shown if line.startswith("    curl "))
+        assert (curl[1:3], curl[4]) == (["-X", "POST"], "-A")
+        address, _, path = curl[3].removeprefix("http://").partition("/")
+        collector = http.client.HTTPConnection(address, timeout=10)
+        collector.request("POST", f"/{path}", headers={"User-Agent": curl[5]})
+        assert collector.getresponse().status == 201
+        collector.close()
+        tried = [line.strip() for line in banner if line.startswith("    ") and "curl" not in line]
+        script = "\n".join(["set -e", *tried]).replace("10000", "100")
+        result = subprocess.run(
+            ["/bin/sh", "-c", script],
+            cwd=folder,
+            env=environment({}),
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert (result.returncode, len(tried)) == (0, 5), result.stdout + result.stderr
+        process.send_signal(signal.SIGINT)
+        after, _ = process.communicate(timeout=60)
+        assert "SIGINT received" in after.splitlines()[0]
+        assert process.returncode == 0
+
+
+def test_nothing_is_said_before_all_are_ready(folder: Path) -> None:
+    (folder / "late.py").write_text(LATE)
+    write_procfile(folder, front=WEB, worker="python late.py")
+    with running(folder) as (_, lines):
+        pages = [line for line in lines if "GET /readyz" in line]
+    assert [page.split()[-2] for page in pages] == ["503", "503", "200"]
+
+
+def test_the_usual_admin_ports_are_left_to_whoever_has_them(folder: Path) -> None:
+    """Else another system's readiness would be taken for our own."""
+    program = "import os; print('port', os.environ['ADMIN_PORT'])"
+    write_procfile(folder, web=f'python -c "{program}"')
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):  # somebody else's already
+            taken.bind(("127.0.0.1", 9100))
+            taken.listen()
+        output = embedded(folder, "run").stdout
+    port = next(line.split()[-1] for line in output.splitlines() if "| port " in line)
+    assert port != "9100"
+
+
 def test_processes_get_the_servers_and_the_demo_settings(folder: Path) -> None:
     names = ["REDIS_URL", "DATABASE_URL", "JWT_KEY", "TRUSTED_PROXIES", "DEMO", "ADMIN_PORT"]
-    names.append("DEMO_TOKEN")
+    names += ["DEMO_TOKEN", "LOG_LEVEL"]
     program = f"import json, os; print(json.dumps([os.environ.get(n) for n in {names}]))"
     write_procfile(folder, worker=f'python -c "{program}"')
     result = embedded(folder, "run", TRUSTED_PROXIES="10.0.0.0/8", ADMIN_PORT="19100")
     line = next(line for line in result.stdout.splitlines() if '["redis://' in line)
-    redis_url, database_url, key, proxies, demo, admin, token = json.loads(line.partition("| ")[2])
+    values = json.loads(line.partition("| ")[2])
+    redis_url, database_url, key, proxies, demo, admin, token, level = values
     assert redis_url.startswith("redis://127.0.0.1:")
     assert database_url.startswith("postgresql://postgres@127.0.0.1:")
     assert key == (folder / ".data" / "jwt_key").read_text().strip()
-    assert (proxies, demo, admin) == ("10.0.0.0/8", "1", "19101")
+    assert (proxies, demo, admin, level) == ("10.0.0.0/8", "1", "19101", "warning")
     assert jwt.decode(token, key, algorithms=["HS256"])["sub"] == "demo-user"
 
 
@@ -190,6 +269,7 @@ def test_a_taken_port_is_named_before_anything_starts(folder: Path) -> None:
         ({"PORT": "http"}, 2, "PORT is 'http'"),
         ({"ADMIN_PORT": "70000"}, 2, "ADMIN_PORT is '70000'"),
         ({"HOST": "192.0.2.1"}, 2, "HOST=192.0.2.1 is no address of this machine"),
+        ({"ADMIN_HOST": "192.0.2.1"}, 2, "ADMIN_HOST=192.0.2.1 is no address of this machine"),
     ],
 )
 def test_a_wrong_setting_is_one_line(

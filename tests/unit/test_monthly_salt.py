@@ -56,6 +56,7 @@ class Store:
         self.outcome = Outcome.UNCHANGED
         self.in_force: Month | None = None
         self.gate: asyncio.Event | None = None
+        self.on_question: Callable[[], None] = lambda: None
         self.on_reply: Callable[[], None] = lambda: None
 
     @property
@@ -89,6 +90,7 @@ class Store:
     async def _pass(self) -> None:
         if self.gate is not None:
             await self.gate.wait()
+        self.on_question()
         if self.away:
             raise Retry("redis_away", "the salt's server is away")
 
@@ -390,3 +392,46 @@ async def test_a_slow_answer_does_not_move_a_clock_that_is_known_better() -> Non
     valid = salt.now()
     assert valid is not None
     assert abs(valid[1] - store.server_us) < SECOND_US // 10
+
+
+async def test_whoever_comes_later_began_later_though_the_clock_was_ahead(
+    salt: MonthlySalt, clock: Clock, store: Store
+) -> None:
+    """On a busy machine one question takes 10 ms and the next one none, which shows it. Seen as an
+    upgrade of `current` that took the session before the newest.
+    """
+    store.on_question = lambda: clock.go(10_000)
+    instants = [(await salt.get())[1]]
+    store.on_question = lambda: None
+    await salt._refresh()
+    for _ in range(30):
+        clock.go(500)
+        instants.append((await salt.get())[1])
+    assert instants == sorted(set(instants))
+    assert instants[-1] == store.server_us, "it goes with the server's as soon as it can"
+
+
+async def test_a_server_that_is_set_back_within_its_month_is_followed(
+    salt: MonthlySalt, clock: Clock, store: Store
+) -> None:
+    """Otherwise the time would stand still for as long as it was wrong."""
+    await salt.get()
+    store.set_clock(MIDDLE - 3600 * SECOND_US)
+    await salt.keep_fresh(Pauses(clock, 1))
+    assert salt.now() == (salt_of(NOVEMBER), store.server_us)
+
+
+async def test_after_an_answer_that_took_its_time_the_clock_is_asked_for_again_at_once(
+    salt: MonthlySalt, clock: Clock, store: Store
+) -> None:
+    """A collector that starts on a busy machine: for a second its sessions began in the future.
+    Seen as `created_at: not when it was sent`, in a test of something else.
+    """
+    store.on_question = lambda: clock.go(3 * SECOND_US if not store.observed else 0)
+    pauses = Pauses(clock, 2)
+    found: list[tuple[Salt, int] | None] = []
+    pauses.on_wait = lambda: found.append(salt.now())
+    await salt.keep_fresh(pauses)
+    assert pauses.seconds == pytest.approx([0.05, REFRESH_SECONDS])
+    assert found[0] == (salt_of(NOVEMBER), store.server_us - SECOND_US + 3 * SECOND_US)
+    assert found[1] == (salt_of(NOVEMBER), store.server_us)
