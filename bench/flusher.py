@@ -87,8 +87,8 @@ def _result(turns: dict[str, list[Drained]], backlog: Backlog) -> Result:
             ),
             f"With one record an entry: {alone.median:.2f} of the COPY.",
             (
-                "After each turn the rows were, to the last column, those that were copied, and the "
-                "counts, which the same transactions keep, exactly those of the rows."
+                "After each turn the rows were, to the last column, those that were copied, and "
+                "the counts, which the same transactions keep, exactly those of the rows."
             ),
             SETTINGS_NOTE,
         ),

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from contract.errors import DeadLetter, Misconfigured, Retry
+from contract.errors import DeadLetter, Misconfigured, Retry, TimedOut
 
 CONNECT_SECONDS: Final = 10.0
 # Of several hosts one may swallow what it is sent: the next is tried well before a claim.
@@ -153,6 +153,7 @@ class Database:
 
         Raises:
             DeadLetter: the server refuses what was to be stored, whenever it is tried.
+            TimedOut: a statement took longer than its patience; nothing of it was stored.
             Retry: the server is away, or ended the work; nothing of it was stored, unless the
                 answer to a commit was lost. Whoever repeats it must not mind.
             Misconfigured: the database is not the one that was migrated.
@@ -167,6 +168,9 @@ class Database:
             self._drop()
             problem = f"{_first_line(error)}; has `python -m flusher migrate` been run there?"
             raise Misconfigured("DATABASE_URL", problem, _EXAMPLE) from None
+        except asyncpg.QueryCanceledError as error:  # by statement_timeout
+            self._drop()
+            raise TimedOut("postgres", f"PostgreSQL failed: {_first_line(error)}") from None
         except _FAULTS as error:
             self._drop()
             raise Retry("postgres", f"PostgreSQL failed: {_reason(error)}") from None
@@ -184,9 +188,13 @@ class Database:
 def _bounds(patience_seconds: float | None) -> dict[str, str]:
     if patience_seconds is None:
         return {}
-    milliseconds = str(int(patience_seconds * 1000))
-    names = ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout")
-    return dict.fromkeys(names, milliseconds)
+    patience = f"{patience_seconds * 1000:.0f}"
+    return {
+        "statement_timeout": patience,
+        "idle_in_transaction_session_timeout": patience,
+        # Less, so that what waited for a lock is told from what takes too long by itself.
+        "lock_timeout": f"{patience_seconds * 1000 * 2 / 3:.0f}",
+    }
 
 
 def _reason(error: BaseException) -> str:

@@ -50,20 +50,25 @@ class SessionWriter:
         self._months: set[Month] = set()
         self._indexed_months: set[Month] = set()
 
-    async def write(self, batch: Batch) -> Written:
+    async def write(self, batch: Batch, *, briefly: bool = False) -> Written:
         """Stores a batch: all of it is committed when this returns, or none.
+
+        Args:
+            batch: what to store.
+            briefly: no statement may take more than a part of the time that it usually may.
 
         Raises:
             DeadLetter: PostgreSQL refuses something in the batch.
+            TimedOut: a statement took longer than it may.
             Retry: PostgreSQL is away or busy; a repeat is safe.
         """
         await self.create_months(batch.months)
         await self._index_visitors(batch.months_of_current)
         async with self._database.connection() as connection:
             try:
-                return await self._write(connection, batch, staged=False)
+                return await self._write(connection, batch, briefly=briefly, staged=False)
             except asyncpg.UniqueViolationError:
-                return await self._write(connection, batch, staged=True)
+                return await self._write(connection, batch, briefly=briefly, staged=True)
             except asyncpg.CheckViolationError:
                 self._months.clear()  # one of them may have been dropped
                 raise
@@ -118,9 +123,11 @@ class SessionWriter:
             self._indexed_months.add(month)
 
     async def _write(
-        self, connection: asyncpg.Connection, batch: Batch, *, staged: bool
+        self, connection: asyncpg.Connection, batch: Batch, *, briefly: bool, staged: bool
     ) -> Written:
         async with connection.transaction():
+            if briefly:
+                await connection.execute(statement("be_brief"))
             await connection.execute(statement("lock_sessions" if staged else "share_sessions"))
             await _insert_salts(connection, batch)
             counts = Counts()
