@@ -308,7 +308,7 @@ async def test_with_another_calendar_the_days_are_counted_anew(
     await assert_exact(connection)
     assert await wrong(dsn) == []
     after = await connection.fetch(
-        "SELECT min(day) AS day FROM daily_impact GROUP BY date_trunc('month', day) ORDER BY 1"
+        "SELECT max(day) AS day FROM daily_impact GROUP BY date_trunc('month', day) ORDER BY 1"
     )
     assert [(row["day"] - day).days for row, day in zip(after, days, strict=True)] == [1, 1]
 
