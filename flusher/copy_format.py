@@ -5,13 +5,11 @@ Sessions of one month, site and role differ in three fields of fixed size, so a 
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 
 from contract.calendar import MINUTE_US, Month, from_us
 
-# How many sessions: a visitor's, and signed in.
-Tally = dict[bytes, list[int]]
 COLUMNS = ("id", "month", "site", "monthly_user_hash", "highest_role", "created_at")
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
@@ -27,6 +25,7 @@ _LENGTH = struct.Struct(">i")
 _INSTANT = struct.Struct(">q")
 _MONTH_AT = len(_HEAD) + 16
 _SITE_AT = _MONTH_AT + 8
+_SITE_SHORT_AT = _SITE_AT + 3
 _INSTANT_BYTES = 8
 # What a row has beside its site, up to the end of its hash, and in all when its session is a
 # visitor's. A site is shorter than 256 bytes, so that the last byte of its length says all of it.
@@ -59,46 +58,57 @@ def began_us(row: bytes) -> int:
 
 def visitor_of(row: bytes) -> tuple[date, str, bytes] | None:
     """Month, site and hash of a row whose session is a visitor's."""
-    site_bytes = row[_SITE_AT + 3]
+    site_bytes = row[_SITE_SHORT_AT]
     if len(row) != _VISITORS + site_bytes:
         return None
     end = _TO_HASH_END + site_bytes
     return *where_of(row[_MONTH_AT : end - 20]), row[end - 16 : end]
 
 
-def tally(rows: Iterable[bytes], people: Tally, minutes: Tally) -> None:
-    """Adds rows to how often each person came, and how many came in each minute.
+def people_of(rows: Sequence[bytes], *, signed_in: bool) -> list[bytes]:
+    """Whose sessions rows are (`person_key`), of visitors' rows or of the others."""
+    if signed_in:
+        return [
+            row[_MONTH_AT : _TO_HASH_END + row[_SITE_SHORT_AT]]
+            for row in rows
+            if len(row) != _VISITORS + row[_SITE_SHORT_AT]
+        ]
+    return [
+        row[_MONTH_AT : _TO_HASH_END + row[_SITE_SHORT_AT]]
+        for row in rows
+        if len(row) == _VISITORS + row[_SITE_SHORT_AT]
+    ]
 
-    Args:
-        rows: of sessions.
-        people: by hash and `where_key`: how many as a visitor, how many signed in.
-        minutes: by `minute_key` and `where_key`: the same.
+
+def minutes_of(rows: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """The minutes (`minute_key`) in which the first and the last of rows began."""
+    instants = [row[-_INSTANT_BYTES:] for row in rows]
+    return _minute_of_instant(min(instants)), _minute_of_instant(max(instants))
+
+
+def minute_of_row(row: bytes) -> bytes:
+    """The minute (`minute_key`) in which a row's session began."""
+    return _minute_of_instant(row[-_INSTANT_BYTES:])
+
+
+def _minute_of_instant(instant: bytes) -> bytes:
+    return _INSTANT.pack(_INSTANT.unpack(instant)[0] // MINUTE_US)
+
+
+def person_key(where: bytes, hash_: bytes) -> bytes:
+    """A person, as in a row: what `where_key` has, then 16 bytes of hash. Sorted, the people of a
+    place stand together.
     """
-    begins, ends, minute = b"", b"", b""
-    for row in rows:
-        site_bytes = row[_SITE_AT + 3]
-        end = _TO_HASH_END + site_bytes
-        where = row[_MONTH_AT : end - 20]
-        instant = row[-_INSTANT_BYTES:]
-        if not begins <= instant < ends:  # nearly all of a batch are of one minute
-            minute = minute_key(began_us(row))
-            (number,) = _INSTANT.unpack(minute)
-            begins, ends = (_INSTANT.pack((number + more) * MINUTE_US) for more in (0, 1))
-        signed_in = len(row) != _VISITORS + site_bytes
-        person = row[end - 16 : end] + where
-        if person in people:
-            people[person][signed_in] += 1
-        else:
-            people[person] = [0, 1] if signed_in else [1, 0]
-        at = minute + where
-        if at in minutes:
-            minutes[at][signed_in] += 1
-        else:
-            minutes[at] = [0, 1] if signed_in else [1, 0]
+    return where + _LENGTH.pack(16) + hash_
+
+
+def split_person(key: bytes) -> tuple[bytes, bytes]:
+    """A `person_key`'s where and hash."""
+    return key[:-20], key[-16:]
 
 
 def where_key(month: date, site: str) -> bytes:
-    """Month and site as they end `tally`'s keys."""
+    """Month and site, as in a row."""
     return struct.pack(">ii", 4, (month - _EPOCH_DAY).days) + _field(site.encode())
 
 
@@ -109,7 +119,7 @@ def where_of(key: bytes) -> tuple[date, str]:
 
 
 def minute_key(at_us: int) -> bytes:
-    """The minute of an instant as it begins `tally`'s keys; `at_us` from the Unix epoch on."""
+    """The minute of an instant; `at_us` from the Unix epoch on."""
     return _INSTANT.pack((at_us - EPOCH_US) // MINUTE_US)
 
 

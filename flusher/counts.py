@@ -4,18 +4,25 @@ By minute, since PostgreSQL alone says which calendar day a minute is of (days b
 minutes in every time zone): so the kept counts and `check` can't disagree.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from asyncpg.pgproto.pgproto import UUID
 
 from contract.calendar import to_us
-from flusher.copy_format import Tally, minute_key, minute_of, tally, where_key, where_of
-
-_HASH_BYTES: Final = 16
-_MINUTE_BYTES: Final = 8
-Key = TypeVar("Key", UUID, datetime)
+from flusher.copy_format import (
+    minute_key,
+    minute_of,
+    minute_of_row,
+    minutes_of,
+    people_of,
+    person_key,
+    split_person,
+    where_key,
+    where_of,
+)
 
 
 class Session(NamedTuple):
@@ -28,12 +35,28 @@ class Session(NamedTuple):
     created_at: datetime
 
 
-class Columns(NamedTuple, Generic[Key]):
-    """Changes as the statement `count_changes` takes them: an array each."""
+class People(NamedTuple):
+    """Changes of people as the statement `count_changes` takes them.
+
+    Of each month and site the places, from 1 on, of its first and last person; and by person the
+    hash and how many sessions more, or fewer, as a visitor's and signed in.
+    """
 
     months: list[date]
     sites: list[str]
-    keys: list[Key]
+    firsts: list[int]
+    lasts: list[int]
+    hashes: list[UUID]
+    as_visitor: list[int]
+    signed_in: list[int]
+
+
+class Minutes(NamedTuple):
+    """Changes of minutes, likewise: an array each."""
+
+    months: list[date]
+    sites: list[str]
+    minutes: list[datetime]
     as_visitor: list[int]
     signed_in: list[int]
 
@@ -42,13 +65,29 @@ class Counts:
     """One batch's changes: how many sessions more, or fewer, as a visitor's and signed in."""
 
     def __init__(self) -> None:
-        self._people: Tally = {}
-        self._minutes: Tally = {}
+        # By whether they are signed in.
+        self._people: tuple[Counter[bytes], Counter[bytes]] = Counter(), Counter()
+        self._minutes: tuple[Counter[tuple[bytes, bytes]], ...] = Counter(), Counter()
         self._wheres: dict[tuple[date, str], bytes] = {}
 
-    def add_rows(self, rows: Iterable[bytes]) -> None:
+    def add_rows(self, rows: Sequence[bytes]) -> None:
         """Sessions that are new, as they are copied."""
-        tally(rows, self._people, self._minutes)
+        if not rows:
+            return
+        first, last = minutes_of(rows)
+        for signed_in in (False, True):
+            people = people_of(rows, signed_in=signed_in)
+            self._people[signed_in].update(people)
+            if first == last:  # as nearly always
+                for where, number in Counter([key[:-20] for key in people]).items():
+                    self._minutes[signed_in][first, where] += number
+            if len(people) == len(rows):
+                break
+        if first != last:
+            for row in rows:
+                for signed_in in (False, True):
+                    for key in people_of([row], signed_in=signed_in):
+                        self._minutes[signed_in][minute_of_row(row), split_person(key)[0]] += 1
 
     def add(self, session: Session, number: int = 1) -> None:
         """A session as it is now; with -1, as it was before."""
@@ -56,50 +95,65 @@ class Counts:
         where = self._wheres.get(place)
         if where is None:
             where = self._wheres[place] = where_key(*place)
-        person = session.monthly_user_hash.bytes + where
-        minute = minute_key(to_us(session.created_at)) + where
-        self._people.setdefault(person, [0, 0])[session.signed_in] += number
-        self._minutes.setdefault(minute, [0, 0])[session.signed_in] += number
+        person = person_key(where, session.monthly_user_hash.bytes)
+        self._people[session.signed_in][person] += number
+        self._minutes[session.signed_in][minute_key(to_us(session.created_at)), where] += number
 
     def remove(self, session: Session) -> None:
         """A session as it was before, or that is gone."""
         self.add(session, -1)
 
-    def people(self, months: Collection[date]) -> Columns[UUID]:
+    def people(self, months: Collection[date]) -> People:
         """Changes of people of these months, in an order that is the same for all batches."""
-        return _columns(self._people, months, _HASH_BYTES, UUID)
+        people = People([], [], [], [], [], [], [])
+        as_visitor, signed_in = self._people
+        where = b""
+        wanted = False
+        for key in sorted(as_visitor.keys() | signed_in.keys() if signed_in else as_visitor):
+            visitor_change, signed_in_change = as_visitor.get(key, 0), signed_in.get(key, 0)
+            if not visitor_change and not signed_in_change:
+                continue
+            if key[:-20] != where:
+                where, _ = split_person(key)
+                month, site = where_of(where)
+                wanted = month in months
+                if wanted:
+                    people.months.append(month)
+                    people.sites.append(site)
+                    people.firsts.append(len(people.hashes) + 1)
+            if wanted:
+                people.hashes.append(UUID(key[-16:]))
+                people.as_visitor.append(visitor_change)
+                people.signed_in.append(signed_in_change)
+        people.lasts.extend([first - 1 for first in people.firsts[1:]])
+        if people.firsts:
+            people.lasts.append(len(people.hashes))
+        return people
 
-    def minutes(self, months: Collection[date]) -> Columns[datetime]:
+    def minutes(self, months: Collection[date]) -> Minutes:
         """Changes of minutes of these months."""
-        return _columns(self._minutes, months, _MINUTE_BYTES, minute_of)
+        minutes = Minutes([], [], [], [], [])
+        as_visitor, signed_in = self._minutes
+        for key in sorted(as_visitor.keys() | signed_in.keys()):
+            month, site = where_of(key[1])
+            if month in months and (as_visitor[key] or signed_in[key]):
+                minutes.months.append(month)
+                minutes.sites.append(site)
+                minutes.minutes.append(minute_of(key[0]))
+                minutes.as_visitor.append(as_visitor[key])
+                minutes.signed_in.append(signed_in[key])
+        return minutes
 
     def places_beyond(self, months: Collection[date]) -> list[tuple[date, str]]:
-        """The other months in which anybody's count changes, with the sites, in order."""
-        wheres = {key[_HASH_BYTES:] for key, change in self._people.items() if any(change)}
-        wheres |= {key[_MINUTE_BYTES:] for key, change in self._minutes.items() if any(change)}
-        places = map(where_of, wheres)
+        """The other months in which anything changes, with the sites, in order."""
+        wheres = {key[1] for minutes in self._minutes for key in minutes}
+        if all(where_of(where)[0] in months for where in wheres):
+            return []
+        changed = {
+            where
+            for where in wheres
+            for people in self._people
+            if any(change and key.startswith(where) for key, change in people.items())
+        }
+        places = map(where_of, changed)
         return sorted(place for place in places if place[0] not in months)
-
-
-def _columns(
-    changes: Tally, months: Collection[date], key_bytes: int, key_of: Callable[[bytes], Key]
-) -> Columns[Key]:
-    columns: Columns[Key] = Columns([], [], [], [], [])
-    places: dict[bytes, tuple[date, str]] = {}
-    for key in sorted(changes):
-        as_visitor, signed_in = changes[key]
-        if not as_visitor and not signed_in:
-            continue
-        where = key[key_bytes:]
-        place = places.get(where)
-        if place is None:
-            place = places[where] = where_of(where)
-        month, site = place
-        if month not in months:
-            continue
-        columns.months.append(month)
-        columns.sites.append(site)
-        columns.keys.append(key_of(key[:key_bytes]))
-        columns.as_visitor.append(as_visitor)
-        columns.signed_in.append(signed_in)
-    return columns

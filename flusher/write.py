@@ -138,7 +138,7 @@ class SessionWriter:
                 new = len(merged.stored) - len(merged.replaced)
             else:
                 await self._copy(connection, "sessions", batch)
-                counts.add_rows(batch.starts.values())
+                counts.add_rows(list(batch.starts.values()))
             matched = Matched()
             if batch.months:
                 matching = Matching(connection, batch, self._zone, counts)

@@ -1,17 +1,20 @@
 -- Adds a batch's changes of sessions in open months to the counts. Of whoever begins or ceases to count
 -- the rows tell that are changed here, one person after the other, each locked from here to the commit.
--- $1 to $5: by person, in an order that all batches have (so that no two wait for each other): month,
--- site, hash, how many more of their sessions are a visitor's, how many more signed in.
--- $6 to $10: by minute: month, site, minute, and the same.
+-- $1 to $4: month and site, and the places of their first and last person in $5 to $7: hash, how many
+-- more sessions as a visitor's, how many more signed in. In an order that all batches have, so that no
+-- two wait for each other.
+-- $8 to $12: by minute: month, site, minute, and the same.
 -- Returns who has no session left.
 WITH counted AS (
     INSERT INTO flusher.people AS p (
         month, site, monthly_user_hash, visitor_sessions, signed_in_sessions, visitor_change,
         signed_in_change
     )
-    SELECT c.month, c.site, c.hash, c.as_visitor, c.signed_in, c.as_visitor, c.signed_in
-    FROM unnest($1::date[], $2::text[], $3::uuid[], $4::integer[], $5::integer[])
-        AS c (month, site, hash, as_visitor, signed_in)
+    SELECT p.month, p.site, c.hash, c.as_visitor, c.signed_in, c.as_visitor, c.signed_in
+    FROM unnest($1::date[], $2::text[], $3::integer[], $4::integer[]) AS p (month, site, first, last)
+    CROSS JOIN LATERAL unnest(
+        ($5::uuid[])[p.first:p.last], ($6::integer[])[p.first:p.last], ($7::integer[])[p.first:p.last]
+    ) AS c (hash, as_visitor, signed_in)
     ON CONFLICT (monthly_user_hash, site, month) DO UPDATE
     SET visitor_sessions = p.visitor_sessions + excluded.visitor_sessions,
         signed_in_sessions = p.signed_in_sessions + excluded.signed_in_sessions,
@@ -34,7 +37,7 @@ changed AS (
     UNION ALL
     SELECT d.month, (d.minute AT TIME ZONE (SELECT timezone FROM flusher.calendar))::date AS day,
         d.site, sum(d.as_visitor), sum(d.signed_in), 0, 0, 0
-    FROM unnest($6::date[], $7::text[], $8::timestamptz[], $9::integer[], $10::integer[])
+    FROM unnest($8::date[], $9::text[], $10::timestamptz[], $11::integer[], $12::integer[])
         AS d (month, site, minute, as_visitor, signed_in)
     GROUP BY d.month, day, d.site
 )
