@@ -19,7 +19,7 @@ import hiredis
 from collector.entries import EntryPacker, PackedEntry
 from collector.waiting import Waiting
 from contract import keys
-from contract.calendar import SECOND_US, Month, from_us, month_at
+from contract.calendar import DAY_US, SECOND_US, Month, from_us, month_at
 from contract.record import SessionStarted, SessionUpgraded, encode
 from process.clock import wall_clock
 
@@ -53,8 +53,8 @@ def make_backlog(sessions: int, seed: int) -> Backlog:
     chance = random.Random(seed)
     now_us = wall_clock()
     month = month_at(now_us, UTC)
-    # Not so near to the month's start or end that some would be of another.
-    first_us = max(now_us, month.starts_us(UTC))
+    # Far from both ends, on whatever day that is: near them a session is looked for in two months.
+    first_us = month.starts_us(UTC) + 14 * DAY_US
     events: list[SessionStarted | SessionUpgraded] = []
     rows: list[Row] = []
     due: dict[int, list[SessionUpgraded]] = {}

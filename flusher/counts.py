@@ -4,6 +4,7 @@ By minute, since PostgreSQL alone says which calendar day a minute is of (days b
 minutes in every time zone): so the kept counts and `check` can't disagree.
 """
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import date, datetime
@@ -105,29 +106,25 @@ class Counts:
 
     def people(self, months: Collection[date]) -> People:
         """Changes of people of these months, in an order that is the same for all batches."""
-        people = People([], [], [], [], [], [], [])
         as_visitor, signed_in = self._people
-        where = b""
-        wanted = False
-        for key in sorted(as_visitor.keys() | signed_in.keys() if signed_in else as_visitor):
-            visitor_change, signed_in_change = as_visitor.get(key, 0), signed_in.get(key, 0)
-            if not visitor_change and not signed_in_change:
-                continue
-            if key[:-20] != where:
-                where, _ = split_person(key)
-                month, site = where_of(where)
-                wanted = month in months
-                if wanted:
-                    people.months.append(month)
-                    people.sites.append(site)
-                    people.firsts.append(len(people.hashes) + 1)
-            if wanted:
-                people.hashes.append(UUID(key[-16:]))
-                people.as_visitor.append(visitor_change)
-                people.signed_in.append(signed_in_change)
-        people.lasts.extend([first - 1 for first in people.firsts[1:]])
-        if people.firsts:
-            people.lasts.append(len(people.hashes))
+        keys = as_visitor.keys() | signed_in.keys() if signed_in else as_visitor.keys()
+        changed = sorted([key for key in keys if as_visitor.get(key) or signed_in.get(key)])
+        people = People([], [], [], [], [], [], [])
+        first = 0
+        while first < len(changed):
+            where, _ = split_person(changed[first])
+            last = bisect_right(changed, person_key(where, b"\xff" * 16), lo=first)
+            month, site = where_of(where)
+            if month in months:
+                of_place = changed[first:last]
+                people.months.append(month)
+                people.sites.append(site)
+                people.firsts.append(len(people.hashes) + 1)
+                people.hashes.extend([UUID(key[-16:]) for key in of_place])
+                people.as_visitor.extend([as_visitor.get(key, 0) for key in of_place])
+                people.signed_in.extend([signed_in.get(key, 0) for key in of_place])
+                people.lasts.append(len(people.hashes))
+            first = last
         return people
 
     def minutes(self, months: Collection[date]) -> Minutes:

@@ -93,10 +93,12 @@ class Matching:
         return Matched(len(copies), news, frozenset(at_hand["open_months"]))
 
     async def _delete_copies(self) -> list[asyncpg.Record]:
+        starts, candidates = self._batch.starts, self._batch.near_months_end
+        inside = {month: self._inside(month) for month in set(candidates.values())}
         near = [
             (UUID(id_), month)
-            for id_, month in self._batch.near_months_end.items()
-            if id_ in self._batch.starts and self._is_near(began_us(self._batch.starts[id_]), month)
+            for id_, month in candidates.items()
+            if id_ in starts and began_us(starts[id_]) not in inside[month]
         ]
         if not near:
             return []
@@ -111,10 +113,11 @@ class Matching:
             self._counts.remove(session_of(copy))
         return list(copies)
 
-    def _is_near(self, at_us: int, month: Month) -> bool:
-        return (
-            at_us - month.starts_us(self._zone) < REPEATED_WITHIN_US
-            or month.ends_us(self._zone) - at_us < REPEATED_WITHIN_US
+    def _inside(self, month: Month) -> range:
+        """The instants of a month, in microseconds, that are far from both ends."""
+        return range(
+            month.starts_us(self._zone) + REPEATED_WITHIN_US,
+            month.ends_us(self._zone) - REPEATED_WITHIN_US + 1,
         )
 
     async def _release(

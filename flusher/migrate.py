@@ -4,6 +4,7 @@ Own code where libraries exist: they bring a second PostgreSQL driver into produ
 a table, a lock and a loop.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from zoneinfo import ZoneInfo
@@ -48,19 +49,8 @@ async def migrate(connection: asyncpg.Connection, zone: ZoneInfo) -> list[str]:
         Misconfigured: the role may not do what it takes.
     """
     await connection.execute(_LOCK)  # until the connection closes
-    await connection.execute(
-        "CREATE TABLE IF NOT EXISTS impact_migrations "
-        "(name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
-    )
-    applied = {row["name"] for row in await connection.fetch("SELECT name FROM impact_migrations")}
-    now = [migration for migration in migrations() if migration.name not in applied]
     try:
-        for migration in now:
-            async with connection.transaction():
-                await connection.execute(migration.sql)
-                await connection.execute(
-                    "INSERT INTO impact_migrations (name) VALUES ($1)", migration.name
-                )
+        now = await apply_files(connection, migrations())
         async with connection.transaction():
             await connection.execute(statement("lock_sessions"))
             await connection.execute(statement("set_calendar"), zone.key)
@@ -73,4 +63,21 @@ async def migrate(connection: asyncpg.Connection, zone: ZoneInfo) -> list[str]:
         raise Misconfigured(
             "DATABASE_URL", problem, "DATABASE_URL=postgresql://owner@localhost/impact"
         ) from None
+    return now
+
+
+async def apply_files(connection: asyncpg.Connection, found: Sequence[Migration]) -> list[str]:
+    """Applies those that were not applied before, each in a transaction; their names."""
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS impact_migrations "
+        "(name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+    applied = {row["name"] for row in await connection.fetch("SELECT name FROM impact_migrations")}
+    now = [migration for migration in found if migration.name not in applied]
+    for migration in now:
+        async with connection.transaction():
+            await connection.execute(migration.sql)
+            await connection.execute(
+                "INSERT INTO impact_migrations (name) VALUES ($1)", migration.name
+            )
     return [migration.name for migration in now]

@@ -1,8 +1,5 @@
--- The table that analysts read, and its months.
---
--- Partitions and everything that is not for readers live in the schema `flusher`, which the reader
--- role can't enter: Metabase shows one table and the views.
-
+-- The table that analysts read, and its months. Partitions and everything that is not for readers live
+-- in the schema `flusher`, which the reader role can't enter: Metabase shows one table and the views.
 CREATE SCHEMA flusher;
 
 CREATE TABLE public.sessions (
@@ -15,8 +12,7 @@ CREATE TABLE public.sessions (
     upgraded_at timestamptz,
     PRIMARY KEY (id, month),
     CONSTRAINT an_upgraded_session_has_a_role CHECK (upgraded_at IS NULL OR highest_role IS NOT NULL)
-)
-PARTITION BY LIST (month);
+) PARTITION BY LIST (month);
 
 COMMENT ON TABLE public.sessions IS
     'One row for each session: each time somebody opened the platform. Crawlers are not in it. '
@@ -27,8 +23,7 @@ COMMENT ON COLUMN public.sessions.id IS
 COMMENT ON COLUMN public.sessions.month IS
     'The calendar month that the session counts in, as its first day. Group by this column: it is '
     'the month in which monthly_user_hash means one person.';
-COMMENT ON COLUMN public.sessions.site IS
-    'The host name of the site that was visited, in lower case.';
+COMMENT ON COLUMN public.sessions.site IS 'The host name of the site that was visited, in lower case.';
 COMMENT ON COLUMN public.sessions.monthly_user_hash IS
     'Stands for one person on one site in one month. The same person has another one next month '
     'and on another site, and it can''t be traced back: the salt that made it was destroyed when '
@@ -36,8 +31,7 @@ COMMENT ON COLUMN public.sessions.monthly_user_hash IS
 COMMENT ON COLUMN public.sessions.highest_role IS
     'Empty: a visitor who did not sign in. Otherwise the highest role of the signed-in user, such '
     'as user, admin or super_admin.';
-COMMENT ON COLUMN public.sessions.created_at IS
-    'When the session began.';
+COMMENT ON COLUMN public.sessions.created_at IS 'When the session began.';
 COMMENT ON COLUMN public.sessions.upgraded_at IS
     'When the visitor signed in or registered during the session. Empty for a visitor who did not, '
     'and for a user who was signed in from the start.';
@@ -45,40 +39,28 @@ COMMENT ON COLUMN public.sessions.upgraded_at IS
 -- Whose calendar counts. One row, kept in step with the setting by `migrate`.
 CREATE TABLE flusher.calendar (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    timezone text NOT NULL
+    timezone text NOT NULL -- a name of the IANA time zone database
 );
 COMMENT ON TABLE flusher.calendar IS 'Whose calendar days and months count (CALENDAR_TIMEZONE).';
-COMMENT ON COLUMN flusher.calendar.only_row IS 'Keeps the table to one row.';
-COMMENT ON COLUMN flusher.calendar.timezone IS 'A name of the IANA time zone database.';
 INSERT INTO flusher.calendar (timezone) VALUES ('UTC');
 
--- What became of each month. A month is open, then closed, then perhaps dropped
--- (0005_months.sql does that).
+-- What became of each month. A month is open, then closed, then perhaps dropped: 0005_months.sql.
 CREATE TABLE flusher.months (
     month date PRIMARY KEY CHECK (month = date_trunc('month', month)::date),
-    closed_at timestamptz,
-    dropped_at timestamptz CHECK (dropped_at IS NULL OR closed_at IS NOT NULL)
+    closed_at timestamptz, -- when its people were forgotten, since nothing of it was to come any more
+    dropped_at timestamptz CHECK (dropped_at IS NULL OR closed_at IS NOT NULL) -- its sessions went
 );
 COMMENT ON TABLE flusher.months IS 'The months that have, or had, a partition of sessions.';
-COMMENT ON COLUMN flusher.months.month IS 'The calendar month, as its first day.';
-COMMENT ON COLUMN flusher.months.closed_at IS
-    'When its people were forgotten, since nothing of it was to come any more. Empty: it is open.';
-COMMENT ON COLUMN flusher.months.dropped_at IS
-    'When its sessions were dropped (SESSIONS_KEPT_MONTHS). Its counts are final.';
 
 -- When each month's salt was made, so that reports can show where a month's count is affected.
 CREATE TABLE flusher.salts (
-    id uuid PRIMARY KEY,
+    id uuid PRIMARY KEY, -- the event: a repeat has the same
     month date NOT NULL,
+    -- rotated: the month had begun; first: none was recorded before; lost: the month's salt had
+    -- vanished; replaced: an operator asked for it.
     outcome text NOT NULL,
-    made_at timestamptz NOT NULL
+    made_at timestamptz NOT NULL -- by the clock of the salt's server
 );
 COMMENT ON TABLE flusher.salts IS
     'When each month got its salt. More than one in a month: who came before the later one, and '
     'came again after it, is counted twice in that month. The salts themselves are never here.';
-COMMENT ON COLUMN flusher.salts.id IS 'The event: a repeat has the same.';
-COMMENT ON COLUMN flusher.salts.month IS 'The month that the salt is of, as its first day.';
-COMMENT ON COLUMN flusher.salts.outcome IS
-    'rotated: the month had begun; first: none was recorded before; lost: the month''s salt had '
-    'vanished; replaced: an operator asked for it.';
-COMMENT ON COLUMN flusher.salts.made_at IS 'When it was made, by the clock of the salt''s server.';

@@ -3,8 +3,7 @@
 
 CREATE VIEW public.monthly_impact AS
 SELECT
-    k.month,
-    k.site,
+    k.month, k.site,
     sum(k.visitor_sessions + k.signed_in_sessions)::bigint AS sessions,
     sum(k.unique_users)::bigint AS unique_users,
     sum(k.signed_in_sessions)::bigint AS signed_in_sessions,
@@ -12,14 +11,10 @@ SELECT
     sum(k.visitor_sessions)::bigint AS visitor_sessions,
     sum(k.unique_visitors)::bigint AS unique_visitors
 FROM (
-    SELECT month, site, visitor_sessions, signed_in_sessions,
-        unique_users, unique_signed_in_users, unique_visitors
-    FROM flusher.monthly_counts
+    SELECT * FROM flusher.monthly_counts
     UNION ALL
-    SELECT month, site, visitor_sessions, signed_in_sessions,
-        unique_users, unique_signed_in_users, unique_visitors
-    FROM flusher.count_changes
-    WHERE day IS NULL
+    SELECT month, site, visitor_sessions, signed_in_sessions, unique_users, unique_signed_in_users, unique_visitors
+    FROM flusher.count_changes WHERE day IS NULL
 ) k
 WHERE NOT EXISTS (SELECT FROM flusher.recounts r WHERE r.month = k.month AND r.site = k.site)
 GROUP BY k.month, k.site
@@ -28,11 +23,7 @@ UNION ALL
 SELECT m.month, s.*
 FROM (SELECT DISTINCT month FROM flusher.recounts) m
 CROSS JOIN LATERAL (
-    SELECT
-        s.site,
-        count(*),
-        count(DISTINCT s.monthly_user_hash),
-        count(s.highest_role),
+    SELECT s.site, count(*), count(DISTINCT s.monthly_user_hash), count(s.highest_role),
         count(DISTINCT s.monthly_user_hash) FILTER (WHERE s.highest_role IS NOT NULL),
         count(*) - count(s.highest_role),
         count(DISTINCT s.monthly_user_hash) FILTER (WHERE s.highest_role IS NULL)
@@ -48,10 +39,8 @@ COMMENT ON VIEW public.monthly_impact IS
     'months or sites: the same person counts once in each. Sessions can.';
 COMMENT ON COLUMN public.monthly_impact.month IS 'The calendar month, as its first day.';
 COMMENT ON COLUMN public.monthly_impact.site IS 'The host name of the site.';
-COMMENT ON COLUMN public.monthly_impact.sessions IS
-    'How often the site was opened: signed_in_sessions plus visitor_sessions.';
-COMMENT ON COLUMN public.monthly_impact.unique_users IS
-    'How many different people opened the site, signed in or not.';
+COMMENT ON COLUMN public.monthly_impact.sessions IS 'How often the site was opened: signed_in_sessions plus visitor_sessions.';
+COMMENT ON COLUMN public.monthly_impact.unique_users IS 'How many different people opened the site, signed in or not.';
 COMMENT ON COLUMN public.monthly_impact.signed_in_sessions IS 'Sessions in which somebody was or got signed in.';
 COMMENT ON COLUMN public.monthly_impact.unique_signed_in_users IS 'How many different users were signed in.';
 COMMENT ON COLUMN public.monthly_impact.visitor_sessions IS 'Sessions in which nobody signed in.';
@@ -61,29 +50,22 @@ COMMENT ON COLUMN public.monthly_impact.unique_visitors IS
 
 CREATE VIEW public.daily_impact AS
 SELECT
-    k.day,
-    k.site,
+    k.day, k.site,
     sum(k.visitor_sessions + k.signed_in_sessions)::bigint AS sessions,
     sum(k.signed_in_sessions)::bigint AS signed_in_sessions,
     sum(k.visitor_sessions)::bigint AS visitor_sessions
 FROM (
-    SELECT c.day, c.site, c.visitor_sessions, c.signed_in_sessions
-    FROM flusher.daily_counts c
+    SELECT c.day, c.site, c.visitor_sessions, c.signed_in_sessions FROM flusher.daily_counts c
     WHERE NOT EXISTS (SELECT FROM flusher.recounts r WHERE r.month = c.month AND r.site = c.site)
     UNION ALL
-    SELECT c.day, c.site, c.visitor_sessions, c.signed_in_sessions
-    FROM flusher.count_changes c
-    WHERE c.day IS NOT NULL
-        AND NOT EXISTS (SELECT FROM flusher.recounts r WHERE r.month = c.month AND r.site = c.site)
+    SELECT c.day, c.site, c.visitor_sessions, c.signed_in_sessions FROM flusher.count_changes c
+    WHERE c.day IS NOT NULL AND NOT EXISTS (SELECT FROM flusher.recounts r WHERE r.month = c.month AND r.site = c.site)
     UNION ALL
     SELECT s.*
     FROM (SELECT DISTINCT month FROM flusher.recounts) m
     CROSS JOIN LATERAL (
-        SELECT
-            (s.created_at AT TIME ZONE (SELECT timezone FROM flusher.calendar))::date,
-            s.site,
-            count(*) - count(s.highest_role),
-            count(s.highest_role)
+        SELECT (s.created_at AT TIME ZONE (SELECT timezone FROM flusher.calendar))::date, s.site,
+            count(*) - count(s.highest_role), count(s.highest_role)
         FROM public.sessions s
         WHERE s.month = m.month
             AND s.site = ANY (ARRAY(SELECT r.site FROM flusher.recounts r WHERE r.month = m.month))
@@ -99,7 +81,6 @@ COMMENT ON VIEW public.daily_impact IS
     'counted by month only: see monthly_impact.';
 COMMENT ON COLUMN public.daily_impact.day IS 'The calendar day.';
 COMMENT ON COLUMN public.daily_impact.site IS 'The host name of the site.';
-COMMENT ON COLUMN public.daily_impact.sessions IS
-    'How often the site was opened: signed_in_sessions plus visitor_sessions.';
+COMMENT ON COLUMN public.daily_impact.sessions IS 'How often the site was opened: signed_in_sessions plus visitor_sessions.';
 COMMENT ON COLUMN public.daily_impact.signed_in_sessions IS 'Sessions in which somebody was or got signed in.';
 COMMENT ON COLUMN public.daily_impact.visitor_sessions IS 'Sessions in which nobody signed in.';

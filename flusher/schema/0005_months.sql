@@ -1,8 +1,6 @@
 -- A month's way: made, open, closed, perhaps dropped. What takes the rights of the tables' owner is a
--- function here, so that a flusher needs none of them.
---
--- Partitions are made and dropped by what the tables say (flusher.months), never the other way round:
--- logical replication carries rows and no partitions.
+-- function here, so that a flusher needs none of them. Partitions follow what flusher.months says,
+-- never the other way round: logical replication carries rows and no partitions.
 
 -- Makes what a month needs, unless it is there. Returns whether it takes sessions: one whose sessions
 -- were dropped does not.
@@ -37,9 +35,7 @@ BEGIN
             sessions_name, wanted);
         made := true;
     END IF;
-    IF found_month.closed_at IS NULL
-        AND to_regclass(format('flusher.%I', people_name)) IS NULL
-    THEN
+    IF found_month.closed_at IS NULL AND to_regclass('flusher.' || people_name) IS NULL THEN
         EXECUTE format(
             'CREATE TABLE flusher.%I (LIKE flusher.people INCLUDING COMMENTS) WITH (fillfactor = 80)',
             people_name);
@@ -60,8 +56,7 @@ BEGIN
     RETURN true;
 END
 $$;
-COMMENT ON FUNCTION flusher.create_month IS
-    'Makes the partitions of a month, unless they are there; false: its sessions were dropped.';
+COMMENT ON FUNCTION flusher.create_month IS 'Makes the partitions of a month, unless they are there; false: its sessions were dropped.';
 
 -- An upgrade of `current` looks a visitor up by hash. That takes an index which makes a partition
 -- three times as dear to write (measured), so a month gets it when the first such upgrade comes; and
@@ -85,8 +80,7 @@ BEGIN
         sessions_name || '_visitors', sessions_name);
 END
 $$;
-COMMENT ON FUNCTION flusher.index_visitors IS
-    'Makes a month''s visitors quick to find, for upgrades of `current`.';
+COMMENT ON FUNCTION flusher.index_visitors IS 'Makes a month''s visitors quick to find, for upgrades of `current`.';
 
 -- When a month may be closed, if nothing of it is on its way: over, and some days old. By this
 -- server's clock and the calendar's zone.
@@ -131,5 +125,4 @@ BEGIN
     RETURN true;
 END
 $$;
-COMMENT ON FUNCTION flusher.drop_month IS
-    'Drops the sessions of a closed month; its counts are kept for good.';
+COMMENT ON FUNCTION flusher.drop_month IS 'Drops the sessions of a closed month; its counts are kept for good.';

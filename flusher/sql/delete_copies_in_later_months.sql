@@ -1,7 +1,7 @@
 -- A session that was sent again after its month's end is still one session: the earlier month's
 -- copy stays. $1: ids that may have copies; $2, $3: the months to look at. Returns the copies that
--- went.
--- Only by key, whatever the statistics say: docs/decisions/0009-only-by-key.md.
+-- went. Only by key:
+-- docs/decisions/0006-kept-counts.md.
 DELETE FROM sessions later
 USING sessions earlier
 WHERE later.id = ANY ($1::uuid[])

@@ -1,5 +1,5 @@
--- Forgets who has no session left. $1, $2, $3: month, site, hash.
--- Only by key, whatever the statistics say: docs/decisions/0009-only-by-key.md.
+-- Forgets who has no session left. $1, $2, $3: month, site, hash. Only by key:
+-- docs/decisions/0006-kept-counts.md.
 DELETE FROM flusher.people p
 USING unnest($1::date[], $2::text[], $3::uuid[]) AS gone (month, site, hash)
 WHERE p.monthly_user_hash = ANY (ARRAY[gone.hash]) AND p.site = gone.site AND p.month = gone.month

@@ -1,7 +1,7 @@
 -- The upgrades of sessions that were replaced wait again, to be applied to what is there now. One
 -- that the session still shows stays as it is.
--- $1: sessions. Returns the upgrades, with whom they had upgraded.
--- Only by key, whatever the statistics say: docs/decisions/0009-only-by-key.md.
+-- $1: sessions. Returns the upgrades, with whom they had upgraded. Only by key:
+-- docs/decisions/0006-kept-counts.md.
 WITH held AS MATERIALIZED (
     SELECT u.id, u.applied_to, u.replaced_hash
     FROM flusher.upgrades u

@@ -1,6 +1,6 @@
 -- Upgrades by id of sessions that are decided again, which another upgrade came before.
--- $1 to $5: the session, its month, its site, since when, its visitor's place.
--- Only by key, whatever the statistics say: docs/decisions/0009-only-by-key.md.
+-- $1 to $5: the session, its month, its site, since when, its visitor's place. Only by key:
+-- docs/decisions/0006-kept-counts.md.
 SELECT t.place, u.id, u.session_id, u.month, u.user_hash, u.highest_role, u.upgraded_at, u.outcome,
     u.applied_to
 FROM unnest($1::uuid[], $2::date[], $3::text[], $4::timestamptz[], $5::bigint[])

@@ -1,6 +1,6 @@
 -- Of visitors whose sessions or upgrades have changed, those with upgrades of `current` that it may
--- concern. $1 to $4: month, site, hash, and since when something is different.
--- Only by key, whatever the statistics say: docs/decisions/0009-only-by-key.md.
+-- concern. $1 to $4: month, site, hash, and since when something is different. Only by key:
+-- docs/decisions/0006-kept-counts.md.
 SELECT v.*
 FROM unnest($1::date[], $2::text[], $3::uuid[], $4::timestamptz[]) AS v (month, site, hash, since)
 WHERE (
