@@ -4,9 +4,11 @@ import argparse
 import asyncio
 import os
 import sys
+import warnings
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import jwt
 import structlog
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
@@ -34,14 +36,16 @@ from contract.settings import Environment
 from process.admin import AdminListener
 from process.clock import Clock, wall_clock
 from process.cluster import Cluster
-from process.command import run_command
-from process.logs import configure_logging, log_start
+from process.command import add_version, run_process
+from process.logs import log_start
 from process.redis_client import connect_redis
 from process.redis_promises import redis_examinations
+from process.registry import make_registry
 from process.salt_client import SaltServer, connect_salt
 from process.salt_disposal import SaltDisposal
 from process.salt_store import SaltStore
 from process.server_promises import watch_promises
+from process.service_manager import ServiceManager
 from process.shards import Shards, connect_shards
 from process.stopping import Stopping
 
@@ -70,20 +74,25 @@ SETTINGS = (
     settings.LOG_FORMAT,
 )
 
+# Far more than a probe of Redis takes, whose every step has its time.
+LONGEST_PROBE_SECONDS = 600.0
+
 log = structlog.get_logger()
 
 
 async def serve(environment: Environment, clock: Clock) -> int:
     """Builds the collector from its settings and runs it to its end; returns the exit code."""
-    configure_logging(environment)
-    registry = CollectorRegistry()
+    registry = make_registry()
     metrics = CollectorMetrics(registry)
     async with (
         connect_salt(environment) as salt_server,
         connect_shards(environment) as shards,
         _connect_writer(environment, metrics) as writer,
+        ServiceManager(environment) as service,
     ):
-        return await _serve(environment, clock, registry, metrics, salt_server, shards, writer)
+        return await _serve(
+            environment, clock, registry, metrics, salt_server, shards, writer, service
+        )
 
 
 async def _serve(
@@ -94,6 +103,7 @@ async def _serve(
     salt_server: SaltServer,
     shards: Shards,
     writer: Writer,
+    service: ServiceManager,
 ) -> int:
     store = SaltStore(salt_server.redis, settings.CALENDAR_TIMEZONE.read(environment))
     disposal = SaltDisposal(salt_server, store)
@@ -113,30 +123,35 @@ async def _serve(
     durability = Durability(settings.APPEND_DURABILITY.read(environment))
     readiness = Readiness(shards, appender, salt, durability, stopping)
 
-    def failed_checks() -> dict[str, str | None]:
+    def checks() -> dict[str, str | None]:
         listening = None if server.is_listening else "no requests are accepted"
-        return {"listening": listening} | readiness.failed_checks()
+        return {"listening": listening} | readiness.checks()
+
+    def warnings() -> dict[str, str | None]:
+        return readiness.warnings() | addresses.warnings()
 
     admin = AdminListener(
         settings.ADMIN_HOST.read(environment),
         ADMIN_PORT.read(environment),
         registry,
-        failed_checks,
-        addresses.warnings,
+        checks,
+        warnings,
     )
     clean = True
     writing = asyncio.create_task(appender.run())
     following = [
         asyncio.create_task(salt.keep_fresh(stopping)),
-        asyncio.create_task(readiness.run()),
+        asyncio.create_task(readiness.run(service.watch(LONGEST_PROBE_SECONDS))),
         asyncio.create_task(limits.sweep(stopping)),
         asyncio.create_task(watch_promises(promises, stopping)),
         asyncio.create_task(LateDisposal(store, disposal).run(stopping)),
     ]
     try:
         await admin.start()
+        await readiness.look_at_restart()
         await server.start(host, port)
         log.info("listening", address=f"{host}:{port}")
+        service.started()
         await stopping.wait()
         log.info("stopping: no new requests, answering what was accepted")
         await server.stop()
@@ -165,16 +180,18 @@ def build_server(
         Misconfigured: one of them is wrong.
     """
     sites = SitePolicy(settings.SITES.read(environment))
+    verifier = TokenVerifier(
+        settings.JWT_KEY.read(environment),
+        settings.JWT_ALGORITHMS.read(environment),
+        settings.JWT_AUDIENCE.read(environment),
+        settings.JWT_USER_CLAIM.read(environment),
+        settings.JWT_ROLE_CLAIM.read(environment),
+    )
+    _warn_of_weak_key(verifier)
     sessions = Sessions(
         sites,
         CrawlerFilter(),
-        TokenVerifier(
-            settings.JWT_KEY.read(environment),
-            settings.JWT_ALGORITHMS.read(environment),
-            settings.JWT_AUDIENCE.read(environment),
-            settings.JWT_USER_CLAIM.read(environment),
-            settings.JWT_ROLE_CLAIM.read(environment),
-        ),
+        verifier,
         TrustedProxies(
             settings.TRUSTED_PROXIES.read(environment),
             settings.CLIENT_ADDRESS_HEADER.read(environment),
@@ -186,6 +203,18 @@ def build_server(
     )
     pages = [*Beacon(metrics).routes, *demo_pages(environment, metrics)]
     return Server(clock, sessions, sites, metrics, limits, pages)
+
+
+def _warn_of_weak_key(verifier: TokenVerifier) -> None:
+    for weakness in verifier.weaknesses:
+        log.warning(
+            "JWT_KEY is short: who guesses it can sign in as anybody",
+            why=weakness,
+            to_do="have the platform sign with a longer key, and set JWT_KEY to it: "
+            "openssl rand -hex 32",
+        )
+    # Said above in our own form; PyJWT would say it again at the first token, in its own.
+    warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
 
 
 def _exit_code(*, clean: bool) -> int:
@@ -244,8 +273,9 @@ def main() -> int:
         description="Counts sessions: answers front-ends' beacons and buffers them in Redis. "
         "Every setting comes from the environment (see README.md).",
     )
+    add_version(parser)
     parser.parse_args()
-    return run_command(serve(os.environ, wall_clock))
+    return run_process("collector", serve, os.environ, wall_clock)
 
 
 if __name__ == "__main__":

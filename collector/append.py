@@ -41,6 +41,11 @@ class Appender:
         """
         self._writer = writer
         self._shards = shards
+        self._held: Retry | None = None
+
+    def hold(self, why: Retry | None) -> None:
+        """Refuses every record from now on, with this error; None: takes them again."""
+        self._held = why
 
     def begin(self, identity: bytes, record: bytes, answered: Answered) -> Waiting:
         """Appends a record; `answered` is called, once, when it is known what became of it.
@@ -53,8 +58,10 @@ class Appender:
                 same; a repeat with the same id counts once.
 
         Raises:
-            Retry: too many wait already.
+            Retry: too many wait already, or the server would not keep it.
         """
+        if self._held is not None:
+            raise Retry(self._held.reason, str(self._held))
         return self._writer.write(record, keys.shard_of(identity, self._shards), answered)
 
     async def append(self, identity: bytes, record: bytes) -> None:

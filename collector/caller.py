@@ -44,17 +44,21 @@ class TokenVerifier:
         Raises:
             Misconfigured: an algorithm is unknown, or the key is not one for it.
         """
-        for algorithm in algorithms if key else ():
+        self.weaknesses: list[str] = []
+        for name in algorithms if key else ():
             try:
-                jwt.get_algorithm_by_name(algorithm).prepare_key(key)
+                algorithm = jwt.get_algorithm_by_name(name)
+                weakness = algorithm.check_key_length(algorithm.prepare_key(key))
             except NotImplementedError:
-                problem = f"{algorithm!r} is not an algorithm that is known here"
+                problem = f"{name!r} is not an algorithm that is known here"
                 raise Misconfigured("JWT_ALGORITHMS", problem, "JWT_ALGORITHMS=HS256") from None
             except (jwt.InvalidKeyError, ValueError, TypeError):
-                problem = f"is not a key for {algorithm}"
+                problem = f"is not a key for {name}"
                 raise Misconfigured(
                     "JWT_KEY", problem, 'JWT_KEY="$(cat public.pem)" JWT_ALGORITHMS=RS256'
                 ) from None
+            if weakness:
+                self.weaknesses.append(weakness)
         self._key = key
         self._algorithms = list(algorithms)
         self._audience = audience or None

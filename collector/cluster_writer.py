@@ -10,11 +10,12 @@ from collections.abc import Callable
 from redis.asyncio import Redis
 from redis.exceptions import AskError, MovedError, RedisError
 
-from collector.node_writer import Durability, NodeWriter, Wire
+from collector.node_writer import WRITTEN_AGAIN, Durability, NodeWriter, Wire
 from collector.waiting import Answered, Waiting
 from contract import keys
 from contract.metrics import CollectorMetrics
 from process.cluster import Cluster, slot_of
+from process.outage import Outage
 from process.redis_client import Address, is_passing, retry_for
 
 _LOOK_SECONDS = 0.05
@@ -49,6 +50,7 @@ class ClusterWriter:
         self._tasks: dict[NodeWriter, asyncio.Task[None]] = {}
         self._primaries: dict[Address, NodeWriter] = {}
         self._importers: dict[Address, NodeWriter] = {}
+        self._outage = Outage(WRITTEN_AGAIN)
         # It never writes: what waits here waits until it is known where its shard is.
         self._homeless = NodeWriter(_nowhere, metrics)
         self._of_shard = [self._homeless] * shards
@@ -77,6 +79,7 @@ class ClusterWriter:
                 try:
                     await self._cluster.refresh()
                 except RedisError as error:
+                    self._outage.fails(self._homeless)
                     self._homeless.fails(retry_for(error, "looking for the shards"))
                 self._follow()
                 await asyncio.sleep(_LOOK_SECONDS)
@@ -88,6 +91,9 @@ class ClusterWriter:
             self._homeless if owner is None else self._writer(self._primaries, owner)
             for owner in owners
         ]
+        if self._homeless not in self._of_shard:
+            self._outage.works(self._homeless)
+            self._homeless.works()
         for node in set(self._primaries) - set(owners):
             self._retire(self._primaries.pop(node))
         for node in [node for node, writer in self._importers.items() if writer.idle]:
@@ -106,6 +112,7 @@ class ClusterWriter:
                 self._metrics,
                 self._durability,
                 self._redirect,
+                self._outage,
                 asking=writers is self._importers,
             )
             self._tasks[writer] = self._group.create_task(writer.run())
@@ -113,6 +120,7 @@ class ClusterWriter:
 
     def _retire(self, writer: NodeWriter) -> None:
         self._homeless.take_over(writer.give_up())
+        self._outage.works(writer)
         self._tasks.pop(writer).cancel()
 
     def _redirect(self, failed: list[Waiting], error: RedisError) -> list[Waiting]:

@@ -7,6 +7,7 @@ import structlog
 
 from contract.calendar import SECOND_US
 from contract.errors import Retry
+from process.outage import Outage
 from process.salt_disposal import SaltDisposal, log_report
 from process.salt_store import SaltStore
 from process.stopping import Stopping
@@ -43,8 +44,11 @@ class LateDisposal:
 
     async def run(self, stopping: Stopping) -> None:
         """Looks until asked to stop."""
+        outage = Outage("a destroyed salt's copies can be looked for again")
         while not await stopping.wait(LOOK_SECONDS):
             try:
                 await self.run_once()
+                outage.works()
             except Retry as error:
+                outage.fails()
                 log.warning("a destroyed salt's copies could not be looked for", why=str(error))

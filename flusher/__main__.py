@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from prometheus_client import CollectorRegistry
 
 from contract import settings
 from contract.calendar import Month
@@ -33,6 +32,7 @@ from flusher.commands import (
 from flusher.database import Database
 from flusher.import_sessions import import_sessions
 from flusher.lag import oldest_entry_seconds
+from flusher.measuring import Measuring
 from flusher.months import MonthKeeper
 from flusher.postgres_promises import examine_postgres
 from flusher.read import StreamReader
@@ -40,10 +40,13 @@ from flusher.worker import Worker
 from flusher.write import SessionWriter
 from process.admin import AdminListener
 from process.clock import Clock, wall_clock
-from process.command import run_command
-from process.logs import configure_logging, log_start
+from process.command import add_version, run_command, run_process
+from process.logs import log_start
 from process.redis_promises import redis_examinations
+from process.registry import make_registry
 from process.server_promises import Examine, watch_promises
+from process.server_watch import ServerWatch
+from process.service_manager import ServiceManager
 from process.shards import connect_shards
 from process.stopping import Stopping
 
@@ -65,6 +68,8 @@ SETTINGS = (
 )
 # Ready means that a flush, or a look that found nothing to flush, succeeded this recently.
 READY_SECONDS = 30.0
+# More statements than a turn of a worker has, each with the worker's patience.
+STATEMENTS_A_TURN = 40
 # The longest statement of those that count a month.
 COUNTING_SECONDS = 600.0
 
@@ -74,8 +79,7 @@ log = structlog.get_logger()
 
 async def work(environment: Environment, clock: Clock) -> int:
     """Runs a flusher until it is asked to stop; returns the exit code."""
-    configure_logging(environment)
-    registry = CollectorRegistry()
+    registry = make_registry()
     metrics = FlusherMetrics(registry)
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     claim_seconds = settings.FLUSH_CLAIM_SECONDS.read(environment)
@@ -108,17 +112,30 @@ async def work(environment: Environment, clock: Clock) -> int:
         Database(dsn, patience_seconds) as database,
         Database(dsn, patience_seconds) as other_database,
         Database(dsn, COUNTING_SECONDS) as counting_database,
+        Database(dsn, patience_seconds) as watched_database,
+        ServiceManager(environment) as service,
     ):
         log_start("flusher", SETTINGS, environment)
-        worker = make_worker(StreamReader(shards, consumer, claim_seconds), database, None)
+        reader = StreamReader(shards, consumer, claim_seconds)
+        worker = make_worker(reader, database, None)
         # While a batch is matched and committed, the rows of another are copied.
-        reader = StreamReader(shards, f"{consumer}-helper", claim_seconds)
-        helper = make_worker(reader, other_database, worker)
+        other_reader = StreamReader(shards, f"{consumer}-helper", claim_seconds)
+        helper = make_worker(other_reader, other_database, worker)
+
+        waiting_upgrades = SessionWriter(watched_database, zone).count_waiting
+
+        async def look_at_postgres() -> None:
+            metrics.upgrades_waiting.set(await waiting_upgrades())
+
+        watches = {
+            "redis": ServerWatch("Redis", Measuring(reader, metrics).measure),
+            "postgres": ServerWatch("PostgreSQL", look_at_postgres),
+        }
 
         def failed_checks() -> dict[str, str | None]:
             return {
                 "flush": _recent(worker.last_success, "no flush has succeeded recently"),
-                "postgres": _recent(worker.last_contact, "PostgreSQL has not answered recently"),
+                **{server: watch.wrong for server, watch in watches.items()},
                 "draining": "asked to stop" if stopping.asked else None,
             }
 
@@ -132,20 +149,28 @@ async def work(environment: Environment, clock: Clock) -> int:
             *redis_examinations(shards, clock),
             partial(examine_postgres, dsn, clock),
         ]
-        watching = asyncio.create_task(watch_promises(promises, stopping))
 
         async def oldest_entry() -> float:
             return await oldest_entry_seconds(reader.servers, reader.shards)
 
+        watching = [
+            asyncio.create_task(watch_promises(promises, stopping)),
+            *(asyncio.create_task(watch.run(stopping)) for watch in watches.values()),
+        ]
         keeper = MonthKeeper(counting_database, oldest_entry, kept_months)
         counting = asyncio.create_task(keeper.run(stopping, metrics))
         try:
             await admin.start()
             log.info("flushing", consumer=consumer)
-            ended = await asyncio.gather(worker.run(stopping), helper.run(stopping))
+            service.started()
+            longest_turn_seconds = STATEMENTS_A_TURN * patience_seconds
+            ended = await asyncio.gather(
+                worker.run(stopping, service.watch(longest_turn_seconds)),
+                helper.run(stopping, service.watch(longest_turn_seconds)),
+            )
         finally:
             stopping.set()
-            await watching
+            await asyncio.gather(*watching)
             counting.cancel()
             with suppress(asyncio.CancelledError):
                 await counting
@@ -243,6 +268,7 @@ def main() -> int:
         description="Copies sessions from Redis to PostgreSQL. Without a command: the worker. "
         "Every setting comes from the environment (see README.md).",
     )
+    add_version(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser(
         "migrate", help="create or upgrade the database; safe to repeat and to race"
@@ -264,6 +290,8 @@ def main() -> int:
         commands.add_parser("import", help="sessions of the earlier system; safe to repeat")
     )
     arguments = parser.parse_args()
+    if arguments.command is None:
+        return run_process("flusher", work, os.environ, wall_clock)
     return run_command(_command(arguments))
 
 
@@ -281,10 +309,8 @@ def _command(arguments: argparse.Namespace) -> Coroutine[object, object, int]:
             command = check_counts_kept(os.environ, arguments.month, repair=arguments.repair)
         case "import":
             command = import_sessions(os.environ, wall_clock, arguments.file, arguments.site)
-        case "status":
-            command = show_status(os.environ, json=arguments.json, watch=arguments.watch)
         case _:
-            command = work(os.environ, wall_clock)
+            command = show_status(os.environ, json=arguments.json, watch=arguments.watch)
     return command
 
 

@@ -40,13 +40,17 @@ async def migrate_database(environment: Environment) -> int:
         Database(settings.DATABASE_URL.read(environment)) as database,
         database.connection() as connection,
     ):
-        applied = await migrate(connection, zone)
+        applied = await migrate(connection, zone, _say)
     print("\n".join(f"applied {name}" for name in applied) or "the database is up to date")
     return 0
 
 
+def _say(line: str) -> None:
+    print(f"note: {line}", file=sys.stderr)
+
+
 async def show_status(environment: Environment, *, json: bool, watch: bool) -> int:
-    """`status`."""
+    """`status`; 1 where a server did not answer, and what it alone knows is left out."""
     async with (
         connect_shards(environment) as shards,
         Database(settings.DATABASE_URL.read(environment)) as database,
@@ -57,13 +61,12 @@ async def show_status(environment: Environment, *, json: bool, watch: bool) -> i
             stopping.install()
             await watch_status(reader, database, stopping)
             return 0
-        await reader.find_shards()
         status = await read_status(reader, database)
     if json:
         print(as_json(status))
     else:
         print_text(as_text(status))
-    return 0
+    return 1 if status.away else 0
 
 
 async def show_report(

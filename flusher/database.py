@@ -1,8 +1,11 @@
 """One connection to PostgreSQL, and what its errors ask for."""
 
+import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -10,14 +13,25 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from contract.errors import DeadLetter, Misconfigured, Retry, TimedOut
+from flusher.connection_files import file_in_the_way
+from flusher.pooler import refuse_lent_connections
+from flusher.statements import statement
 
 CONNECT_SECONDS: Final = 10.0
 # Of several hosts one may swallow what it is sent: the next is tried well before a claim.
 _CONNECT_ONE_OF_SECONDS: Final = 3.0
 _EXAMPLE: Final = "DATABASE_URL=postgresql://impact@localhost/impact"
 
+# Whoever a role is named after: its own schema would come first ("$user").
+SEARCH_PATH: Final = "public, pg_temp"
+
+# By SET, since a pooler refuses most of them while connecting.
 _SESSION_SETTINGS: Final = {
     "application_name": "impact-tracking flusher",
+    "search_path": SEARCH_PATH,
+    # Nothing is waited for without an end, and nothing held: a process may be frozen.
+    "lock_timeout": "30s",
+    "idle_in_transaction_session_timeout": "60s",
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
@@ -50,6 +64,8 @@ _CONFIGURATION = (
     asyncpg.UndefinedTableError,
     asyncpg.InvalidSchemaNameError,
 )
+# Of OSErrors; the others come from files.
+_OF_THE_NETWORK = (ConnectionError, TimeoutError, socket.gaierror)
 
 
 async def connect(dsn: str, patience_seconds: float | None = None) -> asyncpg.Connection:
@@ -60,25 +76,36 @@ async def connect(dsn: str, patience_seconds: float | None = None) -> asyncpg.Co
             `target_session_attrs`.
         patience_seconds: how long a statement may take, on the server and on the wire. It also
             bounds what a process that is frozen or cut off may hold up: the server ends its
-            transaction, with its locks, and the others go on. None: for ever.
+            transaction, with its locks, and the others go on. None: for as long as it takes; but
+            no lock is waited for longer than 30 s.
 
     Raises:
-        Misconfigured: the DSN, user, password or database is wrong.
+        Misconfigured: the DSN, user, password or database is wrong, a file that it takes to connect
+            can't be read, or a pooler lends the connection to others.
         Retry: the server is away.
     """
     try:
         return await _connect(dsn, patience_seconds)
     except _CONFIGURATION as error:
-        raise Misconfigured("DATABASE_URL", _first_line(error), _EXAMPLE) from None
+        raise _misconfigured(dsn, _first_line(error)) from None
     except ssl.SSLError as error:  # a ValueError, too
         detail = f"PostgreSQL's TLS certificate is not trusted: {_first_line(error)}"
         raise Retry("postgres_away", detail) from None
     except ValueError:
         # Without its words: they quote what was taken for a port, which may be a password.
         problem = "can't be read; are the special characters of its password percent-encoded?"
-        raise Misconfigured("DATABASE_URL", problem, _EXAMPLE) from None
+        raise _misconfigured(dsn, problem) from None
     except _FAULTS as error:
+        if isinstance(error, OSError) and not isinstance(error, _OF_THE_NETWORK):
+            file = file_in_the_way(dsn)
+            if file is not None:
+                raise _misconfigured(dsn, file) from None
         raise Retry("postgres_away", f"PostgreSQL can't be reached: {_first_line(error)}") from None
+
+
+def _misconfigured(dsn: str, problem: str) -> Misconfigured:
+    """The file that is in the way, where there is one: what is said of the rest follows from it."""
+    return Misconfigured("DATABASE_URL", file_in_the_way(dsn) or problem, _EXAMPLE)
 
 
 async def _connect(dsn: str, patience_seconds: float | None) -> asyncpg.Connection:
@@ -87,18 +114,36 @@ async def _connect(dsn: str, patience_seconds: float | None) -> asyncpg.Connecti
     failure: Exception | None = None
     for host in hosts:
         try:
-            return await asyncpg.connect(
-                host,
-                timeout=_CONNECT_ONE_OF_SECONDS if several else CONNECT_SECONDS,
-                # The server's own bound comes first, and tells what happened.
-                command_timeout=None if patience_seconds is None else patience_seconds * 1.2,
-                server_settings=_SESSION_SETTINGS | _bounds(patience_seconds),
-            )
+            seconds = _CONNECT_ONE_OF_SECONDS if several else CONNECT_SECONDS
+            return await _connect_host(host, seconds, patience_seconds)
         except _FAULTS as error:
             if isinstance(error, _CONFIGURATION) or not several:
                 raise
             failure = error
     raise failure or ConnectionError("the DSN names no host")
+
+
+async def _connect_host(
+    dsn: str, seconds: float, patience_seconds: float | None
+) -> asyncpg.Connection:
+    connection = await asyncpg.connect(
+        dsn,
+        timeout=seconds,
+        # The server's own bound comes first, and tells what happened.
+        command_timeout=None if patience_seconds is None else patience_seconds * 1.2,
+    )
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):  # a pooler may have none to give
+            another = partial(asyncpg.connect, dsn, timeout=seconds)
+            await refuse_lent_connections(connection, another)
+            settings = _SESSION_SETTINGS | _bounds(patience_seconds)
+            await connection.fetch(
+                statement("configure_session"), list(settings), list(settings.values())
+            )
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
 
 
 def one_for_each_host(dsn: str) -> list[str]:

@@ -1,18 +1,17 @@
-"""What a worker does beside batches, every few seconds: shards, months, what waits, lag."""
+"""What a worker does beside batches, every few seconds: shards, months, what waits in vain."""
 
-import math
 import time
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import structlog
 
-from contract.calendar import month_at
+from contract.calendar import Month, month_at
+from contract.errors import DeadLetter
 from contract.metrics import FlusherMetrics
-from flusher.lag import measure_lag
+from flusher.lag import ShardLag, measure_lag
 from flusher.read import StreamReader
 from flusher.write import SessionWriter
-from process.buffer import Buffer, read_buffer
 from process.clock import Clock
 
 _EVERY_SECONDS: Final = 5.0
@@ -47,40 +46,47 @@ class Housekeeping:
         self._started = time.monotonic()
         self._last_run: float | None = None
         self._last_purge = 0.0
-        self._buffer: Buffer | None = None
-        # By the steady clock: PostgreSQL did all that it was asked.
-        self.last_contact: float | None = None
 
     @property
     def is_due(self) -> bool:
         """Whether it was never done, or some seconds ago."""
         return self._last_run is None or time.monotonic() - self._last_run >= _EVERY_SECONDS
 
-    async def run_if_due(self) -> None:
-        """Does all of it, every few seconds.
+    async def run_if_due(self) -> bool:
+        """Does all of it, every few seconds; whether it did.
 
         Raises:
             Retry: a server is away.
         """
         if not self.is_due:
-            return
+            return False
         self._last_run = now = time.monotonic()
         await self.find_shards()
         if self._finds_shards_only:
-            return
+            return True
         this_month = month_at(self._clock(), self._zone)
-        await self._writer.create_months(
-            this_month.plus(ahead) for ahead in range(_MONTHS_AHEAD + 1)
-        )
-        await self.measure_lag()
-        self._metrics.upgrades_waiting.set(await self._writer.count_waiting())
-        self.last_contact = time.monotonic()
+        for ahead in range(_MONTHS_AHEAD + 1):
+            await self._make_month(this_month.plus(ahead))
+        lags = await measure_lag(self._reader.servers, self._reader.shards)
+        await self._take_up_forgotten(lags)
         # Not before whatever an earlier flusher left behind has been claimed: an entry whose
         # upgrade was applied, but not acknowledged, must find it known.
         settled = now - self._started > 2 * self._claim_seconds
         if settled and now - self._last_purge > _PURGE_SECONDS:
             self._last_purge = now
             await self._purge()
+        return True
+
+    async def _make_month(self, month: Month) -> None:
+        try:
+            await self._writer.create_months([month])
+        except DeadLetter as why:
+            # Whatever else there is to flush goes on.
+            log.error(  # noqa: TRY400 - a decision, whose words say all: no traceback
+                "a month that is to come, or has just begun, takes no sessions",
+                why=str(why),
+                to_do="see that this machine's clock is right; what comes for it is set aside",
+            )
 
     async def find_shards(self) -> None:
         """Finds streams beyond those that are known, and makes their consumer groups.
@@ -92,21 +98,19 @@ class Housekeeping:
             log.info("shards beyond STREAM_SHARDS were found: they are drained too", shards=new)
             await self._reader.create_groups()
 
-    async def measure_lag(self) -> None:
-        """Sets the metrics of what waits in Redis, and of how much room is left there.
-
-        Raises:
-            Retry: Redis is away.
-        """
-        for lag in await measure_lag(self._reader.servers, self._reader.shards):
-            self._metrics.stream_entries.labels(lag.shard).set(lag.records)
-            self._metrics.stream_pending.labels(lag.shard).set(lag.pending)
-            self._metrics.oldest_entry_seconds.labels(lag.shard).set(lag.oldest_seconds or 0)
-        buffer = await read_buffer(self._reader.servers, time.monotonic())
-        left = None if self._buffer is None else buffer.seconds_left(self._buffer)
-        self._buffer = buffer
-        self._metrics.buffer_used_ratio.set(buffer.used_ratio)
-        self._metrics.buffer_seconds_left.set(math.inf if left is None else left)
+    async def _take_up_forgotten(self, lags: list[ShardLag]) -> None:
+        """Looks where an entry is older than any that a flusher has in hand may become."""
+        for lag in lags:
+            if lag.oldest_seconds is None or lag.oldest_seconds < 2 * self._claim_seconds:
+                continue
+            if count := await self._reader.take_up_forgotten(lag.shard):
+                log.warning(
+                    "entries that counted as read were in no flusher's hands: they are read again",
+                    shard=lag.shard,
+                    count=count,
+                    to_do="nothing is lost; see what took the group's pending entries: XGROUP "
+                    "DELCONSUMER, a restore, a restart that dropped transactions",
+                )
 
     async def _purge(self) -> None:
         given_up = await self._writer.purge()

@@ -53,7 +53,7 @@ async def import_sessions(
     """Imports a file, and says what became of its lines; 1 if some are wrong."""
     # Of what the flusher's parts do, only what is amiss is told here.
     level = environment.get("LOG_LEVEL") or "warning"
-    configure_logging({**environment, "LOG_LEVEL": level})
+    configure_logging({**environment, "LOG_LEVEL": level}, "flusher")
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     dsn = settings.DATABASE_URL.read(environment)
     default_site = _default_site(environment, site)

@@ -18,6 +18,7 @@ from contract.errors import DeadLetter
 from contract.record import FIELD
 from flusher.entry import Entry
 from flusher.shards import ask, find_shards
+from process.outage import Outage
 from process.redis_client import retry_for
 from process.shards import Shards, first_error
 from process.wire import Command
@@ -26,9 +27,12 @@ _BURY = files("flusher").joinpath("bury_entry.lua").read_text()
 _END = files("flusher").joinpath("end_entries.lua").read_text()
 _DIVIDE = files("flusher").joinpath("divide_entry.lua").read_text()
 _RETIRE = files("flusher").joinpath("retire_consumer.lua").read_text()
+_TAKE_UP = files("flusher").joinpath("take_up_forgotten.lua").read_text()
 
 # Entries that one call of a script ends.
 _ENDED_AT_ONCE = 4000
+# Entries that one call looks at for those that nobody has.
+_LOOKED_AT = 1000
 # A shard's. What is beyond is a fault that goes on and on: its newest cases tell as much.
 DEAD_LETTERS_KEPT = 10_000
 
@@ -52,6 +56,7 @@ class StreamReader:
         self._claim_ms = int(claim_seconds * 1000)
         self._claimed_up_to: dict[int, bytes] = {}
         self._silent: list[int] = []  # shards that could not be read last time
+        self._outage = Outage("all shards are read again")
         # Whether some shard may have had more than the last `read` asked for.
         self.left_some = False
 
@@ -186,6 +191,20 @@ class StreamReader:
         arguments: Command = (keys.GROUP, entry.id, FIELD, *split_entry(entry.record))
         await self._run(_DIVIDE, entry.shard, more, arguments, "dividing an entry")
 
+    async def take_up_forgotten(self, shard: int) -> int:
+        """Makes entries of a shard claimable that count as read and are pending for nobody.
+
+        Whose rows are committed already is found to be known, as with any entry that is read twice.
+
+        Returns:
+            How many they were.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        arguments = (keys.GROUP, self._consumer, _LOOKED_AT, self._claim_ms)
+        return int(await self._run(_TAKE_UP, shard, [], arguments, "looking for forgotten entries"))
+
     async def retire(self) -> None:
         """Takes this consumer, and those long gone, off the group, if nothing is pending for them.
 
@@ -259,6 +278,7 @@ class StreamReader:
             return
         self._silent = list(failed)
         if failed:
+            self._outage.fails()
             why = str(next(iter(failed.values())))
             log.warning(
                 "some shards have to wait",
@@ -267,7 +287,7 @@ class StreamReader:
                 to_do="nothing is lost; see that the servers of these shards are up",
             )
         else:
-            log.info("all shards are read again")
+            self._outage.works()
 
 
 def _portions(by_records: Mapping[int, list[bytes]]) -> Iterable[tuple[int, list[bytes]]]:

@@ -1,20 +1,67 @@
--- What a dump of the database does not hold: roles, and the database's settings.
+-- What a dump of the database does not hold: roles, what they may do, and the database's settings.
+-- `migrate` runs it each time, in its transaction. What its role may not mend is a WARNING, with the
+-- command for somebody who may.
+
 DO $$
+DECLARE
+    relation regclass;
+    who text;
+    command text;
 BEGIN
+    -- Roles belong to the whole server: another database may have made it, or just be making it.
     IF to_regrole('impact_reader') IS NULL THEN
-        CREATE ROLE impact_reader NOLOGIN;
+        BEGIN
+            CREATE ROLE impact_reader NOLOGIN;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL;
+        END;
     END IF;
-EXCEPTION WHEN duplicate_object OR unique_violation THEN
-    NULL;  -- made by somebody else between the look and the creation
-END
-$$;
-GRANT USAGE ON SCHEMA public TO impact_reader;
-GRANT SELECT ON public.sessions, public.monthly_impact, public.daily_impact TO impact_reader;
--- Analysts' queries are short, and compiling one takes longer than running it.
-DO $$
-BEGIN
-    EXECUTE format('ALTER DATABASE %I SET jit = off', current_database());
-EXCEPTION WHEN insufficient_privilege THEN
-    RAISE NOTICE 'jit stays as it is: this role does not own the database';
+
+    -- Whoever reads: Metabase, `python -m flusher report`.
+    GRANT SELECT ON public.sessions, public.monthly_impact, public.daily_impact TO impact_reader;
+
+    -- Whoever writes rows and can't change the schema, where there is such a role
+    -- (deploy/postgres-roles.sql).
+    IF to_regrole('impact_flusher') IS NOT NULL THEN
+        GRANT USAGE ON SCHEMA flusher TO impact_flusher;
+        GRANT SELECT ON public.monthly_impact, public.daily_impact TO impact_flusher;
+        -- Not on partitions, which are reached through their table: a flusher may just be making one.
+        FOR relation IN
+            SELECT c.oid::regclass FROM pg_class c
+            WHERE c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+                AND (c.relnamespace = 'flusher'::regnamespace OR c.oid = 'public.sessions'::regclass)
+        LOOP
+            EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO impact_flusher', relation);
+        END LOOP;
+    END IF;
+
+    -- As the server comes, everybody may look into the schema public.
+    FOREACH who IN ARRAY ARRAY['impact_reader', 'impact_flusher'] LOOP
+        CONTINUE WHEN to_regrole(who) IS NULL
+            OR has_schema_privilege(who, 'public', 'USAGE');
+        command := format('GRANT USAGE ON SCHEMA public TO %I', who);
+        BEGIN
+            EXECUTE command;
+        EXCEPTION WHEN insufficient_privilege THEN
+            NULL;
+        END;
+        IF NOT has_schema_privilege(who, 'public', 'USAGE') THEN
+            RAISE WARNING '% can''t reach the tables; whoever owns the schema public is to run: %',
+                who, command;
+        END IF;
+    END LOOP;
+
+    -- Analysts' queries are short, and compiling one takes longer than running it.
+    IF NOT EXISTS (
+        SELECT FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+        WHERE d.datname = current_database() AND s.setrole = 0 AND 'jit=off' = ANY (s.setconfig)
+    ) THEN
+        command := format('ALTER DATABASE %I SET jit = off', current_database());
+        BEGIN
+            EXECUTE command;
+        EXCEPTION WHEN insufficient_privilege THEN
+            RAISE WARNING 'with jit reports are slow; whoever owns the database is to run: %', command;
+        END;
+    END IF;
 END
 $$;

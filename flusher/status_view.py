@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from contract.errors import Retry
 from flusher.database import Database
 from flusher.read import StreamReader
 from flusher.status import BufferStatus, Status, read_status
@@ -19,6 +18,7 @@ from process.stopping import Stopping
 _OLD_SECONDS: Final = (60.0, 300.0)
 _FULL_RATIO: Final = (0.8, 0.95)
 _SOON_SECONDS: Final = 3600.0
+_UNKNOWN: Final = "unknown"
 _BAD: Final = "bold red"
 _DUBIOUS: Final = "yellow"
 _GOOD: Final = "green"
@@ -31,7 +31,7 @@ def as_text(status: Status) -> Text:
         f"{'shard':>5} {'records':>9} {'entries':>9} {'pending':>9} {'oldest':>9} {'dead':>6}\n",
         "bold",
     )
-    for shard in status.shards:
+    for shard in status.shards or []:
         oldest = "-" if shard.oldest_seconds is None else f"{shard.oldest_seconds:.1f} s"
         text.append(f"{shard.shard:>5} {shard.records:>9} {shard.entries:>9} {shard.pending:>9} ")
         text.append(f"{oldest:>9} ", _level(shard.oldest_seconds or 0, _OLD_SECONDS))
@@ -42,6 +42,8 @@ def as_text(status: Status) -> Text:
     text.append("\n")
     for name, value, style in _lines(status):
         text.append(f"{name + ':':<30}").append(f"{value}\n", style)
+    for why in status.away.values():
+        text.append(f"{why}\n", _BAD)
     text.right_crop(1)
     return text
 
@@ -55,18 +57,15 @@ async def watch_status(
 ) -> None:
     """Shows the status anew every second or so, until asked to stop.
 
-    A server that does not answer is said, and asked again. Where the output is no terminal, one
-    status follows the other.
+    A server that does not answer is said, and asked again; what it alone knows is unknown. Where
+    the output is no terminal, one status follows the other.
     """
     console = console or _console()
     with Live(console=console, auto_refresh=False, transient=False) as live:
         while not stopping.asked:
-            try:
-                await reader.find_shards()
-                text = as_text(await read_status(reader, database))
-                pause = 0.0
-            except Retry as error:
-                text, pause = Text(str(error), _BAD), 1.0
+            status = await read_status(reader, database)
+            # With Redis a look takes a second.
+            text, pause = as_text(status), 1.0 if status.buffer is None else 0.0
             if console.is_terminal:
                 live.update(text, refresh=True)
             else:
@@ -79,24 +78,34 @@ def _console() -> Console:
 
 
 def _lines(status: Status) -> list[tuple[str, str, str]]:
-    dead, waiting = status.dead_letters, status.upgrades_waiting
+    dead, waiting, buffer = status.dead_letters, status.upgrades_waiting, status.buffer
+    last_session = status.last_session or ("none" if waiting is not None else _UNKNOWN)
+    last_append = status.last_append or ("none: all is flushed" if buffer else _UNKNOWN)
     return [
-        ("newest session in PostgreSQL", status.last_session or "none", ""),
-        ("newest entry still in Redis", status.last_append or "none: all is flushed", ""),
-        ("dead letters", str(dead), _BAD if dead else _GOOD),
-        ("upgrades waiting", str(waiting), ""),
-        ("Redis's memory", _buffer(status.buffer), _fullness(status.buffer)),
+        ("newest session in PostgreSQL", last_session, ""),
+        ("newest entry still in Redis", last_append, ""),
+        ("dead letters", _number(dead), _BAD if dead else _DUBIOUS if dead is None else _GOOD),
+        ("upgrades waiting", _number(waiting), ""),
+        ("Redis's memory", _buffer(buffer), _fullness(buffer)),
     ]
 
 
-def _buffer(buffer: BufferStatus) -> str:
+def _number(number: int | None) -> str:
+    return _UNKNOWN if number is None else str(number)
+
+
+def _buffer(buffer: BufferStatus | None) -> str:
+    if buffer is None:
+        return _UNKNOWN
     used = f"{buffer.used_bytes / 2**20:,.0f} of {buffer.most_bytes / 2**20:,.0f} MiB"
     if buffer.seconds_left is None:
         return f"{used}, not growing"
     return f"{used}, full in {timedelta(seconds=round(buffer.seconds_left))} at the present rate"
 
 
-def _fullness(buffer: BufferStatus) -> str:
+def _fullness(buffer: BufferStatus | None) -> str:
+    if buffer is None:
+        return _DUBIOUS
     style = _level(buffer.used_bytes / max(buffer.most_bytes, 1), _FULL_RATIO)
     soon = buffer.seconds_left is not None and buffer.seconds_left < _SOON_SECONDS
     return _DUBIOUS if soon and style == _GOOD else style

@@ -17,6 +17,8 @@ from flusher.portions import Portions
 from flusher.read import StreamReader
 from flusher.write import SessionWriter, Written
 from process.clock import Clock
+from process.outage import Outage
+from process.service_manager import Beat
 from process.stopping import Stopping
 
 _POLL_SECONDS = 0.05
@@ -83,6 +85,7 @@ class Worker:
         self._housekeeping = Housekeeping(
             reader, writer, metrics, clock, zone, claim_seconds, finds_shards_only=helps is not None
         )
+        self.outage: Outage = helps.outage if helps else Outage("batches go on")
         # By the steady clock: a batch ended, or there was none.
         self.last_success: float | None = None
 
@@ -104,8 +107,12 @@ class Worker:
         await self._gathering.gather()
         return await self._flush(self._gathering.take())
 
-    async def run(self, stopping: Stopping) -> bool:
+    async def run(self, stopping: Stopping, beat: Beat) -> bool:
         """Flushes batches as they fill or age, until asked to stop; then what it holds.
+
+        Args:
+            stopping: asked to stop.
+            beat: called at each turn, also while a server is away.
 
         Returns:
             Whether everything that it had read is stored and acknowledged. What is not stays
@@ -114,29 +121,35 @@ class Worker:
         pause = _FIRST_PAUSE_SECONDS
         prepared = False
         while True:
+            beat()
+            failing: object = self
             try:
                 if not self._is_needed:
+                    self.outage.works(self)
+                    self.outage.works(self._housekeeping)
                     if await stopping.wait(_POLL_SECONDS):
                         break
                     continue
                 if not prepared:
                     await self.prepare()
                     prepared = True
-                await self._fill(stopping)
+                await self._fill(stopping, beat)
                 await self._flush(self._gathering.take())
-                await self._housekeeping.run_if_due()
+                self.outage.works(self)
+                failing = self._housekeeping  # an empty batch says nothing of PostgreSQL
+                if await self._housekeeping.run_if_due():
+                    self.outage.works(self._housekeeping)
                 if stopping.asked:
                     break
                 pause = _FIRST_PAUSE_SECONDS
             except Retry as error:
+                self.outage.fails(failing)
                 log.warning(
                     "a batch has to wait",
                     why=str(error),
                     seconds=pause,
-                    to_do="nothing is lost; see that Redis and PostgreSQL are up",
+                    to_do=f"nothing is lost; see that {_server_of(error)} is up",
                 )
-                with suppress(Retry):
-                    await self._housekeeping.measure_lag()  # whoever is on call needs it most now
                 with suppress(Retry):
                     await self._housekeeping.run_if_due()  # what failed may be one batch alone
                 if await stopping.wait(pause):
@@ -149,11 +162,6 @@ class Worker:
         return not self._gathering.size and not self._committed
 
     @property
-    def last_contact(self) -> float | None:
-        """When PostgreSQL last did all that it was asked, by the steady clock."""
-        return self._housekeeping.last_contact
-
-    @property
     def is_behind(self) -> bool:
         """Whether there was more in the streams than it could take."""
         return self._reader.left_some
@@ -163,10 +171,11 @@ class Worker:
         in_hand = self._gathering.size or self._committed
         return self._helps is None or self._helps.is_behind or bool(in_hand)
 
-    async def _fill(self, stopping: Stopping) -> None:
+    async def _fill(self, stopping: Stopping, beat: Beat) -> None:
         """Gathers until a batch is full, or its first entry is `max_seconds` old."""
         closes: float | None = None
         while not self._gathering.is_full and not stopping.asked:
+            beat()
             await self._gathering.gather()
             if self._gathering.size and closes is None:
                 closes = time.monotonic() + self._max_seconds
@@ -328,6 +337,10 @@ class Worker:
             detail=str(undecodable.why),
             to_do="`python -m flusher dead list`; replay it once the cause is mended",
         )
+
+
+def _server_of(error: Retry) -> str:
+    return "Redis" if error.reason.startswith("redis") else "PostgreSQL"
 
 
 def _take_newer(batch: Batch) -> int:

@@ -41,6 +41,10 @@ class Written:
     duplicate_upgrades: int = 0
 
 
+class _PartitionIsGone(Exception):
+    """A month that had its partition has none any more: somebody has dropped or detached it."""
+
+
 class SessionWriter:
     """Writes batches to a migrated database."""
 
@@ -60,25 +64,39 @@ class SessionWriter:
         Raises:
             DeadLetter: PostgreSQL refuses something in the batch.
             TimedOut: a statement took longer than it may.
-            Retry: PostgreSQL is away or busy; a repeat is safe.
+            Retry: PostgreSQL is away or busy, or a month's partition is gone, which the next call
+                makes again; a repeat is safe.
         """
         await self.create_months(batch.months)
-        await self._index_visitors(batch.months_of_current)
-        async with self._database.connection() as connection:
+        try:
+            await self._index_visitors(batch.months_of_current)
+            async with self._database.connection() as connection:
+                return await self._write_once(connection, batch, briefly=briefly)
+        except _PartitionIsGone:
+            self._months.clear()
+            self._indexed_months.clear()
+            detail = "the partition of a month is gone, and is made again unless it was dropped"
+            raise Retry("postgres", detail) from None
+
+    async def _write_once(
+        self, connection: asyncpg.Connection, batch: Batch, *, briefly: bool
+    ) -> Written:
+        try:
             try:
                 return await self._write(connection, batch, briefly=briefly, staged=False)
             except asyncpg.UniqueViolationError:
                 return await self._write(connection, batch, briefly=briefly, staged=True)
-            except asyncpg.CheckViolationError:
-                self._months.clear()  # one of them may have been dropped
-                raise
+        except asyncpg.CheckViolationError as error:
+            if error.constraint_name is None:  # of a row it would have one
+                raise _PartitionIsGone from None
+            raise
 
     async def create_months(self, months: Iterable[Month]) -> None:
         """Makes sure that months have their partitions.
 
         Raises:
             DeadLetter: the sessions of one were dropped (SESSIONS_KEPT_MONTHS).
-            Retry: PostgreSQL is away or busy.
+            Retry: PostgreSQL is away or busy, or a partition can't be made.
         """
         for month in set(months) - self._months:
             try:
@@ -119,7 +137,10 @@ class SessionWriter:
             async with self._database.connection() as connection, connection.transaction():
                 # Once a month at the most, and the streams hold what comes meanwhile.
                 await connection.execute("SET LOCAL statement_timeout = 0")
-                await connection.execute("SELECT flusher.index_visitors($1)", month.first_day)
+                try:
+                    await connection.execute("SELECT flusher.index_visitors($1)", month.first_day)
+                except asyncpg.UndefinedTableError:
+                    raise _PartitionIsGone from None
             self._indexed_months.add(month)
 
     async def _write(

@@ -1,8 +1,8 @@
 """The admin listener: health and metrics, on an address of its own.
 
-`/livez` says that this process runs; it depends on nothing else. `/readyz` says whether it does
-its work: every check by name, 503 when one fails; and what an operator should look at, which does
-not make it less ready. `/metrics` is Prometheus's text format.
+`/livez` says that this process runs; it depends on nothing else. `/readyz` says whether it is to be
+given work: every check that fails by name, and 503 when one does; and what an operator should look
+at, which does not make it less ready. `/metrics` is Prometheus's text format.
 """
 
 import errno
@@ -12,6 +12,9 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from contract.errors import Misconfigured
+from contract.settings import ADMIN_HOST
 
 Checks = Callable[[], Mapping[str, str | None]]
 """Each check's name, with what is wrong, or None where it holds."""
@@ -43,7 +46,11 @@ class AdminListener:
         self._runner = web.AppRunner(application, access_log=None)
 
     async def start(self) -> None:
-        """Listens; on a free port when another process of this host has the wanted one."""
+        """Listens; on a free port when another process of this host has the wanted one.
+
+        Raises:
+            Misconfigured: there is no such address here, or the port is the system's.
+        """
         if self._port == 0:
             return
         await self._runner.setup()
@@ -51,7 +58,9 @@ class AdminListener:
             await web.TCPSite(self._runner, self._host, self._port).start()
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                raise
+                problem = f"can't be listened on, port {self._port}: {error.strerror or error}"
+                example = f"{ADMIN_HOST.name}=127.0.0.1 ADMIN_PORT=9110"
+                raise Misconfigured(ADMIN_HOST.name, problem, example) from None
             await web.TCPSite(self._runner, self._host, 0).start()
             log.info("ADMIN_PORT is another process's: a free port is used", wanted=self._port)
         log.info("admin pages are served", address="{}:{}".format(*self._runner.addresses[0][:2]))

@@ -7,27 +7,33 @@ never by their arguments where those could quote a request.
 import logging
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 import structlog
 
+from contract.errors import Misconfigured
 from contract.settings import LOG_FORMAT, LOG_LEVEL, Environment, Setting
+from contract.version import VERSION
 from process.repetition import RepetitionLimit
 
 
-def configure_logging(environment: Environment) -> None:
-    """Sets up structlog for this process.
+def configure_logging(environment: Environment, process: str) -> None:
+    """Sets up structlog for this process, whose name is in each line for machines.
 
     Raises:
-        Misconfigured: LOG_LEVEL or LOG_FORMAT is wrong.
+        Misconfigured: LOG_LEVEL or LOG_FORMAT is wrong. Whoever says so can log it.
     """
-    level = logging.getLevelNamesMapping()[LOG_LEVEL.read(environment).upper()]
-    as_json = LOG_FORMAT.read(environment) == "json"
-    renderer = (
-        structlog.processors.JSONRenderer()
-        if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    level, wrong = logging.INFO, None
+    try:
+        level = logging.getLevelNamesMapping()[LOG_LEVEL.read(environment).upper()]
+        LOG_FORMAT.read(environment)
+    except Misconfigured as error:
+        wrong = error
+    renderers = (
+        (_Named(process), structlog.processors.JSONRenderer())
+        if is_json(environment)
+        else (structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),)
     )
     structlog.configure(
         processors=[
@@ -35,7 +41,7 @@ def configure_logging(environment: Environment) -> None:
             RepetitionLimit(),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -45,12 +51,32 @@ def configure_logging(environment: Environment) -> None:
     logging.basicConfig(
         level=max(level, logging.WARNING), handlers=[_WithoutTheirWords()], force=True
     )
+    if wrong is not None:
+        raise wrong
+
+
+def is_json(environment: Environment) -> bool:
+    """Whether lines are for machines; where LOG_FORMAT is wrong, they are for people."""
+    return LOG_FORMAT.show(environment).lower() == "json"
 
 
 def log_start(process: str, settings: Iterable[Setting[Any]], environment: Environment) -> None:
-    """The line at a process's start: its settings as they are in force, without their secrets."""
+    """The line at a process's start: its release, and its settings as they are in force, without
+    their secrets.
+    """
     shown = {setting.name: setting.show(environment) for setting in settings}
-    structlog.get_logger().info(f"{process} starts", **shown)
+    structlog.get_logger().info(f"{process} starts", version=VERSION, **shown)
+
+
+class _Named:
+    """A structlog processor that adds the process's name."""
+
+    def __init__(self, process: str) -> None:
+        self._process = process
+
+    def __call__(self, _: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        line["process"] = self._process
+        return line
 
 
 class _WithoutTheirWords(logging.Handler):

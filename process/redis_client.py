@@ -1,9 +1,10 @@
 """One way to connect to Redis or Valkey."""
 
+import re
 import ssl
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from redis.asyncio import ConnectionPool, Redis
@@ -149,6 +150,8 @@ def connect_redis(url: str, setting: str = REDIS_URL.name, locator: Locator | No
     Raises:
         Misconfigured: the URL has a port, database or option that is none.
     """
+    # A Unix socket has nothing to keep alive, and redis-py's class for it knows no such option.
+    of_tcp = {} if urlsplit(url).scheme == "unix" else {"socket_keepalive": True}
     try:
         pool = ConnectionPool.from_url(
             url,
@@ -156,7 +159,7 @@ def connect_redis(url: str, setting: str = REDIS_URL.name, locator: Locator | No
             retry=ClientRetry(NoBackoff(), 0),
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=COMMAND_SECONDS,
-            socket_keepalive=True,
+            **of_tcp,
             health_check_interval=0,
         )
     except (ValueError, TypeError):
@@ -206,14 +209,38 @@ def is_passing(error: RedisError) -> bool:
     return isinstance(error, ResponseError) and str(error).startswith(_PASSING_PREFIXES)
 
 
+# An error of the server begins with its code. What it quotes, it quotes after a space; and where it
+# has no better code than ERR, other things may follow a colon or a bracket.
+_CODE: Final = re.compile(r"[A-Z]{2,}\b")
+_MAY_QUOTE: Final = re.compile(r"\s['\"`]|[\r\n]")
+_MAY_QUOTE_AFTER_ERR: Final = re.compile(r"['\"`:(\r\n]")
+_LONGEST_WORDS: Final = 120
+
+
+def server_words(error: RedisError) -> str:
+    """What the server said: its code and its first words, up to where it may quote a command.
+
+    `NOPERM this user has no permissions to run the`. Where the error is not the server's, but the
+    client's (no connection, no answer), the type's name.
+    """
+    # The client library takes known codes off the text, and keeps them as `status_code`.
+    text = f"{error.status_code} {error}" if error.status_code else str(error)
+    code = _CODE.match(text)
+    if code is None:
+        return type(error).__name__
+    end = (_MAY_QUOTE_AFTER_ERR if code.group() == "ERR" else _MAY_QUOTE).search(text)
+    return text[: min(end.start() if end else len(text), _LONGEST_WORDS)].strip()
+
+
 def retry_for(error: RedisError, doing: str) -> Retry:
     """The decision for an error of Redis, in words that do not quote the command."""
     if isinstance(error, OutOfMemoryError) or str(error).startswith("OOM"):
-        return Retry("redis_full", f"{doing}: Redis has reached its maxmemory")
+        said = server_words(error)
+        return Retry("redis_full", f"{doing}: Redis has reached its maxmemory ({said})")
     if isinstance(error.__cause__ or error.__context__, ssl.SSLError):
         return Retry("redis_away", f"{doing}: Redis's TLS certificate is not trusted")
     if is_passing(error):
-        return Retry("redis_away", f"{doing}: Redis does not answer ({type(error).__name__})")
+        return Retry("redis_away", f"{doing}: Redis does not answer ({server_words(error)})")
     if isinstance(error, (AskError, ClusterCrossSlotError)):
         return Retry("redis_refused", f"{doing}: this is a Redis Cluster: set REDIS_CLUSTER=1")
-    return Retry("redis_refused", f"{doing}: Redis refuses the command ({type(error).__name__})")
+    return Retry("redis_refused", f"{doing}: Redis refuses the command ({server_words(error)})")

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError, ResponseError, WatchError
 from contract import keys
 from contract.calendar import from_us
 from contract.errors import Retry
-from process.redis_client import Address, is_passing, retry_for, server_name
+from process.redis_client import Address, is_passing, retry_for, server_name, server_words
 from process.salt_client import SaltServer
 from process.salt_holders import SaltHolders, replicas
 from process.salt_store import SaltStore
@@ -230,7 +230,8 @@ async def _attempt(name: str, place: str, dispose: Callable[[], Awaitable[State]
         if is_passing(error):
             to_do = f"{name} did not answer; if it is gone for good, destroy its files"
             return Place(name, place, State.FAILED, to_do)
-        return Place(name, place, State.REFUSED, f"{name}: {_TO_DO[place]}: it refuses us")
+        to_do = f"{name}: {_TO_DO[place]}: it refuses us ({server_words(error)})"
+        return Place(name, place, State.REFUSED, to_do)
     except Retry as error:
         return Place(name, place, State.FAILED, str(error))
     return Place(name, place, state, "")

@@ -18,6 +18,9 @@ from process.stopping import Stopping
 # month's end on the wrong side of it in reports by day.
 CLOCKS_DIFFER_US: Final = 2 * SECOND_US
 
+# The value of a setting that could not be looked at.
+UNKNOWN: Final = "unknown"
+
 _AGAIN_SECONDS: Final = 3600.0
 _AWAY_SECONDS: Final = 5.0
 
@@ -28,6 +31,7 @@ log = structlog.get_logger()
 class Broken:
     """A setting of a server, its value, why that matters and what an operator is to do.
 
+    Where it could not be looked at, the value is `UNKNOWN`, and `why` says why not.
     `server` is the name of the setting that names the server.
     """
 
@@ -65,21 +69,32 @@ def clock_difference(server: str, its_us: int, asked_us: int, answered_us: int) 
 async def watch_promises(examinations: list[Examine], stopping: Stopping) -> None:
     """Looks at servers, and again every hour, until asked to stop; warns of what it finds."""
     due, pause = examinations, 0.0
+    unverified: set[Broken] = set()
     while not await stopping.wait(pause):
-        due = [examine for examine in due if not await _warned(examine)]
+        due = [examine for examine in due if not await _warned(examine, unverified)]
         pause = _AWAY_SECONDS if due else _AGAIN_SECONDS
         due = due or examinations
 
 
-async def _warned(examine: Examine) -> bool:
-    """Warns of what is found; whether the server could be looked at."""
+async def _warned(examine: Examine, unverified: set[Broken]) -> bool:
+    """Warns of what is found; whether the server could be looked at.
+
+    `unverified` has what was said to be so: once, since an account does not get other rights.
+    """
     try:
         found = await examine()
     except (Retry, Misconfigured):
         return False  # whoever works with it says so
     for broken in found:
+        if broken in unverified:
+            continue
+        if broken.value == UNKNOWN:
+            unverified.add(broken)
+            event = "a setting of a server could not be verified"
+        else:
+            event = "a setting of a server breaks a promise"
         log.warning(
-            "a setting of a server breaks a promise",
+            event,
             server=broken.server,
             setting=broken.setting,
             value=broken.value,

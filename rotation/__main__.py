@@ -15,13 +15,16 @@ from contract.metrics import RotationMetrics
 from contract.settings import Environment
 from process.admin import AdminListener
 from process.clock import Clock, wall_clock
-from process.command import run_command
+from process.command import add_version, run_command, run_process
 from process.logs import configure_logging, log_start
 from process.redis_promises import redis_examinations
+from process.registry import make_registry
 from process.salt_client import connect_salt
 from process.salt_disposal import SaltDisposal
 from process.salt_store import Outcome, SaltStore
 from process.server_promises import Examine, watch_promises
+from process.server_watch import ServerWatch
+from process.service_manager import ServiceManager
 from process.shards import connect_shards
 from process.stopping import Stopping
 from rotation.announce import Announcer
@@ -40,6 +43,9 @@ SETTINGS = (
     settings.LOG_LEVEL,
     settings.LOG_FORMAT,
 )
+
+# A disposal waits for rewrites and saves of Redis's files, ten minutes for each.
+LONGEST_TURN_SECONDS = 6 * 3600.0
 
 log = structlog.get_logger()
 
@@ -72,11 +78,13 @@ async def _worker(
 
 async def follow_the_calendar(environment: Environment, clock: Clock) -> int:
     """Runs rotation until it is asked to stop; returns the exit code."""
-    configure_logging(environment)
-    registry = CollectorRegistry()
+    registry = make_registry()
     stopping = Stopping()
     stopping.install()
-    async with _worker(environment, clock, RotationMetrics(registry)) as (worker, _, _, promises):
+    async with (
+        _worker(environment, clock, RotationMetrics(registry)) as (worker, _, _, promises),
+        ServiceManager(environment) as service,
+    ):
         log_start("rotation", SETTINGS, environment)
 
         def failed_checks() -> dict[str, str | None]:
@@ -85,7 +93,10 @@ async def follow_the_calendar(environment: Environment, clock: Clock) -> int:
                 "draining": "asked to stop" if stopping.asked else None,
             }
 
-        watching = asyncio.create_task(watch_promises(promises, stopping))
+        watching = [
+            asyncio.create_task(watch_promises(promises, stopping)),
+            asyncio.create_task(ServerWatch("the salt's Redis", worker.measure).run(stopping)),
+        ]
         admin = AdminListener(
             settings.ADMIN_HOST.read(environment),
             ADMIN_PORT.read(environment),
@@ -94,23 +105,29 @@ async def follow_the_calendar(environment: Environment, clock: Clock) -> int:
         )
         try:
             await admin.start()
-            await worker.run(stopping)
+            service.started()
+            await worker.run(stopping, service.watch(LONGEST_TURN_SECONDS))
         finally:
             stopping.set()
-            await watching
+            await asyncio.gather(*watching)
             await admin.close()
     log.info("stopped")
     return 0
 
 
 async def rotate(environment: Environment, clock: Clock, *, force: bool) -> int:
-    """`rotate`: 1 when something of an earlier salt may be left and is to be tried again."""
-    configure_logging(environment)
+    """`rotate`: 1 when something of an earlier salt may be left, also where the server refused to
+    let us look. A disposal that was refused before is tried again.
+    """
+    configure_logging(environment, "rotation")
     metrics = RotationMetrics(CollectorRegistry())
     async with _worker(environment, clock, metrics) as (worker, _, _, _):
-        ensured, report = await worker.run_once(replace=force)
+        ensured, report = await worker.run_once(replace=force, again=True)
     print(_SAID[ensured.outcome].format(month=ensured.salt.month))
-    return 1 if report is not None and report.failed else 0
+    if report is None or not (report.failed or report.refused):
+        return 0
+    print("An earlier salt may be left: `python -m rotation status` says where, and what to do.")
+    return 1
 
 
 async def show_status(environment: Environment, clock: Clock, *, json: bool) -> int:
@@ -129,6 +146,7 @@ def main() -> int:
         "process that follows the calendar. Every setting comes from the environment (see "
         "README.md).",
     )
+    add_version(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     rotating = commands.add_parser("rotate", help="one rotation now, if the month has no salt yet")
     rotating.add_argument(
@@ -146,7 +164,7 @@ def main() -> int:
         case "status":
             return run_command(show_status(os.environ, wall_clock, json=arguments.json))
         case _:
-            return run_command(follow_the_calendar(os.environ, wall_clock))
+            return run_process("rotation", follow_the_calendar, os.environ, wall_clock)
 
 
 if __name__ == "__main__":

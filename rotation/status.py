@@ -35,6 +35,11 @@ class Status:
         """Earlier salts in the keyspace, and one for what a disposal that is due may still find."""
         return len(self.earlier_salts) + (self.disposal_due_since is not None)
 
+    @property
+    def disposal_unverified(self) -> int:
+        """Places where the last disposal was refused, so that an operator has to do it."""
+        return 0 if self.last_disposal is None else len(self.last_disposal.refused)
+
 
 async def read_status(store: SaltStore, disposal: SaltDisposal) -> Status:
     """Asks the salt's server.

@@ -7,8 +7,10 @@ import structlog
 from contract.calendar import SECOND_US
 from contract.errors import Retry
 from contract.metrics import RotationMetrics
+from process.outage import Outage
 from process.salt_disposal import Report, SaltDisposal, log_report
 from process.salt_store import Ensured, Outcome, SaltStore
+from process.service_manager import Beat
 from process.stopping import Stopping
 from rotation.announce import Announcer
 from rotation.status import read_status
@@ -35,11 +37,15 @@ class Worker:
         self._metrics = metrics
         self.is_well = False
 
-    async def run_once(self, *, replace: bool = False) -> tuple[Ensured, Report | None]:
+    async def run_once(
+        self, *, replace: bool = False, again: bool = False
+    ) -> tuple[Ensured, Report | None]:
         """Makes sure that the current month has its salt, and that nothing of another is left.
 
         Args:
             replace: make a new salt even if the month has one.
+            again: dispose also where nothing is due and the last disposal was refused something:
+                an operator may have let us in since.
 
         Returns:
             What was done about the salt, and what a disposal found if one was due.
@@ -54,27 +60,46 @@ class Worker:
         await self._disposal.note_holders()
         report = None
         due_since = await self._disposal.due_since()
+        if due_since is None and again and await self._was_refused():
+            due_since = 0
         if due_since is not None:
             report = await self._disposal.dispose(due_since)
             log_report(report)
-        status = await read_status(self._store, self._disposal)
-        self._metrics.salt_month_current.set(status.salt_is_current)
-        self._metrics.earlier_salts_left.set(status.earlier_salts_left)
+        await self.measure()
         await self._announcer.announce()
         return ensured, report
 
-    async def run(self, stopping: Stopping) -> None:
+    async def _was_refused(self) -> bool:
+        last = await self._disposal.last_report()
+        return last is not None and bool(last.refused)
+
+    async def measure(self) -> None:
+        """Looks at the salts that there are: a disposal may take minutes, and nobody waits for it.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        status = await read_status(self._store, self._disposal)
+        self._metrics.salt_month_current.set(status.salt_is_current)
+        self._metrics.earlier_salts_left.set(status.earlier_salts_left)
+        self._metrics.disposal_unverified.set(status.disposal_unverified)
+
+    async def run(self, stopping: Stopping, beat: Beat) -> None:
         """Looks again and again, at the month's end on the dot, until asked to stop."""
+        outage = Outage("the salt is looked after again")
         while not stopping.asked:
+            beat()
             try:
                 began = time.monotonic()
                 ensured, _ = await self.run_once()
                 self.is_well = True
+                outage.works()
                 left = (ensured.salt.ends_us - ensured.server_us) / SECOND_US
                 left -= time.monotonic() - began  # a disposal takes its time
                 pause = min(LOOK_SECONDS, max(left, 0.01))
             except Retry as error:
                 self.is_well = False
+                outage.fails()
                 log.warning(
                     "the salt could not be looked after",
                     why=str(error),

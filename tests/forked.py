@@ -6,14 +6,13 @@ the handbook's and those of `make run`; what it looks like from outside, with th
 """
 
 import asyncio
-import ctypes
 import os
 import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from subprocess import TimeoutExpired
 from tempfile import TemporaryDirectory
@@ -22,7 +21,6 @@ from typing import Final, Self
 from embedded.system import ROOT, Program
 
 MODULES: Final = ("collector", "flusher", "rotation")
-_PR_SET_PDEATHSIG: Final = 1
 # What Python and the dynamic linker read only when a program starts.
 _READ_AT_A_START = ("PYTHON", "LD_", "DYLD_")
 
@@ -117,8 +115,7 @@ def _become(
     output: Path,
     errors: Path,
 ) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_end_with_whoever_asked, daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(ROOT)
@@ -129,3 +126,12 @@ def _become(
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - the process's own, to its end
     sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115 - the same
     sys.exit(import_module(f"{module}.__main__").main())
+
+
+def _end_with_whoever_asked() -> None:
+    # Not by the death of the parent, which is the server that forks: it lives for as long as one of
+    # those does that it has forked.
+    asked = parent_process()
+    assert asked is not None
+    connection.wait([asked.sentinel])
+    os.kill(os.getpid(), signal.SIGKILL)

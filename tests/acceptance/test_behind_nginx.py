@@ -1,9 +1,11 @@
 """A real nginx with `deploy/nginx/impact.conf` in front of a collector."""
 
 import asyncio
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +19,7 @@ from redis.asyncio import Redis
 from collector.server import KEEPALIVE_SECONDS
 from contract import keys
 from contract.record import FIELD, SessionStarted, decode
+from embedded.valkey import ValkeyServer
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.servers import Servers
 from tests.system import ROOT, System, eventually, find_free_port
@@ -25,7 +28,7 @@ _MAIN = """\
 daemon off;
 pid {folder}/nginx.pid;
 error_log stderr;
-events {{ }}
+events {{ worker_connections 2048; }}
 http {{
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
@@ -52,7 +55,7 @@ def front(system: System, tmp_path: Path) -> Iterator[str]:
         pytest.skip("no nginx here (Debian: nginx-light)")
     port = find_free_port()
     site = (ROOT / "deploy/nginx/impact.conf").read_text()
-    site = site.replace("listen 80;", f"listen 127.0.0.1:{port};")
+    site = site.replace("listen 80;", f"listen 127.0.0.1:{port};").replace("listen [::]:80;", "")
     site = site.replace("server 127.0.0.1:8000;", f"server 127.0.0.1:{system.port};")
     (tmp_path / "impact.conf").write_text(site)
     main = tmp_path / "nginx.conf"
@@ -123,7 +126,9 @@ async def test_the_clients_address_comes_through_and_cannot_be_forged(
     assert await collector.stop() == 0
 
 
-async def test_the_limit_of_the_body_and_the_closed_doors(system: System, front: str) -> None:
+async def test_the_collectors_limit_of_the_body_holds_and_other_doors_are_closed(
+    system: System, front: str
+) -> None:
     await system.start("collector")
     await answers(front)
     async with aiohttp.ClientSession() as http:
@@ -167,3 +172,129 @@ async def test_a_front_end_is_not_disturbed_by_a_collector_that_is_replaced(
             statuses.append((await start(http, front))[0])
         assert await stopping == 0
     assert set(statuses) == {201}
+
+
+async def statuses(url: str, client: str, requests: int, at_once: int) -> list[int]:
+    """The answers to one address's launches."""
+    connector = aiohttp.TCPConnector(local_addr=(client, 0), limit=at_once)
+    async with aiohttp.ClientSession(connector=connector) as http:
+        answered = await asyncio.gather(*(start(http, url) for _ in range(requests)))
+    return [status for status, _ in answered]
+
+
+async def test_one_address_is_bounded_in_its_rate_and_another_does_not_feel_it(front: str) -> None:
+    """No collector runs, which is what 502 says of a request that nginx lets through."""
+    await answers(front)
+    asked = await statuses(front, "127.0.0.2", 3000, 50)
+    assert set(asked) == {502, 429}
+    assert asked.count(502) >= 501, "who shares an address comes at once, too"
+    assert await statuses(front, "127.0.0.3", 100, 50) == [502] * 100
+
+
+async def test_one_address_is_bounded_in_what_it_has_under_way(system: System, front: str) -> None:
+    (collector,) = await system.start("collector")
+    await answers(front)
+    collector.freeze()
+    connector = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0), limit=300)
+    async with aiohttp.ClientSession(connector=connector) as http:
+        flood = [asyncio.create_task(start(http, front)) for _ in range(300)]
+
+        async def answered() -> list[int]:
+            return [task.result()[0] for task in flood if task.done()]
+
+        assert await eventually(answered, lambda seen: len(seen) >= 50) == [429] * 50
+        other = asyncio.create_task(statuses(front, "127.0.0.3", 1, 1))
+        collector.thaw()
+        assert await other == [201]
+        assert [status for status, _ in await asyncio.gather(*flood)].count(201) == 250
+
+
+async def test_a_long_line_and_a_long_body_reach_the_collector(system: System, front: str) -> None:
+    """What is too much, it says itself, in a form that front-ends can read."""
+    await system.start("collector")
+    await answers(front)
+    async with aiohttp.ClientSession() as http:
+        for headers, body in (
+            ({"Cookie": "a" * (16 * 1024)}, b""),
+            ({"Content-Type": "text/plain"}, b"a" * (16 * 1024)),
+        ):
+            request = http.post(
+                front + SESSIONS, data=body, headers={"User-Agent": FIREFOX, **headers}
+            )
+            async with request as answer:
+                assert "nginx" not in await answer.text()
+
+
+@pytest.fixture
+def debian(tmp_path: Path) -> Iterator[int]:
+    """The process of an nginx with Debian's own configuration and the site as it is shipped.
+
+    In namespaces of its own, where port 80 is free and its files are in their places.
+    """
+    installed = Path("/etc/nginx")
+    if not (installed / "sites-enabled/default").exists():
+        pytest.skip("no nginx with its default site here (Debian: nginx-light)")
+    if os.geteuid() != 0:
+        pytest.skip("not root, who alone may make namespaces")
+    configuration = tmp_path / "nginx"
+    shutil.copytree(installed, configuration, symlinks=True)
+    shutil.copy(ROOT / "deploy/nginx/impact.conf", configuration / "sites-enabled")
+    script = f"""
+        {sys.executable} -c '
+import fcntl, socket, struct
+lo_is_up = struct.pack("16sh", b"lo", 0x41)  # IFF_UP, IFF_RUNNING
+fcntl.ioctl(socket.socket(), 0x8914, lo_is_up)  # SIOCSIFFLAGS
+'
+        mount --bind {configuration} /etc/nginx
+        mount -t tmpfs tmpfs /run
+        mount -t tmpfs tmpfs /var/log/nginx
+        exec nginx -g "daemon off;"
+    """
+    with (tmp_path / "nginx.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*_UNSHARE, "--net", "--mount", "/bin/sh", "-euc", script], stdout=log, stderr=log
+        )
+    try:
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+_UNSHARE = ("/usr/bin/setpriv", "--pdeathsig", "KILL", "/usr/bin/unshare")
+_ASK = """
+import sys, urllib.request
+request = urllib.request.Request(sys.argv[1], b"", {"User-Agent": sys.argv[2], "Host": sys.argv[3]})
+print(urllib.request.urlopen(request).status)
+"""
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "[::1]"])
+async def test_the_site_as_it_is_shipped_works_beside_debians_default_site(
+    debian: int, address: str, tmp_path: Path
+) -> None:
+    inside = ["/usr/bin/nsenter", "--target", str(debian), "--net"]
+    socket = tmp_path / "redis.socket"
+
+    async def ask() -> int:
+        process = await asyncio.create_subprocess_exec(
+            *inside,
+            *(sys.executable, "-c", _ASK, f"http://{address}{SESSIONS}", FIREFOX, "city.example"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, _ = await process.communicate()
+        return int(output or 0)
+
+    with ValkeyServer(tmp_path / "redis", config={"unixsocket": str(socket)}):
+        collector = await asyncio.create_subprocess_exec(
+            *inside,
+            *(sys.executable, "-m", "collector"),
+            cwd=ROOT,
+            env={**os.environ, "REDIS_URL": f"unix://{socket}", "HOST": "127.0.0.1"},
+        )
+        try:
+            await eventually(ask, lambda status: status == 201, 60)
+        finally:
+            collector.terminate()
+            await collector.wait()

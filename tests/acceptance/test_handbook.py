@@ -4,61 +4,144 @@ import asyncio
 import os
 import re
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
+import asyncpg
 import pytest
 from redis.asyncio import Redis
 
 from collector.__main__ import SETTINGS as COLLECTOR
-from contract import settings
+from contract import keys, settings
+from contract.record import FIELD, encode
 from contract.settings import Setting
-from embedded.postgres import find_wheel_programs
+from embedded.postgres import PostgresServer, find_wheel_programs
 from flusher.__main__ import SETTINGS as FLUSHER
+from flusher.database import Database
+from flusher.write import SessionWriter
 from rotation.__main__ import SETTINGS as ROTATION
+from tests.events import batch_of, start
 from tests.integration.test_deploy import metric_names
-from tests.servers import Servers
-from tests.system import ROOT, PythonSystem
+from tests.servers import POSTGRES_SETTINGS, Flavour, Servers, flavours
+from tests.system import ROOT, PythonSystem, System, eventually, run_command
 
 HANDBOOK = (ROOT / "docs/operations.md").read_text()
-COMMANDS = [
-    block.strip()
-    for block in re.findall(r"^ *```sh\n(.*?)^ *```$", HANDBOOK, re.MULTILINE | re.DOTALL)
-]
+BACKUP = "Backup and restore"
 
 
-def rows(section: str) -> dict[str, str]:
-    """A table's rows, by the name at their head."""
-    (text,) = re.findall(rf"^## {section}$(.*?)(?:^## |\Z)", HANDBOOK, re.MULTILINE | re.DOTALL)
-    return dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE))
+def commands(text: str) -> list[str]:
+    """Its blocks of commands."""
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    return [block.strip() for block in blocks]
+
+
+def section(name: str) -> str:
+    (text,) = re.findall(rf"^## {name}$(.*?)(?:^## |\Z)", HANDBOOK, re.MULTILINE | re.DOTALL)
+    return str(text)
+
+
+def rows(name: str) -> dict[str, str]:
+    """A section's table's rows, by the name at their head."""
+    return dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", section(name), re.MULTILINE))
+
+
+async def run(command: str, folder: Path, programs: Path, environment: Mapping[str, str]) -> str:
+    """Runs it as an operator would, who is in the project's folder; what it says."""
+    if not (folder / "deploy").exists():
+        (folder / "deploy").symlink_to(ROOT / "deploy")
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-euc", command),
+        cwd=folder,
+        env={
+            **os.environ,
+            **environment,
+            "PATH": f"{Path(sys.executable).parent}:{programs}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, f"{command}\n{output.decode()}"
+    return output.decode()
 
 
 async def test_every_command_runs_as_it_is_written(
     embedded_servers: Servers, dsn: str, redis: Redis, tmp_path: Path
 ) -> None:
-    """On a system that runs."""
+    """On a system that runs; a restore has a test of its own."""
     assert await redis.dbsize() == 0
-    assert len(COMMANDS) >= 9
-    programs = find_wheel_programs()
+    others = [each for each in commands(HANDBOOK) if each not in commands(section(BACKUP))]
+    assert len(others) >= 8
     with PythonSystem(embedded_servers.redis.url, dsn, tmp_path / "logs") as system:
         collector, _, _ = await system.start("collector", "flusher", "rotation")
-        environment = {
-            **os.environ,
-            **collector.environment,
-            "PATH": f"{Path(sys.executable).parent}:{programs}:{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT),
+        for command in others:
+            assert await run(command, tmp_path, find_wheel_programs(), collector.environment)
+
+
+@contextmanager
+def run_two_servers(flavour: Flavour, folder: Path) -> Iterator[tuple[PostgresServer, ...]]:
+    """The one that is backed up, and a fresh one."""
+    folder.chmod(0o755)
+    first, fresh = (
+        PostgresServer(
+            folder / name, bin_dir=flavour.postgres_programs, settings=POSTGRES_SETTINGS, sync=False
+        )
+        for name in ("first", "fresh")
+    )
+    with first, fresh:
+        yield first, fresh
+
+
+@pytest.mark.parametrize("flavour", flavours(), ids=lambda flavour: flavour.name)
+async def test_a_backup_is_restored_on_a_fresh_server_and_flushers_go_on(
+    embedded_servers: Servers, redis: Redis, tmp_path: Path, flavour: Flavour
+) -> None:
+    """With the roles as they are shipped, which the fresh server does not know."""
+    programs = flavour.postgres_programs or find_wheel_programs()
+    with run_two_servers(flavour, tmp_path) as (first, fresh):
+
+        def as_role(server: PostgresServer, role: str) -> str:
+            return server.dsn().replace("postgres@", f"{role}@")
+
+        superuser = await asyncpg.connect(first.dsn())
+        await superuser.execute((ROOT / "deploy/postgres-roles.sql").read_text())
+        await superuser.close()
+        migrating = {"DATABASE_URL": as_role(first, "impact_owner")}
+        code, _, errors = await run_command("flusher", "migrate", **migrating)
+        assert (code, errors) == (0, "")
+        before = batch_of(start(), start(role="user"))
+        async with Database(as_role(first, "impact_flusher")) as database:
+            await SessionWriter(database, ZoneInfo("UTC")).write(before)
+
+        urls = {
+            "DATABASE_URL": as_role(first, "impact_owner"),
+            "NEW_SUPERUSER_URL": fresh.dsn(),
+            "NEW_DATABASE_URL": as_role(fresh, "impact_owner"),
         }
-        for command in COMMANDS:
-            process = await asyncio.create_subprocess_exec(
-                *("bash", "-euc", command),
-                cwd=tmp_path,
-                env=environment,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-            )
-            output, _ = await process.communicate()
-            assert process.returncode == 0, f"{command}\n{output.decode()}"
-            assert output or "pg_dump" in command, command
-    assert (tmp_path / "impact.dump").stat().st_size > 0
+        said = [
+            await run(command, tmp_path, programs, urls) for command in commands(section(BACKUP))
+        ]
+        assert len(said) == 5
+        assert "note:" not in "".join(said)
+
+        await redis.xadd(keys.stream(0), {FIELD: encode(start())})
+        flusher_url = as_role(fresh, "impact_flusher")
+        with System(embedded_servers.redis.url, flusher_url, tmp_path / "logs") as system:
+            await system.start("flusher")
+            reader = await asyncpg.connect(fresh.dsn())
+            assert await reader.fetchval("SELECT current_setting('jit')") == "off"
+            await reader.execute("SET ROLE impact_reader")
+
+            async def counted() -> int:
+                return int(await reader.fetchval("SELECT sum(sessions) FROM monthly_impact"))
+
+            await eventually(counted, lambda sessions: sessions == 3)
+            assert await reader.fetchval("SELECT count(*) FROM sessions") == 3
+            await reader.close()
+        assert await redis.xlen(keys.dead_letters(0)) == 0
 
 
 def test_every_setting_is_there_with_its_default_its_processes_and_its_meaning() -> None:

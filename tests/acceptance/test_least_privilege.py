@@ -1,11 +1,14 @@
 """The whole system with `deploy/`'s accounts: each process may do its work, and no more.
 
+The users' file is Redis's as it is shipped: its placeholders are the passwords here.
+
 Once on the embedded servers, and once on installed ones over TLS, which the embedded ones lack.
 """
 
 import asyncio
 import json
 import os
+import shlex
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +41,7 @@ _HBA = """\
 host all postgres 127.0.0.1/32 trust
 {kind} all all 127.0.0.1/32 scram-sha-256
 """
-_PASSWORDS = {"collector": "c-secret", "rotation": "r-secret", "flusher": "f-secret"}
+ACL = ROOT / "deploy/redis-users.acl"
 
 
 @dataclass
@@ -52,7 +55,7 @@ class Guarded:
     certificates: Certificates | None
 
     def redis_url(self, module: str) -> str:
-        account = f"impact-{module}:{_PASSWORDS[module]}"
+        account = f"impact-{module}:{module.upper()}_PASSWORD"
         if self.certificates is None:
             return f"redis://{account}@127.0.0.1:{self.valkey.port}/0"
         query = f"ssl_ca_certs={self.certificates.authority}"
@@ -95,24 +98,13 @@ class _TlsValkey(ValkeyServer):
         return [*super()._command(), "--tls-port", str(self.tls_port)]
 
 
-def _acl(folder: Path) -> Path:
-    text = (ROOT / "deploy/redis-users.acl").read_text()
-    for module, password in _PASSWORDS.items():
-        text = text.replace(f"{module.upper()}_PASSWORD", password)
-    # The harness looks whether the server is up, and has no account.
-    text = text.replace("user default off", "user default on nopass ~* &* +@all")
-    path = folder / "users.acl"
-    path.write_text(text)
-    return path
-
-
 @pytest.fixture(scope="module", params=[pytest.param("plain", marks=pytest.mark.long), "tls"])
 def guarded(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("guarded")
     folder.chmod(0o755)
-    config = {"aclfile": str(_acl(folder))}
+    config = {"aclfile": shlex.quote(str(ACL))}
     settings = dict(POSTGRES_SETTINGS)
     certificates, redis_binary, programs = None, None, None
     if request.param == "tls":
@@ -131,7 +123,8 @@ def guarded(
     hba.write_text(_HBA.format(kind="host" if certificates is None else "hostssl"))
     settings["hba_file"] = str(hba)
     valkey_class = ValkeyServer if certificates is None else _TlsValkey
-    valkey = valkey_class(folder / "redis", binary=redis_binary, config=config)
+    operator = ("impact-operator", "OPERATOR_PASSWORD")
+    valkey = valkey_class(folder / "redis", binary=redis_binary, config=config, account=operator)
     postgres = PostgresServer(folder / "postgres", bin_dir=programs, settings=settings, sync=False)
     if certificates is not None:
         postgres._settings |= _tls_of(postgres, certificates)
@@ -221,6 +214,12 @@ async def test_everything_works(guarded: Guarded, http: aiohttp.ClientSession) -
         assert "NOPERM" not in program.log
         assert "NoPermission" not in program.log
         assert "refuses" not in program.log, program.log
+        if program.module != "flusher":  # these tests' PostgreSQL does not sync
+            assert "breaks a promise" not in program.log, program.log
+    # No account may read the settings: the other two are known by INFO.
+    (log,) = [each.log for each in guarded.system.programs if each.module == "collector"]
+    unverified = [line for line in log.splitlines() if "not be verified" in line]
+    assert ["appendfsync" in line for line in unverified] == [True], log
 
 
 async def test_the_accounts_may_do_what_only_load_makes_them_do(guarded: Guarded) -> None:
@@ -252,6 +251,7 @@ async def test_an_account_of_redis_may_do_nothing_else(guarded: Guarded) -> None
     everyones = [
         ("FLUSHALL",),
         ("CONFIG", "SET", "appendonly", "no"),
+        ("CONFIG", "GET", "masterauth"),
         ("KEYS", "*"),
         ("ACL", "LIST"),
         ("MONITOR",),
@@ -301,6 +301,7 @@ async def test_a_server_of_another_authority_is_not_believed(
         code, _, errors = await run_command(module, verb, **settings)
         assert (code, errors.count("\n")) == (1, 1), errors
         assert "ertificate" in errors
+        assert "PASSWORD" not in errors
         assert "secret" not in errors
     settings = {"REDIS_URL": guarded.redis_url("rotation").replace(ours, "/nowhere.pem")}
     code, _, errors = await run_command("rotation", "status", **settings)

@@ -136,7 +136,7 @@ import structlog
 
 from process.logs import configure_logging
 
-configure_logging(os.environ)
+configure_logging(os.environ, "planted")
 for planted in os.environ["PLANTED"].split():
     value = bytes.fromhex(planted).decode("latin-1")
     structlog.get_logger().debug("planted", value=value)

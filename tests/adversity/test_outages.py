@@ -169,8 +169,9 @@ async def test_a_drain_that_can_not_be_clean_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.long
 async def test_a_second_signal_forces(tmp_path: Path) -> None:
-    async with running(tmp_path, collectors=2) as rig:
-        program = rig.collectors[0]
+    # Of two collectors one may have all connections, and the other nothing to drain.
+    async with running(tmp_path) as rig:
+        (program,) = rig.collectors
         await rig.look(program)
         rig.valkey.freeze()  # what it has can't be stored: a drain takes its time
         await _seconds_pass(0.5)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from embedded.valkey import ValkeyServer
 from tests.conftest import Databases
 from tests.forked import MODULES
 from tests.servers import Servers
@@ -88,6 +89,7 @@ async def test_a_missing_setting_is_2_and_one_line_with_an_example(
         ("STREAM_SHARDS", "0"),
         ("LOG_LEVEL", "loud"),
         ("ADMIN_PORT", "-1"),
+        ("ADMIN_HOST", "192.0.2.1"),  # nobody's, RFC 5737
     ],
 )
 async def test_a_wrong_setting_is_2_and_is_named(name: str, value: str) -> None:
@@ -114,8 +116,8 @@ async def test_a_key_that_is_not_for_its_algorithm_is_named() -> None:
         ("rotation", "status"),
         ("rotation", "rotate"),
         ("flusher", "migrate"),
-        ("flusher", "status"),
         ("flusher", "report"),
+        ("flusher", "dead", "list"),
     ],
     ids=" ".join,
 )
@@ -124,6 +126,14 @@ async def test_a_server_that_is_away_is_1_and_one_line(command: tuple[str, ...])
     assert (code, output) == (1, "")
     assert errors.count("\n") == 1, errors
     assert errors.startswith("error: ")
+
+
+async def test_a_server_on_a_unix_socket_is_reached(tmp_path: Path) -> None:
+    path = tmp_path / "redis.socket"
+    with ValkeyServer(tmp_path / "redis", config={"unixsocket": str(path)}):
+        code, output, errors = await run_command("rotation", "rotate", REDIS_URL=f"unix://{path}")
+    assert code == 0, errors
+    assert "no salt was recorded" in output
 
 
 async def test_a_port_that_is_taken_is_one_clear_line(system: PythonSystem) -> None:

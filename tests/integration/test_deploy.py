@@ -1,21 +1,29 @@
 """`deploy/`: what can be checked of it without deploying."""
 
+import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml  # type: ignore[import-untyped]  # it ships no types
 from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
 
+import rotation.__main__ as rotation
 from collector import server
 from contract import settings
-from contract.metrics import CollectorMetrics, FlusherMetrics, RotationMetrics
+from contract.metrics import CollectorMetrics, FlusherMetrics, ProcessMetrics, RotationMetrics
 from contract.settings import Setting
-from tests.system import ROOT, run_command
+from tests.servers import Servers
+from tests.system import ROOT, System, eventually, run_command
 
 DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
@@ -38,7 +46,7 @@ OTHERS = {
 def metric_names() -> set[str]:
     """Every name under which Prometheus has a series of ours."""
     names = set()
-    for process in (CollectorMetrics, FlusherMetrics, RotationMetrics):
+    for process in (CollectorMetrics, FlusherMetrics, ProcessMetrics, RotationMetrics):
         registry = CollectorRegistry()
         process(registry)
         for family in registry.collect():
@@ -87,11 +95,6 @@ def test_every_program_that_is_started_is_one_of_the_procfile() -> None:
     assert {" ".join(command) for command in started} == procfile
 
 
-def test_the_image_has_every_folder_that_production_imports_and_no_other() -> None:
-    copied = set(re.findall(r"^COPY (\w+) \1$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE))
-    assert copied == {"contract", "process", "collector", "flusher", "rotation"}
-
-
 def test_whoever_stops_a_collector_waits_until_it_is_drained() -> None:
     drain = server.FAREWELL_SECONDS + server.DRAIN_SECONDS
     text = (DEPLOY / "systemd/impact-collector@.service").read_text()
@@ -136,11 +139,84 @@ def test_systemd_accepts_the_units(unit: Path, tmp_path: Path) -> None:
     assert (result.returncode, ours) == (0, []), result.stderr
 
 
-def test_promtool_accepts_the_alerts_and_each_fires_when_it_should() -> None:
+def test_every_unit_runs_in_the_same_sandbox_and_is_never_given_up() -> None:
+    def settings_of(unit: Path) -> list[str]:
+        text = unit.read_text()
+        assert "StartLimitIntervalSec=0\n" in text.partition("[Service]")[0], unit.name
+        sandbox = text.partition("\nNoNewPrivileges=yes\n")[2].partition("\n[Install]")[0]
+        return [line for line in sandbox.splitlines() if not line.startswith("#")]
+
+    first, *others = [settings_of(unit) for unit in UNITS]
+    assert "ProtectSystem=strict" in first
+    for sandbox in others:
+        assert [line for line in sandbox if line] == [line for line in first if line]
+
+
+def test_every_unit_has_its_sample_of_settings() -> None:
+    for unit in UNITS:
+        files = re.findall(r"^EnvironmentFile=/etc/impact/(.*)$", unit.read_text(), re.MULTILINE)
+        assert files[0] == "common.env"
+        for name in files:
+            sample = (DEPLOY / "systemd" / name).read_text()
+            assert {line.partition("=")[0] for line in sample.splitlines() if line[0] != "#"} <= (
+                SETTINGS - {"ADMIN_PORT"}
+            ), "ADMIN_PORT is the instance's name"
+
+
+def test_every_instance_that_the_handbook_starts_is_scraped() -> None:
+    handbook = (ROOT / "docs/operations.md").read_text()
+    (started,) = re.findall(r"^systemctl enable --now (impact-.*)$", handbook, re.MULTILINE)
+    names = [name.partition("@") for name in started.split()]
+    ports = {"impact-rotation": rotation.ADMIN_PORT.default}
+    instances = {(unit, port or ports[unit]) for unit, _, port in names}
+    config = yaml.safe_load((DEPLOY / "prometheus/prometheus.yaml").read_text())
+    assert instances == {
+        (job["job_name"], target.partition(":")[2])
+        for job in config["scrape_configs"]
+        for targets in job["static_configs"]
+        for target in targets["targets"]
+    }
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/operations.md"])
+async def test_honcho_runs_the_procfile_as_the_documents_say(
+    document: str, embedded_servers: Servers, dsn: str, redis: Redis, tmp_path: Path
+) -> None:
+    assert await redis.dbsize() == 0
+    commands = re.findall(r"honcho start [-a-z0-9 ]*[a-z]", (ROOT / document).read_text())
+    (command,) = {each for each in commands if "--port" in each}
+    with System(embedded_servers.redis.url, dsn, tmp_path) as system:
+        words = command.replace("--port 8000", f"--port {system.port}").split()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", *words),
+            cwd=ROOT,
+            env={
+                **os.environ,
+                **system.environment,
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "PORT": "",
+                "ADMIN_PORT": "0",
+            },
+        )
+
+        async def is_served() -> bool:
+            assert process.returncode is None
+            with suppress(aiohttp.ClientError):
+                async with aiohttp.ClientSession() as http, http.get(system.url) as answer:
+                    return answer.status == 404
+            return False
+
+        await eventually(is_served, seconds=60)
+        process.terminate()
+        await process.wait()
+
+
+def test_promtool_accepts_the_configuration_and_each_alert_fires_when_it_should() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("no promtool here (Debian: prometheus)")
     for arguments in (
+        ("check", "config", "prometheus.yaml"),
         ("check", "rules", "alerts.yaml"),
         ("test", "rules", "alerts_test.yaml"),
     ):

@@ -194,3 +194,13 @@ async def test_wrong_usage_is_one_clear_line(
     assert (code, output) == (2, "")
     assert said in errors
     assert errors.count("\n") == 1
+
+
+async def test_what_the_database_refuses_is_one_line(
+    dsn: str, csv: Path, connection: asyncpg.Connection
+) -> None:
+    """Somebody has given the table a rule of their own."""
+    await connection.execute("ALTER TABLE sessions ADD CHECK (site <> 'city.example.org')")
+    code, output, errors = await run_import(dsn, csv, "--site", "city.example.org")
+    assert (code, output, errors.count("\n")) == (1, "", 1), errors
+    assert "is refused: CheckViolationError (sqlstate_23514)" in errors

@@ -1,18 +1,24 @@
 """What a process says of itself and of its servers, and what it never says."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import jwt
 import pytest
 from redis.asyncio import Redis
 
+from contract.version import VERSION
 from process.clock import wall_clock
 from process.redis_client import connect_redis
 from process.redis_promises import examine_redis
+from process.redis_replay import STREAM_WRITES
+from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.servers import Servers
-from tests.system import JWT_KEY, Program, System, eventually
+from tests.system import JWT_KEY, Program, System, eventually, run_command
 
 
 @pytest.fixture
@@ -46,11 +52,29 @@ async def test_the_first_line_has_the_settings_and_no_secret(system: System, mod
     assert await program.stop() == 0
     first = lines(program)[0]
     assert first["event"] == f"{module} starts"
+    assert first["version"] == VERSION
+    assert {line["process"] for line in lines(program)} == {module}
     assert first["REDIS_URL"].startswith("redis://default:***@127.0.0.1:")
     assert first["STREAM_SHARDS"] == "8"
     assert first.get("JWT_KEY", "set") == "set"
     assert "hunter2" not in program.log
     assert JWT_KEY not in program.log
+
+
+async def test_a_secret_that_is_too_short_is_warned_of_once_and_works(system: System) -> None:
+    secret = "short"
+    collector = await system.program("collector", JWT_KEY=secret).start().ready()
+    token = jwt.encode({"sub": "ada"}, (secret * 10)[:50], "HS256")  # another's
+    async with aiohttp.ClientSession(headers={"User-Agent": FIREFOX}) as http:
+        for _ in range(2):
+            headers = {"Authorization": f"Bearer {token}"}
+            async with http.post(system.url + SESSIONS, headers=headers) as answer:
+                assert answer.status == 201
+    assert await collector.stop() == 0
+    (warning,) = [line for line in lines(collector) if "JWT_KEY is short" in line["event"]]
+    assert warning["level"] == "warning"
+    assert "32 bytes" in warning["why"]
+    assert warning["to_do"]
 
 
 async def test_each_setting_of_a_server_that_breaks_a_promise_is_warned_of(
@@ -83,14 +107,133 @@ async def test_a_server_that_does_not_tell_its_settings_is_asked_otherwise(
     url = embedded_servers.redis.url.replace("//", "//managed:x@")
     client = connect_redis(url)
     try:
-        assert [
-            (b.setting, b.value) for b in await examine_redis(client, wall_clock, "REDIS_URL")
-        ] == [("appendonly", "no")]
+        assert await examined(client) == [("appendonly", "no")]
         await redis.config_set("appendonly", "yes")
-        assert [
-            (b.setting, b.value) for b in await examine_redis(client, wall_clock, "REDIS_URL")
-        ] == [("appendfsync", "unknown")]
+        assert await examined(client) == [("appendfsync", "unknown")]
     finally:
         await redis.config_set("appendonly", "yes")
         await redis.acl_deluser("managed")
         await client.aclose()
+
+
+async def examined(client: Redis) -> list[tuple[str, str]]:
+    found = await examine_redis(client, wall_clock, "REDIS_URL", STREAM_WRITES)
+    return [(broken.setting, broken.value) for broken in found]
+
+
+async def said(program: Program, *events: str, after: int = 0) -> list[dict[str, Any]]:
+    """The lines that have these words, once there is one of each.
+
+    Args:
+        program: whose log it is.
+        events: the words.
+        after: so many characters of the log are not looked at.
+    """
+
+    async def found() -> list[dict[str, Any]]:
+        # The last line may be in the making.
+        return [
+            line
+            for line in map(json.loads, program.log[after:].rpartition("\n")[0].splitlines())
+            if line["event"] in events
+        ]
+
+    return await eventually(found, lambda seen: {line["event"] for line in seen} == {*events}, 30)
+
+
+async def post(system: System) -> int:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(system.url + SESSIONS, headers={"User-Agent": FIREFOX}) as answer,
+    ):
+        return answer.status
+
+
+async def test_the_end_of_an_outage_of_redis_is_one_line_of_each_process(
+    system: System, embedded_servers: Servers
+) -> None:
+    """And not one of each of the eight shards."""
+    collector, flusher, rotation = await system.start("collector", "flusher", "rotation")
+    assert await post(system) == 201
+    before = {id(program): len(program.log) for program in system.programs}
+    await asyncio.to_thread(embedded_servers.redis.stop)
+    try:
+        assert await post(system) == 503
+        await said(collector, "sessions can't be written", "the salt could not be checked")
+        await said(flusher, "a batch has to wait")
+        await said(rotation, "the salt could not be looked after")
+    finally:
+        await asyncio.to_thread(embedded_servers.redis.start)
+    for program in (collector, flusher, rotation):
+        await program.ready()
+    assert await post(system) == 201
+    over = [
+        await said(collector, "sessions are written again", after=before[id(collector)]),
+        await said(collector, "the salt is checked again", after=before[id(collector)]),
+        await said(flusher, "batches go on", after=before[id(flusher)]),
+        await said(rotation, "the salt is looked after again", after=before[id(rotation)]),
+    ]
+    assert [len(lines) for lines in over] == [1, 1, 1, 1]
+    assert all(0 < lines[0]["lasted_seconds"] < 100 for lines in over)
+
+
+async def test_the_end_of_an_outage_of_postgres_is_one_line_though_nothing_is_to_be_stored(
+    system: System, embedded_servers: Servers
+) -> None:
+    (flusher,) = await system.start("flusher")
+    before = len(flusher.log)
+    await asyncio.to_thread(embedded_servers.postgres.stop)
+    try:
+        await said(flusher, "PostgreSQL does not answer", "counting has to wait", after=before)
+        assert "PostgreSQL answers again" not in flusher.log
+    finally:
+        await asyncio.to_thread(embedded_servers.postgres.start)
+    over = await said(flusher, "PostgreSQL answers again", "counting goes on", after=before)
+    assert len(over) == 2
+    assert all(line["lasted_seconds"] > 0 for line in over)
+
+
+@pytest.mark.parametrize("module", ["collector", "flusher", "rotation"])
+async def test_a_wrong_setting_ends_a_process_with_a_line_of_its_logs_form(module: str) -> None:
+    code, output, errors = await run_command(
+        module, REDIS_URL="http://nowhere", DATABASE_URL="postgresql:///x", LOG_FORMAT="json"
+    )
+    line = json.loads(errors)
+    assert (code, output, line["level"], line["process"]) == (2, "", "critical", module)
+    assert line["why"].startswith("REDIS_URL: is not a URL that begins with redis://")
+
+
+@pytest.mark.parametrize(
+    "command", [("flusher", "status"), ("flusher", "dead", "list"), ("rotation", "status")]
+)
+async def test_a_command_for_people_ends_with_text_whatever_the_logs_form(
+    command: tuple[str, ...],
+) -> None:
+    code, _, errors = await run_command(*command, REDIS_URL="http://nowhere", LOG_FORMAT="json")
+    assert code == 2
+    assert errors.startswith("error: REDIS_URL: is not a URL that begins with redis://")
+
+
+@pytest.mark.parametrize("module", ["collector", "flusher", "rotation"])
+async def test_a_process_tells_its_release(module: str) -> None:
+    assert await run_command(module, "--version") == (0, f"{VERSION}\n", "")
+
+
+@pytest.mark.parametrize("module", ["collector", "flusher", "rotation"])
+async def test_the_release_and_what_a_process_uses_are_metrics(system: System, module: str) -> None:
+    (program,) = await system.start(module)
+    shown = await program.metrics()
+    assert shown[f'impact_build_info{{version="{VERSION}"}}'] == 1
+    assert shown["process_resident_memory_bytes"] > 0
+    assert shown["process_open_fds"] > 0
+
+
+async def test_dead_letters_that_are_there_are_counted_by_a_flusher_that_starts_later(
+    system: System, redis: Redis
+) -> None:
+    """Its own counter knows only those that it set aside itself."""
+    await redis.xadd("impact:dead:{5}", {"r": "x"})
+    (flusher,) = await system.start("flusher")
+    await eventually(flusher.metrics, lambda shown: shown.get("impact_dead_letters") == 1)
+    await redis.delete("impact:dead:{5}")
+    await eventually(flusher.metrics, lambda shown: shown.get("impact_dead_letters") == 0)

@@ -162,14 +162,16 @@ def test_the_last_three_lines_say_where_to_look_and_what_to_try_works(folder: Pa
         # The interpreter is .venv/bin/python in a clone, and longer here.
         widths = [len(line.replace(sys.executable, ".venv/bin/python")) for line in banner]
         assert max(widths) <= 80, banner
-        curl = next(shlex.split(line) for line in shown if line.startswith("    curl "))
+        at = next(n for n, line in enumerate(shown) if line.startswith("    curl "))
+        curl = shlex.split(shown[at].removesuffix("\\") + shown[at + 1])  # it goes on there
         assert (curl[1:3], curl[4]) == (["-X", "POST"], "-A")
         address, _, path = curl[3].removeprefix("http://").partition("/")
         collector = http.client.HTTPConnection(address, timeout=10)
         collector.request("POST", f"/{path}", headers={"User-Agent": curl[5]})
         assert collector.getresponse().status == 201
         collector.close()
-        tried = [line.strip() for line in banner if line.startswith("    ") and "curl" not in line]
+        others = [*shown[shown.index(banner[0]) : at], *shown[at + 2 :]]
+        tried = [line.strip() for line in others if line.startswith("    ")]
         script = "\n".join(["set -e", *tried]).replace("10000", "100")
         result = subprocess.run(
             ["/bin/sh", "-c", script],

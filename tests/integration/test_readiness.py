@@ -1,5 +1,6 @@
-"""`/readyz` says whether a process can do its work, `/livez` only that it runs."""
+"""`/readyz` says whether a process is to be given work, `/livez` only that it runs."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from contract import keys
+from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.servers import Servers
 from tests.system import Program, System, eventually
 
@@ -46,20 +48,73 @@ async def fails(program: Program, *checks: str) -> None:
     assert all(isinstance(why, str) and why for why in answer["failed"].values())
 
 
+async def warns(program: Program, *checks: str) -> None:
+    """Waits until exactly these are warned of, and sees that nothing fails for that."""
+
+    async def readyz() -> tuple[int, Any]:
+        return await ask(program, "/readyz")
+
+    status, answer = await eventually(
+        readyz, lambda told: bool(told[1]) and set(told[1]["warnings"]) == set(checks), 30
+    )
+    assert (status, answer["ready"], answer["failed"]) == (200, True, {})
+
+
 @pytest.mark.long
 async def test_a_collector_without_traffic_knows_whether_redis_takes_writes(
     system: System, redis: Redis
 ) -> None:
     (collector,) = await system.start("collector")
     assert await redis.exists(keys.probe(0))
-    await fails(collector)
+    await warns(collector)
     await redis.config_set("maxmemory", "1")
     try:
-        await fails(collector, "write", "buffer")
+        await warns(collector, "write", "buffer")
         assert await ask(collector, "/livez") == (200, {"live": True})
     finally:
         await redis.config_set("maxmemory", "0")
-    await fails(collector)
+    await warns(collector)
+
+
+async def test_a_collector_stays_in_the_balancer_while_the_redis_of_all_is_away(
+    system: System, embedded_servers: Servers
+) -> None:
+    """There is no better one, and its 503 is one that a page can read."""
+    (collector,) = await system.start("collector")
+    await asyncio.to_thread(embedded_servers.redis.stop)
+    try:
+        await warns(collector, "write", "buffer")
+        headers = {"User-Agent": FIREFOX, "Origin": "https://city.example.org"}
+        async with (
+            aiohttp.ClientSession() as http,
+            http.post(system.url + SESSIONS, headers=headers) as answer,
+        ):
+            assert answer.status == 503
+            assert int(answer.headers["Retry-After"]) > 0
+            assert answer.headers["Access-Control-Allow-Origin"] == headers["Origin"]
+            assert answer.headers["Access-Control-Expose-Headers"] == "Retry-After"
+        late = system.program("collector").start()
+        await fails(late, "write", "salt", "restart")
+    finally:
+        await asyncio.to_thread(embedded_servers.redis.start)
+    await warns(collector)
+    await warns(late)
+
+
+async def test_a_collector_that_can_not_write_as_it_is_set_up_never_becomes_ready(
+    system: System, redis: Redis
+) -> None:
+    """A rolling update stops before a release with wrong settings has replaced one that works."""
+    await redis.acl_setuser(
+        "wrong", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-set"]
+    )
+    try:
+        url = system.redis_url.replace("//", "//wrong:x@")
+        collector = system.program("collector", REDIS_URL=url, SALT_REDIS_URL=system.redis_url)
+        collector.start()
+        await fails(collector, "write")
+    finally:
+        await redis.acl_deluser("wrong")
 
 
 async def test_a_collector_that_is_asked_to_stop_is_not_ready(system: System) -> None:
@@ -77,8 +132,8 @@ async def test_a_collector_that_is_asked_to_stop_is_not_ready(system: System) ->
 @pytest.mark.parametrize(
     ("module", "checks"),
     [
-        ("collector", ("write", "salt", "buffer")),
-        ("flusher", ("flush", "postgres")),
+        ("collector", ("write", "salt", "restart")),
+        ("flusher", ("flush", "redis", "postgres")),
         ("rotation", ("salt",)),
     ],
 )
@@ -96,6 +151,19 @@ async def test_a_flusher_without_postgres_is_not_ready_though_it_has_nothing_to_
     program = system.program("flusher", DATABASE_URL=NOWHERE["DATABASE_URL"]).start()
     await fails(program, "postgres")
     assert await ask(program, "/livez") == (200, {"live": True})
+
+
+async def test_a_flusher_without_redis_blames_redis_and_not_postgres(system: System) -> None:
+    """On its page and in its log."""
+    program = system.program("flusher", REDIS_URL=NOWHERE["REDIS_URL"]).start()
+    await fails(program, "flush", "redis")
+
+    async def lines() -> list[str]:
+        return [line for line in program.log.splitlines() if "a batch has to wait" in line]
+
+    for line in await eventually(lines):
+        assert "see that Redis is up" in line
+        assert "PostgreSQL" not in line
 
 
 async def test_a_second_process_of_a_host_says_where_its_admin_pages_are(system: System) -> None:

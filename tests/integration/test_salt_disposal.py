@@ -22,7 +22,7 @@ from process.salt_disposal import SaltDisposal, State
 from process.salt_store import Outcome, SaltStore
 from tests.leftovers import files_with
 from tests.servers import Flavour, flavours
-from tests.system import eventually, run_command
+from tests.system import System, eventually, run_command
 
 UTC = ZoneInfo("UTC")
 EARLIER = Month(2020, 1)
@@ -191,9 +191,9 @@ async def test_a_crash_between_rotation_and_disposal_does_not_lose_the_disposal(
 
 
 async def test_what_a_server_refuses_is_said_with_what_an_operator_has_to_do(
-    salts: Salts,
+    salts: Salts, tmp_path: Path
 ) -> None:
-    """As on a managed server."""
+    """As on a managed server: in the log, the exit code, `status` and a metric."""
     await salts.begin()
     await salts.redis.acl_setuser(
         "tenant",
@@ -206,9 +206,10 @@ async def test_what_a_server_refuses_is_said_with_what_an_operator_has_to_do(
     url = salts.server.url.replace("redis://", "redis://tenant:secret@")
     environment = {"REDIS_URL": url}
     code, output, errors = await run_command("rotation", "rotate", **environment)
-    assert code == 0, errors
+    assert code == 1, errors
+    assert "An earlier salt may be left" in output
     for to_do in ("BGREWRITEAOF", "BGSAVE", "SLOWLOG RESET"):
-        assert f"run {to_do} there: it refuses us" in errors
+        assert f"run {to_do} there: it refuses us (NOPERM " in errors
     code, output, _ = await run_command("rotation", "status", **environment)
     assert code == 0
     assert output.count("NOT VERIFIED") == 3
@@ -220,6 +221,19 @@ async def test_what_a_server_refuses_is_said_with_what_an_operator_has_to_do(
         "slow log",
     }
     assert salts.old.hex() not in output + errors
+
+    # A rotation that runs has it in its metric, and again once an operator has let us in.
+    with System(url, "", tmp_path / "logs") as system:
+        (rotation,) = await system.start("rotation")
+        assert (await rotation.metrics())["impact_disposal_unverified"] == 3
+        code, output, _ = await run_command("rotation", "rotate", **environment)
+        assert (code, "nothing to do" in output) == (1, True), "it is still refused"
+        await salts.redis.acl_setuser(
+            "tenant", enabled=True, commands=["+bgrewriteaof", "+bgsave", "+slowlog"]
+        )
+        code, _, errors = await run_command("rotation", "rotate", **environment)
+        assert code == 0, errors
+        await eventually(rotation.metrics, lambda told: told["impact_disposal_unverified"] == 0)
 
 
 async def test_a_replaced_salt_is_disposed_of_too(salts: Salts) -> None:

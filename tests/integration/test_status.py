@@ -1,6 +1,7 @@
 """`python -m flusher status` for people: in colour on a terminal, plain elsewhere, and live."""
 
 import asyncio
+import json
 import os
 import pty
 import signal
@@ -10,11 +11,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
+from zoneinfo import ZoneInfo
 
 import pytest
 from redis.asyncio import Redis
 
 from contract import keys
+from flusher.database import Database
+from flusher.write import SessionWriter
+from tests.events import batch_of, start
 from tests.servers import Servers
 from tests.system import ROOT, System, eventually, run_command
 
@@ -104,6 +109,44 @@ async def test_a_server_that_goes_away_does_not_end_the_watch(system: System) ->
         await watched.shows(b"Redis does not answer", 2)
         watched.process.send_signal(signal.SIGINT)
         assert await watched.end() == 0, watched.shown
+
+
+REDIS_AWAY = {"REDIS_URL": "redis://127.0.0.1:1/0"}
+POSTGRES_AWAY = {"DATABASE_URL": "postgresql://postgres@127.0.0.1:1/impact"}
+OF_REDIS = {"shards", "shards_away", "last_append", "dead_letters", "buffer"}
+OF_POSTGRES = {"last_session", "upgrades_waiting"}
+
+
+@pytest.mark.parametrize(
+    ("away", "unknown", "servers"),
+    [
+        (REDIS_AWAY, OF_REDIS, ["redis"]),
+        (POSTGRES_AWAY, OF_POSTGRES, ["postgres"]),
+        (REDIS_AWAY | POSTGRES_AWAY, OF_REDIS | OF_POSTGRES, ["redis", "postgres"]),
+    ],
+    ids=["Redis", "PostgreSQL", "both"],
+)
+async def test_what_a_server_that_is_away_alone_knows_is_unknown_and_the_rest_is_shown(
+    system: System,
+    redis: Redis,
+    database: Database,
+    away: dict[str, str],
+    unknown: set[str],
+    servers: list[str],
+) -> None:
+    await SessionWriter(database, ZoneInfo("UTC")).write(batch_of(start()))
+    await redis.xadd(keys.stream(0), {"e": "x"})
+    environment = system.environment | away
+    code, output, errors = await run_command("flusher", "status", "--json", **environment)
+    assert (code, errors) == (1, "")
+    status = json.loads(output)
+    assert {name for name, value in status.items() if value is None} == unknown
+    assert list(status["away"]) == servers
+    code, output, errors = await run_command("flusher", "status", **environment)
+    assert (code, errors) == (1, "")
+    assert output.count(": unknown\n") + output.count(":  unknown\n") >= 1
+    assert ("Redis does not answer" in output) == ("redis" in servers)
+    assert ("PostgreSQL can't be reached" in output) == ("postgres" in servers)
 
 
 async def test_json_is_not_for_watching() -> None:

@@ -15,6 +15,7 @@ from contract.metrics import FlusherMetrics
 from contract.record import FIELD, Event, encode
 from flusher.database import Database
 from flusher.entry import Entry
+from flusher.measuring import Measuring
 from flusher.read import StreamReader
 from flusher.worker import Flushed, Worker
 from flusher.write import SessionWriter
@@ -35,10 +36,12 @@ class Bench:
         self.database = database
         self.shards = 8
         self.registry = CollectorRegistry()
+        self.metrics = FlusherMetrics(self.registry)
+        self.reader = reader or StreamReader(OneServer(redis, 8), "one", 60)
         self.worker = Worker(
-            reader or StreamReader(OneServer(redis, 8), "one", 60),
+            self.reader,
             SessionWriter(database, UTC),
-            FlusherMetrics(self.registry),
+            self.metrics,
             clock,
             UTC,
             max_rows=1000,
@@ -263,7 +266,7 @@ async def test_when_the_server_is_slow_nothing_is_set_aside(redis: Redis, dsn: s
 async def test_the_metric_of_what_waits_counts_sessions_and_not_entries(bench: Bench) -> None:
     await bench.append_together(*(encode(start()) for _ in range(5)))
     await bench.append(start())
-    await bench.worker._housekeeping.measure_lag()
+    await Measuring(bench.reader, bench.metrics).measure()
     shown = bench.registry.get_sample_value("impact_stream_entries", {"shard": "0"})
     assert (shown, await bench.buffered()) == (6, 2)
 

@@ -10,6 +10,7 @@ import pytest
 from fakeredis import FakeAsyncRedis
 from prometheus_client import CollectorRegistry
 from redis import exceptions
+from structlog.testing import capture_logs
 
 from collector import node_writer
 from collector.append import Appender
@@ -424,6 +425,30 @@ async def test_readiness_follows_the_last_write() -> None:
             redis.script = []
             await each.append(SESSION_ID, record(1))
             assert each.failing_since is None
+
+
+async def test_the_end_of_an_outage_is_told_when_all_shards_are_written_again() -> None:
+    """Not each time that another shard is."""
+    error = exceptions.ResponseError("WRONGTYPE Operation against a key")
+    redis = ScriptedRedis(*[refuse_some(error, record(0))] * 5)
+    each = appender(redis)
+    by_shard = {
+        keys.shard_of(identity, 4): identity for identity in (bytes([n] * 16) for n in range(99))
+    }
+    refused, other = by_shard[0], by_shard[1]
+    with capture_logs() as lines:
+        async with running(each):
+            for _ in range(5):
+                await asyncio.gather(
+                    each.append(refused, record(0)),
+                    each.append(other, record(1)),
+                    return_exceptions=True,
+                )
+            assert {line["event"] for line in lines} == {"sessions can't be written"}
+            await each.append(other, record(1))
+            assert "sessions are written again" not in {line["event"] for line in lines}
+            await each.append(refused, record(0))
+    assert lines[-1]["event"] == "sessions are written again"
 
 
 async def test_a_write_that_is_refused_as_a_whole_is_a_failing_write() -> None:

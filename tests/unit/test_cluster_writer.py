@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 from redis.exceptions import AskError, MovedError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
+from structlog.testing import capture_logs
 
 from collector import cluster_writer
 from collector.append import Appender
@@ -31,10 +32,13 @@ class Map:
 
     def __init__(self) -> None:
         self.at: Address | None = ONE
+        self.is_lost = False
         self.doubts = 0
 
     async def refresh(self) -> None:
-        """It is always new."""
+        """It is always new, or can't be had."""
+        if self.is_lost:
+            raise RedisConnectionError("lost")
 
     def owner(self, _: int) -> Address | None:
         return self.at
@@ -163,6 +167,33 @@ async def test_a_lost_node_is_tried_until_it_has_a_successor() -> None:
         await stored
         assert system.nodes[OTHER].got == [b"record"]
         assert system.appender.failing_since is None
+
+
+async def test_the_end_of_an_outage_is_told_whichever_node_ends_it() -> None:
+    with capture_logs() as lines:
+        async with running() as system:
+            for node, successor in ((ONE, OTHER), (OTHER, ONE)):
+                system.nodes[node].script = [RedisConnectionError("lost")] * 100_000
+                stored = asyncio.ensure_future(system.appender.append(SESSION_ID, b"record"))
+                await until(lambda: system.appender.failing_since is not None)
+                system.map.at = successor
+                await stored
+                await system.appender.append(SESSION_ID, b"next")
+                system.nodes[node].script = []
+    events = [line["event"] for line in lines]
+    assert events == ["sessions can't be written", "sessions are written again"] * 2
+
+
+async def test_each_time_that_all_nodes_are_lost_is_told_with_its_end() -> None:
+    with capture_logs() as lines:
+        async with running() as system:
+            for told in (1, 2):
+                system.map.is_lost, system.map.at = True, None
+                await until(lambda n=2 * told - 1: len(lines) == n)  # type: ignore[misc]  # mypy infers no lambda with a default
+                system.map.is_lost, system.map.at = False, ONE
+                await until(lambda n=2 * told: len(lines) == n)  # type: ignore[misc]  # the same
+    events = [line["event"] for line in lines]
+    assert events == ["sessions can't be written", "sessions are written again"] * 2
 
 
 async def test_what_is_under_way_to_a_frozen_node_goes_to_its_successor() -> None:

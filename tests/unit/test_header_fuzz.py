@@ -162,6 +162,7 @@ async def assert_answers(number: int) -> None:
         for collector in collectors
         for metric in collector.metrics.ignored.collect()
         for sample in metric.samples
+        if sample.name.endswith("_total") and sample.value
     }
     assert counted <= set(Reason)
     assert counted >= {Reason.CRAWLER, Reason.AI_AGENT, Reason.PREFETCH, Reason.HEADLESS}

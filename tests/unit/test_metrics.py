@@ -1,13 +1,21 @@
 """contract/metrics.py: the names and labels that dashboards and alerts are built on."""
 
+import ast
+import tomllib
+from collections.abc import Iterator
+
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from contract.metrics import CollectorMetrics, FlusherMetrics, RotationMetrics
+from collector.crawlers.reason import Reason
+from contract.fresh_gauge import FRESH_SECONDS, FreshGauge
+from contract.metrics import CollectorMetrics, FlusherMetrics, ProcessMetrics, RotationMetrics
 from contract.plain_metrics import PlainCounter, PlainHistogram
+from contract.version import VERSION
+from tests.system import ROOT
 
 Labels = tuple[str, ...]
-Plain = PlainCounter | PlainHistogram
+Plain = FreshGauge | PlainCounter | PlainHistogram
 Metric = Counter | Gauge | Histogram | Plain
 
 COLLECTOR: dict[str, tuple[type[Metric], Labels]] = {
@@ -24,24 +32,33 @@ FLUSHER: dict[str, tuple[type[Metric], Labels]] = {
     "impact_written_total": (Counter, ("kind",)),
     "impact_duplicate_total": (Counter, ("kind",)),
     "impact_dead_total": (Counter, ("reason",)),
-    "impact_upgrades_waiting": (Gauge, ()),
-    "impact_stream_entries": (Gauge, ("shard",)),
-    "impact_stream_pending": (Gauge, ("shard",)),
-    "impact_oldest_entry_seconds": (Gauge, ("shard",)),
+    "impact_dead_letters": (FreshGauge, ()),
+    "impact_upgrades_waiting": (FreshGauge, ()),
+    "impact_stream_entries": (FreshGauge, ("shard",)),
+    "impact_stream_pending": (FreshGauge, ("shard",)),
+    "impact_oldest_entry_seconds": (FreshGauge, ("shard",)),
+    "impact_buffer_used_ratio": (FreshGauge, ()),
+    "impact_buffer_seconds_left": (FreshGauge, ()),
     "impact_flush_seconds": (Histogram, ("stage",)),
     "impact_end_to_end_seconds": (Histogram, ()),
 }
 ROTATION: dict[str, tuple[type[Metric], Labels]] = {
     "impact_rotations_total": (Counter, ()),
-    "impact_salt_month_current": (Gauge, ()),
-    "impact_earlier_salts_left": (Gauge, ()),
+    "impact_salt_month_current": (FreshGauge, ()),
+    "impact_earlier_salts_left": (FreshGauge, ()),
+    "impact_disposal_unverified": (FreshGauge, ()),
 }
+PROCESS: dict[str, tuple[type[Metric], Labels]] = {"impact_build_info": (Gauge, ("version",))}
 PROCESSES = [
     pytest.param(CollectorMetrics, COLLECTOR, id="collector"),
     pytest.param(FlusherMetrics, FLUSHER, id="flusher"),
     pytest.param(RotationMetrics, ROTATION, id="rotation"),
+    pytest.param(ProcessMetrics, PROCESS, id="any"),
 ]
-Process = type[CollectorMetrics | FlusherMetrics | RotationMetrics]
+Process = type[CollectorMetrics | FlusherMetrics | ProcessMetrics | RotationMetrics]
+
+
+LABELS = {"route", "status", "kind", "reason", "shard", "stage", "version"}
 
 
 def declared(process: Process) -> dict[str, Metric]:
@@ -66,7 +83,9 @@ def documentation_of(metric: Metric) -> str:
 def labels_of(metric: Metric) -> Labels:
     if isinstance(metric, PlainHistogram):
         return ()
-    return metric.label_names if isinstance(metric, PlainCounter) else tuple(metric._labelnames)
+    if isinstance(metric, FreshGauge | PlainCounter):
+        return metric.label_names
+    return tuple(metric._labelnames)
 
 
 @pytest.mark.parametrize(("process", "promised"), PROCESSES)
@@ -87,7 +106,9 @@ def test_metrics_are_exposed_under_these_names(
 ) -> None:
     registry = CollectorRegistry()
     for metric in vars(process(registry)).values():
-        if labels_of(metric) and not isinstance(metric, PlainHistogram):
+        if isinstance(metric, FreshGauge):
+            metric.set(0, *labels_of(metric))
+        elif labels_of(metric) and not isinstance(metric, PlainHistogram):
             metric.labels(*labels_of(metric))
     text = generate_latest(registry).decode()
     for name, (kind, labels) in promised.items():
@@ -104,14 +125,14 @@ def test_every_metric_is_the_projects_explained_and_without_anything_personal(
     for name, metric in declared(process).items():
         assert name.startswith("impact_")
         assert documentation_of(metric).endswith(".")
-        assert set(labels_of(metric)) <= {"route", "status", "kind", "reason", "shard", "stage"}
+        assert set(labels_of(metric)) <= LABELS
     assert promised
 
 
 def test_two_processes_can_share_a_registry() -> None:
     """No name means two things."""
     registry = CollectorRegistry()
-    for process in (CollectorMetrics, FlusherMetrics, RotationMetrics):
+    for process in (CollectorMetrics, FlusherMetrics, RotationMetrics, ProcessMetrics):
         process(registry)
     names = [family.name for family in registry.collect()]
     assert len(names) == len(set(names))
@@ -143,3 +164,88 @@ def test_a_plain_counter_says_what_the_librarys_does() -> None:
     assert generate_latest(registry).decode().split("\n") == expected
     with pytest.raises(ValueError, match="2 labels"):
         plain.labels("a")
+
+
+def reasons_raised(decision: str, *folders: str) -> Iterator[str]:
+    """The first text in each call of a decision's class; not what is put together there."""
+    for folder in folders:
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if not isinstance(node, ast.Call):
+                    continue
+                name = getattr(node.func, "id", "")
+                texts = [a.value for a in node.args if isinstance(a, ast.Constant)]
+                words = [text for text in texts if isinstance(text, str)]
+                if name == decision and words:
+                    yield words[0]
+
+
+def counted_from_the_start(process: Process, name: str) -> set[str]:
+    """The words that a metric's one label has before anything was counted."""
+    registry = CollectorRegistry()
+    process(registry)
+    return {
+        next(iter(sample.labels.values()))
+        for family in registry.collect()
+        if family.name == f"impact_{name}"
+        for sample in family.samples
+        if sample.name == f"impact_{name}_total" and sample.value == 0
+    }
+
+
+def test_every_reason_that_is_known_is_counted_from_the_start() -> None:
+    """Prometheus sees no increase in a counter that is born at 1: the first event would be lost."""
+    rejected = {*reasons_raised("Reject", "collector"), "method", "disconnected"}
+    assert counted_from_the_start(CollectorMetrics, "rejected") == rejected
+    # "busy" is rotation's, and no answer to a request.
+    failed = {*reasons_raised("Retry", "collector", "process"), "fault"} - {"busy"}
+    assert counted_from_the_start(CollectorMetrics, "failed") == failed
+    ignored = {*Reason, "preflight", "page"}
+    assert counted_from_the_start(CollectorMetrics, "ignored") == ignored
+    closed = {"slow", "too_many"}
+    assert counted_from_the_start(CollectorMetrics, "connections_closed") == closed
+    dead = set(reasons_raised("DeadLetter", "contract", "flusher"))
+    assert counted_from_the_start(FlusherMetrics, "dead") == dead
+    kinds = {"session", "upgrade"}
+    assert counted_from_the_start(CollectorMetrics, "accepted") == kinds
+    assert counted_from_the_start(FlusherMetrics, "written") == kinds
+    assert counted_from_the_start(FlusherMetrics, "duplicate") == kinds
+
+
+class Clock:
+    seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_an_old_answer_is_not_told_by_a_gauge() -> None:
+    """Its server is away, or who asks it is stuck: what it said last may long be untrue."""
+    registry, clock = CollectorRegistry(), Clock()
+    gauge = FreshGauge("waiting", "How many.", ("shard",), registry, now=clock)
+    gauge.set(5, 0)
+    gauge.set(7, 1)
+    clock.seconds += FRESH_SECONDS - 1
+    gauge.set(8, 1)
+    assert registry.get_sample_value("waiting", {"shard": "0"}) == 5
+    clock.seconds += 2
+    assert registry.get_sample_value("waiting", {"shard": "0"}) is None
+    assert registry.get_sample_value("waiting", {"shard": "1"}) == 8
+
+
+def test_a_gauge_may_have_a_word_for_what_is_not_known() -> None:
+    registry, clock = CollectorRegistry(), Clock()
+    gauge = FreshGauge("is_well", "Whether.", (), registry, unknown=0, now=clock)
+    assert registry.get_sample_value("is_well") == 0
+    gauge.set(1)
+    assert registry.get_sample_value("is_well") == 1
+    clock.seconds += FRESH_SECONDS + 1
+    assert registry.get_sample_value("is_well") == 0
+
+
+def test_the_release_is_that_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION
+    registry = CollectorRegistry()
+    ProcessMetrics(registry)
+    assert registry.get_sample_value("impact_build_info", {"version": VERSION}) == 1

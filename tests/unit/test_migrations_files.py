@@ -43,7 +43,7 @@ def test_the_folder_holds_migrations_only_and_all_are_found() -> None:
 
 
 def test_a_migration_can_be_run_within_a_transaction() -> None:
-    """`migrate` runs each in one, together with the record that it was run."""
+    """`migrate` runs all in one, together with the records that they were run."""
     for migration in migrations():
         code = re.sub(r"--.*|'(?:[^']|'')*'", "", migration.sql)
         # Within a function's body BEGIN and END are blocks; alone on a line they'd be statements.

@@ -66,16 +66,54 @@ def test_a_full_server_is_said_to_be_full(text: str) -> None:
     assert retry_for(answer(text), "appending").reason == "redis_full"
 
 
-def test_what_is_said_never_quotes_the_servers_words() -> None:
-    """They may quote the command, and with it what was to be stored."""
-    for text in (
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "MISCONF Errors writing to the AOF file: No space left on device",
+            "MISCONF Errors writing to the AOF file: No space left on device",
+        ),
+        (
+            "MISCONF Redis is configured to save RDB snapshots, but it's unable to persist",
+            "MISCONF Redis is configured to save RDB snapshots, but it's unable to persist",
+        ),
+        ("OOM command not allowed when used memory > 'maxmemory'.", "OOM command not allowed when"),
+        ("NOPERM this user has no permissions to run the 'xadd' command", "NOPERM this user has"),
+        ("WRONGPASS invalid username-password pair or user is disabled.", "WRONGPASS invalid"),
+        ("LOADING Redis is loading the dataset in memory", "LOADING Redis is loading"),
+        ("READONLY You can't write against a read only replica.", "READONLY You can't write"),
+        ("ERR unknown command 'XADD'", "ERR unknown command"),
+    ],
+)
+def test_the_servers_own_word_is_in_the_line(text: str, said: str) -> None:
+    """With the code that the client library takes off."""
+    assert said in str(retry_for(answer(text), "appending"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "ERR unknown command 'XADD', with args beginning with: 'secret'",
-        "OOM secret",
-        "LOADING secret",
-    ):
-        retry = retry_for(answer(text), "appending")
-        assert str(retry).startswith("appending: ")
-        assert "secret" not in str(retry)
+        "ERR Error running script (call to f_1): @user_script:1: secret",
+        "ERR user_script:12: secret script: 1, on @user_script:12.",
+        "NOPERM No permissions to access the 'secret' key",
+        "BUSYGROUP\r\nsecret",
+        "WRONGTYPE " + "x" * 200 + "secret",
+    ],
+)
+def test_what_is_said_never_quotes_what_was_sent(text: str) -> None:
+    """A server may quote the command, and with it what was to be stored."""
+    retry = retry_for(answer(text), "appending")
+    assert str(retry).startswith("appending: ")
+    assert "secret" not in str(retry)
+
+
+def test_an_error_of_the_client_is_told_by_its_type() -> None:
+    """Its text names addresses."""
+    error = exceptions.ConnectionError("Error 111 connecting to 10.0.0.5:6379.")
+    assert str(retry_for(error, "appending")) == (
+        "appending: Redis does not answer (ConnectionError)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,38 @@
+"""Measures what waits in Redis, how much room is left there, and what was set aside."""
+
+import math
+import time
+
+from contract.metrics import FlusherMetrics
+from flusher.lag import count_dead_letters, measure_lag
+from flusher.read import StreamReader
+from process.buffer import Buffer, read_buffer
+
+
+class Measuring:
+    """A flusher's look at the streams. Its worker may be stuck meanwhile: then it matters most."""
+
+    def __init__(self, reader: StreamReader, metrics: FlusherMetrics) -> None:
+        """`reader` knows the shards."""
+        self._reader = reader
+        self._metrics = metrics
+        self._buffer: Buffer | None = None
+
+    async def measure(self) -> None:
+        """One look: sets the metrics of what answers.
+
+        Raises:
+            Retry: Redis is away.
+        """
+        servers, shards = self._reader.servers, self._reader.shards
+        for lag in await measure_lag(servers, shards):
+            self._metrics.stream_entries.set(lag.records, lag.shard)
+            self._metrics.stream_pending.set(lag.pending, lag.shard)
+            self._metrics.oldest_entry_seconds.set(lag.oldest_seconds or 0, lag.shard)
+        dead = await count_dead_letters(servers, shards)
+        self._metrics.dead_letters.set(sum(dead.values()))
+        buffer = await read_buffer(servers, time.monotonic())
+        left = None if self._buffer is None else buffer.seconds_left(self._buffer)
+        self._buffer = buffer
+        self._metrics.buffer_used_ratio.set(buffer.used_ratio)
+        self._metrics.buffer_seconds_left.set(math.inf if left is None else left)

@@ -1,0 +1,417 @@
+"""What was answered 201 is a row, on a Redis set up by `deploy/redis-users.acl` as it is shipped.
+
+No byte of the file is altered: its placeholders are the passwords. On the embedded Valkey and on an
+installed Redis, each with its append-only file and restarted under the accounts.
+"""
+
+import asyncio
+import re
+import shlex
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import aiohttp
+import hiredis
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, NoPermissionError
+
+from bench.asking import Asking, TokenSigner
+from bench.client import Address, Client
+from bench.drive import Drive
+from bench.people import People, role_of
+from bench.reconcile import settle
+from bench.told import Told
+from contract import keys
+from embedded.valkey import ValkeyServer
+from process.redis_client import connect_redis
+from process.redis_replay import SALT_WRITES, STREAM_WRITES
+from process.salt_store import SaltStore
+from tests.acceptance.conftest import FIREFOX, SESSIONS
+from tests.servers import Flavour, flavours
+from tests.system import JWT_KEY, ROOT, Program, System, eventually, run_command
+
+ACL = ROOT / "deploy/redis-users.acl"
+_SITES = ("a.example.org", "b.example.org")
+# So many at once that records share entries, which are written by MULTI and EXEC.
+_CONNECTIONS = 200
+_VISITS = 1000
+_SHARDS = range(8)
+
+
+def url(valkey: ValkeyServer, module: str) -> str:
+    """A process's URL, with its account and the password that stands in the file."""
+    account = f"impact-{module}:{module.upper()}_PASSWORD"
+    return f"redis://{account}@127.0.0.1:{valkey.port}/0"
+
+
+@dataclass
+class Deployed:
+    """A Redis with the shipped accounts, and a system whose processes use them."""
+
+    valkey: ValkeyServer
+    system: System
+    flusher_redis: Redis
+
+    async def start(self, *modules: str) -> list[Program]:
+        programs = [
+            self.system.program(module, REDIS_URL=url(self.valkey, module)).start()
+            for module in modules
+        ]
+        await asyncio.gather(*(program.ready() for program in programs))
+        return programs
+
+    async def restart(self) -> None:
+        """Ends the server cleanly, and starts it on its files."""
+        await asyncio.to_thread(self.valkey.restart)
+        await self.flusher_redis.connection_pool.disconnect()
+
+    async def entries(self) -> int:
+        return sum([int(await self.flusher_redis.xlen(keys.stream(shard))) for shard in _SHARDS])
+
+    async def joined(self) -> int:
+        """How many more records than entries wait."""
+        found = [await self.flusher_redis.get(keys.joined(shard)) for shard in _SHARDS]
+        return sum(int(more or 0) for more in found)
+
+    async def pending(self) -> int:
+        pending: list[Any] = [
+            await self.flusher_redis.xpending(keys.stream(shard), keys.GROUP) for shard in _SHARDS
+        ]
+        return sum(int(of_shard["pending"]) for of_shard in pending)
+
+    @asynccontextmanager
+    async def load(self) -> AsyncIterator[Told]:
+        """Sends visits, as many at once as there are connections; what was answered to them."""
+        told = Told(_SITES, role_of)
+        people = People(_VISITS, len(_SITES), 20, 5, 1, told.tag)
+        address = Address.parse(self.system.url)
+        asking = Asking(people, TokenSigner({"JWT_KEY": JWT_KEY}), _SITES, str(address))
+        async with Client(address, _CONNECTIONS) as client:
+            drive = Drive(client, people.visits(), asking, told)
+            await drive.run()
+        assert not [status for status in drive.tally.statuses if status >= 500]
+        yield told
+
+    async def is_exact(self, told: Told) -> None:
+        """Waits for the flushers; every answer has its row, and no row is without its answer."""
+        differences = await settle(told, self.system.database_url, ZoneInfo("UTC"), 10)
+        assert differences.exact, f"{differences.reasons} {differences.examples}"
+        assert differences.found > _VISITS / 2
+
+
+@pytest.fixture(params=flavours(), ids=lambda flavour: flavour.name)
+def flavour(request: pytest.FixtureRequest) -> Flavour:
+    found: Flavour = request.param
+    return found
+
+
+def server(flavour: Flavour, folder: Path, acl: Path, **config: str) -> ValkeyServer:
+    """A Redis with a users' file, not started yet; the operator looks whether it is up."""
+    return ValkeyServer(
+        folder,
+        binary=flavour.redis_binary,
+        config={"aclfile": shlex.quote(str(acl)), **config},
+        account=("impact-operator", "OPERATOR_PASSWORD"),
+    )
+
+
+@asynccontextmanager
+async def deploy(valkey: ValkeyServer, dsn: str, folder: Path) -> AsyncIterator[Deployed]:
+    """A system on a server that runs."""
+    client = connect_redis(url(valkey, "flusher"))
+    with System(valkey.url, dsn, folder / "logs", {"FLUSH_CLAIM_SECONDS": "1"}) as system:
+        yield Deployed(valkey, system, client)
+    await client.aclose()
+
+
+@pytest.fixture
+def valkey(flavour: Flavour, tmp_path: Path) -> Iterator[ValkeyServer]:
+    with server(flavour, tmp_path / "valkey", ACL) as started:
+        yield started
+
+
+@pytest.fixture
+async def deployed(valkey: ValkeyServer, dsn: str, tmp_path: Path) -> AsyncIterator[Deployed]:
+    async with deploy(valkey, dsn, tmp_path) as deployed:
+        yield deployed
+
+
+@asynccontextmanager
+async def logged_in(valkey: ValkeyServer, name: str) -> AsyncIterator[Redis]:
+    client = connect_redis(url(valkey, name))
+    yield client
+    await client.aclose()
+
+
+async def ask(redis: Redis, *command: Any) -> Any:
+    return await redis.execute_command(*command)  # type: ignore[no-untyped-call]  # as in all of redis-py
+
+
+async def test_a_restart_of_redis_loses_nothing_that_was_answered_201(deployed: Deployed) -> None:
+    """With the flushers stopped, so that all of it is in the streams alone."""
+    await deployed.start("rotation", "collector")
+    async with deployed.load() as told:
+        assert await deployed.joined() > 100, "records share entries"
+        await deployed.restart()
+        await deployed.start("flusher")
+        await deployed.is_exact(told)
+    await eventually(deployed.entries, lambda count: count == 0)
+    assert "the month's salt was lost" not in deployed.system.logs
+
+
+async def test_what_was_acknowledged_does_not_come_again_after_a_restart(
+    deployed: Deployed,
+) -> None:
+    """Nor does anything stay pending for ever, or in a stream without being pending."""
+    _, _, flusher = await deployed.start("rotation", "collector", "flusher")
+    async with deployed.load() as told:
+        await deployed.is_exact(told)
+    await eventually(deployed.entries, lambda count: count == 0)
+    before = await flusher.metrics()
+    await deployed.restart()
+    assert await deployed.entries() == 0
+    async with deployed.load() as told:
+        await deployed.is_exact(told)
+    await eventually(deployed.entries, lambda count: count == 0)
+    assert await deployed.pending() == 0
+    after = await flusher.metrics()
+    # Some visits are sent twice by their front-ends: as many as before.
+    name = 'impact_duplicate_total{kind="session"}'
+    assert after[name] == 2 * before[name]
+
+
+async def test_what_no_flusher_has_in_hand_is_read_again(deployed: Deployed) -> None:
+    """As after a restart that dropped what a group had given out: read, and pending for nobody."""
+    await deployed.start("rotation", "collector")
+    async with deployed.load() as told:
+        for shard in _SHARDS:
+            stream = keys.stream(shard)
+            await ask(deployed.flusher_redis, "XGROUP", "CREATE", stream, keys.GROUP, "0")
+            await deployed.flusher_redis.xreadgroup(keys.GROUP, "gone", {stream: ">"}, 10_000)
+            await deployed.flusher_redis.xgroup_delconsumer(stream, keys.GROUP, "gone")
+        assert (await deployed.entries() > 0, await deployed.pending()) == (True, 0)
+        (flusher,) = await deployed.start("flusher")
+        await deployed.is_exact(told)
+    await eventually(deployed.entries, lambda count: count == 0)
+    assert "in no flusher's hands" in flusher.log
+
+
+async def test_nobody_logs_in_as_the_user_default(valkey: ValkeyServer) -> None:
+    """Its rights are for the reading of the append-only file alone."""
+    for account in ("", "default:@", "default:x@", ":x@"):
+        client = connect_redis(f"redis://{account}127.0.0.1:{valkey.port}/0")
+        with pytest.raises(AuthenticationError):
+            await client.ping()
+        await client.aclose()
+
+
+async def test_all_that_transactions_leave_in_the_append_only_file_is_asked_for(
+    deployed: Deployed,
+) -> None:
+    """Else a collector would take a server for safe that drops one of them."""
+    await deployed.start("rotation", "collector", "flusher")
+    async with deployed.load() as told:
+        await deployed.is_exact(told)
+    async with logged_in(deployed.valkey, "collector") as collector:
+        await collector.xadd(keys.stream(0), {b"e": b"no record"})
+    environment = {"REDIS_URL": url(deployed.valkey, "flusher")}
+
+    async def letters() -> list[str]:
+        _, output, _ = await run_command(
+            "flusher", "dead", "list", **deployed.system.environment | environment
+        )
+        return output.splitlines()[1:]
+
+    assert len(await eventually(letters)) == 1
+    await eventually(deployed.entries, lambda count: count == 0)
+    found = _in_transactions(deployed.valkey)
+    async with logged_in(deployed.valkey, "rotation") as rotation:
+        await SaltStore(rotation, ZoneInfo("UTC")).ensure(replace=True)
+    found |= await eventually(
+        partial(_found_later, deployed.valkey), lambda some: (b"SETRANGE", b"impact:{salt}") in some
+    )
+    environment = {"REDIS_URL": url(deployed.valkey, "rotation")}
+    code, _, errors = await run_command("rotation", "rotate", **environment)
+    assert code == 0, errors
+    found |= _in_transactions(deployed.valkey)
+    assert {(b"XDEL", b"impact:sessions"), (b"INCRBY", b"impact:joined")} <= found
+    assert found <= {_named(map(_bytes, command)) for command in (*STREAM_WRITES, *SALT_WRITES)}
+
+
+async def _found_later(valkey: ValkeyServer) -> set[tuple[bytes, ...]]:
+    return _in_transactions(valkey)
+
+
+def _in_transactions(valkey: ValkeyServer) -> set[tuple[bytes, ...]]:
+    """The commands between MULTI and EXEC in the append-only file, by their key's kind."""
+    found, inside = set(), False
+    reader = hiredis.Reader()
+    for path in sorted(valkey.data_dir.rglob("*.incr.aof")):
+        reader.feed(path.read_bytes())
+    while command := reader.gets():
+        if command[0].upper() in {b"MULTI", b"EXEC"}:
+            inside = command[0].upper() == b"MULTI"
+        elif inside:
+            found.add(_named(command))
+    return found
+
+
+def _named(words: Any) -> tuple[bytes, ...]:
+    """`XGROUP CREATE impact:sessions`: a command and what it names, without the number."""
+    command, *rest = words
+    key = next(word for word in rest if word.startswith(b"impact:"))
+    kind = b":".join(key.split(b":")[:2])
+    return (command.upper(), *(rest[:1] if command.upper() == b"XGROUP" else ()), kind)
+
+
+def _bytes(word: str | bytes | int) -> bytes:
+    return word if isinstance(word, bytes) else str(word).encode()
+
+
+async def test_a_collector_accepts_nothing_that_a_restart_would_drop(
+    flavour: Flavour, dsn: str, tmp_path: Path
+) -> None:
+    """Not ready, loud, and 503, until the users' file is mended and loaded."""
+    acl = tmp_path / "users.acl"
+    shipped = ACL.read_text()
+    acl.write_text(shipped.replace("user default off resetpass ~* &* +@all", "user default off"))
+    assert acl.read_text() != shipped
+    with server(flavour, tmp_path / "valkey", acl) as valkey:
+        async with (
+            deploy(valkey, dsn, tmp_path) as deployed,
+            aiohttp.ClientSession(headers={"User-Agent": FIREFOX}) as http,
+            logged_in(valkey, "operator") as operator,
+        ):
+            await deployed.start("rotation")
+            collector = deployed.system.program("collector", REDIS_URL=url(valkey, "collector"))
+            collector.start()
+            if "valkey_version" in await operator.info("server"):
+                await collector.ready()  # this one replays all of it, whatever the rights
+                return
+
+            async def readyz() -> Any:
+                with suppress(aiohttp.ClientConnectionError):
+                    async with http.get(f"{collector.admin_url}/readyz") as answer:
+                        return (await answer.json())["failed"]
+
+            failed = await eventually(readyz, lambda found: list(found or ()) == ["restart"])
+            assert "a restart of Redis would lose sessions" in failed["restart"]
+            before = await deployed.entries()
+            async with http.post(deployed.system.url + SESSIONS) as answer:
+                assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+            metrics = await collector.metrics()
+            assert metrics['impact_failed_total{reason="redis_forgets"}'] == 1
+            assert await deployed.entries() == before
+            assert "no session is accepted" in collector.log
+            assert "ACL LOAD" in collector.log
+            acl.write_text(shipped)
+            await ask(operator, "ACL", "LOAD")
+            await collector.ready()
+            async with http.post(deployed.system.url + SESSIONS) as answer:
+                assert answer.status == 201
+            assert "sessions are accepted again" in collector.log
+
+
+async def test_what_an_account_may_not_look_at_is_warned_of_once(
+    flavour: Flavour, dsn: str, tmp_path: Path
+) -> None:
+    """And sessions are accepted: a managed server may refuse the question."""
+    acl = tmp_path / "users.acl"
+    acl.write_text(ACL.read_text().replace(" +acl|dryrun", ""))
+    with server(flavour, tmp_path / "valkey", acl) as valkey:
+        async with deploy(valkey, dsn, tmp_path) as deployed, logged_in(valkey, "operator") as op:
+            asks = "valkey_version" not in await op.info("server")
+            (collector,) = await deployed.start("collector")
+
+            async def unverified() -> list[str]:
+                lines = collector.log.splitlines()
+                return [line for line in lines if "could not be verified" in line]
+
+            lines = await eventually(unverified, lambda found: len(found) == 1 + asks)
+            assert ["user default" in line for line in lines] == [False, True][: 1 + asks]
+
+
+async def test_the_operators_account_may_do_what_the_handbook_says(valkey: ValkeyServer) -> None:
+    """Room in memory, promises kept again, files that a disposal could not rewrite; and no more."""
+    async with logged_in(valkey, "collector") as collector:
+        await collector.xadd(keys.stream(0), {b"e": b"record"})
+    async with logged_in(valkey, "flusher") as flusher:
+        await flusher.xgroup_create(keys.stream(0), keys.GROUP, "0")
+    handbook = (ROOT / "docs/operations.md").read_text()
+    commands = [
+        shlex.split(line)
+        for line in re.findall(
+            r"^redis-cli --user impact-operator --askpass (.*)$", handbook, re.MULTILINE
+        )
+    ]
+    # And what log lines and `rotation status` say to do.
+    more = (
+        ("CONFIG", "SET", "maxmemory-policy", "noeviction"),
+        ("CONFIG", "SET", "appendonly", "yes"),
+        ("CONFIG", "SET", "appendfsync", "everysec"),
+        ("SET", keys.SCRUB, bytes(1 << 20)),
+        ("DEL", keys.SCRUB),
+        ("ACL", "DRYRUN", "default", "XADD", keys.stream(0), "*", "e", ""),
+        ("INFO",),
+        ("ROLE",),
+        ("XLEN", keys.stream(0)),
+        ("XINFO", "STREAM", keys.stream(0)),
+    )
+    assert len(commands) >= 8
+    async with logged_in(valkey, "operator") as operator:
+
+        async def idle() -> bool:
+            info = await operator.info("persistence")
+            return not (info["aof_rewrite_in_progress"] or info["rdb_bgsave_in_progress"])
+
+        for command in (*commands, *more):
+            await eventually(idle)
+            await ask(operator, *command)
+            if command[:2] == ["ACL", "LOAD"]:  # closes the connections of all users
+                await operator.connection_pool.disconnect()
+        forbidden = (
+            ("GET", keys.CURRENT_SALT),
+            ("XRANGE", keys.stream(0), "-", "+"),
+            ("DEL", keys.stream(0)),
+            ("SLOWLOG", "GET"),
+            ("MONITOR",),
+            ("KEYS", "*"),
+            ("FLUSHALL",),
+            ("ACL", "SETUSER", "impact-operator", "+@all"),
+            ("ACL", "LIST"),
+            ("REPLICAOF", "NO", "ONE"),
+        )
+        await _is_refused(operator, forbidden)
+
+
+async def test_a_replica_follows_with_an_account_that_may_do_nothing_else(
+    flavour: Flavour, valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    async with logged_in(valkey, "collector") as collector:
+        await collector.xadd(keys.stream(0), {b"e": b"record"})
+    replica = server(
+        flavour,
+        tmp_path / "replica",
+        ACL,
+        replicaof=f"127.0.0.1 {valkey.port}",
+        masteruser="impact-replica",
+        masterauth="REPLICA_PASSWORD",
+    )
+    with replica:
+        async with logged_in(replica, "operator") as operator:
+            await eventually(partial(operator.xlen, keys.stream(0)), lambda length: length == 1)
+    async with logged_in(valkey, "replica") as account:
+        forbidden = (("GET", keys.CURRENT_SALT), ("XLEN", keys.stream(0)), ("INFO",), ("SYNC",))
+        await _is_refused(account, forbidden)
+
+
+async def _is_refused(redis: Redis, commands: Iterable[tuple[Any, ...]]) -> None:
+    for command in commands:
+        with pytest.raises(NoPermissionError):
+            await ask(redis, *command)

@@ -1,0 +1,106 @@
+"""`deploy/` and `docs/operations.md` on a bare Debian 12 with a real systemd, no byte altered."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests import debian_tree
+from tests.debian_tree import DebianTree
+from tests.system import ROOT
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
+
+_SECTION = re.search(
+    r"^### On Debian 12, all on one host$(.*?)^### ",
+    (ROOT / "docs/operations.md").read_text(),
+    re.MULTILINE | re.DOTALL,
+)
+assert _SECTION is not None
+COMMANDS = re.findall(r"^```bash\n(.*?)^```$", _SECTION[1], re.MULTILINE | re.DOTALL)
+PORTS = ("9100", "9110", "9101", "9111", "9102")
+_BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DebianTree]:
+    """Set up by the handbook's commands."""
+    if why := debian_tree.missing():
+        pytest.skip(why)
+    with debian_tree.boot(tmp_path_factory.mktemp("host")) as tree:
+        tree.put_checkout("/root/impact")
+        tree.put_wheels()
+        # As `adduser` would have made it: with a home, where asyncpg looks for certificates.
+        tree.run("useradd --system --home-dir /home/impact impact")
+        for command in COMMANDS:
+            tree.run(f"cd /root/impact\n{command}")
+        yield tree
+
+
+_ROWS = "cd /; su postgres -c 'psql -tAc \"SELECT count(*) FROM sessions\" impact'"
+
+
+def count_rows(host: DebianTree) -> int:
+    return int(host.run(_ROWS).stdout)
+
+
+def test_a_session_goes_through_the_shipped_site_to_its_row(host: DebianTree) -> None:
+    """Beside Debian's default site, on IPv4 and IPv6, under any name."""
+    before = count_rows(host)
+    for url in ("http://127.0.0.1", "http://[::1]", "http://localhost"):
+        beacon = f"curl -sS -X POST -A '{_BROWSER}' -w '%{{http_code}}' {url}/web_api/v1/sessions"
+        assert host.run(beacon).stdout.endswith("201")
+    host.eventually(f"[ $({_ROWS}) = {before + 3} ]")
+    # Debian's own is still there for whoever asks for no name.
+    assert "Welcome to nginx" in host.run("curl -sS --http1.0 -H Host: http://127.0.0.1").stdout
+
+
+def test_prometheus_scrapes_every_process_that_the_handbook_starts(host: DebianTree) -> None:
+    up = "curl -sS -G http://127.0.0.1:9090/api/v1/query --data-urlencode 'query=sum(up)'"
+    host.eventually(f"{up} | grep -q '\"{len(PORTS)}\"'", 90)
+
+
+def test_systemd_finds_nothing_wrong_with_the_units_as_they_are(host: DebianTree) -> None:
+    units = " ".join(path.name for path in (ROOT / "deploy/systemd").glob("*.service"))
+    done = host.run(f"cd /etc/systemd/system && systemd-analyze verify --man=no {units}")
+    assert done.stdout == ""
+
+
+def test_who_is_frozen_is_replaced_and_who_waits_for_a_server_is_not(host: DebianTree) -> None:
+    """A flusher and a collector are frozen; meanwhile the others go without PostgreSQL."""
+    pids = {
+        unit: host.run(f"systemctl show --value -p MainPID {unit}").stdout.strip()
+        for unit in (
+            *("impact-flusher@9101", "impact-collector@9100"),
+            *("impact-flusher@9111", "impact-collector@9110", "impact-rotation"),
+        )
+    }
+    frozen = ("impact-flusher@9101", "impact-collector@9100")
+    host.run("systemctl stop postgresql redis-server")
+    for unit in frozen:
+        host.run(f"kill -STOP {pids[unit]}")
+    for unit in frozen:
+        host.eventually(f"[ $(systemctl show --value -p NRestarts {unit}) = 1 ]", 120)
+        assert "watchdog" in host.run(f"journalctl -u {unit} | grep -i watchdog").stdout
+    host.run("systemctl start postgresql redis-server")
+    for unit, pid in pids.items():
+        if unit not in frozen:
+            assert host.run(f"systemctl show --value -p MainPID {unit}").stdout.strip() == pid
+    host.run(COMMANDS[-1])
+
+
+def test_a_wrong_password_does_no_harm_that_outlives_it(host: DebianTree) -> None:
+    """Where systemd gives up after five times, as is its default, it ends as `failed` for good."""
+    env, unit = "/etc/impact/flusher.env", "impact-flusher@9101"
+    host.run(f"cp {env} /root/flusher.env; sed -i '/^DATABASE_URL/s/@/-wrong@/' {env}")
+    host.run(f"systemctl restart {unit}", check=False)
+    host.eventually(f"(( $(systemctl show --value -p NRestarts {unit}) > 5 ))", 300)
+    host.run(f"cp /root/flusher.env {env}")
+    host.eventually("curl -sS --fail http://127.0.0.1:9101/readyz", 120)
+
+
+def test_systemctl_says_at_once_that_a_setting_is_wrong(host: DebianTree) -> None:
+    done = host.run("systemctl start impact-collector@one", check=False)
+    host.run("systemctl stop impact-collector@one")
+    assert done.returncode != 0
+    assert "ADMIN_PORT" in host.run("journalctl -u impact-collector@one").stdout

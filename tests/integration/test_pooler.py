@@ -1,0 +1,133 @@
+"""Behind pgbouncer: by session all is as without it; by transaction it is refused at once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import pytest
+
+from contract.errors import Misconfigured
+from embedded.postgres import PostgresServer
+from flusher.database import Database, connect
+from flusher.write import SessionWriter
+from tests import pgbouncer
+from tests.events import batch_of, start
+from tests.pgbouncer import PgBouncer
+from tests.servers import POSTGRES_SETTINGS, flavours
+from tests.system import run_command
+
+pytestmark = pytest.mark.skipif(
+    pgbouncer.PROGRAM is None, reason="pgbouncer is not installed: not tested behind it"
+)
+UTC = ZoneInfo("UTC")
+# pgbouncer itself hands a client's encoding on.
+ALL_SETTINGS = (
+    "SELECT name, setting FROM pg_settings WHERE source = 'session' AND name <> 'client_encoding'"
+)
+MakePool = Callable[..., PgBouncer]
+
+
+@pytest.fixture(scope="module", params=flavours(), ids=lambda flavour: flavour.name)
+def postgres(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PostgresServer]:
+    with PostgresServer(
+        tmp_path_factory.mktemp("pooled") / "postgres",
+        bin_dir=request.param.postgres_programs,
+        settings=POSTGRES_SETTINGS,
+        sync=False,
+    ) as postgres:
+        yield postgres
+
+
+@pytest.fixture
+def pool(postgres: PostgresServer, tmp_path: Path) -> Iterator[MakePool]:
+    pools: list[PgBouncer] = []
+
+    def make(mode: str, size: int = 20) -> PgBouncer:
+        pools.append(PgBouncer(tmp_path / f"{mode}-{len(pools)}", postgres, mode, size=size))
+        return pools[-1].start()
+
+    yield make
+    for each in pools:
+        each.kill()
+
+
+async def test_by_session_everything_works_with_its_guards_and_time_outs(
+    pool: MakePool, postgres: PostgresServer
+) -> None:
+    dsn = pool("session").dsn()
+    code, _, errors = await run_command("flusher", "migrate", DATABASE_URL=dsn)
+    assert code == 0, errors
+    direct = await connect(postgres.dsn(), 30)
+    pooled = await connect(dsn, 30)
+    settings = {row["name"]: row["setting"] for row in await direct.fetch(ALL_SETTINGS)}
+    assert settings["enable_seqscan"] == "off"
+    assert settings["statement_timeout"] == "30000"
+    assert (
+        settings.items()
+        <= {row["name"]: row["setting"] for row in await pooled.fetch(ALL_SETTINGS)}.items()
+    )
+    await direct.close()
+    await pooled.close()
+    async with Database(dsn, 30) as database:
+        session = start()
+        for _ in range(2):  # copied, and merged
+            await SessionWriter(database, UTC).write(batch_of(session))
+
+
+async def test_by_session_a_pool_without_a_second_process_is_no_other_kind(pool: MakePool) -> None:
+    connection = await connect(pool("session", size=1).dsn())
+    assert await connection.fetchval("SELECT 1") == 1
+    await connection.close()
+
+
+@pytest.mark.parametrize("mode", ["transaction", "statement"])
+@pytest.mark.parametrize("size", [1, 5])
+async def test_by_transaction_it_is_refused_in_one_line_and_nothing_is_left_there(
+    pool: MakePool, postgres: PostgresServer, mode: str, size: int
+) -> None:
+    dsn = pool(mode, size).dsn()
+    for command in (("migrate",), ("report",)):
+        code, output, errors = await run_command("flusher", *command, DATABASE_URL=dsn)
+        assert (code, output, errors.count("\n")) == (2, "", 1), errors
+        assert "DATABASE_URL: leads through a pooler" in errors
+        assert "pool_mode = session" in errors
+    other = await asyncpg.connect(dsn, statement_cache_size=0)
+    if mode == "transaction":
+        assert await other.fetch(ALL_SETTINGS) == [], "another client's plans stay its own"
+    await other.close()
+    server = await asyncpg.connect(postgres.dsn())
+    assert await server.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+    await server.close()
+
+
+@asynccontextmanager
+async def busy(dsn: str, clients: int) -> AsyncIterator[None]:
+    """Others use the pool, too, as fast as they can."""
+
+    async def use() -> None:
+        connection = await asyncpg.connect(dsn, statement_cache_size=0)
+        try:
+            while True:
+                async with connection.transaction():
+                    await connection.execute("SELECT 1")
+        finally:
+            connection.terminate()
+
+    tasks = [asyncio.create_task(use()) for _ in range(clients)]
+    yield
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_by_transaction_it_is_refused_among_many_clients_too(pool: MakePool) -> None:
+    dsn = pool("transaction", size=5).dsn()
+    async with busy(dsn, 8):
+        for _ in range(10):
+            with pytest.raises(Misconfigured, match="pool_mode = session"):
+                await connect(dsn)

@@ -1,0 +1,278 @@
+"""`migrate` by whoever may run it: roles that are no superuser, what a dump lost, locks, zones.
+
+On every PostgreSQL that there is, each with servers of its own: roles belong to the whole server.
+"""
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import pytest
+
+from contract.errors import Retry
+from embedded.postgres import PostgresServer
+from flusher.database import Database, connect
+from flusher.migrate import migrate
+from flusher.write import SessionWriter
+from tests.events import batch_of, start
+from tests.servers import POSTGRES_SETTINGS, flavours
+from tests.system import ROOT, run_command
+
+UTC = ZoneInfo("UTC")
+# As README.md names them.
+RIGHTS = (
+    "GRANT CREATE ON DATABASE {database} TO {role}",
+    "GRANT CREATE ON SCHEMA public TO {role}",
+)
+READABLE = ("sessions", "monthly_impact", "daily_impact")
+
+
+class Server:
+    """A server, and new databases in it."""
+
+    def __init__(self, postgres: PostgresServer) -> None:
+        self.postgres = postgres
+        self._numbers = itertools.count()
+
+    async def execute(self, *commands: str, database: str = "postgres") -> None:
+        connection = await asyncpg.connect(self.postgres.dsn(database))
+        for command in commands:
+            await connection.execute(command)
+        await connection.close()
+
+    async def database_for(self, role: str, *rights: str, create_role: bool) -> str:
+        """The DSN of a new database, as a new role with these rights."""
+        database = f"theirs_{next(self._numbers)}"
+        may = "CREATEROLE" if create_role else "NOCREATEROLE"
+        await self.execute(f"CREATE DATABASE {database}", f'CREATE ROLE "{role}" LOGIN {may}')
+        granted = [right.format(database=database, role=f'"{role}"') for right in rights]
+        await self.execute(*granted, database=database)
+        return self.postgres.dsn(database).replace("postgres@", f"{role}@")
+
+    def as_superuser(self, dsn: str) -> str:
+        return self.postgres.dsn(dsn.rpartition("/")[2])
+
+
+@pytest.fixture(scope="module", params=flavours(), ids=lambda flavour: flavour.name)
+def postgres(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PostgresServer]:
+    with PostgresServer(
+        tmp_path_factory.mktemp("roles") / "postgres",
+        bin_dir=request.param.postgres_programs,
+        settings=POSTGRES_SETTINGS,
+        sync=False,
+    ) as postgres:
+        yield postgres
+
+
+@pytest.fixture
+async def server(postgres: PostgresServer) -> AsyncIterator[Server]:
+    """Without any role or database but its own, at the end as at the beginning."""
+    yield Server(postgres)
+    connection = await asyncpg.connect(postgres.dsn("postgres"))
+    for row in await connection.fetch(
+        "SELECT datname FROM pg_database WHERE datname LIKE 'theirs%'"
+    ):
+        await connection.execute(f"DROP DATABASE {row['datname']} WITH (FORCE)")
+    for row in await connection.fetch(
+        "SELECT rolname FROM pg_roles WHERE rolname <> 'postgres' AND rolname NOT LIKE 'pg\\_%'"
+    ):
+        await connection.execute(f'DROP ROLE "{row["rolname"]}"')
+    await connection.close()
+
+
+async def migrated(dsn: str) -> tuple[str, str]:
+    """What a `migrate` that succeeds writes to its two outputs."""
+    code, output, errors = await run_command("flusher", "migrate", DATABASE_URL=dsn)
+    assert code == 0, errors
+    return output, errors
+
+
+async def can_read(dsn: str) -> list[str]:
+    """What impact_reader may read."""
+    connection = await asyncpg.connect(dsn)
+    found = [
+        name
+        for name in READABLE
+        if await connection.fetchval(
+            "SELECT has_schema_privilege('impact_reader', 'public', 'USAGE') "
+            "AND has_table_privilege('impact_reader', $1, 'SELECT')",
+            f"public.{name}",
+        )
+    ]
+    await connection.close()
+    return found
+
+
+@asynccontextmanager
+async def held(dsn: str, statement: str) -> AsyncIterator[None]:
+    """Somebody else has done this, in a transaction that goes on."""
+    connection = await asyncpg.connect(dsn)
+    async with connection.transaction():
+        await connection.execute(statement)
+        yield
+    await connection.close()
+
+
+@pytest.mark.parametrize("reader", ["makes the reader", "finds the reader"])
+async def test_an_owner_with_the_rights_that_the_readme_names_migrates(
+    server: Server, reader: str
+) -> None:
+    makes = reader == "makes the reader"
+    dsn = await server.database_for("keeper", *RIGHTS, create_role=makes)
+    if not makes:
+        await server.execute("CREATE ROLE impact_reader NOLOGIN")
+    await migrated(dsn)
+    assert await can_read(server.as_superuser(dsn)) == [*READABLE]
+    async with Database(dsn) as database:
+        await SessionWriter(database, UTC).write(batch_of(start()))
+    output, _ = await migrated(dsn)
+    assert output == "the database is up to date\n"
+
+
+def test_the_readme_names_these_rights() -> None:
+    text = (ROOT / "README.md").read_text()
+    for right in RIGHTS:
+        assert right.format(database="impact", role="impact_owner") in text
+    assert "CREATE ROLE impact_reader NOLOGIN" in text
+
+
+@pytest.mark.parametrize(
+    ("rights", "missing"),
+    [(RIGHTS[:1], "schema public"), (RIGHTS[1:], "database"), (RIGHTS, "role")],
+    ids=["no schema", "no database", "no role"],
+)
+async def test_a_right_that_is_missing_is_one_line(
+    server: Server, rights: tuple[str, ...], missing: str
+) -> None:
+    """And half a schema is nowhere: with the right it goes on from nothing."""
+    dsn = await server.database_for("keeper", *rights, create_role=False)
+    code, output, errors = await run_command("flusher", "migrate", DATABASE_URL=dsn)
+    assert (code, output, errors.count("\n")) == (2, "", 1), errors
+    assert "CREATE on the database and on its schema public, and CREATEROLE" in errors
+    assert f"permission denied {'to create' if missing == 'role' else 'for'} {missing}" in errors
+    assert "has `python -m flusher migrate` been run" not in errors
+    await migrated(server.as_superuser(dsn))
+
+
+@pytest.mark.parametrize(
+    ("role", "schema"), [("flusher", None), ("keeper", "keeper")], ids=["flusher", "its own"]
+)
+async def test_a_role_that_is_named_like_a_schema_migrates(
+    server: Server, role: str, schema: str | None
+) -> None:
+    """The server looks into the schema of a role's name first, and makes things there."""
+    dsn = await server.database_for(role, *RIGHTS, create_role=True)
+    if schema is not None:
+        await server.execute(
+            f"CREATE SCHEMA {schema} AUTHORIZATION {role}", database=dsn.rpartition("/")[2]
+        )
+    for _ in range(2):
+        await migrated(dsn)
+    async with Database(dsn) as database:
+        await SessionWriter(database, UTC).write(batch_of(start()))
+        async with database.connection() as connection:
+            found = await connection.fetch(
+                "SELECT relnamespace::regnamespace::text AS schema FROM pg_class "
+                "WHERE relname IN ('sessions', 'monthly_impact', 'impact_migrations')"
+            )
+            assert await connection.fetchval("SELECT sum(sessions) FROM monthly_impact") == 1
+    assert [row["schema"] for row in found] == ["public"] * 3
+
+
+async def test_every_migrate_mends_roles_grants_and_settings(server: Server) -> None:
+    dsn = await server.database_for("keeper", *RIGHTS, create_role=True)
+    database = dsn.rpartition("/")[2]
+    await server.execute(f"ALTER DATABASE {database} OWNER TO keeper")
+    await migrated(dsn)
+    await server.execute("DROP OWNED BY impact_reader", database=database)
+    await server.execute(
+        "DROP ROLE impact_reader",
+        f"ALTER DATABASE {database} RESET jit",
+        "CREATE ROLE impact_flusher LOGIN",
+    )
+    output, errors = await migrated(dsn)
+    assert (output, errors) == ("the database is up to date\n", "")
+    assert await can_read(dsn) == [*READABLE]
+    connection = await asyncpg.connect(dsn)
+    assert await connection.fetchval("SELECT current_setting('jit')") == "off"
+    await connection.close()
+    async with Database(dsn.replace("keeper@", "impact_flusher@")) as flusher:
+        await SessionWriter(flusher, UTC).write(batch_of(start()))
+
+
+async def test_what_only_others_may_mend_is_said_with_the_command_that_mends_it(
+    server: Server,
+) -> None:
+    dsn = await server.database_for("keeper", *RIGHTS, create_role=True)
+    database = dsn.rpartition("/")[2]
+    await server.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC", database=database)
+    await server.execute("GRANT USAGE ON SCHEMA public TO keeper", database=database)
+    _, errors = await migrated(dsn)
+    commands = [
+        "GRANT USAGE ON SCHEMA public TO impact_reader",
+        f"ALTER DATABASE {database} SET jit = off",
+    ]
+    for command in commands:
+        assert f"to run: {command}\n" in errors
+    await server.execute(*commands, database=database)
+    _, errors = await migrated(dsn)
+    assert errors == ""
+    assert await can_read(dsn) == [*READABLE]
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        "SELECT pg_advisory_xact_lock(hashtextextended('impact-tracking migrate', 0))",
+        "LOCK TABLE flusher.calendar",
+    ],
+    ids=["another migrate", "a table"],
+)
+async def test_no_lock_is_waited_for_without_an_end_and_a_word(server: Server, lock: str) -> None:
+    dsn = await server.database_for("keeper", *RIGHTS, create_role=True)
+    await migrated(dsn)
+    said: list[str] = []
+    connection = await connect(dsn)
+    async with held(server.as_superuser(dsn), lock):
+        with pytest.raises(Retry, match=r"held a lock that `migrate` needs.*nothing was changed"):
+            await migrate(connection, UTC, said.append, patience_seconds=0.2)
+    assert [line for line in said if "another `migrate` is at work" in line] == (
+        ["another `migrate` is at work: it is waited for, 0.2 s at the most"]
+        if "advisory" in lock
+        else []
+    )
+    await migrate(connection, UTC)
+    await connection.close()
+
+
+async def test_every_connection_waits_for_locks_with_an_end(server: Server) -> None:
+    """Those of commands, too, whose statements may take as long as they like."""
+    for patience in (None, 600.0):
+        connection = await connect(server.postgres.dsn(), patience)
+        assert await connection.fetchval("SELECT current_setting('lock_timeout')") == "30s"
+        idle = "SELECT current_setting('idle_in_transaction_session_timeout')"
+        assert await connection.fetchval(idle) == ("1min" if patience is None else "10min")
+        await connection.close()
+
+
+async def test_a_zone_that_the_server_does_not_know_is_a_wrong_setting(
+    server: Server, tmp_path: Path
+) -> None:
+    """As US/Eastern is, where only today's names are installed."""
+    zones = Path("/usr/share/zoneinfo")
+    (tmp_path / "Former").mkdir()
+    (tmp_path / "Former/Name").write_bytes((zones / "America/New_York").read_bytes())
+    dsn = await server.database_for("keeper", *RIGHTS, create_role=True)
+    code, output, errors = await run_command(
+        *("flusher", "migrate"),
+        DATABASE_URL=dsn,
+        CALENDAR_TIMEZONE="Former/Name",
+        PYTHONTZPATH=f"{tmp_path}:{zones}",
+    )
+    assert (code, output, errors.count("\n")) == (2, "", 1), errors
+    assert errors.startswith("error: CALENDAR_TIMEZONE: PostgreSQL does not know 'Former/Name'")

@@ -1,0 +1,40 @@
+"""process/outage.py: the end of an outage is one line, with how long it lasted."""
+
+from structlog.testing import capture_logs
+
+from process.outage import Outage
+
+
+class Clock:
+    seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_what_never_failed_is_not_said_to_work_again() -> None:
+    with capture_logs() as lines:
+        Outage("works again").works()
+    assert lines == []
+
+
+def test_an_outage_of_several_ends_with_the_last_of_them_in_one_line() -> None:
+    clock = Clock()
+    outage = Outage("works again", clock)
+    with capture_logs() as lines:
+        outage.fails("one")
+        clock.seconds += 2
+        outage.fails("one")
+        outage.fails("other")
+        clock.seconds += 1.25
+        outage.works("one")
+        outage.works("one")
+        assert lines == []
+        outage.works("other")
+        outage.works("other")
+        assert lines == [{"event": "works again", "lasted_seconds": 3.2, "log_level": "warning"}]
+        clock.seconds += 60
+        outage.fails("one")
+        clock.seconds += 1
+        outage.works("one")
+    assert [line["lasted_seconds"] for line in lines] == [3.2, 1.0]

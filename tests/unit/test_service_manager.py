@@ -1,0 +1,89 @@
+"""Which signs of life systemd gets."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from process.service_manager import ServiceManager
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.setblocking(False)
+        yield listening
+
+
+def told_by(systemd: socket.socket, patience_seconds: float) -> dict[str, str]:
+    patience = str(int(patience_seconds * 1_000_000))
+    return {"NOTIFY_SOCKET": systemd.getsockname(), "WATCHDOG_USEC": patience}
+
+
+def test_a_loop_that_does_not_turn_hangs_and_one_that_turns_again_does_not() -> None:
+    now = 0.0
+    service = ServiceManager({}, lambda: now)
+    assert service.all_turn, "there is none yet"
+    short, long = service.watch(10.0), service.watch(100.0)
+    now = 50.0
+    assert not service.all_turn
+    short()
+    assert service.all_turn
+    now = 101.0
+    short()
+    assert not service.all_turn, "the other one"
+    long()
+    assert service.all_turn
+
+
+async def test_signs_of_life_come_at_the_pace_that_is_asked_for_and_while_all_loops_turn(
+    systemd: socket.socket,
+) -> None:
+    now = 0.0
+    async with ServiceManager(told_by(systemd, 0.2), lambda: now) as service:
+        service.started()
+        beat = service.watch(10.0)
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(10):
+            messages = [await loop.sock_recv(systemd, 100) for _ in range(3)]
+        assert sorted(messages) == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+        now = 11.0
+        with suppress(TimeoutError):
+            while True:  # what was under way; nothing more in ten times the pace
+                async with asyncio.timeout(0.5):
+                    await loop.sock_recv(systemd, 100)
+        beat()
+        async with asyncio.timeout(10):
+            assert await loop.sock_recv(systemd, 100) == b"WATCHDOG=1"
+
+
+async def test_without_a_watchdog_it_is_told_the_start_and_no_more(systemd: socket.socket) -> None:
+    async with ServiceManager({"NOTIFY_SOCKET": systemd.getsockname()}) as service:
+        service.watch(10.0)()
+        service.started()
+        assert systemd.recv(100) == b"READY=1"
+        with pytest.raises(BlockingIOError):
+            systemd.recv(100)
+
+
+async def test_an_abstract_socket_is_found() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind("")  # the kernel chooses a name
+        name = listening.getsockname().decode()
+        ServiceManager({"NOTIFY_SOCKET": "@" + name[1:]}).started()
+        assert listening.recv(100) == b"READY=1"
+
+
+async def test_a_socket_that_is_gone_ends_nothing(tmp_path: Path) -> None:
+    """As where the variable was inherited."""
+    ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone")}).started()
+
+
+async def test_without_systemd_nothing_is_told() -> None:
+    async with ServiceManager({}) as service:
+        service.watch(10.0)()
+        service.started()
