@@ -67,6 +67,7 @@ _DEAD = (
     "instant",
     "month",
     "month_dropped",
+    "timed_out",
     "undecodable",
     "unknown_kind",
     "unknown_version",

@@ -25,12 +25,14 @@ _EXAMPLE: Final = "DATABASE_URL=postgresql://impact@localhost/impact"
 # Whoever a role is named after: its own schema would come first ("$user").
 SEARCH_PATH: Final = "public, pg_temp"
 
+_LOCK_SECONDS: Final = 30.0
+
 # By SET, since a pooler refuses most of them while connecting.
 _SESSION_SETTINGS: Final = {
     "application_name": "impact-tracking flusher",
     "search_path": SEARCH_PATH,
     # Nothing is waited for without an end, and nothing held: a process may be frozen.
-    "lock_timeout": "30s",
+    "lock_timeout": f"{_LOCK_SECONDS:.0f}s",
     "idle_in_transaction_session_timeout": "60s",
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
@@ -238,7 +240,7 @@ def _bounds(patience_seconds: float | None) -> dict[str, str]:
         "statement_timeout": patience,
         "idle_in_transaction_session_timeout": patience,
         # Less, so that what waited for a lock is told from what takes too long by itself.
-        "lock_timeout": f"{patience_seconds * 1000 * 2 / 3:.0f}",
+        "lock_timeout": f"{min(patience_seconds * 2 / 3, _LOCK_SECONDS) * 1000:.0f}",
     }
 
 
