@@ -59,13 +59,16 @@ class Drained:
     postgres_us: float
     valkey_us: float
     resident_mib: float
+    append_us: float = 0.0
+    """Valkey's, while the entries were appended."""
 
 
 class Bench(AsyncExitStack):
     """The servers, a flusher that is held while there is nothing to measure, and its rival."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shards: int = SHARDS) -> None:
         super().__init__()
+        self._shards = shards
         self._folder = folder
         self._valkey = ValkeyServer(folder / "valkey")
         self._postgres = PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS)
@@ -85,7 +88,11 @@ class Bench(AsyncExitStack):
         self.enter_context(self._postgres)
         self._redis = Redis(port=self._valkey.port)
         self.push_async_callback(self._redis.aclose)
-        extra = {"LOG_LEVEL": "warning", "FLUSH_MAX_ROWS": str(BATCH_ROWS)}
+        extra = {
+            "LOG_LEVEL": "warning",
+            "FLUSH_MAX_ROWS": str(BATCH_ROWS),
+            "STREAM_SHARDS": str(self._shards),
+        }
         system = System(self._valkey.url, self._postgres.dsn(), self._folder / "logs", extra)
         self.enter_context(system)
         code, _, errors = await run_command("flusher", "migrate", **system.environment)
@@ -104,12 +111,14 @@ class Bench(AsyncExitStack):
         Raises:
             Unsound: the streams were not drained.
         """
-        append_backlog(backlog, self._valkey.port, records_a_write)
+        valkey_before = cpu_seconds(self._valkey.pid)
+        append_backlog(backlog, self._valkey.port, records_a_write, self._shards)
+        appended = cpu_seconds(self._valkey.pid) - valkey_before
         process = self._flusher.running
         before = self._cpu()
         began = time.perf_counter()
         self._flusher.thaw()
-        while any([await self._redis.xlen(keys.stream(shard)) for shard in range(SHARDS)]):
+        while any([await self._redis.xlen(keys.stream(shard)) for shard in range(self._shards)]):
             if time.perf_counter() - began > _DRAIN_SECONDS or process.poll() is not None:
                 raise Unsound(f"the streams were not drained:\n{self._flusher.log}")
             await asyncio.sleep(_LOOK_SECONDS)
@@ -117,7 +126,8 @@ class Bench(AsyncExitStack):
         after = self._cpu()
         await self._hold()
         costs = _costs(before, after, backlog)
-        return Drained(len(backlog.rows) / seconds, *costs, resident_mib(process.pid))
+        append_us = appended / len(backlog.rows) * 1e6
+        return Drained(len(backlog.rows) / seconds, *costs, resident_mib(process.pid), append_us)
 
     async def _hold(self) -> None:
         """Freezes the flusher while it has no transaction open: its locks would bar `empty`."""
