@@ -22,6 +22,7 @@ from contract.record import FIELD, encode
 from embedded.system import System
 from flusher.migrate import migrate
 from flusher.recount import recount_all
+from flusher.statements import statement
 from process.clock import wall_clock
 from process.wire import Command, Wire
 
@@ -123,6 +124,7 @@ class Rig:
             # First: nobody keeps the people of years.
             is_open = not await connection.fetchval(_CLOSE, month.first_day)
             await recount_all(connection, month.first_day, is_open=is_open)
+        await connection.execute(statement("fold_counts"))  # as a flusher does each second
         self.measured.count_seconds = time.perf_counter() - started
         # As the operator's autovacuum would have by the time somebody reads.
         self.progress.tell("vacuuming")

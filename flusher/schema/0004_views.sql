@@ -2,23 +2,25 @@
 -- was not yet (flusher.count_changes); what is to be counted again comes from the sessions.
 
 CREATE VIEW public.monthly_impact AS
-SELECT
-    k.month, k.site,
-    sum(k.visitor_sessions + k.signed_in_sessions)::bigint AS sessions,
-    sum(k.unique_users)::bigint AS unique_users,
-    sum(k.signed_in_sessions)::bigint AS signed_in_sessions,
-    sum(k.unique_signed_in_users)::bigint AS unique_signed_in_users,
-    sum(k.visitor_sessions)::bigint AS visitor_sessions,
-    sum(k.unique_visitors)::bigint AS unique_visitors
+SELECT k.month, k.site, k.v + k.s AS sessions, k.users AS unique_users, k.s AS signed_in_sessions,
+    k.signed_in_users AS unique_signed_in_users, k.v AS visitor_sessions, k.visitors AS unique_visitors
 FROM (
-    SELECT * FROM flusher.monthly_counts
-    UNION ALL
-    SELECT month, site, visitor_sessions, signed_in_sessions, unique_users, unique_signed_in_users, unique_visitors
-    FROM flusher.count_changes WHERE day IS NULL
+    SELECT month, site,
+        coalesce(m.visitor_sessions, 0) + coalesce(c.v, 0) AS v,
+        coalesce(m.signed_in_sessions, 0) + coalesce(c.s, 0) AS s,
+        coalesce(m.unique_users, 0) + coalesce(c.users, 0) AS users,
+        coalesce(m.unique_signed_in_users, 0) + coalesce(c.signed_in_users, 0) AS signed_in_users,
+        coalesce(m.unique_visitors, 0) + coalesce(c.visitors, 0) AS visitors
+    FROM flusher.monthly_counts m
+    FULL JOIN (
+        SELECT month, site, sum(visitor_sessions)::bigint AS v, sum(signed_in_sessions)::bigint AS s,
+            sum(unique_users)::bigint AS users, sum(unique_signed_in_users)::bigint AS signed_in_users,
+            sum(unique_visitors)::bigint AS visitors
+        FROM flusher.count_changes WHERE day IS NULL GROUP BY month, site
+    ) c USING (month, site)
 ) k
-WHERE NOT EXISTS (SELECT FROM flusher.recounts r WHERE r.month = k.month AND r.site = k.site)
-GROUP BY k.month, k.site
-HAVING sum(k.visitor_sessions + k.signed_in_sessions) <> 0
+WHERE k.v + k.s <> 0
+    AND NOT EXISTS (SELECT FROM flusher.recounts r WHERE r.month = k.month AND r.site = k.site)
 UNION ALL
 SELECT m.month, s.*
 FROM (SELECT DISTINCT month FROM flusher.recounts) m
