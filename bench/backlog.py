@@ -19,7 +19,7 @@ import hiredis
 from collector.entries import EntryPacker, PackedEntry
 from collector.waiting import Waiting
 from contract import keys
-from contract.calendar import SECOND_US, Month, from_us, month_at
+from contract.calendar import DAY_US, SECOND_US, Month, from_us, month_at
 from contract.record import SessionStarted, SessionUpgraded, encode
 from process.clock import wall_clock
 
@@ -53,8 +53,8 @@ def make_backlog(sessions: int, seed: int) -> Backlog:
     chance = random.Random(seed)
     now_us = wall_clock()
     month = month_at(now_us, UTC)
-    # Not so near to the month's start or end that some would be of another.
-    first_us = max(now_us, month.starts_us(UTC))
+    # Far from both ends, on whatever day that is: near them a session is looked for in two months.
+    first_us = month.starts_us(UTC) + 14 * DAY_US
     events: list[SessionStarted | SessionUpgraded] = []
     rows: list[Row] = []
     due: dict[int, list[SessionUpgraded]] = {}
@@ -73,7 +73,7 @@ def make_backlog(sessions: int, seed: int) -> Backlog:
     return Backlog(events, rows)
 
 
-def append_backlog(backlog: Backlog, port: int, records_a_write: int) -> None:
+def append_backlog(backlog: Backlog, port: int, records_a_write: int, shards: int = SHARDS) -> None:
     """Puts it into the streams of a Redis, as a collector does.
 
     Args:
@@ -81,10 +81,11 @@ def append_backlog(backlog: Backlog, port: int, records_a_write: int) -> None:
         port: Redis's.
         records_a_write: as many share each of the collector's writes, and where several of a write
             go to one shard, an entry; 1: as a collector that has little to do.
+        shards: how many streams (STREAM_SHARDS).
     """
     packer = EntryPacker()
     entries: list[PackedEntry] = []
-    waiting = [_waiting(event) for event in backlog.events]
+    waiting = [_waiting(event, shards) for event in backlog.events]
     for first in range(0, len(waiting), records_a_write):
         entries += packer.pack(waiting[first : first + records_a_write], together=True)
     with socket.create_connection(("127.0.0.1", port)) as connection:
@@ -130,9 +131,9 @@ def _row(start: SessionStarted, upgrade: SessionUpgraded | None) -> Row:
     )
 
 
-def _waiting(event: SessionStarted | SessionUpgraded) -> Waiting:
+def _waiting(event: SessionStarted | SessionUpgraded, shards: int) -> Waiting:
     session = event.id if isinstance(event, SessionStarted) else event.session_id
-    shard = keys.shard_of(session or b"", SHARDS)
+    shard = keys.shard_of(session or b"", shards)
     return Waiting(encode(event), shard, math.inf, lambda _: None)
 
 

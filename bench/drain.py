@@ -19,6 +19,8 @@ from contract import keys
 from embedded.postgres import PostgresServer
 from embedded.system import Program, System, run_command
 from embedded.valkey import ValkeyServer
+from flusher.check import check_counts
+from flusher.database import Database
 
 BATCH_ROWS: Final = 10_000
 # What a collector that is asked by 64 connections writes at once, in the mean, at its full load:
@@ -57,13 +59,16 @@ class Drained:
     postgres_us: float
     valkey_us: float
     resident_mib: float
+    append_us: float = 0.0
+    """Valkey's, while the entries were appended."""
 
 
 class Bench(AsyncExitStack):
     """The servers, a flusher that is held while there is nothing to measure, and its rival."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shards: int = SHARDS) -> None:
         super().__init__()
+        self._shards = shards
         self._folder = folder
         self._valkey = ValkeyServer(folder / "valkey")
         self._postgres = PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS)
@@ -83,7 +88,11 @@ class Bench(AsyncExitStack):
         self.enter_context(self._postgres)
         self._redis = Redis(port=self._valkey.port)
         self.push_async_callback(self._redis.aclose)
-        extra = {"LOG_LEVEL": "warning", "FLUSH_MAX_ROWS": str(BATCH_ROWS)}
+        extra = {
+            "LOG_LEVEL": "warning",
+            "FLUSH_MAX_ROWS": str(BATCH_ROWS),
+            "STREAM_SHARDS": str(self._shards),
+        }
         system = System(self._valkey.url, self._postgres.dsn(), self._folder / "logs", extra)
         self.enter_context(system)
         code, _, errors = await run_command("flusher", "migrate", **system.environment)
@@ -102,12 +111,14 @@ class Bench(AsyncExitStack):
         Raises:
             Unsound: the streams were not drained.
         """
-        append_backlog(backlog, self._valkey.port, records_a_write)
+        valkey_before = cpu_seconds(self._valkey.pid)
+        append_backlog(backlog, self._valkey.port, records_a_write, self._shards)
+        appended = cpu_seconds(self._valkey.pid) - valkey_before
         process = self._flusher.running
         before = self._cpu()
         began = time.perf_counter()
         self._flusher.thaw()
-        while any([await self._redis.xlen(keys.stream(shard)) for shard in range(SHARDS)]):
+        while any([await self._redis.xlen(keys.stream(shard)) for shard in range(self._shards)]):
             if time.perf_counter() - began > _DRAIN_SECONDS or process.poll() is not None:
                 raise Unsound(f"the streams were not drained:\n{self._flusher.log}")
             await asyncio.sleep(_LOOK_SECONDS)
@@ -115,7 +126,8 @@ class Bench(AsyncExitStack):
         after = self._cpu()
         await self._hold()
         costs = _costs(before, after, backlog)
-        return Drained(len(backlog.rows) / seconds, *costs, resident_mib(process.pid))
+        append_us = appended / len(backlog.rows) * 1e6
+        return Drained(len(backlog.rows) / seconds, *costs, resident_mib(process.pid), append_us)
 
     async def _hold(self) -> None:
         """Freezes the flusher while it has no transaction open: its locks would bar `empty`."""
@@ -136,6 +148,11 @@ class Bench(AsyncExitStack):
         costs = _costs(before, (time.process_time(), *self._cpu()[1:]), backlog)
         return Drained(len(backlog.rows) / seconds, *costs, resident_mib(os.getpid()))
 
+    async def differences(self) -> list[str]:
+        """Where the kept counts are not those of the sessions."""
+        async with Database(self.dsn) as database:
+            return await check_counts(database)
+
     async def digest(self, backlogs: Sequence[Backlog]) -> tuple[int, int, int]:
         """The rows of backlogs, in short: how many, how many upgraded, and of what."""
         ids = [row[0] for backlog in backlogs for row in backlog.rows]
@@ -148,10 +165,9 @@ class Bench(AsyncExitStack):
 
     async def empty(self) -> None:
         """Forgets all rows, so that the next turn begins as this one did."""
-        await self._connection.execute("TRUNCATE sessions, flusher.upgrades")
-        # The same sessions come again, and would be below the line: changes of what was counted.
         await self._connection.execute(
-            "SELECT flusher.watch_month(month, '-infinity') FROM flusher.counted_months"
+            "TRUNCATE sessions, flusher.upgrades, flusher.people, flusher.count_changes, "
+            "flusher.monthly_counts, flusher.daily_counts"
         )
         await self._connection.execute("CHECKPOINT")
 

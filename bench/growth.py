@@ -17,20 +17,26 @@ _SESSIONS: Final = 150_000
 _FILLED_AT_ONCE: Final = 500_000
 _FILLING: Final = 2  # connections
 
-# Random ids, in the order in which they come, so that the index grows as it does in use.
+# Random ids, in the order in which they come, so that the indexes grow as they do in use; counted
+# as a flusher counts, a person each.
 _FILL: Final = """
-INSERT INTO sessions (id, month, site, monthly_user_hash, created_at)
-SELECT gen_random_uuid(), $1::date, 'city-' || n % 20 || '.example.org', gen_random_uuid(),
-    $1::date::timestamp AT TIME ZONE 'UTC' + n * interval '1 ms'
-FROM generate_series(1, $2::int) AS n
-"""
-
-# What is there before a turn is as if it had been counted long ago. Below the line that is kept of
-# what is counted, each row would be noted as a change; above it, all would be counted in the turn.
-_FORGET_COUNTS: Final = "SELECT flusher.forget_counts($1), flusher.watch_month($1, '-infinity')"
-_WATCH: Final = "SELECT flusher.watch_month($1, now())"
-_AS_COUNTED: Final = """
-UPDATE flusher.counted_months SET counted_until = watched_until WHERE month = $1
+WITH filled AS (
+    INSERT INTO sessions (id, month, site, monthly_user_hash, created_at)
+    SELECT gen_random_uuid(), $1::date, 'city-' || n % 20 || '.example.org', gen_random_uuid(),
+        $1::date::timestamp AT TIME ZONE 'UTC' + n * interval '1 ms'
+    FROM generate_series(1, $2::int) AS n
+    RETURNING month, site, monthly_user_hash
+),
+people AS (
+    INSERT INTO flusher.people
+    SELECT month, site, monthly_user_hash, 1, 0, 1, 0 FROM filled
+)
+INSERT INTO flusher.count_changes (
+    month, day, site, visitor_sessions, signed_in_sessions, unique_users, unique_visitors
+)
+SELECT month, day, site, count(*), 0, of_month * count(*), of_month * count(*)
+FROM filled, (VALUES (NULL, 1), ($1::date, 0)) AS kind (day, of_month)
+GROUP BY month, day, site, of_month
 """
 
 
@@ -61,7 +67,6 @@ async def measure(run: Run) -> Result:
             rows += await _fill(run, bench, month, rows, step.rows)
             for number in range(1, run.rounds + 1):
                 run.say(f"{step.name}, round {number} of {run.rounds}")
-                await _take_as_counted(bench, month)
                 pair = [make_backlog(_SESSIONS, seed=rows + place) for place in (1, 2)]
                 step.ours.append(await bench.drain(pair[0], FULL_LOAD))
                 step.copies.append(await bench.copy(pair[1]))
@@ -73,7 +78,6 @@ async def measure(run: Run) -> Result:
 async def _fill(run: Run, bench: Bench, month: date, rows: int, wanted: int) -> int:
     added = 0
     await bench.execute("SELECT flusher.create_month($1)", month)
-    await bench.execute(_FORGET_COUNTS, month)
     async with asyncpg.create_pool(bench.dsn, min_size=_FILLING, max_size=_FILLING) as pool:
         while rows + added < wanted:
             run.say(f"filling: {(rows + added) / 1e6:.1f} of {wanted / 1e6:g} million rows")
@@ -81,12 +85,6 @@ async def _fill(run: Run, bench: Bench, month: date, rows: int, wanted: int) -> 
             await asyncio.gather(*(pool.execute(_FILL, month, count) for _ in range(_FILLING)))
             added += count * _FILLING
     return added
-
-
-async def _take_as_counted(bench: Bench, month: date) -> None:
-    await bench.execute(_FORGET_COUNTS, month)
-    await bench.execute(_WATCH, month)
-    await bench.execute(_AS_COUNTED, month)
 
 
 async def _check(bench: Bench, backlogs: list[Backlog]) -> None:
@@ -118,7 +116,7 @@ def _result(steps: list[_Step]) -> Result:
             at_least(
                 f"the flusher as `sessions` grows from empty to {last.rows / 1e6:g} million rows",
                 "itself, at the start",
-                0.8,
+                min(0.85, end / start),
                 ratio(rates[1], rates[0]),
             ),
         ),
@@ -127,7 +125,10 @@ def _result(steps: list[_Step]) -> Result:
                 f"A turn is {_SESSIONS:,} sessions with random ids and their upgrades (one event "
                 "in ten); between the steps the server fills the table, with random ids too."
             ),
-            f"The COPY at the end, of itself at the start: {end / start:.2f}.",
+            (
+                f"The COPY at the end, of itself at the start: {end / start:.2f}. Where that is "
+                "less than 0.85, as much is to be reached."
+            ),
             f"The flusher's most resident memory: {memory:.0f} MiB.",
             "After each turn its sessions were there, and as many of them upgraded as must be.",
             SETTINGS_NOTE,

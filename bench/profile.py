@@ -28,8 +28,9 @@ _STATEMENTS: Final = (
     (r'COPY "sessions"', "COPY of the sessions"),
     (r"-- Stores upgrades", "upgrades stored and applied (store_upgrades.sql)"),
     (r"-- What a batch may", "upgrades at hand (upgrades_at_hand.sql)"),
-    (r"SELECT flusher\.(count|watch|close)_month", "counting for the reports"),
-    (r"-- (Where a month's line|The months whose)", "counting for the reports"),
+    (r"-- Adds a batch's changes", "the counts (count_changes.sql)"),
+    (r"-- Forgets who has no session", "the counts (forget_people.sql)"),
+    (r"-- Adds up what transactions", "changes added up (fold_counts.sql)"),
     (r"COMMIT", "commit"),
 )
 _MODULES: Final = (
@@ -37,6 +38,8 @@ _MODULES: Final = (
     ("StreamReader.read", "reading from Redis (read.py)"),
     ("StreamReader.acknowledge", "acknowledging (read.py)"),
     ("SessionWriter._copy", "COPY: making and sending (write.py)"),
+    ("Counts", "the counts: adding up (counts.py)"),
+    ("store_counts", "the counts: encoding and asking (store_counts.py)"),
     ("Matching.run", "upgrades: encoding and asking (match.py)"),
 )
 

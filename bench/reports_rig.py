@@ -20,9 +20,9 @@ from contract import keys
 from contract.calendar import SECOND_US, Month, from_us
 from contract.record import FIELD, encode
 from embedded.system import System
-from flusher.counting import MonthCounter
-from flusher.database import Database
 from flusher.migrate import migrate
+from flusher.recount import recount_all
+from flusher.statements import statement
 from process.clock import wall_clock
 from process.wire import Command, Wire
 
@@ -32,6 +32,7 @@ QUERIES: Final = {
     "one site, by day": f"SELECT * FROM daily_impact WHERE site = '{site_name(7)}'",  # noqa: S608 - ours
 }
 
+_CLOSE: Final = "SELECT flusher.close_month($1, '1 hour')"
 _FILL = (Path(__file__).parent / "known_months.sql").read_text()
 _UTC = ZoneInfo("UTC")
 _SHARDS = 8
@@ -118,19 +119,18 @@ class Rig:
         await connection.execute("ANALYZE sessions")
         self.measured.fill_seconds = time.perf_counter() - started
         started = time.perf_counter()
-        self.progress.tell("counting")
-        await self.settle()
+        for month in self.months:
+            self.progress.tell(f"counting {month}")
+            # First: nobody keeps the people of years.
+            is_open = not await connection.fetchval(_CLOSE, month.first_day)
+            await recount_all(connection, month.first_day, is_open=is_open)
+        await connection.execute(statement("fold_counts"))  # as a flusher does each second
         self.measured.count_seconds = time.perf_counter() - started
         # As the operator's autovacuum would have by the time somebody reads.
         self.progress.tell("vacuuming")
         await connection.execute("VACUUM (ANALYZE)")
         await connection.execute("CREATE ROLE metabase LOGIN; GRANT impact_reader TO metabase")
         await connection.close()
-
-    async def settle(self) -> None:
-        """Counts what is there, as flushers do when there is time."""
-        async with Database(self.system.database_url) as database:
-            await MonthCounter(database, _UTC).run_once(wall_clock(), at_once=True)
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[asyncpg.Connection]:
@@ -174,8 +174,6 @@ class Rig:
         await asking
         await flusher.stop()
         self.progress.tell(f"{pace.name}: {rate:,.0f} sessions/s, {cpu_us:.1f} µs each")
-        # Or what was left for later would be the next one's.
-        await self.settle()
 
     async def _keep_asking(self, ended: asyncio.Event, pace: Pace) -> None:
         if pace.pause_seconds is None:

@@ -11,6 +11,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 SECOND_US = 1_000_000
+MINUTE_US = 60 * SECOND_US
 DAY_US = 86_400 * SECOND_US
 
 

@@ -54,6 +54,10 @@ class Retry(Exception):
         self.reason = reason
 
 
+class TimedOut(Retry):
+    """It took longer than it may: it is too much at once, or the server is slow. Try less of it."""
+
+
 class DeadLetter(Exception):
     """A stream entry can never become a row: set it aside, with the reason, and go on."""
 

@@ -67,6 +67,7 @@ _DEAD = (
     "instant",
     "month",
     "month_dropped",
+    "timed_out",
     "undecodable",
     "unknown_kind",
     "unknown_version",
@@ -222,6 +223,11 @@ class FlusherMetrics:
             "Until Redis is full, if it goes on growing as it does; +Inf when it does not grow.",
             (),
             registry,
+        )
+        self.counts_checked = Gauge(
+            "impact_counts_checked_timestamp_seconds",
+            "When `python -m flusher check` last found all kept counts right; 0: never.",
+            registry=registry,
         )
         self.flush_seconds = Histogram(
             "impact_flush_seconds",

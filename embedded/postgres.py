@@ -61,6 +61,11 @@ class PostgresServer(ServerProcess):
         """The URI of a database of this server, as its superuser."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
+    @property
+    def programs(self) -> Path:
+        """The folder of its programs: pg_dump, psql and the like."""
+        return self._bin_dir
+
     def _programs(self) -> Sequence[Path]:
         return [self._bin_dir / name for name in ("initdb", "postgres", "psql")]
 

@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 import uuid
+from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,12 @@ from pathlib import Path
 import structlog
 
 from contract import settings
+from contract.calendar import Month
 from contract.metrics import FlusherMetrics
 from contract.settings import Environment
 from flusher.commands import (
     REPORT_FORMATS,
+    check_counts_kept,
     drop_dead_letters,
     migrate_database,
     replay_dead_letters,
@@ -26,10 +29,11 @@ from flusher.commands import (
     show_report,
     show_status,
 )
-from flusher.counting import MonthCounter
 from flusher.database import Database
 from flusher.import_sessions import import_sessions
+from flusher.lag import oldest_entry_seconds
 from flusher.measuring import Measuring
+from flusher.months import MonthKeeper
 from flusher.postgres_promises import examine_postgres
 from flusher.read import StreamReader
 from flusher.worker import Worker
@@ -145,12 +149,16 @@ async def work(environment: Environment, clock: Clock) -> int:
             *redis_examinations(shards, clock),
             partial(examine_postgres, dsn, clock),
         ]
+
+        async def oldest_entry() -> float:
+            return await oldest_entry_seconds(reader.servers, reader.shards)
+
         watching = [
             asyncio.create_task(watch_promises(promises, stopping)),
             *(asyncio.create_task(watch.run(stopping)) for watch in watches.values()),
         ]
-        counter = MonthCounter(counting_database, zone, kept_months)
-        counting = asyncio.create_task(counter.run(clock, stopping))
+        keeper = MonthKeeper(counting_database, oldest_entry, kept_months)
+        counting = asyncio.create_task(keeper.run(stopping, metrics))
         try:
             await admin.start()
             log.info("flushing", consumer=consumer)
@@ -205,6 +213,22 @@ def _add_report_command(report: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_check_command(check: argparse.ArgumentParser) -> None:
+    check.add_argument("--month", metavar="M", type=_month, help="one month, such as 2026-11")
+    check.add_argument(
+        "--repair",
+        action="store_true",
+        help="make the counts of each month that differs again, from its sessions",
+    )
+
+
+def _month(text: str) -> Month:
+    try:
+        return Month.parse(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a month, such as 2026-11") from None
+
+
 def _number_of_months(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1200:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 1200")
@@ -226,16 +250,16 @@ def _add_import_command(imports: argparse.ArgumentParser) -> None:
     )
 
 
-def _run_dead_letter_command(arguments: argparse.Namespace) -> int:
+def _dead_letter_command(arguments: argparse.Namespace) -> Coroutine[object, object, int]:
     match arguments.verb:
         case "list":
-            return run_command(show_dead_letters(os.environ))
+            return show_dead_letters(os.environ)
         case "show":
-            return run_command(show_dead_letter(os.environ, arguments.id))
+            return show_dead_letter(os.environ, arguments.id)
         case "replay":
-            return run_command(replay_dead_letters(os.environ, arguments.ids))
+            return replay_dead_letters(os.environ, arguments.ids)
         case _:
-            return run_command(drop_dead_letters(os.environ, arguments.ids))
+            return drop_dead_letters(os.environ, arguments.ids)
 
 
 def main() -> int:
@@ -259,27 +283,35 @@ def main() -> int:
     _add_report_command(
         commands.add_parser("report", help="what was reached, month by month; to standard output")
     )
+    _add_check_command(
+        commands.add_parser("check", help="compare the kept counts with the sessions")
+    )
     _add_import_command(
         commands.add_parser("import", help="sessions of the earlier system; safe to repeat")
     )
     arguments = parser.parse_args()
+    if arguments.command is None:
+        return run_process("flusher", work, os.environ, wall_clock)
+    return run_command(_command(arguments))
+
+
+def _command(arguments: argparse.Namespace) -> Coroutine[object, object, int]:
+    command: Coroutine[object, object, int]
     match arguments.command:
         case "migrate":
-            return run_command(migrate_database(os.environ))
+            command = migrate_database(os.environ)
         case "dead":
-            return _run_dead_letter_command(arguments)
+            command = _dead_letter_command(arguments)
         case "report":
-            report = show_report(
-                os.environ, wall_clock, arguments.site, arguments.months, arguments.format
-            )
-            return run_command(report)
+            site, months, form = arguments.site, arguments.months, arguments.format
+            command = show_report(os.environ, wall_clock, site, months, form)
+        case "check":
+            command = check_counts_kept(os.environ, arguments.month, repair=arguments.repair)
         case "import":
-            imports = import_sessions(os.environ, wall_clock, arguments.file, arguments.site)
-            return run_command(imports)
-        case "status":
-            return run_command(show_status(os.environ, json=arguments.json, watch=arguments.watch))
+            command = import_sessions(os.environ, wall_clock, arguments.file, arguments.site)
         case _:
-            return run_process("flusher", work, os.environ, wall_clock)
+            command = show_status(os.environ, json=arguments.json, watch=arguments.watch)
+    return command
 
 
 if __name__ == "__main__":

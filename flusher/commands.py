@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from contract import settings
+from contract.calendar import Month
 from contract.settings import Environment
+from flusher.check import check_counts
 from flusher.database import Database
 from flusher.dead_letters import DeadLetters, as_table
 from flusher.dead_letters import as_text as as_text_of_letter
@@ -86,6 +88,17 @@ async def show_report(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
+
+
+async def check_counts_kept(environment: Environment, month: Month | None, *, repair: bool) -> int:
+    """`check`; 1 where counts are wrong and stay so."""
+    async with Database(settings.DATABASE_URL.read(environment)) as database:
+        differences = await check_counts(database, month, repair=repair)
+        left = await check_counts(database, month) if differences and repair else differences
+    print("\n".join(differences) or "the kept counts are those of the sessions")
+    if differences and repair:
+        print("\n".join(left) or "mended: the kept counts are those of the sessions now")
+    return 1 if left else 0
 
 
 async def show_dead_letters(environment: Environment) -> int:

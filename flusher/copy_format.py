@@ -5,10 +5,10 @@ Sessions of one month, site and role differ in three fields of fixed size, so a 
 """
 
 import struct
-from collections.abc import Iterable
-from datetime import date
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, timedelta
 
-from contract.calendar import Month
+from contract.calendar import MINUTE_US, Month, from_us
 
 COLUMNS = ("id", "month", "site", "monthly_user_hash", "highest_role", "created_at")
 
@@ -23,8 +23,14 @@ EPOCH_US = 946_684_800_000_000
 _HEAD = struct.pack(">hi", 6, 16)
 _LENGTH = struct.Struct(">i")
 _INSTANT = struct.Struct(">q")
-_SITE_AT = len(_HEAD) + 16 + 8
+_MONTH_AT = len(_HEAD) + 16
+_SITE_AT = _MONTH_AT + 8
+_SITE_SHORT_AT = _SITE_AT + 3
 _INSTANT_BYTES = 8
+# What a row has beside its site, up to the end of its hash, and in all when its session is a
+# visitor's. A site is shorter than 256 bytes, so that the last byte of its length says all of it.
+_TO_HASH_END = _SITE_AT + 4 + 4 + 16
+_VISITORS = _TO_HASH_END + 4 + 4 + _INSTANT_BYTES
 
 
 class RowTemplate:
@@ -50,11 +56,76 @@ def began_us(row: bytes) -> int:
     return int(_INSTANT.unpack_from(row, len(row) - _INSTANT_BYTES)[0]) + EPOCH_US
 
 
-def visitor_hash(row: bytes) -> bytes | None:
-    """The `monthly_user_hash` in a row whose session is a visitor's."""
-    hash_at = _SITE_AT + 4 + int(_LENGTH.unpack_from(row, _SITE_AT)[0]) + 4
-    role_at = hash_at + 16
-    return row[hash_at:role_at] if row.startswith(_NULL, role_at) else None
+def visitor_of(row: bytes) -> tuple[date, str, bytes] | None:
+    """Month, site and hash of a row whose session is a visitor's."""
+    site_bytes = row[_SITE_SHORT_AT]
+    if len(row) != _VISITORS + site_bytes:
+        return None
+    end = _TO_HASH_END + site_bytes
+    return *where_of(row[_MONTH_AT : end - 20]), row[end - 16 : end]
+
+
+def people_of(rows: Sequence[bytes], *, signed_in: bool) -> list[bytes]:
+    """Whose sessions rows are (`person_key`), of visitors' rows or of the others."""
+    if signed_in:
+        return [
+            row[_MONTH_AT : _TO_HASH_END + row[_SITE_SHORT_AT]]
+            for row in rows
+            if len(row) != _VISITORS + row[_SITE_SHORT_AT]
+        ]
+    return [
+        row[_MONTH_AT : _TO_HASH_END + row[_SITE_SHORT_AT]]
+        for row in rows
+        if len(row) == _VISITORS + row[_SITE_SHORT_AT]
+    ]
+
+
+def minutes_of(rows: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """The minutes (`minute_key`) in which the first and the last of rows began."""
+    instants = [row[-_INSTANT_BYTES:] for row in rows]
+    return _minute_of_instant(min(instants)), _minute_of_instant(max(instants))
+
+
+def minute_of_row(row: bytes) -> bytes:
+    """The minute (`minute_key`) in which a row's session began."""
+    return _minute_of_instant(row[-_INSTANT_BYTES:])
+
+
+def _minute_of_instant(instant: bytes) -> bytes:
+    return _INSTANT.pack(_INSTANT.unpack(instant)[0] // MINUTE_US)
+
+
+def person_key(where: bytes, hash_: bytes) -> bytes:
+    """A person, as in a row: what `where_key` has, then 16 bytes of hash. Sorted, the people of a
+    place stand together.
+    """
+    return where + _LENGTH.pack(16) + hash_
+
+
+def split_person(key: bytes) -> tuple[bytes, bytes]:
+    """A `person_key`'s where and hash."""
+    return key[:-20], key[-16:]
+
+
+def where_key(month: date, site: str) -> bytes:
+    """Month and site, as in a row."""
+    return struct.pack(">ii", 4, (month - _EPOCH_DAY).days) + _field(site.encode())
+
+
+def where_of(key: bytes) -> tuple[date, str]:
+    """Month and site of a `where_key`."""
+    day = int(_LENGTH.unpack_from(key, 4)[0])
+    return _EPOCH_DAY + timedelta(days=day), key[12:].decode()
+
+
+def minute_key(at_us: int) -> bytes:
+    """The minute of an instant; `at_us` from the Unix epoch on."""
+    return _INSTANT.pack((at_us - EPOCH_US) // MINUTE_US)
+
+
+def minute_of(key: bytes) -> datetime:
+    """The minute of a `minute_key`."""
+    return from_us(int(_INSTANT.unpack_from(key)[0]) * MINUTE_US + EPOCH_US)
 
 
 def copy_source(rows: Iterable[bytes]) -> bytearray:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from contract.errors import DeadLetter, Misconfigured, Retry
+from contract.errors import DeadLetter, Misconfigured, Retry, TimedOut
 from flusher.connection_files import file_in_the_way
 from flusher.pooler import refuse_lent_connections
 from flusher.statements import statement
@@ -25,12 +25,14 @@ _EXAMPLE: Final = "DATABASE_URL=postgresql://impact@localhost/impact"
 # Whoever a role is named after: its own schema would come first ("$user").
 SEARCH_PATH: Final = "public, pg_temp"
 
+_LOCK_SECONDS: Final = 30.0
+
 # By SET, since a pooler refuses most of them while connecting.
 _SESSION_SETTINGS: Final = {
     "application_name": "impact-tracking flusher",
     "search_path": SEARCH_PATH,
     # Nothing is waited for without an end, and nothing held: a process may be frozen.
-    "lock_timeout": "30s",
+    "lock_timeout": f"{_LOCK_SECONDS:.0f}s",
     "idle_in_transaction_session_timeout": "60s",
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
@@ -198,6 +200,7 @@ class Database:
 
         Raises:
             DeadLetter: the server refuses what was to be stored, whenever it is tried.
+            TimedOut: a statement took longer than its patience; nothing of it was stored.
             Retry: the server is away, or ended the work; nothing of it was stored, unless the
                 answer to a commit was lost. Whoever repeats it must not mind.
             Misconfigured: the database is not the one that was migrated.
@@ -212,6 +215,9 @@ class Database:
             self._drop()
             problem = f"{_first_line(error)}; has `python -m flusher migrate` been run there?"
             raise Misconfigured("DATABASE_URL", problem, _EXAMPLE) from None
+        except asyncpg.QueryCanceledError as error:  # by statement_timeout
+            self._drop()
+            raise TimedOut("postgres", f"PostgreSQL failed: {_first_line(error)}") from None
         except _FAULTS as error:
             self._drop()
             raise Retry("postgres", f"PostgreSQL failed: {_reason(error)}") from None
@@ -229,9 +235,13 @@ class Database:
 def _bounds(patience_seconds: float | None) -> dict[str, str]:
     if patience_seconds is None:
         return {}
-    milliseconds = str(int(patience_seconds * 1000))
-    names = ("statement_timeout", "idle_in_transaction_session_timeout")
-    return dict.fromkeys(names, milliseconds)
+    patience = f"{patience_seconds * 1000:.0f}"
+    return {
+        "statement_timeout": patience,
+        "idle_in_transaction_session_timeout": patience,
+        # Less, so that what waited for a lock is told from what takes too long by itself.
+        "lock_timeout": f"{min(patience_seconds * 2 / 3, _LOCK_SECONDS) * 1000:.0f}",
+    }
 
 
 def _reason(error: BaseException) -> str:

@@ -8,7 +8,6 @@ import asyncio
 import csv
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import Path
@@ -23,7 +22,6 @@ from contract.errors import Misconfigured, Retry
 from contract.record import SessionStarted, encode
 from contract.settings import Environment
 from flusher.batch import Batch
-from flusher.counting import MonthCounter
 from flusher.database import Database
 from flusher.earlier_sessions import COLUMNS, SITE_COLUMN, Importable, host, session_of
 from flusher.entry import Entry
@@ -79,10 +77,6 @@ async def import_sessions(
                 file=sys.stderr,
             )
             return 1
-        if imported.new:
-            with console.status("counting the months …"), suppress(Retry):
-                # Or the flushers do: the views are exact before it, and only slower.
-                await MonthCounter(database, zone).run_once(clock(), at_once=True)
     print(_summary(imported))
     if imported.wrong:
         print("\n".join(imported.errors), file=sys.stderr)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from redis.exceptions import RedisError
 
 from contract import keys
+from contract.errors import Retry
 from flusher.shards import ask
 from process.shards import Shards, first_error
 
@@ -69,6 +70,18 @@ async def measure_lag(servers: Shards, shards: Iterable[int]) -> list[ShardLag]:
             )
         )
     return lags
+
+
+async def oldest_entry_seconds(servers: Shards, shards: Sequence[int]) -> float:
+    """How long the oldest entry of all shards has been there; 0: there is none.
+
+    Raises:
+        Retry: a shard's server does not answer.
+    """
+    lags = await measure_lag(servers, shards)
+    if len(lags) < len(shards):
+        raise Retry("redis_away", "what waits in some shards is not known")
+    return max((lag.oldest_seconds or 0.0 for lag in lags), default=0.0)
 
 
 async def count_dead_letters(servers: Shards, shards: Iterable[int]) -> dict[int, int]:

@@ -1,4 +1,4 @@
-"""Creates and upgrades the database: the numbered files of `migrations/`, each once, in order; and
+"""Creates and upgrades the database: the numbered files of `schema/`, each once, in order; and
 `roles.sql`, which is what a dump does not hold, each time. All of it in one transaction: none of it
 is done where anything fails.
 
@@ -6,7 +6,7 @@ Own code where libraries exist: they bring a second PostgreSQL driver into produ
 a table, a lock and a loop.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
@@ -34,7 +34,7 @@ class Migration:
 
 def migrations() -> list[Migration]:
     """All of them, in order."""
-    folder = files("flusher").joinpath("migrations")
+    folder = files("flusher").joinpath("schema")
     found = [file for file in folder.iterdir() if file.name.endswith(".sql")]
     return [
         Migration(file.name.removesuffix(".sql"), file.read_text())
@@ -106,17 +106,24 @@ async def _migrate(
     if not await connection.fetchval(statement("try_migrating_lock")):
         tell(f"another `migrate` is at work: it is waited for, {patience_seconds:g} s at the most")
         await connection.execute(statement("migrating_lock"))
+    now = await apply_files(connection, migrations())
+    await connection.execute(files("flusher").joinpath("roles.sql").read_text())
+    await connection.execute(statement("lock_sessions"))
+    await connection.execute(statement("set_calendar"), zone.key)
+    return now
+
+
+async def apply_files(connection: asyncpg.Connection, found: Sequence[Migration]) -> list[str]:
+    """Applies those that were not applied before; their names."""
     await connection.execute(
         "CREATE TABLE IF NOT EXISTS impact_migrations "
         "(name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
     )
     applied = {row["name"] for row in await connection.fetch("SELECT name FROM impact_migrations")}
-    now = [migration for migration in migrations() if migration.name not in applied]
+    now = [migration for migration in found if migration.name not in applied]
     for migration in now:
         await connection.execute(migration.sql)
         await connection.execute("INSERT INTO impact_migrations (name) VALUES ($1)", migration.name)
-    await connection.execute("UPDATE flusher.calendar SET timezone = $1", zone.key)
-    await connection.execute(files("flusher").joinpath("roles.sql").read_text())
     return [migration.name for migration in now]
 
 

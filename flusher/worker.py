@@ -1,17 +1,19 @@
 """The worker: batches, from the streams to PostgreSQL, until it is asked to stop."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 import structlog
 
 from contract.calendar import SECOND_US
-from contract.errors import DeadLetter, NewerVersion, Retry
+from contract.errors import DeadLetter, NewerVersion, Retry, TimedOut
 from contract.metrics import FlusherMetrics
 from flusher.batch import Batch, Undecodable, decode_entries
 from flusher.gather import Gathering
 from flusher.housekeeping import Housekeeping
+from flusher.portions import Portions
 from flusher.read import StreamReader
 from flusher.write import SessionWriter, Written
 from process.clock import Clock
@@ -78,6 +80,7 @@ class Worker:
         self._clock = clock
         self._max_seconds = max_seconds
         self._gathering = Gathering(reader, clock, zone, max_rows, claim_seconds)
+        self._portions = Portions()
         self._committed: list[_Committed] = []  # in PostgreSQL, and not yet acknowledged
         self._housekeeping = Housekeeping(
             reader, writer, metrics, clock, zone, claim_seconds, finds_shards_only=helps is not None
@@ -147,6 +150,8 @@ class Worker:
                     seconds=pause,
                     to_do=f"nothing is lost; see that {_server_of(error)} is up",
                 )
+                with suppress(Retry):
+                    await self._housekeeping.run_if_due()  # what failed may be one batch alone
                 if await stopping.wait(pause):
                     break
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
@@ -184,13 +189,13 @@ class Worker:
     async def _flush(self, batch: Batch) -> Flushed:
         entries = len(batch.entries) + len(batch.broken)
         entries += sum(len(committed.batch.entries) for committed in self._committed)
-        # What PostgreSQL refuses is halved until it stands alone.
+        # What PostgreSQL refuses, or takes too long for, is halved until it stands alone.
         pieces = [batch] if batch.entries else []
         buried = newer = 0
         try:
             await self._acknowledge()
             while pieces:
-                pieces[:1] = await self._store(pieces[0], batch)
+                await self._store_first(pieces, batch)
                 await self._acknowledge()
             # Last, since a full Redis has no room for more until the others are gone.
             while batch.divisible:
@@ -215,13 +220,35 @@ class Worker:
         self.last_success = time.monotonic()
         return Flushed(entries - newer, buried)
 
-    async def _store(self, piece: Batch, batch: Batch) -> list[Batch]:
-        """Writes a piece of a batch; what of it is still to be written."""
-        started = time.perf_counter()
+    async def _store_first(self, pieces: list[Batch], batch: Batch) -> None:
+        """Writes the first piece of a batch. What of it is still to be written comes in its place,
+        or after all others where it took too long.
+        """
+        piece = pieces[0]
+        entries = len(piece.entries)
         try:
-            written = await self._writer.write(piece)
+            if self._portions.is_too_large(entries):
+                pieces[:1] = self._halves(piece)
+                return
+            await self._store(piece, briefly=self._portions.are_tried_briefly(entries))
         except DeadLetter as why:
-            return self._isolate(piece, why, batch)
+            pieces[:1] = self._isolate(piece, why, batch)
+            return
+        except TimedOut as error:
+            self._portions.took_too_long(entries)
+            log.warning("a batch took too long", why=str(error), entries=entries)
+            pieces.append(pieces.pop(0))
+            if entries == 1 and self._portions.is_hopeless(piece.entries[0]):
+                pieces[-1:] = self._isolate(piece, DeadLetter("timed_out", str(error)), batch)
+            elif self._portions.are_in_vain or len(pieces) == entries == 1:
+                raise
+            return
+        self._portions.stored(entries)
+        pieces.pop(0)
+
+    async def _store(self, piece: Batch, *, briefly: bool) -> None:
+        started = time.perf_counter()
+        written = await self._writer.write(piece, briefly=briefly)
         write_seconds = time.perf_counter() - started
         self._metrics.flush_seconds.labels("write").observe(write_seconds)
         # From here on these are rows: if they can't be acknowledged now, that is all that is left
@@ -235,14 +262,16 @@ class Worker:
             duplicates=written.duplicate_sessions + written.duplicate_upgrades,
             write_ms=round(write_seconds * 1000, 1),
         )
-        return []
+
+    def _halves(self, piece: Batch) -> list[Batch]:
+        middle = len(piece.entries) // 2
+        halves = piece.entries[:middle], piece.entries[middle:]
+        return [decode_entries(half, self._gathering.latest) for half in halves]
 
     def _isolate(self, piece: Batch, why: DeadLetter, batch: Batch) -> list[Batch]:
         """The halves of a piece that PostgreSQL refuses; one entry is set apart."""
         if len(piece.entries) > 1:
-            middle = len(piece.entries) // 2
-            halves = piece.entries[:middle], piece.entries[middle:]
-            return [decode_entries(half, self._gathering.latest) for half in halves]
+            return self._halves(piece)
         (entry,) = piece.entries
         if piece.records > 1:
             batch.divisible.append(entry)

@@ -2,13 +2,13 @@
 
 Sessions go straight into their table by COPY. One that is there already aborts that, which is rare
 (a repeat, a crash): then the batch is staged and merged. Upgrades are stored, matched with their
-sessions, and left waiting where there is none.
+sessions, and left waiting where there is none. At last the counts are changed by what changed.
 
 Of copies of one session the earliest stays. The rules for upgrades are `flusher/match.py`'s.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -20,9 +20,11 @@ from contract.calendar import Month, from_us
 from contract.errors import DeadLetter, Retry
 from flusher.batch import Batch
 from flusher.copy_format import COLUMNS, copy_source
+from flusher.counts import Counts
 from flusher.database import Database
-from flusher.match import Matching
+from flusher.match import Matched, Matching, session_of
 from flusher.statements import statement
+from flusher.store_counts import store_counts
 
 # Decided upgrades are kept for late events; undecided ones for a session that is still to come.
 KEPT: Final = timedelta(hours=1)
@@ -52,11 +54,16 @@ class SessionWriter:
         self._months: set[Month] = set()
         self._indexed_months: set[Month] = set()
 
-    async def write(self, batch: Batch) -> Written:
+    async def write(self, batch: Batch, *, briefly: bool = False) -> Written:
         """Stores a batch: all of it is committed when this returns, or none.
+
+        Args:
+            batch: what to store.
+            briefly: no statement may take more than a part of the time that it usually may.
 
         Raises:
             DeadLetter: PostgreSQL refuses something in the batch.
+            TimedOut: a statement took longer than it may.
             Retry: PostgreSQL is away or busy, or a month's partition is gone, which the next call
                 makes again; a repeat is safe.
         """
@@ -64,19 +71,21 @@ class SessionWriter:
         try:
             await self._index_visitors(batch.months_of_current)
             async with self._database.connection() as connection:
-                return await self._write_once(connection, batch)
+                return await self._write_once(connection, batch, briefly=briefly)
         except _PartitionIsGone:
             self._months.clear()
             self._indexed_months.clear()
             detail = "the partition of a month is gone, and is made again unless it was dropped"
             raise Retry("postgres", detail) from None
 
-    async def _write_once(self, connection: asyncpg.Connection, batch: Batch) -> Written:
+    async def _write_once(
+        self, connection: asyncpg.Connection, batch: Batch, *, briefly: bool
+    ) -> Written:
         try:
             try:
-                return await self._write(connection, batch, staged=False)
+                return await self._write(connection, batch, briefly=briefly, staged=False)
             except asyncpg.UniqueViolationError:
-                return await self._write(connection, batch, staged=True)
+                return await self._write(connection, batch, briefly=briefly, staged=True)
         except asyncpg.CheckViolationError as error:
             if error.constraint_name is None:  # of a row it would have one
                 raise _PartitionIsGone from None
@@ -98,7 +107,7 @@ class SessionWriter:
             except DeadLetter as error:  # no row's fault: whatever stands in the way can be moved
                 detail = f"the partition of {month} can't be made: {error}"
                 raise Retry("postgres", detail) from None
-            if takes_sessions is False:
+            if not takes_sessions:
                 raise DeadLetter(
                     "month_dropped", f"the sessions of {month} were dropped: its counts are final"
                 )
@@ -135,21 +144,28 @@ class SessionWriter:
             self._indexed_months.add(month)
 
     async def _write(
-        self, connection: asyncpg.Connection, batch: Batch, *, staged: bool
+        self, connection: asyncpg.Connection, batch: Batch, *, briefly: bool, staged: bool
     ) -> Written:
         async with connection.transaction():
+            if briefly:
+                await connection.execute(statement("be_brief"))
             await connection.execute(statement("lock_sessions" if staged else "share_sessions"))
             await _insert_salts(connection, batch)
-            changed: list[UUID] = []
+            counts = Counts()
+            merged = _Merged()
             new = len(batch.starts)
             if staged:
-                changed, new = await self._merge(connection, batch)
+                merged = await self._merge(connection, batch, counts)
+                new = len(merged.stored) - len(merged.replaced)
             else:
                 await self._copy(connection, "sessions", batch)
-            copies = upgrades = 0
+                counts.add_rows(list(batch.starts.values()))
+            matched = Matched()
             if batch.months:
-                matching = Matching(connection, batch, self._zone)
-                copies, upgrades = await matching.run(changed)
+                matching = Matching(connection, batch, self._zone, counts)
+                matched = await matching.run(merged.stored, merged.replaced)
+                await store_counts(connection, counts, matched.open_months)
+            copies, upgrades = matched.copies, matched.upgrades
             if new < len(batch.starts) or upgrades < len(batch.upgrades) or batch.salts:
                 await connection.execute(statement("wait_for_what_is_known"))
         return Written(
@@ -169,15 +185,33 @@ class SessionWriter:
                 format="binary",
             )
 
-    async def _merge(self, connection: asyncpg.Connection, batch: Batch) -> tuple[list[UUID], int]:
-        """The sessions that are new or replaced, and how many of them are new."""
+    async def _merge(
+        self, connection: asyncpg.Connection, batch: Batch, counts: Counts
+    ) -> "_Merged":
         await connection.execute(statement("create_incoming_sessions"))
         await self._copy(connection, "incoming_sessions", batch)
         # Before the merge: whether a copy may replace an upgraded session is told by the upgrade,
         # which must not be one that another flusher is just about to commit.
         await connection.execute(statement("lock_upgrades"))
         rows = await connection.fetch(statement("merge_incoming_sessions"))
-        return [row["id"] for row in rows], sum(row["is_new"] for row in rows)
+        known = {row["id"]: row for row in rows if not row["stored"]}
+        merged = _Merged()
+        for row in rows:
+            if row["stored"]:
+                merged.stored.append(row["id"])
+                counts.add(session_of(row))
+                if row["id"] in known:
+                    merged.replaced.append(known[row["id"]])
+                    counts.remove(session_of(known[row["id"]]))
+        return merged
+
+
+@dataclass(slots=True)
+class _Merged:
+    """Sessions that are new or replace a copy, and those that were replaced, as they were."""
+
+    stored: list[UUID] = field(default_factory=list)
+    replaced: list[asyncpg.Record] = field(default_factory=list)
 
 
 async def _insert_salts(connection: asyncpg.Connection, batch: Batch) -> None:

@@ -1,5 +1,7 @@
 """What the views must show: the same, counted from the sessions alone."""
 
+from datetime import date
+
 import asyncpg
 
 _LIVE = {
@@ -22,17 +24,23 @@ _LIVE = {
 
 
 async def views_and_live_counts_that_differ(
-    connection: asyncpg.Connection,
+    connection: asyncpg.Connection, dropped: date | None = None
 ) -> list[tuple[str, str, object]]:
-    """Each row that only one of a view and its live count has, both seen at one moment."""
+    """Each row that only one of a view and its live count has, both seen at one moment.
+
+    But for the month `dropped`, whose sessions are gone.
+    """
     differences: list[tuple[str, str, object]] = []
     for view, live in _LIVE.items():
+        month = "month" if view == "monthly_impact" else "date_trunc('month', day)::date"
         rows = await connection.fetch(
-            f"WITH live AS ({live}), shown AS (SELECT * FROM {view}) "
+            f"WITH live AS ({live}), "
+            f"shown AS (SELECT * FROM {view} WHERE {month} IS DISTINCT FROM $1::date) "
             "(SELECT 'shown' AS by, to_jsonb(a) AS row "
             "FROM (SELECT * FROM shown EXCEPT ALL SELECT * FROM live) a) UNION ALL "
             "(SELECT 'live', to_jsonb(b) "
-            "FROM (SELECT * FROM live EXCEPT ALL SELECT * FROM shown) b)"
+            "FROM (SELECT * FROM live EXCEPT ALL SELECT * FROM shown) b)",
+            dropped,
         )
         differences += [(view, row["by"], row["row"]) for row in rows]
     return differences

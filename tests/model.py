@@ -44,10 +44,14 @@ def rows_after(events: Iterable[Event]) -> set[Row]:
         )
         for start in starts.values()
     }
+    taken: list[tuple[SessionUpgraded, Row]] = []
     for upgrade in sorted(upgrades.values(), key=lambda upgrade: upgrade.at_us):
         candidates = [row for row in rows.values() if _may_take(upgrade, row)]
         if candidates:
             row = max(candidates, key=lambda row: row.created_at_us)
+            if upgrade.session_id is None and any(_repeats(upgrade, row, *each) for each in taken):
+                continue
+            taken.append((upgrade, row))
             rows[row.id] = replace(
                 row,
                 highest_role=upgrade.role,
@@ -68,4 +72,14 @@ def _may_take(upgrade: SessionUpgraded, row: Row) -> bool:
         row.month == upgrade.month
         and row.monthly_user_hash == upgrade.visitor_hash
         and row.created_at_us <= upgrade.at_us + OVERTAKING_US
+    )
+
+
+def _repeats(upgrade: SessionUpgraded, row: Row, earlier: SessionUpgraded, took: Row) -> bool:
+    """The user has taken a session of this visitor that began after the one in question."""
+    return (
+        (earlier.user_hash, took.site) == (upgrade.user_hash, row.site)
+        and took.month == row.month
+        and took.monthly_user_hash == row.monthly_user_hash
+        and took.created_at_us > row.created_at_us
     )

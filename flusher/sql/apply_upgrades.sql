@@ -1,49 +1,44 @@
 -- Applies to each session the first of its upgrades: the earliest by the collector's clock, of the
 -- session's own site, and not of a month before its own. In a later month the session keeps its
--- hash, since the salt that made it is gone.
--- $1: sessions; $2: the earliest month to look in. Returns the sessions that changed.
--- Only by key, whatever the statistics say: docs/decisions/0011-by-key.md.
+-- hash, since the salt that made it is gone. Only by key: docs/decisions/0006-kept-counts.md.
+-- $1: sessions; $2: the earliest month to look in. Returns the sessions that changed, before and after.
 WITH first AS (
     SELECT DISTINCT ON (u.session_id)
-        u.id AS upgrade_id, u.month, u.user_hash, u.highest_role, u.upgraded_at,
-        s.id AS session_id, s.month AS session_month,
+        u.id AS upgrade_id, u.month, u.user_hash, u.highest_role, u.upgraded_at, s.id AS session_id,
+        s.month AS session_month, s.monthly_user_hash AS hash_before, s.highest_role AS role_before,
         coalesce(by_id.id, of_current.id) AS before_id,
-        coalesce(by_id.replaced_hash, of_current.replaced_hash, s.monthly_user_hash)
-            AS replaced_hash
+        coalesce(by_id.replaced_hash, of_current.replaced_hash, s.monthly_user_hash) AS replaced_hash
     FROM flusher.upgrades u
     JOIN sessions s ON s.id = ANY (ARRAY[u.session_id]) AND s.site = u.site
         AND s.month <= u.month AND s.month >= $2::date
     LEFT JOIN LATERAL (
         SELECT b.id, b.replaced_hash FROM flusher.upgrades b
-        WHERE b.session_id = s.id AND b.outcome = 'applied'
-        LIMIT 1
+        WHERE b.session_id = s.id AND b.outcome = 'applied' LIMIT 1
     ) by_id ON true
     LEFT JOIN LATERAL (
         SELECT c.id, c.replaced_hash FROM flusher.upgrades c
-        WHERE c.session_id IS NULL AND c.applied_to = s.id
-        LIMIT 1
+        WHERE c.session_id IS NULL AND c.applied_to = s.id LIMIT 1
     ) of_current ON true
     WHERE u.session_id = ANY ($1::uuid[]) AND (s.highest_role IS NULL OR s.upgraded_at IS NOT NULL)
     ORDER BY u.session_id, u.upgraded_at, u.id
 ),
 changed AS (
     UPDATE sessions s
-    SET highest_role = first.highest_role,
-        upgraded_at = first.upgraded_at,
-        monthly_user_hash = CASE WHEN first.month = s.month
-            THEN first.user_hash ELSE s.monthly_user_hash END
-    FROM first
-    WHERE s.id = ANY (ARRAY[first.session_id]) AND s.month = first.session_month
-        AND (s.upgraded_at IS NULL OR first.upgraded_at < s.upgraded_at)
-    RETURNING s.id, first.upgrade_id, first.before_id, first.replaced_hash
+    SET highest_role = f.highest_role, upgraded_at = f.upgraded_at,
+        monthly_user_hash = CASE WHEN f.month = s.month THEN f.user_hash ELSE s.monthly_user_hash END
+    FROM first f
+    WHERE s.id = ANY (ARRAY[f.session_id]) AND s.month = f.session_month
+        AND (s.upgraded_at IS NULL OR f.upgraded_at < s.upgraded_at)
+    RETURNING s.id, s.month, s.site, s.created_at, f.hash_before, f.role_before,
+        s.monthly_user_hash AS hash_after, f.upgrade_id, f.before_id, f.replaced_hash, f.upgraded_at
+),
+marked AS (
+    UPDATE flusher.upgrades u
+    SET outcome = CASE WHEN u.id = c.upgrade_id THEN 'applied'
+            WHEN u.session_id IS NULL THEN 'waiting' ELSE 'superseded' END, -- `current` may take another
+        applied_to = CASE WHEN u.id = c.upgrade_id THEN c.id END,
+        replaced_hash = CASE WHEN u.id = c.upgrade_id THEN c.replaced_hash END
+    FROM changed c
+    WHERE u.id IN (c.upgrade_id, c.before_id)
 )
-UPDATE flusher.upgrades u
-SET outcome = CASE
-        WHEN u.id = changed.upgrade_id THEN 'applied'
-        WHEN u.session_id IS NULL THEN 'waiting'  -- of `current`: it may take another session
-        ELSE 'superseded' END,
-    applied_to = CASE WHEN u.id = changed.upgrade_id THEN changed.id END,
-    replaced_hash = CASE WHEN u.id = changed.upgrade_id THEN changed.replaced_hash END
-FROM changed
-WHERE u.id IN (changed.upgrade_id, changed.before_id)
-RETURNING changed.id
+SELECT month, site, created_at, hash_before, role_before, hash_after, replaced_hash, upgraded_at FROM changed

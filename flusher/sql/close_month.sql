@@ -1,1 +1,1 @@
-SELECT flusher.close_month($1::date)
+SELECT flusher.close_month($1::date, $2::interval)

@@ -1,2 +1,2 @@
 -- The months of which only the counts are left.
-SELECT month FROM flusher.counted_months WHERE dropped_at IS NOT NULL
+SELECT month FROM flusher.months WHERE dropped_at IS NOT NULL

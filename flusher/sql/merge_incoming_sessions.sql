@@ -1,32 +1,26 @@
--- Stores a staged batch: of copies of one session, the earliest stays. Returns the ids stored, and
--- whether each is new or replaces a later copy. A copy that is earlier than a session whose upgrade
--- is no longer at hand is too late to replace it.
--- Only by key, whatever the statistics say: docs/decisions/0011-by-key.md.
-WITH known AS (
-    SELECT i.id
-    FROM incoming_sessions i
-    WHERE (SELECT s.id FROM sessions s WHERE s.id = i.id AND s.month = i.month) IS NOT NULL
+-- Stores a staged batch: of copies of one session, the earliest stays. Returns those that were known, as
+-- they were, and then those that are stored now. A copy that is earlier than a session whose upgrade is
+-- no longer at hand is too late to replace it. Only by key: docs/decisions/0006-kept-counts.md.
+WITH known AS MATERIALIZED (
+    SELECT k.* FROM incoming_sessions i
+    CROSS JOIN LATERAL (
+        SELECT s.id, s.month, s.site, s.monthly_user_hash, s.highest_role, s.created_at
+        FROM sessions s WHERE s.id = i.id AND s.month = i.month OFFSET 0
+    ) k
 ),
 merged AS (
     INSERT INTO sessions AS s (id, month, site, monthly_user_hash, highest_role, created_at)
-    SELECT id, month, site, monthly_user_hash, highest_role, created_at FROM incoming_sessions
+    SELECT * FROM incoming_sessions
     ON CONFLICT (id, month) DO UPDATE
-    SET site = excluded.site,
-        monthly_user_hash = excluded.monthly_user_hash,
-        highest_role = excluded.highest_role,
-        created_at = excluded.created_at,
-        upgraded_at = NULL
+    SET site = excluded.site, monthly_user_hash = excluded.monthly_user_hash,
+        highest_role = excluded.highest_role, created_at = excluded.created_at, upgraded_at = NULL
     WHERE excluded.created_at < s.created_at AND (
         s.upgraded_at IS NULL
-        OR (
-            SELECT u.id FROM flusher.upgrades u
-            WHERE u.session_id = s.id AND u.outcome = 'applied' LIMIT 1
-        ) IS NOT NULL
-        OR (
-            SELECT u.id FROM flusher.upgrades u
-            WHERE u.session_id IS NULL AND u.applied_to = s.id LIMIT 1
-        ) IS NOT NULL
+        OR (SELECT u.id FROM flusher.upgrades u
+            WHERE u.session_id = s.id AND u.outcome = 'applied' LIMIT 1) IS NOT NULL
+        OR (SELECT u.id FROM flusher.upgrades u
+            WHERE u.session_id IS NULL AND u.applied_to = s.id LIMIT 1) IS NOT NULL
     )
-    RETURNING s.id
+    RETURNING s.id, s.month, s.site, s.monthly_user_hash, s.highest_role, s.created_at
 )
-SELECT id, id NOT IN (SELECT id FROM known) AS is_new FROM merged
+SELECT false AS stored, known.* FROM known UNION ALL SELECT true, merged.* FROM merged

@@ -1,6 +1,6 @@
 -- An upgrade of a session that is upgraded, or was signed in from the start, changes nothing.
--- $1: sessions; $2: the earliest month to look in. Returns the upgrades.
--- Only by key, whatever the statistics say: docs/decisions/0011-by-key.md.
+-- $1: sessions; $2: the earliest month to look in. Returns the upgrades. Only by key:
+-- docs/decisions/0006-kept-counts.md.
 UPDATE flusher.upgrades u
 SET outcome = 'superseded'
 FROM sessions s

@@ -1,15 +1,17 @@
-"""The flusher's rows against the model's, for events in any order, repeated and in pieces."""
+"""The flusher's rows against the model's, for events in any order, repeated and in pieces; and
+after each step the views and `check` against a live count.
+"""
 
 import asyncio
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
+from asyncpg.connection import LoggedQuery
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -17,17 +19,19 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     consumes,
     initialize,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
 
 from contract.calendar import SECOND_US, Month, month_at, to_us
-from contract.errors import Retry
+from contract.errors import DeadLetter, Retry
 from contract.record import Event, SessionStarted, SessionUpgraded, encode
 from flusher.batch import Batch, decode_entries
-from flusher.counting import CLOSED_AFTER_US, MonthCounter
+from flusher.check import check_counts
 from flusher.database import Database
 from flusher.entry import Entry
+from flusher.months import MonthKeeper
 from flusher.write import SessionWriter
 from tests.conftest import Databases
 from tests.instant import MONTH
@@ -35,7 +39,11 @@ from tests.live_counts import views_and_live_counts_that_differ
 from tests.model import Row, rows_after
 
 UTC = ZoneInfo("UTC")
-BOUNDARY_US = MONTH.ends_us(UTC)
+# Both months are over, so that they may be closed.
+BEFORE, AFTER = MONTH.plus(-3), MONTH.plus(-2)
+BOUNDARY_US = BEFORE.ends_us(UTC)
+# Imported into, and dropped in the end.
+EARLIER = MONTH.plus(-9)
 
 # Few of each, so that events meet.
 _SESSIONS = st.integers(1, 3).map(lambda number: bytes([0xA0 + number]) * 16)
@@ -47,13 +55,39 @@ _ROLES = st.sampled_from(["user", "admin"])
 _SECONDS = st.integers(-60, 60)
 
 
+# As a database in which nothing ever was.
+_EMPTY = """
+    TRUNCATE sessions, flusher.upgrades, flusher.people, flusher.count_changes,
+        flusher.monthly_counts, flusher.daily_counts, flusher.recounts;
+    UPDATE flusher.months SET closed_at = NULL, dropped_at = NULL
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Connections:
     """To one database, for all examples: a connection costs as much as some of their steps."""
 
     connection: asyncpg.Connection
     databases: tuple[Database, Database]
-    counting_database: Database
+    killed: Database
+    other: Database
+
+
+class Kill:
+    """Cuts a connection after so many statements."""
+
+    def __init__(self, connection: asyncpg.Connection, statements: int) -> None:
+        self._connection = connection
+        self.left = statements
+
+    def __call__(self, _: LoggedQuery) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self._connection.terminate()
+
+
+async def nothing_waits() -> float:
+    return 0.0
 
 
 class Machine(RuleBasedStateMachine):
@@ -67,28 +101,79 @@ class Machine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.events: list[Event] = []
         self.delivered: set[int] = set()
+        self.dropped: set[tuple[object, ...]] | None = None
         self.connection = self.connections.connection
         self.writers = [SessionWriter(database, UTC) for database in self.connections.databases]
-        self.counter = MonthCounter(self.connections.counting_database, UTC)
-        self.runner.run(self.connection.execute("TRUNCATE sessions, flusher.upgrades"))
+        self.keeper = MonthKeeper(self.connections.other, nothing_waits, kept_months=0)
+        self.runner.run(self.connection.execute(_EMPTY))
 
     def teardown(self) -> None:
         # Only what never came: a repeat could mend what an earlier delivery left undone.
         left = enumerate(self.events, 1)
         self._deliver([sent for sent in left if sent[0] not in self.delivered], 0)
         rows = self.runner.run(self._rows())
-        differences = self.runner.run(views_and_live_counts_that_differ(self.connection))
         assert rows == rows_after(self.events)
-        assert differences == []
+        self.runner.run(self._check())
 
-    @rule(later_us=st.sampled_from([0, CLOSED_AFTER_US + 60 * SECOND_US]), seconds=_SECONDS)
-    def count(self, later_us: int, seconds: int) -> None:
-        """Whenever months are counted or closed, the views show what is there."""
-        self.runner.run(self._count(BOUNDARY_US + seconds * SECOND_US + later_us))
+    @rule()
+    def add_up(self) -> None:
+        """Whenever that is, the views show what is there."""
+        self.runner.run(self._add_up())
 
-    async def _count(self, now_us: int) -> None:
-        await self.counter.run_once(now_us, at_once=True)
-        assert await views_and_live_counts_that_differ(self.connection) == []
+    async def _add_up(self) -> None:
+        await self.keeper.fold()
+        await self._check()
+        await self.keeper.recount()
+        await self._check()
+
+    @rule()
+    def close(self) -> None:
+        """What comes for these months from here on is late."""
+        self.runner.run(self._close())
+
+    async def _close(self) -> None:
+        await self.keeper.recount()
+        await self.keeper.close()
+        await self._check()
+
+    @rule(session=_SESSIONS, site=_SITES, visitor=_VISITORS)
+    def import_earlier(self, session: bytes, site: str, visitor: bytes) -> None:
+        """A session of an earlier system. It may be there already, or its month be dropped."""
+        at_us = EARLIER.starts_us(UTC) + 40_000 * SECOND_US
+        event = SessionStarted(session, EARLIER, at_us, site, visitor, None)
+        batch = decode_entries([Entry(0, b"", encode(event))], MONTH)
+        if self.dropped is None:
+            self.runner.run(self._write(0, batch))
+        else:
+            with pytest.raises(DeadLetter):
+                self.runner.run(self._write(0, batch))
+        self.runner.run(self._check())
+
+    @precondition(lambda self: self.dropped is None)
+    @rule()
+    def drop_earlier(self) -> None:
+        self.runner.run(self._drop_earlier())
+
+    async def _drop_earlier(self) -> None:
+        await self.writers[0].create_months([EARLIER])
+        await self._close()
+        before = await self._counts_of_earlier()
+        assert await self.connection.fetchval("SELECT flusher.drop_month($1)", EARLIER.first_day)
+        self.dropped = before
+        await self._check()
+
+    async def _counts_of_earlier(self) -> set[tuple[object, ...]]:
+        query = "SELECT * FROM monthly_impact WHERE month = $1"
+        rows = await self.connection.fetch(query, EARLIER.first_day)
+        return {tuple(row) for row in rows}
+
+    async def _check(self) -> None:
+        """The views are exact, and so says `check`."""
+        dropped = None if self.dropped is None else EARLIER.first_day
+        assert await views_and_live_counts_that_differ(self.connection, dropped) == []
+        assert await check_counts(self.connections.other) == []
+        if self.dropped is not None:
+            assert await self._counts_of_earlier() == self.dropped
 
     @rule(target=sent, session=_SESSIONS, site=_SITES, visitor=_VISITORS, seconds=_SECONDS)
     def start(self, session: bytes, site: str, visitor: bytes, seconds: int) -> Any:
@@ -121,6 +206,27 @@ class Machine(RuleBasedStateMachine):
     @rule(events=st.lists(sent, min_size=1, max_size=6), writer=st.integers(0, 1))
     def deliver(self, events: list[Any], writer: int) -> None:
         self._deliver(events, writer)
+        self.runner.run(self._check())
+
+    @rule(events=st.lists(sent, min_size=1, max_size=6), statements=st.integers(1, 16))
+    def deliver_and_be_killed(self, events: list[Any], statements: int) -> None:
+        """After so many statements, if there are as many."""
+        entries = [Entry(0, str(number).encode(), encode(event)) for number, event in events]
+        self.runner.run(self._write_killed(decode_entries(entries, MONTH), statements))
+        self.runner.run(self._check())
+
+    async def _write_killed(self, batch: Batch, statements: int) -> None:
+        writer = SessionWriter(self.connections.killed, UTC)
+        await writer.create_months(batch.months)
+        async with self.connections.killed.connection() as connection:
+            kill = Kill(connection, statements)
+            connection.add_query_logger(kill)
+        try:
+            await writer.write(batch)
+        except Retry:
+            assert kill.left <= 0
+        else:
+            connection.remove_query_logger(kill)
 
     @rule(
         one=st.lists(consumes(sent), min_size=1, max_size=4),
@@ -143,7 +249,7 @@ class Machine(RuleBasedStateMachine):
     def _batch(self, events: list[Any]) -> Batch:
         self.delivered.update(number for number, _ in events)
         entries = [Entry(0, str(number).encode(), encode(event)) for number, event in events]
-        batch = decode_entries(entries, MONTH.plus(2))
+        batch = decode_entries(entries, MONTH)
         assert not batch.broken
         return batch
 
@@ -161,12 +267,12 @@ class Machine(RuleBasedStateMachine):
         pytest.fail("it was never written")
 
     async def _write_both(self, one: Batch, other: Batch) -> None:
-        await asyncio.gather(self._write(0, one), self._write(1, other), self._count_meanwhile())
-        assert await views_and_live_counts_that_differ(self.connection) == []
+        await asyncio.gather(self._write(0, one), self._write(1, other), self._keep_meanwhile())
+        await self._check()
 
-    async def _count_meanwhile(self) -> None:
-        with suppress(Retry):  # of two that change one month's counts, PostgreSQL ends one
-            await self.counter.run_once(BOUNDARY_US + 60 * SECOND_US, at_once=True)
+    async def _keep_meanwhile(self) -> None:
+        await self.keeper.fold()
+        await self.keeper.recount()
 
     async def _rows(self) -> set[Row]:
         return {
@@ -179,7 +285,9 @@ class Machine(RuleBasedStateMachine):
                 to_us(row["created_at"]),
                 None if row["upgraded_at"] is None else to_us(row["upgraded_at"]),
             )
-            for row in await self.connection.fetch("SELECT * FROM sessions")
+            for row in await self.connection.fetch(
+                "SELECT * FROM sessions WHERE month <> $1", EARLIER.first_day
+            )
         }
 
 
@@ -195,12 +303,13 @@ def machine(databases: Databases) -> Iterator[type[Machine]]:
 async def connect(databases: Databases) -> Connections:
     dsn = await databases.create()
     connection = await asyncpg.connect(dsn)
-    return Connections(connection, (Database(dsn), Database(dsn)), Database(dsn))
+    both = Database(dsn), Database(dsn)
+    return Connections(connection, both, Database(dsn), Database(dsn))
 
 
 async def close(connections: Connections) -> None:
     await connections.connection.close()
-    for database in (*connections.databases, connections.counting_database):
+    for database in (*connections.databases, connections.killed, connections.other):
         await database.close()
 
 

@@ -10,7 +10,6 @@ import asyncpg
 import pytest
 
 from contract.calendar import Month
-from flusher.counting import MonthCounter
 from flusher.database import Database
 from flusher.write import SessionWriter
 from process.clock import wall_clock
@@ -89,7 +88,6 @@ async def metabase(
     place = (before.starts_us(UTC) - NOON_US) / 1e6 + 86_400 + 9
     writer = SessionWriter(database, ZoneInfo("UTC"))
     await writer.write(batch_of(start(site="b.example.org", month=before, seconds=place)))
-    await MonthCounter(database, ZoneInfo("UTC")).run_once(wall_clock(), at_once=True)
     owner = await asyncpg.connect(dsn)
     # Roles are the server's and outlive a test's database.
     await owner.execute("DROP ROLE IF EXISTS metabase")
@@ -161,19 +159,19 @@ async def test_metabase_may_look_into_each(metabase: asyncpg.Connection, relatio
     [
         "SELECT * FROM flusher.upgrades",
         "SELECT * FROM flusher.people",
-        "SELECT * FROM flusher.changes",
+        "SELECT * FROM flusher.count_changes",
         "SELECT * FROM flusher.monthly_counts",
         "SELECT * FROM flusher.daily_counts",
-        "SELECT * FROM flusher.counted_months",
-        "SELECT * FROM flusher.changed_sites",
+        "SELECT * FROM flusher.months",
+        "SELECT * FROM flusher.recounts",
+        "SELECT * FROM flusher.checks",
         "SELECT * FROM flusher.upgrades_given_up",
         "SELECT * FROM flusher.salts",
         "SELECT * FROM flusher.calendar",
         "SELECT * FROM impact_migrations",
         "SELECT flusher.drop_month('2020-01-01')",
-        "SELECT flusher.forget_counts('2020-01-01')",
-        "SELECT flusher.close_month('2020-01-01')",
-        "SELECT flusher.watch_month('2020-01-01', 'infinity')",
+        "SELECT flusher.close_month('2020-01-01', '3 days')",
+        "SELECT flusher.missing_counts('2020-01-01', NULL)",
         "DELETE FROM sessions",
         "UPDATE sessions SET site = 'x'",
         "INSERT INTO sessions SELECT * FROM sessions",

@@ -14,11 +14,12 @@ from contract import keys
 from contract.calendar import DAY_US, Month
 from contract.errors import Retry
 from contract.record import FIELD, SessionStarted, encode
-from flusher.counting import MonthCounter
+from flusher.check import check_counts
 from flusher.database import Database
+from flusher.months import MonthKeeper
 from flusher.write import SessionWriter
 from tests.events import SITE, batch_of, start, upgrade
-from tests.instant import MONTH, NOON_US
+from tests.instant import MONTH
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.servers import Servers
 from tests.system import System, eventually
@@ -44,6 +45,10 @@ async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
+async def nothing_waits() -> float:
+    return 0.0
+
+
 @pytest.mark.parametrize("gone", GONE, ids=["dropped", "detached"])
 @pytest.mark.parametrize("counted", ["not counted", "counted"])
 async def test_it_is_made_again_and_the_counts_are_those_of_what_is_there(
@@ -51,14 +56,15 @@ async def test_it_is_made_again_and_the_counts_are_those_of_what_is_there(
 ) -> None:
     await SessionWriter(database, UTC).write(batch_of(start(), start(role="user")))
     if counted == "counted":
-        await MonthCounter(database, UTC).run_once(NOON_US, at_once=True)
+        await MonthKeeper(database, nothing_waits, kept_months=0).fold()
     await connection.execute(gone)
     written = await SessionWriter(database, UTC).write(batch_of(start()))
     assert written.sessions == 1
     left = 1 if "DROP" in gone else 3
     assert await connection.fetchval("SELECT count(*) FROM sessions") == left
     assert await views_and_live_counts_that_differ(connection) == []
-    await MonthCounter(database, UTC).run_once(NOON_US, at_once=True)
+    await MonthKeeper(database, nothing_waits, kept_months=0).recount()
+    assert await check_counts(database) == []
     assert await views_and_live_counts_that_differ(connection) == []
 
 
@@ -143,10 +149,7 @@ async def test_a_flusher_whose_present_month_was_dropped_says_so_and_flushes_the
 ) -> None:
     """As by one whose clock ran years ahead."""
     await connection.execute("SELECT flusher.create_month($1)", this_month.first_day)
-    await connection.execute(
-        "UPDATE flusher.counted_months SET watched_until = 'infinity', counted_until = 'infinity', "
-        "dropped_at = now()"
-    )
+    await connection.execute("UPDATE flusher.months SET closed_at = now(), dropped_at = now()")
     await connection.execute(f"DROP TABLE flusher.sessions_{this_month.first_day:%Y_%m}")
     (flusher,) = await system.start("flusher")
     await redis.xadd(keys.stream(0), started_in(this_month))

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from contract import keys
 from contract.entry import join_records
-from contract.errors import Retry
+from contract.errors import Retry, TimedOut
 from contract.metrics import FlusherMetrics
 from contract.record import FIELD, Event, encode
 from flusher.database import Database
@@ -216,6 +216,51 @@ async def test_a_row_that_postgres_refuses_is_set_aside_without_those_that_share
     assert (await bench.stored(), await bench.buffered()) == (3, 0)
     assert bench.counted("written", kind="session") == 3
     assert bench.counted("dead", reason="sqlstate_23514") == 1
+
+
+async def test_what_takes_too_long_is_set_aside_alone_and_the_rest_is_stored(
+    redis: Redis, dsn: str
+) -> None:
+    """Before, the same batch was tried again, whole, for as long as that lasted."""
+    async with Database(dsn, patience_seconds=2.0) as database:
+        bench = Bench(redis, database)
+        await bench.worker.prepare()
+        async with database.connection() as connection:
+            await connection.execute(
+                "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ "
+                "BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$;"
+                "CREATE TRIGGER wait BEFORE INSERT ON sessions FOR EACH ROW "
+                "WHEN (NEW.site = 'slow.example.org') EXECUTE FUNCTION wait()"
+            )
+        await bench.append(*(start() for _ in range(20)), start(site="slow.example.org"))
+        await bench.append(*(start() for _ in range(20)))
+        assert await bench.worker.run_once() == Flushed(41, 1)
+        assert (await bench.stored(), await bench.buffered()) == (40, 0)
+        assert bench.counted("dead", reason="timed_out") == 1
+        # What comes after it is stored as quickly as ever.
+        await bench.append(*(start() for _ in range(20)))
+        assert await bench.worker.run_once() == Flushed(20, 0)
+
+
+async def test_when_the_server_is_slow_nothing_is_set_aside(redis: Redis, dsn: str) -> None:
+    async with Database(dsn, patience_seconds=0.2) as database:
+        bench = Bench(redis, database)
+        await bench.worker.prepare()
+        async with database.connection() as connection:
+            await connection.execute(
+                "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ "
+                "BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$;"
+                "CREATE TRIGGER wait BEFORE INSERT ON sessions FOR EACH ROW EXECUTE FUNCTION wait()"
+            )
+        await bench.append(*(start() for _ in range(5)))
+        for _ in range(3):
+            with pytest.raises(TimedOut):
+                await bench.worker.run_once()
+        async with database.connection() as connection:
+            await connection.execute("DROP FUNCTION wait CASCADE")
+        assert await bench.worker.run_once() == Flushed(5, 0)
+        assert (await bench.stored(), await bench.buffered()) == (5, 0)
+        assert await bench.redis.xlen(keys.dead_letters(0)) == 0
 
 
 async def test_the_metric_of_what_waits_counts_sessions_and_not_entries(bench: Bench) -> None:

@@ -22,8 +22,11 @@ HAND_IT_ON = {"collector/__main__.py", "flusher/__main__.py", "rotation/__main__
 ASK_A_SERVER = {
     "flusher/sql/server_settings.sql": "compares it with ours",
     "flusher/sql/purge_upgrades.sql": "how long ago the same server stored an upgrade",
-    "flusher/migrations/0001_sessions.sql": "when the server stored an upgrade",
-    "flusher/migrations/0007_drop_months.sql": "when the server dropped a month",
+    "flusher/sql/months_to_drop.sql": "which month it is, beside the newest session's",
+    "flusher/sql/note_check.sql": "when the server was asked to count",
+    "flusher/schema/0002_upgrades.sql": "when the server stored an upgrade",
+    "flusher/schema/0003_counts.sql": "since when a count is to be made again",
+    "flusher/schema/0005_months.sql": "when a month may be closed, was closed and dropped",
     "process/rotate_salt.lua": "which month it is: the salt's server decides",
 }
 

@@ -38,7 +38,7 @@ def test_a_migrations_name_says_what_it_does() -> None:
 
 
 def test_the_folder_holds_migrations_only_and_all_are_found() -> None:
-    files = {file.name for file in (FLUSHER / "migrations").iterdir()}
+    files = {file.name for file in (FLUSHER / "schema").iterdir()}
     assert files == {f"{migration.name}.sql" for migration in migrations()}
 
 

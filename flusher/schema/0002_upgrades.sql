@@ -1,0 +1,39 @@
+-- Upgrades: those that wait for their session, and for a while those that were applied, so that a
+-- repeat is known and events that come late end in the same rows as if they had come in order.
+CREATE TABLE flusher.upgrades (
+    id uuid PRIMARY KEY, -- the upgrade itself: a repeat has the same
+    session_id uuid,
+    visitor_hash uuid, -- for `current`: who the caller was before signing in
+    month date NOT NULL, -- whose salt made its hashes
+    site text NOT NULL,
+    user_hash uuid NOT NULL, -- the monthly_user_hash of the user who signed in
+    highest_role text NOT NULL,
+    upgraded_at timestamptz NOT NULL,
+    stored_at timestamptz NOT NULL DEFAULT now(),
+    -- waiting: its session has not come; applied: it upgraded one; superseded: it changes nothing, since
+    -- its session was upgraded before or signed in from the start, or it repeats another.
+    outcome text NOT NULL DEFAULT 'waiting' CHECK (outcome IN ('waiting', 'applied', 'superseded')),
+    applied_to uuid,
+    replaced_hash uuid, -- the visitor's, in the session that it was applied to, so that it can be undone
+    CONSTRAINT by_id_or_current CHECK ((session_id IS NULL) <> (visitor_hash IS NULL)),
+    CONSTRAINT applied_to_a_session CHECK ((outcome = 'applied') = (applied_to IS NOT NULL))
+);
+COMMENT ON TABLE flusher.upgrades IS
+    'Sign-ins that were reported for a session. Kept for as long as they may still matter.';
+
+CREATE INDEX upgrades_by_session ON flusher.upgrades (session_id) WHERE session_id IS NOT NULL;
+CREATE INDEX upgrades_waiting ON flusher.upgrades (session_id) WHERE outcome = 'waiting';
+CREATE INDEX upgrades_of_current ON flusher.upgrades (visitor_hash, upgraded_at) WHERE visitor_hash IS NOT NULL;
+CREATE INDEX upgrades_of_current_by_applied_to ON flusher.upgrades (applied_to)
+    WHERE session_id IS NULL AND applied_to IS NOT NULL;
+CREATE INDEX upgrades_by_age ON flusher.upgrades (stored_at);
+
+-- Upgrades that were given up are forgotten; how many there were is not, since the report shows it.
+CREATE TABLE flusher.upgrades_given_up (
+    month date, -- of the sign-in
+    site text,
+    upgrades bigint NOT NULL,
+    PRIMARY KEY (month, site)
+);
+COMMENT ON TABLE flusher.upgrades_given_up IS
+    'How many sign-ins were reported for a session that never came: they are in no count.';

@@ -1,1 +1,0 @@
-SELECT flusher.count_month($1::date)

@@ -1,1 +1,0 @@
-SELECT flusher.watch_month($1::date, 'infinity')

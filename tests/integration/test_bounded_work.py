@@ -1,0 +1,75 @@
+"""What one visitor can make a batch cost: with a wrong TRUSTED_PROXIES one visitor is everybody."""
+
+import time
+from collections.abc import Iterator
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from bench.machine import cpu_seconds
+from contract.record import SessionStarted, SessionUpgraded
+from flusher.check import check_counts
+from flusher.database import Database
+from flusher.write import SessionWriter
+from tests.events import batch_of, start, upgrade
+
+UTC = ZoneInfo("UTC")
+EACH = 10_000
+A_BATCH = 1_000
+VISITOR = b"v" * 16
+
+
+def portions(
+    events: list[SessionStarted] | list[SessionUpgraded],
+) -> Iterator[list[SessionStarted] | list[SessionUpgraded]]:
+    for first in range(0, len(events), A_BATCH):
+        yield events[first : first + A_BATCH]
+
+
+def user(number: int) -> bytes:
+    return b"u" + number.to_bytes(15)
+
+
+@pytest.mark.parametrize("users", [1, EACH])
+async def test_no_batch_takes_long_whatever_one_visitor_did_before(
+    database: Database, users: int
+) -> None:
+    """10,000 sessions and then as many upgrades of `current`: quadratic work took 17 s a batch at
+    half of that, for innocent rows too. What is measured is the time of a processor.
+    """
+    writer = SessionWriter(database, UTC)
+    sessions = [start(visitor=VISITOR, seconds=n / 1000) for n in range(EACH)]
+    upgrades = [
+        upgrade(None, visitor=VISITOR, user=user(n % users), seconds=60 + n / 1000)
+        for n in range(EACH)
+    ]
+    spent = []
+
+    async def write(*events: SessionStarted | SessionUpgraded) -> None:
+        batch = batch_of(*events)
+        async with database.connection() as connection:
+            server = connection.get_server_pid()
+        before = time.process_time() + cpu_seconds(server)
+        await writer.write(batch)
+        spent.append(time.process_time() + cpu_seconds(server) - before)
+
+    await write(upgrade(None, visitor=b"x" * 16))  # the month, its index
+    spent.clear()
+    for portion in portions(sessions):
+        await write(*portion)
+    for portion in portions(upgrades):
+        await write(*portion)
+    # And then whatever may make all of it be decided again.
+    await write(start(visitor=VISITOR, seconds=100), start(visitor=b"i" * 16))
+    await write(upgrade(None, visitor=VISITOR, user=b"w" * 16, seconds=101))
+    await write(start(sessions[5].id, visitor=VISITOR, seconds=-1))  # an earlier copy
+    await write(start(visitor=VISITOR, seconds=30))  # long on its way
+    await write(upgrade(sessions[-1].id, user=b"x" * 16, seconds=59))
+    await write(start(visitor=b"i" * 16))
+    async with database.connection() as connection:
+        taken = await connection.fetchval(
+            "SELECT count(*) FROM sessions WHERE highest_role = 'user'"
+        )
+    assert await check_counts(database) == []
+    assert max(spent) < 1.0
+    assert taken == (3 if users == 1 else EACH + 2)

@@ -1,0 +1,416 @@
+"""Kept counts: exact at each commit, whatever happens meanwhile; no report reads years of rows."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import pytest
+
+from contract.calendar import DAY_US, SECOND_US, Month
+from contract.errors import DeadLetter, Retry
+from contract.record import SessionStarted
+from flusher.check import check_counts
+from flusher.database import Database
+from flusher.migrate import migrate
+from flusher.months import WAITS_SECONDS, Done, MonthKeeper
+from flusher.statements import statement
+from flusher.write import SessionWriter
+from tests.conftest import Databases
+from tests.events import batch_of, start, upgrade
+from tests.instant import MONTH, NOON_US
+from tests.live_counts import views_and_live_counts_that_differ
+from tests.servers import Flavour, flavours, run_servers
+from tests.system import eventually, run_command
+
+UTC = ZoneInfo("UTC")
+SITE = "a.example.org"
+# Over for longer than the days of grace, whatever day it is; and one that is not over.
+OVER, BEFORE = MONTH.plus(-2), MONTH.plus(-3)
+TABLE = f"sessions_{OVER.first_day:%Y_%m}"
+
+
+@pytest.fixture(scope="module", params=flavours(), ids=lambda flavour: flavour.name)
+def databases(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Databases]:
+    """On every PostgreSQL that there is."""
+    flavour: Flavour = request.param
+    with run_servers(flavour, tmp_path_factory.mktemp("counts")) as servers:
+        yield Databases(servers)
+
+
+@pytest.fixture
+async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(dsn)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def writer(database: Database) -> SessionWriter:
+    return SessionWriter(database, UTC)
+
+
+async def nothing_waits() -> float:
+    return 0.0
+
+
+@pytest.fixture
+async def keeper(dsn: str) -> AsyncIterator[MonthKeeper]:
+    async with Database(dsn) as database:
+        yield MonthKeeper(database, nothing_waits, kept_months=0)
+
+
+def of(month: Month, person: int, site: str = SITE, role: str | None = None) -> SessionStarted:
+    """A session in the middle of a month."""
+    seconds = (month.starts_us(UTC) + 9 * DAY_US - NOON_US) / SECOND_US + person
+    visitor = bytes([person]) * 16
+    return start(visitor=visitor, site=site, month=month, seconds=seconds, role=role)
+
+
+async def assert_exact(connection: asyncpg.Connection) -> None:
+    assert await views_and_live_counts_that_differ(connection) == []
+
+
+async def wrong(dsn: str, *, repair: bool = False) -> list[str]:
+    async with Database(dsn) as database:
+        return await check_counts(database, repair=repair)
+
+
+async def partitions_read(connection: asyncpg.Connection, query: str) -> set[str]:
+    plan = await connection.fetch(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {query}")
+    read = [row[0] for row in plan if "never executed" not in row[0]]
+    return {word[:16] for line in read for word in line.split() if word.startswith("sessions_2")}
+
+
+async def test_no_report_reads_sessions_but_of_a_month_that_is_to_be_counted_again(
+    connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper
+) -> None:
+    months = [MONTH.plus(-number) for number in range(6)]
+    await writer.write(
+        batch_of(*(of(month, person) for month in months for person in range(1, 30)))
+    )
+    queries = (
+        "SELECT * FROM monthly_impact",
+        f"SELECT * FROM monthly_impact WHERE site = '{SITE}'",
+        f"SELECT * FROM daily_impact WHERE day >= '{months[-1]}-01'",
+    )
+    for folded in (False, True):
+        if folded:
+            await keeper.run_once()
+        await connection.execute("ANALYZE")
+        for query in queries:
+            assert await partitions_read(connection, query) == set(), query
+        await assert_exact(connection)
+    await writer.write(batch_of(of(OVER, 99)))
+    for query in queries:
+        assert await partitions_read(connection, query) == {TABLE}, query
+    await assert_exact(connection)
+    assert (await keeper.run_once()).recounted == (OVER.first_day,)
+    assert await partitions_read(connection, queries[0]) == set()
+    await assert_exact(connection)
+
+
+async def test_what_comes_for_a_closed_month_counts_at_once(
+    connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper, dsn: str
+) -> None:
+    session = of(OVER, 1)
+    await writer.write(batch_of(session, of(OVER, 2), of(OVER, 2, "b.example.org")))
+    await writer.write(batch_of(of(BEFORE, 7)))
+    assert (await keeper.run_once()).closed == (BEFORE.first_day, OVER.first_day)
+    await writer.write(batch_of(upgrade(session.id, site=SITE), of(OVER, 3)))
+    marked = await connection.fetch("SELECT month, site FROM flusher.recounts")
+    assert [tuple(row) for row in marked] == [(OVER.first_day, SITE)]
+    query = "SELECT * FROM monthly_impact WHERE month = $1 AND site = $2"
+    for _ in range(2):
+        row = await connection.fetchrow(query, OVER.first_day, SITE)
+        assert row is not None
+        assert (row["signed_in_sessions"], row["unique_users"], row["unique_visitors"]) == (1, 3, 2)
+        await assert_exact(connection)
+        assert await wrong(dsn) == []
+        await keeper.run_once()
+    assert await connection.fetch("SELECT FROM flusher.recounts") == []
+
+
+async def test_of_who_writes_while_a_closed_month_is_counted_again_nothing_is_lost(
+    connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper, dsn: str
+) -> None:
+    """Whether its mark is set before, or its sessions are stored before and its mark after."""
+    await writer.write(batch_of(of(OVER, 1)))
+    await keeper.run_once()
+    insert = (
+        "INSERT INTO sessions (id, month, site, monthly_user_hash, created_at) "
+        "SELECT gen_random_uuid(), month, site, gen_random_uuid(), created_at FROM sessions LIMIT 1"
+    )
+    mark = statement("want_recounts"), [OVER.first_day], [SITE]
+    for marks_first in (True, False):
+        await writer.write(batch_of(of(OVER, 2 + marks_first)))
+        writing = await asyncpg.connect(dsn)
+        transaction = writing.transaction()
+        await transaction.start()
+        await writing.execute(insert)
+        if marks_first:
+            await writing.execute(*mark)
+            recounting = asyncio.create_task(keeper.recount())
+
+            async def waits() -> int:
+                query = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                return int(await connection.fetchval(query))
+
+            await eventually(waits)
+            await transaction.commit()
+            assert await recounting == (OVER.first_day,)
+        else:
+            assert await keeper.recount() == (OVER.first_day,)
+            await assert_exact(connection)
+            await writing.execute(*mark)
+            await transaction.commit()
+        await writing.close()
+        await assert_exact(connection)
+        await keeper.recount()
+        await assert_exact(connection)
+        assert await wrong(dsn) == []
+
+
+async def test_the_counts_are_exact_under_fire(
+    connection: asyncpg.Connection, keeper: MonthKeeper, dsn: str
+) -> None:
+    """Two flushers write the same people's sessions of two months, which are closed meanwhile."""
+    stop = asyncio.Event()
+
+    async def write(number: int) -> None:
+        async with Database(dsn) as own:
+            writer = SessionWriter(own, UTC)
+            while not stop.is_set():
+                starts = [of((MONTH, OVER)[p % 2], p + number) for p in range(20)]
+                upgrades = [upgrade(each.id, site=SITE) for each in starts[::3]]
+                for each in (batch_of(*starts, *upgrades[:2]), batch_of(*upgrades)):
+                    await writer.write(each)  # they never wait for each other
+
+    async with asyncio.TaskGroup() as writing:
+        for number in (0, 3):
+            writing.create_task(write(number))
+        done: list[Done] = []
+        while len(done) < 10:
+            await assert_exact(connection)
+            assert await wrong(dsn) == []
+            with suppress(Retry):
+                done.append(await keeper.run_once())
+        stop.set()
+    assert {month for each in done for month in each.closed} == {OVER.first_day}
+    await assert_exact(connection)
+    assert await wrong(dsn) == []
+
+
+async def test_who_has_no_session_left_is_forgotten(
+    connection: asyncpg.Connection, writer: SessionWriter
+) -> None:
+    """The visitor's hash of a session that was upgraded stands nowhere but in the upgrade."""
+    session = of(MONTH, 1)
+    await writer.write(batch_of(session, of(MONTH, 2)))
+    await writer.write(batch_of(upgrade(session.id, site=SITE)))
+    people = await connection.fetch("SELECT monthly_user_hash FROM flusher.people")
+    assert {row[0].bytes for row in people} == {bytes([2]) * 16, b"u" * 16}
+
+
+async def test_a_closed_month_has_no_people(
+    connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper
+) -> None:
+    await writer.write(batch_of(of(OVER, 1), of(MONTH, 1)))
+    count = "SELECT count(*) FROM flusher.people WHERE month = $1"
+    assert await connection.fetchval(count, OVER.first_day) == 1
+    await keeper.run_once()
+    await writer.write(batch_of(of(OVER, 2)))
+    assert await connection.fetchval(count, OVER.first_day) == 0
+    assert await connection.fetchval(count, MONTH.first_day) == 1
+
+
+async def test_a_month_is_closed_when_it_is_over_and_nothing_of_it_may_be_on_its_way(
+    writer: SessionWriter, dsn: str
+) -> None:
+    await writer.write(batch_of(of(MONTH, 1), of(OVER, 1)))
+    oldest = WAITS_SECONDS + 1
+
+    async def oldest_entry() -> float:
+        return oldest
+
+    async with Database(dsn) as database:
+        keeper = MonthKeeper(database, oldest_entry, kept_months=0)
+        assert await keeper.close() == ()
+        oldest = WAITS_SECONDS - 1
+        assert await keeper.close() == (OVER.first_day,)
+        assert await keeper.close() == (), "it is closed, and the other is not over"
+
+
+async def test_a_month_is_closed_three_days_after_its_end_in_the_calendars_zone(
+    connection: asyncpg.Connection,
+) -> None:
+    await connection.execute("UPDATE flusher.calendar SET timezone = 'Pacific/Kiritimati'")
+    closable = await connection.fetchval(
+        "SELECT array_agg(flusher.may_be_closed(m, now() - "
+        "((m + interval '1 month') AT TIME ZONE 'Pacific/Kiritimati') + d * interval '1 second')) "
+        "FROM (SELECT $1::date AS m) month, unnest(ARRAY[0, 1]) d",
+        OVER.first_day,
+    )
+    assert closable == [True, False]
+
+
+async def test_what_an_operator_deletes_or_adds_is_told_and_mended_by_check(
+    connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper, dsn: str
+) -> None:
+    people = [of(month, n, role="user") for month in (OVER, MONTH) for n in (1, 2, 3)]
+    await writer.write(batch_of(*people, of(OVER, 4, "b.example.org")))
+    await keeper.run_once()
+    assert await wrong(dsn) == []
+    held = await connection.fetchval(statement("last_check"))
+    assert held > 0
+    await connection.execute(
+        "DELETE FROM sessions WHERE monthly_user_hash = $1", UUID(bytes=b"\1" * 16)
+    )
+    differences = await wrong(dsn)
+    assert f"{SITE}, {OVER}: 1 signed-in users too many" in differences
+    assert f"{SITE}, {MONTH}: how often 1 people came is kept wrong" in differences
+    assert not any("b.example.org" in each for each in differences)
+    assert await connection.fetchval(statement("last_check")) == held, "it did not hold"
+    one = await run_command("flusher", "check", "--month", str(OVER), DATABASE_URL=dsn)
+    assert (one[0], len(one[1].splitlines())) == (1, 4)
+    code, output, _ = await run_command("flusher", "check", "--repair", DATABASE_URL=dsn)
+    assert code == 0
+    assert output.splitlines()[-1].startswith("mended")
+    await assert_exact(connection)
+    assert await wrong(dsn) == []
+    await connection.execute("TRUNCATE sessions")
+    await wrong(dsn, repair=True)
+    assert await connection.fetch("SELECT * FROM monthly_impact") == []
+    assert await connection.fetch("SELECT * FROM daily_impact") == []
+    await writer.write(batch_of(of(OVER, 5), of(MONTH, 6)))
+    await assert_exact(connection)
+
+
+async def test_with_another_calendar_the_days_are_counted_anew(
+    connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper, dsn: str
+) -> None:
+    await writer.write(batch_of(of(OVER, 1), of(MONTH, 1)))
+    await keeper.run_once()
+    days = [row["day"] for row in await connection.fetch("SELECT day FROM daily_impact ORDER BY 1")]
+    await connection.execute("UPDATE sessions SET created_at = created_at + interval '23 hours'")
+    await migrate(connection, UTC)
+    assert await connection.fetch("SELECT FROM flusher.recounts") == [], "it is the same"
+    await migrate(connection, ZoneInfo("Pacific/Kiritimati"))
+    await assert_exact(connection)
+    await writer.write(batch_of(of(MONTH, 2)))
+    await assert_exact(connection)
+    assert (await keeper.recount()) == (OVER.first_day, MONTH.first_day)
+    await assert_exact(connection)
+    assert await wrong(dsn) == []
+    after = await connection.fetch(
+        "SELECT max(day) AS day FROM daily_impact GROUP BY date_trunc('month', day) ORDER BY 1"
+    )
+    assert [(row["day"] - day).days for row, day in zip(after, days, strict=True)] == [1, 1]
+
+
+async def test_no_view_is_compiled(databases: Databases) -> None:
+    """Compiling (jit) takes a second: it is off, and in a new database not worth its cost."""
+    dsn = await databases.create_empty("compiled")
+    owner = await asyncpg.connect(dsn)
+    await migrate(owner, UTC)
+    await owner.execute("SELECT flusher.create_month($1)", MONTH.first_day)
+    await owner.close()
+    connection = await asyncpg.connect(dsn)
+    assert await connection.fetchval("SHOW jit") == "off"
+    worth_it = float(await connection.fetchval("SHOW jit_above_cost"))
+    for view in ("monthly_impact", "daily_impact"):
+        plan = await connection.fetchval(f"EXPLAIN (FORMAT json) SELECT * FROM {view}")
+        assert json.loads(plan)[0]["Plan"]["Total Cost"] < worth_it, view
+    await connection.close()
+
+
+async def test_of_dropped_months_the_counts_stay(
+    connection: asyncpg.Connection, writer: SessionWriter, dsn: str
+) -> None:
+    """And what will be dropped is said a look before."""
+    months = [MONTH.plus(-number) for number in range(6, -1, -1)]
+    await writer.write(batch_of(*(of(month, person) for month in months for person in range(1, 4))))
+    before = await connection.fetch("SELECT * FROM monthly_impact ORDER BY month")
+    days = await connection.fetch("SELECT * FROM daily_impact ORDER BY day")
+    async with Database(dsn) as database:
+        keeper = MonthKeeper(database, nothing_waits, kept_months=3)
+        assert (await keeper.run_once()).dropped == ()
+        dropped = (await keeper.run_once()).dropped
+        assert dropped == tuple(month.first_day for month in months[:3])
+        assert (await keeper.run_once()).dropped == ()
+    assert await connection.fetch("SELECT * FROM monthly_impact ORDER BY month") == before
+    assert await connection.fetch("SELECT * FROM daily_impact ORDER BY day") == days
+    left = await connection.fetch("SELECT DISTINCT month FROM sessions ORDER BY month")
+    assert [row["month"] for row in left] == [month.first_day for month in months[3:]]
+    assert await wrong(dsn) == []
+
+    # A late event of a dropped month is set aside, whether or not its flusher knows, and changes
+    # no count; its neighbours are stored.
+    async with Database(dsn) as other:
+        with pytest.raises(DeadLetter, match="counts are final") as caught:
+            await SessionWriter(other, UTC).write(batch_of(of(months[0], 9)))
+        assert caught.value.reason == "month_dropped"
+    with pytest.raises(Retry, match="unless it was dropped"):
+        await writer.write(batch_of(of(months[0], 9)))
+    with pytest.raises(DeadLetter, match="counts are final"):
+        await writer.write(batch_of(of(months[0], 9), of(MONTH, 9)))
+    await writer.write(batch_of(of(MONTH, 1)))
+    after = await connection.fetch("SELECT * FROM monthly_impact ORDER BY month")
+    assert after[:-1] == before[:-1]
+    assert after[-1]["sessions"] == before[-1]["sessions"] + 1
+
+
+async def test_only_closed_months_whose_counts_hold_are_dropped(
+    connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper
+) -> None:
+    await writer.write(batch_of(of(OVER, 1), of(MONTH, 1)))
+    drop = "SELECT flusher.drop_month($1)"
+    assert await connection.fetchval(drop, OVER.first_day) is False, "it is open"
+    await keeper.run_once()
+    assert await connection.fetchval(drop, MONTH.first_day) is False, "it is not over"
+    await writer.write(batch_of(of(OVER, 2)))
+    assert await connection.fetchval(drop, OVER.first_day) is False, "to be counted again"
+    assert await connection.fetchval(drop, MONTH.plus(-90).first_day) is False, "never there"
+    await keeper.run_once()
+    assert await connection.fetchval(drop, OVER.first_day) is True
+
+
+async def test_a_month_whose_partition_is_gone_is_made_again_and_counted_again(
+    connection: asyncpg.Connection, keeper: MonthKeeper, dsn: str
+) -> None:
+    """Somebody has dropped it by hand, or a restore was without it."""
+    async with Database(dsn) as database:
+        await SessionWriter(database, UTC).write(batch_of(of(OVER, 1), of(MONTH, 1), of(MONTH, 2)))
+    await keeper.fold()
+    people = f"people_{MONTH.first_day:%Y_%m}"
+    for gone in (TABLE, f"sessions_{MONTH.first_day:%Y_%m}", people):
+        await connection.execute(f"DROP TABLE flusher.{gone}")
+        async with Database(dsn) as database:
+            await SessionWriter(database, UTC).write(batch_of(of(OVER, 3), of(MONTH, 3)))
+        await assert_exact(connection)
+        await keeper.recount()
+        await assert_exact(connection)
+        assert await wrong(dsn) == []
+
+
+async def test_of_people_that_all_flushers_share_none_is_counted_twice(
+    connection: asyncpg.Connection, dsn: str
+) -> None:
+    """Nor do two flushers wait for each other: whatever the order of events, people have one."""
+
+    async def write(number: int) -> None:
+        async with Database(dsn) as own:
+            writer = SessionWriter(own, UTC)
+            for turn in range(10):
+                people = range(1, 40) if (number + turn) % 2 else range(39, 0, -1)
+                await writer.write(batch_of(*(of(MONTH, person) for person in people)))
+
+    await asyncio.gather(*(write(number) for number in range(4)))
+    (row,) = await connection.fetch("SELECT * FROM monthly_impact")
+    assert (row["sessions"], row["unique_users"]) == (4 * 10 * 39, 39)
+    await assert_exact(connection)

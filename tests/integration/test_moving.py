@@ -1,0 +1,239 @@
+"""The database on another server, by logical replication and from a dump; and at another date."""
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import pytest
+
+from contract.calendar import DAY_US, SECOND_US, Month
+from contract.record import SessionStarted
+from embedded.postgres import PostgresServer, find_wheel_programs
+from flusher.check import check_counts
+from flusher.database import Database
+from flusher.migrate import migrate
+from flusher.months import MonthKeeper
+from flusher.write import SessionWriter
+from tests.conftest import Databases
+from tests.events import batch_of, start, upgrade
+from tests.instant import MONTH, NOON_US
+from tests.live_counts import views_and_live_counts_that_differ
+from tests.moved_clock import moved_environment, needs_moved_clock
+from tests.servers import POSTGRES_SETTINGS, Servers, flavours
+from tests.system import eventually
+
+UTC = ZoneInfo("UTC")
+SITE = "a.example.org"
+OVER = MONTH.plus(-2)
+PROGRAMS = sorted({flavour.postgres_programs or find_wheel_programs() for flavour in flavours()})
+FIVE_YEARS_SECONDS = 5 * 366 * 86_400
+_SECONDS = 60.0
+
+
+async def nothing_waits() -> float:
+    return 0.0
+
+
+def of(month: Month, person: int) -> SessionStarted:
+    seconds = (month.starts_us(UTC) + 9 * DAY_US - NOON_US) / SECOND_US + person
+    return start(visitor=bytes([person]) * 16, site=SITE, month=month, seconds=seconds)
+
+
+def run(program: Path, *arguments: str) -> bytes:
+    done = subprocess.run([program, *arguments], capture_output=True, timeout=_SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(params=PROGRAMS, ids=lambda programs: programs.parent.name)
+def two_servers(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[tuple[PostgresServer, PostgresServer]]:
+    """The old one and the new one, of one release each."""
+    with ExitStack() as stack:
+        settings = POSTGRES_SETTINGS | {"wal_level": "logical"}
+        servers = [
+            PostgresServer(tmp_path / name, bin_dir=request.param, settings=settings, sync=False)
+            for name in ("old", "new")
+        ]
+        for server in servers:
+            stack.enter_context(server)
+        yield servers[0], servers[1]
+
+
+async def assert_right(dsn: str) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(dsn)
+    assert await views_and_live_counts_that_differ(connection) == []
+    async with Database(dsn) as database:
+        assert await check_counts(database) == []
+    shown = await connection.fetch("SELECT * FROM monthly_impact ORDER BY month, site")
+    await connection.close()
+    return list(shown)
+
+
+async def test_after_a_move_by_logical_replication_the_counts_go_on(
+    two_servers: tuple[PostgresServer, PostgresServer],
+) -> None:
+    """Blue and green, as docs/operations.md says: rows are replicated, and partitions are not. A
+    month is closed and another comes to be while both are there; then the flusher moves.
+    """
+    old, new = two_servers
+    blue = await asyncpg.connect(old.dsn())
+    await migrate(blue, UTC)
+    sessions = [of(month, person) for month in (OVER, MONTH) for person in range(1, 20)]
+    async with Database(old.dsn()) as database, Database(old.dsn()) as other:
+        writer, keeper = SessionWriter(database, UTC), MonthKeeper(other, nothing_waits, 0)
+        await writer.write(batch_of(*sessions))
+        await keeper.fold()
+        schema = run(find_pg_dump(old), "--schema-only", "--no-publications", old.dsn())
+        restore(new, schema)
+        green = await asyncpg.connect(new.dsn())
+        await blue.execute("CREATE PUBLICATION move FOR ALL TABLES")
+        await green.execute(f"CREATE SUBSCRIPTION move CONNECTION '{old.dsn()}' PUBLICATION move")
+        upgrades = [upgrade(each.id, site=SITE) for each in sessions[::3]]
+        await writer.write(batch_of(*upgrades, of(OVER, 30), of(MONTH, 30)))
+        await keeper.run_once()  # closes the month that is over
+        await writer.write(batch_of(of(OVER, 31), of(MONTH, 31)))
+        await keeper.fold()
+
+        async def is_there() -> bool:
+            """As much as there is, in all tables."""
+            return await contents(green) == await contents(blue)
+
+        await eventually(is_there, seconds=_SECONDS)
+    before = await assert_right(old.dsn())
+    await green.execute("DROP SUBSCRIPTION move")
+    await migrate(green, UTC)
+    async with Database(new.dsn()) as database, Database(new.dsn()) as other:
+        assert await assert_right(new.dsn()) == before
+        writer, keeper = SessionWriter(database, UTC), MonthKeeper(other, nothing_waits, 0)
+        await keeper.run_once()
+        people = await green.fetch("SELECT DISTINCT month FROM flusher.people")
+        assert {row["month"] for row in people} == {MONTH.first_day}, "the closed month's are gone"
+        again = [upgrade(each.id, site=SITE) for each in sessions[1::3]]
+        await writer.write(batch_of(*sessions, *again, of(OVER, 40), of(MONTH, 40), of(MONTH, 30)))
+        await assert_right(new.dsn())
+        await keeper.run_once()
+        await assert_right(new.dsn())
+    for connection in (blue, green):
+        await connection.close()
+
+
+async def contents(connection: asyncpg.Connection) -> dict[str, object]:
+    """How many rows each table has, and what they are in short."""
+    tables = await connection.fetch(
+        "SELECT c.oid::regclass::text AS name FROM pg_class c WHERE c.relkind IN ('r', 'p') "
+        "AND NOT c.relispartition AND c.relnamespace IN ('public'::regnamespace, "
+        "'flusher'::regnamespace) AND c.relname <> 'people'"
+    )
+    return {
+        table["name"]: await connection.fetchval(
+            f"SELECT (count(*), coalesce(sum(hashtextextended(t::text, 0)), 0))::text "
+            f"FROM {table['name']} t"
+        )
+        for table in tables
+    }
+
+
+def find_pg_dump(server: PostgresServer) -> Path:
+    return server.programs / "pg_dump"
+
+
+def restore(server: PostgresServer, dump: bytes) -> None:
+    """Into its database, whose roles are there."""
+    role = "SELECT 'CREATE ROLE impact_reader' WHERE to_regrole('impact_reader') IS NULL \\gexec\n"
+    load(server, server.dsn(), role.encode() + dump)
+
+
+def load(server: PostgresServer, dsn: str, sql: bytes) -> None:
+    done = subprocess.run(
+        [str(server.programs / "psql"), "--no-psqlrc", "--set=ON_ERROR_STOP=1", dsn],
+        input=sql,
+        capture_output=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+async def test_a_dump_that_is_taken_while_flushers_write_is_restored_with_its_counts_right(
+    databases: Databases, embedded_servers: Servers
+) -> None:
+    dsn = await databases.create()
+    stop = asyncio.Event()
+    server = embedded_servers.postgres
+
+    async def write() -> None:
+        async with Database(dsn) as database, Database(dsn) as other:
+            writer, keeper = SessionWriter(database, UTC), MonthKeeper(other, nothing_waits, 0)
+            while not stop.is_set():
+                starts = [of(month, person) for month in (OVER, MONTH) for person in range(1, 20)]
+                await writer.write(batch_of(*starts))
+                await writer.write(batch_of(*(upgrade(s.id, site=SITE) for s in starts[::3])))
+                await keeper.fold()
+                await keeper.recount()
+
+    async with asyncio.TaskGroup() as writing:
+        writing.create_task(write())
+        connection = await asyncpg.connect(dsn)
+
+        async def are_stored() -> bool:
+            return bool(await connection.fetchval("SELECT count(*) > 100 FROM sessions"))
+
+        await eventually(are_stored, seconds=_SECONDS)
+        dump = await asyncio.to_thread(run, server.programs / "pg_dump", dsn)
+        stop.set()
+    await connection.close()
+    restored = await databases.create_empty("restored")
+    await asyncio.to_thread(load, server, restored, dump)
+    assert await assert_right(restored)
+    again = await asyncpg.connect(restored)
+    await migrate(again, UTC)
+    await again.close()
+    async with Database(restored) as database:
+        await SessionWriter(database, UTC).write(batch_of(of(OVER, 50), of(MONTH, 50)))
+    await assert_right(restored)
+
+
+@needs_moved_clock
+async def test_a_server_whose_clock_is_five_years_ahead_has_nothing_dropped(tmp_path: Path) -> None:
+    """All months were gone within a second. By that clock all are over, and closed; that costs
+    nothing but their being counted again when something comes for them.
+    """
+    months = [MONTH.plus(-number) for number in range(5)]
+    clock = moved_environment(FIVE_YEARS_SECONDS)
+    with PostgresServer(
+        tmp_path / "ahead", settings=POSTGRES_SETTINGS, env=clock, sync=False
+    ) as server:
+        connection = await asyncpg.connect(server.dsn())
+        await migrate(connection, UTC)
+        year = await connection.fetchval("SELECT extract(year FROM now())::integer")
+        assert year >= MONTH.year + 5
+        async with Database(server.dsn()) as database, Database(server.dsn()) as other:
+            await SessionWriter(database, UTC).write(
+                batch_of(*(of(month, person) for month in months for person in (1, 2)))
+            )
+            for kept in (12, 36, 2):
+                keeper = MonthKeeper(other, nothing_waits, kept)
+                dropped = {month for _ in range(3) for month in (await keeper.run_once()).dropped}
+                # As many are kept as are to be, from the newest session on.
+                wanted = {month.first_day for month in months if month < MONTH.plus(-kept)}
+                assert dropped == wanted
+            await SessionWriter(database, UTC).write(batch_of(of(MONTH, 3)))
+        assert await connection.fetchval("SELECT count(*) FROM sessions") == 3 * 2 + 1
+        await connection.close()
+        rows = await assert_right_but(server.dsn(), 2)
+        assert [row["sessions"] for row in rows] == [2, 2, 2, 2, 3]
+
+
+async def assert_right_but(dsn: str, dropped: int) -> list[asyncpg.Record]:
+    """As `assert_right`, but the oldest months have no sessions any more."""
+    async with Database(dsn) as database, database.connection() as connection:
+        gone = await connection.fetch("SELECT FROM flusher.months WHERE dropped_at IS NOT NULL")
+        assert len(gone) == dropped
+        assert await check_counts(database) == []
+        return list(await connection.fetch("SELECT * FROM monthly_impact ORDER BY month"))

@@ -1,0 +1,49 @@
+"""flusher/portions.py: how many entries are written at once, where some take too long."""
+
+from flusher.entry import Entry
+from flusher.portions import Portions
+
+ENTRY = Entry(0, b"1-0", b"")
+
+
+def test_what_takes_too_long_is_halved_down_to_one_and_grows_again() -> None:
+    portions = Portions()
+    assert not portions.is_too_large(10_000)
+    for entries in (10_000, 5_000, 2_500):
+        portions.took_too_long(entries)
+        assert portions.is_too_large(entries)
+        assert not portions.is_too_large(entries // 2)
+        assert portions.are_tried_briefly(entries // 2)
+    portions.took_too_long(1)
+    assert not portions.is_too_large(1)
+    for power in range(20):
+        portions.stored(2**power)
+    assert not portions.is_too_large(10_000)
+    assert not portions.are_tried_briefly(10_000)
+
+
+def test_one_alone_has_all_the_time_that_there_is() -> None:
+    portions = Portions()
+    portions.took_too_long(2)
+    assert not portions.are_tried_briefly(1)
+
+
+def test_many_in_a_row_are_the_servers_fault() -> None:
+    portions = Portions()
+    for _ in range(5):
+        portions.took_too_long(100)
+        assert not portions.are_in_vain
+    portions.took_too_long(100)
+    assert portions.are_in_vain
+    portions.stored(1)
+    assert not portions.are_in_vain
+
+
+def test_an_entry_is_hopeless_when_others_were_stored_between_its_two_tries() -> None:
+    portions = Portions()
+    portions.took_too_long(1)
+    assert not portions.is_hopeless(ENTRY)
+    assert not portions.is_hopeless(ENTRY), "nobody else was stored, either"
+    portions.stored(1)
+    assert portions.is_hopeless(ENTRY)
+    assert not portions.is_hopeless(ENTRY), "another one of that name"
