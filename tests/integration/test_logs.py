@@ -184,13 +184,12 @@ async def test_the_end_of_an_outage_of_postgres_is_one_line_though_nothing_is_to
     before = len(flusher.log)
     await asyncio.to_thread(embedded_servers.postgres.stop)
     try:
-        await said(flusher, "PostgreSQL does not answer", "counting has to wait", after=before)
+        await said(flusher, "PostgreSQL does not answer", after=before)
         assert "PostgreSQL answers again" not in flusher.log
     finally:
         await asyncio.to_thread(embedded_servers.postgres.start)
-    over = await said(flusher, "PostgreSQL answers again", "counting goes on", after=before)
-    assert len(over) == 2
-    assert all(line["lasted_seconds"] > 0 for line in over)
+    (over,) = await said(flusher, "PostgreSQL answers again", after=before)
+    assert over["lasted_seconds"] > 0
 
 
 @pytest.mark.parametrize("module", ["collector", "flusher", "rotation"])
