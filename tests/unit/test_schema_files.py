@@ -1,4 +1,4 @@
-"""flusher/migrations/, flusher/sql/ and the scripts: every file has its place and its user."""
+"""flusher/schema/, flusher/sql/ and the scripts: every file has its place and its user."""
 
 import ast
 import re
