@@ -1,40 +1,18 @@
 """`deploy/` and `docs/operations.md` on a bare Debian 12 with a real systemd, no byte altered."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 
-from tests import debian_tree
 from tests.debian_tree import DebianTree
+from tests.handbook import blocks
 from tests.system import ROOT
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
-_SECTION = re.search(
-    r"^### On Debian 12, all on one host$(.*?)^### ",
-    (ROOT / "docs/operations.md").read_text(),
-    re.MULTILINE | re.DOTALL,
-)
-assert _SECTION is not None
-COMMANDS = re.findall(r"^```bash\n(.*?)^```$", _SECTION[1], re.MULTILINE | re.DOTALL)
+COMMANDS = blocks("On Debian 12, all on one host")
 PORTS = ("9100", "9110", "9101", "9111", "9102")
 _BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DebianTree]:
-    """Set up by the handbook's commands."""
-    if why := debian_tree.missing():
-        pytest.skip(why)
-    with debian_tree.boot(tmp_path_factory.mktemp("host")) as tree:
-        tree.put_checkout("/root/impact")
-        tree.put_wheels()
-        # As `adduser` would have made it: with a home, where asyncpg looks for certificates.
-        tree.run("useradd --system --home-dir /home/impact impact")
-        for command in COMMANDS:
-            tree.run(f"cd /root/impact\n{command}")
-        yield tree
 
 
 _ROWS = "cd /; su postgres -c 'psql -tAc \"SELECT count(*) FROM sessions\" impact'"
@@ -53,6 +31,27 @@ def test_a_session_goes_through_the_shipped_site_to_its_row(host: DebianTree) ->
     host.eventually(f"[ $({_ROWS}) = {before + 3} ]")
     # Debian's own is still there for whoever asks for no name.
     assert "Welcome to nginx" in host.run("curl -sS --http1.0 -H Host: http://127.0.0.1").stdout
+
+
+def test_nobody_gets_in_with_what_stands_in_the_place_of_a_password(host: DebianTree) -> None:
+    assert host.run("grep -r _PASSWORD /etc/impact /etc/redis", check=False).stdout == ""
+    users = (ROOT / "deploy/redis-users.acl").read_text()
+    accounts = re.findall(r"^user (\S+) on >(\w+) ", users, re.MULTILINE)
+    assert len(accounts) == 5
+    for user, placeholder in accounts:
+        done = host.run(f"redis-cli -e --user {user} --pass {placeholder} PING", check=False)
+        assert "WRONGPASS" in done.stdout
+    for sample in (ROOT / "deploy/systemd").glob("*.env"):
+        for url in re.findall(r"^DATABASE_URL=(.*)$", sample.read_text(), re.MULTILINE):
+            done = host.run(f"psql {url} -c 'SELECT 1'", check=False)
+            assert "password authentication failed" in done.stdout
+
+
+def test_what_an_operator_has_is_for_root_alone(host: DebianTree) -> None:
+    """Passwords, and what they open."""
+    modes = host.run("stat -c '%a %U' /etc/impact /etc/impact/operator.env").stdout.split("\n")
+    assert modes == ["700 root", "600 root", ""]
+    assert host.run("stat -c '%a %U' /usr/local/sbin/impact").stdout == "755 root\n"
 
 
 def test_prometheus_scrapes_every_process_that_the_handbook_starts(host: DebianTree) -> None:
