@@ -11,6 +11,7 @@ from tests.system import ROOT
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 COMMANDS = blocks("On Debian 12, all on one host")
+COLLECTORS = ("impact-collector@9100", "impact-collector@9110")
 PORTS = ("9100", "9110", "9101", "9111", "9102")
 _BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
@@ -103,3 +104,20 @@ def test_systemctl_says_at_once_that_a_setting_is_wrong(host: DebianTree) -> Non
     host.run("systemctl stop impact-collector@one")
     assert done.returncode != 0
     assert "ADMIN_PORT" in host.run("journalctl -u impact-collector@one").stdout
+
+
+def test_a_wrong_setting_reaches_one_instance_and_no_more(host: DebianTree) -> None:
+    """`impact restart` goes from one to the next, and only while all is well."""
+    env, first, second = "/etc/impact/collector.env", *COLLECTORS
+    show_pid = f"systemctl show --value -p MainPID {second}"
+    before = host.run(show_pid).stdout
+    host.run(f"cp {env} /root/collector.env; echo MAX_CONNECTIONS=many >> {env}")
+    done = host.run("impact restart", check=False)
+    assert done.returncode != 0
+    assert first in done.stdout
+    assert host.run(show_pid).stdout == before
+    beacon = f"curl -sS --fail -X POST -A '{_BROWSER}' http://127.0.0.1/web_api/v1/sessions"
+    host.run(beacon)
+    host.run(f"cp /root/collector.env {env}; impact restart")
+    assert host.run(show_pid).stdout != before
+    host.run(COMMANDS[-1])
