@@ -11,7 +11,7 @@ COMPILE := uv pip compile --quiet pyproject.toml --universal --python-version 3.
 	--no-emit-index-url --no-emit-find-links --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install run check test test-days test-long bench lock clean
+.PHONY: help install run check audit test test-days test-long bench lock clean
 
 help: ## this list; each target installs into .venv what it takes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ check: $(DEVELOPMENT) ## formatting, lint, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: $(TEST) ## what production installs, against the known vulnerabilities; asks PyPI
+	$(BIN)/python requirements/audit.py
 
 test: $(TEST) ## the test suite, but for the tests of test-long
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long"

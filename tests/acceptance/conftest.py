@@ -1,4 +1,4 @@
-"""One running system for each pair of servers: request in, row out."""
+"""One running system for each pair of servers: request in, row out. And one Debian host."""
 
 import asyncio
 import itertools
@@ -16,6 +16,9 @@ from contract import keys
 from contract.calendar import SECOND_US
 from process.clock import wall_clock
 from process.redis_client import connect_redis
+from tests import debian_tree
+from tests.debian_tree import DebianTree
+from tests.handbook import blocks
 from tests.servers import flavours, run_servers
 from tests.system import JWT_KEY, System, eventually, run_command
 
@@ -146,3 +149,18 @@ async def front(running_system: System) -> AsyncIterator[Front]:
         database = await asyncpg.connect(running_system.database_url)
         yield Front(running_system, http, database, f"{uuid.uuid4().hex}.example.org")
         await database.close()
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DebianTree]:
+    """A bare Debian 12, set up by the handbook's commands."""
+    if why := debian_tree.missing():
+        pytest.skip(why)
+    with debian_tree.boot(tmp_path_factory.mktemp("host")) as tree:
+        tree.put_checkout("/root/impact")
+        tree.put_wheels()
+        # As `adduser` would have made it: with a home, where asyncpg looks for certificates.
+        tree.run("useradd --system --home-dir /home/impact impact")
+        for command in blocks("On Debian 12, all on one host"):
+            tree.run(f"cd /root/impact\n{command}")
+        yield tree

@@ -345,10 +345,7 @@ async def test_the_operators_account_may_do_what_the_handbook_says(valkey: Valke
         await flusher.xgroup_create(keys.stream(0), keys.GROUP, "0")
     handbook = (ROOT / "docs/operations.md").read_text()
     commands = [
-        shlex.split(line)
-        for line in re.findall(
-            r"^redis-cli --user impact-operator --askpass (.*)$", handbook, re.MULTILINE
-        )
+        shlex.split(line) for line in re.findall(r"^impact redis-cli (.*)$", handbook, re.MULTILINE)
     ]
     # And what log lines and `rotation status` say to do.
     more = (

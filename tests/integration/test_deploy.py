@@ -22,24 +22,23 @@ from collector import server
 from contract import settings
 from contract.metrics import CollectorMetrics, FlusherMetrics, ProcessMetrics, RotationMetrics
 from contract.settings import Setting
+from tests.handbook import blocks
 from tests.servers import Servers
 from tests.system import ROOT, System, eventually, run_command
 
 DEPLOY = ROOT / "deploy"
+SET_UP = blocks("On Debian 12, all on one host")
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 SETTINGS = {each.name for each in vars(settings).values() if isinstance(each, Setting)} | {
     "ADMIN_PORT"
 }
-# Names in capitals that are others' settings, or parts of passwords to fill in.
+# Names in capitals that are others' settings.
 OTHERS = {
     "POSTGRES_USER",
     "POSTGRES_DB",
     "POSTGRES_PASSWORD",
     "PYTHONUNBUFFERED",
     "PATH",
-    "COLLECTOR_PASSWORD",
-    "ROTATION_PASSWORD",
-    "FLUSHER_PASSWORD",
 }
 
 
@@ -161,6 +160,25 @@ def test_every_unit_has_its_sample_of_settings() -> None:
             assert {line.partition("=")[0] for line in sample.splitlines() if line[0] != "#"} <= (
                 SETTINGS - {"ADMIN_PORT"}
             ), "ADMIN_PORT is the instance's name"
+
+
+def test_the_handbook_gives_every_account_a_password_of_its_own(tmp_path: Path) -> None:
+    """Whoever reads `deploy/` knows what stands there in the place of a password."""
+    (block,) = [each for each in SET_UP if "_PASSWORD" in each]
+    (loop,) = re.findall(r"^for .*^done$", block, re.MULTILINE | re.DOTALL)
+    shutil.copytree(DEPLOY / "systemd", tmp_path / "impact")
+    (tmp_path / "redis").mkdir()
+    shutil.copy(DEPLOY / "redis-users.acl", tmp_path / "redis/impact.acl")
+    subprocess.run(["/bin/bash", "-euc", loop.replace("/etc/", f"{tmp_path}/")], check=True)
+    users = (tmp_path / "redis/impact.acl").read_text()
+    samples = [path.read_text() for path in (tmp_path / "impact").glob("*.env")]
+    assert "_PASSWORD" not in "".join([users, *samples])
+    accounts = re.findall(r"^user (?!default )\S+ on >(\w+) ", users, re.MULTILINE)
+    assert len(set(accounts)) == len(accounts) == users.count("\nuser ")
+    # The commands of the processes and of people find theirs.
+    replica = accounts[-1]
+    for password in accounts:
+        assert password == replica or password in "".join(samples)
 
 
 def test_every_instance_that_the_handbook_starts_is_scraped() -> None:
