@@ -9,13 +9,13 @@ from http import HTTPStatus
 
 _POLL_SECONDS = 0.1
 _ANSWER_SECONDS = 2.0
-_READY_SECONDS = 15.0
+_READY_SECONDS = 30.0
 
 
 def wait_until_ready(collector: str, pages: Sequence[str], given_up: threading.Event) -> bool:
     """Poll until `collector` gives any answer and `pages` say ready; False if `given_up` was set.
 
-    The pages, which are /readyz of each process, are waited for no longer than 15 s in all: what
+    The pages, which are /readyz of each process, are waited for no longer than 30 s in all: what
     keeps a process from being ready stands in its own lines, and is no reason to say nothing else.
     """
     while not _answers(collector):
