@@ -41,7 +41,9 @@ def write_lock_file(clone: Path, name: str, *, age: int) -> None:
 
 def run_make(clone: Path, target: str) -> subprocess.CompletedProcess[str]:
     # The make that runs the tests passes its own flags on.
-    environment = {**os.environ, "PYTHON": str(clone / "python3"), "MAKEFLAGS": ""}
+    # `make test` tells a make below it that it is below one: it would say so, too.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    environment = own | {"PYTHON": str(clone / "python3")}
     command = ["make", target]
     return subprocess.run(
         command, cwd=clone, env=environment, capture_output=True, text=True, check=False
