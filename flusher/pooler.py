@@ -15,9 +15,11 @@ import asyncpg
 from contract.errors import Misconfigured
 from flusher.statements import statement
 
-# A process that is free is lent to whoever asks next. Among many clients one may miss it, not each
-# time.
+# A process that is free is lent to whoever asks next: another client, if it is there. Among many
+# clients one may miss it, not each time.
 _ROUNDS: Final = 3
+# Busy clients take the process between two of our statements, so this one gets another.
+_STATEMENTS_A_ROUND: Final = 20
 # Where each client has a process for itself, there may be none left for another.
 _ANOTHER_CLIENT_SECONDS: Final = 1.0
 # Statements that we have prepared are gone, or others' are there.
@@ -62,8 +64,9 @@ async def _is_lent(
         for _ in range(_ROUNDS):
             if own == await _process_of_another(connect):
                 return True
-            if own != await _server_process(connection):
-                return True
+            for _ in range(_STATEMENTS_A_ROUND):
+                if own != await _server_process(connection):
+                    return True
     except _OTHERS_STATEMENTS:
         return True
     return False

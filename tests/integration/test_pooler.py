@@ -128,6 +128,6 @@ async def busy(dsn: str, clients: int) -> AsyncIterator[None]:
 async def test_by_transaction_it_is_refused_among_many_clients_too(pool: MakePool) -> None:
     dsn = pool("transaction", size=5).dsn()
     async with busy(dsn, 8):
-        for _ in range(10):
+        for _ in range(40):
             with pytest.raises(Misconfigured, match="pool_mode = session"):
                 await connect(dsn)
