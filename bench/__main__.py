@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.status import Status
 
-from bench.benchmark import Result, Run, Unsound
-from bench.machine import describe
-from bench.report import RESULTS, markdown, save, summarise
-from process.command import run_command
+from bench.speed.benchmark import Result, Run, Unsound
+from bench.speed.machine import describe
+from bench.speed.report import RESULTS, markdown, save, summarise
+from runtime.command import run_command
 
-# Each is a module of this folder (see `bench/benchmark.py`), with its rounds and the seconds of a
+# Each is a module of bench/speed/ (see its `benchmark.py`), with its rounds and the seconds of a
 # turn: all of them together take at most twenty minutes.
 BENCHMARKS: dict[str, tuple[str, int, float]] = {
     "collector": ("the collector against a bare application and the obvious design", 6, 3.0),
@@ -69,7 +69,7 @@ async def _measure(
     _, usual_rounds, usual_seconds = BENCHMARKS[name]
     folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
     try:
-        module = importlib.import_module(f"bench.{name}")
+        module = importlib.import_module(f"bench.speed.{name}")
         given = Run(folder, rounds or usual_rounds, seconds or usual_seconds, say)
         result: Result = await module.measure(given)
         return result

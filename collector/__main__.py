@@ -13,41 +13,41 @@ import structlog
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from collector.address_check import AddressCheck
-from collector.append import Appender, Writer
-from collector.beacon import Beacon
-from collector.caller import TokenVerifier
-from collector.client_address import TrustedProxies
-from collector.cluster_writer import ClusterWriter
-from collector.connection_limits import ConnectionLimits
-from collector.crawlers import CrawlerFilter
-from collector.late_disposal import LateDisposal
-from collector.monthly_salt import MonthlySalt
-from collector.node_writer import Durability, NodeWriter
+from collector.buffer.append import Appender, Writer
+from collector.buffer.cluster_writer import ClusterWriter
+from collector.buffer.node_writer import Durability, NodeWriter
+from collector.buffer.wire import RedisWire
+from collector.http.beacon import Beacon
+from collector.http.connection_limits import ConnectionLimits
+from collector.http.routes import Route
+from collector.http.server import Server
 from collector.readiness import Readiness
-from collector.routes import Route
-from collector.server import Server
+from collector.request.address_check import AddressCheck
+from collector.request.caller import TokenVerifier
+from collector.request.client_address import TrustedProxies
+from collector.request.crawlers import CrawlerFilter
+from collector.request.site import SitePolicy
 from collector.sessions import Sessions
-from collector.site import SitePolicy
-from collector.wire import RedisWire
 from contract import settings
 from contract.metrics import CollectorMetrics
 from contract.settings import Environment
-from process.admin import AdminListener
-from process.clock import Clock, wall_clock
-from process.cluster import Cluster
-from process.command import add_version, run_process
-from process.logs import log_start
-from process.redis_client import connect_redis
-from process.redis_promises import redis_examinations
-from process.registry import make_registry
-from process.salt_client import SaltServer, connect_salt
-from process.salt_disposal import SaltDisposal
-from process.salt_store import SaltStore
-from process.server_promises import watch_promises
-from process.service_manager import ServiceManager
-from process.shards import Shards, connect_shards
-from process.stopping import Stopping
+from runtime.admin import AdminListener
+from runtime.clock import Clock, wall_clock
+from runtime.cluster import Cluster
+from runtime.command import add_version, run_process
+from runtime.logs import log_start
+from runtime.redis_client import connect_redis
+from runtime.redis_promises import redis_examinations
+from runtime.registry import make_registry
+from runtime.server_promises import watch_promises
+from runtime.service_manager import ServiceManager
+from runtime.shards import Shards, connect_shards
+from runtime.stopping import Stopping
+from salt.client import SaltServer, connect_salt
+from salt.disposal import SaltDisposal
+from salt.late_disposal import LateDisposal
+from salt.month import MonthlySalt
+from salt.store import SaltStore
 
 ADMIN_PORT = settings.admin_port(9100)
 SETTINGS = (
@@ -234,7 +234,7 @@ def demo_pages(environment: Environment, metrics: CollectorMetrics) -> Sequence[
     if not settings.DEMO.read(environment):
         return ()
     # Imported here: production has no demo, nor the PostgreSQL that it looks into.
-    from collector.demo.pages import DemoPages  # noqa: PLC0415 - the same
+    from collector.http.demo.pages import DemoPages  # noqa: PLC0415 - the same
 
     log.warning("DEMO=1: /demo is served, with a token that signs its user in; not in production")
     return DemoPages(

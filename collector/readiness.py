@@ -18,19 +18,19 @@ from typing import Any, Final
 import structlog
 from redis.exceptions import RedisError
 
-from collector.append import Appender
-from collector.monthly_salt import MonthlySalt
-from collector.node_writer import Durability, why_not_durable
+from collector.buffer.append import Appender
+from collector.buffer.node_writer import Durability, why_not_durable
 from contract import keys
 from contract.errors import Retry
-from process.buffer import read_buffer
-from process.redis_client import retry_for
-from process.redis_promises import REPLAY_TO_DO
-from process.redis_replay import STREAM_WRITES, Survival, survival
-from process.service_manager import Beat
-from process.shards import Shards, first_error
-from process.stopping import Stopping
-from process.wire import Command
+from runtime.buffer import read_buffer
+from runtime.redis_client import retry_for
+from runtime.redis_promises import REPLAY_TO_DO
+from runtime.redis_replay import STREAM_WRITES, Survival, survival
+from runtime.service_manager import Beat
+from runtime.shards import Shards, first_error
+from runtime.stopping import Stopping
+from runtime.wire import Command
+from salt.month import MonthlySalt
 
 PROBE_SECONDS: Final = 5.0
 # A probe and the wait for its answer, and another: what is older than this is no evidence.
@@ -133,7 +133,7 @@ class Readiness:
         if not self._may_ask_of_restart:
             return
         found = await self._survivals()
-        # `process.redis_promises` warns of it. Asked again and again, it would fill the ACL's log.
+        # `runtime.redis_promises` warns of it. Asked again and again, it would fill the ACL's log.
         self._may_ask_of_restart = found != {Survival.UNKNOWN}
         if Survival.DROPPED in found:
             log.error("no session is accepted", why=_FORGETS, to_do=REPLAY_TO_DO)

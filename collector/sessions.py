@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from aiohttp import hdrs, web
 from multidict import CIMultiDictProxy
 
-from collector import answers
-from collector.address_check import AddressCheck
-from collector.answers import Answer
-from collector.append import Appender
-from collector.body import EMPTY, Body, parse_body, parse_session_id
-from collector.caller import TokenVerifier, User
-from collector.client_address import Address, TrustedProxies, parse_address
-from collector.crawlers import CrawlerFilter
-from collector.monthly_salt import MonthlySalt
-from collector.reading import read_body
-from collector.site import SitePolicy
-from collector.waiting import WAIT_SECONDS, Answered
+from collector.buffer.append import Appender
+from collector.buffer.waiting import WAIT_SECONDS, Answered
+from collector.http import answers
+from collector.http.answers import Answer
+from collector.http.reading import read_body
+from collector.request.address_check import AddressCheck
+from collector.request.body import EMPTY, Body, parse_body, parse_session_id
+from collector.request.caller import TokenVerifier, User
+from collector.request.client_address import Address, TrustedProxies, parse_address
+from collector.request.crawlers import CrawlerFilter
+from collector.request.site import SitePolicy
 from contract.errors import Reject, Retry
 from contract.identity import network_of
 from contract.metrics import CollectorMetrics
 from contract.record import SessionUpgraded, encode, encode_started
-from process.salt_store import Salt
+from salt.month import MonthlySalt
+from salt.store import Salt
 
 CURRENT = "current"
 _PROXIES = 1024

@@ -1,9 +1,9 @@
 """The decisions that an error can ask for.
 
 An exception is named for what is to be done about it, not for where it came from. Each process
-maps these to answers in one place: the collector to HTTP answers (`collector/answers.py`), the
+maps these to answers in one place: the collector to HTTP answers (`collector/http/answers.py`), the
 flusher to what becomes of a batch (`flusher/worker.py`), every command to its exit code
-(`process/command.py`).
+(`runtime/command.py`).
 """
 
 

@@ -8,7 +8,7 @@ from embedded.data_folder import DataFolder
 from embedded.demo_token import sign_token
 from embedded.errors import CannotRun
 from embedded.postgres import find_wheel_programs
-from process.clock import wall_clock
+from runtime.clock import wall_clock
 
 
 def print_token(data: DataFolder, user: str, role: str | None, minutes: int) -> None:

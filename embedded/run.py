@@ -22,7 +22,7 @@ from embedded.run_settings import RunSettings, read_run_settings, settle_ports
 from embedded.server_process import ServerProcess
 from embedded.terminal import Terminal
 from embedded.valkey import ValkeyServer
-from process.clock import wall_clock
+from runtime.clock import wall_clock
 
 # One above the usual ports, which a server of the person's own may have.
 _VALKEY_PORT = 6380

@@ -29,26 +29,26 @@ from flusher.commands import (
     show_report,
     show_status,
 )
-from flusher.database import Database
-from flusher.import_sessions import import_sessions
-from flusher.lag import oldest_entry_seconds
+from flusher.imports.import_sessions import import_sessions
 from flusher.measuring import Measuring
-from flusher.months import MonthKeeper
-from flusher.postgres_promises import examine_postgres
-from flusher.read import StreamReader
+from flusher.postgres.database import Database
+from flusher.postgres.months import MonthKeeper
+from flusher.postgres.promises import examine_postgres
+from flusher.postgres.write import SessionWriter
+from flusher.stream.lag import oldest_entry_seconds
+from flusher.stream.read import StreamReader
 from flusher.worker import Worker
-from flusher.write import SessionWriter
-from process.admin import AdminListener
-from process.clock import Clock, wall_clock
-from process.command import add_version, run_command, run_process
-from process.logs import log_start
-from process.redis_promises import redis_examinations
-from process.registry import make_registry
-from process.server_promises import Examine, watch_promises
-from process.server_watch import ServerWatch
-from process.service_manager import ServiceManager
-from process.shards import connect_shards
-from process.stopping import Stopping
+from runtime.admin import AdminListener
+from runtime.clock import Clock, wall_clock
+from runtime.command import add_version, run_command, run_process
+from runtime.logs import log_start
+from runtime.redis_promises import redis_examinations
+from runtime.registry import make_registry
+from runtime.server_promises import Examine, watch_promises
+from runtime.server_watch import ServerWatch
+from runtime.service_manager import ServiceManager
+from runtime.shards import connect_shards
+from runtime.stopping import Stopping
 
 ADMIN_PORT = settings.admin_port(9101)
 SETTINGS = (

@@ -8,22 +8,22 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from contract import settings
 from contract.calendar import Month
 from contract.settings import Environment
-from flusher.check import check_counts
-from flusher.database import Database
-from flusher.dead_letters import DeadLetters, as_table
-from flusher.dead_letters import as_text as as_text_of_letter
-from flusher.migrate import migrate
-from flusher.read import StreamReader
-from flusher.report import read_report
-from flusher.report_formats import as_csv
-from flusher.report_formats import as_json as as_report_json
-from flusher.report_formats import as_table as as_report_table
-from flusher.report_html import as_html
+from flusher.postgres.check import check_counts
+from flusher.postgres.database import Database
+from flusher.postgres.migrate import migrate
+from flusher.reports.formats import as_csv
+from flusher.reports.formats import as_json as as_report_json
+from flusher.reports.formats import as_table as as_report_table
+from flusher.reports.html import as_html
+from flusher.reports.report import read_report
 from flusher.status import as_json, read_status
 from flusher.status_view import as_text, print_text, watch_status
-from process.clock import Clock
-from process.shards import connect_shards
-from process.stopping import Stopping
+from flusher.stream.dead_letters import DeadLetters, as_table
+from flusher.stream.dead_letters import as_text as as_text_of_letter
+from flusher.stream.read import StreamReader
+from runtime.clock import Clock
+from runtime.shards import connect_shards
+from runtime.stopping import Stopping
 
 REPORT_FORMATS = {
     "table": as_report_table,

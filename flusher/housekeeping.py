@@ -9,10 +9,10 @@ import structlog
 from contract.calendar import Month, month_at
 from contract.errors import DeadLetter
 from contract.metrics import FlusherMetrics
-from flusher.lag import ShardLag, measure_lag
-from flusher.read import StreamReader
-from flusher.write import SessionWriter
-from process.clock import Clock
+from flusher.postgres.write import SessionWriter
+from flusher.stream.lag import ShardLag, measure_lag
+from flusher.stream.read import StreamReader
+from runtime.clock import Clock
 
 _EVERY_SECONDS: Final = 5.0
 _PURGE_SECONDS: Final = 60.0

@@ -4,9 +4,9 @@ import math
 import time
 
 from contract.metrics import FlusherMetrics
-from flusher.lag import count_dead_letters, measure_lag
-from flusher.read import StreamReader
-from process.buffer import Buffer, read_buffer
+from flusher.stream.lag import count_dead_letters, measure_lag
+from flusher.stream.read import StreamReader
+from runtime.buffer import Buffer, read_buffer
 
 
 class Measuring:

@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Final
 
 from contract.errors import Retry
-from flusher.database import Database
-from flusher.lag import count_dead_letters, measure_lag
-from flusher.read import StreamReader
-from flusher.statements import statement
-from process.buffer import read_buffer
+from flusher.postgres.database import Database
+from flusher.postgres.statements import statement
+from flusher.stream.lag import count_dead_letters, measure_lag
+from flusher.stream.read import StreamReader
+from runtime.buffer import read_buffer
 
 _RATE_SECONDS: Final = 1.0
 

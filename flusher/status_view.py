@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from flusher.database import Database
-from flusher.read import StreamReader
+from flusher.postgres.database import Database
 from flusher.status import BufferStatus, Status, read_status
-from process.stopping import Stopping
+from flusher.stream.read import StreamReader
+from runtime.stopping import Stopping
 
 _OLD_SECONDS: Final = (60.0, 300.0)
 _FULL_RATIO: Final = (0.8, 0.95)

@@ -10,16 +10,16 @@ import structlog
 from contract.calendar import SECOND_US
 from contract.errors import DeadLetter, NewerVersion, Retry, TimedOut
 from contract.metrics import FlusherMetrics
-from flusher.batch import Batch, Undecodable, decode_entries
-from flusher.gather import Gathering
 from flusher.housekeeping import Housekeeping
-from flusher.portions import Portions
-from flusher.read import StreamReader
-from flusher.write import SessionWriter, Written
-from process.clock import Clock
-from process.outage import Outage
-from process.service_manager import Beat
-from process.stopping import Stopping
+from flusher.postgres.write import SessionWriter, Written
+from flusher.rows.batch import Batch, Undecodable, decode_entries
+from flusher.stream.gather import Gathering
+from flusher.stream.portions import Portions
+from flusher.stream.read import StreamReader
+from runtime.clock import Clock
+from runtime.outage import Outage
+from runtime.service_manager import Beat
+from runtime.stopping import Stopping
 
 _POLL_SECONDS = 0.05
 _FIRST_PAUSE_SECONDS = 0.1

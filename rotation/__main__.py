@@ -13,23 +13,23 @@ from prometheus_client import CollectorRegistry
 from contract import settings
 from contract.metrics import RotationMetrics
 from contract.settings import Environment
-from process.admin import AdminListener
-from process.clock import Clock, wall_clock
-from process.command import add_version, run_command, run_process
-from process.logs import configure_logging, log_start
-from process.redis_promises import redis_examinations
-from process.registry import make_registry
-from process.salt_client import connect_salt
-from process.salt_disposal import SaltDisposal
-from process.salt_store import Outcome, SaltStore
-from process.server_promises import Examine, watch_promises
-from process.server_watch import ServerWatch
-from process.service_manager import ServiceManager
-from process.shards import connect_shards
-from process.stopping import Stopping
 from rotation.announce import Announcer
 from rotation.status import as_json, as_text, read_status
 from rotation.worker import Worker
+from runtime.admin import AdminListener
+from runtime.clock import Clock, wall_clock
+from runtime.command import add_version, run_command, run_process
+from runtime.logs import configure_logging, log_start
+from runtime.redis_promises import redis_examinations
+from runtime.registry import make_registry
+from runtime.server_promises import Examine, watch_promises
+from runtime.server_watch import ServerWatch
+from runtime.service_manager import ServiceManager
+from runtime.shards import connect_shards
+from runtime.stopping import Stopping
+from salt.client import connect_salt
+from salt.disposal import SaltDisposal
+from salt.store import Outcome, SaltStore
 
 ADMIN_PORT = settings.admin_port(9102)
 SETTINGS = (

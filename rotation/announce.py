@@ -13,9 +13,9 @@ from redis.exceptions import RedisError
 from contract import keys
 from contract.calendar import Month
 from contract.record import FIELD, SaltMade, encode
-from process.redis_client import retry_for
-from process.shards import Shards
-from process.wire import Command
+from runtime.redis_client import retry_for
+from runtime.shards import Shards
+from runtime.wire import Command
 
 
 class Announcer:

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 
 from contract import keys
 from contract.calendar import from_us
-from process.salt_disposal import Report, SaltDisposal, State
-from process.salt_store import Outcome, SaltStore
+from salt.disposal import Report, SaltDisposal, State
+from salt.store import Outcome, SaltStore
 
 _SAID = {
     State.CLEAN: "clean",

@@ -7,13 +7,13 @@ import structlog
 from contract.calendar import SECOND_US
 from contract.errors import Retry
 from contract.metrics import RotationMetrics
-from process.outage import Outage
-from process.salt_disposal import Report, SaltDisposal, log_report
-from process.salt_store import Ensured, Outcome, SaltStore
-from process.service_manager import Beat
-from process.stopping import Stopping
 from rotation.announce import Announcer
 from rotation.status import read_status
+from runtime.outage import Outage
+from runtime.service_manager import Beat
+from runtime.stopping import Stopping
+from salt.disposal import Report, SaltDisposal, log_report
+from salt.store import Ensured, Outcome, SaltStore
 
 LOOK_SECONDS = 5.0
 RETRY_SECONDS = 1.0

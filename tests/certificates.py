@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from contract.calendar import from_us
-from process.clock import wall_clock
+from runtime.clock import wall_clock
 
 
 @dataclass(frozen=True)

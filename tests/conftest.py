@@ -11,10 +11,10 @@ import pytest
 from redis.asyncio import Redis
 
 from contract.calendar import SECOND_US, Month, month_at
-from flusher.database import Database, connect
-from flusher.migrate import migrate
-from process.clock import wall_clock
-from process.redis_client import connect_redis
+from flusher.postgres.database import Database, connect
+from flusher.postgres.migrate import migrate
+from runtime.clock import wall_clock
+from runtime.redis_client import connect_redis
 from tests.browser import programs
 from tests.servers import EMBEDDED, Servers, describe, run_servers
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from contract.calendar import SECOND_US, from_us, to_us
-from process.clock import wall_clock
+from runtime.clock import wall_clock
 from tests.moved_clock import MOVED_VARIABLE, find_libfaketime, moved_environment
 
 INSTANTS: Final = {

@@ -5,8 +5,8 @@ import uuid
 
 from contract.calendar import SECOND_US, Month
 from contract.record import SessionStarted, SessionUpgraded, encode
-from flusher.batch import Batch, decode_entries
-from flusher.entry import Entry
+from flusher.rows.batch import Batch, decode_entries
+from flusher.rows.entry import Entry
 from tests.instant import MONTH, NOON_US
 
 SITE = "city.example.org"

@@ -9,7 +9,7 @@ from datetime import UTC
 from typing import Final
 
 from contract.calendar import DAY_US, month_at
-from process.clock import wall_clock
+from runtime.clock import wall_clock
 
 # The month in which the suite was started. All workers of pytest-xdist have it from the first
 # process, since it may end before the last of them has started.

@@ -14,8 +14,8 @@ import pytest
 
 from contract import keys
 from contract.calendar import SECOND_US
-from process.clock import wall_clock
-from process.redis_client import connect_redis
+from runtime.clock import wall_clock
+from runtime.redis_client import connect_redis
 from tests import debian_tree
 from tests.debian_tree import DebianTree
 from tests.handbook import blocks

@@ -21,17 +21,17 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from bench.asking import Asking, TokenSigner
-from bench.client import Address, Client
-from bench.drive import Drive
-from bench.people import People, role_of
-from bench.reconcile import settle
-from bench.told import Told
+from bench.load.asking import Asking, TokenSigner
+from bench.load.client import Address, Client
+from bench.load.drive import Drive
+from bench.load.people import People, role_of
+from bench.load.reconcile import settle
+from bench.load.told import Told
 from contract import keys
 from embedded.valkey import ValkeyServer
-from process.redis_client import connect_redis
-from process.redis_replay import SALT_WRITES, STREAM_WRITES
-from process.salt_store import SaltStore
+from runtime.redis_client import connect_redis
+from runtime.redis_replay import SALT_WRITES, STREAM_WRITES
+from salt.store import SaltStore
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.servers import Flavour, flavours
 from tests.system import JWT_KEY, ROOT, Program, System, eventually, run_command

@@ -19,8 +19,8 @@ from contract.record import FIELD, encode
 from contract.settings import Setting
 from embedded.postgres import PostgresServer, find_wheel_programs
 from flusher.__main__ import SETTINGS as FLUSHER
-from flusher.database import Database
-from flusher.write import SessionWriter
+from flusher.postgres.database import Database
+from flusher.postgres.write import SessionWriter
 from rotation.__main__ import SETTINGS as ROTATION
 from tests.events import batch_of, start
 from tests.integration.test_deploy import metric_names

@@ -21,16 +21,16 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
-from collector.entries import EntryPacker, refusal
-from collector.waiting import Waiting
-from collector.wire import RedisWire
+from collector.buffer.entries import EntryPacker, refusal
+from collector.buffer.waiting import Waiting
+from collector.buffer.wire import RedisWire
 from contract import keys
 from contract.record import FIELD, encode
 from embedded.launch import account_for
 from embedded.ports import find_free_port
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
-from process.redis_client import connect_redis
+from runtime.redis_client import connect_redis
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.certificates import Certificates, make_certificates
 from tests.events import start

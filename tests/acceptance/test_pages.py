@@ -6,7 +6,7 @@ import uuid
 from dataclasses import replace
 from pathlib import Path
 
-from collector.beacon import SOURCE, without_comments
+from collector.http.beacon import SOURCE, without_comments
 from tests.acceptance.conftest import SESSIONS, Front
 from tests.system import ROOT, System, find_free_port
 

@@ -10,7 +10,7 @@ import jwt
 import pytest
 
 from contract.calendar import from_us
-from process.clock import wall_clock
+from runtime.clock import wall_clock
 from tests.acceptance.conftest import CHROME, FIREFOX, SESSIONS, Front
 from tests.system import eventually
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from collector.address_check import WINDOW
+from collector.request.address_check import WINDOW
 from tests.acceptance.conftest import CHROME, SESSIONS, Front
 from tests.system import eventually
 

@@ -14,12 +14,12 @@ from zoneinfo import ZoneInfo
 
 import jwt
 
-from bench.client import Connection, NoAnswer, Unreachable
-from bench.told import Told, Who
+from bench.load.client import Connection, NoAnswer, Unreachable
+from bench.load.told import Told, Who
 from contract.calendar import DAY_US, SECOND_US, Month, month_at
 from contract.identity import Hasher
 from embedded.valkey import ValkeyServer
-from process.clock import wall_clock
+from runtime.clock import wall_clock
 from tests.moved_clock import moved_environment
 from tests.system import JWT_KEY, ROOT, Program, System, eventually
 

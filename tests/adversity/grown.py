@@ -14,9 +14,9 @@ from zoneinfo import ZoneInfo
 
 from redis.asyncio import Redis, RedisCluster
 
-from bench.balance import Balance, Balanced
-from bench.drive import Drive
-from bench.reconcile import settle
+from bench.chaos.balance import Balance, Balanced
+from bench.load.drive import Drive
+from bench.load.reconcile import settle
 from contract import keys
 from tests.adversity.rig import CLAIM_SECONDS, CONNECTIONS, load
 from tests.system import Program, System, eventually, run_command

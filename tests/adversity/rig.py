@@ -12,17 +12,17 @@ from zoneinfo import ZoneInfo
 
 from redis.asyncio import Redis
 
-from bench.asking import Asking, TokenSigner
-from bench.balance import Balance, Balanced
-from bench.client import Address, Client
-from bench.drive import Drive
-from bench.people import People, role_of
-from bench.reconcile import settle
-from bench.told import Told
+from bench.chaos.balance import Balance, Balanced
+from bench.load.asking import Asking, TokenSigner
+from bench.load.client import Address, Client
+from bench.load.drive import Drive
+from bench.load.people import People, role_of
+from bench.load.reconcile import settle
+from bench.load.told import Told
 from contract import keys
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
-from process.redis_client import connect_redis
+from runtime.redis_client import connect_redis
 from tests.adversity.wire import Wire
 from tests.servers import POSTGRES_SETTINGS
 from tests.system import Program, System, eventually, run_command

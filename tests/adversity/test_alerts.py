@@ -23,12 +23,12 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 
-from collector.address_check import WINDOW
+from collector.request.address_check import WINDOW
 from contract import keys
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
-from flusher.read import DEAD_LETTERS_KEPT
-from process.redis_client import connect_redis
+from flusher.stream.read import DEAD_LETTERS_KEPT
+from runtime.redis_client import connect_redis
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.servers import POSTGRES_SETTINGS
 from tests.system import ROOT, Program, System, find_free_port, run_command

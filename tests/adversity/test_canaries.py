@@ -44,10 +44,10 @@ from contract.identity import SALT_BYTES
 from contract.record import SITE_MAX_BYTES, SessionStarted, encode
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
-from flusher.dead_letters import DeadLetters, as_table, as_text
-from process.admin import AdminListener
-from process.clock import wall_clock
-from process.shards import OneServer
+from flusher.stream.dead_letters import DeadLetters, as_table, as_text
+from runtime.admin import AdminListener
+from runtime.clock import wall_clock
+from runtime.shards import OneServer
 from tests.servers import POSTGRES_SETTINGS
 from tests.system import Program, PythonSystem, eventually, find_free_port, run_command
 
@@ -84,8 +84,9 @@ FAULTY_COLLECTOR = '''
 import asyncio
 import runpy
 
-from collector import answers, sessions
-from collector.routes import Routes
+from collector.http import answers
+from collector import sessions
+from collector.http.routes import Routes
 from contract.identity import Hasher
 
 
@@ -134,7 +135,7 @@ import os
 
 import structlog
 
-from process.logs import configure_logging
+from runtime.logs import configure_logging
 
 configure_logging(os.environ, "planted")
 for planted in os.environ["PLANTED"].split():

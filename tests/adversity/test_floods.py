@@ -12,7 +12,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from collector.connection_limits import ConnectionLimits
+from collector.http.connection_limits import ConnectionLimits
 from contract.metrics import CollectorMetrics
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.servers import Servers

@@ -13,14 +13,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from redis.asyncio import Redis
 
-from bench.client import Address, Client, Connection
-from bench.reconcile import Row, read_rows, settle
-from bench.told import Outcome, Who
+from bench.load.client import Address, Client, Connection
+from bench.load.reconcile import Row, read_rows, settle
+from bench.load.told import Outcome, Who
 from contract import keys
 from contract.calendar import SECOND_US, Month, month_at
 from contract.settings import STREAM_SHARDS
-from process.redis_client import connect_redis
-from process.salt_store import SaltStore
+from runtime.redis_client import connect_redis
+from salt.store import SaltStore
 from tests.adversity.clocks import (
     Callers,
     ShiftedClock,

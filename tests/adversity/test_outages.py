@@ -15,7 +15,7 @@ import asyncpg
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
-from bench.balance import total
+from bench.chaos.balance import total
 from contract import keys
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.adversity.rig import Rig, running

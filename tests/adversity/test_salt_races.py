@@ -17,15 +17,15 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from bench.client import Address, Client, Connection
-from bench.told import Outcome, Who
+from bench.load.client import Address, Client, Connection
+from bench.load.told import Outcome, Who
 from contract import keys
 from contract.calendar import DAY_US, SECOND_US, Month, from_us, month_at
 from contract.record import FIELD, SessionStarted, SessionUpgraded, decode
 from contract.settings import STREAM_SHARDS
-from process.redis_client import connect_redis
-from process.salt_store import Outcome as SaltOutcome
-from process.salt_store import SaltStore
+from runtime.redis_client import connect_redis
+from salt.store import Outcome as SaltOutcome
+from salt.store import SaltStore
 from tests.adversity.clocks import (
     Callers,
     ShiftedClock,

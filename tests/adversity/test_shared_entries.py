@@ -6,11 +6,11 @@ from pathlib import Path
 import asyncpg
 from redis.asyncio import Redis
 
-from bench.contender import put_load
+from bench.speed.contender import put_load
 from contract import keys
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
-from process.redis_client import connect_redis
+from runtime.redis_client import connect_redis
 from tests.servers import POSTGRES_SETTINGS
 from tests.system import System, eventually, run_command
 

@@ -15,7 +15,7 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from contract.calendar import SECOND_US
 from embedded.demo_token import sign_token
-from process.clock import wall_clock
+from runtime.clock import wall_clock
 from tests.acceptance.conftest import CHROME, Front
 from tests.browser.bare_chromium import BareChromium, run_bare_chromium
 from tests.browser.programs import require_chromium

@@ -8,7 +8,7 @@ from pathlib import Path
 import brotli  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
-from collector.beacon import SOURCE, without_comments
+from collector.http.beacon import SOURCE, without_comments
 from tests.browser.programs import require_node
 from tests.system import ROOT
 

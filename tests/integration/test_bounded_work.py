@@ -6,11 +6,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from bench.machine import cpu_seconds
+from bench.speed.machine import cpu_seconds
 from contract.record import SessionStarted, SessionUpgraded
-from flusher.check import check_counts
-from flusher.database import Database
-from flusher.write import SessionWriter
+from flusher.postgres.check import check_counts
+from flusher.postgres.database import Database
+from flusher.postgres.write import SessionWriter
 from tests.events import batch_of, start, upgrade
 
 UTC = ZoneInfo("UTC")

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from contract.errors import Retry
-from flusher.database import Database
+from flusher.postgres.database import Database
 from tests.adversity.wire import Wire
 from tests.servers import Servers
 

@@ -8,11 +8,11 @@ from redis.asyncio import Redis
 from contract import keys
 from contract.errors import DeadLetter, Retry
 from contract.record import FIELD, encode
-from flusher import read
-from flusher.database import Database
-from flusher.dead_letters import DeadLetters, Letter
-from flusher.read import StreamReader
-from process.shards import OneServer
+from flusher.postgres.database import Database
+from flusher.stream import read
+from flusher.stream.dead_letters import DeadLetters, Letter
+from flusher.stream.read import StreamReader
+from runtime.shards import OneServer
 from tests.events import start
 from tests.integration.test_worker import Bench
 from tests.servers import Servers

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 import rotation.__main__ as rotation
-from collector import server
+from collector.http import server
 from contract import settings
 from contract.metrics import CollectorMetrics, FlusherMetrics, ProcessMetrics, RotationMetrics
 from contract.settings import Setting

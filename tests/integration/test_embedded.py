@@ -24,7 +24,7 @@ from embedded.errors import PortTaken, ServerDidNotStart
 from embedded.postgres import PostgresServer, find_wheel_programs
 from embedded.server_process import ServerProcess
 from embedded.valkey import ValkeyServer
-from process.clock import wall_clock
+from runtime.clock import wall_clock
 from tests.moved_clock import moved_environment, needs_moved_clock
 
 REDIS = Path("/usr/bin/redis-server")

@@ -1,4 +1,4 @@
-"""collector/express.py: a request that takes the short way is answered as by aiohttp's own, and
+"""collector/http/express.py: the short way answers as aiohttp's own, and
 everything else takes aiohttp's.
 """
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from collector.express import ExpressServer, Reply
+from collector.http.express import ExpressServer, Reply
 
 PATH = "/beacon"
 CANNED = b"HTTP/1.1 201 Created\r\nContent-Length: 7\r\n\r\nexpress"

@@ -13,11 +13,11 @@ from contract import keys
 from contract.entry import join_records
 from contract.metrics import FlusherMetrics
 from contract.record import FIELD, encode
-from flusher.database import Database
-from flusher.read import StreamReader
+from flusher.postgres.database import Database
+from flusher.postgres.write import SessionWriter
+from flusher.stream.read import StreamReader
 from flusher.worker import Worker
-from flusher.write import SessionWriter
-from process.shards import OneServer
+from runtime.shards import OneServer
 from tests.events import start, upgrade
 from tests.instant import clock
 

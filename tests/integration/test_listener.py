@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from collector.listener import Listener
+from collector.http.listener import Listener
 from contract.errors import Misconfigured
 from tests.system import find_free_port
 

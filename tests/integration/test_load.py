@@ -13,12 +13,12 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from bench.asking import Asking, TokenSigner
-from bench.client import Address, Client, Connection, NoAnswer, Unreachable
-from bench.drive import Drive
-from bench.people import People, role_of
-from bench.reconcile import reconcile, settle
-from bench.told import Told
+from bench.load.asking import Asking, TokenSigner
+from bench.load.client import Address, Client, Connection, NoAnswer, Unreachable
+from bench.load.drive import Drive
+from bench.load.people import People, role_of
+from bench.load.reconcile import reconcile, settle
+from bench.load.told import Told
 from tests.servers import Servers
 from tests.system import JWT_KEY, System, eventually, find_free_port, run_command
 

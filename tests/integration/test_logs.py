@@ -12,10 +12,10 @@ import pytest
 from redis.asyncio import Redis
 
 from contract.version import VERSION
-from process.clock import wall_clock
-from process.redis_client import connect_redis
-from process.redis_promises import examine_redis
-from process.redis_replay import STREAM_WRITES
+from runtime.clock import wall_clock
+from runtime.redis_client import connect_redis
+from runtime.redis_promises import examine_redis
+from runtime.redis_replay import STREAM_WRITES
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.servers import Servers
 from tests.system import JWT_KEY, Program, System, eventually, run_command

@@ -27,12 +27,12 @@ from hypothesis.stateful import (
 from contract.calendar import SECOND_US, Month, month_at, to_us
 from contract.errors import DeadLetter, Retry
 from contract.record import Event, SessionStarted, SessionUpgraded, encode
-from flusher.batch import Batch, decode_entries
-from flusher.check import check_counts
-from flusher.database import Database
-from flusher.entry import Entry
-from flusher.months import MonthKeeper
-from flusher.write import SessionWriter
+from flusher.postgres.check import check_counts
+from flusher.postgres.database import Database
+from flusher.postgres.months import MonthKeeper
+from flusher.postgres.write import SessionWriter
+from flusher.rows.batch import Batch, decode_entries
+from flusher.rows.entry import Entry
 from tests.conftest import Databases
 from tests.instant import MONTH
 from tests.live_counts import views_and_live_counts_that_differ

@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 
 from contract.calendar import Month
-from flusher.database import Database
-from flusher.write import SessionWriter
-from process.clock import wall_clock
+from flusher.postgres.database import Database
+from flusher.postgres.write import SessionWriter
+from runtime.clock import wall_clock
 from tests.events import batch_of, start
 from tests.instant import NOON_US
 from tests.integration.test_report import fill

@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 
 from embedded.postgres import PostgresServer
-from flusher.database import Database
-from flusher.migrate import apply_files, migrations
-from flusher.write import SessionWriter
+from flusher.postgres.database import Database
+from flusher.postgres.migrate import apply_files, migrations
+from flusher.postgres.write import SessionWriter
 from tests.conftest import Databases
 from tests.events import batch_of, start
 from tests.instant import MONTH

@@ -14,10 +14,10 @@ from contract import keys
 from contract.calendar import DAY_US, Month
 from contract.errors import Retry
 from contract.record import FIELD, SessionStarted, encode
-from flusher.check import check_counts
-from flusher.database import Database
-from flusher.months import MonthKeeper
-from flusher.write import SessionWriter
+from flusher.postgres.check import check_counts
+from flusher.postgres.database import Database
+from flusher.postgres.months import MonthKeeper
+from flusher.postgres.write import SessionWriter
 from tests.events import SITE, batch_of, start, upgrade
 from tests.instant import MONTH
 from tests.live_counts import views_and_live_counts_that_differ

@@ -13,11 +13,11 @@ import pytest
 from contract.calendar import DAY_US, SECOND_US, Month
 from contract.record import SessionStarted
 from embedded.postgres import PostgresServer, find_wheel_programs
-from flusher.check import check_counts
-from flusher.database import Database
-from flusher.migrate import migrate
-from flusher.months import MonthKeeper
-from flusher.write import SessionWriter
+from flusher.postgres.check import check_counts
+from flusher.postgres.database import Database
+from flusher.postgres.migrate import migrate
+from flusher.postgres.months import MonthKeeper
+from flusher.postgres.write import SessionWriter
 from tests.conftest import Databases
 from tests.events import batch_of, start, upgrade
 from tests.instant import MONTH, NOON_US

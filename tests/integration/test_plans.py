@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from contract.record import SessionStarted, SessionUpgraded
-from flusher.database import Database
-from flusher.write import SessionWriter
+from flusher.postgres.database import Database
+from flusher.postgres.write import SessionWriter
 from tests.events import batch_of, start, upgrade
 from tests.instant import MONTH, NOON_US
 

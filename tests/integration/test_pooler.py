@@ -11,8 +11,8 @@ import pytest
 
 from contract.errors import Misconfigured
 from embedded.postgres import PostgresServer
-from flusher.database import Database, connect
-from flusher.write import SessionWriter
+from flusher.postgres.database import Database, connect
+from flusher.postgres.write import SessionWriter
 from tests import pgbouncer
 from tests.events import batch_of, start
 from tests.pgbouncer import PgBouncer

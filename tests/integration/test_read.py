@@ -9,9 +9,9 @@ from contract import keys
 from contract.entry import join_records
 from contract.errors import DeadLetter
 from contract.record import FIELD, encode
-from flusher.lag import measure_lag
-from flusher.read import StreamReader
-from process.shards import OneServer
+from flusher.stream.lag import measure_lag
+from flusher.stream.read import StreamReader
+from runtime.shards import OneServer
 from tests.events import start
 
 SHARDS = 4

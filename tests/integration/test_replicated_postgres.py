@@ -8,9 +8,9 @@ import asyncpg
 import pytest
 
 from contract.errors import Retry
-from flusher.batch import Batch
-from flusher.database import Database, one_for_each_host
-from flusher.write import SessionWriter, Written
+from flusher.postgres.database import Database, one_for_each_host
+from flusher.postgres.write import SessionWriter, Written
+from flusher.rows.batch import Batch
 from tests.events import batch_of, start, upgrade
 from tests.replicated import Replicated
 from tests.system import eventually, run_command

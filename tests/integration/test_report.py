@@ -19,12 +19,12 @@ from contract import keys
 from contract.calendar import DAY_US, Month, month_at
 from contract.record import SessionUpgraded
 from flusher.commands import REPORT_FORMATS
-from flusher.database import Database
-from flusher.report import MonthlyImpact, Report, read_report
-from flusher.report_formats import as_csv, as_table
-from flusher.report_html import as_html
-from flusher.write import SessionWriter
-from process.clock import wall_clock
+from flusher.postgres.database import Database
+from flusher.postgres.write import SessionWriter
+from flusher.reports.formats import as_csv, as_table
+from flusher.reports.html import as_html
+from flusher.reports.report import MonthlyImpact, Report, read_report
+from runtime.clock import wall_clock
 from tests.events import batch_of, start, upgrade
 from tests.instant import NOON_US
 from tests.system import ROOT, find_free_port, run_command

@@ -14,9 +14,9 @@ import pytest
 
 from contract.errors import Retry
 from embedded.postgres import PostgresServer
-from flusher.database import Database, connect
-from flusher.migrate import migrate
-from flusher.write import SessionWriter
+from flusher.postgres.database import Database, connect
+from flusher.postgres.migrate import migrate
+from flusher.postgres.write import SessionWriter
 from tests.events import batch_of, start
 from tests.servers import POSTGRES_SETTINGS, flavours
 from tests.system import ROOT, run_command

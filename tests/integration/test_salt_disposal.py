@@ -16,10 +16,10 @@ from contract import keys
 from contract.calendar import Month
 from contract.identity import SALT_BYTES
 from embedded.valkey import ValkeyServer
-from process.redis_client import connect_peer, connect_redis
-from process.salt_client import SaltServer
-from process.salt_disposal import SaltDisposal, State
-from process.salt_store import Outcome, SaltStore
+from runtime.redis_client import connect_peer, connect_redis
+from salt.client import SaltServer
+from salt.disposal import SaltDisposal, State
+from salt.store import Outcome, SaltStore
 from tests.leftovers import files_with
 from tests.servers import Flavour, flavours
 from tests.system import System, eventually, run_command

@@ -14,9 +14,9 @@ from contract.calendar import Month
 from contract.errors import Retry
 from contract.identity import SALT_BYTES
 from embedded.valkey import ValkeyServer
-from process.salt_client import SaltServer, connect_salt
-from process.salt_disposal import Report, SaltDisposal, State
-from process.salt_store import SaltStore
+from salt.client import SaltServer, connect_salt
+from salt.disposal import Report, SaltDisposal, State
+from salt.store import SaltStore
 from tests.cluster import Cluster
 from tests.leftovers import files_with
 from tests.system import eventually

@@ -17,8 +17,8 @@ import pytest
 from redis.asyncio import Redis
 
 from contract import keys
-from flusher.database import Database
-from flusher.write import SessionWriter
+from flusher.postgres.database import Database
+from flusher.postgres.write import SessionWriter
 from tests.events import batch_of, start
 from tests.servers import Servers
 from tests.system import ROOT, System, eventually, run_command

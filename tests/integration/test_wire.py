@@ -1,4 +1,4 @@
-"""collector/wire.py and node_writer.py on a real server: each reply is its own command's."""
+"""collector/buffer/wire.py and node_writer.py on a real server: each reply is its own command's."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,14 +13,14 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from collector import wire as wires
-from collector.append import Appender
-from collector.node_writer import Durability, NodeWriter
-from collector.wire import RedisWire, pack
+from collector.buffer import wire as wires
+from collector.buffer.append import Appender
+from collector.buffer.node_writer import Durability, NodeWriter
+from collector.buffer.wire import RedisWire, pack
 from contract import keys
 from contract.entry import split_entry
 from contract.metrics import CollectorMetrics
-from process.redis_client import connect_redis, is_passing
+from runtime.redis_client import connect_redis, is_passing
 from tests.servers import Servers
 from tests.system import eventually
 

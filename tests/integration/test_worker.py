@@ -13,13 +13,13 @@ from contract.entry import join_records
 from contract.errors import Retry, TimedOut
 from contract.metrics import FlusherMetrics
 from contract.record import FIELD, Event, encode
-from flusher.database import Database
-from flusher.entry import Entry
 from flusher.measuring import Measuring
-from flusher.read import StreamReader
+from flusher.postgres.database import Database
+from flusher.postgres.write import SessionWriter
+from flusher.rows.entry import Entry
+from flusher.stream.read import StreamReader
 from flusher.worker import Flushed, Worker
-from flusher.write import SessionWriter
-from process.shards import OneServer
+from runtime.shards import OneServer
 from tests.events import start, upgrade
 from tests.instant import clock
 

@@ -9,9 +9,9 @@ import pytest
 
 from contract.calendar import to_us
 from contract.errors import DeadLetter, Retry
-from flusher.database import Database
-from flusher.statements import statement
-from flusher.write import SessionWriter, Written
+from flusher.postgres.database import Database
+from flusher.postgres.statements import statement
+from flusher.postgres.write import SessionWriter, Written
 from tests.events import SITE, batch_of, start, upgrade
 from tests.instant import MONTH, NOON_US
 from tests.system import eventually

@@ -1,4 +1,4 @@
-"""collector/address_check.py: a wrong proxy setting is noticed, and no address is kept."""
+"""collector/request/address_check.py: a wrong proxy setting is noticed, and no address is kept."""
 
 import pickle
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from collector.address_check import ONE_ADDRESS, PRIVATE, WINDOW, AddressCheck
+from collector.request.address_check import ONE_ADDRESS, PRIVATE, WINDOW, AddressCheck
 from contract.metrics import CollectorMetrics
 
 PUBLIC = int(ip_address("198.18.0.0")) + 65_536 * 100

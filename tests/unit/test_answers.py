@@ -1,13 +1,13 @@
-"""collector/answers.py: the statuses and forms that front-ends are written against."""
+"""collector/http/answers.py: the statuses and forms that front-ends are written against."""
 
 import json
 from uuid import UUID
 
 import pytest
 
-from collector import answers
-from collector.answers import Answer, NotAllowed
-from collector.waiting import RETRY_AFTER_SECONDS, WAIT_SECONDS
+from collector.buffer.waiting import RETRY_AFTER_SECONDS, WAIT_SECONDS
+from collector.http import answers
+from collector.http.answers import Answer, NotAllowed
 from contract.errors import Reject, Retry
 
 ID = UUID("019a3f00-0000-7000-8000-00000000000f")

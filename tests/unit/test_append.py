@@ -1,4 +1,4 @@
-"""collector/append.py: an answer means a stored record, whatever happens to others."""
+"""collector/buffer/append.py: an answer means a stored record, whatever happens to others."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -12,9 +12,9 @@ from prometheus_client import CollectorRegistry
 from redis import exceptions
 from structlog.testing import capture_logs
 
-from collector import node_writer
-from collector.append import Appender
-from collector.node_writer import MAX_BATCH, NodeWriter, Wire
+from collector.buffer import node_writer
+from collector.buffer.append import Appender
+from collector.buffer.node_writer import MAX_BATCH, NodeWriter, Wire
 from contract import keys
 from contract.entry import RECORDS_MAX, split_entry
 from contract.errors import Retry

@@ -1,4 +1,4 @@
-"""flusher/batch.py: entries into events, each once, and nothing lost on the way."""
+"""flusher/rows/batch.py: entries into events, each once, and nothing lost on the way."""
 
 from dataclasses import replace
 from datetime import UTC
@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from contract.calendar import DAY_US, Month, from_us
 from contract.entry import join_records
 from contract.record import Event, SessionStarted, SessionUpgraded, encode
-from flusher.batch import decode_entries
-from flusher.copy_format import EPOCH_US, RowTemplate, began_us, copy_source
-from flusher.entry import Entry
-from flusher.upgrade_row import upgrade_row
+from flusher.rows.batch import decode_entries
+from flusher.rows.copy_format import EPOCH_US, RowTemplate, began_us, copy_source
+from flusher.rows.entry import Entry
+from flusher.rows.upgrade_row import upgrade_row
 from tests.unit.events import (
     AT_US,
     CURRENT_UPGRADED,

@@ -1,4 +1,4 @@
-"""collector/body.py: what a request's body says, and how a wrong one is refused."""
+"""collector/request/body.py: what a request's body says, and how a wrong one is refused."""
 
 import json
 from uuid import UUID
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.body import EMPTY, MAX_BYTES, Body, parse_body, parse_session_id
+from collector.request.body import EMPTY, MAX_BYTES, Body, parse_body, parse_session_id
 from contract.errors import Reject
 
 ID = "019a3f00-0000-7000-8000-0000000000af"

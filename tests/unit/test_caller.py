@@ -1,4 +1,4 @@
-"""collector/caller.py: who a token proves, and that nothing else proves anybody."""
+"""collector/request/caller.py: who a token proves, and that nothing else proves anybody."""
 
 import base64
 import hashlib
@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.caller import TokenVerifier, User
+from collector.request.caller import TokenVerifier, User
 from contract.calendar import SECOND_US
 from contract.errors import Misconfigured
-from process.clock import wall_clock
+from runtime.clock import wall_clock
 
 KEY = "a-secret-of-more-than-sixty-four-bytes-so-that-every-hmac-is-content-with-it"
 OTHER_KEY = KEY[::-1]

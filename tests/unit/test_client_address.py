@@ -1,4 +1,4 @@
-"""collector/client_address.py: the client's address, which no client can choose."""
+"""collector/request/client_address.py: the client's address, which no client can choose."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from collector.client_address import TrustedProxies, parse_address
+from collector.request.client_address import TrustedProxies, parse_address
 
 NETWORKS = [ip_network("10.0.0.0/8"), ip_network("192.0.2.7/32"), ip_network("2001:db8:1::/48")]
 PROXIES = TrustedProxies(NETWORKS)

@@ -8,26 +8,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PRODUCTION = ("contract", "process", "collector", "flusher", "rotation")
+PRODUCTION = ("contract", "runtime", "salt", "collector", "flusher", "rotation")
 
 # The machine's clock. Whatever else asks it, asks it through `wall_clock`.
 ASK_THE_MACHINE = {
-    "process/clock.py": "the one place",
+    "runtime/clock.py": "the one place",
     "tests/moved_clock.py": "it looks whether a clock is moved",
-    "bench/rivals/obvious.py": "an application as most people write it",
+    "bench/speed/rivals/obvious.py": "an application as most people write it",
 }
 # Production code that hands `wall_clock` on; everything behind it is given a `Clock`.
 HAND_IT_ON = {"collector/__main__.py", "flusher/__main__.py", "rotation/__main__.py"}
 # The servers' clocks, in SQL and Lua.
 ASK_A_SERVER = {
-    "flusher/sql/server_settings.sql": "compares it with ours",
-    "flusher/sql/purge_upgrades.sql": "how long ago the same server stored an upgrade",
-    "flusher/sql/months_to_drop.sql": "which month it is, beside the newest session's",
-    "flusher/sql/note_check.sql": "when the server was asked to count",
-    "flusher/schema/0002_upgrades.sql": "when the server stored an upgrade",
-    "flusher/schema/0003_counts.sql": "since when a count is to be made again",
-    "flusher/schema/0005_months.sql": "when a month may be closed, was closed and dropped",
-    "process/rotate_salt.lua": "which month it is: the salt's server decides",
+    "flusher/postgres/sql/server_settings.sql": "compares it with ours",
+    "flusher/postgres/sql/purge_upgrades.sql": "how long ago the same server stored an upgrade",
+    "flusher/postgres/sql/months_to_drop.sql": "which month it is, beside the newest session's",
+    "flusher/postgres/sql/note_check.sql": "when the server was asked to count",
+    "flusher/postgres/schema/0002_upgrades.sql": "when the server stored an upgrade",
+    "flusher/postgres/schema/0003_counts.sql": "since when a count is to be made again",
+    "flusher/postgres/schema/0005_months.sql": "when a month may be closed, was closed and dropped",
+    "salt/rotate.lua": "which month it is: the salt's server decides",
 }
 
 _MACHINE = {
@@ -87,7 +87,7 @@ def test_only_entry_points_hand_the_machines_clock_on() -> None:
     found = {
         name
         for name in files(".py")
-        if name.startswith(PRODUCTION) and name != "process/clock.py"
+        if name.startswith(PRODUCTION) and name != "runtime/clock.py"
         if re.search(r"\bwall_clock\b", (ROOT / name).read_text())
     }
     assert found == HAND_IT_ON

@@ -1,13 +1,13 @@
-"""process/cluster.py and process/shards.py: what nodes say of slots, and what precedes what."""
+"""runtime/cluster.py and runtime/shards.py: what nodes say of slots, and what precedes what."""
 
 import pytest
 from redis.exceptions import AskError, MovedError
 
 from contract import keys
 from contract.errors import Misconfigured
-from process.cluster import SLOTS, Cluster, _read_slots, slot_of
-from process.redis_client import Address, server_name
-from process.shards import _with_asking
+from runtime.cluster import SLOTS, Cluster, _read_slots, slot_of
+from runtime.redis_client import Address, server_name
+from runtime.shards import _with_asking
 
 # As nodes answer: first and last slot, the primary, its replicas; host, port, id, and more.
 REPLY = [

@@ -1,4 +1,4 @@
-"""collector/cluster_writer.py: a record ends up where its shard is, whoever had it before."""
+"""collector/buffer/cluster_writer.py: a record ends up where its shard is."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -13,14 +13,14 @@ from redis.exceptions import AskError, MovedError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from structlog.testing import capture_logs
 
-from collector import cluster_writer
-from collector.append import Appender
-from collector.cluster_writer import ClusterWriter
-from collector.node_writer import Wire
+from collector.buffer import cluster_writer
+from collector.buffer.append import Appender
+from collector.buffer.cluster_writer import ClusterWriter
+from collector.buffer.node_writer import Wire
 from contract.errors import Retry
 from contract.metrics import CollectorMetrics
-from process.cluster import Cluster
-from process.redis_client import Address
+from runtime.cluster import Cluster
+from runtime.redis_client import Address
 from tests.system import eventually
 from tests.unit.events import SESSION_ID
 

@@ -1,4 +1,4 @@
-"""process/command.py: how a command ends, for an operator and for a script."""
+"""runtime/command.py: how a command ends, for an operator and for a script."""
 
 import asyncio
 import json
@@ -11,8 +11,8 @@ import structlog
 
 from contract.errors import DeadLetter, Misconfigured, Retry
 from contract.settings import Environment
-from process.clock import Clock, wall_clock
-from process.command import run_command, run_process
+from runtime.clock import Clock, wall_clock
+from runtime.command import run_command, run_process
 
 
 async def end_with(result: int | BaseException) -> int:

@@ -1,4 +1,4 @@
-"""flusher/copy_format.py: its bytes, read by a reader that knows only PostgreSQL's manual."""
+"""flusher/rows/copy_format.py: its bytes, read by a reader that knows only PostgreSQL's manual."""
 
 import struct
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from contract.calendar import Month
 from contract.record import SessionStarted
-from flusher.copy_format import (
+from flusher.rows.copy_format import (
     COLUMNS,
     EPOCH_US,
     RowTemplate,

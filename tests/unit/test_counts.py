@@ -1,4 +1,4 @@
-"""flusher/counts.py: what a batch changes, by person and by minute."""
+"""flusher/rows/counts.py: what a batch changes, by person and by minute."""
 
 from datetime import UTC, datetime
 
@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from contract.calendar import MINUTE_US, Month, from_us
 from contract.record import SessionStarted, encode
-from flusher.batch import decode_entries
-from flusher.counts import Counts, Session
-from flusher.entry import Entry
+from flusher.rows.batch import decode_entries
+from flusher.rows.counts import Counts, Session
+from flusher.rows.entry import Entry
 from tests.unit.events import NOVEMBER, STARTED, starts
 
 MONTHS = {NOVEMBER.first_day}

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from bench import corpora
-from bench.corpora import Row, ai_agents, mistaken_people
-from collector.crawlers import CrawlerFilter, Reason
-from collector.crawlers import filter as crawler_filter
-from collector.crawlers.filter import EXAMINED
+from bench.crawlers import corpora
+from bench.crawlers.corpora import Row, ai_agents, mistaken_people
+from collector.request.crawlers import CrawlerFilter, Reason
+from collector.request.crawlers import filter as crawler_filter
+from collector.request.crawlers.filter import EXAMINED
 from contract.errors import Ignore
 
 CHROME = (

@@ -1,10 +1,10 @@
-"""flusher/current.py: whose `current` takes which session."""
+"""flusher/rows/current.py: whose `current` takes which session."""
 
 from datetime import UTC, datetime, timedelta
 
 from asyncpg.pgproto.pgproto import UUID
 
-from flusher.current import OVERTAKING, Launch, Wish, decide
+from flusher.rows.current import OVERTAKING, Launch, Wish, decide
 
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
 ANNA, BEN, CARA = (UUID(bytes([0xC0 + n]) * 16) for n in range(3))

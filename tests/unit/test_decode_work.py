@@ -9,9 +9,9 @@ import pytest
 
 from contract.entry import join_records
 from contract.record import Event, encode
-from flusher.batch import Batch, decode_entries
-from flusher.copy_format import copy_source
-from flusher.entry import Entry
+from flusher.rows.batch import Batch, decode_entries
+from flusher.rows.copy_format import copy_source
+from flusher.rows.entry import Entry
 from tests.unit.events import NOVEMBER, STARTED, UPGRADED
 
 COUNT = 960

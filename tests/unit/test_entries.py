@@ -1,4 +1,4 @@
-"""collector/entries.py: what gathered becomes entries, each record once and in its own stream."""
+"""collector/buffer/entries.py: records become entries, each once and in its own stream."""
 
 from collections import Counter
 from typing import Any
@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import ExecAbortError, OutOfMemoryError, RedisError, ResponseError
 
-from collector.entries import EntryPacker, PackedEntry, refusal
-from collector.waiting import Waiting
+from collector.buffer.entries import EntryPacker, PackedEntry, refusal
+from collector.buffer.waiting import Waiting
 from contract import keys
 from contract.entry import RECORDS_MAX, split_entry
 from contract.record import FIELD, encode

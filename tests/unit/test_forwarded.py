@@ -1,10 +1,10 @@
-"""collector/forwarded.py: RFC 7239, and what is not quite."""
+"""collector/request/forwarded.py: RFC 7239, and what is not quite."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.forwarded import forwarded_for
+from collector.request.forwarded import forwarded_for
 
 
 @pytest.mark.parametrize(

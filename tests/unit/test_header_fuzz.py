@@ -14,20 +14,20 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 from prometheus_client import CollectorRegistry
 
-from bench.corpora import ai_agents, mistaken_people
-from collector.address_check import AddressCheck
-from collector.append import Appender
-from collector.caller import TokenVerifier
-from collector.client_address import TrustedProxies
-from collector.connection_limits import ConnectionLimits
-from collector.crawlers import CrawlerFilter, Reason
-from collector.monthly_salt import MonthlySalt
-from collector.server import Server
+from bench.crawlers.corpora import ai_agents, mistaken_people
+from collector.buffer.append import Appender
+from collector.buffer.waiting import Answered
+from collector.http.connection_limits import ConnectionLimits
+from collector.http.server import Server
+from collector.request.address_check import AddressCheck
+from collector.request.caller import TokenVerifier
+from collector.request.client_address import TrustedProxies
+from collector.request.crawlers import CrawlerFilter, Reason
+from collector.request.site import SitePolicy
 from collector.sessions import Sessions
-from collector.site import SitePolicy
-from collector.waiting import Answered
 from contract.metrics import CollectorMetrics
-from process.salt_store import Salt
+from salt.month import MonthlySalt
+from salt.store import Salt
 from tests.instant import MONTH, NOON_US, clock
 
 COMBINATIONS = 100_000

@@ -1,4 +1,4 @@
-"""collector/crawlers/listed.py: the verdicts are crawlerdetect's own, whatever its version."""
+"""collector/request/crawlers/listed.py: the verdicts are crawlerdetect's own."""
 
 import random
 import re
@@ -9,8 +9,8 @@ from crawlerdetect.providers import crawlers, exclusions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.corpora import agents, people, unseen_agents, unseen_people
-from collector.crawlers.listed import CrawlerList, by_first_letter, fold
+from bench.crawlers.corpora import agents, people, unseen_agents, unseen_people
+from collector.request.crawlers.listed import CrawlerList, by_first_letter, fold
 
 LIST = CrawlerList.of_package()
 STOCK = CrawlerDetect()

@@ -5,13 +5,13 @@ import json
 import jwt
 import pytest
 
-from bench.asking import Asking, TokenSigner
-from bench.client import Address, Answer, parse_answer
-from bench.people import People, Token, Upgrade, Visit
-from bench.told import Who
+from bench.load.asking import Asking, TokenSigner
+from bench.load.client import Address, Answer, parse_answer
+from bench.load.people import People, Token, Upgrade, Visit
+from bench.load.told import Who
 from contract.calendar import SECOND_US
 from contract.errors import Misconfigured
-from process.clock import wall_clock
+from runtime.clock import wall_clock
 
 CREATED = b"HTTP/1.1 201 Created\r\nContent-Type: a/b\r\ncontent-LENGTH: 4\r\n\r\nbody"
 KEY = "a-secret-of-thirty-two-bytes-or-more"

@@ -4,9 +4,9 @@ import re
 from collections import Counter
 from ipaddress import ip_address
 
-from bench.people import FIRST, People, Token, Upgrade, UserAgents, role_in_token, role_of
-from bench.told import Who
-from collector.crawlers import CrawlerFilter
+from bench.load.people import FIRST, People, Token, Upgrade, UserAgents, role_in_token, role_of
+from bench.load.told import Who
+from collector.request.crawlers import CrawlerFilter
 from contract.identity import network_of
 
 TAG = bytes.fromhex("80000001")

@@ -5,9 +5,9 @@ from datetime import UTC, date
 
 import pytest
 
-from bench.people import role_of
-from bench.reconcile import CLOCK_TOLERANCE_US, Row, compare
-from bench.told import Outcome, Told, Who
+from bench.load.people import role_of
+from bench.load.reconcile import CLOCK_TOLERANCE_US, Row, compare
+from bench.load.told import Outcome, Told, Who
 from contract.calendar import DAY_US, SECOND_US
 
 NOON = 1_793_880_000 * SECOND_US  # 2026-11-05 12:00 UTC

@@ -25,7 +25,7 @@ EXTRAS = {
 # A module or a folder of them, and with each the modules of ours that it imports.
 ROOTS = {
     "production": ("collector", "flusher", "rotation"),
-    "run": ("embedded", "bench/load.py"),  # the banner says to try that one
+    "run": ("embedded", "bench/load/__main__.py"),  # the banner says to try that one
     "test": ("tests",),
     "development": ("bench",),
 }

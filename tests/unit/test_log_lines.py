@@ -5,8 +5,8 @@ import structlog
 
 from contract.calendar import SECOND_US
 from contract.settings import DATABASE_URL, JWT_KEY, REDIS_URL, Setting
-from process.repetition import SECONDS, RepetitionLimit
-from process.server_promises import clock_difference
+from runtime.repetition import SECONDS, RepetitionLimit
+from runtime.server_promises import clock_difference
 
 
 class Clock:

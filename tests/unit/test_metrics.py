@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from collector.crawlers.reason import Reason
+from collector.request.crawlers.reason import Reason
 from contract.fresh_gauge import FRESH_SECONDS, FreshGauge
 from contract.metrics import CollectorMetrics, FlusherMetrics, ProcessMetrics, RotationMetrics
 from contract.plain_metrics import PlainCounter, PlainHistogram
@@ -198,7 +198,7 @@ def test_every_reason_that_is_known_is_counted_from_the_start() -> None:
     rejected = {*reasons_raised("Reject", "collector"), "method", "disconnected"}
     assert counted_from_the_start(CollectorMetrics, "rejected") == rejected
     # "busy" is rotation's, and no answer to a request.
-    failed = {*reasons_raised("Retry", "collector", "process"), "fault"} - {"busy"}
+    failed = {*reasons_raised("Retry", "collector", "runtime", "salt"), "fault"} - {"busy"}
     assert counted_from_the_start(CollectorMetrics, "failed") == failed
     ignored = {*Reason, "preflight", "page"}
     assert counted_from_the_start(CollectorMetrics, "ignored") == ignored

@@ -1,4 +1,4 @@
-"""collector/monthly_salt.py: one month, one salt, and none after its month."""
+"""salt/month.py: one month, one salt, and none after its month."""
 
 import asyncio
 import hashlib
@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.monthly_salt import REFRESH_SECONDS, MonthlySalt
 from contract.calendar import DAY_US, SECOND_US, Month, month_at
 from contract.errors import Retry
-from process.salt_store import Ensured, Outcome, Salt, SaltStore
-from process.stopping import Stopping
+from runtime.stopping import Stopping
+from salt.month import REFRESH_SECONDS, MonthlySalt
+from salt.store import Ensured, Outcome, Salt, SaltStore
 
 UTC = ZoneInfo("UTC")
 NOVEMBER = Month(2026, 11)

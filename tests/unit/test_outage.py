@@ -1,8 +1,8 @@
-"""process/outage.py: the end of an outage is one line, with how long it lasted."""
+"""runtime/outage.py: the end of an outage is one line, with how long it lasted."""
 
 from structlog.testing import capture_logs
 
-from process.outage import Outage
+from runtime.outage import Outage
 
 
 class Clock:

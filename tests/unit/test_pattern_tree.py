@@ -1,4 +1,4 @@
-"""collector/crawlers/pattern_tree.py: one expression finds what the many would."""
+"""collector/request/crawlers/pattern_tree.py: one expression finds what the many would."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.crawlers.pattern_tree import SearchTree, split_alternatives, split_atoms
+from collector.request.crawlers.pattern_tree import SearchTree, split_alternatives, split_atoms
 
 EXPRESSIONS = [
     *("abc", "ab", "abd", "^abc", "b$", "^ab$", "a|b/", "^c|cd", "[a-c]d", "a[^]b]c", r"a\.b"),

@@ -1,7 +1,7 @@
-"""flusher/portions.py: how many entries are written at once, where some take too long."""
+"""flusher/stream/portions.py: how many entries are written at once, where some take too long."""
 
-from flusher.entry import Entry
-from flusher.portions import Portions
+from flusher.rows.entry import Entry
+from flusher.stream.portions import Portions
 
 ENTRY = Entry(0, b"1-0", b"")
 

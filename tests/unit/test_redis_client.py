@@ -1,4 +1,4 @@
-"""process/redis_client.py: which errors of Redis pass, and what is said about them."""
+"""runtime/redis_client.py: which errors of Redis pass, and what is said about them."""
 
 import pytest
 from redis import exceptions
@@ -6,7 +6,7 @@ from redis._parsers.base import BaseParser
 
 from contract import settings
 from contract.errors import Misconfigured
-from process.redis_client import connect_redis, is_passing, retry_for
+from runtime.redis_client import connect_redis, is_passing, retry_for
 
 
 def answer(text: str) -> exceptions.RedisError:

@@ -1,4 +1,4 @@
-"""collector/routes.py: what is at a path, by which method."""
+"""collector/http/routes.py: what is at a path, by which method."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from collector import answers
-from collector.answers import Answer, NotAllowed
-from collector.routes import Route, Routes
+from collector.http import answers
+from collector.http.answers import Answer, NotAllowed
+from collector.http.routes import Route, Routes
 from contract.errors import Reject
 
 

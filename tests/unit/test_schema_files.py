@@ -1,4 +1,4 @@
-"""flusher/schema/, flusher/sql/ and the scripts: every file has its place and its user."""
+"""Schema, statements and scripts: every file has its place and its user."""
 
 import ast
 import re
@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-import flusher
-import process
-from flusher.migrate import migrations
-from flusher.statements import statement
+import flusher.postgres
+from flusher.postgres.migrate import migrations
+from flusher.postgres.statements import statement
 
-FLUSHER = Path(flusher.__file__).parent
-PROCESS = Path(process.__file__).parent
-STATEMENTS = sorted(file.stem for file in (FLUSHER / "sql").iterdir())
-MODULES = sorted([*FLUSHER.glob("*.py"), *PROCESS.glob("*.py")])
+POSTGRES = Path(flusher.postgres.__file__).parent
+ROOT = POSTGRES.parents[1]
+STATEMENTS = sorted(file.stem for file in (POSTGRES / "sql").iterdir())
+MODULES = sorted((ROOT / "flusher").rglob("*.py"))
 
 
 def texts(file: Path) -> list[str]:
@@ -38,7 +37,7 @@ def test_a_migrations_name_says_what_it_does() -> None:
 
 
 def test_the_folder_holds_migrations_only_and_all_are_found() -> None:
-    files = {file.name for file in (FLUSHER / "schema").iterdir()}
+    files = {file.name for file in (POSTGRES / "schema").iterdir()}
     assert files == {f"{migration.name}.sql" for migration in migrations()}
 
 
@@ -77,6 +76,8 @@ def test_every_statement_that_is_asked_for_exists() -> None:
 
 
 def test_every_script_of_redis_is_used() -> None:
-    for folder in (FLUSHER, PROCESS):
-        used = {text for module in folder.glob("*.py") for text in texts(module)}
-        assert {script.name for script in folder.glob("*.lua")} <= used
+    scripts = [*(ROOT / "flusher").rglob("*.lua"), *(ROOT / "salt").rglob("*.lua")]
+    assert scripts
+    for script in scripts:
+        beside = script.parent.glob("*.py")
+        assert any(script.name in texts(module) for module in beside), script

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from process.service_manager import ServiceManager
+from runtime.service_manager import ServiceManager
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.sessions import _uuid7
-from process.clock import wall_clock
+from runtime.clock import wall_clock
 
 INSTANTS = st.integers(0, 2**47 * 1000)
 

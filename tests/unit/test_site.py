@@ -1,10 +1,10 @@
-"""collector/site.py: which site a request belongs to, and which sites are counted."""
+"""collector/request/site.py: which site a request belongs to, and which sites are counted."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.site import SitePolicy, host_of_origin
+from collector.request.site import SitePolicy, host_of_origin
 from contract.errors import Reject
 from contract.record import SITE_MAX_BYTES
 

@@ -13,21 +13,21 @@ import pytest
 from aiohttp.web_protocol import RequestHandler
 from prometheus_client import CollectorRegistry
 
-from bench.beacons import Beacons
-from collector.address_check import AddressCheck
-from collector.append import Appender
-from collector.caller import TokenVerifier
-from collector.client_address import TrustedProxies
-from collector.connection_limits import ConnectionLimits
-from collector.crawlers import CrawlerFilter
-from collector.monthly_salt import MonthlySalt
-from collector.node_writer import NodeWriter
-from collector.server import Server
+from bench.speed.beacons import Beacons
+from collector.buffer.append import Appender
+from collector.buffer.node_writer import NodeWriter
+from collector.http.connection_limits import ConnectionLimits
+from collector.http.server import Server
+from collector.request.address_check import AddressCheck
+from collector.request.caller import TokenVerifier
+from collector.request.client_address import TrustedProxies
+from collector.request.crawlers import CrawlerFilter
+from collector.request.site import SitePolicy
 from collector.sessions import Sessions
-from collector.site import SitePolicy
 from contract.metrics import CollectorMetrics
 from contract.settings import TRUSTED_PROXIES
-from process.salt_store import Salt
+from salt.month import MonthlySalt
+from salt.store import Salt
 from tests.instant import MONTH, NOON_US, clock
 
 _CONNECTIONS = 64

@@ -1,0 +1,1 @@
+"""Load while parts are killed and frozen."""

@@ -1,0 +1,1 @@
+"""How well crawlers are recognised, and what a verdict costs."""

@@ -1,0 +1,1 @@
+"""Load over HTTP that reconciles every answer with the rows."""

@@ -1,0 +1,150 @@
+"""A visit as the bytes of its HTTP requests. Pure but for the clock in a token.
+
+The requests are what a browser's beacon sends, as far as the collector looks at it, through a
+proxy that passes the client's address on.
+"""
+
+import hmac
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+
+from bench.load.people import People, Token, Upgrade, Visit, role_in_token
+from bench.load.told import Who
+from contract import settings
+from contract.calendar import SECOND_US
+from contract.errors import Misconfigured
+from contract.settings import Environment
+from runtime.clock import wall_clock
+
+_PATH = "/web_api/v1/sessions"
+_TOKEN_SECONDS = 86_400
+
+
+class TokenSigner:
+    """Signs tokens as the platform does: with the collector's own shared secret.
+
+    Own code (RFC 7515, section 3.1; RFC 7519), since PyJWT's costs more than all else of a request.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        """
+        Raises:
+            Misconfigured: JWT_KEY is missing, or is none that can sign (a public key).
+        """
+        key = settings.JWT_KEY.read(environment)
+        example = f"{settings.JWT_KEY.name}={settings.JWT_KEY.example}"
+        if not key:
+            raise Misconfigured("JWT_KEY", "is not set, and users' tokens must be signed", example)
+        shared = [
+            name
+            for name in settings.JWT_ALGORITHMS.read(environment)
+            if name.upper() in ("HS256", "HS384", "HS512")
+        ]
+        if key.startswith("-----BEGIN") or not shared:
+            problem = "is a public key, which can't sign: load needs a collector with a secret"
+            raise Misconfigured("JWT_KEY", problem, example)
+        self._key = key.encode()
+        self._digest = f"sha{shared[0][2:]}"
+        self._head = _base64({"alg": shared[0], "typ": "JWT"})
+        self._user_claim = settings.JWT_USER_CLAIM.read(environment)
+        self._role_claim = settings.JWT_ROLE_CLAIM.read(environment)
+        audience = settings.JWT_AUDIENCE.read(environment)
+        self._always: Mapping[str, object] = {"aud": audience} if audience else {}
+
+    def token(self, user: int, expires_in: int = _TOKEN_SECONDS) -> str:
+        """A user's token.
+
+        Args:
+            user: the number.
+            expires_in: seconds from now; negative: it has expired.
+        """
+        claims = {
+            **self._always,
+            self._user_claim: f"user-{user}",
+            "exp": wall_clock() // SECOND_US + expires_in,
+        }
+        role = role_in_token(user)
+        if role is not None:
+            claims[self._role_claim] = role
+        signed = b"%b.%b" % (self._head, _base64(claims))
+        signature = _without_padding(hmac.digest(self._key, signed, self._digest))
+        return f"{signed.decode()}.{signature.decode()}"
+
+
+class Asking:
+    """Makes requests."""
+
+    def __init__(
+        self, people: People, signer: TokenSigner, sites: tuple[str, ...], host: str
+    ) -> None:
+        """
+        Args:
+            people: who come.
+            signer: signs their tokens.
+            sites: the hosts of the pages that they are on.
+            host: the collector's, with its port, as in a URL.
+        """
+        self._people = people
+        self._signer = signer
+        self._origins = tuple(f"Host: {host}\r\nOrigin: https://{site}\r\n" for site in sites)
+
+    def start(self, visit: Visit, session_id: bytes) -> bytes:
+        """`POST /sessions` with the client's id."""
+        token = authorization = ""
+        match visit.token:
+            case Token.HEADER:
+                authorization = _bearer(self._signer.token(visit.user))
+            case Token.BODY:
+                token = f', "token": "{self._signer.token(visit.user)}"'
+            case Token.UNDEFINED:
+                authorization = _bearer("undefined")
+            case Token.EXPIRED:
+                authorization = _bearer(self._signer.token(visit.user, -60))
+            case Token.NONE:
+                pass
+        # What `sendBeacon` sends without a preflight, or what other front-ends do.
+        kind = "text/plain;charset=UTF-8" if visit.visitor % 2 else "application/json"
+        body = f'{{"id": "{id_text(session_id)}"{token}}}'
+        return self._request("POST", _PATH, visit, f"{authorization}Content-Type: {kind}\r\n", body)
+
+    def upgrade(self, visit: Visit, session_id: bytes) -> bytes:
+        """`PATCH` or `POST /sessions/{id}/upgrade`, or that of `current`."""
+        named = "current" if visit.upgrade is Upgrade.CURRENT else id_text(session_id)
+        method = "POST" if visit.visitor % 4 == 0 else "PATCH"
+        token = self._signer.token(visit.user)
+        if visit.user % 2:
+            return self._request(method, f"{_PATH}/{named}/upgrade", visit, _bearer(token), "")
+        body = f'{{"token": "{token}"}}'
+        return self._request(
+            method, f"{_PATH}/{named}/upgrade", visit, "Content-Type: text/plain\r\n", body
+        )
+
+    def _request(self, method: str, path: str, visit: Visit, headers: str, body: str) -> bytes:
+        people = self._people
+        # What the client itself claims stands on the left, and must not count.
+        claimed = "198.51.100.1, " if visit.who is Who.VISITOR and visit.visitor % 5 == 0 else ""
+        return (
+            f"{method} {path} HTTP/1.1\r\n{self._origins[visit.site]}"
+            f"X-Forwarded-For: {claimed}{people.address(visit)}\r\n"
+            f"User-Agent: {people.user_agent(visit)}\r\n{headers}"
+            f"Content-Length: {len(body)}\r\n\r\n{body}"
+        ).encode("ascii")
+
+
+def id_text(session_id: bytes) -> str:
+    """A session's id in the canonical form of a UUID."""
+    digits = session_id.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _base64(document: Mapping[str, object]) -> bytes:
+    return _without_padding(json.dumps(document).encode())
+
+
+def _without_padding(octets: bytes) -> bytes:
+    return urlsafe_b64encode(octets).rstrip(b"=")
+
+
+def _bearer(token: str) -> str:
+    return f"Authorization: Bearer {token}\r\n"

@@ -1,0 +1,230 @@
+"""Who comes: visitors, users and crawlers, with what they do. Pure, and the same for one seed.
+
+What must not recur from run to run (addresses, so that `current` can't mean an earlier run's
+session) is shifted by the run's own random tag.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from importlib.resources import files
+from socket import AF_INET, AF_INET6, inet_ntop
+
+from bench.load.told import Who
+
+# Shares, in per cent of the sessions that are no crawler's, that have no option of their own.
+SIGNED_IN = 20.0
+BAD_TOKEN = 10.0  # of the visitors' sessions: `Bearer undefined`, or an expired token
+REPEATED = 3.0  # of starts and of upgrades by id: sent twice
+# … and in per cent of the upgraded sessions.
+CURRENT = 20.0
+OVERTAKING = 5.0  # the upgrade is sent before its session
+# In per cent of the crawlers' sessions: they try to upgrade, too.
+CRAWLER_UPGRADES = 10.0
+
+FIRST = 3
+ROLES = ("user", "admin", "super_admin", "project_moderator")
+NO_ROLE = 5  # one user in so many has a token without a role, and counts as `user`
+_SESSIONS_A_VISITOR = 3
+_SESSIONS_A_USER = 4
+_SHARED_ADDRESS = 8  # one visitor in so many has the address of another, and another browser
+_IPV6 = 3  # one visitor in so many; an even one, so that those who share are of one family
+
+# Addresses that nobody has: 240.0.0.0/4 (RFC 1112, section 4) and 3fff::/20 (RFC 9637).
+_IPV4_BASE, _IPV4_BITS = 240 << 24, 28
+_IPV6_BASE, _IPV6_BITS = 0x3FFF << 48, 44
+_PICKS = 4096
+
+
+class Token(Enum):
+    """Where a start carries a token, and which."""
+
+    NONE = auto()
+    HEADER = auto()
+    BODY = auto()
+    UNDEFINED = auto()
+    EXPIRED = auto()
+
+
+class Upgrade(Enum):
+    """How a session is upgraded."""
+
+    NONE = auto()
+    BY_ID = auto()
+    OVERTAKING = auto()  # by id, and sent before its session
+    CURRENT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One session, and all that will be asked for it. Numbers as in `Told.session`."""
+
+    who: Who
+    site: int
+    visitor: int
+    user: int
+    token: Token
+    upgrade: Upgrade
+    repeats_start: bool
+    repeats_upgrade: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UserAgents:
+    """User-Agents and their weights."""
+
+    texts: Sequence[str]
+    weights: Sequence[int]
+
+    @classmethod
+    def load(cls, name: str) -> "UserAgents":
+        """From a file of this folder: lines of a weight, a tab and the text; `#` comments."""
+        lines = files("bench.load").joinpath(name).read_text(encoding="ascii").splitlines()
+        pairs = [line.split("\t") for line in lines if line and not line.startswith("#")]
+        return cls([text for _, text in pairs], [int(weight) for weight, _ in pairs])
+
+
+class People:
+    """The visits of a run, and what a visitor's or user's number stands for."""
+
+    def __init__(
+        self,
+        sessions: int,
+        sites: int,
+        upgraded_percent: float,
+        crawlers_percent: float,
+        seed: int,
+        tag: bytes,
+    ) -> None:
+        """
+        Args:
+            sessions: how many visits there will be, `FIRST` at least.
+            sites: how many sites they go to.
+            upgraded_percent: of the people's sessions. With `SIGNED_IN`, at most 100.
+            crawlers_percent: of all sessions.
+            seed: the same visits for the same seed.
+            tag: the run's, four random bytes.
+        """
+        self._sessions = sessions
+        self._sites = sites
+        self._upgraded = upgraded_percent
+        self._crawlers = crawlers_percent
+        self._random = random.Random(seed)
+        self._shift = int.from_bytes(tag, "big") << 12
+        self._browsers = UserAgents.load("user_agents.txt")
+        self._crawler_agents = UserAgents.load("crawlers.txt").texts
+        self._picks = self._random.choices(
+            range(len(self._browsers.texts)), self._browsers.weights, k=_PICKS
+        )
+        self._visitors = max(2, sessions // _SESSIONS_A_VISITOR)
+        self._users = max(1, sessions // _SESSIONS_A_USER)
+        self._next_own = self._visitors
+
+    def visits(self) -> Iterator[Visit]:
+        """All of them, in the order in which they come.
+
+        The first `FIRST` show wrong settings early: two visitors who differ in nothing but their
+        address, and a user.
+        """
+        yield from self._first()
+        for _ in range(self._sessions - FIRST):
+            yield self._visit()
+
+    def user_agent(self, visit: Visit) -> str:
+        if visit.who is Who.CRAWLER:
+            return self._crawler_agents[visit.visitor % len(self._crawler_agents)]
+        return self._browsers.texts[self._browser(visit.visitor)]
+
+    def address(self, visit: Visit) -> str:
+        """The client's address. With IPv6 the lower half is another one in every session."""
+        number = visit.visitor
+        if _shares_address(number):
+            number -= 1
+        if number // 2 % _IPV6:
+            ipv4 = _IPV4_BASE + (self._shift + number) % (1 << _IPV4_BITS)
+            return inet_ntop(AF_INET, ipv4.to_bytes(4, "big"))
+        network = _IPV6_BASE + (self._shift + number) % (1 << _IPV6_BITS)
+        ipv6 = network << 64 | self._random.getrandbits(64)
+        return inet_ntop(AF_INET6, ipv6.to_bytes(16, "big"))
+
+    def _browser(self, visitor: int) -> int:
+        browser = self._picks[visitor * 2_654_435_761 % 2**32 >> 20]
+        if _shares_address(visitor) and browser == self._browser(visitor - 1):
+            browser = (browser + 1) % len(self._browsers.texts)
+        return browser
+
+    def _visit(self) -> Visit:
+        site = self._random.randrange(self._sites)
+        visitor = self._random.randrange(self._visitors)
+        user = self._random.randrange(self._users)
+        upgrade = Upgrade.NONE
+        token = Token.NONE
+        if self._happens(self._crawlers):
+            who = Who.CRAWLER
+            if self._happens(CRAWLER_UPGRADES):
+                upgrade = Upgrade.BY_ID
+        else:
+            who = Who.VISITOR
+            drawn = self._random.uniform(0, 100)
+            if drawn < self._upgraded:
+                upgrade = self._kind_of_upgrade()
+                if upgrade is Upgrade.CURRENT:
+                    visitor = self._own_visitor()
+            elif drawn < self._upgraded + SIGNED_IN:
+                who = Who.USER
+                token = self._random.choice((Token.HEADER, Token.HEADER, Token.BODY))
+            if who is Who.VISITOR and self._happens(BAD_TOKEN):
+                token = self._random.choice((Token.UNDEFINED, Token.EXPIRED))
+        by_id = upgrade in (Upgrade.BY_ID, Upgrade.OVERTAKING)
+        return Visit(
+            who,
+            site,
+            visitor,
+            user,
+            token,
+            upgrade,
+            repeats_start=self._happens(REPEATED),
+            repeats_upgrade=by_id and self._happens(REPEATED),
+        )
+
+    def _first(self) -> Iterator[Visit]:
+        one = self._own_visitor()
+        other = self._own_visitor()
+        while self._browser(other) != self._browser(one) or _shares_address(other):
+            other = self._own_visitor()
+        for who, visitor, token in (
+            (Who.VISITOR, one, Token.NONE),
+            (Who.VISITOR, other, Token.NONE),
+            (Who.USER, one, Token.HEADER),
+        ):
+            yield Visit(
+                who, 0, visitor, 0, token, Upgrade.NONE, repeats_start=False, repeats_upgrade=False
+            )
+
+    def _kind_of_upgrade(self) -> Upgrade:
+        if self._happens(CURRENT):
+            return Upgrade.CURRENT
+        return Upgrade.OVERTAKING if self._happens(OVERTAKING) else Upgrade.BY_ID
+
+    def _own_visitor(self) -> int:
+        """A visitor who comes this once, so that `current` can mean only this session."""
+        self._next_own += 1
+        return self._next_own - 1
+
+    def _happens(self, percent: float) -> bool:
+        return self._random.uniform(0, 100) < percent
+
+
+def role_in_token(user: int) -> str | None:
+    """The role that a user's token names, or None: it names none."""
+    return None if user % NO_ROLE == NO_ROLE - 1 else ROLES[user % len(ROLES)]
+
+
+def role_of(user: int) -> str:
+    """The role that is to be stored for a user."""
+    return role_in_token(user) or "user"
+
+
+def _shares_address(visitor: int) -> bool:
+    return visitor % _SHARED_ADDRESS == _SHARED_ADDRESS - 1

@@ -1,0 +1,77 @@
+"""Whether the first rows show that the collector has the settings that a load needs."""
+
+import asyncio
+from datetime import tzinfo
+
+from bench.load.drive import Tally
+from bench.load.reconcile import Row, read_rows, settle
+from bench.load.told import Told, Who
+from contract.errors import Misconfigured, Retry
+
+
+async def check_settings(
+    told: Told,
+    tally: Tally,
+    dsn: str,
+    zone: tzinfo,
+    patience_seconds: float,
+    interrupted: asyncio.Event,
+) -> None:
+    """Waits for the rows of `People`'s first visits, and looks at them.
+
+    Raises:
+        Misconfigured: the collector does not believe X-Forwarded-For, does not count the site,
+            does not accept the tokens, or its rows don't come to this database.
+        Retry: PostgreSQL is away.
+    """
+    if tally.statuses[403]:
+        raise Misconfigured(
+            "SITES", "the collector does not count the first of --sites", "SITES=*.example.org"
+        )
+    if tally.statuses[201] != len(told):
+        statuses = ", ".join(str(status) for status in tally.statuses) or "nothing"
+        raise Misconfigured(
+            "--url",
+            f"what is there answers a session with {statuses}",
+            "--url http://127.0.0.1:8000",
+        )
+    await settle(told, dsn, zone, patience_seconds, interrupted=interrupted, aftermath_seconds=0)
+    rows = await read_rows(told, dsn)
+    if len(rows) < len(told):
+        if interrupted.is_set():
+            return
+        raise Retry(
+            "no_rows",
+            f"the first sessions have no rows after {patience_seconds:g} s: is a flusher "
+            "running, and is DATABASE_URL its database?",
+        )
+    check_rows(told, rows)
+
+
+def check_rows(told: Told, rows: list[Row]) -> None:
+    """Looks at the first rows: two visitors', who differ in their address only, and a user's.
+
+    Raises:
+        Misconfigured: as `check_settings`.
+    """
+    by_who: dict[Who, list[Row]] = {who: [] for who in Who}
+    for row in rows:
+        number = told.number_of(row.id)
+        if number is not None:
+            by_who[told.who(number)].append(row)
+    one, other = by_who[Who.VISITOR]
+    if one.hash == other.hash:
+        raise Misconfigured(
+            "TRUSTED_PROXIES",
+            "the collector does not believe the load's X-Forwarded-For: two visitors with "
+            "different addresses got the same hash. It must name the address that the load comes "
+            "from",
+            "TRUSTED_PROXIES=127.0.0.1",
+        )
+    if by_who[Who.USER][0].role is None:
+        raise Misconfigured(
+            "JWT_KEY",
+            "the collector takes a signed-in user for a visitor: its key (or JWT_ALGORITHMS, "
+            "JWT_AUDIENCE, JWT_USER_CLAIM) is another one",
+            "JWT_KEY=the-secret-that-the-collector-has",
+        )

@@ -1,0 +1,1 @@
+"""Each benchmark beside its limit and the obvious design."""

@@ -1,0 +1,147 @@
+"""A backlog: events in the streams, and the rows that they must become.
+
+One event in ten is an upgrade by id. One in five of those follows its start within two thousand
+events, mostly in the same batch; the others come two to six batches later. Ids are random, as a
+browser's are.
+"""
+
+import math
+import random
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Final
+from uuid import UUID
+
+import hiredis
+
+from collector.buffer.entries import EntryPacker, PackedEntry
+from collector.buffer.waiting import Waiting
+from contract import keys
+from contract.calendar import DAY_US, SECOND_US, Month, from_us, month_at
+from contract.record import SessionStarted, SessionUpgraded, encode
+from runtime.clock import wall_clock
+
+SHARDS: Final = 8
+COLUMNS: Final = (
+    *("id", "month", "site", "monthly_user_hash", "highest_role", "created_at", "upgraded_at"),
+)
+
+_UPGRADED: Final = 1 / 9  # of the sessions: of the events, one in ten
+_SOON: Final = 0.2
+_SITES: Final = 20
+_PIPELINED: Final = 2000
+
+Row = tuple[UUID, date, str, UUID, str | None, datetime, datetime | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """`rows` are what `events` must become."""
+
+    events: list[SessionStarted | SessionUpgraded]
+    rows: list[Row]
+
+    @property
+    def upgraded(self) -> int:
+        return len(self.events) - len(self.rows)
+
+
+def make_backlog(sessions: int, seed: int) -> Backlog:
+    """Sessions of this moment, and their upgrades."""
+    chance = random.Random(seed)
+    now_us = wall_clock()
+    month = month_at(now_us, UTC)
+    # Far from both ends, on whatever day that is: near them a session is looked for in two months.
+    first_us = month.starts_us(UTC) + 14 * DAY_US
+    events: list[SessionStarted | SessionUpgraded] = []
+    rows: list[Row] = []
+    due: dict[int, list[SessionUpgraded]] = {}
+    for number in range(sessions):
+        start = _start(chance, month, first_us + number)
+        events.append(start)
+        if chance.random() < _UPGRADED:
+            upgrade = _upgrade(chance, start)
+            soon = chance.random() < _SOON
+            after = chance.randrange(100, 2000) if soon else chance.randrange(20_000, 60_000)
+            due.setdefault(min(number + after, sessions - 1), []).append(upgrade)
+            rows.append(_row(start, upgrade))
+        else:
+            rows.append(_row(start, None))
+        events += due.pop(number, ())
+    return Backlog(events, rows)
+
+
+def append_backlog(backlog: Backlog, port: int, records_a_write: int, shards: int = SHARDS) -> None:
+    """Puts it into the streams of a Redis, as a collector does.
+
+    Args:
+        backlog: what.
+        port: Redis's.
+        records_a_write: as many share each of the collector's writes, and where several of a write
+            go to one shard, an entry; 1: as a collector that has little to do.
+        shards: how many streams (STREAM_SHARDS).
+    """
+    packer = EntryPacker()
+    entries: list[PackedEntry] = []
+    waiting = [_waiting(event, shards) for event in backlog.events]
+    for first in range(0, len(waiting), records_a_write):
+        entries += packer.pack(waiting[first : first + records_a_write], together=True)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        for first in range(0, len(entries), _PIPELINED):
+            part = entries[first : first + _PIPELINED]
+            connection.sendall(b"".join([entry.commands for entry in part]))
+            _await_replies(connection, sum(entry.replies for entry in part))
+
+
+def in_batches(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
+    """The rows in portions, as the flusher writes them."""
+    return (rows[first : first + size] for first in range(0, len(rows), size))
+
+
+def _start(chance: random.Random, month: Month, at_us: int) -> SessionStarted:
+    session = UUID(int=chance.getrandbits(128), version=4).bytes
+    site = f"city-{chance.randrange(_SITES)}.example.org"
+    return SessionStarted(session, month, at_us, site, chance.randbytes(16), None)
+
+
+def _upgrade(chance: random.Random, start: SessionStarted) -> SessionUpgraded:
+    return SessionUpgraded(
+        chance.randbytes(16),
+        start.id,
+        None,
+        start.month,
+        start.at_us + SECOND_US,
+        start.site,
+        chance.randbytes(16),
+        "user",
+    )
+
+
+def _row(start: SessionStarted, upgrade: SessionUpgraded | None) -> Row:
+    return (
+        UUID(bytes=start.id),
+        start.month.first_day,
+        start.site,
+        UUID(bytes=start.monthly_user_hash if upgrade is None else upgrade.user_hash),
+        None if upgrade is None else upgrade.role,
+        from_us(start.at_us),
+        None if upgrade is None else from_us(upgrade.at_us),
+    )
+
+
+def _waiting(event: SessionStarted | SessionUpgraded, shards: int) -> Waiting:
+    session = event.id if isinstance(event, SessionStarted) else event.session_id
+    shard = keys.shard_of(session or b"", shards)
+    return Waiting(encode(event), shard, math.inf, lambda _: None)
+
+
+def _await_replies(connection: socket.socket, count: int) -> None:
+    reader = hiredis.Reader()
+    while count:
+        reader.feed(connection.recv(1 << 16))
+        while (reply := reader.gets()) is not False:
+            if isinstance(reply, hiredis.ReplyError):
+                raise reply
+            count -= 1

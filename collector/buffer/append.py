@@ -1,0 +1,99 @@
+"""Step 7: the event into its stream, durable when this returns."""
+
+import asyncio
+from typing import Protocol
+
+from collector.buffer.waiting import Answered, Waiting
+from contract import keys
+from contract.errors import Retry
+
+
+class Writer(Protocol):
+    """Appends records: `NodeWriter` on one server, `ClusterWriter` on those of a cluster."""
+
+    def write(self, record: bytes, shard: int, answered: Answered) -> Waiting:
+        """As `NodeWriter.write`."""
+        ...
+
+    @property
+    def failing_since(self) -> float | None:
+        """Since when, in the loop's time, no write has succeeded; None when the last one did."""
+        ...
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be acknowledged."""
+        ...
+
+    async def run(self) -> None:
+        """Writes what gathers, until cancelled."""
+        ...
+
+
+class Appender:
+    """Appends records to the stream shards. Use `run` as a task for as long as it may be used."""
+
+    def __init__(self, writer: Writer, shards: int) -> None:
+        """
+        Args:
+            writer: of the servers that have the streams.
+            shards: how many streams there are.
+        """
+        self._writer = writer
+        self._shards = shards
+        self._held: Retry | None = None
+
+    def hold(self, why: Retry | None) -> None:
+        """Refuses every record from now on, with this error; None: takes them again."""
+        self._held = why
+
+    def begin(self, identity: bytes, record: bytes, answered: Answered) -> Waiting:
+        """Appends a record; `answered` is called, once, when it is known what became of it.
+
+        Args:
+            identity: the 16 bytes that choose the shard.
+            record: from `contract.record.encode`.
+            answered: gets None once Redis has acknowledged it; Retry when that took longer than
+                `WAIT_SECONDS`, or Redis is full or refuses it. It may have been stored all the
+                same; a repeat with the same id counts once.
+
+        Raises:
+            Retry: too many wait already, or the server would not keep it.
+        """
+        if self._held is not None:
+            raise Retry(self._held.reason, str(self._held))
+        return self._writer.write(record, keys.shard_of(identity, self._shards), answered)
+
+    async def append(self, identity: bytes, record: bytes) -> None:
+        """Returns once Redis has acknowledged the record.
+
+        Raises:
+            Retry: as in `begin`.
+        """
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def answered(error: Retry | None) -> None:
+            if error is None:
+                stored.set_result(None)
+            else:
+                stored.set_exception(error)
+
+        waiting = self.begin(identity, record, answered)
+        try:
+            await stored
+        finally:
+            waiting.is_over = True  # a request that went away is not written, if it was not yet
+
+    @property
+    def failing_since(self) -> float | None:
+        """Since when, in the loop's time, no write has succeeded; None when the last one did."""
+        return self._writer.failing_since
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be acknowledged."""
+        return self._writer.idle
+
+    async def run(self) -> None:
+        """Writes what gathers, until cancelled."""
+        await self._writer.run()

@@ -1,0 +1,140 @@
+"""Writes to the primaries of a Redis Cluster: a `NodeWriter` each, and what moves between them.
+
+A record that fails where it was sent is appended where its shard is by then, within the same
+`WAIT_SECONDS`. It may be appended twice for that: a session's id makes it count once.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from redis.asyncio import Redis
+from redis.exceptions import AskError, MovedError, RedisError
+
+from collector.buffer.node_writer import WRITTEN_AGAIN, Durability, NodeWriter, Wire
+from collector.buffer.waiting import Answered, Waiting
+from contract import keys
+from contract.metrics import CollectorMetrics
+from runtime.cluster import Cluster, slot_of
+from runtime.outage import Outage
+from runtime.redis_client import Address, is_passing, retry_for
+
+_LOOK_SECONDS = 0.05
+# A primary that is frozen gives no error to learn from.
+_SLOW_SECONDS = 1.0
+
+
+class ClusterWriter:
+    """Each shard's records to the primary that has it. Use `run` as a task, as `NodeWriter`'s."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        shards: int,
+        connect: Callable[[Redis], Wire],
+        metrics: CollectorMetrics,
+        durability: Durability = Durability.SERVER,
+    ) -> None:
+        """
+        Args:
+            cluster: where the shards are.
+            shards: how many.
+            connect: makes a connection to the server of a client.
+            metrics: as `NodeWriter`'s.
+            durability: as `NodeWriter`'s.
+        """
+        self._cluster = cluster
+        self._slots = [slot_of(keys.stream(shard)) for shard in range(shards)]
+        self._connect = connect
+        self._metrics = metrics
+        self._durability = durability
+        self._tasks: dict[NodeWriter, asyncio.Task[None]] = {}
+        self._primaries: dict[Address, NodeWriter] = {}
+        self._importers: dict[Address, NodeWriter] = {}
+        self._outage = Outage(WRITTEN_AGAIN)
+        # It never writes: what waits here waits until it is known where its shard is.
+        self._homeless = NodeWriter(_nowhere, metrics)
+        self._of_shard = [self._homeless] * shards
+        self._group = asyncio.TaskGroup()
+
+    def write(self, record: bytes, shard: int, answered: Answered) -> Waiting:
+        """As `NodeWriter.write`."""
+        return self._of_shard[shard].write(record, shard, answered)
+
+    @property
+    def failing_since(self) -> float | None:
+        """Since when no write has succeeded on any node; None when the last one on some did."""
+        since = [writer.failing_since for writer in {*self._of_shard}]
+        return None if None in since else min(filter(None, since), default=None)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be acknowledged."""
+        return self._homeless.idle and all(writer.idle for writer in self._tasks)
+
+    async def run(self) -> None:
+        """Writes what gathers, and follows the shards, until cancelled."""
+        async with self._group as tasks:
+            tasks.create_task(self._homeless.refuse_what_waits_too_long())
+            while True:
+                try:
+                    await self._cluster.refresh()
+                except RedisError as error:
+                    self._outage.fails(self._homeless)
+                    self._homeless.fails(retry_for(error, "looking for the shards"))
+                self._follow()
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    def _follow(self) -> None:
+        """Gives each shard the writer of its primary, and what is homeless to those writers."""
+        owners = [self._cluster.owner(slot) for slot in self._slots]
+        self._of_shard = [
+            self._homeless if owner is None else self._writer(self._primaries, owner)
+            for owner in owners
+        ]
+        if self._homeless not in self._of_shard:
+            self._outage.works(self._homeless)
+            self._homeless.works()
+        for node in set(self._primaries) - set(owners):
+            self._retire(self._primaries.pop(node))
+        for node in [node for node, writer in self._importers.items() if writer.idle]:
+            self._retire(self._importers.pop(node))
+        for waiting in reversed(self._homeless.give_up()):
+            self._of_shard[waiting.shard].take_over([waiting])
+        if any(writer.is_slow(_SLOW_SECONDS) for writer in self._tasks):
+            self._cluster.doubt()
+
+    def _writer(self, writers: dict[Address, NodeWriter], node: Address) -> NodeWriter:
+        writer = writers.get(node)
+        if writer is None:
+            client = self._cluster.client(node)
+            writer = writers[node] = NodeWriter(
+                lambda: self._connect(client),
+                self._metrics,
+                self._durability,
+                self._redirect,
+                self._outage,
+                asking=writers is self._importers,
+            )
+            self._tasks[writer] = self._group.create_task(writer.run())
+        return writer
+
+    def _retire(self, writer: NodeWriter) -> None:
+        self._homeless.take_over(writer.give_up())
+        self._outage.works(writer)
+        self._tasks.pop(writer).cancel()
+
+    def _redirect(self, failed: list[Waiting], error: RedisError) -> list[Waiting]:
+        self._cluster.learn(error)
+        if isinstance(error, AskError) and not isinstance(error, MovedError):
+            # Its slot is just moving, and the stream is there already.
+            node = Address(error.host, int(error.port))
+            self._writer(self._importers, node).take_over(failed)
+        elif isinstance(error, AskError) or is_passing(error):
+            self._homeless.take_over(failed)
+        else:
+            return failed
+        return []
+
+
+def _nowhere() -> Wire:
+    raise RuntimeError("it does not run")

@@ -1,0 +1,109 @@
+"""Part of step 7: the records of one write as entries of their streams, packed. Pure.
+
+An entry costs Redis more than the records in it, so under load those of a shard share one. Then
+`XLEN` is less than what waits: by how much, `contract.keys.joined` counts, in the same transaction.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from redis.exceptions import RedisError
+
+from collector.buffer.waiting import Waiting
+from collector.buffer.wire import pack
+from contract import keys
+from contract.entry import RECORDS_MAX, join_records
+from contract.record import FIELD
+
+_ASKING: Final = pack(b"ASKING")
+_MULTI: Final = pack(b"MULTI")
+_EXEC: Final = pack(b"EXEC")
+
+
+class PackedEntry(NamedTuple):
+    """One entry: who waits for it, its commands, and how many replies they get."""
+
+    waiting: Sequence[Waiting]
+    commands: bytes
+    replies: int
+
+
+class EntryPacker:
+    """Packs records for one server."""
+
+    def __init__(self, *, asking: bool = False) -> None:
+        """`asking`: precede each command with ASKING, as a node wants it that is taking over a
+        slot.
+        """
+        self._prefix = _ASKING if asking else b""
+        self._asking = asking
+        self._xadds: dict[int, bytes] = {}
+        # By shard, for each number of records: what ends a transaction.
+        self._ends: dict[int, list[bytes]] = {}
+
+    def pack(self, batch: Sequence[Waiting], *, together: bool) -> list[PackedEntry]:
+        """The entries of a write, in the order of their first records.
+
+        Args:
+            batch: records and their shards.
+            together: whether records of one shard share an entry.
+        """
+        if not together or self._asking:
+            return list(map(self._one, batch))
+        by_shard: defaultdict[int, list[Waiting]] = defaultdict(list)
+        for waiting in batch:
+            by_shard[waiting.shard].append(waiting)
+        return [
+            self._one(some[0]) if len(some) == 1 else self._several(shard, some)
+            for shard, of_shard in by_shard.items()
+            for some in ((of_shard,) if len(of_shard) <= RECORDS_MAX else _portions(of_shard))
+        ]
+
+    def _one(self, waiting: Waiting) -> PackedEntry:
+        commands = self._prefix + self._xadd(waiting.shard, waiting.record)
+        return PackedEntry((waiting,), commands, 1 + self._asking)
+
+    def _several(self, shard: int, some: Sequence[Waiting]) -> PackedEntry:
+        content = join_records([waiting.record for waiting in some])
+        ends = self._ends.get(shard)
+        if ends is None:
+            ends = self._ends[shard] = _ends_of(shard)
+        return PackedEntry(some, _MULTI + self._xadd(shard, content) + ends[len(some)], 4)
+
+    def _xadd(self, shard: int, content: bytes) -> bytes:
+        xadd = self._xadds.get(shard)
+        if xadd is None:
+            xadd = self._xadds[shard] = _xadd_to(keys.stream(shard))
+        return b"%b$%d\r\n%b\r\n" % (xadd, len(content), content)
+
+
+def refusal(replies: Sequence[Any]) -> RedisError | None:
+    """Why an entry was not appended, by the replies to its commands; None: it was."""
+    for reply in replies:
+        if isinstance(reply, RedisError):
+            return reply
+    if not isinstance(reply, list):
+        return None
+    # A transaction's XADD. Its INCRBY may fail without it: then the entry is there all the same.
+    appended = reply[0]
+    return appended if isinstance(appended, RedisError) else None
+
+
+def _portions(waiting: list[Waiting]) -> Iterator[list[Waiting]]:
+    for first in range(0, len(waiting), RECORDS_MAX):
+        yield waiting[first : first + RECORDS_MAX]
+
+
+def _ends_of(shard: int) -> list[bytes]:
+    """`INCRBY impact:joined:{N} more`, then `EXEC`, by how many records an entry holds."""
+    joined = keys.joined(shard).encode()
+    return [
+        pack(b"INCRBY", joined, b"%d" % (count - 1)) + _EXEC for count in range(RECORDS_MAX + 1)
+    ]
+
+
+def _xadd_to(stream: str) -> bytes:
+    """`XADD stream * e`, packed but for its last word, the content."""
+    words = (b"XADD", stream.encode(), b"*", FIELD)
+    return pack(*words).replace(b"*%d" % len(words), b"*%d" % (len(words) + 1), 1)

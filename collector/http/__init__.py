@@ -1,0 +1,1 @@
+"""The connection, the answers and the pages."""

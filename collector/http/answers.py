@@ -1,0 +1,123 @@
+"""Step 8: the answers, and the one place where an error becomes a status.
+
+An answer is made of bytes: what recurs is put together once, when the program starts.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from collector.buffer.waiting import RETRY_AFTER_SECONDS
+from contract.errors import Reject, Retry
+
+_JSON = {"Content-Type": "application/json; charset=utf-8"}
+_PREFLIGHT_SECONDS = "86400"
+_METHODS = "POST, PATCH, OPTIONS"
+_HEADERS = "Authorization, Content-Type"
+_WITHOUT_BODY = 204  # nor a Content-Length (RFC 9110, section 8.6)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What is sent: `head` is the status line and the headers, each line with its end."""
+
+    status: int
+    head: bytes
+    body: bytes = b""
+
+
+class NotAllowed(Reject):
+    """The path is right and the method is not."""
+
+    def __init__(self, methods: tuple[str, ...]) -> None:
+        """`methods`: those that are."""
+        super().__init__(405, "method", "This method is not one of this path's.")
+        self.methods = methods
+
+
+def make(status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+    """An answer of any kind."""
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    if status != _WITHOUT_BODY:
+        lines.append(f"Content-Length: {len(body)}")
+    return Answer(status, "".join(f"{line}\r\n" for line in lines).encode("latin-1"), body)
+
+
+def _stored(text: str) -> bytes:
+    return f'{{"data":{{"id":"{text}","type":"session"}}}}'.encode()
+
+
+_STORED_HEAD = make(201, _stored("0" * 36), _JSON).head
+_ACCEPTED = make(202)
+_IGNORED = make(204)
+_PREFLIGHT = make(
+    204,
+    headers={
+        "Access-Control-Allow-Methods": _METHODS,
+        "Access-Control-Allow-Headers": _HEADERS,
+        "Access-Control-Max-Age": _PREFLIGHT_SECONDS,
+    },
+)
+
+
+def stored_session(session_id: bytes) -> Answer:
+    """201: the session is durably buffered."""
+    digits = session_id.hex()
+    text = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    return Answer(201, _STORED_HEAD, _stored(text))
+
+
+def accepted_upgrade() -> Answer:
+    """202: the upgrade is durably buffered."""
+    return _ACCEPTED
+
+
+def ignored() -> Answer:
+    """204: nothing was stored, and nothing need be tried again."""
+    return _IGNORED
+
+
+def preflight() -> Answer:
+    """204: the answer to a CORS preflight (Fetch standard, section 4.8)."""
+    return _PREFLIGHT
+
+
+def rejected(error: Reject) -> Answer:
+    """4xx: what is wrong with the request."""
+    headers = {}
+    if isinstance(error, NotAllowed):
+        headers["Allow"] = ",".join(sorted(error.methods))
+    if error.status == HTTPStatus.FORBIDDEN:
+        # A page that is not counted may read that, too, or its beacon would try again.
+        headers["Access-Control-Allow-Origin"] = "*"
+    return _error(error.status, error.detail, headers)
+
+
+def unavailable(_: Retry) -> Answer:
+    """503: it is not stored; the caller should try again."""
+    detail = "The session can't be stored just now. Try again later."
+    headers = {
+        "Retry-After": str(RETRY_AFTER_SECONDS),
+        "Access-Control-Expose-Headers": "Retry-After",  # a page's script reads it
+    }
+    return _error(503, detail, headers)
+
+
+def broken() -> Answer:
+    """500: a fault of this program; the log has it."""
+    return _error(500, "The request could not be served.", {})
+
+
+def allow_origin(origin: str) -> bytes:
+    """The header lines that let the page that asked read the answer."""
+    return b"Access-Control-Allow-Origin: %b\r\nVary: Origin\r\n" % origin.encode(
+        "utf-8", "surrogateescape"
+    )
+
+
+def _error(status: int, detail: str, headers: Mapping[str, str]) -> Answer:
+    title = HTTPStatus(status).phrase
+    body = {"errors": [{"status": str(status), "title": title, "detail": detail}]}
+    return make(status, json.dumps(body).encode(), {**_JSON, **headers})

@@ -1,0 +1,72 @@
+"""`GET /beacon.js`: the front-end module, for pages that have no build of their own."""
+
+import gzip
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from aiohttp import hdrs, web
+
+from collector.http.routes import Route, pages_at
+from contract.errors import Misconfigured
+from contract.metrics import CollectorMetrics
+
+SOURCE = Path(__file__).parents[2] / "beacon" / "beacon.js"
+# How long a browser uses it unasked: as long as a mended one takes to reach everybody. For a day
+# more it may use what it has while it asks again, so no page waits for the answer.
+_LIFETIME = "public, max-age=3600, stale-while-revalidate=86400"
+
+
+class Beacon:
+    """The module as it is served, made once."""
+
+    def __init__(self, metrics: CollectorMetrics, source: Path = SOURCE) -> None:
+        """Reads the module.
+
+        Raises:
+            Misconfigured: its file is not there.
+        """
+        try:
+            text = source.read_text("utf-8")
+        except OSError as error:
+            problem = f"can't be read: {error.strerror or error}"
+            raise Misconfigured(str(source), problem, "deploy the folder beacon/ too") from None
+        self._metrics = metrics
+        self._body = without_comments(text).encode()
+        self._compressed = gzip.compress(self._body, mtime=0)
+        self._etag = hashlib.sha256(self._body).hexdigest()[:16]
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        return pages_at("/beacon.js", self.serve)
+
+    async def serve(self, request: web.BaseRequest, _: str = "") -> web.Response:
+        """200 with the module, or 304 where the browser has it."""
+        self._metrics.ignored.labels("page").inc()
+        headers = {
+            hdrs.CACHE_CONTROL: _LIFETIME,
+            hdrs.ETAG: f'W/"{self._etag}"',  # weak: it names the compressed bytes as well
+            hdrs.VARY: hdrs.ACCEPT_ENCODING,
+            # A module is fetched with CORS. Any page may: whether it is counted, `SITES` says.
+            hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
+            "Cross-Origin-Resource-Policy": "cross-origin",
+            "X-Content-Type-Options": "nosniff",
+        }
+        if any(known.value in (self._etag, "*") for known in request.if_none_match or ()):
+            return web.Response(status=304, headers=headers)
+        body = self._body
+        if "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, "").lower():
+            headers[hdrs.CONTENT_ENCODING] = "gzip"
+            body = self._compressed
+        return web.Response(
+            body=body, headers=headers, content_type="text/javascript", charset="utf-8"
+        )
+
+
+def without_comments(source: str) -> str:
+    """JavaScript without indentation, empty lines and lines that are comments.
+
+    Right for a source whose comments have lines of their own, and whose strings have one line.
+    """
+    lines = (line.strip() for line in source.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"

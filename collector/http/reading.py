@@ -1,0 +1,48 @@
+"""Reads a request's body, and no more of it than is allowed."""
+
+from aiohttp import hdrs, web
+from aiohttp.http import HttpVersion11
+
+from collector.request.body import MAX_BYTES
+from contract.errors import Reject
+
+_EXPECTED = "100-continue"
+
+
+async def read_body(request: web.BaseRequest) -> bytes:
+    """The whole body.
+
+    Raises:
+        Reject: 413, it is too large; 400, what came is no body.
+        ConnectionError: the client has gone.
+    """
+    content = request.content
+    length = request.content_length
+    if length is not None and length > MAX_BYTES:
+        raise _too_large()
+    if not content.is_eof():
+        _encourage(request)
+    body = b""
+    try:
+        while not content.at_eof():
+            body += await content.readany()
+            if len(body) > MAX_BYTES:
+                raise _too_large()
+    except web.RequestPayloadError:
+        raise Reject(400, "body", "The body could not be read.") from None
+    return body
+
+
+def _encourage(request: web.BaseRequest) -> None:
+    """Asks for the body that a client holds back (`Expect`; RFC 9110, section 10.1.1)."""
+    transport = request.transport
+    if (
+        request.headers.get(hdrs.EXPECT, "").lower() == _EXPECTED
+        and request.version >= HttpVersion11
+        and transport is not None
+    ):
+        transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def _too_large() -> Reject:
+    return Reject(413, "too_large", "The body is larger than 4 KiB.")

@@ -1,0 +1,77 @@
+"""The verdict on a request, and the memory of verdicts."""
+
+from collections.abc import Mapping
+
+from aiohttp import hdrs
+
+from collector.request.crawlers.contact import gives_contact
+from collector.request.crawlers.guards import without_known_mistakes
+from collector.request.crawlers.listed import CrawlerList, fold
+from collector.request.crawlers.reason import Reason
+from collector.request.crawlers.request_signs import reason_in_headers
+from collector.request.crawlers.shape import is_no_browsers
+from collector.request.crawlers.signs import Signs
+from contract.errors import Ignore
+from contract.identity import USER_AGENT_MAX_BYTES
+
+# As much as the visitor's hash takes in, so that what tells two visitors apart has been examined.
+# The longest of a browser known to us has 681 characters.
+EXAMINED = USER_AGENT_MAX_BYTES
+_VERDICTS = 16_384
+
+
+class CrawlerFilter:
+    """Tells crawlers from people.
+
+    It keeps verdicts and no User-Agent: each under the 64-bit keyed hash that Python makes anew for
+    a process. At most twice `_VERDICTS` of them; those that are not asked for go first.
+    """
+
+    def __init__(self) -> None:
+        self._list = CrawlerList.of_package()
+        self._signs = Signs()
+        self._recent: dict[int, Reason | None] = {}
+        self._earlier: dict[int, Reason | None] = {}
+
+    def admit(self, headers: Mapping[str, str]) -> str:
+        """The User-Agent of a person's browser, whole.
+
+        Args:
+            headers: the request's, found by their names in any case.
+
+        Raises:
+            Ignore: it is no person's; the reason is one of `Reason`.
+        """
+        user_agent = headers.get(hdrs.USER_AGENT, "")
+        reason = self.reason(user_agent) or reason_in_headers(headers)
+        if reason is not None:
+            raise Ignore(reason)
+        return user_agent
+
+    def reason(self, user_agent: str) -> Reason | None:
+        """Why this User-Agent is no person's, or None. The first 1,024 characters count."""
+        key = hash(user_agent[:EXAMINED])
+        try:
+            return self._recent[key]
+        except KeyError:
+            pass
+        known = key in self._earlier
+        reason = self._earlier[key] if known else self.examine(user_agent[:EXAMINED])
+        if len(self._recent) >= _VERDICTS:
+            self._earlier, self._recent = self._recent, {}
+        self._recent[key] = reason
+        return reason
+
+    def examine(self, user_agent: str) -> Reason | None:
+        """The same without the memory."""
+        if not user_agent.strip():
+            return Reason.NO_USER_AGENT
+        text = fold(user_agent).strip()
+        reason = self._signs.reason(text)
+        if reason is not None:
+            return reason
+        if gives_contact(text):
+            return Reason.CRAWLER
+        if self._list.lists(text) and self._list.lists(fold(without_known_mistakes(user_agent))):
+            return Reason.CRAWLER
+        return Reason.NOT_A_BROWSER if is_no_browsers(user_agent.strip(), text) else None

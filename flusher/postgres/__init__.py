@@ -1,0 +1,1 @@
+"""Into PostgreSQL: the schema, the write and the kept counts."""

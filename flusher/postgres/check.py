@@ -1,0 +1,61 @@
+"""`python -m flusher check`: whether the kept counts are those of the sessions."""
+
+from datetime import date
+from typing import Final
+
+import asyncpg
+
+from contract.calendar import Month
+from flusher.postgres.database import Database
+from flusher.postgres.recount import recount_all
+from flusher.postgres.statements import statement
+
+_WORDS: Final = {
+    "visitor_sessions": "visitor sessions",
+    "signed_in_sessions": "signed-in sessions",
+    "unique_users": "users",
+    "unique_signed_in_users": "signed-in users",
+    "unique_visitors": "visitors",
+}
+
+
+async def check_counts(
+    database: Database, month: Month | None = None, *, repair: bool = False
+) -> list[str]:
+    """A sentence for each difference, of one month or of all.
+
+    Each month is seen at one moment, while batches go on; with `repair` those of an open month wait
+    until its counts are made again.
+
+    Raises:
+        Retry: PostgreSQL is away or busy.
+        Misconfigured: the database is not migrated.
+    """
+    found: list[str] = []
+    right = True
+    async with database.connection() as connection:
+        wanted = None if month is None else month.first_day
+        for row in await connection.fetch(statement("kept_months"), wanted):
+            differences = await _differences(connection, row["month"], is_open=row["is_open"])
+            found += differences
+            if differences and repair:
+                await recount_all(connection, row["month"], is_open=row["is_open"])
+                differences = await _differences(connection, row["month"], is_open=row["is_open"])
+            right = right and not differences
+        if right and month is None:
+            await connection.execute(statement("note_check"))
+    return found
+
+
+async def _differences(connection: asyncpg.Connection, month: date, *, is_open: bool) -> list[str]:
+    found = []
+    for row in await connection.fetch(statement("missing_counts"), month, is_open):
+        place = f"{row['site']}, {row['day'] or format(month, '%Y-%m')}"
+        if row["people"]:
+            found.append(f"{place}: how often {row['people']:,} people came is kept wrong")
+        for name, words in _WORDS.items():
+            missing = row[name]
+            if missing:
+                how = "too few" if missing > 0 else "too many"
+                found.append(f"{place}: {abs(missing):,} {words} {how}")
+    return found

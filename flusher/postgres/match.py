@@ -1,0 +1,234 @@
+"""Step 3, second half: the upgrades of a batch, and those that waited, find their sessions.
+
+The rules, which end in the same rows in whatever order and however often events come:
+
+* Of a session's upgrades the first stays, by the time of the request. One of another site, or of
+  a month before the session's own, is not that session's.
+* An upgrade of `current` takes a session as `flusher/rows/current.py` says.
+* Of copies of one session on both sides of a month's end the earlier month's stays.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+import asyncpg
+from asyncpg.pgproto.pgproto import UUID
+
+from contract.calendar import DAY_US, Month, from_us
+from flusher.postgres.match_current import News, Visitor, match_current
+from flusher.postgres.statements import statement
+from flusher.rows.batch import Batch
+from flusher.rows.copy_format import began_us, visitor_of
+from flusher.rows.counts import Counts, Session
+
+# A page sends a start again for minutes, not days: until then its id is looked for on both sides of
+# a month's end.
+REPEATED_WITHIN_US: Final = 2 * DAY_US
+# Of so many waiting upgrades it is quicker to ask for all than for those of a batch's sessions.
+_AT_HAND: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What `store_upgrades` says of the upgrades that are new, and of the sessions of those that
+    were applied at once.
+    """
+
+    count: int = 0
+    waiting: Sequence[UUID] = ()
+    waited_for: Sequence[UUID] = ()
+    of_current: Sequence[UUID] = ()
+    applied: Sequence[UUID] = ()
+    months: Sequence[date] = ()
+    began: Sequence[datetime] = ()
+    replaced: Sequence[UUID] = ()
+
+
+class Matched(NamedTuple):
+    """How many sessions were copies of one in another month, how many of the batch's upgrades were
+    news, and which months are open.
+    """
+
+    copies: int = 0
+    upgrades: int = 0
+    open_months: frozenset[date] = frozenset()
+
+
+class Matching:
+    """One batch's, after its sessions are stored and in the same transaction."""
+
+    def __init__(
+        self, connection: asyncpg.Connection, batch: Batch, zone: ZoneInfo, counts: Counts
+    ) -> None:
+        self._connection = connection
+        self._batch = batch
+        self._zone = zone
+        self._counts = counts
+        self._news = News()
+
+    async def run(self, merged: Iterable[UUID], replaced: list[asyncpg.Record]) -> Matched:
+        """Matches what the batch has changed.
+
+        Args:
+            merged: sessions that may have replaced a copy of themselves.
+            replaced: those that did, as they were.
+        """
+        await self._connection.execute(statement("lock_upgrades"))
+        copies = await self._delete_copies()
+        changed = [*merged, *(copy["id"] for copy in copies)]
+        released = await self._release(changed, [*replaced, *copies]) if changed else []
+        (at_hand,) = await self._connection.fetch(statement("upgrades_at_hand"), _AT_HAND)
+        awaited = await self._awaited(at_hand["awaited"])
+        new = await self._store_upgrades()
+        superseded = await self._match_by_id([*awaited, *new.waited_for, *changed])
+        repeats: set[UUID] = set()
+        if new.of_current or at_hand["of_current"]:
+            self._note_current(new.of_current, released)
+            repeats = await match_current(self._connection, self._news, self._counts)
+        news = new.count - len(superseded & set(new.waiting)) - len(repeats & set(new.of_current))
+        return Matched(len(copies), news, frozenset(at_hand["open_months"]))
+
+    async def _delete_copies(self) -> list[asyncpg.Record]:
+        starts, candidates = self._batch.starts, self._batch.near_months_end
+        inside = {month: self._inside(month) for month in set(candidates.values())}
+        near = [
+            (UUID(id_), month)
+            for id_, month in candidates.items()
+            if id_ in starts and began_us(starts[id_]) not in inside[month]
+        ]
+        if not near:
+            return []
+        months = [month for _, month in near]
+        copies = await self._connection.fetch(
+            statement("delete_copies_in_later_months"),
+            [id_ for id_, _ in near],
+            min(months).plus(-1).first_day,
+            max(months).plus(1).first_day,
+        )
+        for copy in copies:
+            self._counts.remove(session_of(copy))
+        return list(copies)
+
+    def _inside(self, month: Month) -> range:
+        """The instants of a month, in microseconds, that are far from both ends."""
+        return range(
+            month.starts_us(self._zone) + REPEATED_WITHIN_US,
+            month.ends_us(self._zone) - REPEATED_WITHIN_US + 1,
+        )
+
+    async def _release(
+        self, sessions: list[UUID], gone: list[asyncpg.Record]
+    ) -> list[asyncpg.Record]:
+        """The upgrades of sessions that were replaced or deleted: `gone`, as they were."""
+        released = await self._connection.fetch(statement("release_upgrades"), sessions)
+        for session in gone:
+            whose = Visitor(session["month"], session["site"], session["monthly_user_hash"])
+            if session["highest_role"] is None:
+                self._news.began(whose, session["created_at"])
+                continue
+            for upgrade in released:
+                if upgrade["applied_to"] == session["id"]:
+                    whose = whose._replace(hash=upgrade["replaced_hash"])
+                    self._news.began(whose, session["created_at"])
+                    self._news.upgraded(whose, upgrade["upgraded_at"])
+        return list(released)
+
+    async def _awaited(self, at_hand: list[UUID]) -> list[UUID]:
+        """The batch's sessions for which upgrades wait."""
+        starts = self._batch.starts
+        if len(at_hand) < _AT_HAND:
+            return [session for session in at_hand if session.bytes in starts]
+        return await _column(self._connection, "sessions_awaited", [*map(UUID, starts)])
+
+    async def _store_upgrades(self) -> _Stored:
+        upgrades = list(self._batch.upgrades.values())
+        if not upgrades:
+            return _Stored()
+        named = Counter(upgrade.session_id for upgrade in upgrades)
+        (row,) = await self._connection.fetch(
+            statement("store_upgrades"),
+            *map(list, zip(*upgrades, strict=True)),
+            [named[upgrade.session_id] == 1 for upgrade in upgrades],
+            self._where_to_look()[0],
+        )
+        stored = _Stored(**row)
+        for id_, month, began, replaced in zip(
+            stored.applied, stored.months, stored.began, stored.replaced, strict=True
+        ):
+            upgrade = self._batch.upgrades[id_.bytes]
+            hash_ = upgrade.user_hash if upgrade.month == month else replaced
+            self._upgraded(
+                Session(month, upgrade.site, replaced, False, began),
+                hash_,
+                replaced,
+                upgrade.upgraded_at,
+            )
+        return stored
+
+    async def _match_by_id(self, wanted: list[UUID]) -> set[UUID]:
+        """Matches sessions with their upgrades; the upgrades that are superseded."""
+        superseded: set[UUID] = set()
+        for earliest in self._where_to_look() if wanted else ():
+            changed = await self._connection.fetch(statement("apply_upgrades"), wanted, earliest)
+            for row in changed:
+                before = Session(
+                    row["month"],
+                    row["site"],
+                    row["hash_before"],
+                    row["role_before"] is not None,
+                    row["created_at"],
+                )
+                self._upgraded(before, row["hash_after"], row["replaced_hash"], row["upgraded_at"])
+            superseded |= {*await _column(self._connection, "supersede_upgrades", wanted, earliest)}
+            wanted = await _column(self._connection, "sessions_awaited", wanted)
+            if not wanted:
+                break
+        return superseded
+
+    def _upgraded(
+        self, before: Session, hash_after: UUID, replaced: UUID, upgraded_at: datetime
+    ) -> None:
+        self._counts.remove(before)
+        self._counts.add(before._replace(monthly_user_hash=hash_after, signed_in=True))
+        visitor = Visitor(before.month, before.site, replaced)
+        self._news.upgraded(visitor, upgraded_at)
+
+    def _where_to_look(self) -> tuple[date, ...]:
+        # Nearly every session is of the month of its upgrade or the one before; a page that was
+        # left open for longer is looked for everywhere.
+        return min(self._batch.months).plus(-1).first_day, date.min
+
+    def _note_current(self, of_current: Sequence[UUID], released: list[asyncpg.Record]) -> None:
+        for id_ in of_current:
+            upgrade = self._batch.upgrades[id_.bytes]
+            if upgrade.visitor_hash is not None:
+                visitor = Visitor(upgrade.month, upgrade.site, upgrade.visitor_hash)
+                self._news.upgraded(visitor, upgrade.upgraded_at)
+        for row in released:
+            if row["visitor_hash"] is not None:
+                visitor = Visitor(row["month"], row["site"], row["visitor_hash"])
+                self._news.upgraded(visitor, row["upgraded_at"])
+        for start in self._batch.starts.values():
+            whose = visitor_of(start)
+            if whose is not None:
+                month, site, hash_ = whose
+                self._news.began(Visitor(month, site, UUID(hash_)), from_us(began_us(start)))
+
+
+def session_of(row: asyncpg.Record) -> Session:
+    """A row of `sessions`, as it counts."""
+    return Session(
+        row["month"],
+        row["site"],
+        row["monthly_user_hash"],
+        row["highest_role"] is not None,
+        row["created_at"],
+    )
+
+
+async def _column(connection: asyncpg.Connection, name: str, *arguments: object) -> list[UUID]:
+    return [row[0] for row in await connection.fetch(statement(name), *arguments)]

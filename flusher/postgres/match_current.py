@@ -1,0 +1,198 @@
+"""Step 3, where upgrades say `current`: what a batch changes for a visitor is decided again.
+
+Only from the time on of which there is news: what was decided before does not depend on it. So the
+work grows with what has happened since, and not with all that a visitor ever did.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+import asyncpg
+from asyncpg.pgproto.pgproto import UUID
+
+from flusher.postgres.statements import statement
+from flusher.rows.counts import Counts, Session
+from flusher.rows.current import OVERTAKING, Launch, Wish, decide
+
+
+class Visitor(NamedTuple):
+    """A visitor of a site in a month."""
+
+    month: date
+    site: str
+    hash: UUID
+
+
+class News:
+    """Since when something is different for each visitor."""
+
+    def __init__(self) -> None:
+        self.since: dict[Visitor, datetime] = {}
+
+    def began(self, visitor: Visitor, at: datetime) -> None:
+        """A session is new or gone that began then."""
+        self.upgraded(visitor, at - OVERTAKING)
+
+    def upgraded(self, visitor: Visitor, at: datetime) -> None:
+        """An upgrade of then is new, or takes a session, or does no longer."""
+        known = self.since.get(visitor)
+        if known is None or at < known:
+            self.since[visitor] = at
+
+
+@dataclass(slots=True)
+class _Case:
+    """One visitor's: what is decided again, as it is stored now."""
+
+    visitor: Visitor
+    since: datetime
+    upgrades: dict[UUID, asyncpg.Record] = field(default_factory=dict)
+    sessions: dict[UUID, asyncpg.Record] = field(default_factory=dict)
+    taken: dict[UUID, Launch] = field(default_factory=dict)
+
+    @property
+    def users(self) -> set[UUID]:
+        """Who asks for `current`."""
+        return {row["user_hash"] for row in self._of_current}
+
+    @property
+    def wanted(self) -> int:
+        """How many sessions from before may be taken, each by an upgrade of `current`."""
+        return len(self._of_current)
+
+    @property
+    def _of_current(self) -> list[asyncpg.Record]:
+        return [row for row in self.upgrades.values() if row["session_id"] is None]
+
+    def wishes(self) -> list[Wish]:
+        return [
+            Wish(row["id"], row["upgraded_at"], row["user_hash"], row["session_id"])
+            for row in self.upgrades.values()
+        ]
+
+    def launches(self) -> list[Launch]:
+        return [(row["created_at"], row["id"]) for row in self.sessions.values()]
+
+
+@dataclass(slots=True)
+class _Changes:
+    """What is written: the statements' arguments by row."""
+
+    sessions: list[tuple[UUID, date, UUID, str | None, datetime | None]] = field(
+        default_factory=list
+    )
+    upgrades: list[tuple[UUID, str, UUID | None, UUID | None]] = field(default_factory=list)
+
+
+async def match_current(connection: asyncpg.Connection, news: News, counts: Counts) -> set[UUID]:
+    """Decides again what there is news of; the upgrades of `current` that repeat one."""
+    visitors = [(*visitor, since) for visitor, since in news.since.items()]
+    if not visitors:
+        return set()
+    found = await connection.fetch(statement("visitors_to_decide"), *_columns(visitors))
+    cases = [_Case(Visitor(row["month"], row["site"], row["hash"]), row["since"]) for row in found]
+    if not cases:
+        return set()
+    await _read(connection, cases)
+    changes, repeats = _Changes(), set()
+    for case in cases:
+        takers, repeated = decide(case.wishes(), case.launches(), case.taken)
+        repeats |= repeated
+        _compare(case, takers, repeated, changes, counts)
+    if changes.sessions:
+        await connection.execute(statement("change_sessions"), *_columns(changes.sessions))
+    if changes.upgrades:
+        await connection.execute(statement("change_upgrades"), *_columns(changes.upgrades))
+    return repeats
+
+
+async def _read(connection: asyncpg.Connection, cases: Sequence[_Case]) -> None:
+    visitors = [(*case.visitor, case.since) for case in cases]
+    upgrades = await connection.fetch(statement("upgrades_to_decide"), *_columns(visitors))
+    _keep_upgrades(cases, upgrades)
+    taken = [
+        (row["applied_to"], place)
+        for place, case in enumerate(cases, 1)
+        for row in case.upgrades.values()
+        if row["applied_to"] is not None
+    ]
+    sessions = await connection.fetch(
+        statement("sessions_to_decide"),
+        *_columns([(*case.visitor, case.since, case.wanted) for case in cases]),
+        [id_ for id_, _ in taken],
+        [place for _, place in taken],
+    )
+    for row in sessions:
+        cases[row["place"] - 1].sessions[row["id"]] = row
+    for case in cases:
+        # One by id of another month's session, whose visitor had the same hash.
+        case.upgrades = {
+            id_: row
+            for id_, row in case.upgrades.items()
+            if row["session_id"] is None or row["session_id"] in case.sessions
+        }
+    by_id = [
+        (id_, case.visitor.month, case.visitor.site, case.since, place)
+        for place, case in enumerate(cases, 1)
+        for id_ in case.sessions
+    ]
+    if by_id:
+        statement_ = statement("upgrades_by_id_to_decide")
+        _keep_upgrades(cases, await connection.fetch(statement_, *_columns(by_id)))
+    asked = [
+        (*case.visitor, case.since, user, place)
+        for place, case in enumerate(cases, 1)
+        for user in case.users
+    ]
+    if asked:
+        before = await connection.fetch(statement("sessions_taken_before"), *_columns(asked))
+        for row in before:
+            launch = row["created_at"], row["id"]
+            cases[row["place"] - 1].taken[row["user_hash"]] = launch
+
+
+def _keep_upgrades(cases: Sequence[_Case], rows: Iterable[asyncpg.Record]) -> None:
+    for row in rows:
+        cases[row["place"] - 1].upgrades[row["id"]] = row
+
+
+def _compare(
+    case: _Case,
+    takers: dict[UUID, Wish],
+    repeats: set[UUID],
+    changes: _Changes,
+    counts: Counts,
+) -> None:
+    """Adds what is different from what is stored."""
+    month, site, visitor_hash = case.visitor
+    took = {wish.id: session for session, wish in takers.items()}
+    for id_, row in case.sessions.items():
+        taker = takers.get(id_)
+        upgrade = None if taker is None else case.upgrades[taker.id]
+        now: tuple[UUID, str | None, datetime | None] = visitor_hash, None, None
+        if upgrade is not None:
+            hash_ = upgrade["user_hash"] if upgrade["month"] == month else visitor_hash
+            now = hash_, upgrade["highest_role"], upgrade["upgraded_at"]
+        before = row["monthly_user_hash"], row["highest_role"], row["upgraded_at"]
+        if now == before:
+            continue
+        changes.sessions.append((id_, month, *now))
+        for (hash_, role, _), number in ((before, -1), (now, 1)):
+            counts.add(Session(month, site, hash_, role is not None, row["created_at"]), number)
+    for id_, row in case.upgrades.items():
+        session = took.get(id_)
+        if session is not None:
+            outcome = "applied"
+        elif row["session_id"] is not None or id_ in repeats:
+            outcome = "superseded"
+        else:
+            outcome = "waiting"
+        if (outcome, session) != (row["outcome"], row["applied_to"]):
+            replaced = None if session is None else visitor_hash
+            changes.upgrades.append((id_, outcome, session, replaced))
+
+
+def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]

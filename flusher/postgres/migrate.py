@@ -1,0 +1,136 @@
+"""Creates and upgrades the database: the numbered files of `schema/`, each once, in order; and
+`roles.sql`, which is what a dump does not hold, each time. All of it in one transaction: none of it
+is done where anything fails.
+
+Own code where libraries exist: they bring a second PostgreSQL driver into production, for what is
+a table, a lock and a loop.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import asyncpg
+
+from contract.errors import Misconfigured, Retry
+from contract.settings import CALENDAR_TIMEZONE
+from flusher.postgres.database import SEARCH_PATH
+from flusher.postgres.statements import statement
+
+_EXAMPLE: Final = "DATABASE_URL=postgresql://impact_owner@localhost/impact"
+# What others hold is waited for so long: another `migrate`, or whoever reads a table that changes.
+_PATIENCE_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of the schema, named by its file without `.sql`."""
+
+    name: str
+    sql: str
+
+
+def migrations() -> list[Migration]:
+    """All of them, in order."""
+    folder = files("flusher.postgres").joinpath("schema")
+    found = [file for file in folder.iterdir() if file.name.endswith(".sql")]
+    return [
+        Migration(file.name.removesuffix(".sql"), file.read_text())
+        for file in sorted(found, key=lambda file: file.name)
+    ]
+
+
+async def migrate(
+    connection: asyncpg.Connection,
+    zone: ZoneInfo,
+    tell: Callable[[str], None] = lambda _: None,
+    patience_seconds: float = _PATIENCE_SECONDS,
+) -> list[str]:
+    """Brings the database up to date; safe to repeat, and to run from several places at once.
+
+    Args:
+        connection: a role with the rights that README.md names.
+        zone: whose calendar days the views show.
+        tell: is told, in a line, what somebody else is to do, and what is waited for.
+        patience_seconds: how long a lock is waited for.
+
+    Returns:
+        The names of the migrations that were applied now.
+
+    Raises:
+        Misconfigured: the role may not do what it takes; or the server does not know the zone.
+        Retry: somebody else has held a lock for too long.
+    """
+
+    def told(_: object, message: asyncpg.PostgresLogMessage) -> None:
+        if message.severity_en == "WARNING":
+            tell(message.message)
+
+    connection.add_log_listener(told)
+    try:
+        async with connection.transaction():
+            return await _migrate(connection, zone, tell, patience_seconds)
+    except asyncpg.InsufficientPrivilegeError as error:
+        words, *_ = str(error).splitlines()
+        problem = (
+            f"its role may not migrate: {words}; it owns what an earlier `migrate` made, and needs "
+            "CREATE on the database and on its schema public, and CREATEROLE, unless somebody who "
+            "has that runs `CREATE ROLE impact_reader NOLOGIN` first"
+        )
+        raise Misconfigured("DATABASE_URL", problem, _EXAMPLE) from None
+    except asyncpg.LockNotAvailableError:
+        detail = (
+            f"for {patience_seconds:g} s somebody has held a lock that `migrate` needs: another "
+            "`migrate`, a backup or a long query (pg_stat_activity); nothing was changed: run it "
+            "again when that has ended"
+        )
+        raise Retry("postgres", detail) from None
+    finally:
+        connection.remove_log_listener(told)
+
+
+async def _migrate(
+    connection: asyncpg.Connection,
+    zone: ZoneInfo,
+    tell: Callable[[str], None],
+    patience_seconds: float,
+) -> list[str]:
+    for name, value in (
+        ("search_path", SEARCH_PATH),
+        ("lock_timeout", f"{patience_seconds * 1000:.0f}"),
+    ):
+        await connection.execute("SELECT set_config($1, $2, true)", name, value)
+    await _check_zone(connection, zone)
+    if not await connection.fetchval(statement("try_migrating_lock")):
+        tell(f"another `migrate` is at work: it is waited for, {patience_seconds:g} s at the most")
+        await connection.execute(statement("migrating_lock"))
+    now = await apply_files(connection, migrations())
+    await connection.execute(files("flusher.postgres").joinpath("roles.sql").read_text())
+    await connection.execute(statement("lock_sessions"))
+    await connection.execute(statement("set_calendar"), zone.key)
+    return now
+
+
+async def apply_files(connection: asyncpg.Connection, found: Sequence[Migration]) -> list[str]:
+    """Applies those that were not applied before; their names."""
+    await connection.execute(
+        "CREATE TABLE IF NOT EXISTS impact_migrations "
+        "(name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+    applied = {row["name"] for row in await connection.fetch("SELECT name FROM impact_migrations")}
+    now = [migration for migration in found if migration.name not in applied]
+    for migration in now:
+        await connection.execute(migration.sql)
+        await connection.execute("INSERT INTO impact_migrations (name) VALUES ($1)", migration.name)
+    return [migration.name for migration in now]
+
+
+async def _check_zone(connection: asyncpg.Connection, zone: ZoneInfo) -> None:
+    try:
+        await connection.execute("SELECT timestamptz 'epoch' AT TIME ZONE $1::text", zone.key)
+    except asyncpg.InvalidParameterValueError:
+        problem = f"PostgreSQL does not know {zone.key!r}, maybe by a newer name"
+        example = f"{CALENDAR_TIMEZONE.name}=America/New_York instead of US/Eastern"
+        raise Misconfigured(CALENDAR_TIMEZONE.name, problem, example) from None

@@ -1,0 +1,196 @@
+"""What becomes of counts and months, beside the worker and on a connection of its own: changes are
+added up, counts that no longer hold are made again, months are closed and dropped.
+
+No flush waits for it, and nothing that anybody reads depends on when it runs: the views are exact
+at any moment.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final
+
+import asyncpg
+import structlog
+
+from contract.errors import DeadLetter, Misconfigured, Retry
+from contract.metrics import FlusherMetrics
+from flusher.postgres.database import Database
+from flusher.postgres.recount import recount_marked
+from flusher.postgres.statements import statement
+from runtime.stopping import Stopping
+
+# A month is closed this long after its end, by PostgreSQL's clock. Until then what comes late is
+# added to its counts; from then on it makes its site be counted again.
+GRACE: Final = timedelta(days=3)
+# And not while anything this old waits in Redis, by Redis's clock: it may be of that month.
+WAITS_SECONDS: Final = 86_400.0
+_PAUSE_SECONDS: Final = 1.0
+# A closed month that changes is counted again this often, at the most.
+_AGAIN_SECONDS: Final = 60.0
+# What is to be closed or dropped is looked for this often, and what is to be dropped is said a look
+# before.
+_LOOK_SECONDS: Final = 60.0
+_DROP_SECONDS: Final = 3600.0
+_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '200ms'"
+
+log = structlog.get_logger()
+
+# How many seconds the oldest entry has waited in Redis; 0 where none does.
+OldestEntry = Callable[[], Awaitable[float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What one look came to, as months."""
+
+    recounted: tuple[date, ...] = ()
+    closed: tuple[date, ...] = ()
+    dropped: tuple[date, ...] = ()
+
+
+class MonthKeeper:
+    """One flusher's; several don't get in each other's way."""
+
+    def __init__(self, database: Database, oldest_entry: OldestEntry, kept_months: int) -> None:
+        """
+        Args:
+            database: with a connection of its own, and time to count a month.
+            oldest_entry: asks Redis. Raises Retry where that is not known.
+            kept_months: so many finished months keep their sessions; 0: all do.
+        """
+        self._database = database
+        self._oldest_entry = oldest_entry
+        self._kept_months = kept_months
+        self._recounted_at: dict[date, float] = {}
+        self._to_drop: set[date] = set()
+
+    async def run(self, stopping: Stopping, metrics: FlusherMetrics) -> None:
+        """Looks again and again, until asked to stop."""
+        looked = dropped = float("-inf")
+        while not await stopping.wait(_PAUSE_SECONDS):
+            now = time.monotonic()
+            try:
+                await self.fold()
+                await self.recount(again_seconds=_AGAIN_SECONDS)
+                if now - looked >= _LOOK_SECONDS:
+                    looked = now
+                    await self._tell(metrics)
+                    await self.close()
+                if now - dropped >= _DROP_SECONDS:
+                    dropped = now
+                    await self.drop()
+            except (Retry, DeadLetter, Misconfigured) as error:
+                # The views are exact without it: no reason to end a flusher.
+                log.warning("adding up counts has to wait", why=str(error))
+
+    async def run_once(self) -> Done:
+        """All of it once, whatever may be due.
+
+        Raises:
+            Retry: PostgreSQL or Redis is away or busy.
+        """
+        await self.fold()
+        recounted = await self.recount()
+        return Done(recounted, await self.close(), await self.drop())
+
+    async def fold(self) -> None:
+        """Adds up what batches have changed.
+
+        Raises:
+            Retry: PostgreSQL is away or busy.
+        """
+        async with self._database.connection() as connection, connection.transaction():
+            if await connection.fetchval(statement("try_fold_lock")):
+                await connection.execute(statement("fold_counts"))
+
+    async def recount(self, again_seconds: float = 0.0) -> tuple[date, ...]:
+        """Makes counts again where that is wanted; which months. `again_seconds`: at most so often.
+
+        Raises:
+            Retry: PostgreSQL is away or busy.
+        """
+        recounted = []
+        async with self._database.connection() as connection:
+            for row in await connection.fetch(statement("recounts_wanted")):
+                month, now = row["month"], time.monotonic()
+                if now - self._recounted_at.get(month, float("-inf")) < again_seconds:
+                    continue
+                await recount_marked(connection, month, is_open=row["is_open"])
+                self._recounted_at[month] = time.monotonic()
+                recounted.append(month)
+        if recounted:
+            log.info("counts were made again", months=list(map(str, recounted)))
+        return tuple(recounted)
+
+    async def close(self) -> tuple[date, ...]:
+        """Closes months that are over, and of which nothing is on its way; which.
+
+        Raises:
+            Retry: PostgreSQL is away or busy; or whether anything waits in Redis is not known.
+        """
+        async with self._database.connection() as connection:
+            months = await connection.fetch(statement("months_to_close"), GRACE)
+            if any(row["is_open"] for row in months) and await self._oldest_entry() > WAITS_SECONDS:
+                months = [row for row in months if not row["is_open"]]
+            closed = tuple(
+                [
+                    row["month"]
+                    for row in months
+                    if await _in_short_turns(connection, "close_month", row["month"], GRACE)
+                ]
+            )
+        if closed:
+            log.info("months were closed", months=list(map(str, closed)))
+        return closed
+
+    async def drop(self) -> tuple[date, ...]:
+        """Drops the sessions of months that an earlier call has named; which. Names the next.
+
+        Raises:
+            Retry: PostgreSQL is away or busy.
+        """
+        if not self._kept_months:
+            return ()
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(statement("months_to_drop"), self._kept_months)
+            months = {row["month"] for row in rows}
+            dropped = tuple(
+                [
+                    month
+                    for month in sorted(months & self._to_drop)
+                    if await _in_short_turns(connection, "drop_month", month)
+                ]
+            )
+        self._to_drop = months - set(dropped)
+        if dropped:
+            log.info("sessions were dropped; their counts stay", months=list(map(str, dropped)))
+        if self._to_drop:
+            log.warning(
+                "sessions will be dropped at the next look",
+                months=sorted(map(str, self._to_drop)),
+                seconds=_DROP_SECONDS,
+                to_do="nothing, or set SESSIONS_KEPT_MONTHS higher before that",
+            )
+        return dropped
+
+    async def _tell(self, metrics: FlusherMetrics) -> None:
+        async with self._database.connection() as connection:
+            held_at = await connection.fetchval(statement("last_check"))
+        metrics.counts_checked.set(held_at)
+
+
+async def _in_short_turns(connection: asyncpg.Connection, name: str, *arguments: object) -> bool:
+    """Runs a statement that takes a lock which bars all batches, without making them wait for it:
+    whoever holds it up is waited for in short turns.
+    """
+    for pause_seconds in (0.05, 0.1, 0.2, 0.4, 0.8):
+        try:
+            async with connection.transaction():
+                await connection.execute(_LOCK_TIMEOUT)
+                return bool(await connection.fetchval(statement(name), *arguments))
+        except asyncpg.LockNotAvailableError:
+            await asyncio.sleep(pause_seconds)
+    return False

@@ -1,0 +1,226 @@
+"""Step 3: a batch into PostgreSQL, in one transaction.
+
+Sessions go straight into their table by COPY. One that is there already aborts that, which is rare
+(a repeat, a crash): then the batch is staged and merged. Upgrades are stored, matched with their
+sessions, and left waiting where there is none. At last the counts are changed by what changed.
+
+Of copies of one session the earliest stays. The rules for upgrades are in `match.py`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import asyncpg
+from asyncpg.pgproto.pgproto import UUID
+
+from contract.calendar import Month, from_us
+from contract.errors import DeadLetter, Retry
+from flusher.postgres.database import Database
+from flusher.postgres.match import Matched, Matching, session_of
+from flusher.postgres.statements import statement
+from flusher.postgres.store_counts import store_counts
+from flusher.rows.batch import Batch
+from flusher.rows.copy_format import COLUMNS, copy_source
+from flusher.rows.counts import Counts
+
+# Decided upgrades are kept for late events; undecided ones for a session that is still to come.
+KEPT: Final = timedelta(hours=1)
+AWAITED: Final = timedelta(hours=48)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How many events a transaction stored, and how many changed nothing."""
+
+    sessions: int = 0
+    upgrades: int = 0
+    duplicate_sessions: int = 0
+    duplicate_upgrades: int = 0
+
+
+class _PartitionIsGone(Exception):
+    """A month that had its partition has none any more: somebody has dropped or detached it."""
+
+
+class SessionWriter:
+    """Writes batches to a migrated database."""
+
+    def __init__(self, database: Database, zone: ZoneInfo) -> None:
+        self._database = database
+        self._zone = zone
+        self._months: set[Month] = set()
+        self._indexed_months: set[Month] = set()
+
+    async def write(self, batch: Batch, *, briefly: bool = False) -> Written:
+        """Stores a batch: all of it is committed when this returns, or none.
+
+        Args:
+            batch: what to store.
+            briefly: no statement may take more than a part of the time that it usually may.
+
+        Raises:
+            DeadLetter: PostgreSQL refuses something in the batch.
+            TimedOut: a statement took longer than it may.
+            Retry: PostgreSQL is away or busy, or a month's partition is gone, which the next call
+                makes again; a repeat is safe.
+        """
+        await self.create_months(batch.months)
+        try:
+            await self._index_visitors(batch.months_of_current)
+            async with self._database.connection() as connection:
+                return await self._write_once(connection, batch, briefly=briefly)
+        except _PartitionIsGone:
+            self._months.clear()
+            self._indexed_months.clear()
+            detail = "the partition of a month is gone, and is made again unless it was dropped"
+            raise Retry("postgres", detail) from None
+
+    async def _write_once(
+        self, connection: asyncpg.Connection, batch: Batch, *, briefly: bool
+    ) -> Written:
+        try:
+            try:
+                return await self._write(connection, batch, briefly=briefly, staged=False)
+            except asyncpg.UniqueViolationError:
+                return await self._write(connection, batch, briefly=briefly, staged=True)
+        except asyncpg.CheckViolationError as error:
+            if error.constraint_name is None:  # of a row it would have one
+                raise _PartitionIsGone from None
+            raise
+
+    async def create_months(self, months: Iterable[Month]) -> None:
+        """Makes sure that months have their partitions.
+
+        Raises:
+            DeadLetter: the sessions of one were dropped (SESSIONS_KEPT_MONTHS).
+            Retry: PostgreSQL is away or busy, or a partition can't be made.
+        """
+        for month in set(months) - self._months:
+            try:
+                async with self._database.connection() as connection:
+                    takes_sessions = await connection.fetchval(
+                        "SELECT flusher.create_month($1)", month.first_day
+                    )
+            except DeadLetter as error:  # no row's fault: whatever stands in the way can be moved
+                detail = f"the partition of {month} can't be made: {error}"
+                raise Retry("postgres", detail) from None
+            if not takes_sessions:
+                raise DeadLetter(
+                    "month_dropped", f"the sessions of {month} were dropped: its counts are final"
+                )
+            self._months.add(month)
+
+    async def purge(self) -> int:
+        """Forgets upgrades that can't matter any more; how many waited in vain.
+
+        Raises:
+            Retry: PostgreSQL is away or busy.
+        """
+        async with self._database.connection() as connection:
+            given_up = await connection.fetchval(statement("purge_upgrades"), KEPT, AWAITED)
+        return int(given_up)
+
+    async def count_waiting(self) -> int:
+        """How many upgrades wait for their session.
+
+        Raises:
+            Retry: PostgreSQL is away or busy.
+        """
+        async with self._database.connection() as connection:
+            return int(await connection.fetchval(statement("count_waiting_upgrades")))
+
+    async def _index_visitors(self, months: Iterable[Month]) -> None:
+        for month in set(months) - self._indexed_months:
+            async with self._database.connection() as connection, connection.transaction():
+                # Once a month at the most, and the streams hold what comes meanwhile.
+                await connection.execute("SET LOCAL statement_timeout = 0")
+                try:
+                    await connection.execute("SELECT flusher.index_visitors($1)", month.first_day)
+                except asyncpg.UndefinedTableError:
+                    raise _PartitionIsGone from None
+            self._indexed_months.add(month)
+
+    async def _write(
+        self, connection: asyncpg.Connection, batch: Batch, *, briefly: bool, staged: bool
+    ) -> Written:
+        async with connection.transaction():
+            if briefly:
+                await connection.execute(statement("be_brief"))
+            await connection.execute(statement("lock_sessions" if staged else "share_sessions"))
+            await _insert_salts(connection, batch)
+            counts = Counts()
+            merged = _Merged()
+            new = len(batch.starts)
+            if staged:
+                merged = await self._merge(connection, batch, counts)
+                new = len(merged.stored) - len(merged.replaced)
+            else:
+                await self._copy(connection, "sessions", batch)
+                counts.add_rows(list(batch.starts.values()))
+            matched = Matched()
+            if batch.months:
+                matching = Matching(connection, batch, self._zone, counts)
+                matched = await matching.run(merged.stored, merged.replaced)
+                await store_counts(connection, counts, matched.open_months)
+            copies, upgrades = matched.copies, matched.upgrades
+            if new < len(batch.starts) or upgrades < len(batch.upgrades) or batch.salts:
+                await connection.execute(statement("wait_for_what_is_known"))
+        return Written(
+            sessions=new - copies,
+            upgrades=upgrades,
+            duplicate_sessions=len(batch.starts) - new + copies + batch.repeated_starts,
+            duplicate_upgrades=len(batch.upgrades) - upgrades + batch.repeated_upgrades,
+        )
+
+    async def _copy(self, connection: asyncpg.Connection, table: str, batch: Batch) -> None:
+        if batch.starts:
+            await connection.copy_to_table(
+                table,
+                # A buffer goes out as it is, though the stubs know of files only.
+                source=copy_source(batch.starts.values()),  # type: ignore[arg-type]
+                columns=COLUMNS,
+                format="binary",
+            )
+
+    async def _merge(
+        self, connection: asyncpg.Connection, batch: Batch, counts: Counts
+    ) -> "_Merged":
+        await connection.execute(statement("create_incoming_sessions"))
+        await self._copy(connection, "incoming_sessions", batch)
+        # Before the merge: whether a copy may replace an upgraded session is told by the upgrade,
+        # which must not be one that another flusher is just about to commit.
+        await connection.execute(statement("lock_upgrades"))
+        rows = await connection.fetch(statement("merge_incoming_sessions"))
+        known = {row["id"]: row for row in rows if not row["stored"]}
+        merged = _Merged()
+        for row in rows:
+            if row["stored"]:
+                merged.stored.append(row["id"])
+                counts.add(session_of(row))
+                if row["id"] in known:
+                    merged.replaced.append(known[row["id"]])
+                    counts.remove(session_of(known[row["id"]]))
+        return merged
+
+
+@dataclass(slots=True)
+class _Merged:
+    """Sessions that are new or replace a copy, and those that were replaced, as they were."""
+
+    stored: list[UUID] = field(default_factory=list)
+    replaced: list[asyncpg.Record] = field(default_factory=list)
+
+
+async def _insert_salts(connection: asyncpg.Connection, batch: Batch) -> None:
+    salts = list(batch.salts.values())
+    if salts:
+        await connection.execute(
+            statement("insert_salts"),
+            [UUID(salt.id) for salt in salts],
+            [salt.month.first_day for salt in salts],
+            [salt.outcome for salt in salts],
+            [from_us(salt.at_us) for salt in salts],
+        )

@@ -1,0 +1,1 @@
+"""Entries into rows, and what changes the counts. Pure."""

@@ -1,0 +1,1 @@
+"""Out of Redis: entries are read, acknowledged, or set aside."""

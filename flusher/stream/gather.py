@@ -1,0 +1,95 @@
+"""Steps 1 and 2 together: a batch that grows until it is written."""
+
+import asyncio
+import math
+import time
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from contract.calendar import Month, month_at
+from flusher.rows.batch import Batch, decode_entries
+from flusher.rows.entry import Entry
+from flusher.stream.read import StreamReader
+from runtime.clock import Clock
+
+_FULL: Final = 7 / 8
+_DECODED_AT_ONCE: Final = 1000
+
+
+class Gathering:
+    """What is read and not yet in PostgreSQL, but for what is being written."""
+
+    def __init__(
+        self,
+        reader: StreamReader,
+        clock: Clock,
+        zone: ZoneInfo,
+        max_rows: int,
+        claim_seconds: float,
+    ) -> None:
+        self._reader = reader
+        self._clock = clock
+        self._zone = zone
+        self._max_rows = max_rows
+        self._claim_seconds = claim_seconds
+        self._batch = Batch()
+        self._left: list[Entry] = []
+        self._records_an_entry = 1.0  # of late
+        self._last_claim = 0.0
+
+    @property
+    def size(self) -> int:
+        """How much there is: records, and entries that hold none."""
+        return self._batch.records + len(self._batch.broken) + len(self._left)
+
+    @property
+    def is_full(self) -> bool:
+        # Not to the last: what is left over would be asked for in ever smaller portions.
+        return self.size >= self._max_rows * _FULL
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the streams have more, so that there is no point in waiting."""
+        return self._reader.left_some or self.is_full
+
+    @property
+    def latest(self) -> Month:
+        """The last month that an event may be of."""
+        return month_at(self._clock(), self._zone).plus(1)
+
+    async def gather(self) -> None:
+        """Reads and decodes what there is room for, evenly from the shards.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        if time.monotonic() - self._last_claim > self._claim_seconds / 4 and self._room > 0:
+            await self._add(await self._reader.claim(self._room))
+            self._last_claim = time.monotonic()
+        if self._room > 0:
+            await self._add(await self._reader.read(self._room))
+
+    def take(self) -> Batch:
+        """All of it, to be written: first what could not be before."""
+        batch, self._batch = self._batch, Batch()
+        if self._left:
+            batch = decode_entries([*self._left, *batch.entries, *batch.broken], self.latest)
+            self._left = []
+        return batch
+
+    def put_back(self, entries: list[Entry]) -> None:
+        """What was taken and could not be written."""
+        self._left += entries
+
+    @property
+    def _room(self) -> int:
+        """For how many more entries there is room."""
+        return math.ceil((self._max_rows - self.size) / self._records_an_entry)
+
+    async def _add(self, entries: list[Entry]) -> None:
+        batch, before, latest = self._batch, self._batch.records, self.latest
+        for first in range(0, len(entries), _DECODED_AT_ONCE):
+            batch.add(entries[first : first + _DECODED_AT_ONCE], latest)
+            await asyncio.sleep(0)  # the other worker's COPY may wait for its turn
+        if entries:
+            self._records_an_entry = max((batch.records - before) / len(entries), 1.0)

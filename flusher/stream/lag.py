@@ -1,0 +1,99 @@
+"""How far behind the flushers are, by shard."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from redis.exceptions import RedisError
+
+from contract import keys
+from contract.errors import Retry
+from flusher.stream.shards import ask
+from runtime.shards import Shards, first_error
+
+
+@dataclass(frozen=True, slots=True)
+class ShardLag:
+    """How far behind a shard is: entries, the records in them, and of the entries those that a
+    flusher has. Times are those of its Redis server, in milliseconds.
+    """
+
+    shard: int
+    entries: int
+    records: int
+    pending: int
+    oldest_ms: int | None
+    newest_ms: int | None
+    now_ms: int
+
+    @property
+    def oldest_seconds(self) -> float | None:
+        """How long its oldest entry has been there."""
+        return None if self.oldest_ms is None else max(self.now_ms - self.oldest_ms, 0) / 1000
+
+
+async def measure_lag(servers: Shards, shards: Iterable[int]) -> list[ShardLag]:
+    """The lag of each shard whose server answers.
+
+    Raises:
+        Retry: Redis does not answer.
+    """
+    replies = await ask(
+        servers,
+        {
+            shard: [
+                ("XLEN", stream),
+                ("GET", keys.joined(shard)),
+                ("XPENDING", stream, keys.GROUP),
+                ("XRANGE", stream, "-", "+", "COUNT", 1),
+                ("XREVRANGE", stream, "+", "-", "COUNT", 1),
+                ("TIME",),
+            ]
+            for shard, stream in ((shard, keys.stream(shard)) for shard in shards)
+        },
+        "measuring the lag",
+    )
+    lags = []
+    for shard, (entries, joined, pending, oldest, newest, now) in sorted(replies.items()):
+        if first_error((entries, joined, oldest, newest, now)) is not None:
+            continue
+        seconds, microseconds = map(int, now)
+        lags.append(
+            ShardLag(
+                shard,
+                entries,
+                entries + int(joined or 0) if entries else 0,
+                # No group yet: nothing was ever read.
+                0 if isinstance(pending, RedisError) else pending[0],
+                _first_ms(oldest),
+                _first_ms(newest),
+                seconds * 1000 + microseconds // 1000,
+            )
+        )
+    return lags
+
+
+async def oldest_entry_seconds(servers: Shards, shards: Sequence[int]) -> float:
+    """How long the oldest entry of all shards has been there; 0: there is none.
+
+    Raises:
+        Retry: a shard's server does not answer.
+    """
+    lags = await measure_lag(servers, shards)
+    if len(lags) < len(shards):
+        raise Retry("redis_away", "what waits in some shards is not known")
+    return max((lag.oldest_seconds or 0.0 for lag in lags), default=0.0)
+
+
+async def count_dead_letters(servers: Shards, shards: Iterable[int]) -> dict[int, int]:
+    """How many each shard has whose server answers.
+
+    Raises:
+        Retry: Redis does not answer.
+    """
+    commands = {shard: [("XLEN", keys.dead_letters(shard))] for shard in shards}
+    replies = await ask(servers, commands, "counting dead letters")
+    return {shard: count for shard, (count,) in replies.items() if isinstance(count, int)}
+
+
+def _first_ms(messages: Sequence[tuple[bytes, object]]) -> int | None:
+    return int(messages[0][0].partition(b"-")[0]) if messages else None

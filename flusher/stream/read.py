@@ -1,0 +1,325 @@
+"""Step 1, and the last: entries out of the streams, and their acknowledgement.
+
+Each shard is asked by a command of its own, so that the shards may lie on different nodes. No
+command blocks: a poll is one round trip a server for all of its shards.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import structlog
+from redis.exceptions import RedisError
+
+from contract import keys
+from contract.entry import count_records, split_entry
+from contract.errors import DeadLetter
+from contract.record import FIELD
+from flusher.rows.entry import Entry
+from flusher.stream.shards import ask, find_shards
+from runtime.outage import Outage
+from runtime.redis_client import retry_for
+from runtime.shards import Shards, first_error
+from runtime.wire import Command
+
+_BURY = files("flusher.stream").joinpath("bury_entry.lua").read_text()
+_END = files("flusher.stream").joinpath("end_entries.lua").read_text()
+_DIVIDE = files("flusher.stream").joinpath("divide_entry.lua").read_text()
+_RETIRE = files("flusher.stream").joinpath("retire_consumer.lua").read_text()
+_TAKE_UP = files("flusher.stream").joinpath("take_up_forgotten.lua").read_text()
+
+# Entries that one call of a script ends.
+_ENDED_AT_ONCE = 4000
+# Entries that one call looks at for those that nobody has.
+_LOOKED_AT = 1000
+# A shard's. What is beyond is a fault that goes on and on: its newest cases tell as much.
+DEAD_LETTERS_KEPT = 10_000
+
+log = structlog.get_logger()
+
+
+class StreamReader:
+    """A consumer of the group `flusher` on all shards."""
+
+    def __init__(self, shards: Shards, consumer: str, claim_seconds: float) -> None:
+        """
+        Args:
+            shards: the streams; `find_shards` finds more than are configured.
+            consumer: this process's name in the group, unique among the living.
+            claim_seconds: an entry that another consumer has held for longer is taken over. More
+                than a flush may take, or it is done twice (which costs time, not correctness).
+        """
+        self._servers = shards
+        self._shards: Sequence[int] = range(shards.count)
+        self._consumer = consumer
+        self._claim_ms = int(claim_seconds * 1000)
+        self._claimed_up_to: dict[int, bytes] = {}
+        self._silent: list[int] = []  # shards that could not be read last time
+        self._outage = Outage("all shards are read again")
+        # Whether some shard may have had more than the last `read` asked for.
+        self.left_some = False
+
+    async def find_shards(self) -> list[int]:
+        """Takes on the streams that another number of shards has left; which are new.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        known, self._shards = self._shards, await find_shards(self._servers, self._shards)
+        return sorted(set(self._shards) - set(known))
+
+    async def create_groups(self) -> None:
+        """Makes the consumer group of each shard where it is missing, from the first entry on.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        await self._create_groups(self._shards)
+
+    async def _create_groups(self, shards: Iterable[int]) -> None:
+        replies = await ask(
+            self._servers,
+            {
+                shard: [("XGROUP", "CREATE", keys.stream(shard), keys.GROUP, "0", "MKSTREAM")]
+                for shard in shards
+            },
+            "creating the consumer group",
+        )
+        for (reply,) in replies.values():
+            if isinstance(reply, RedisError) and not str(reply).startswith("BUSYGROUP"):
+                raise retry_for(reply, "creating the consumer group")
+
+    async def read(self, most: int) -> list[Entry]:
+        """New entries: those that no consumer of the group has had. About `most`, evenly by shard.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        each = max(1, most // len(self._shards))
+        group = ("XREADGROUP", "GROUP", keys.GROUP, self._consumer, "COUNT", each)
+        replies = await self._ask_each(
+            {shard: (*group, "STREAMS", keys.stream(shard), ">") for shard in self._shards},
+            "reading",
+        )
+        entries: list[Entry] = []
+        self.left_some = False
+        for shard, reply in replies.items():
+            for _, messages in _pairs(reply):
+                entries += _entries(shard, messages)
+                self.left_some |= len(messages) >= each
+        return entries
+
+    async def claim(self, most: int) -> list[Entry]:
+        """Entries that another consumer has had for too long: it died, or is stuck.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        each = max(1, most // len(self._shards))
+        replies = await self._ask_each(
+            {
+                shard: (
+                    *("XAUTOCLAIM", keys.stream(shard), keys.GROUP, self._consumer, self._claim_ms),
+                    *(self._claimed_up_to.get(shard, b"0-0"), "COUNT", each),
+                )
+                for shard in self._shards
+            },
+            "claiming",
+        )
+        entries: list[Entry] = []
+        for shard, claimed in replies.items():
+            if claimed:
+                # One call looks at a part of what is pending; the next goes on from there.
+                self._claimed_up_to[shard] = claimed[0]
+                entries += _entries(shard, claimed[1])
+        return entries
+
+    async def acknowledge(self, entries: Iterable[Entry]) -> int:
+        """Ends entries whose events are committed: acknowledged and deleted in one step a shard.
+
+        Returns:
+            How many records were ended by this call, and not by another flusher's that had them
+            too.
+
+        Raises:
+            Retry: Redis does not answer; they will be read again, and found to be known.
+        """
+        by_shard: defaultdict[int, defaultdict[int, list[bytes]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
+        for shard, id_, record in entries:
+            by_shard[shard][count_records(record)].append(id_)
+        commands: dict[int, list[Command]] = {
+            shard: [_end(shard, some) for some in _portions(by_records)]
+            for shard, by_records in by_shard.items()
+        }
+        ended = 0
+        for replies in (
+            await ask(self._servers, commands, "acknowledging") if commands else {}
+        ).values():
+            refused = first_error(replies)
+            if refused is not None:
+                raise retry_for(refused, "acknowledging")
+            ended += sum(replies)
+        return ended
+
+    async def bury(self, entry: Entry, why: DeadLetter) -> tuple[bool, int]:
+        """Moves an entry to its shard's dead letters, with the reason, in one step.
+
+        Returns:
+            Whether it was still there, and not ended by another flusher; and how many of the
+            oldest dead letters had to make room: `DEAD_LETTERS_KEPT` are kept.
+
+        Raises:
+            Retry: Redis does not answer, or is full.
+        """
+        letters = keys.dead_letters(entry.shard)
+        arguments = (keys.GROUP, entry.id, FIELD, why.reason, str(why), DEAD_LETTERS_KEPT)
+        found, dropped = await self._run(
+            _BURY, entry.shard, [letters], arguments, "setting a dead letter aside"
+        )
+        return bool(found), int(dropped)
+
+    async def divide(self, entry: Entry) -> None:
+        """Replaces an entry by one for each of its records, at the stream's end, in one step.
+
+        Raises:
+            Retry: Redis does not answer, or is full.
+        """
+        more = [keys.joined(entry.shard)]
+        arguments: Command = (keys.GROUP, entry.id, FIELD, *split_entry(entry.record))
+        await self._run(_DIVIDE, entry.shard, more, arguments, "dividing an entry")
+
+    async def take_up_forgotten(self, shard: int) -> int:
+        """Makes entries of a shard claimable that count as read and are pending for nobody.
+
+        Whose rows are committed already is found to be known, as with any entry that is read twice.
+
+        Returns:
+            How many they were.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        arguments = (keys.GROUP, self._consumer, _LOOKED_AT, self._claim_ms)
+        return int(await self._run(_TAKE_UP, shard, [], arguments, "looking for forgotten entries"))
+
+    async def retire(self) -> None:
+        """Takes this consumer, and those long gone, off the group, if nothing is pending for them.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        arguments = (keys.GROUP, self._consumer, self._claim_ms * 60)
+        for shard in self._shards:
+            await self._run(_RETIRE, shard, [], arguments, "leaving the consumer group")
+
+    @property
+    def servers(self) -> Shards:
+        """Where they are."""
+        return self._servers
+
+    @property
+    def shards(self) -> Sequence[int]:
+        """Those that are known."""
+        return self._shards
+
+    async def _run(
+        self,
+        script: str,
+        shard: int,
+        more_keys: Sequence[str],
+        arguments: Command,
+        doing: str,
+    ) -> Any:
+        """Runs a script on a shard's stream, and what else of the shard it names."""
+        names = (keys.stream(shard), *more_keys)
+        command = _evaluate(script, names, arguments)
+        ((reply,),) = (await ask(self._servers, {shard: [command]}, doing)).values()
+        if isinstance(reply, RedisError):
+            raise retry_for(reply, doing)
+        return reply
+
+    async def _ask_each(self, commands: Mapping[int, Command], doing: str) -> dict[int, Any]:
+        """One command a shard: the replies of those that answer.
+
+        Raises:
+            Retry: none does.
+        """
+        replies = await ask(
+            self._servers, {shard: [each] for shard, each in commands.items()}, doing
+        )
+        answered, failed, groupless = {}, {}, []
+        for shard, (reply,) in replies.items():
+            if not isinstance(reply, RedisError):
+                answered[shard] = reply
+            elif str(reply).startswith("NOGROUP"):
+                groupless.append(shard)
+            else:
+                failed[shard] = retry_for(reply, doing)
+        if failed and not answered:
+            raise next(iter(failed.values()))
+        self._tell_of(failed)
+        if groupless:
+            # Evicted, flushed or restored without it. From the first entry on: what was
+            # written before is found to be known.
+            log.warning(
+                "the consumer group was gone: made anew",
+                shards=groupless,
+                to_do="see what took it: an eviction, a FLUSHALL, a restore of an old backup",
+            )
+            await self._create_groups(groupless)
+        return answered
+
+    def _tell_of(self, failed: Mapping[int, Exception]) -> None:
+        """Says which shards have to wait, while the others go on."""
+        if list(failed) == self._silent:
+            return
+        self._silent = list(failed)
+        if failed:
+            self._outage.fails()
+            why = str(next(iter(failed.values())))
+            log.warning(
+                "some shards have to wait",
+                shards=self._silent,
+                why=why,
+                to_do="nothing is lost; see that the servers of these shards are up",
+            )
+        else:
+            self._outage.works()
+
+
+def _portions(by_records: Mapping[int, list[bytes]]) -> Iterable[tuple[int, list[bytes]]]:
+    """Ids of entries that hold as many records each, by that number, some at a time."""
+    for records, ids in by_records.items():
+        for first in range(0, len(ids), _ENDED_AT_ONCE):
+            yield records, ids[first : first + _ENDED_AT_ONCE]
+
+
+def _end(shard: int, some: tuple[int, list[bytes]]) -> Command:
+    records, ids = some
+    names = (keys.stream(shard), keys.joined(shard))
+    return _evaluate(_END, names, (keys.GROUP, records, *ids))
+
+
+def _evaluate(script: str, names: Sequence[str], arguments: Command) -> Command:
+    return ("EVAL", script, len(names), *names, *arguments)
+
+
+def _pairs(reply: Any) -> Iterable[tuple[Any, Any]]:
+    """What RESP3 has as a map and RESP2 as a list of pairs; None is empty."""
+    return reply.items() if isinstance(reply, dict) else reply or ()
+
+
+def _entries(shard: int, messages: Sequence[tuple[bytes, list[bytes] | None]]) -> list[Entry]:
+    return [
+        Entry(shard, id_, fields[1] if fields[0] == FIELD else _content(fields))
+        for id_, fields in messages
+        if fields is not None
+    ]
+
+
+def _content(fields: list[bytes]) -> bytes:
+    # An entry without our field is kept, to be set aside as undecodable like any other.
+    return dict(zip(fields[::2], fields[1::2], strict=True)).get(FIELD, b"")

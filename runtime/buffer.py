@@ -1,0 +1,58 @@
+"""How much room the streams have left, and for how long at the present rate."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from runtime.redis_client import retry_for
+from runtime.shards import Shards
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """Redis's memory at an instant, in bytes and in seconds of any steady clock."""
+
+    used_bytes: int
+    most_bytes: int
+    at: float
+
+    @property
+    def used_ratio(self) -> float:
+        return self.used_bytes / max(self.most_bytes, 1)
+
+    def seconds_left(self, before: "Buffer") -> float | None:
+        """Until it is full, if it goes on growing as it has since `before`; None: it does not."""
+        grown = self.used_bytes - before.used_bytes
+        if grown <= 0 or self.at <= before.at:
+            return None
+        return (self.most_bytes - self.used_bytes) * (self.at - before.at) / grown
+
+
+async def read_buffer(shards: Shards, at: float) -> Buffer:
+    """Asks Redis for its memory: `maxmemory`, or the machine's where that is not set.
+
+    Of several servers, the one that has least left.
+
+    Raises:
+        Retry: Redis does not answer.
+    """
+    buffers = []
+    failure: RedisError = RedisConnectionError("no server has a shard")
+    try:
+        for server in (await shards.servers()).values():
+            try:
+                buffers.append(_buffer(await server.info("memory"), at))
+            except RedisError as error:
+                failure = error
+    except RedisError as error:
+        failure = error
+    if not buffers:
+        raise retry_for(failure, "reading Redis's memory") from None
+    return min(buffers, key=lambda buffer: buffer.most_bytes - buffer.used_bytes)
+
+
+def _buffer(info: dict[str, Any], at: float) -> Buffer:
+    most = int(info.get("maxmemory") or 0) or int(info.get("total_system_memory") or 0)
+    return Buffer(int(info["used_memory"]), most, at)

@@ -1,0 +1,232 @@
+"""Which node of a Redis Cluster has which slot, and clients of the nodes.
+
+Own code beside redis-py's RedisCluster: see docs/decisions/0007-redis-cluster.md.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+from redis.asyncio import Redis
+from redis.crc import key_slot
+from redis.exceptions import AskError, MovedError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from contract.errors import Misconfigured
+from contract.settings import REDIS_URL
+from runtime.redis_client import Address, connect_peer, connect_redis
+from runtime.wire import Wire
+
+SLOTS: Final = 16384
+_ASKED_AT_ONCE = 3
+_LEAST_SECONDS = 0.2
+# How old the map may get: a primary that is frozen gives no error to learn from.
+_MOST_SECONDS = 5.0
+_ANSWER_SECONDS = 1.5
+_EXAMPLE = f"{REDIS_URL.name}=redis://node-1:6379,redis://node-2:6379"
+
+
+_Answer = tuple[list[Address | None], list[Address]]
+"""Each slot's primary, and all nodes."""
+
+
+def slot_of(key: str) -> int:
+    """The slot of a key, by its hash tag if it has one."""
+    return int(key_slot(key.encode()))
+
+
+class Cluster:
+    """The map of a cluster, as its nodes tell it, and a client of each node."""
+
+    def __init__(self, urls: str) -> None:
+        """
+        Args:
+            urls: of nodes, comma-separated; any may be dead. The first says how to connect to all;
+                the others may be no more than `host:port`.
+
+        Raises:
+            Misconfigured: one is no URL of a node.
+        """
+        nodes = _node_urls(urls)
+        self._url = nodes[0]
+        self._known = [_address(url) for url in nodes]
+        self._owners: list[Address | None] = [None] * SLOTS
+        self._clients: dict[Address, Redis] = {}
+        self._refreshed_at = -_MOST_SECONDS
+        self._doubted = True
+        self._refreshing: asyncio.Task[None] | None = None
+        self._asking: set[asyncio.Task[_Answer | RedisError]] = set()
+
+    async def refresh(self) -> None:
+        """Asks for the map anew if there is reason to, and it was not asked just now.
+
+        Raises:
+            RedisError: there is no map, and no node answers.
+        """
+        age = time.monotonic() - self._refreshed_at
+        if age < _LEAST_SECONDS or not (self._doubted or age > _MOST_SECONDS):
+            return
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self._refresh())
+        try:
+            # Whoever goes away must not take the others' answer with it.
+            await asyncio.shield(self._refreshing)
+        except RedisError:
+            if not any(self._owners):
+                raise
+
+    def owner(self, slot: int) -> Address | None:
+        """The primary that has a slot, as far as is known."""
+        return self._owners[slot]
+
+    def doubt(self) -> None:
+        """Tells that the map may be wrong: a node does not answer, or refuses."""
+        self._doubted = True
+
+    def learn(self, error: RedisError) -> None:
+        """What a node's error says about the map."""
+        self._doubted = True
+        if isinstance(error, MovedError):
+            self._owners[error.slot_id] = Address(error.host, int(error.port))
+
+    def client(self, node: Address) -> Redis:
+        """A node's client, which is this object's to close."""
+        if node not in self._clients:
+            self._clients[node] = connect_peer(self._url, *node)
+        return self._clients[node]
+
+    def following(self, key: str) -> Redis:
+        """A client of whichever node has a key's slot, and of no other; the caller's to close."""
+        return connect_redis(self._url, locator=_SlotLocator(self, slot_of(key)))
+
+    def connect_to(self, host: str, port: int) -> Redis:
+        """A client of any node, the caller's to close."""
+        return connect_peer(self._url, host, port)
+
+    async def aclose(self) -> None:
+        tasks = [*self._asking, *([self._refreshing] if self._refreshing else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for client in self._clients.values():
+            await client.aclose()
+        self._clients.clear()
+
+    async def _refresh(self) -> None:
+        """Takes the first answer of some nodes, and asks others when none of these answers.
+
+        Who answers too late is not waited for, nor cut short: that could leave a connection behind.
+        """
+        left = list(dict.fromkeys([*filter(None, self._owners), *self._known]))
+        random.shuffle(left)
+        failure: RedisError = RedisConnectionError("no node of the cluster answers in time")
+        while left:
+            asked, left = left[:_ASKED_AT_ONCE], left[_ASKED_AT_ONCE:]
+            asking = {asyncio.create_task(self._ask(node)) for node in asked}
+            self._asking |= asking
+            deadline = time.monotonic() + _ANSWER_SECONDS
+            while asking and (seconds := deadline - time.monotonic()) > 0:
+                done, asking = await asyncio.wait(
+                    asking, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+                )
+                for answer in (task.result() for task in done):
+                    if not isinstance(answer, RedisError):
+                        await self._take(*answer)
+                        return
+                    failure = answer
+        self._refreshed_at = time.monotonic()
+        raise failure
+
+    async def _take(self, owners: list[Address | None], nodes: list[Address]) -> None:
+        self._owners, self._known = owners, nodes
+        self._doubted = False
+        self._refreshed_at = time.monotonic()
+        self._asking = {task for task in self._asking if not task.done()}
+        for gone in set(self._clients) - set(nodes):
+            await self._clients.pop(gone).aclose()
+
+    async def _ask(self, node: Address) -> _Answer | RedisError:
+        client = connect_peer(self._url, *node)
+        try:
+            (reply,) = await Wire(client).ask([("CLUSTER", "SLOTS")])
+        except RedisError as error:
+            return error
+        finally:
+            await client.aclose()
+        if isinstance(reply, RedisError):
+            return reply
+        if not reply:
+            return RedisConnectionError("the node knows of no slots")
+        return _read_slots(reply, node.host)
+
+
+class _SlotLocator:
+    """A slot's primary."""
+
+    def __init__(self, cluster: Cluster, slot: int) -> None:
+        self._cluster = cluster
+        self._slot = slot
+
+    async def find(self) -> Address:
+        await self._cluster.refresh()
+        owner = self._cluster.owner(self._slot)
+        if owner is None:
+            raise RedisConnectionError("no node has the slot")
+        return owner
+
+    def known(self) -> Address | None:
+        return self._cluster.owner(self._slot)
+
+    def lost(self, error: RedisError) -> None:
+        # A connection's error says what the server's was.
+        cause = error.__cause__
+        self._cluster.learn(cause if isinstance(cause, AskError) else error)
+
+
+def _read_slots(reply: Sequence[Sequence[Any]], asked_host: str) -> _Answer:
+    """From CLUSTER SLOTS: each slot's primary, and all nodes, primaries first."""
+    owners: list[Address | None] = [None] * SLOTS
+    primaries, replicas = [], []
+    for first, last, *nodes in reply:
+        addresses = [
+            # A node that does not know its own address leaves it out; `?` is one without a name.
+            Address(node[0].decode() if node[0] else asked_host, int(node[1]))
+            for node in nodes
+            if node[0] != b"?"
+        ]
+        if not addresses:
+            continue
+        owners[first : last + 1] = [addresses[0]] * (last + 1 - first)
+        primaries.append(addresses[0])
+        replicas += addresses[1:]
+    return owners, list(dict.fromkeys(primaries + replicas))
+
+
+def _node_urls(urls: str) -> list[str]:
+    nodes = [part.strip() for part in urls.split(",") if part.strip()]
+    first = urlsplit(nodes[0])
+    if first.scheme == "unix":
+        raise Misconfigured(REDIS_URL.name, "a cluster's nodes have no Unix socket", _EXAMPLE)
+    if first.path.strip("/") not in ("", "0"):
+        raise Misconfigured(REDIS_URL.name, "a cluster has no database but 0", _EXAMPLE)
+    credentials, at, _ = first.netloc.rpartition("@")
+    return [
+        node
+        if "://" in node
+        else urlunsplit(first._replace(netloc=f"{credentials}{at}{node.rstrip('/')}"))
+        for node in nodes
+    ]
+
+
+def _address(url: str) -> Address:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if parts.scheme not in ("redis", "rediss") or not host:
+        raise Misconfigured(REDIS_URL.name, "one of its nodes is no URL", _EXAMPLE)
+    return Address(host, port or 6379)

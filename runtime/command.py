@@ -1,0 +1,91 @@
+"""How a program begins and ends: the event loop, the errors it may end with, the exit code."""
+
+import argparse
+import asyncio
+import sys
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import structlog
+import uvloop
+
+from contract.errors import DeadLetter, Misconfigured, Retry
+from contract.settings import Environment
+from contract.version import VERSION
+from runtime.clock import Clock
+from runtime.logs import configure_logging, is_json
+
+_INTERRUPTED: Final = "interrupted"
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """Gives a program `--version`."""
+    parser.add_argument("--version", action="version", version=VERSION)
+
+
+def run_command(main: Coroutine[Any, Any, int]) -> int:
+    """Runs a command to its end and returns its exit code: 0 success, 2 misconfigured, 1 otherwise.
+
+    What an operator can mend is one line on standard error, not a traceback.
+    """
+    try:
+        return uvloop.run(main)
+    except (Misconfigured, Retry) as error:
+        return _say(error, _code(error))
+    except DeadLetter as error:
+        return _say(f"what was to be stored is refused: {error} ({error.reason})", 1)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return _say(_INTERRUPTED, 1)
+
+
+def run_process(
+    name: str,
+    main: Callable[[Environment, Clock], Coroutine[Any, Any, int]],
+    environment: Environment,
+    clock: Clock,
+) -> int:
+    """Runs a process that stays, likewise; its last line, too, is as LOG_FORMAT says.
+
+    A fault of ours is one line: its type and where it happened, without its words, which could
+    quote a request.
+    """
+    try:
+        configure_logging(environment, name)
+        return uvloop.run(main(environment, clock))
+    except (Misconfigured, Retry) as error:
+        return _log_end(environment, error, _code(error))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return _log_end(environment, _INTERRUPTED, 1)
+    except Exception as error:  # noqa: BLE001 - the last line: what is left is a fault of ours
+        structlog.get_logger().critical(
+            "ended by a fault of this program", exit_code=1, **_fault(error)
+        )
+        return 1
+
+
+def _code(error: Misconfigured | Retry) -> int:
+    return 2 if isinstance(error, Misconfigured) else 1
+
+
+def _log_end(environment: Environment, why: object, code: int) -> int:
+    if not is_json(environment):
+        return _say(why, code)
+    structlog.get_logger().critical("ended by an error", why=str(why), exit_code=code)
+    return code
+
+
+def _say(why: object, code: int) -> int:
+    print(f"error: {why}", file=sys.stderr)
+    return code
+
+
+def _fault(error: BaseException) -> dict[str, Any]:
+    """The error's type, and its calls from the outermost on; of several at once, of the first."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    calls = traceback.extract_tb(error.__traceback__)
+    return {
+        "error": type(error).__name__,
+        "traceback": [f"{call.filename}:{call.lineno} {call.name}" for call in calls],
+    }

@@ -1,0 +1,96 @@
+"""Structured logs on standard error: one event a line, as text for people or JSON for machines.
+
+Nothing personal is ever passed to a logger. Exceptions are logged by type and by our own words,
+never by their arguments where those could quote a request.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+
+import structlog
+
+from contract.errors import Misconfigured
+from contract.settings import LOG_FORMAT, LOG_LEVEL, Environment, Setting
+from contract.version import VERSION
+from runtime.repetition import RepetitionLimit
+
+
+def configure_logging(environment: Environment, process: str) -> None:
+    """Sets up structlog for this process, whose name is in each line for machines.
+
+    Raises:
+        Misconfigured: LOG_LEVEL or LOG_FORMAT is wrong. Whoever says so can log it.
+    """
+    level, wrong = logging.INFO, None
+    try:
+        level = logging.getLevelNamesMapping()[LOG_LEVEL.read(environment).upper()]
+        LOG_FORMAT.read(environment)
+    except Misconfigured as error:
+        wrong = error
+    renderers = (
+        (_Named(process), structlog.processors.JSONRenderer())
+        if is_json(environment)
+        else (structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),)
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            RepetitionLimit(),
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *renderers,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    # Libraries log through the standard module. Below warning they say nothing an operator needs.
+    logging.basicConfig(
+        level=max(level, logging.WARNING), handlers=[_WithoutTheirWords()], force=True
+    )
+    if wrong is not None:
+        raise wrong
+
+
+def is_json(environment: Environment) -> bool:
+    """Whether lines are for machines; where LOG_FORMAT is wrong, they are for people."""
+    return LOG_FORMAT.show(environment).lower() == "json"
+
+
+def log_start(process: str, settings: Iterable[Setting[Any]], environment: Environment) -> None:
+    """The line at a process's start: its release, and its settings as they are in force, without
+    their secrets.
+    """
+    shown = {setting.name: setting.show(environment) for setting in settings}
+    structlog.get_logger().info(f"{process} starts", version=VERSION, **shown)
+
+
+class _Named:
+    """A structlog processor that adds the process's name."""
+
+    def __init__(self, process: str) -> None:
+        self._process = process
+
+    def __call__(self, _: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        line["process"] = self._process
+        return line
+
+
+class _WithoutTheirWords(logging.Handler):
+    """A library's line as one of ours: where it comes from and the error's type.
+
+    Not its words, nor the error's: aiohttp quotes addresses and malformed requests, and asyncio an
+    exception that nobody waited for, with whatever was being called.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        facts = {"library": record.name, "line": f"{record.filename}:{record.lineno}"}
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            facts["error"] = type(error).__name__
+            if places := traceback.extract_tb(error.__traceback__):
+                facts["where"] = f"{places[-1].filename}:{places[-1].lineno}"
+        structlog.get_logger().log(record.levelno, "a library reports a fault", **facts)

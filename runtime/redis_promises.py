@@ -1,0 +1,131 @@
+"""Settings of a Redis server that this project's promises rest upon, and its clock."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from contract.calendar import SECOND_US
+from contract.settings import REDIS_URL, SALT_REDIS_URL
+from runtime.clock import Clock
+from runtime.redis_client import retry_for
+from runtime.redis_replay import SALT_WRITES, STREAM_WRITES, Survival, survival
+from runtime.server_promises import UNKNOWN, Broken, Examine, clock_difference
+from runtime.shards import Shards
+from runtime.wire import Command
+
+_NAMES: Final = ("maxmemory-policy", "appendonly", "appendfsync")
+_KEPT: Final = {
+    "maxmemory-policy": (
+        ("noeviction",),
+        "a full server then evicts streams with sessions in them, or the salt",
+        "CONFIG SET maxmemory-policy noeviction, and the same in its configuration",
+    ),
+    "appendonly": (
+        ("yes",),
+        "a restart then loses what was answered 2xx and the month's salt",
+        "CONFIG SET appendonly yes, and the same in its configuration",
+    ),
+    "appendfsync": (
+        ("everysec", "always"),
+        "how much a loss of power takes with it is then not bounded",
+        "CONFIG SET appendfsync everysec, or always: see docs/durability.md",
+    ),
+}
+
+REPLAY_TO_DO: Final = (
+    "give it its rights in the users' file, as deploy/redis-users.acl has it: "
+    "user default off resetpass ~* &* +@all; then ACL LOAD. Nobody can log in as a user that is off"
+)
+
+
+def redis_examinations(streams: Shards, clock: Clock, salts: Redis | None = None) -> list[Examine]:
+    """Looks at the streams' servers and, where that is another, at the salt's."""
+    found: list[Examine] = [partial(_examine_streams, streams, clock)]
+    if salts is not None:
+        found.append(partial(examine_redis, salts, clock, SALT_REDIS_URL.name, SALT_WRITES))
+    return found
+
+
+async def _examine_streams(streams: Shards, clock: Clock) -> list[Broken]:
+    try:
+        servers = await streams.servers()
+    except RedisError as error:
+        raise retry_for(error, "looking at the servers' settings") from None
+    found = [
+        await examine_redis(server, clock, REDIS_URL.name, STREAM_WRITES)
+        for server in servers.values()
+    ]
+    # What is wrong with several is said once.
+    return list(dict.fromkeys(broken for of_server in found for broken in of_server))
+
+
+async def examine_redis(
+    redis: Redis, clock: Clock, setting: str, writes: Sequence[Command]
+) -> list[Broken]:
+    """What of a server's settings breaks a promise, or could not be looked at.
+
+    Args:
+        redis: the server.
+        clock: ours, beside which the server's is held.
+        setting: the name of the setting that names it.
+        writes: what it has to keep, as in `runtime.redis_replay`.
+
+    Raises:
+        Retry: it does not answer.
+    """
+    try:
+        values = await _settings(redis)
+        asked_us = clock()
+        seconds, microseconds = await redis.time()
+        answered_us = clock()
+    except RedisError as error:
+        raise retry_for(error, "looking at the server's settings") from None
+    broken = []
+    for name, (good, why, to_do) in _KEPT.items():
+        value = values.get(name)
+        if name == "appendfsync" and values.get("appendonly") == "no":
+            continue  # said already
+        if value is None:
+            why_not = "the server does not tell it to this account"
+            broken.append(Broken(setting, name, UNKNOWN, why_not, f"see that it is {good[0]}"))
+        elif value not in good:
+            broken.append(Broken(setting, name, value, why, to_do))
+    broken += _replay(setting, await survival(redis, writes))
+    difference = clock_difference(
+        setting, seconds * SECOND_US + microseconds, asked_us, answered_us
+    )
+    return [*broken, difference] if difference else broken
+
+
+def _replay(setting: str, found: Survival) -> list[Broken]:
+    match found:
+        case Survival.KEPT:
+            return []
+        case Survival.DROPPED:
+            why = "a restart then drops transactions: sessions that were answered 2xx, or the salt"
+            return [Broken(setting, "user default", "lacks rights", why, REPLAY_TO_DO)]
+        case Survival.UNKNOWN:
+            why = "this account may not ask (ACL DRYRUN) whether a restart keeps transactions"
+            return [Broken(setting, "user default", UNKNOWN, why, REPLAY_TO_DO)]
+
+
+async def _settings(redis: Redis) -> Mapping[str, str]:
+    try:
+        found: Any = await redis.config_get(*_NAMES)
+    except ResponseError:  # a managed server, or an account that may not: INFO tells two of three
+        found = {}
+    texts = {_text(name): _text(value) for name, value in found.items()}
+    if "maxmemory-policy" not in texts or "appendonly" not in texts:
+        info: Any = await redis.info("everything")
+        if policy := info.get("maxmemory_policy"):
+            texts.setdefault("maxmemory-policy", str(policy))
+        if "aof_enabled" in info:
+            texts.setdefault("appendonly", "yes" if info["aof_enabled"] else "no")
+    return texts
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

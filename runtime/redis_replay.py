@@ -1,0 +1,95 @@
+"""Whether what is written to a server would survive its restart.
+
+Redis and Valkey read their append-only file as the user `default`, also where nobody may log in as
+that user. What was a transaction or a script is then held against the user's rights and dropped,
+whole, where these do not allow one of its commands. The server says so in its own log alone.
+
+Tried: Redis 7.0.15 and Valkey 9.0.0, 9.1.0 and 9.1.1 drop it; Valkey 9.1.2 asks for no rights there
+(https://github.com/valkey-io/valkey/issues/3983). Redis has mended it, too
+(https://github.com/redis/redis/pull/14545); in which releases was not tried.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from contract import keys
+from contract.calendar import Month
+from contract.record import FIELD
+from runtime.redis_client import is_passing, retry_for
+from runtime.shards import first_error
+from runtime.wire import Command, Wire
+
+_ASKS_FOR_NO_RIGHTS_FROM: Final = (9, 1, 2)  # Valkey
+_STREAM: Final = keys.stream(0)
+_JOINED: Final = keys.joined(0)
+_DEAD: Final = keys.dead_letters(0)
+_SALT: Final = keys.salt(Month(2000, 1))
+
+# What transactions and scripts of ours, and the reading of a group, leave in the append-only file.
+# A test compares it with such a file.
+STREAM_WRITES: Final[Sequence[Command]] = (
+    ("XADD", _STREAM, "*", FIELD, ""),
+    ("XDEL", _STREAM, "0-1"),
+    ("XACK", _STREAM, keys.GROUP, "0-1"),
+    ("XCLAIM", _STREAM, keys.GROUP, "consumer", 0, "0-1"),
+    ("XGROUP", "CREATE", _STREAM, keys.GROUP, "0"),
+    ("XGROUP", "SETID", _STREAM, keys.GROUP, "0"),
+    ("XGROUP", "CREATECONSUMER", _STREAM, keys.GROUP, "consumer"),
+    ("XGROUP", "DELCONSUMER", _STREAM, keys.GROUP, "consumer"),
+    ("INCRBY", _JOINED, 1),
+    ("DECRBY", _JOINED, 1),
+    ("DEL", _JOINED),
+    ("XADD", _DEAD, "*", FIELD, ""),
+    ("XDEL", _DEAD, "0-1"),
+)
+SALT_WRITES: Final[Sequence[Command]] = (
+    ("SET", keys.CURRENT_SALT, ""),
+    ("SETRANGE", _SALT, 0, ""),
+    ("PEXPIREAT", _SALT, 0),
+    ("DEL", _SALT),
+    ("XADD", keys.ROTATIONS, "*", "month", ""),
+    ("SET", keys.DISPOSAL_DUE, 0),
+    ("DEL", keys.DISPOSAL_DUE),
+    ("DEL", keys.SALT_HOLDERS),
+    ("HSET", keys.SALT_HOLDERS, "holder", ""),
+)
+
+
+class Survival(Enum):
+    """What a restart does to writes."""
+
+    KEPT = "kept"
+    DROPPED = "dropped"
+    UNKNOWN = "unknown"  # this account may not ask
+
+
+async def survival(redis: Redis, writes: Sequence[Command]) -> Survival:
+    """What a restart of a server would do to transactions with these commands.
+
+    A server without an append-only file replays nothing: that is another fault, and told as such.
+
+    Raises:
+        Retry: it does not answer.
+    """
+    try:
+        info: Mapping[str, Any] = await redis.info("server", "persistence")
+        if not info.get("aof_enabled") or _asks_for_no_rights(info):
+            return Survival.KEPT
+        replies = await Wire(redis).ask([("ACL", "DRYRUN", "default", *each) for each in writes])
+    except RedisError as error:
+        if isinstance(error, ResponseError) and not is_passing(error):
+            return Survival.UNKNOWN
+        raise retry_for(error, "looking at what a restart would drop") from None
+    if first_error(replies) is not None:
+        return Survival.UNKNOWN
+    return Survival.KEPT if all(reply == b"OK" for reply in replies) else Survival.DROPPED
+
+
+def _asks_for_no_rights(info: Mapping[str, Any]) -> bool:
+    numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", str(info.get("valkey_version", "")))
+    return numbers is not None and tuple(map(int, numbers.groups())) >= _ASKS_FOR_NO_RIGHTS_FROM

@@ -1,0 +1,104 @@
+"""A warning for each setting of a server that breaks what this project promises.
+
+Looked at when a process starts and every hour from then on: a server that was replaced or restarted
+may have others.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from contract.calendar import SECOND_US
+from contract.errors import Misconfigured, Retry
+from runtime.stopping import Stopping
+
+# More than this between two clocks is no matter of the network, and enough to put sessions around a
+# month's end on the wrong side of it in reports by day.
+CLOCKS_DIFFER_US: Final = 2 * SECOND_US
+
+# The value of a setting that could not be looked at.
+UNKNOWN: Final = "unknown"
+
+_AGAIN_SECONDS: Final = 3600.0
+_AWAY_SECONDS: Final = 5.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A setting of a server, its value, why that matters and what an operator is to do.
+
+    Where it could not be looked at, the value is `UNKNOWN`, and `why` says why not.
+    `server` is the name of the setting that names the server.
+    """
+
+    server: str
+    setting: str
+    value: str
+    why: str
+    to_do: str
+
+
+Examine = Callable[[], Awaitable[list[Broken]]]
+
+
+def clock_difference(server: str, its_us: int, asked_us: int, answered_us: int) -> Broken | None:
+    """The server's clock beside ours; None where they agree. All in microseconds since the epoch.
+
+    Args:
+        server: the name of the setting that names it.
+        its_us: what its clock said.
+        asked_us: what ours said before.
+        answered_us: what ours said after.
+    """
+    if asked_us - CLOCKS_DIFFER_US <= its_us <= answered_us + CLOCKS_DIFFER_US:
+        return None
+    ahead = (its_us - (asked_us + answered_us) / 2) / SECOND_US
+    return Broken(
+        server,
+        "clock",
+        f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this process's",
+        "sessions are then stamped with a time that is not theirs",
+        "see that time synchronisation runs on both machines",
+    )
+
+
+async def watch_promises(examinations: list[Examine], stopping: Stopping) -> None:
+    """Looks at servers, and again every hour, until asked to stop; warns of what it finds."""
+    due, pause = examinations, 0.0
+    unverified: set[Broken] = set()
+    while not await stopping.wait(pause):
+        due = [examine for examine in due if not await _warned(examine, unverified)]
+        pause = _AWAY_SECONDS if due else _AGAIN_SECONDS
+        due = due or examinations
+
+
+async def _warned(examine: Examine, unverified: set[Broken]) -> bool:
+    """Warns of what is found; whether the server could be looked at.
+
+    `unverified` has what was said to be so: once, since an account does not get other rights.
+    """
+    try:
+        found = await examine()
+    except (Retry, Misconfigured):
+        return False  # whoever works with it says so
+    for broken in found:
+        if broken in unverified:
+            continue
+        if broken.value == UNKNOWN:
+            unverified.add(broken)
+            event = "a setting of a server could not be verified"
+        else:
+            event = "a setting of a server breaks a promise"
+        log.warning(
+            event,
+            server=broken.server,
+            setting=broken.setting,
+            value=broken.value,
+            why=broken.why,
+            to_do=broken.to_do,
+        )
+    return True

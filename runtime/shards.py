@@ -1,0 +1,250 @@
+"""The stream shards' servers: each shard's commands go to the server that has the shard.
+
+One round trip a server, whatever the number of shards.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol
+
+from redis.asyncio import Redis
+from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from contract import keys, settings
+from contract.settings import Environment
+from runtime.cluster import Cluster, slot_of
+from runtime.redis_client import Address, connect_redis
+from runtime.wire import Command, Wire
+
+# Moved, and while that was found out moved on.
+_ROUNDS: Final = 3
+_ASKING: Final[Command] = ("ASKING",)
+_AWAY = (RedisConnectionError, RedisTimeoutError)
+
+
+class Shards(Protocol):
+    """The stream shards, wherever they are."""
+
+    @property
+    def count(self) -> int: ...
+
+    async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
+        """Carries out each shard's commands, in their order, on the server that has the shard.
+
+        Returns:
+            A reply for each command; where it was refused, or the shard's server is away, its
+            RedisError as a value. In the latter case whether anything was done is unknown.
+
+        Raises:
+            RedisError: no server answers.
+        """
+        ...
+
+    async def having(self, shards: Sequence[int], name: Callable[[int], str]) -> list[int]:
+        """Those of the shards that have a key of this name, as far as their servers answer.
+
+        Raises:
+            RedisError: no server answers.
+        """
+        ...
+
+    async def servers(self) -> dict[int, Redis]:
+        """A client of each server that has shards, by one of the shards that it has.
+
+        Raises:
+            RedisError: which they are can't be found out.
+        """
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class OneServer:
+    """All shards on one server."""
+
+    def __init__(self, redis: Redis, count: int) -> None:
+        self._redis = redis
+        self._wire = Wire(redis)
+        self.count = count
+
+    async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
+        return await _ask_server(self._wire, commands)
+
+    async def having(self, shards: Sequence[int], name: Callable[[int], str]) -> list[int]:
+        # One command where there is none.
+        names = [name(shard) for shard in shards]
+        any_there, *_ = await self._wire.ask([("EXISTS", *names)])
+        if isinstance(any_there, RedisError):
+            raise any_there
+        if not any_there:
+            return []
+        return await _having(self, shards, name)
+
+    async def servers(self) -> dict[int, Redis]:
+        return {0: self._redis}
+
+    async def aclose(self) -> None:
+        await self._redis.aclose()
+
+
+class ClusterShards:
+    """Shards spread over the primaries of a cluster; follows them as they move and fail over."""
+
+    def __init__(self, cluster: Cluster, count: int) -> None:
+        """`cluster` is this object's to close."""
+        self._cluster = cluster
+        self._slots: dict[int, int] = {}
+        self.count = count
+
+    async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
+        done: dict[int, list[Any]] = {}
+        left = dict(commands)
+        asking: dict[int, Address] = {}  # shards that are just moving
+        for _ in range(_ROUNDS):
+            done |= await self._ask_once(left, asking)
+            asking = {}
+            for shard in list(left):
+                error = _elsewhere(done[shard])
+                if error is None:
+                    del left[shard]
+                elif not isinstance(error, MovedError):
+                    asking[shard] = Address(error.host, int(error.port))
+            if not left:
+                break
+        for shard in left:
+            done[shard] = [RedisConnectionError("the shard is moving")] * len(commands[shard])
+        if done and all(_is_away(replies) for replies in done.values()):
+            raise next(iter(done.values()))[0]
+        return done
+
+    async def having(self, shards: Sequence[int], name: Callable[[int], str]) -> list[int]:
+        return await _having(self, shards, name)
+
+    async def servers(self) -> dict[int, Redis]:
+        await self._cluster.refresh()
+        by_owner = {self._cluster.owner(self._slot(shard)): shard for shard in range(self.count)}
+        return {
+            shard: self._cluster.client(owner)
+            for owner, shard in by_owner.items()
+            if owner is not None
+        }
+
+    async def aclose(self) -> None:
+        await self._cluster.aclose()
+
+    def _slot(self, shard: int) -> int:
+        if shard not in self._slots:
+            self._slots[shard] = slot_of(keys.stream(shard))
+        return self._slots[shard]
+
+    async def _ask_once(
+        self, commands: Mapping[int, Sequence[Command]], asking: Mapping[int, Address]
+    ) -> dict[int, list[Any]]:
+        await self._cluster.refresh()
+        by_node: defaultdict[Address, dict[int, Sequence[Command]]] = defaultdict(dict)
+        replies: dict[int, list[Any]] = {}
+        for shard, of_shard in commands.items():
+            node = asking.get(shard) or self._cluster.owner(self._slot(shard))
+            if node is None:
+                self._cluster.doubt()
+                replies[shard] = [RedisConnectionError("no node has the slot")] * len(of_shard)
+            else:
+                by_node[node][shard] = of_shard
+        answers = await asyncio.gather(
+            *(self._ask_node(node, of_node, asking) for node, of_node in by_node.items())
+        )
+        for answer in answers:
+            replies |= answer
+        return replies
+
+    async def _ask_node(
+        self,
+        node: Address,
+        commands: Mapping[int, Sequence[Command]],
+        asking: Mapping[int, Address],
+    ) -> dict[int, list[Any]]:
+        with_asking = {
+            shard: _with_asking(of_shard) if shard in asking else of_shard
+            for shard, of_shard in commands.items()
+        }
+        try:
+            replies = await _ask_server(Wire(self._cluster.client(node)), with_asking)
+        except RedisError as error:
+            self._cluster.doubt()
+            return {shard: [error] * len(of_shard) for shard, of_shard in commands.items()}
+        for shard, of_shard in replies.items():
+            if shard in asking:
+                replies[shard] = [
+                    reply
+                    for command, reply in zip(with_asking[shard], of_shard, strict=True)
+                    if command is not _ASKING
+                ]
+            for reply in of_shard:
+                if isinstance(reply, (MovedError, ClusterDownError)):
+                    self._cluster.learn(reply)
+        return replies
+
+
+@asynccontextmanager
+async def connect_shards(environment: Environment) -> AsyncIterator[Shards]:
+    """The shards that the settings name, connected until the end of the block.
+
+    Raises:
+        Misconfigured: a setting is missing or wrong.
+    """
+    urls = settings.REDIS_URL.read(environment)
+    count = settings.STREAM_SHARDS.read(environment)
+    shards: Shards
+    if settings.REDIS_CLUSTER.read(environment):
+        shards = ClusterShards(Cluster(urls), count)
+    else:
+        shards = OneServer(connect_redis(urls), count)
+    try:
+        yield shards
+    finally:
+        await shards.aclose()
+
+
+def first_error(replies: Iterable[Any]) -> RedisError | None:
+    """The first reply that is a refusal."""
+    return next((reply for reply in replies if isinstance(reply, RedisError)), None)
+
+
+async def _having(where: Shards, shards: Sequence[int], name: Callable[[int], str]) -> list[int]:
+    replies = await where.ask({shard: [("EXISTS", name(shard))] for shard in shards})
+    return [shard for shard, (there,) in replies.items() if there == 1]
+
+
+async def _ask_server(
+    wire: Wire, commands: Mapping[int, Sequence[Command]]
+) -> dict[int, list[Any]]:
+    replies = iter(await wire.ask([each for of_shard in commands.values() for each in of_shard]))
+    return {shard: [next(replies) for _ in of_shard] for shard, of_shard in commands.items()}
+
+
+def _with_asking(commands: Sequence[Command]) -> list[Command]:
+    """Each command preceded by ASKING; a transaction once, since its commands inherit it."""
+    result: list[Command] = []
+    in_transaction = False
+    for command in commands:
+        if not in_transaction:
+            result.append(_ASKING)
+        in_transaction = command[0] == "MULTI" or (in_transaction and command[0] != "EXEC")
+        result.append(command)
+    return result
+
+
+def _elsewhere(replies: Sequence[Any]) -> AskError | None:
+    """That the shard is elsewhere: then none of its commands was carried out there.
+
+    Nor was a part of them, since all of a shard's commands name keys of one slot.
+    """
+    return next((reply for reply in replies if isinstance(reply, AskError)), None)
+
+
+def _is_away(replies: Sequence[Any]) -> bool:
+    return all(isinstance(reply, _AWAY) for reply in replies)

@@ -1,0 +1,55 @@
+"""A client of the server that has the salt, by the settings."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from redis.asyncio import Redis
+
+from contract import keys, settings
+from contract.settings import Environment
+from runtime.cluster import Cluster
+from runtime.redis_client import connect_peer, connect_redis
+
+
+@dataclass(frozen=True, slots=True)
+class SaltServer:
+    """Where the salt is.
+
+    Attributes:
+        redis: a client of it. In a cluster, of whichever node has the salt's slot now.
+        is_streams: whether the streams are there, too.
+        connect_to: a client of another server, by host and port, with the same credentials; the
+            caller's to close.
+    """
+
+    redis: Redis
+    is_streams: bool
+    connect_to: Callable[[str, int], Redis]
+
+
+@asynccontextmanager
+async def connect_salt(environment: Environment) -> AsyncIterator[SaltServer]:
+    """The salt's server that the settings name, connected until the end of the block.
+
+    Raises:
+        Misconfigured: a setting is missing or wrong.
+    """
+    url = settings.SALT_REDIS_URL.read(environment)
+    if not url and settings.REDIS_CLUSTER.read(environment):
+        cluster = Cluster(settings.REDIS_URL.read(environment))
+        redis = cluster.following(keys.CURRENT_SALT)
+        try:
+            yield SaltServer(redis, True, cluster.connect_to)
+        finally:
+            await redis.aclose()
+            await cluster.aclose()
+        return
+    setting = settings.SALT_REDIS_URL if url else settings.REDIS_URL
+    url = setting.read(environment)
+    redis = connect_redis(url, setting.name)
+    try:
+        yield SaltServer(redis, setting is settings.REDIS_URL, partial(connect_peer, url))
+    finally:
+        await redis.aclose()

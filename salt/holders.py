@@ -1,0 +1,101 @@
+"""Which servers have, or have had, the salt in their files: its server and replicas, over time.
+
+After a failover, or when its slot moved to another node, those that had it before still have it on
+their disks.
+"""
+
+import time
+from enum import StrEnum
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from contract import keys
+from runtime.redis_client import Address, retry_for, server_name
+from salt.client import SaltServer
+
+_LOOK_SECONDS = 60.0
+
+
+class _Known(StrEnum):
+    HELD = "held"
+    UNVERIFIED = "unverified"  # a salt was destroyed, and it did not answer
+
+
+class SaltHolders:
+    """The record of holders, which is kept where the salt is."""
+
+    def __init__(self, server: SaltServer) -> None:
+        self._redis = server.redis
+        self._connect_to = server.connect_to
+        self._looked_at: float | None = None
+
+    async def note(self) -> None:
+        """Writes down who holds the salt now; to be done again and again.
+
+        One that could not be looked at after a salt was destroyed, and that answers again, makes a
+        disposal due.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        try:
+            for holder in [server_name(self._redis), *map(str, await replicas(self._redis))]:
+                await self._redis.hsetnx(keys.SALT_HOLDERS, holder, _Known.HELD)
+            now = time.monotonic()
+            if self._looked_at is None or now - self._looked_at > _LOOK_SECONDS:
+                self._looked_at = now
+                await self._look_for_the_unverified()
+        except RedisError as error:
+            raise retry_for(error, "noting who holds the salt") from None
+
+    async def former(self) -> list[Address]:
+        """Those that held it, and are neither its server nor a replica of it now."""
+        now = {server_name(self._redis), *map(str, await replicas(self._redis))}
+        return [_parse(holder) for holder in await self._read() if holder not in now]
+
+    async def disposed(self, unverified: list[str]) -> None:
+        """Begins the record anew: nobody but these has an earlier salt any more."""
+        now = [server_name(self._redis), *map(str, await replicas(self._redis))]
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.delete(keys.SALT_HOLDERS)
+            for holder in now:
+                pipeline.hset(keys.SALT_HOLDERS, holder, _Known.HELD)
+            for holder in unverified:
+                pipeline.hset(keys.SALT_HOLDERS, holder, _Known.UNVERIFIED)
+            await pipeline.execute()
+
+    async def _read(self) -> dict[str, _Known]:
+        found: Any = await self._redis.hgetall(keys.SALT_HOLDERS)
+        return {holder.decode(): _Known(known.decode()) for holder, known in found.items()}
+
+    async def _look_for_the_unverified(self) -> None:
+        for holder, known in (await self._read()).items():
+            if known is _Known.UNVERIFIED and await self._answers(_parse(holder)):
+                seconds, microseconds = await self._redis.time()
+                now_ms = seconds * 1000 + microseconds // 1000
+                await self._redis.hset(keys.SALT_HOLDERS, holder, _Known.HELD)
+                await self._redis.set(keys.DISPOSAL_DUE, now_ms, nx=True)
+
+    async def _answers(self, holder: Address) -> bool:
+        client = self._connect_to(*holder)
+        try:
+            await client.ping()
+        except RedisError:
+            return False
+        finally:
+            await client.aclose()
+        return True
+
+
+async def replicas(server: Redis) -> list[Address]:
+    """The replicas that a server has now."""
+    info = await server.info("replication")
+    found = [value for key, value in info.items() if key.startswith("slave") and key[5:].isdigit()]
+    return [Address(replica["ip"], int(replica["port"])) for replica in found]
+
+
+def _parse(holder: str) -> Address:
+    host, _, port = holder.rpartition(":")
+    return Address(host.strip("[]"), int(port))

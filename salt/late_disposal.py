@@ -1,0 +1,54 @@
+"""Disposes of a destroyed salt's copies when no rotation process does.
+
+That is rotation's work; but a month's salt ends with its month, with or without it.
+"""
+
+import structlog
+
+from contract.calendar import SECOND_US
+from contract.errors import Retry
+from runtime.outage import Outage
+from runtime.stopping import Stopping
+from salt.disposal import SaltDisposal, log_report
+from salt.store import SaltStore
+
+LOOK_SECONDS = 10.0
+# Rotation looks every five seconds: by then it would have begun.
+LATE_SECONDS = 20.0
+
+log = structlog.get_logger()
+
+
+class LateDisposal:
+    """Looks now and then whether a disposal is overdue."""
+
+    def __init__(self, store: SaltStore, disposal: SaltDisposal) -> None:
+        self._store = store
+        self._disposal = disposal
+
+    async def run_once(self) -> bool:
+        """Disposes if that is overdue; whether it was.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        due_since_ms = await self._disposal.due_since()
+        if due_since_ms is None:
+            return False
+        late_us = await self._store.server_us() - due_since_ms * 1000
+        if late_us < LATE_SECONDS * SECOND_US:
+            return False
+        log.warning("rotation has not disposed of a destroyed salt: doing it here; is it running?")
+        log_report(await self._disposal.dispose(due_since_ms))
+        return True
+
+    async def run(self, stopping: Stopping) -> None:
+        """Looks until asked to stop."""
+        outage = Outage("a destroyed salt's copies can be looked for again")
+        while not await stopping.wait(LOOK_SECONDS):
+            try:
+                await self.run_once()
+                outage.works()
+            except Retry as error:
+                outage.fails()
+                log.warning("a destroyed salt's copies could not be looked for", why=str(error))
