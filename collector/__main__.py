@@ -18,8 +18,8 @@ from collector.buffer.cluster_writer import ClusterWriter
 from collector.buffer.node_writer import Durability, NodeWriter
 from collector.buffer.wire import RedisWire
 from collector.http.beacon import Beacon
-from collector.http.connection_limits import ConnectionLimits
-from collector.http.routes import Route
+from collector.http.connections import Connections
+from collector.http.routes import Page
 from collector.http.server import Server
 from collector.readiness import Readiness
 from collector.request.address_check import AddressCheck
@@ -110,11 +110,11 @@ async def _serve(
     salt = MonthlySalt(store)
     addresses = AddressCheck(metrics)
     appender = Appender(writer, settings.STREAM_SHARDS.read(environment))
-    limits = ConnectionLimits(settings.MAX_CONNECTIONS.read(environment), metrics)
-    server = build_server(environment, clock, metrics, salt, appender, addresses, limits)
+    connections = Connections(settings.MAX_CONNECTIONS.read(environment), metrics)
+    server = build_server(environment, clock, metrics, salt, appender, addresses, connections)
     host, port = settings.HOST.read(environment), settings.PORT.read(environment)
     log_start("collector", SETTINGS, environment)
-    limits.allow_files()
+    connections.allow_files()
     stopping = Stopping()
     stopping.install()
     promises = redis_examinations(
@@ -142,7 +142,7 @@ async def _serve(
     following = [
         asyncio.create_task(salt.keep_fresh(stopping)),
         asyncio.create_task(readiness.run(service.watch(LONGEST_PROBE_SECONDS))),
-        asyncio.create_task(limits.sweep(stopping)),
+        asyncio.create_task(connections.sweep(stopping)),
         asyncio.create_task(watch_promises(promises, stopping)),
         asyncio.create_task(LateDisposal(store, disposal).run(stopping)),
     ]
@@ -172,7 +172,7 @@ def build_server(
     salt: MonthlySalt,
     appender: Appender,
     addresses: AddressCheck,
-    limits: ConnectionLimits,
+    connections: Connections,
 ) -> Server:
     """What answers requests, from its settings.
 
@@ -202,7 +202,7 @@ def build_server(
         addresses,
     )
     pages = [*Beacon(metrics).routes, *demo_pages(environment, metrics)]
-    return Server(clock, sessions, sites, metrics, limits, pages)
+    return Server(clock, sessions, sites, metrics, connections, pages)
 
 
 def _warn_of_weak_key(verifier: TokenVerifier) -> None:
@@ -225,7 +225,7 @@ def _exit_code(*, clean: bool) -> int:
     return 0
 
 
-def demo_pages(environment: Environment, metrics: CollectorMetrics) -> Sequence[Route]:
+def demo_pages(environment: Environment, metrics: CollectorMetrics) -> Sequence[Page]:
     """The routes of `/demo` where DEMO is 1, and none otherwise.
 
     Raises:

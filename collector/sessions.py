@@ -2,16 +2,15 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from aiohttp import hdrs, web
-from multidict import CIMultiDictProxy
+from aiohttp import hdrs
 
 from collector.buffer.append import Appender
-from collector.buffer.waiting import WAIT_SECONDS, Answered
+from collector.buffer.waiting import WAIT_SECONDS
 from collector.http import answers
-from collector.http.answers import Answer
-from collector.http.reading import read_body
+from collector.http.request import Answered, Request
 from collector.request.address_check import AddressCheck
 from collector.request.body import EMPTY, Body, parse_body, parse_session_id
 from collector.request.caller import TokenVerifier, User
@@ -27,8 +26,6 @@ from salt.store import Salt
 
 CURRENT = "current"
 _PROXIES = 1024
-
-Headers = CIMultiDictProxy[str]
 
 
 @dataclass(slots=True)
@@ -67,75 +64,72 @@ class Sessions:
         self._accepted_upgrade = metrics.accepted.labels("upgrade")
         # What the peers' texts mean, of proxies alone: a client's is forgotten with its request.
         self._proxy_addresses: dict[str, Address] = {}
+        self._asking: set[asyncio.Task[None]] = set()
 
-    def begin(
-        self, headers: Headers, peer: str | None, body: bytes, answered: Answered
-    ) -> bytes | None:
-        """`POST /web_api/v1/sessions` until Redis has to answer: the session's id; or None, if no
-        salt is in memory.
-
-        Args:
-            headers: the request's.
-            peer: the address at the other end of the connection.
-            body: as received.
-            answered: as in `Appender.begin`.
-
-        Raises:
-            Reject, Ignore, Retry: as the steps do.
-        """
-        valid = self._salt.now()
-        if valid is None:
-            return None
-        session_id, record = _record(self._examine(headers, peer, body), *valid)
-        self._appender.begin(session_id, record, answered)
-        return session_id
-
-    async def start(self, request: web.BaseRequest, _: str) -> Answer:
+    def start(self, request: Request, answered: Answered) -> None:
         """`POST /web_api/v1/sessions`.
 
         Raises:
             Reject, Ignore, Retry: as the steps do.
         """
-        asked = self._examine(request.headers, _peer(request), await read_body(request))
-        valid = self._salt.now() or await self._salt_from_redis()
-        session_id, record = _record(asked, *valid)
-        await self._appender.append(session_id, record)
-        return self.stored(session_id)
+        asked = self._examine(request)
 
-    def stored(self, session_id: bytes) -> Answer:
-        """The answer to a session that Redis has acknowledged."""
-        self._accepted_session.inc()
-        return answers.stored_session(session_id)
+        def append(salt: Salt, at_us: int) -> None:
+            session_id, record = _record(asked, salt, at_us)
 
-    async def upgrade(self, request: web.BaseRequest, named: str) -> Answer:
+            def ended(error: Retry | None) -> None:
+                if error is None:
+                    self._accepted_session.inc()
+                answered(error or answers.stored_session(session_id))
+
+            self._appender.append(session_id, record, ended)
+
+        self._with_salt(append, answered)
+
+    def upgrade(self, request: Request, answered: Answered) -> None:
         """`PATCH` or `POST /web_api/v1/sessions/{id}/upgrade`.
 
         Raises:
             Reject, Ignore, Retry: as the steps do.
         """
-        session_id = None if named == CURRENT else parse_session_id(named)
-        asked = self._examine(request.headers, _peer(request), await read_body(request))
-        if asked.user is None:
+        session_id = None if request.named == CURRENT else parse_session_id(request.named)
+        asked = self._examine(request)
+        user = asked.user
+        if user is None:
             raise Reject(401, "token", "An upgrade needs a valid token of the user who signed in.")
-        salt, at_us = self._salt.now() or await self._salt_from_redis()
-        visitor = _hash_of_visitor(salt, asked) if session_id is None else None
-        event = SessionUpgraded(
-            _uuid7(at_us),
-            session_id,
-            visitor,
-            salt.month,
-            at_us,
-            asked.site,
-            salt.hasher.user(asked.site, asked.user.id),
-            asked.user.role,
-        )
-        await self._appender.append(session_id or visitor or event.id, encode(event))
-        self._accepted_upgrade.inc()
-        return answers.accepted_upgrade()
 
-    def _examine(self, headers: Headers, peer_text: str | None, raw: bytes) -> _Asked:
+        def append(salt: Salt, at_us: int) -> None:
+            identity, record = _upgrade_record(session_id, asked, user, salt, at_us)
+
+            def ended(error: Retry | None) -> None:
+                if error is None:
+                    self._accepted_upgrade.inc()
+                answered(error or answers.accepted_upgrade())
+
+            self._appender.append(identity, record, ended)
+
+        self._with_salt(append, answered)
+
+    def _with_salt(self, append: Callable[[Salt, int], None], answered: Answered) -> None:
+        """Goes on with the salt and the instant: at once, but where Redis has to be asked."""
+        valid = self._salt.now()
+        if valid is not None:
+            append(*valid)
+            return
+        task = asyncio.get_running_loop().create_task(self._when_known(append, answered))
+        self._asking.add(task)  # a loop keeps no task alive
+        task.add_done_callback(self._asking.discard)
+
+    async def _when_known(self, append: Callable[[Salt, int], None], answered: Answered) -> None:
+        try:
+            append(*await self._salt_from_redis())
+        except Exception as error:  # noqa: BLE001 - each has its answer
+            answered(error)
+
+    def _examine(self, request: Request) -> _Asked:
+        headers, raw = request.headers, request.body
         body = parse_body(headers.get(hdrs.CONTENT_TYPE, ""), raw) if raw else EMPTY
-        peer, is_proxy = self._known_peer(peer_text)
+        peer, is_proxy = self._known_peer(request.peer)
         forwarded_host = headers.get("X-Forwarded-Host") if is_proxy else None
         site = self._sites.site_of(headers.get(hdrs.ORIGIN), forwarded_host, headers.get(hdrs.HOST))
         user_agent = self._crawlers.admit(headers)
@@ -167,12 +161,6 @@ class Sessions:
             raise Retry("salt", "Redis did not give the salt in time") from None
 
 
-def _peer(request: web.BaseRequest) -> str | None:
-    transport = request.transport
-    peername = transport.get_extra_info("peername") if transport is not None else None
-    return peername[0] if peername else None
-
-
 def _record(asked: _Asked, salt: Salt, at_us: int) -> tuple[bytes, bytes]:
     """The session's id, and its record."""
     session_id = asked.body.id or _uuid7(at_us)
@@ -181,6 +169,24 @@ def _record(asked: _Asked, salt: Salt, at_us: int) -> tuple[bytes, bytes]:
     else:
         hash_, role = salt.hasher.user(asked.site, asked.user.id), asked.user.role
     return session_id, encode_started(session_id, salt.month, at_us, asked.site, hash_, role)
+
+
+def _upgrade_record(
+    session_id: bytes | None, asked: _Asked, user: User, salt: Salt, at_us: int
+) -> tuple[bytes, bytes]:
+    """What chooses the shard of an upgrade, and its record."""
+    visitor = _hash_of_visitor(salt, asked) if session_id is None else None
+    event = SessionUpgraded(
+        _uuid7(at_us),
+        session_id,
+        visitor,
+        salt.month,
+        at_us,
+        asked.site,
+        salt.hasher.user(asked.site, user.id),
+        user.role,
+    )
+    return session_id or visitor or event.id, encode(event)
 
 
 def _hash_of_visitor(salt: Salt, asked: _Asked) -> bytes:

@@ -42,9 +42,12 @@ _IGNORED = (
 _REJECTED = (
     "address",
     "body",
+    "content_coding",
     "content_type",
     "disconnected",
+    "headers_too_large",
     "method",
+    "not_http",
     "session_id",
     "site",
     "token",
@@ -62,7 +65,7 @@ _FAILED = (
     "redis_refused",
     "salt",
 )
-_CLOSED = ("slow", "too_many")
+_CLOSED = ("slow", "too_many", "unread")
 _DEAD = (
     "instant",
     "month",
@@ -122,7 +125,8 @@ class CollectorMetrics:
         )
         self.connections_closed = Counter(
             "impact_connections_closed",
-            "Connections that were refused or cut: too many, or a request that came too slowly.",
+            "Connections that were refused or cut: too many, a request that came too slowly, or "
+            "answers that the client did not read.",
             ("reason",),
             registry=registry,
         )

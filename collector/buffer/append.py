@@ -1,6 +1,5 @@
-"""Step 7: the event into its stream, durable when this returns."""
+"""Step 7: the event into its stream, and word of it when it is durable."""
 
-import asyncio
 from typing import Protocol
 
 from collector.buffer.waiting import Answered, Waiting
@@ -47,7 +46,7 @@ class Appender:
         """Refuses every record from now on, with this error; None: takes them again."""
         self._held = why
 
-    def begin(self, identity: bytes, record: bytes, answered: Answered) -> Waiting:
+    def append(self, identity: bytes, record: bytes, answered: Answered) -> None:
         """Appends a record; `answered` is called, once, when it is known what became of it.
 
         Args:
@@ -62,27 +61,7 @@ class Appender:
         """
         if self._held is not None:
             raise Retry(self._held.reason, str(self._held))
-        return self._writer.write(record, keys.shard_of(identity, self._shards), answered)
-
-    async def append(self, identity: bytes, record: bytes) -> None:
-        """Returns once Redis has acknowledged the record.
-
-        Raises:
-            Retry: as in `begin`.
-        """
-        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def answered(error: Retry | None) -> None:
-            if error is None:
-                stored.set_result(None)
-            else:
-                stored.set_exception(error)
-
-        waiting = self.begin(identity, record, answered)
-        try:
-            await stored
-        finally:
-            waiting.is_over = True  # a request that went away is not written, if it was not yet
+        self._writer.write(record, keys.shard_of(identity, self._shards), answered)
 
     @property
     def failing_since(self) -> float | None:

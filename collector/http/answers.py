@@ -15,6 +15,7 @@ _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _PREFLIGHT_SECONDS = "86400"
 _METHODS = "POST, PATCH, OPTIONS"
 _HEADERS = "Authorization, Content-Type"
+CLOSING = b"Connection: close\r\n"
 _WITHOUT_BODY = 204  # nor a Content-Length (RFC 9110, section 8.6)
 
 
@@ -115,6 +116,11 @@ def allow_origin(origin: str) -> bytes:
     return b"Access-Control-Allow-Origin: %b\r\nVary: Origin\r\n" % origin.encode(
         "utf-8", "surrogateescape"
     )
+
+
+def to_bytes(answer: Answer, lines: bytes) -> bytes:
+    """An answer as it is sent, with more header lines."""
+    return b"%b%b\r\n%b" % (answer.head, lines, answer.body)
 
 
 def _error(status: int, detail: str, headers: Mapping[str, str]) -> Answer:

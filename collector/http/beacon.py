@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aiohttp import hdrs, web
 
-from collector.http.routes import Route, pages_at
+from collector.http.routes import Page, pages_at
 from contract.errors import Misconfigured
 from contract.metrics import CollectorMetrics
 
@@ -37,7 +37,7 @@ class Beacon:
         self._etag = hashlib.sha256(self._body).hexdigest()[:16]
 
     @property
-    def routes(self) -> Sequence[Route]:
+    def routes(self) -> Sequence[Page]:
         return pages_at("/beacon.js", self.serve)
 
     async def serve(self, request: web.BaseRequest, _: str = "") -> web.Response:

@@ -1,16 +1,16 @@
 """Which path and method leads to what."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from aiohttp import web
 
-from collector.http.answers import Answer, NotAllowed
+from collector.http.answers import NotAllowed
+from collector.http.request import Endpoint
 from contract.errors import Reject
 
-Handler = Callable[[web.BaseRequest, str], Awaitable[Answer | web.StreamResponse]]
-"""Takes the request and the text that stood in the place of the path's `{}`, if it has one; a page
-may answer as aiohttp's applications do."""
+Show = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
+"""Takes the request and the text that stood in the place of the path's `{}`, if it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +20,30 @@ class Route:
     method: str
     path: str
     name: str
-    handle: Handler
+    endpoint: Endpoint
 
 
-def pages_at(path: str, handle: Handler) -> tuple[Route, Route]:
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The same for what is looked at: answered as aiohttp's applications do."""
+
+    method: str
+    path: str
+    show: Show
+    name: str = "page"
+
+
+def pages_at(path: str, show: Show) -> tuple[Page, Page]:
     """The routes of a page that may be looked at."""
-    return Route("GET", path, "page", handle), Route("HEAD", path, "page", handle)
+    return Page("GET", path, show), Page("HEAD", path, show)
 
 
 class Routes:
     """Finds routes: by one look into a dictionary, where the path has no `{}`."""
 
-    def __init__(self, routes: Iterable[Route]) -> None:
-        self._exact: dict[str, dict[str, Route]] = {}
-        self._around: dict[tuple[str, str], dict[str, Route]] = {}
+    def __init__(self, routes: Iterable[Route | Page]) -> None:
+        self._exact: dict[str, dict[str, Route | Page]] = {}
+        self._around: dict[tuple[str, str], dict[str, Route | Page]] = {}
         for route in routes:
             before, place, after = route.path.partition("{}")
             methods = (
@@ -43,24 +53,32 @@ class Routes:
             )
             methods[route.method] = route
 
-    def find(self, request: web.BaseRequest) -> tuple[Route, str]:
+    def find(self, method: str, path: str) -> tuple[Route | Page, str]:
         """The request's route, and what stood in the place of `{}`.
+
+        Args:
+            method: in upper case.
+            path: without a query, its escapes decoded.
 
         Raises:
             Reject: 404, there is nothing at this path; 405, not by this method.
         """
-        methods, named = self._exact.get(request.raw_path), ""
-        if methods is None:
-            # With a query, with escapes, in the absolute form, or with a `{}`.
-            methods, named = self._look(request.path)
+        methods, named = self._look(path)
         if methods is None:
             raise Reject(404, "unknown_path", "There is nothing at this path.")
-        route = methods.get(request.method)
+        route = methods.get(method)
         if route is None:
             raise NotAllowed(tuple(methods))
         return route, named
 
-    def _look(self, path: str) -> tuple[dict[str, Route] | None, str]:
+    def exact(self) -> Iterator[Route]:
+        """The endpoints whose path has no `{}`."""
+        for methods in self._exact.values():
+            for route in methods.values():
+                if isinstance(route, Route):
+                    yield route
+
+    def _look(self, path: str) -> tuple[dict[str, Route | Page] | None, str]:
         if methods := self._exact.get(path):
             return methods, ""
         for (before, after), methods in self._around.items():

@@ -1,50 +1,37 @@
-"""The HTTP server: the mapping of errors to answers, and a clean end.
-
-It is aiohttp's server without its application: routes, middlewares and responses cost as much
-again as reading the request.
-"""
+"""The HTTP server: what it is made of, which paths there are, and its clean end."""
 
 import asyncio
-import logging
 import time
-import traceback
 from collections.abc import Iterable
-from typing import Any
+from typing import cast
 
-import structlog
 from aiohttp import hdrs, web
 
 from collector.http import answers
+from collector.http.answering import Answering
 from collector.http.answers import Answer
-from collector.http.connection_limits import ConnectionLimits
-from collector.http.express import ExpressServer, Reply
+from collector.http.common_headers import CommonHeaders
+from collector.http.connection import Connection, Parts
+from collector.http.connections import Connections, Standing
 from collector.http.listener import Listener
-from collector.http.routes import Route, Routes
-from collector.http.sending import CLOSING, CommonHeaders, Sending, to_bytes
+from collector.http.reading import read_body
+from collector.http.request import Answered, Request
+from collector.http.routes import Page, Route, Routes
+from collector.http.unusual import UnusualConnection, UnusualServer, Written
+from collector.http.usual import UsualRequests
 from collector.request.site import SitePolicy
-from collector.sessions import Headers, Sessions
-from contract.errors import Ignore, Reject, Retry
+from collector.sessions import Sessions
 from contract.metrics import CollectorMetrics
-from contract.plain_metrics import Count
 from runtime.clock import Clock
 
-# Longer than a load balancer keeps an idle connection (60 s where nothing is set), so that it is
-# never this side that closes one on which a request is already on its way.
-KEEPALIVE_SECONDS = 75.0
 # What was accepted is answered before the process ends: longer than a request waits for Redis.
 DRAIN_SECONDS = 10.0
 # Connections that are kept alive are told with their next answer to go elsewhere; this long is
 # waited for that answer.
 FAREWELL_SECONDS = 2.0
-_POLL_SECONDS = 0.05
-# A token is the longest header there is. Some proxies and browsers send two dozen of them.
-MAX_HEADER_BYTES = 8190
-MAX_HEADERS = 64
 
 _START = "/web_api/v1/sessions"
 _UPGRADE = "/web_api/v1/sessions/{}/upgrade"
-
-log = structlog.get_logger()
 
 
 class Server:
@@ -56,8 +43,8 @@ class Server:
         sessions: Sessions,
         sites: SitePolicy,
         metrics: CollectorMetrics,
-        limits: ConnectionLimits,
-        pages: Iterable[Route] = (),
+        connections: Connections,
+        pages: Iterable[Page] = (),
     ) -> None:
         """
         Args:
@@ -65,16 +52,12 @@ class Server:
             sessions: the two endpoints.
             sites: whose pages may read the answers.
             metrics: where requests are counted.
-            limits: of the connections.
+            connections: all there are.
             pages: what else is served; their handlers count what they answer.
         """
-        self._sessions = sessions
         self._metrics = metrics
-        self._common = CommonHeaders(clock, sites.allows_origin)
-        self._requests: dict[tuple[str, int], Count] = {}
-        self._limits = limits
+        self._connections = connections
         self._listener = Listener()
-        self._leaving = False
         self._routes = Routes(
             (
                 Route("POST", _START, "start", sessions.start),
@@ -85,21 +68,21 @@ class Server:
                 *pages,
             )
         )
-        self._runner: web.ServerRunner | None = None
+        self._answering = Answering(CommonHeaders(clock, sites.allows_origin), metrics)
+        self._usual = UsualRequests(self._routes)
+        self._unusual: UnusualServer | None = None
 
-    def protocols(self) -> ExpressServer:
-        """Makes a protocol for each connection."""
-        return ExpressServer(
-            self._serve,
-            self,
-            _START,
-            access_log=None,  # it would write addresses
-            logger=_silent_logger(),
-            keepalive_timeout=KEEPALIVE_SECONDS,
-            max_line_size=MAX_HEADER_BYTES,
-            max_field_size=MAX_HEADER_BYTES,
-            max_headers=MAX_HEADERS,
+    def protocol(self) -> Connection:
+        """A new connection's; takes a running event loop."""
+        return Connection(
+            Parts(self._answering, self._connections, self._usual, self.unusual_protocol)
         )
+
+    def unusual_protocol(self) -> UnusualConnection:
+        """The same for one whose requests are all read by aiohttp."""
+        if self._unusual is None:
+            self._unusual = UnusualServer(self._serve, self._answering, self._connections)
+        return self._unusual()
 
     async def start(self, host: str, port: int) -> None:
         """Accepts requests from here on.
@@ -107,136 +90,82 @@ class Server:
         Raises:
             Misconfigured: the address can't be listened on.
         """
-        server = self.protocols()
-        self._runner = web.ServerRunner(server, shutdown_timeout=DRAIN_SECONDS)
-        await self._runner.setup()
-        protocols = self._limits.admit(server, lambda: server.connections)
-        await self._listener.open(host, port, protocols)
+        await self._listener.open(host, port, self._connections.admit(self.protocol))
 
     async def stop(self) -> None:
         """Accepts nothing more, answers what it has, closes every connection."""
-        self._leaving = True
+        connections = self._connections
+        connections.leaving = True
         await self._listener.close()
-        deadline = time.monotonic() + FAREWELL_SECONDS
-        while self._has_connections() and time.monotonic() < deadline:  # noqa: ASYNC110 - aiohttp has no event for it
-            await asyncio.sleep(_POLL_SECONDS)
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if not await connections.wait_until_none(FAREWELL_SECONDS):
+            connections.cut(*set(Standing) - {Standing.ANSWERING, Standing.WRITING})
+            await connections.wait_until_none(DRAIN_SECONDS)
+        connections.cut()
+        if self._unusual is not None:
+            await self._unusual.shutdown(1.0)
 
     @property
     def is_listening(self) -> bool:
         return self._listener.is_open
 
-    def _has_connections(self) -> bool:
-        server = self._runner.server if self._runner is not None else None
-        return server is not None and bool(server.connections)
-
-    async def _preflight(self, _: web.BaseRequest, __: str) -> Answer:
+    def _preflight(self, _: Request, answered: Answered) -> None:
         self._metrics.ignored.labels("preflight").inc()
-        return answers.preflight()
+        answered(answers.preflight())
 
-    def begin(self, headers: Headers, peer: Any, body: bytes, reply: Reply) -> bool:
-        """A session's request by the short way: answered by one call of `reply`; or False."""
-        if self._leaving:
-            return False
-        started = time.perf_counter()
-        origin = headers.get(hdrs.ORIGIN)
-        session_id = b""
-
-        def answered(error: Retry | None) -> None:
-            answer = self._sessions.stored(session_id) if error is None else self._answer_to(error)
-            self._finish(reply, answer, origin, started)
-
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        """A request that aiohttp has read the headers of."""
+        connection = cast("UnusualConnection", request.protocol)  # which the server has made
+        connection.begins()
         try:
-            begun = self._sessions.begin(headers, peer[0] if peer else None, body, answered)
-        except Exception as error:  # noqa: BLE001 - each has its answer
-            self._finish(reply, self._answer_to(error), origin, started)
-            return True
-        if begun is None:
-            return False
-        session_id = begun
-        return True
+            return await self._respond(request, connection)
+        finally:
+            connection.ends()
 
-    async def _serve(self, request: web.BaseRequest) -> Sending | web.StreamResponse:
-        """Any request, by aiohttp's way."""
+    async def _respond(
+        self, request: web.BaseRequest, connection: UnusualConnection
+    ) -> web.StreamResponse:
         started = time.perf_counter()
-        name, keep_alive = "unknown", request.keep_alive
-        answer: Answer | web.StreamResponse
+        name, origin = "unknown", request.headers.get(hdrs.ORIGIN)
+        keep_alive = request.keep_alive
         try:
-            route, named = self._routes.find(request)
+            route, named = self._routes.find(request.method, request.path)
             name = route.name
-            answer = await route.handle(request, named)
+            body = await read_body(request) if isinstance(route, Route) else b""
+            connection.has_come()
+            if isinstance(route, Page):
+                page = await route.show(request, named)
+                self._answering.count(name, page.status, origin, started)
+                return self._last(page, keep_alive=keep_alive)
         except Exception as error:  # noqa: BLE001 - each has its answer
-            answer = self._answer_to(error)
+            answer = self._answering.of_error(error)
+            lines = self._answering.count(name, answer.status, origin, started)
             content = request.content
-            if isinstance(error, Reject) and not (content.is_eof() and content.exception() is None):
+            if not (content.is_eof() and content.exception() is None):
                 # What is left of the body would be taken for the next request.
                 keep_alive = False
-        headers = self._count(name, answer.status, request.headers.get(hdrs.ORIGIN), started)
-        keep_alive = keep_alive and not self._leaving
-        if isinstance(answer, Answer):
-            return Sending(request, answer, headers, keep_alive=keep_alive)
-        if not keep_alive:
-            answer.force_close()
-        return answer
+        else:
+            asked = Request(request.headers, _peer(request), body, named)
+            answer, lines = await self._answer(route, asked)
+        keep_alive = keep_alive and not self._connections.leaving
+        return Written(request, answer, lines, keep_alive=keep_alive)
 
-    def _finish(self, reply: Reply, answer: Answer, origin: str | None, started: float) -> None:
-        try:
-            headers = self._count("start", answer.status, origin, started)
-        except Exception as error:  # noqa: BLE001 - nobody else would answer
-            answer, headers = self._answer_to(error), b""
-        if self._leaving:
-            headers += CLOSING
-        reply(to_bytes(answer, headers), keep_alive=not self._leaving)
+    async def _answer(self, route: Route, request: Request) -> tuple[Answer, bytes]:
+        end: asyncio.Future[tuple[Answer, bytes]] = asyncio.get_running_loop().create_future()
 
-    def _count(self, name: str, status: int, origin: str | None, started: float) -> bytes:
-        """Counts an answer; the header lines that any has."""
-        headers = self._common.lines(origin)
-        self._answered(name, status).inc()
-        self._metrics.request_seconds.observe(time.perf_counter() - started)
-        return headers
+        def send(answer: Answer, lines: bytes) -> None:
+            if not end.done():  # its connection is gone
+                end.set_result((answer, lines))
 
-    def _answer_to(self, error: BaseException) -> Answer:
-        """The one place where the end of a request that failed becomes its answer."""
-        match error:
-            case Ignore():
-                self._metrics.ignored.labels(error.reason).inc()
-                return answers.ignored()
-            case Reject():
-                self._metrics.rejected.labels(error.reason).inc()
-                return answers.rejected(error)
-            case Retry():
-                self._metrics.failed.labels(error.reason).inc()
-                return answers.unavailable(error)
-            case ConnectionError():
-                self._metrics.rejected.labels("disconnected").inc()
-                return answers.make(400)
-            case _:  # the last line: a fault must not end the process
-                self._metrics.failed.labels("fault").inc()
-                _report(error)
-                return answers.broken()
+        self._answering.begin(route, request, send)
+        return await end
 
-    def _answered(self, name: str, status: int) -> Count:
-        """The counter of one route and status; to look up its labels costs more than to count."""
-        counter = self._requests.get((name, status))
-        if counter is None:
-            counter = self._metrics.requests.labels(name, status)
-            self._requests[name, status] = counter
-        return counter
+    def _last(self, page: web.StreamResponse, *, keep_alive: bool) -> web.StreamResponse:
+        if not keep_alive or self._connections.leaving:
+            page.force_close()
+        return page
 
 
-def _report(error: BaseException) -> None:
-    # Where it happened, but not its message, which could quote the request.
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    log.error(
-        "a request could not be served; this is a fault in the collector",
-        error=type(error).__name__,
-        where=f"{where.filename}:{where.lineno}",
-    )
-
-
-def _silent_logger() -> logging.Logger:
-    """The framework's own lines quote addresses and requests; ours say what is needed."""
-    logger = logging.getLogger("collector.http")
-    logger.disabled = True
-    return logger
+def _peer(request: web.BaseRequest) -> str | None:
+    transport = request.transport
+    peername = transport.get_extra_info("peername") if transport is not None else None
+    return peername[0] if peername else None

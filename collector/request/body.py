@@ -7,7 +7,7 @@ import msgspec
 
 from contract.errors import Reject
 
-MAX_BYTES = 4096
+MAX_BYTES = 16 * 1024
 _CONTENT_TYPES = frozenset(("", "application/json", "text/plain"))
 _NO_SESSION = bytes(16)
 

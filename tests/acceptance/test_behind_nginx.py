@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 
-from collector.http.server import KEEPALIVE_SECONDS
+from collector.http.connections import KEEPALIVE_SECONDS
 from contract import keys
 from contract.record import FIELD, SessionStarted, decode
 from embedded.valkey import ValkeyServer

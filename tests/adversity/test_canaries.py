@@ -86,7 +86,7 @@ import runpy
 
 from collector.http import answers
 from collector import sessions
-from collector.http.routes import Routes
+from collector.http.answering import Answering
 from contract.identity import Hasher
 
 
@@ -105,26 +105,26 @@ fail_in(sessions, "parse_body")
 fail_in(Hasher, "visitor")
 fail_in(Hasher, "user")
 fail_in(answers, "allow_origin")
-find = Routes.find
+begin = Answering.begin
 
 
 async def fail(error):
     raise error
 
 
-def lose(routes, request):
+def lose(answering, route, request, send):
     """Where nobody waits for it, the event loop itself says what became of an exception."""
     if "loop.fault" in request.headers.get("Origin", ""):
-        error = RuntimeError(f"lost: {request.headers!r} {request.remote}")
+        error = RuntimeError(f"lost: {request.headers!r} {request.peer}")
         loop = asyncio.get_running_loop()
         loop.create_future().set_exception(error)
         loop.create_task(fail(error))
         loop.call_soon(lambda: 1 / 0 + int(str(request.headers)))
         loop.call_soon(int, str(request.headers))
-    return find(routes, request)
+    return begin(answering, route, request, send)
 
 
-Routes.find = lose
+Answering.begin = lose
 runpy.run_module("collector", run_name="__main__")
 '''
 FAULTS = ("visitor", "user", "allow_origin", "loop")

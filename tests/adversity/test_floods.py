@@ -9,10 +9,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
+from collector.http.connection_limits import ConnectionLimits
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from collector.http.connection_limits import ConnectionLimits
 from contract.metrics import CollectorMetrics
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.servers import Servers

@@ -21,6 +21,7 @@ from contract import keys
 from contract.entry import split_entry
 from contract.metrics import CollectorMetrics
 from runtime.redis_client import connect_redis, is_passing
+from tests.appending import append
 from tests.servers import Servers
 from tests.system import eventually
 
@@ -147,7 +148,7 @@ async def test_each_acknowledged_record_is_in_its_shard_once(
     async with _appending(redis, durability) as appender:
         for start in range(0, 2000, 500):
             part = identities[start : start + 500]
-            await asyncio.gather(*(appender.append(identity, identity) for identity in part))
+            await asyncio.gather(*(append(appender, identity, identity) for identity in part))
         assert appender.idle
     found: list[bytes] = []
     entries = 0

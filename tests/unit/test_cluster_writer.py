@@ -21,6 +21,7 @@ from contract.errors import Retry
 from contract.metrics import CollectorMetrics
 from runtime.cluster import Cluster
 from runtime.redis_client import Address
+from tests.appending import append
 from tests.system import eventually
 from tests.unit.events import SESSION_ID
 
@@ -130,7 +131,7 @@ async def test_what_comes_before_the_map_waits_for_it() -> None:
     async with running() as system:
         system.map.at = None
         await asyncio.sleep(0)
-        stored = asyncio.ensure_future(system.appender.append(SESSION_ID, b"record"))
+        stored = asyncio.ensure_future(append(system.appender, SESSION_ID, b"record"))
         await asyncio.sleep(0)
         assert not stored.done()
         system.map.at = ONE
@@ -141,9 +142,9 @@ async def test_what_comes_before_the_map_waits_for_it() -> None:
 async def test_a_shard_that_has_moved_is_followed() -> None:
     async with running() as system:
         system.nodes[ONE].script = [MovedError("0 other:2")]
-        await system.appender.append(SESSION_ID, b"record")
+        await append(system.appender, SESSION_ID, b"record")
         assert system.nodes[OTHER].got == [b"record"]
-        await system.appender.append(SESSION_ID, b"next")
+        await append(system.appender, SESSION_ID, b"next")
         assert system.nodes[OTHER].got == [b"record", b"next"]
         assert system.appender.failing_since is None, "a move is no fault"
 
@@ -151,16 +152,16 @@ async def test_a_shard_that_has_moved_is_followed() -> None:
 async def test_a_shard_that_is_moving_is_asked_for_once() -> None:
     async with running() as system:
         system.nodes[ONE].script = [AskError("0 other:2")]
-        await system.appender.append(SESSION_ID, b"record")
+        await append(system.appender, SESSION_ID, b"record")
         assert system.nodes[OTHER].got == [b"ASKING", b"record"]
-        await system.appender.append(SESSION_ID, b"next")
+        await append(system.appender, SESSION_ID, b"next")
         assert system.nodes[ONE].got == [b"record", b"next"]
 
 
 async def test_a_lost_node_is_tried_until_it_has_a_successor() -> None:
     async with running() as system:
         system.nodes[ONE].script = [RedisConnectionError("lost")] * 100_000
-        stored = asyncio.ensure_future(system.appender.append(SESSION_ID, b"record"))
+        stored = asyncio.ensure_future(append(system.appender, SESSION_ID, b"record"))
         await until(lambda: len(system.nodes[ONE].got) >= 3)
         assert system.appender.failing_since is not None
         system.map.at = OTHER
@@ -174,11 +175,11 @@ async def test_the_end_of_an_outage_is_told_whichever_node_ends_it() -> None:
         async with running() as system:
             for node, successor in ((ONE, OTHER), (OTHER, ONE)):
                 system.nodes[node].script = [RedisConnectionError("lost")] * 100_000
-                stored = asyncio.ensure_future(system.appender.append(SESSION_ID, b"record"))
+                stored = asyncio.ensure_future(append(system.appender, SESSION_ID, b"record"))
                 await until(lambda: system.appender.failing_since is not None)
                 system.map.at = successor
                 await stored
-                await system.appender.append(SESSION_ID, b"next")
+                await append(system.appender, SESSION_ID, b"next")
                 system.nodes[node].script = []
     events = [line["event"] for line in lines]
     assert events == ["sessions can't be written", "sessions are written again"] * 2
@@ -199,9 +200,9 @@ async def test_each_time_that_all_nodes_are_lost_is_told_with_its_end() -> None:
 async def test_what_is_under_way_to_a_frozen_node_goes_to_its_successor() -> None:
     async with running() as system:
         system.nodes[ONE].gate.clear()
-        stored = asyncio.ensure_future(system.appender.append(SESSION_ID, b"record"))
+        stored = asyncio.ensure_future(append(system.appender, SESSION_ID, b"record"))
         await until(lambda: bool(system.nodes[ONE].got))
-        waiting = system.appender.append(SESSION_ID, b"next")
+        waiting = append(system.appender, SESSION_ID, b"next")
         system.map.at = OTHER
         await asyncio.gather(stored, waiting)
         assert system.nodes[OTHER].got == [b"record", b"next"]
@@ -211,7 +212,7 @@ async def test_a_frozen_node_puts_the_map_in_doubt(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(cluster_writer, "_SLOW_SECONDS", 0.01)
     async with running() as system:
         system.nodes[ONE].gate.clear()
-        stored = asyncio.ensure_future(system.appender.append(SESSION_ID, b"record"))
+        stored = asyncio.ensure_future(append(system.appender, SESSION_ID, b"record"))
         await until(lambda: bool(system.map.doubts))
         system.nodes[ONE].gate.set()
         await stored
@@ -222,5 +223,5 @@ async def test_a_refusal_is_told_at_once() -> None:
     async with running() as system:
         system.nodes[ONE].script = [ResponseError("WRONGTYPE")]
         with pytest.raises(Retry) as refused:
-            await system.appender.append(SESSION_ID, b"record")
+            await append(system.appender, SESSION_ID, b"record")
         assert refused.value.reason == "redis_refused"

@@ -202,7 +202,7 @@ def test_every_reason_that_is_known_is_counted_from_the_start() -> None:
     assert counted_from_the_start(CollectorMetrics, "failed") == failed
     ignored = {*Reason, "preflight", "page"}
     assert counted_from_the_start(CollectorMetrics, "ignored") == ignored
-    closed = {"slow", "too_many"}
+    closed = {"slow", "too_many", "unread"}
     assert counted_from_the_start(CollectorMetrics, "connections_closed") == closed
     dead = set(reasons_raised("DeadLetter", "contract", "flusher"))
     assert counted_from_the_start(FlusherMetrics, "dead") == dead

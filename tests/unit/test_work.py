@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import pytest
-from aiohttp.web_protocol import RequestHandler
 from prometheus_client import CollectorRegistry
 
 from bench.speed.beacons import Beacons
 from collector.buffer.append import Appender
 from collector.buffer.node_writer import NodeWriter
-from collector.http.connection_limits import ConnectionLimits
+from collector.http.connection import Connection
+from collector.http.connections import Connections
 from collector.http.server import Server
 from collector.request.address_check import AddressCheck
 from collector.request.caller import TokenVerifier
@@ -82,6 +82,9 @@ class PlayedTransport(asyncio.Transport):
     def write(self, data: Any) -> None:
         self.answers.append(data)
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Nothing is kept back."""
+
     def is_closing(self) -> bool:
         return False
 
@@ -123,7 +126,7 @@ async def server(wire: CountingWire) -> AsyncIterator[Server]:
         AddressCheck(metrics),
     )
     running = asyncio.create_task(appender.run())
-    yield Server(clock, sessions, sites, metrics, ConnectionLimits(100, metrics))
+    yield Server(clock, sessions, sites, metrics, Connections(100, metrics))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
@@ -133,12 +136,12 @@ class Clients:
 
     def __init__(self, server: Server) -> None:
         self._beacons = Beacons("127.0.0.1:8000")
-        self._protocols = server.protocols()
-        self._all: list[tuple[RequestHandler, PlayedTransport]] = []
+        self._protocol = server.protocol
+        self._all: list[tuple[Connection, PlayedTransport]] = []
 
     async def send(self, rounds: int) -> None:
         while len(self._all) < _CONNECTIONS:
-            protocol, transport = self._protocols(), PlayedTransport()
+            protocol, transport = self._protocol(), PlayedTransport()
             protocol.connection_made(transport)
             self._all.append((protocol, transport))
         await asyncio.sleep(0)

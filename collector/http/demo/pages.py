@@ -9,7 +9,7 @@ from importlib.resources import files
 import asyncpg
 from aiohttp import hdrs, web
 
-from collector.http.routes import Route, pages_at
+from collector.http.routes import Page, pages_at
 from collector.request.body import parse_session_id
 from contract.errors import Retry
 from contract.metrics import CollectorMetrics
@@ -42,7 +42,7 @@ class DemoPages:
         self._files = {name: _FOLDER.joinpath(name).read_text("utf-8") for name in _TYPES}
 
     @property
-    def routes(self) -> Sequence[Route]:
+    def routes(self) -> Sequence[Page]:
         return [
             *pages_at("/demo", partial(self._file, "page.html")),
             *pages_at("/demo/page.css", partial(self._file, "page.css")),

@@ -1,0 +1,35 @@
+"""A request in chunks: takes its bytes as they come, gives how many of them are the request."""
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+
+class ChunkedRequest:
+    """One whose headers say that its body is chunked."""
+
+    def __init__(self) -> None:
+        self._parser = HttpRequestParser(self)
+        self._whole = False
+        self._fed = 0
+
+    def on_message_complete(self) -> None:
+        """The parser's word."""
+        self._whole = True
+
+    def length(self, data: bytes) -> int | None:
+        """How many bytes it has; None: its end has not come yet.
+
+        Where it is malformed, all of them: whoever reads them next will say so.
+
+        Args:
+            data: all that came since its first byte; what was looked at before is not again.
+        """
+        # The parser does not say where it was when it was done: that is at the end of a line.
+        for line in data[self._fed :].splitlines(keepends=True):
+            self._fed += len(line)
+            try:
+                self._parser.feed_data(line)
+            except (HttpParserError, HttpParserUpgrade):
+                return len(data)
+            if self._whole:
+                return self._fed
+        return None

@@ -1,0 +1,238 @@
+"""What is unusual is aiohttp's to read: takes a connection from a request's first byte to its end.
+
+aiohttp's own public server protocol, with our limits and our answers: what its parser refuses is
+answered in the contract's form and counted, and where the connection stands is known to
+`connections.py`, as of any other.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from aiohttp import hdrs, web
+from aiohttp.http import HttpVersion10
+from aiohttp.http_exceptions import LineTooLong
+
+from collector.http.answering import Answering
+from collector.http.answers import CLOSING, Answer, to_bytes
+from collector.http.connection import MAX_HEAD, MAX_LINE
+from collector.http.connections import KEEPALIVE_SECONDS, Connections, Standing
+from collector.http.usual import MAX_HEADERS
+from collector.request.body import MAX_BYTES
+from contract.errors import Reject, Retry
+
+Serve = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+# A read of the event loop's comes in one piece; beyond it a request has to have begun.
+_MOST_UNFINISHED: Final = MAX_HEAD + MAX_BYTES
+# aiohttp begins with a request that has come as soon as the event loop has its turn.
+_SOON_SECONDS: Final = 0.1
+
+
+class UnusualServer(web.Server):
+    """Makes the protocols."""
+
+    def __init__(self, serve: Serve, answering: Answering, connections: Connections) -> None:
+        self._options: dict[str, Any] = {
+            "access_log": None,  # it would write addresses
+            "logger": _silent_logger(),
+            "keepalive_timeout": KEEPALIVE_SECONDS,
+            "max_line_size": MAX_LINE,
+            "max_field_size": MAX_LINE,
+            "max_headers": MAX_HEADERS,
+            "auto_decompress": False,
+        }
+        super().__init__(serve, **self._options)
+        self._answering = answering
+        self._watched = connections
+
+    def __call__(self) -> "UnusualConnection":
+        return UnusualConnection(
+            self,
+            self._answering,
+            self._watched,
+            loop=asyncio.get_running_loop(),
+            **self._options,
+        )
+
+
+class UnusualConnection(web.RequestHandler):
+    """A connection whose requests are read by aiohttp from now on."""
+
+    __slots__ = ("answering", "half_closed", "serving", "turns", "unserved", "waits", "watched")
+
+    def __init__(
+        self,
+        manager: web.Server,
+        answering: Answering,
+        connections: Connections,
+        **options: Any,
+    ) -> None:
+        """
+        Args:
+            manager: aiohttp's server.
+            answering: answers what is no request.
+            connections: all there are.
+            options: aiohttp's.
+        """
+        super().__init__(manager, **options)
+        self.answering: Final = answering
+        self.watched: Final = connections
+        self.serving = False  # a request is under way
+        self.waits = False  # for the rest of its body
+        self.unserved = 0  # bytes of what is none yet
+        self.half_closed = False
+        self.turns = 0
+
+    @property
+    def standing(self) -> Standing:
+        """Where it stands."""
+        if self.writing_paused:
+            return Standing.WRITING
+        if self.serving and not self.waits:
+            return Standing.ANSWERING
+        if self.half_closed:
+            return Standing.ENDING
+        if self.serving:
+            return Standing.BODY
+        return Standing.HEAD if self.unserved else Standing.IDLE
+
+    def cut(self) -> None:
+        """Closes it at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.watched.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._served()
+        self.watched.remove(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.serving:
+            if self.unserved > _MOST_UNFINISHED:
+                self._refuse(Reject(431, "headers_too_large", "The headers are too large."))
+                return
+            self.unserved += len(data)
+            if not self.watched.hold(len(data)):
+                self._refuse(Retry("overload", "too many requests have only begun to arrive"))
+                return
+        super().data_received(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio keeps it open for True
+        """The client sends no more; what it has sent is answered."""
+        super().eof_received()
+        self.half_closed = True
+        self._close_when_answered()
+        return True
+
+    def begins(self) -> None:
+        """A request's headers are there."""
+        self.serving = self.waits = True
+        self.turns += 1
+        self._served()
+
+    def has_come(self) -> None:
+        """Its body is there."""
+        self.waits = False
+
+    def ends(self) -> None:
+        """It is answered."""
+        self.serving = self.waits = False
+        if self.half_closed:
+            self._close_when_answered()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it quotes the request
+    ) -> web.StreamResponse:
+        """The contract's answer to what aiohttp's parser refuses; the connection ends."""
+        error: Exception
+        if isinstance(exc, LineTooLong):
+            error = Reject(431, "headers_too_large", "A line of the headers is too large.")
+        elif status < 500:
+            error = Reject(400, "not_http", "This is not a request of HTTP/1.1.")
+        else:
+            error = exc if isinstance(exc, Exception) else RuntimeError("aiohttp failed")
+        answer, lines = self.answering.refuse(error)
+        return Written(request, answer, lines, keep_alive=False)
+
+    def _close_when_answered(self) -> None:
+        """Closes soon, if no request that has come whole is left by then."""
+
+        def close() -> None:
+            if not self.serving or self.waits:
+                self.force_close()
+
+        asyncio.get_running_loop().call_later(_SOON_SECONDS, close)
+
+    def _served(self) -> None:
+        self.watched.hold(-self.unserved)
+        self.unserved = 0
+
+    def _refuse(self, error: Reject | Retry) -> None:
+        """Answers what is coming, when nothing else is to be answered, and closes."""
+        if self.transport is None:
+            return
+        answer, lines = self.answering.refuse(error)
+        self.transport.write(to_bytes(answer, lines + CLOSING))
+        self.force_close()
+
+
+class Written(web.StreamResponse):
+    """An answer of ours, as aiohttp takes one: written as the bytes that it is."""
+
+    def __init__(
+        self, request: web.BaseRequest, answer: Answer, lines: bytes, *, keep_alive: bool
+    ) -> None:
+        """
+        Args:
+            request: to which it is the answer.
+            answer: is not changed.
+            lines: more header lines.
+            keep_alive: whether the connection may have another request.
+        """
+        super().__init__(status=answer.status)
+        self._asked = request
+        if not keep_alive:
+            self.force_close()
+            lines += CLOSING
+        elif request.version == HttpVersion10:
+            lines += b"Connection: keep-alive\r\n"
+        if request.method == hdrs.METH_HEAD:
+            answer = Answer(answer.status, answer.head)
+        self._bytes = to_bytes(answer, lines)
+        self._goes_on = keep_alive
+
+    @property
+    def keep_alive(self) -> bool:
+        return self._goes_on
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Nothing is left to do."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Writes it; waits where the client does not read.
+
+        Raises:
+            ConnectionError: the client has gone.
+        """
+        transport = self._asked.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        transport.write(self._bytes + data)
+        await self._asked.writer.drain()
+
+
+def _silent_logger() -> logging.Logger:
+    """The framework's own lines quote addresses and requests; ours say what is needed."""
+    logger = logging.getLogger("collector.http")
+    logger.disabled = True
+    return logger
