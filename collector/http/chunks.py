@@ -2,6 +2,8 @@
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from collector.request.body import MAX_BYTES
+
 
 class ChunkedRequest:
     """One whose headers say that its body is chunked."""
@@ -10,6 +12,11 @@ class ChunkedRequest:
         self._parser = HttpRequestParser(self)
         self._whole = False
         self._fed = 0
+        self._body = 0  # bytes
+
+    def on_body(self, part: bytes) -> None:
+        """The parser's word."""
+        self._body += len(part)
 
     def on_message_complete(self) -> None:
         """The parser's word."""
@@ -18,7 +25,7 @@ class ChunkedRequest:
     def length(self, data: bytes) -> int | None:
         """How many bytes it has; None: its end has not come yet.
 
-        Where it is malformed, all of them: whoever reads them next will say so.
+        Where it is malformed or too large, all of them: whoever reads them next will say so.
 
         Args:
             data: all that came since its first byte; what was looked at before is not again.
@@ -32,4 +39,4 @@ class ChunkedRequest:
                 return len(data)
             if self._whole:
                 return self._fed
-        return None
+        return len(data) if self._body > MAX_BYTES else None
