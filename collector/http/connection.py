@@ -14,23 +14,19 @@ from typing import Final, cast
 
 from collector.http.answering import Answering
 from collector.http.answers import CLOSING, Answer, to_bytes
-from collector.http.chunks import ChunkedRequest
 from collector.http.connections import Connections, Standing
+from collector.http.limits import MAX_HEAD, MAX_HEADERS, MAX_LINE, TOO_LARGE
 from collector.http.request import Request
-from collector.http.usual import MAX_HEADERS, Usual, UsualRequests
+from collector.http.usual import Usual, UsualRequests
 from collector.request.body import MAX_BYTES
 from contract.errors import Reject, Retry
 
-MAX_LINE: Final = 16 * 1024
-MAX_HEAD: Final = 32 * 1024
 # Behind an unfinished request no more is read than belongs to it.
 _MOST_HELD: Final = MAX_HEAD + MAX_BYTES
 # What the system takes no more of waits here, then no request is begun until the client has read.
 _MOST_UNREAD: Final = 16 * 1024
 
 _END: Final = b"\r\n\r\n"
-_CHUNKED: Final = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked\r\n", re.IGNORECASE)
-_EXPECTS: Final = re.compile(rb"\r\nexpect:", re.IGNORECASE)
 # As far as it has come, it may be a request: else there is no waiting for the rest of it.
 _BEGINNING: Final = re.compile(rb"[A-Z]+(?: [^ \r\n]*(?: [^ \r\n]*(?:\r|\r\n.*)?)?)?", re.DOTALL)
 _BARE: Final = re.compile(rb"(?<!\r)\n")
@@ -58,7 +54,6 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_answering",
-        "_chunked",
         "_ending",
         "_half_closed",
         "_parts",
@@ -78,7 +73,6 @@ class Connection(asyncio.Protocol):
         self._peer: str | None = None
         self._received = b""  # what is not begun yet
         self._usual: Usual | None = None  # what it begins with, once its headers are there
-        self._chunked: ChunkedRequest | None = None  # likewise, where its body is in chunks
         self._answering = False  # a request is under way
         self._working = False  # the loop of `_work` runs
         self._paused = False  # nothing is read
@@ -97,7 +91,7 @@ class Connection(asyncio.Protocol):
         if self._answering:
             return Standing.ANSWERING
         if self._received:
-            return Standing.BODY if self._usual or self._chunked else Standing.HEAD
+            return Standing.HEAD if self._usual is None else Standing.BODY
         return Standing.IDLE if self.turns else Standing.NEW
 
     def cut(self) -> None:
@@ -167,11 +161,11 @@ class Connection(asyncio.Protocol):
                 self._wait_for_headers(data, seen)
                 return None
             if _is_too_large(data, end):
-                self._refuse(_TOO_LARGE)
+                self._refuse(TOO_LARGE)
                 return None
             self._usual = self._parts.usual.recognise(data[:end])
             if self._usual is None:
-                self._begin_unusual(data, end)
+                self._hand_over(data)
                 return None
         usual = self._usual
         start = end or data.index(_END) + len(_END)
@@ -218,29 +212,15 @@ class Connection(asyncio.Protocol):
     def _wait_for_headers(self, data: bytes, seen: int) -> None:
         first_line_is_new = data.find(b"\r\n", 0, seen) < 0
         if _is_too_large(data, len(data)):
-            self._refuse(_TOO_LARGE)
+            self._refuse(TOO_LARGE)
         elif (
             (first_line_is_new and _BEGINNING.fullmatch(data) is None)
             or _BARE.search(data, max(seen - 1, 0)) is not None
             or data.count(b"\n") > MAX_HEADERS + 1
         ):
-            self._hand_over(data, len(data))  # aiohttp refuses it
+            self._hand_over(data)  # aiohttp refuses it
         else:
             self._wait(data)
-
-    def _begin_unusual(self, data: bytes, end: int) -> None:
-        """Hands a request over whose headers are there, which end at `end`."""
-        if _CHUNKED.search(data, 0, end) is None or _EXPECTS.search(data, 0, end) is not None:
-            self._hand_over(data, end)
-            return
-        # Held until it is whole: aiohttp gives no answer to a malformed chunk that it finds when it
-        # has begun with the request, and does when both come in one piece.
-        self._chunked = self._chunked or ChunkedRequest()
-        length = self._chunked.length(data)
-        if length is None and len(data) < _MOST_HELD:
-            self._wait(data)
-        else:
-            self._hand_over(data, length or len(data))
 
     def _wait(self, data: bytes) -> None:
         """Holds what can't be begun yet, within bounds."""
@@ -265,8 +245,8 @@ class Connection(asyncio.Protocol):
         else:
             self._refuse(Retry("overload", "too many requests have only begun to arrive"))
 
-    def _hand_over(self, data: bytes, length: int) -> None:
-        """Gives the connection to aiohttp, with a request of `length` bytes and what follows it."""
+    def _hand_over(self, data: bytes) -> None:
+        """Gives the connection to aiohttp, with what came since the first byte of a request."""
         transport = self._transport
         if transport is None:
             return
@@ -278,10 +258,7 @@ class Connection(asyncio.Protocol):
         self._parts.connections.remove(self)
         transport.set_protocol(other)
         other.connection_made(transport)
-        other.data_received(data[:length])
-        if len(data) > length:
-            # By itself: aiohttp forgets what came in one piece with what is no request.
-            other.data_received(data[length:])
+        other.data_received(data)
         if self._half_closed:
             other.eof_received()
 
@@ -309,11 +286,6 @@ class Connection(asyncio.Protocol):
             transport.close()
         else:
             transport.write_eof()
-
-
-_TOO_LARGE: Final = Reject(
-    431, "headers_too_large", "The headers are larger than 32 KiB, or a line than 16 KiB."
-)
 
 
 def _is_too_large(data: bytes, end: int) -> bool:

@@ -115,7 +115,7 @@ class Server:
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """A request that aiohttp has read the headers of."""
         connection = cast("UnusualConnection", request.protocol)  # which the server has made
-        connection.begins()
+        connection.begins(request.content)
         try:
             return await self._respond(request, connection)
         finally:

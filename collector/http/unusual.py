@@ -7,18 +7,19 @@ answered in the contract's form and counted, and where the connection stands is 
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
 from aiohttp.http import HttpVersion10
 from aiohttp.http_exceptions import LineTooLong
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from collector.http.answering import Answering
 from collector.http.answers import CLOSING, Answer, to_bytes
-from collector.http.connection import MAX_HEAD, MAX_LINE
 from collector.http.connections import KEEPALIVE_SECONDS, Connections, Standing
-from collector.http.usual import MAX_HEADERS
+from collector.http.limits import MAX_HEAD, MAX_HEADERS, MAX_LINE, TOO_LARGE
 from collector.request.body import MAX_BYTES
 from contract.errors import Reject, Retry
 
@@ -26,6 +27,7 @@ Serve = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 # A read of the event loop's comes in one piece; beyond it a request has to have begun.
 _MOST_UNFINISHED: Final = MAX_HEAD + MAX_BYTES
+_PIECE: Final = re.compile(rb".*?\r\n\r\n|.+", re.DOTALL)
 # aiohttp begins with a request that has come as soon as the event loop has its turn.
 _SOON_SECONDS: Final = 0.1
 
@@ -60,7 +62,18 @@ class UnusualServer(web.Server):
 class UnusualConnection(web.RequestHandler):
     """A connection whose requests are read by aiohttp from now on."""
 
-    __slots__ = ("answering", "half_closed", "serving", "turns", "unserved", "waits", "watched")
+    __slots__ = (
+        "answering",
+        "body",
+        "half_closed",
+        "malformed",
+        "second_look",
+        "serving",
+        "turns",
+        "unserved",
+        "waits",
+        "watched",
+    )
 
     def __init__(
         self,
@@ -82,6 +95,9 @@ class UnusualConnection(web.RequestHandler):
         self.serving = False  # a request is under way
         self.waits = False  # for the rest of its body
         self.unserved = 0  # bytes of what is none yet
+        self.body: StreamReader | None = None  # of the one under way
+        self.second_look: HttpRequestParser | None = HttpRequestParser(self)
+        self.malformed = False  # what came last
         self.half_closed = False
         self.turns = 0
 
@@ -115,13 +131,17 @@ class UnusualConnection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         if not self.serving:
             if self.unserved > _MOST_UNFINISHED:
-                self._refuse(Reject(431, "headers_too_large", "The headers are too large."))
+                self._refuse(TOO_LARGE)
                 return
             self.unserved += len(data)
             if not self.watched.hold(len(data)):
                 self._refuse(Retry("overload", "too many requests have only begun to arrive"))
                 return
-        super().data_received(data)
+        self._look(data)
+        # By headers: aiohttp forgets the requests that come in one piece with what is none.
+        for piece in _PIECE.findall(data):
+            super().data_received(piece)
+        self._fail_body()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio keeps it open for True
         """The client sends no more; what it has sent is answered."""
@@ -130,15 +150,18 @@ class UnusualConnection(web.RequestHandler):
         self._close_when_answered()
         return True
 
-    def begins(self) -> None:
+    def begins(self, body: StreamReader) -> None:
         """A request's headers are there."""
         self.serving = self.waits = True
+        self.body = body
+        self._fail_body()
         self.turns += 1
         self._served()
 
     def has_come(self) -> None:
         """Its body is there."""
         self.waits = False
+        self.body = None
 
     def ends(self) -> None:
         """It is answered."""
@@ -156,7 +179,7 @@ class UnusualConnection(web.RequestHandler):
         """The contract's answer to what aiohttp's parser refuses; the connection ends."""
         error: Exception
         if isinstance(exc, LineTooLong):
-            error = Reject(431, "headers_too_large", "A line of the headers is too large.")
+            error = TOO_LARGE
         elif status < 500:
             error = Reject(400, "not_http", "This is not a request of HTTP/1.1.")
         else:
@@ -172,6 +195,25 @@ class UnusualConnection(web.RequestHandler):
                 self.force_close()
 
         asyncio.get_running_loop().call_later(_SOON_SECONDS, close)
+
+    def _look(self, data: bytes) -> None:
+        """Looks for what is no HTTP."""
+        if self.second_look is None:
+            return
+        try:
+            self.second_look.feed_data(data)
+        except HttpParserUpgrade:
+            self.second_look = None  # what follows is read as aiohttp likes
+        except HttpParserError:
+            self.second_look = None
+            self.malformed = True
+
+    def _fail_body(self) -> None:
+        """Ends the wait for a body of which something malformed came: aiohttp has only stopped
+        reading it.
+        """
+        if self.malformed and self.body is not None and not self.body.is_eof():
+            self.body.set_exception(web.RequestPayloadError("it is malformed"))
 
     def _served(self) -> None:
         self.watched.hold(-self.unserved)

@@ -13,12 +13,12 @@ from typing import Final, NamedTuple
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from multidict import CIMultiDict, istr
 
+from collector.http.limits import MAX_HEADERS
 from collector.http.request import Headers
 from collector.http.routes import Route, Routes
 from collector.request.body import MAX_BYTES
 from contract.errors import Reject
 
-MAX_HEADERS: Final = 64
 _NAMES: Final = 1024  # that are remembered; anybody may send others
 
 _LINE: Final = re.compile(rb"([A-Z]+) ([A-Za-z0-9/_-]+) HTTP/1\.1\r\n")

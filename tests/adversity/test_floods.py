@@ -88,7 +88,7 @@ class Front:
         self.asked += 1
         connection = request.protocol
         assert isinstance(connection, UnusualConnection)
-        connection.begins()
+        connection.begins(request.content)
         await request.read()
         connection.has_come()
         connection.ends()

@@ -1,0 +1,247 @@
+"""The same bytes, the same answer: through the connection's own way, through aiohttp alone, and
+through a real nginx, however they are cut, and whatever stands before and behind them.
+
+What is taken for right is aiohttp's answer to each request that comes whole, when the one before it
+was answered.
+"""
+
+import asyncio
+import random
+import re
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from collector.buffer.append import Appender
+from collector.buffer.waiting import Answered
+from collector.http.connections import Connections
+from collector.http.server import Server
+from collector.request.address_check import AddressCheck
+from collector.request.caller import TokenVerifier
+from collector.request.client_address import TrustedProxies
+from collector.request.crawlers import CrawlerFilter
+from collector.request.site import SitePolicy
+from collector.sessions import Sessions
+from contract.metrics import CollectorMetrics
+from contract.record import SessionStarted, SessionUpgraded, decode
+from contract.settings import TRUSTED_PROXIES
+from salt.month import MonthlySalt
+from salt.store import Salt
+from tests.instant import MONTH, NOON_US, clock
+from tests.requests import Requests, Sent
+
+CASES = 1500
+AT_ONCE = 50
+_MADE_ID = re.compile(rb'"id":"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}"')
+
+Answer = tuple[int, bytes]
+
+
+class FixedSalt:
+    def now(self) -> tuple[Salt, int]:
+        return Salt(MONTH, NOON_US - 1, NOON_US + 1, b"s" * 32), NOON_US
+
+
+class Stored:
+    """What was appended, by site; acknowledged after a while."""
+
+    def __init__(self) -> None:
+        self.of_site: dict[str, list[tuple[object, ...]]] = {}
+        self._waits = random.Random(3)  # noqa: S311 - the same each time
+
+    def append(self, _: bytes, record: bytes, answered: Answered) -> None:
+        event = decode(record)
+        assert isinstance(event, SessionStarted | SessionUpgraded)
+        hash_ = getattr(event, "monthly_user_hash", None) or getattr(event, "user_hash", None)
+        self.of_site.setdefault(event.site, []).append((type(event).__name__, hash_))
+        asyncio.get_running_loop().call_later(self._waits.choice((0, 0, 0.001)), answered, None)
+
+
+class Collector:
+    """All of a collector but Redis."""
+
+    def __init__(self) -> None:
+        metrics = CollectorMetrics(CollectorRegistry())
+        self.stored = Stored()
+        sites = SitePolicy(("*.example.org",))
+        sessions = Sessions(
+            sites,
+            CrawlerFilter(),
+            TokenVerifier("k" * 32, ("HS256",), "", "sub", "role"),
+            TrustedProxies(TRUSTED_PROXIES.read({"TRUSTED_PROXIES": "127.0.0.0/8"})),
+            cast("MonthlySalt", FixedSalt()),
+            cast("Appender", self.stored),
+            metrics,
+            AddressCheck(metrics),
+        )
+        self.connections = Connections(10_000, metrics)
+        self.server = Server(clock, sessions, sites, metrics, self.connections)
+
+
+class Transport(asyncio.Transport):
+    """A client's end that keeps what it is told."""
+
+    def __init__(self, protocol: asyncio.Protocol) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        self._protocol = protocol
+        self._loop = asyncio.get_running_loop()
+        self.told = b""
+        self.ended = asyncio.Event()
+        self._closing = False
+        self.paused = False
+        protocol.connection_made(self)
+
+    def send(self, data: bytes) -> None:
+        if not self._closing:
+            self._protocol.data_received(data)
+
+    def send_eof(self) -> None:
+        if not self._closing and not self._protocol.eof_received():
+            self.close()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = cast("asyncio.Protocol", protocol)
+
+    def write(self, data: Any) -> None:
+        assert not self._closing
+        self.told += data
+
+    def write_eof(self) -> None:
+        """The client closes then."""
+        self._loop.call_soon(self.close)
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self._loop.call_soon(self._lost)
+
+    def abort(self) -> None:
+        self.close()
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Nothing is kept back."""
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    def _lost(self) -> None:
+        self._protocol.connection_lost(None)
+        self.ended.set()
+
+
+def answers(told: bytes) -> list[Answer]:
+    """Status and body of each, with the ids that the collector makes left out."""
+    found = []
+    while told:
+        head, _, told = told.partition(b"\r\n\r\n")
+        status = int(head.split(b" ", 2)[1])
+        if status == 100:
+            continue
+        length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+        size = int(length[1]) if length else 0
+        body, told = told[:size], told[size:]
+        found.append((status, _MADE_ID.sub(b'"id":"made"', body)))
+    return found
+
+
+async def in_turn(collector: Collector, requests: Sequence[Sent]) -> list[Answer]:
+    """By aiohttp alone, each when the one before it is answered."""
+    transport = Transport(collector.server.unusual_protocol())
+    for number, request in enumerate(requests, 1):
+        if transport.is_closing():
+            break
+        transport.send(request.data)
+        if number == len(requests):
+            transport.send_eof()
+        else:
+            async with asyncio.timeout(20):
+                while len(answers(transport.told)) < number and not transport.is_closing():  # noqa: ASYNC110 - others' tasks are waited for
+                    await asyncio.sleep(0.001)
+    async with asyncio.timeout(20):
+        await transport.ended.wait()
+    return answers(transport.told)
+
+
+async def at_once(collector: Collector, pieces: Sequence[bytes], *, slowly: bool) -> list[Answer]:
+    """By the connection's own way, as cut; `slowly`: what is there is looked at between."""
+    transport = Transport(collector.server.protocol())
+    for piece in pieces:
+        transport.send(piece)
+        if slowly:
+            await asyncio.sleep(0)
+        while transport.paused:  # noqa: ASYNC110 - others' tasks are waited for
+            await asyncio.sleep(0.001)
+    transport.send_eof()
+    async with asyncio.timeout(20):
+        await transport.ended.wait()
+    return answers(transport.told)
+
+
+def cut(chosen: random.Random, data: bytes) -> list[bytes]:
+    """Whole, in a few pieces, or byte by byte."""
+    roll = chosen.random()
+    if roll < 0.3:
+        return [data]
+    if roll < 0.4 and len(data) < 2000:
+        return [data[at : at + 1] for at in range(len(data))]
+    places = sorted(chosen.randrange(len(data)) for _ in range(chosen.choice((1, 1, 2, 5))))
+    return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True) if a < b]
+
+
+async def compare(seed: int, front: Collector, alone: Collector) -> None:
+    chosen = random.Random(seed)  # noqa: S311 - the same each time
+    site = f"s{seed}.example.org"
+    made = Requests(chosen, site)
+    requests = [made.any() for _ in range(chosen.choice((1, 1, 2, 3, 5)))]
+    pieces = cut(chosen, b"".join(request.data for request in requests))
+    slowly = chosen.random() < 0.7
+    expected = await in_turn(alone, requests)
+    found = await at_once(front, pieces, slowly=slowly)
+    told = (seed, [request.traits for request in requests], pieces)
+    assert found == expected, told
+    assert front.stored.of_site.get(site) == alone.stored.of_site.get(site), told
+
+
+async def run(cases: range) -> None:
+    front, alone = Collector(), Collector()
+    for first in cases[::AT_ONCE]:
+        some = range(first, min(first + AT_ONCE, cases.stop))
+        await asyncio.gather(*(compare(seed, front, alone) for seed in some))
+    assert len(front.stored.of_site) > len(cases) // 4, "something was stored"
+    assert len(front.connections) == len(alone.connections) == 0
+    assert front.connections.hold(0)
+    assert front.connections._unfinished == alone.connections._unfinished == 0
+
+
+async def test_made_up_requests_are_answered_as_by_aiohttp_alone() -> None:
+    await run(range(CASES))
+
+
+@pytest.mark.long
+async def test_many_made_up_requests_are_answered_as_by_aiohttp_alone() -> None:
+    await run(range(CASES, 30 * CASES))
+
+
+@pytest.mark.parametrize("kind", ["usual", "chunked", "old", "expect", "two of another"])
+async def test_a_request_may_be_cut_anywhere(kind: str) -> None:
+    front, alone = Collector(), Collector()
+    made = Requests(random.Random(1), "a.example.org")  # noqa: S311 - the same each time
+    request = made.usual()
+    while request.traits != (set() if kind == "usual" else {kind}) or len(request.data) > 1000:
+        request = made.any()
+    expected = await in_turn(alone, [request, request])
+    data = request.data * 2
+    for first in range(0, len(data), AT_ONCE):
+        places = range(first, min(first + AT_ONCE, len(data)))
+        found = await asyncio.gather(
+            *(at_once(front, [data[:place], data[place:]], slowly=True) for place in places)
+        )
+        assert all(each == expected for each in found)
