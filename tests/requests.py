@@ -157,6 +157,21 @@ def _lower(
     return line, [(name.lower(), value) for name, value in headers], framed
 
 
+def _two_lengths(
+    _: Requests, line: str, headers: list[tuple[str, str]], body: bytes, framed: bytes
+) -> Parts:
+    headers = _without("Content-Length", headers=headers)
+    lengths = [("Content-Length", str(len(body))), ("Content-Length", "1")]
+    return line, [*headers, *lengths], framed
+
+
+def _both_lengths(
+    made: Requests, line: str, headers: list[tuple[str, str]], body: bytes, framed: bytes
+) -> Parts:
+    line, headers, framed = _chunked(made, line, headers, body, framed)
+    return line, [*headers, ("Content-Length", str(len(body)))], framed
+
+
 def _length(value: str) -> Change:
     def change(
         _: Requests, line: str, headers: list[tuple[str, str]], body: bytes, framed: bytes
@@ -190,8 +205,8 @@ _ODDITIES: dict[str, Change] = {
     "coding": _header(("Content-Encoding", "gzip")),
     "no coding": _header(("Content-Encoding", "identity")),
     "content type": _header(("Content-Type", "image/png")),
-    "two lengths": _header(("Content-Length", "1")),
-    "both lengths": _header(("Transfer-Encoding", "chunked")),
+    "two lengths": _two_lengths,
+    "both lengths": _both_lengths,
     "a sign": _length("+{}"),
     "a list": _length("{0}, {0}"),
     "zeros": _length("000{}"),

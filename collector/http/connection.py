@@ -167,9 +167,9 @@ class Connection(asyncio.Protocol):
             if self._usual is None:
                 self._hand_over(data)
                 return None
-        usual = self._usual
+        route, named, headers, length = self._usual
         start = end or data.index(_END) + len(_END)
-        end = start + usual.length
+        end = start + length
         if len(data) < end:
             self._wait(data)
             return None
@@ -178,8 +178,8 @@ class Connection(asyncio.Protocol):
             self._hold(b"")
         self._answering = True
         self.turns += 1
-        request = Request(usual.headers, self._peer, data[start:end], usual.named)
-        self._parts.answering.begin(usual.route, request, self._send)
+        request = Request(headers, self._peer, data[start:end], named)
+        self._parts.answering.begin(route, request, self._send)
         return data[end:]
 
     def _send(self, answer: Answer, lines: bytes) -> None:

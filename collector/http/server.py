@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import cast
 
 from aiohttp import hdrs, web
@@ -126,12 +127,15 @@ class Server:
     ) -> web.StreamResponse:
         started = time.perf_counter()
         name, origin = "unknown", request.headers.get(hdrs.ORIGIN)
-        keep_alive = request.keep_alive
+        # What follows a request to speak something else might be no HTTP.
+        keep_alive = request.keep_alive and hdrs.UPGRADE not in request.headers
         try:
-            route, named = self._routes.find(request.method, request.path)
-            name = route.name
-            body = await read_body(request) if isinstance(route, Route) else b""
-            connection.has_come()
+            try:
+                route, named = self._routes.find(request.method, request.path)
+                name = route.name
+            finally:
+                body = await read_body(request)
+                connection.has_come()
             if isinstance(route, Page):
                 page = await route.show(request, named)
                 self._answering.count(name, page.status, origin, started)
@@ -140,7 +144,11 @@ class Server:
             answer = self._answering.of_error(error)
             lines = self._answering.count(name, answer.status, origin, started)
             content = request.content
-            if not (content.is_eof() and content.exception() is None):
+            if (
+                answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+                or not content.is_eof()
+                or content.exception() is not None
+            ):
                 # What is left of the body would be taken for the next request.
                 keep_alive = False
         else:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.http import HttpVersion10
@@ -27,9 +27,9 @@ Serve = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 # A read of the event loop's comes in one piece; beyond it a request has to have begun.
 _MOST_UNFINISHED: Final = MAX_HEAD + MAX_BYTES
+# For so long the rest of a body is read that is refused: a client may hear why only behind it.
+_LINGERING_SECONDS: Final = 2.0
 _PIECE: Final = re.compile(rb".*?\r\n\r\n|.+", re.DOTALL)
-# aiohttp begins with a request that has come as soon as the event loop has its turn.
-_SOON_SECONDS: Final = 0.1
 
 
 class UnusualServer(web.Server):
@@ -44,6 +44,7 @@ class UnusualServer(web.Server):
             "max_field_size": MAX_LINE,
             "max_headers": MAX_HEADERS,
             "auto_decompress": False,
+            "lingering_time": _LINGERING_SECONDS,
         }
         super().__init__(serve, **self._options)
         self._answering = answering
@@ -64,9 +65,12 @@ class UnusualConnection(web.RequestHandler):
 
     __slots__ = (
         "answering",
+        "begun",
         "body",
+        "come",
         "half_closed",
         "malformed",
+        "refused",
         "second_look",
         "serving",
         "turns",
@@ -98,6 +102,9 @@ class UnusualConnection(web.RequestHandler):
         self.body: StreamReader | None = None  # of the one under way
         self.second_look: HttpRequestParser | None = HttpRequestParser(self)
         self.malformed = False  # what came last
+        self.refused = False  # it ends, with an answer to what is no request
+        self.come = 0  # requests that came whole
+        self.begun = 0
         self.half_closed = False
         self.turns = 0
 
@@ -129,6 +136,8 @@ class UnusualConnection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self.refused:
+            return
         if not self.serving:
             if self.unserved > _MOST_UNFINISHED:
                 self._refuse(TOO_LARGE)
@@ -153,6 +162,7 @@ class UnusualConnection(web.RequestHandler):
     def begins(self, body: StreamReader) -> None:
         """A request's headers are there."""
         self.serving = self.waits = True
+        self.begun += 1
         self.body = body
         self._fail_body()
         self.turns += 1
@@ -164,10 +174,16 @@ class UnusualConnection(web.RequestHandler):
         self.body = None
 
     def ends(self) -> None:
-        """It is answered."""
+        """Its answer is made."""
         self.serving = self.waits = False
-        if self.half_closed:
-            self._close_when_answered()
+
+    def was_written(self) -> None:
+        """Its answer is on its way."""
+        self._close_when_answered()
+
+    def on_message_complete(self) -> None:
+        """The second look's parser has seen a whole request."""
+        self.come += 1
 
     def handle_error(
         self,
@@ -177,6 +193,7 @@ class UnusualConnection(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 - it quotes the request
     ) -> web.StreamResponse:
         """The contract's answer to what aiohttp's parser refuses; the connection ends."""
+        self.refused = True
         error: Exception
         if isinstance(exc, LineTooLong):
             error = TOO_LARGE
@@ -188,13 +205,14 @@ class UnusualConnection(web.RequestHandler):
         return Written(request, answer, lines, keep_alive=False)
 
     def _close_when_answered(self) -> None:
-        """Closes soon, if no request that has come whole is left by then."""
-
-        def close() -> None:
-            if not self.serving or self.waits:
-                self.force_close()
-
-        asyncio.get_running_loop().call_later(_SOON_SECONDS, close)
+        """Closes where the client sends no more, and nothing that came is to be answered."""
+        if (
+            self.half_closed
+            and self.second_look is not None  # else there is something that aiohttp refuses
+            and self.begun >= self.come
+            and (self.waits or not self.serving)
+        ):
+            self.force_close()
 
     def _look(self, data: bytes) -> None:
         """Looks for what is no HTTP."""
@@ -203,7 +221,7 @@ class UnusualConnection(web.RequestHandler):
         try:
             self.second_look.feed_data(data)
         except HttpParserUpgrade:
-            self.second_look = None  # what follows is read as aiohttp likes
+            self.second_look = None  # the connection ends with its answer
         except HttpParserError:
             self.second_look = None
             self.malformed = True
@@ -223,6 +241,7 @@ class UnusualConnection(web.RequestHandler):
         """Answers what is coming, when nothing else is to be answered, and closes."""
         if self.transport is None:
             return
+        self.refused = True
         answer, lines = self.answering.refuse(error)
         self.transport.write(to_bytes(answer, lines + CLOSING))
         self.force_close()
@@ -271,6 +290,7 @@ class Written(web.StreamResponse):
             raise ConnectionResetError("the client has gone")
         transport.write(self._bytes + data)
         await self._asked.writer.drain()
+        cast("UnusualConnection", self._asked.protocol).was_written()
 
 
 def _silent_logger() -> logging.Logger:

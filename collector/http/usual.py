@@ -7,8 +7,7 @@ reads it (llhttp, as strict as it comes). None is no refusal: the request is the
 """
 
 import re
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from multidict import CIMultiDict, istr
@@ -22,7 +21,7 @@ from contract.errors import Reject
 _NAMES: Final = 1024  # that are remembered; anybody may send others
 
 _LINE: Final = re.compile(rb"([A-Z]+) ([A-Za-z0-9/_-]+) HTTP/1\.1\r\n")
-_DIGITS: Final = re.compile(r"[0-9]{1,6}")
+_DIGITS: Final = 6
 _CONNECTION: Final = "connection"
 _HOST: Final = "host"
 _LENGTH: Final = "content-length"
@@ -38,24 +37,16 @@ _UNUSUAL: Final = frozenset(
         "upgrade",
     )
 )
+# A line whose value has no white space before or behind it but one space before, as all write it.
+_FIELD: Final = re.compile(
+    r"^([^\s:]+): ?([^\s\r](?:[^\r\n]*[^\s\r])?|)\r$", re.MULTILINE | re.ASCII
+)
+_NOBODY: Final = object()  # the parser's judgement is wanted, not its words
 
 
-class Usual(NamedTuple):
-    """A request but for its body, of `length` bytes."""
-
-    route: Route
-    named: str
-    headers: Headers
-    length: int
-
-
-class _Sink:
-    """What the parser calls."""
-
-    __slots__ = ("on_header",)
-
-    def __init__(self, on_header: Callable[[bytes, bytes], None]) -> None:
-        self.on_header = on_header
+Usual = tuple[Route, str, Headers, int]
+"""What a request asks for, what stood in the place of its path's `{}`, its headers, and how many
+bytes its body has."""
 
 
 class UsualRequests:
@@ -66,7 +57,7 @@ class UsualRequests:
         self._lines = {
             f"{route.method} {route.path} HTTP/1.1\r\n".encode(): route for route in routes.exact()
         }
-        self._names: dict[bytes, str] = {}
+        self._names: dict[str, str] = {}
 
     def recognise(self, head: bytes) -> Usual | None:
         """
@@ -74,32 +65,29 @@ class UsualRequests:
             head: from a request's first byte to the empty line that ends its headers.
         """
         found = self._find(head[: head.index(b"\n") + 1])
-        # llhttp leaves white space behind a value, which is none of it (RFC 9110, section 5.5).
-        if found is None or b" \r\n" in head or b"\t\r\n" in head:
+        if found is None:
             return None
-        fields: dict[bytes, bytes] = {}
         try:
-            HttpRequestParser(_Sink(fields.__setitem__)).feed_data(head)
+            HttpRequestParser(_NOBODY).feed_data(head)
         except (HttpParserError, HttpParserUpgrade):
             return None
+        text = head.decode("utf-8", "surrogateescape")
+        fields = _FIELD.findall(text)
         names = self._names
-        values = {
-            names.get(name) or self._learn(name): value.decode("utf-8", "surrogateescape")
-            for name, value in fields.items()
-        }
-        lines = head.count(b"\n") - 2  # all but the first and the last, which is empty
+        values = {names.get(name) or self._learn(name): value for name, value in fields}
         length = values.get(_LENGTH, "0")
         if (
-            len(values) != lines  # some name came twice, or a line was folded
-            or lines > MAX_HEADERS
+            len(values) != text.count("\n") - 2  # some name came twice, or a line was folded
+            or len(values) > MAX_HEADERS
             or _HOST not in values
             or not _UNUSUAL.isdisjoint(values)
-            or values.get(_CONNECTION, "keep-alive").lower() != "keep-alive"
-            or _DIGITS.fullmatch(length) is None
+            or (_CONNECTION in values and values[_CONNECTION].lower() != "keep-alive")
+            or not (length.isascii() and length.isdecimal() and len(length) <= _DIGITS)
             or int(length) > MAX_BYTES
         ):
             return None
-        return Usual(*found, CIMultiDict(values), int(length))
+        route, named = found
+        return route, named, CIMultiDict(values), int(length)
 
     def _find(self, line: bytes) -> tuple[Route, str] | None:
         route = self._lines.get(line)
@@ -114,8 +102,8 @@ class UsualRequests:
             return None
         return (found, named) if isinstance(found, Route) else None
 
-    def _learn(self, name: bytes) -> str:
-        lower = istr(name.decode("latin-1").lower())
+    def _learn(self, name: str) -> str:
+        lower = istr(name.lower())
         if len(self._names) < _NAMES:
             self._names[name] = lower
         return lower

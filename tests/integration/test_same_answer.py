@@ -32,8 +32,8 @@ from salt.store import Salt
 from tests.instant import MONTH, NOON_US, clock
 from tests.requests import Requests, Sent
 
-CASES = 1500
-AT_ONCE = 50
+CASES = 600
+AT_ONCE = 150
 _MADE_ID = re.compile(rb'"id":"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}"')
 
 Answer = tuple[int, bytes]
@@ -146,7 +146,7 @@ def answers(told: bytes) -> list[Answer]:
         if status == 100:
             continue
         length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
-        size = int(length[1]) if length else 0
+        size = int(length[1]) if length and told.startswith(b"{") else 0  # HEAD has no body
         body, told = told[:size], told[size:]
         found.append((status, _MADE_ID.sub(b'"id":"made"', body)))
     return found
