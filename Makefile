@@ -11,10 +11,10 @@ COMPILE := uv pip compile --quiet pyproject.toml --universal --python-version 3.
 	--no-emit-index-url --no-emit-find-links --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install run check audit test test-days test-long bench lock clean
+.PHONY: help install run check audit test test-newest-aiohttp test-days test-long bench lock clean
 
 help: ## this list; each target installs into .venv what it takes
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' Makefile
 
 install: $(DEVELOPMENT) ## only .venv, with what every target takes
 
@@ -47,6 +47,18 @@ audit: $(TEST) ## what production installs, against the known vulnerabilities; a
 
 test: $(TEST) ## the test suite, but for the tests of test-long
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long"
+
+# In an environment of its own: .venv has what the lock file says. Without an index it says so.
+NEWEST := .data/newest-aiohttp
+HTTP_TESTS := tests/integration/test_same_answer.py tests/integration/test_listener.py tests/adversity/test_floods.py tests/unit/test_work.py tests/unit/test_header_fuzz.py
+test-newest-aiohttp: $(TEST) ## the HTTP tests with the newest aiohttp that pyproject.toml allows; asks PyPI
+	@rm -rf $(NEWEST) && $(BIN)/python -m venv --system-site-packages $(NEWEST)
+	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$($(NEWEST)/bin/python -c 'import site; print(site.getsitepackages()[0])')/locked.pth"
+	@if $(NEWEST)/bin/python -m pip install --disable-pip-version-check --quiet --upgrade \
+		"$$($(BIN)/python -c 'import tomllib; print(*[d for d in tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"] if d.startswith("aiohttp")])')"; then \
+		$(NEWEST)/bin/python -c 'import aiohttp; print("aiohttp", aiohttp.__version__)' && \
+		$(NEWEST)/bin/python -m pytest -m "not long" $(HTTP_TESTS); \
+	else echo "no index of packages answers: the newest aiohttp was not tried"; fi
 
 test-days: $(TEST) ## what looks at a calendar, on other days; DAYS="leap-day ..." for some of them
 	$(BIN)/python -m tests.days $(DAYS)

@@ -45,7 +45,7 @@ LEFT_OUT: Final = {
             "tests/adversity/test_shard_count.py",
             "tests/integration/test_audit.py",
             "tests/integration/test_deploy.py",
-            "tests/integration/test_express.py",
+            "tests/integration/test_same_answer.py",
             "tests/integration/test_wire.py",
             "tests/unit/test_crawlers.py",
             "tests/unit/test_listed.py",

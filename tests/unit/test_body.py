@@ -30,8 +30,8 @@ def refusal(content_type: str, raw: bytes) -> Reject:
     return caught.value
 
 
-def test_the_limit_is_4_kib() -> None:
-    assert MAX_BYTES == 4096
+def test_the_limit_is_16_kib() -> None:
+    assert MAX_BYTES == 16_384
 
 
 @pytest.mark.parametrize(
