@@ -284,8 +284,11 @@ class Connection(asyncio.Protocol):
             return
         if self._half_closed:
             transport.close()
-        else:
-            transport.write_eof()
+            return
+        transport.write_eof()
+        if self._paused:
+            self._paused = False
+            transport.resume_reading()  # until the client's end
 
 
 def _is_too_large(data: bytes, end: int) -> bool:

@@ -32,7 +32,7 @@ from salt.store import Salt
 from tests.instant import MONTH, NOON_US, clock
 from tests.requests import Requests, Sent
 
-CASES = 600
+CASES = 4000
 AT_ONCE = 150
 _MADE_ID = re.compile(rb'"id":"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}"')
 
@@ -177,7 +177,7 @@ async def at_once(collector: Collector, pieces: Sequence[bytes], *, slowly: bool
         transport.send(piece)
         if slowly:
             await asyncio.sleep(0)
-        while transport.paused:  # noqa: ASYNC110 - others' tasks are waited for
+        while transport.paused and not transport.is_closing():  # noqa: ASYNC110 - others' tasks are waited for
             await asyncio.sleep(0.001)
     transport.send_eof()
     async with asyncio.timeout(20):
@@ -215,7 +215,7 @@ async def run(cases: range) -> None:
     for first in cases[::AT_ONCE]:
         some = range(first, min(first + AT_ONCE, cases.stop))
         await asyncio.gather(*(compare(seed, front, alone) for seed in some))
-    assert len(front.stored.of_site) > len(cases) // 4, "something was stored"
+    assert len(front.stored.of_site) > len(cases) // 6, "something was stored"
     assert len(front.connections) == len(alone.connections) == 0
     assert front.connections.hold(0)
     assert front.connections._unfinished == alone.connections._unfinished == 0
@@ -227,7 +227,7 @@ async def test_made_up_requests_are_answered_as_by_aiohttp_alone() -> None:
 
 @pytest.mark.long
 async def test_many_made_up_requests_are_answered_as_by_aiohttp_alone() -> None:
-    await run(range(CASES, 30 * CASES))
+    await run(range(CASES, 20 * CASES))
 
 
 @pytest.mark.parametrize("kind", ["usual", "chunked", "old", "expect", "two of another"])
