@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import hdrs
 
@@ -73,18 +74,11 @@ class Sessions:
             Reject, Ignore, Retry: as the steps do.
         """
         asked = self._examine(request)
-
-        def append(salt: Salt, at_us: int) -> None:
-            session_id, record = _record(asked, salt, at_us)
-
-            def ended(error: Retry | None) -> None:
-                if error is None:
-                    self._accepted_session.inc()
-                answered(error or answers.stored_session(session_id))
-
-            self._appender.append(session_id, record, ended)
-
-        self._with_salt(append, answered)
+        valid = self._salt.now()
+        if valid is None:
+            self._when_known(partial(self._append_start, asked, answered), answered)
+        else:
+            self._append_start(asked, answered, *valid)
 
     def upgrade(self, request: Request, answered: Answered) -> None:
         """`PATCH` or `POST /web_api/v1/sessions/{id}/upgrade`.
@@ -98,33 +92,53 @@ class Sessions:
         if user is None:
             raise Reject(401, "token", "An upgrade needs a valid token of the user who signed in.")
 
-        def append(salt: Salt, at_us: int) -> None:
-            identity, record = _upgrade_record(session_id, asked, user, salt, at_us)
-
-            def ended(error: Retry | None) -> None:
-                if error is None:
-                    self._accepted_upgrade.inc()
-                answered(error or answers.accepted_upgrade())
-
-            self._appender.append(identity, record, ended)
-
-        self._with_salt(append, answered)
-
-    def _with_salt(self, append: Callable[[Salt, int], None], answered: Answered) -> None:
-        """Goes on with the salt and the instant: at once, but where Redis has to be asked."""
         valid = self._salt.now()
-        if valid is not None:
+        append = partial(self._append_upgrade, session_id, asked, user, answered)
+        if valid is None:
+            self._when_known(append, answered)
+        else:
             append(*valid)
-            return
-        task = asyncio.get_running_loop().create_task(self._when_known(append, answered))
+
+    def _append_start(self, asked: _Asked, answered: Answered, salt: Salt, at_us: int) -> None:
+        session_id, record = _record(asked, salt, at_us)
+
+        def ended(error: Retry | None) -> None:
+            if error is None:
+                self._accepted_session.inc()
+            answered(error or answers.stored_session(session_id))
+
+        self._appender.append(session_id, record, ended)
+
+    def _append_upgrade(
+        self,
+        session_id: bytes | None,
+        asked: _Asked,
+        user: User,
+        answered: Answered,
+        salt: Salt,
+        at_us: int,
+    ) -> None:
+        identity, record = _upgrade_record(session_id, asked, user, salt, at_us)
+
+        def ended(error: Retry | None) -> None:
+            if error is None:
+                self._accepted_upgrade.inc()
+            answered(error or answers.accepted_upgrade())
+
+        self._appender.append(identity, record, ended)
+
+    def _when_known(self, append: Callable[[Salt, int], None], answered: Answered) -> None:
+        """Goes on when Redis has given the salt."""
+
+        async def wait() -> None:
+            try:
+                append(*await self._salt_from_redis())
+            except Exception as error:  # noqa: BLE001 - each has its answer
+                answered(error)
+
+        task = asyncio.get_running_loop().create_task(wait())
         self._asking.add(task)  # a loop keeps no task alive
         task.add_done_callback(self._asking.discard)
-
-    async def _when_known(self, append: Callable[[Salt, int], None], answered: Answered) -> None:
-        try:
-            append(*await self._salt_from_redis())
-        except Exception as error:  # noqa: BLE001 - each has its answer
-            answered(error)
 
     def _examine(self, request: Request) -> _Asked:
         headers, raw = request.headers, request.body

@@ -53,8 +53,10 @@ class Requests:
             headers.append(("Authorization", "Bearer undefined"))
         framed = self._frame(headers, body)
         if odd:
-            for _ in range(chosen.choice((1, 1, 2))):
-                name, change = chosen.choice(list(_ODDITIES.items()))
+            odd_ones = chosen.sample(list(_ODDITIES.items()), chosen.choice((1, 1, 2)))
+            if not _ALONE.isdisjoint(name for name, _ in odd_ones):
+                odd_ones = odd_ones[:1]
+            for name, change in odd_ones:
                 line, headers, framed = change(self, line, headers, body, framed)
                 traits.add(name)
         lines = [line, *(f"{name}: {value}" if name else value for name, value in headers)]
@@ -182,7 +184,8 @@ def _length(value: str) -> Change:
     return change
 
 
-# What changes the framing is not certain to be understood the same by a proxy.
+# Of two faults either may be told.
+_ALONE = {"too long", "upgrade"}
 _ODDITIES: dict[str, Change] = {
     "old": _old,
     "chunked": _chunked,

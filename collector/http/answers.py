@@ -4,6 +4,7 @@ An answer is made of bytes: what recurs is put together once, when the program s
 """
 
 import json
+from binascii import hexlify
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -46,11 +47,8 @@ def make(status: int, body: bytes = b"", headers: Mapping[str, str] | None = Non
     return Answer(status, "".join(f"{line}\r\n" for line in lines).encode("latin-1"), body)
 
 
-def _stored(text: str) -> bytes:
-    return f'{{"data":{{"id":"{text}","type":"session"}}}}'.encode()
-
-
-_STORED_HEAD = make(201, _stored("0" * 36), _JSON).head
+_STORED = b'{"data":{"id":"%b-%b-%b-%b-%b","type":"session"}}'
+_STORED_HEAD = make(201, _STORED % (b"0" * 8, *(b"0" * 4,) * 3, b"0" * 12), _JSON).head
 _ACCEPTED = make(202)
 _IGNORED = make(204)
 _PREFLIGHT = make(
@@ -65,9 +63,9 @@ _PREFLIGHT = make(
 
 def stored_session(session_id: bytes) -> Answer:
     """201: the session is durably buffered."""
-    digits = session_id.hex()
-    text = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-    return Answer(201, _STORED_HEAD, _stored(text))
+    digits = hexlify(session_id)
+    parts = digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]
+    return Answer(201, _STORED_HEAD, _STORED % parts)
 
 
 def accepted_upgrade() -> Answer:

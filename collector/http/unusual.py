@@ -139,7 +139,7 @@ class UnusualConnection(web.RequestHandler):
         if self.refused:
             return
         if not self.serving:
-            if self.unserved > _MOST_UNFINISHED:
+            if self.unserved > _MOST_UNFINISHED and self._awaits_headers():
                 self._refuse(TOO_LARGE)
                 return
             self.unserved += len(data)
@@ -232,6 +232,10 @@ class UnusualConnection(web.RequestHandler):
         """
         if self.malformed and self.body is not None and not self.body.is_eof():
             self.body.set_exception(web.RequestPayloadError("it is malformed"))
+
+    def _awaits_headers(self) -> bool:
+        """Whether nothing that came is still to be begun, or refused."""
+        return self.second_look is not None and self.begun >= self.come
 
     def _served(self) -> None:
         self.watched.hold(-self.unserved)

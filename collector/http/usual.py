@@ -37,10 +37,6 @@ _UNUSUAL: Final = frozenset(
         "upgrade",
     )
 )
-# A line whose value has no white space before or behind it but one space before, as all write it.
-_FIELD: Final = re.compile(
-    r"^([^\s:]+): ?([^\s\r](?:[^\r\n]*[^\s\r])?|)\r$", re.MULTILINE | re.ASCII
-)
 _NOBODY: Final = object()  # the parser's judgement is wanted, not its words
 
 
@@ -71,13 +67,18 @@ class UsualRequests:
             HttpRequestParser(_NOBODY).feed_data(head)
         except (HttpParserError, HttpParserUpgrade):
             return None
-        text = head.decode("utf-8", "surrogateescape")
-        fields = _FIELD.findall(text)
+        lines = head.decode("utf-8", "surrogateescape").split("\r\n")
         names = self._names
-        values = {names.get(name) or self._learn(name): value for name, value in fields}
+        values = {
+            names.get(name) or self._learn(name): value.strip(" \t")
+            for line in lines[1:-2]
+            for name, _, value in (line.partition(":"),)
+        }
         length = values.get(_LENGTH, "0")
         if (
-            len(values) != text.count("\n") - 2  # some name came twice, or a line was folded
+            len(values) != len(lines) - 3  # some name came twice
+            or b"\n " in head  # a line was folded
+            or b"\n\t" in head
             or len(values) > MAX_HEADERS
             or _HOST not in values
             or not _UNUSUAL.isdisjoint(values)
