@@ -99,8 +99,8 @@ def _result(turns: dict[str, list[Turn]], generator: str, records_a_write: str) 
             *(Series(name, "requests/CPU s", tuple(each)) for name, each in costs.items()),
         ),
         (
-            at_least(_WHAT, "a bare aiohttp + uvloop application", 0.85, _of(rates, _BARE)),
-            at_least("the same", "the obvious design", 4, _of(rates, _OBVIOUS)),
+            at_least(_WHAT, "a bare aiohttp + uvloop application", 1.15, _of(rates, _BARE)),
+            at_least("the same", "the obvious design", 5, _of(rates, _OBVIOUS)),
         ),
         (
             "A figure is the median of the rounds' ratios.",

@@ -146,7 +146,7 @@ def _result(
             at_most(
                 "CPU seconds a million sessions, all processes, servers included",
                 "the obvious design",
-                0.333,
+                0.2,
                 third,
             ),
             Figure("Redis bytes a buffered session", "", "≤ 100", waiting, shown, waiting <= 100),

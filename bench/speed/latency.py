@@ -122,7 +122,7 @@ def _result(
             at_most(
                 "collector latency at half of the maximum load, open loop, p99",
                 "the bare application",
-                2,
+                1.5,
                 p99,
             ),
             at_most(
