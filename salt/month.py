@@ -67,8 +67,7 @@ class MonthlySalt:
         if now_us >= salt.ends_us:
             self._salt = None
             return None
-        if now_us < salt.starts_us:
-            now_us = salt.starts_us
+        now_us = max(now_us, salt.starts_us)
         if now_us < self._latest_us:
             # We were ahead of the server, and know better now. Whoever comes later began later all
             # the same: an upgrade of `current` takes the newest session.

@@ -123,7 +123,7 @@ def _header(*added: tuple[str, str]) -> Change:
 
 
 def _without(*names: str, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [(name, value) for name, value in headers if name not in names]
+    return [(name, value) for name, value in headers if name.title() not in names]
 
 
 def _old(_: Requests, line: str, headers: list[tuple[str, str]], __: bytes, framed: bytes) -> Parts:

@@ -21,23 +21,9 @@ from contract import keys
 from contract.record import FIELD, SessionStarted, decode
 from embedded.valkey import ValkeyServer
 from tests.acceptance.conftest import FIREFOX, SESSIONS
+from tests.nginx import nginx_before
 from tests.servers import Servers
-from tests.system import ROOT, System, eventually, find_free_port
-
-_MAIN = """\
-daemon off;
-pid {folder}/nginx.pid;
-error_log stderr;
-events {{ worker_connections 2048; }}
-http {{
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/impact.conf;
-}}
-"""
+from tests.system import ROOT, System, eventually
 
 
 @pytest.fixture
@@ -50,25 +36,8 @@ def system(embedded_servers: Servers, redis: Redis, tmp_path: Path) -> Iterator[
 @pytest.fixture
 def front(system: System, tmp_path: Path) -> Iterator[str]:
     """The URL of an nginx."""
-    program = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
-    if program is None:
-        pytest.skip("no nginx here (Debian: nginx-light)")
-    port = find_free_port()
-    site = (ROOT / "deploy/nginx/impact.conf").read_text()
-    site = site.replace("listen 80;", f"listen 127.0.0.1:{port};").replace("listen [::]:80;", "")
-    site = site.replace("server 127.0.0.1:8000;", f"server 127.0.0.1:{system.port};")
-    (tmp_path / "impact.conf").write_text(site)
-    main = tmp_path / "nginx.conf"
-    main.write_text(_MAIN.format(folder=tmp_path))
-    with (tmp_path / "nginx.log").open("wb") as log:
-        process = subprocess.Popen(
-            [program, "-e", "stderr", "-p", str(tmp_path), "-c", str(main)], stdout=log, stderr=log
-        )
-    try:
+    with nginx_before(system.port, tmp_path) as port:
         yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 async def answers(url: str) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import random
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -30,8 +31,11 @@ from contract.settings import TRUSTED_PROXIES
 from salt.month import MonthlySalt
 from salt.store import Salt
 from tests.instant import MONTH, NOON_US, clock
+from tests.nginx import nginx_before
 from tests.requests import Requests, Sent
+from tests.system import eventually
 
+BEHIND_NGINX = 300  # as many as one address may ask at once, and fewer
 CASES = 4000
 AT_ONCE = 150
 _MADE_ID = re.compile(rb'"id":"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}"')
@@ -146,7 +150,8 @@ def answers(told: bytes) -> list[Answer]:
         if status == 100:
             continue
         length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
-        size = int(length[1]) if length and told.startswith(b"{") else 0  # HEAD has no body
+        # HEAD has no body.
+        size = int(length[1]) if length and not told.startswith(b"HTTP/") else 0
         body, told = told[:size], told[size:]
         found.append((status, _MADE_ID.sub(b'"id":"made"', body)))
     return found
@@ -245,3 +250,63 @@ async def test_a_request_may_be_cut_anywhere(kind: str) -> None:
             *(at_once(front, [data[:place], data[place:]], slowly=True) for place in places)
         )
         assert all(each == expected for each in found)
+
+
+# What nginx passes on as it came, or in another framing. All else it refuses, or makes its own.
+PASSED_ON = {
+    *("chunked", "old", "expect", "close", "keep-alive", "two of another", "lower case"),
+    *("white space", "empty", "coding", "no coding", "content type", "long"),
+}
+
+
+async def through(port: int, request: Sent) -> list[Answer]:
+    """The answer that nginx gives."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request.data)
+    told = b""
+    async with asyncio.timeout(20):
+        while not (told := told + await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 "):
+            pass
+        while told.startswith(b"HTTP/1.1 100 "):
+            told = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"(?i)\r\ncontent-length: (\d+)", told)
+        told += await reader.readexactly(int(length[1]) if length else 0)
+    writer.close()
+    return answers(told)
+
+
+async def test_made_up_requests_are_answered_as_by_aiohttp_alone_through_nginx(
+    tmp_path: Path,
+) -> None:
+    front, alone = Collector(), Collector()
+    chosen = random.Random(5)  # noqa: S311 - the same each time
+    listener = await asyncio.get_running_loop().create_server(front.server.protocol, "127.0.0.1", 0)
+    with nginx_before(listener.sockets[0].getsockname()[1], tmp_path) as port:
+
+        async def listens() -> bool:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                return False
+            writer.close()
+            return True
+
+        await eventually(listens)
+        for number in range(BEHIND_NGINX):
+            site = f"s{number}.example.org"
+            made = Requests(chosen, site)
+            request = made.any()
+            while not request.traits <= PASSED_ON or len(request.data) > 20_000:
+                request = made.any()
+            if b"/nowhere" in request.data:
+                continue  # nginx says so itself
+            expected = await in_turn(alone, [request])
+            found = await through(port, request)
+            if found[0][1].startswith(b"<html"):  # nginx has refused it itself, in its own words
+                found = [(found[0][0], expected[0][1])]
+            assert found == expected, request
+            assert front.stored.of_site.get(site) == alone.stored.of_site.get(site), request
+    listener.close()
+    front.connections.cut()
+    assert await front.connections.wait_until_none(5)
+    assert len(front.stored.of_site) > BEHIND_NGINX // 6
