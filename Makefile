@@ -50,7 +50,7 @@ test: $(TEST) ## the test suite, but for the tests of test-long
 
 # In an environment of its own: .venv has what the lock file says. Without an index it says so.
 NEWEST := .data/newest-aiohttp
-HTTP_TESTS := tests/integration/test_same_answer.py tests/integration/test_listener.py tests/adversity/test_floods.py tests/unit/test_work.py tests/unit/test_header_fuzz.py
+HTTP_TESTS := tests/integration/test_same_answer.py tests/integration/test_listener.py tests/adversity/test_connections.py tests/adversity/test_floods.py tests/unit/test_work.py tests/unit/test_header_fuzz.py
 test-newest-aiohttp: $(TEST) ## the HTTP tests with the newest aiohttp that pyproject.toml allows; asks PyPI
 	@rm -rf $(NEWEST) && $(BIN)/python -m venv --system-site-packages $(NEWEST)
 	@$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$($(NEWEST)/bin/python -c 'import site; print(site.getsitepackages()[0])')/locked.pth"

@@ -18,8 +18,9 @@ from collector.http.listener import Listener
 from collector.http.reading import read_body
 from collector.http.request import Answered, Request
 from collector.http.routes import Page, Route, Routes
-from collector.http.unusual import UnusualConnection, UnusualServer, Written
+from collector.http.unusual import UnusualConnection, UnusualServer
 from collector.http.usual import UsualRequests
+from collector.http.written import Written
 from collector.request.site import SitePolicy
 from collector.sessions import Sessions
 from contract.metrics import CollectorMetrics
@@ -155,7 +156,7 @@ class Server:
             asked = Request(request.headers, _peer(request), body, named)
             answer, lines = await self._answer(route, asked)
         keep_alive = keep_alive and not self._connections.leaving
-        return Written(request, answer, lines, keep_alive=keep_alive)
+        return Written(request, answer, lines, connection.was_written, keep_alive=keep_alive)
 
     async def _answer(self, route: Route, request: Request) -> tuple[Answer, bytes]:
         end: asyncio.Future[tuple[Answer, bytes]] = asyncio.get_running_loop().create_future()

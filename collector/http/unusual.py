@@ -9,17 +9,17 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from aiohttp import StreamReader, hdrs, web
-from aiohttp.http import HttpVersion10
+from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import LineTooLong
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from collector.http.answering import Answering
-from collector.http.answers import CLOSING, Answer, to_bytes
+from collector.http.answers import CLOSING, to_bytes
 from collector.http.connections import KEEPALIVE_SECONDS, Connections, Standing
 from collector.http.limits import MAX_HEAD, MAX_HEADERS, MAX_LINE, TOO_LARGE
+from collector.http.written import Written
 from collector.request.body import MAX_BYTES
 from contract.errors import Reject, Retry
 
@@ -202,7 +202,7 @@ class UnusualConnection(web.RequestHandler):
         else:
             error = exc if isinstance(exc, Exception) else RuntimeError("aiohttp failed")
         answer, lines = self.answering.refuse(error)
-        return Written(request, answer, lines, keep_alive=False)
+        return Written(request, answer, lines, _nobody_waits, keep_alive=False)
 
     def _close_when_answered(self) -> None:
         """Closes where the client sends no more, and nothing that came is to be answered."""
@@ -251,50 +251,8 @@ class UnusualConnection(web.RequestHandler):
         self.force_close()
 
 
-class Written(web.StreamResponse):
-    """An answer of ours, as aiohttp takes one: written as the bytes that it is."""
-
-    def __init__(
-        self, request: web.BaseRequest, answer: Answer, lines: bytes, *, keep_alive: bool
-    ) -> None:
-        """
-        Args:
-            request: to which it is the answer.
-            answer: is not changed.
-            lines: more header lines.
-            keep_alive: whether the connection may have another request.
-        """
-        super().__init__(status=answer.status)
-        self._asked = request
-        if not keep_alive:
-            self.force_close()
-            lines += CLOSING
-        elif request.version == HttpVersion10:
-            lines += b"Connection: keep-alive\r\n"
-        if request.method == hdrs.METH_HEAD:
-            answer = Answer(answer.status, answer.head)
-        self._bytes = to_bytes(answer, lines)
-        self._goes_on = keep_alive
-
-    @property
-    def keep_alive(self) -> bool:
-        return self._goes_on
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Nothing is left to do."""
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Writes it; waits where the client does not read.
-
-        Raises:
-            ConnectionError: the client has gone.
-        """
-        transport = self._asked.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client has gone")
-        transport.write(self._bytes + data)
-        await self._asked.writer.drain()
-        cast("UnusualConnection", self._asked.protocol).was_written()
+def _nobody_waits() -> None:
+    """The connection ends anyway."""
 
 
 def _silent_logger() -> logging.Logger:

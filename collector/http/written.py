@@ -1,0 +1,62 @@
+"""An answer of ours, as aiohttp takes one: takes an `Answer`, gives aiohttp a response."""
+
+from collections.abc import Callable
+
+from aiohttp import hdrs, web
+from aiohttp.http import HttpVersion10
+
+from collector.http.answers import CLOSING, Answer, to_bytes
+
+
+class Written(web.StreamResponse):
+    """An answer of ours, as aiohttp takes one: written as the bytes that it is."""
+
+    def __init__(
+        self,
+        request: web.BaseRequest,
+        answer: Answer,
+        lines: bytes,
+        was_written: Callable[[], None],
+        *,
+        keep_alive: bool,
+    ) -> None:
+        """
+        Args:
+            request: to which it is the answer.
+            answer: is not changed.
+            lines: more header lines.
+            was_written: is called when it is on its way.
+            keep_alive: whether the connection may have another request.
+        """
+        super().__init__(status=answer.status)
+        self._asked = request
+        if not keep_alive:
+            self.force_close()
+            lines += CLOSING
+        elif request.version == HttpVersion10:
+            lines += b"Connection: keep-alive\r\n"
+        if request.method == hdrs.METH_HEAD:
+            answer = Answer(answer.status, answer.head)
+        self._bytes = to_bytes(answer, lines)
+        self._goes_on = keep_alive
+        self._was_written = was_written
+
+    @property
+    def keep_alive(self) -> bool:
+        return self._goes_on
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Nothing is left to do."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Writes it; waits where the client does not read.
+
+        Raises:
+            ConnectionError: the client has gone.
+        """
+        transport = self._asked.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has gone")
+        transport.write(self._bytes + data)
+        await self._asked.writer.drain()
+        self._was_written()
