@@ -16,7 +16,6 @@ from redis.asyncio import Redis
 from collector.buffer.append import Appender, Writer
 from collector.buffer.cluster_writer import ClusterWriter
 from collector.buffer.node_writer import Durability, NodeWriter
-from collector.buffer.wire import RedisWire
 from collector.http.beacon import Beacon
 from collector.http.connection_limits import ConnectionLimits
 from collector.http.routes import Route
@@ -37,6 +36,7 @@ from runtime.cluster import Cluster
 from runtime.command import add_version, run_process
 from runtime.logs import log_start
 from runtime.redis_client import connect_redis
+from runtime.redis_connection import RedisConnection
 from runtime.redis_promises import redis_examinations
 from runtime.registry import make_registry
 from runtime.server_promises import watch_promises
@@ -253,18 +253,14 @@ async def _connect_writer(
     if settings.REDIS_CLUSTER.read(environment):
         server = cluster = Cluster(urls)
         shards = settings.STREAM_SHARDS.read(environment)
-        writer: Writer = ClusterWriter(cluster, shards, _connect, metrics, durability)
+        writer: Writer = ClusterWriter(cluster, shards, RedisConnection, metrics, durability)
     else:
         server = redis = connect_redis(urls)
-        writer = NodeWriter(lambda: _connect(redis), metrics, durability)
+        writer = NodeWriter(lambda: RedisConnection(redis), metrics, durability)
     try:
         yield writer
     finally:
         await server.aclose()
-
-
-def _connect(redis: Redis) -> RedisWire:
-    return RedisWire(redis.connection_pool)
 
 
 def main() -> int:

@@ -24,12 +24,12 @@ from contract import keys
 from contract.errors import Retry
 from runtime.buffer import read_buffer
 from runtime.redis_client import retry_for
+from runtime.redis_connection import Command
 from runtime.redis_promises import REPLAY_TO_DO
 from runtime.redis_replay import STREAM_WRITES, Survival, survival
 from runtime.service_manager import Beat
 from runtime.shards import Shards, first_error
 from runtime.stopping import Stopping
-from runtime.wire import Command
 from salt.month import MonthlySalt
 
 PROBE_SECONDS: Final = 5.0

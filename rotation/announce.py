@@ -14,8 +14,8 @@ from contract import keys
 from contract.calendar import Month
 from contract.record import FIELD, SaltMade, encode
 from runtime.redis_client import retry_for
+from runtime.redis_connection import Command
 from runtime.shards import Shards
-from runtime.wire import Command
 
 
 class Announcer:

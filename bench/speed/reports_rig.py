@@ -24,7 +24,7 @@ from flusher.postgres.migrate import migrate
 from flusher.postgres.recount import recount_all
 from flusher.postgres.statements import statement
 from runtime.clock import wall_clock
-from runtime.wire import Command, Wire
+from runtime.redis_connection import Command, RedisConnection
 
 QUERIES: Final = {
     "one site": f"SELECT * FROM monthly_impact WHERE site = '{site_name(7)}'",  # noqa: S608 - ours
@@ -187,7 +187,7 @@ class Rig:
                 await asyncio.gather(with_pause, return_exceptions=True)
 
     async def _append(self, entries: int) -> None:
-        wire = Wire(self.redis)
+        connection = RedisConnection(self.redis)
         for start in range(0, entries, _PIPELINE):
             commands: list[Command] = []
             for _ in range(min(_PIPELINE, entries - start)):
@@ -196,9 +196,10 @@ class Rig:
                 shard = keys.shard_of(session.id, _SHARDS)
                 commands.append(("XADD", keys.stream(shard), "*", FIELD, encode(session)))
                 self.written += 1
-            for reply in await wire.ask(commands):
+            for reply in await connection.ask(commands):
                 if isinstance(reply, Exception):
                     raise reply
+        connection.close()
 
     async def _left(self) -> int:
         pipeline = self.redis.pipeline(transaction=False)

@@ -14,11 +14,11 @@ from redis.exceptions import AskError, RedisError
 
 from collector.buffer.entries import EntryPacker, PackedEntry, refusal
 from collector.buffer.waiting import WAIT_SECONDS, Answered, Waiting
-from collector.buffer.wire import pack
 from contract.errors import Retry
 from contract.metrics import CollectorMetrics
 from runtime.outage import Outage
-from runtime.redis_client import DEMOTED, is_passing, retry_for
+from runtime.redis_client import is_passing, retry_for
+from runtime.redis_connection import pack
 
 MAX_BATCH = 512
 MAX_WAITING = 2_000
@@ -53,12 +53,12 @@ _WAIT_UNTIL_DURABLE = {
 
 
 class Wire(Protocol):
-    """A connection: `collector.wire.RedisWire`, or what a test puts in its place."""
+    """A connection: `RedisConnection`, or what a test puts in its place."""
 
     async def exchange(
         self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None = None
     ) -> list[Any]:
-        """As `RedisWire.exchange`."""
+        """As `RedisConnection.exchange`."""
         ...
 
     def close(self) -> None:
@@ -217,7 +217,7 @@ class NodeWriter:
         left: list[Waiting] = []
         try:
             # Answered at once: by the time of this task's turn there may be requests to examine.
-            replies = await wire.exchange(
+            await wire.exchange(
                 packed, count, lambda replies: left.extend(self._settle(entries, replies))
             )
         except RedisError as error:
@@ -227,8 +227,6 @@ class NodeWriter:
             self._fails(Retry("fault", f"appending: {type(error).__name__}"), batch)
             self._metrics.append_unanswered.inc(len(batch))
             return batch
-        if any(isinstance(reply, DEMOTED) for reply in replies):
-            wire.close()  # its address may lead to another server by now
         return left
 
     def _settle(self, entries: Sequence[PackedEntry], replies: Sequence[Any]) -> list[Waiting]:

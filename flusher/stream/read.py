@@ -20,8 +20,8 @@ from flusher.rows.entry import Entry
 from flusher.stream.shards import ask, find_shards
 from runtime.outage import Outage
 from runtime.redis_client import retry_for
+from runtime.redis_connection import Command
 from runtime.shards import Shards, first_error
-from runtime.wire import Command
 
 _BURY = files("flusher.stream").joinpath("bury_entry.lua").read_text()
 _END = files("flusher.stream").joinpath("end_entries.lua").read_text()

@@ -23,7 +23,6 @@ from redis.exceptions import NoPermissionError
 
 from collector.buffer.entries import EntryPacker, refusal
 from collector.buffer.waiting import Waiting
-from collector.buffer.wire import RedisWire
 from contract import keys
 from contract.record import FIELD, encode
 from embedded.launch import account_for
@@ -31,6 +30,7 @@ from embedded.ports import find_free_port
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
 from runtime.redis_client import connect_redis
+from runtime.redis_connection import RedisConnection
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.certificates import Certificates, make_certificates
 from tests.events import start
@@ -229,14 +229,14 @@ async def test_the_accounts_may_do_what_only_load_makes_them_do(guarded: Guarded
     collector, flusher = (
         connect_redis(guarded.redis_url(module)) for module in ("collector", "flusher")
     )
-    wire = RedisWire(collector.connection_pool)
-    assert refusal(await wire.exchange(entry.commands, entry.replies)) is None
+    connection = RedisConnection(collector)
+    assert refusal(await connection.exchange(entry.commands, entry.replies)) is None
 
     async def waiting() -> tuple[Any, Any]:
         return await flusher.xlen(keys.stream(5)), await flusher.get(keys.joined(5))
 
     await eventually(waiting, lambda found: found == (0, None))
-    wire.close()
+    connection.close()
     for client in (collector, flusher):
         await client.aclose()
 

@@ -26,9 +26,9 @@ SHARDS = 4
 
 
 @pytest.fixture
-async def worker(redis: Redis, database: Database) -> Worker:
+async def worker(shards: OneServer, redis: Redis, database: Database) -> Worker:
     worker = Worker(
-        StreamReader(OneServer(redis, SHARDS), "one", 60),
+        StreamReader(shards, "one", 60),
         SessionWriter(database, UTC),
         FlusherMetrics(CollectorRegistry()),
         clock,
