@@ -25,11 +25,9 @@ from collector.buffer.node_writer import Durability, NodeWriter
 from contract import keys
 from contract.entry import split_entry
 from contract.metrics import CollectorMetrics
-from embedded.ports import find_free_port
 from embedded.valkey import ValkeyServer
-from runtime.redis_client import connect_redis, is_passing, retry_for
+from runtime.redis_client import connect_redis, is_passing
 from runtime.redis_connection import RedisConnection, pack
-from tests.certificates import make_certificates
 from tests.servers import Servers
 from tests.system import eventually
 
@@ -229,34 +227,16 @@ async def test_a_server_that_is_not_there_is_away() -> None:
         assert is_passing(caught.value)
 
 
-@pytest.mark.parametrize("scheme", ["unix", "rediss"])
-async def test_it_goes_by_a_unix_socket_and_by_tls(scheme: str, tmp_path: Path) -> None:
-    certificates = make_certificates(tmp_path / "tls")
-    path, port = tmp_path / "s", find_free_port()
-    config = {
-        "unixsocket": str(path),
-        "tls-port": str(port),
-        "tls-cert-file": str(certificates.certificate),
-        "tls-key-file": str(certificates.key),
-        "tls-ca-cert-file": str(certificates.authority),
-        "tls-auth-clients": "no",
-    }
-    urls = {
-        "unix": f"unix://{path}?db=2",
-        "rediss": f"rediss://127.0.0.1:{port}/2?ssl_ca_certs={certificates.authority}",
-    }
-    server = ValkeyServer(tmp_path / "valkey", config=config)
+async def test_it_goes_by_a_unix_socket(tmp_path: Path) -> None:
+    """By TLS it goes in `tests/acceptance/test_least_privilege.py`."""
+    path = tmp_path / "socket"
+    server = ValkeyServer(tmp_path / "valkey", config={"unixsocket": str(path)})
     server.start()
     try:
-        connection = RedisConnection(connect_redis(urls[scheme]))
+        connection = RedisConnection(connect_redis(f"unix://{path}?db=2"))
         (info,) = await connection.ask([("CLIENT", "INFO")])
         assert b" db=2 " in info
         connection.close()
-        if scheme == "rediss":  # by an authority that this machine does not know
-            untrusted = RedisConnection(connect_redis(f"rediss://127.0.0.1:{port}"))
-            with pytest.raises(RedisConnectionError) as caught:
-                await untrusted.ask([("PING",)])
-            assert "certificate is not trusted" in str(retry_for(caught.value, "asking"))
     finally:
         server.stop()
 
