@@ -15,7 +15,8 @@ from redis.asyncio import Redis
 
 from collector.buffer.append import Appender, Writer
 from collector.buffer.cluster_writer import ClusterWriter
-from collector.buffer.node_writer import Durability, NodeWriter
+from collector.buffer.durability import Durability
+from collector.buffer.node_writer import NodeWriter
 from collector.http.beacon import Beacon
 from collector.http.connection_limits import ConnectionLimits
 from collector.http.routes import Route

@@ -1,6 +1,5 @@
 """What a worker does beside batches, every few seconds: shards, months, what waits in vain."""
 
-import time
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -13,6 +12,7 @@ from flusher.postgres.write import SessionWriter
 from flusher.stream.lag import ShardLag, measure_lag
 from flusher.stream.read import StreamReader
 from runtime.clock import Clock
+from runtime.periodic import Interval
 
 _EVERY_SECONDS: Final = 5.0
 _PURGE_SECONDS: Final = 60.0
@@ -43,14 +43,17 @@ class Housekeeping:
         self._zone = zone
         self._claim_seconds = claim_seconds
         self._finds_shards_only = finds_shards_only
-        self._started = time.monotonic()
-        self._last_run: float | None = None
-        self._last_purge = 0.0
+        self._running = Interval(_EVERY_SECONDS)
+        # Not before whatever an earlier flusher left behind has been claimed: an entry whose
+        # upgrade was applied, but not acknowledged, must find it known.
+        self._settling = Interval(2 * claim_seconds)
+        self._settling.begin()
+        self._purging = Interval(_PURGE_SECONDS)
 
     @property
     def is_due(self) -> bool:
         """Whether it was never done, or some seconds ago."""
-        return self._last_run is None or time.monotonic() - self._last_run >= _EVERY_SECONDS
+        return self._running.is_over
 
     async def run_if_due(self) -> bool:
         """Does all of it, every few seconds; whether it did.
@@ -58,9 +61,8 @@ class Housekeeping:
         Raises:
             Retry: a server is away.
         """
-        if not self.is_due:
+        if not self._running.ended():
             return False
-        self._last_run = now = time.monotonic()
         await self.find_shards()
         if self._finds_shards_only:
             return True
@@ -69,11 +71,7 @@ class Housekeeping:
             await self._make_month(this_month.plus(ahead))
         lags = await measure_lag(self._reader.servers, self._reader.shards)
         await self._take_up_forgotten(lags)
-        # Not before whatever an earlier flusher left behind has been claimed: an entry whose
-        # upgrade was applied, but not acknowledged, must find it known.
-        settled = now - self._started > 2 * self._claim_seconds
-        if settled and now - self._last_purge > _PURGE_SECONDS:
-            self._last_purge = now
+        if self._settling.is_over and self._purging.ended():
             await self._purge()
         return True
 

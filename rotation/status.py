@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 
 from contract import keys
 from contract.calendar import from_us
-from salt.disposal import Report, SaltDisposal, State
+from salt.disposal import SaltDisposal
+from salt.report import Report, State
 from salt.store import Outcome, SaltStore
 
 _SAID = {

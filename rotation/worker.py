@@ -9,10 +9,12 @@ from contract.errors import Retry
 from contract.metrics import RotationMetrics
 from rotation.announce import Announcer
 from rotation.status import read_status
-from runtime.outage import Outage
+from runtime.periodic import Told, repeat
+from runtime.retry import Backoff
 from runtime.service_manager import Beat
 from runtime.stopping import Stopping
-from salt.disposal import Report, SaltDisposal, log_report
+from salt.disposal import SaltDisposal
+from salt.report import Report, log_report
 from salt.store import Ensured, Outcome, SaltStore
 
 LOOK_SECONDS = 5.0
@@ -86,27 +88,29 @@ class Worker:
 
     async def run(self, stopping: Stopping, beat: Beat) -> None:
         """Looks again and again, at the month's end on the dot, until asked to stop."""
-        outage = Outage("the salt is looked after again")
-        while not stopping.asked:
+        pause = LOOK_SECONDS
+
+        async def turn() -> None:
+            nonlocal pause
             beat()
+            began = time.monotonic()
             try:
-                began = time.monotonic()
                 ensured, _ = await self.run_once()
-                self.is_well = True
-                outage.works()
-                left = (ensured.salt.ends_us - ensured.server_us) / SECOND_US
-                left -= time.monotonic() - began  # a disposal takes its time
-                pause = min(LOOK_SECONDS, max(left, 0.01))
-            except Retry as error:
+            except Retry:
                 self.is_well = False
-                outage.fails()
-                log.warning(
-                    "the salt could not be looked after",
-                    why=str(error),
-                    to_do="see that the salt's Redis is up and takes commands",
-                )
-                pause = RETRY_SECONDS
-            await stopping.wait(pause)
+                raise
+            self.is_well = True
+            left = (ensured.salt.ends_us - ensured.server_us) / SECOND_US
+            left -= time.monotonic() - began  # a disposal takes its time
+            pause = min(LOOK_SECONDS, max(left, 0.01))
+
+        told = Told(
+            "the salt could not be looked after",
+            "the salt is looked after again",
+            "see that the salt's Redis is up and takes commands",
+        )
+        again = Backoff(RETRY_SECONDS, RETRY_SECONDS)
+        await repeat(turn, stopping, lambda: pause, trouble=told, backoff=again)
 
 
 def _report_made(ensured: Ensured) -> None:

@@ -11,8 +11,7 @@ from collections.abc import Callable
 import structlog
 
 from contract.calendar import SECOND_US
-from contract.errors import Retry
-from runtime.outage import Outage
+from runtime.periodic import Told, repeat
 from runtime.stopping import Stopping
 from salt.store import Ensured, Outcome, Salt, SaltStore
 
@@ -87,19 +86,12 @@ class MonthlySalt:
 
     async def keep_fresh(self, stopping: Stopping) -> None:
         """Follows the server until asked to stop: its clock, a replaced salt, the month's end."""
-        outage = Outage("the salt is checked again")
-        while not stopping.asked:
-            try:
-                await self._refresh()
-                outage.works()
-            except Retry as error:
-                outage.fails()
-                log.warning(
-                    "the salt could not be checked",
-                    why=str(error),
-                    to_do="see that the salt's Redis is up",
-                )
-            await stopping.wait(self._seconds_to_next_look())
+        told = Told(
+            "the salt could not be checked",
+            "the salt is checked again",
+            "see that the salt's Redis is up",
+        )
+        await repeat(self._refresh, stopping, self._seconds_to_next_look, trouble=told)
 
     def is_current(self) -> bool:
         """Whether a request that came now would find its salt in memory."""

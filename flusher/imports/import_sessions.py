@@ -9,6 +9,7 @@ import csv
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Final, Self
@@ -29,9 +30,10 @@ from flusher.rows.batch import Batch
 from flusher.rows.entry import Entry
 from runtime.clock import Clock
 from runtime.logs import configure_logging
+from runtime.retry import Backoff, retry
 
 _BATCH: Final = 10_000
-_TRIES: Final = 5
+_PAUSES_SECONDS: Final = 4.0
 _ERRORS_SHOWN: Final = 20
 _EXAMPLE: Final = "python -m flusher import --site city.example.org sessions.csv"
 
@@ -153,18 +155,12 @@ class _Lines:
 
 
 async def _write(writer: SessionWriter, batch: Batch, imported: Imported) -> None:
-    for left in reversed(range(_TRIES)):
-        try:
-            written = await writer.write(batch)
-        except Retry:
-            if not left:
-                raise
-            await asyncio.sleep(1)
-        else:
-            imported.new += written.sessions
-            imported.known += written.duplicate_sessions
-            imported.months |= batch.months
-            return
+    written = await retry(
+        partial(writer.write, batch), Retry, Backoff(1, 1), within=_PAUSES_SECONDS
+    )
+    imported.new += written.sessions
+    imported.known += written.duplicate_sessions
+    imported.months |= batch.months
 
 
 def _default_site(environment: Environment, site: str | None) -> str | None:

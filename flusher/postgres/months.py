@@ -5,7 +5,6 @@ No flush waits for it, and nothing that anybody reads depends on when it runs: t
 at any moment.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from contract.metrics import FlusherMetrics
 from flusher.postgres.database import Database
 from flusher.postgres.recount import recount_marked
 from flusher.postgres.statements import statement
+from runtime.periodic import Interval, Told, repeat
+from runtime.retry import Backoff, retry
 from runtime.stopping import Stopping
 
 # A month is closed this long after its end, by PostgreSQL's clock. Until then what comes late is
@@ -34,6 +35,8 @@ _AGAIN_SECONDS: Final = 60.0
 # before.
 _LOOK_SECONDS: Final = 60.0
 _DROP_SECONDS: Final = 3600.0
+_TURNS: Final = Backoff(0.05, 0.8)
+_TURNS_SECONDS: Final = 1.6
 _LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '200ms'"
 
 log = structlog.get_logger()
@@ -69,22 +72,25 @@ class MonthKeeper:
 
     async def run(self, stopping: Stopping, metrics: FlusherMetrics) -> None:
         """Looks again and again, until asked to stop."""
-        looked = dropped = float("-inf")
-        while not await stopping.wait(_PAUSE_SECONDS):
-            now = time.monotonic()
-            try:
-                await self.fold()
-                await self.recount(again_seconds=_AGAIN_SECONDS)
-                if now - looked >= _LOOK_SECONDS:
-                    looked = now
-                    await self._tell(metrics)
-                    await self.close()
-                if now - dropped >= _DROP_SECONDS:
-                    dropped = now
-                    await self.drop()
-            except (Retry, DeadLetter, Misconfigured) as error:
-                # The views are exact without it: no reason to end a flusher.
-                log.warning("adding up counts has to wait", why=str(error))
+        looking, dropping = Interval(_LOOK_SECONDS), Interval(_DROP_SECONDS)
+
+        async def turn() -> None:
+            await self.fold()
+            await self.recount(again_seconds=_AGAIN_SECONDS)
+            if looking.ended():
+                await self._tell(metrics)
+                await self.close()
+            if dropping.ended():
+                await self.drop()
+
+        told = Told(
+            "adding up counts has to wait",
+            "counts are added up again",
+            "nothing for a while, since the views are exact without it; see that PostgreSQL is up",
+        )
+        # Whatever is wrong with PostgreSQL: no reason to end a flusher.
+        passing = (Retry, DeadLetter, Misconfigured)
+        await repeat(turn, stopping, _PAUSE_SECONDS, trouble=told, passing=passing)
 
     async def run_once(self) -> Done:
         """All of it once, whatever may be due.
@@ -186,11 +192,13 @@ async def _in_short_turns(connection: asyncpg.Connection, name: str, *arguments:
     """Runs a statement that takes a lock which bars all batches, without making them wait for it:
     whoever holds it up is waited for in short turns.
     """
-    for pause_seconds in (0.05, 0.1, 0.2, 0.4, 0.8):
-        try:
-            async with connection.transaction():
-                await connection.execute(_LOCK_TIMEOUT)
-                return bool(await connection.fetchval(statement(name), *arguments))
-        except asyncpg.LockNotAvailableError:
-            await asyncio.sleep(pause_seconds)
-    return False
+
+    async def turn() -> bool:
+        async with connection.transaction():
+            await connection.execute(_LOCK_TIMEOUT)
+            return bool(await connection.fetchval(statement(name), *arguments))
+
+    try:
+        return await retry(turn, asyncpg.LockNotAvailableError, _TURNS, within=_TURNS_SECONDS)
+    except asyncpg.LockNotAvailableError:
+        return False

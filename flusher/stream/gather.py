@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import time
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -11,6 +10,7 @@ from flusher.rows.batch import Batch, decode_entries
 from flusher.rows.entry import Entry
 from flusher.stream.read import StreamReader
 from runtime.clock import Clock
+from runtime.periodic import Interval
 
 _FULL: Final = 7 / 8
 _DECODED_AT_ONCE: Final = 1000
@@ -31,11 +31,10 @@ class Gathering:
         self._clock = clock
         self._zone = zone
         self._max_rows = max_rows
-        self._claim_seconds = claim_seconds
+        self._claiming = Interval(claim_seconds / 4)
         self._batch = Batch()
         self._left: list[Entry] = []
         self._records_an_entry = 1.0  # of late
-        self._last_claim = 0.0
 
     @property
     def size(self) -> int:
@@ -63,9 +62,9 @@ class Gathering:
         Raises:
             Retry: Redis does not answer.
         """
-        if time.monotonic() - self._last_claim > self._claim_seconds / 4 and self._room > 0:
+        if self._claiming.is_over and self._room > 0:
             await self._add(await self._reader.claim(self._room))
-            self._last_claim = time.monotonic()
+            self._claiming.begin()
         if self._room > 0:
             await self._add(await self._reader.read(self._room))
 

@@ -21,7 +21,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from collector.buffer.append import Appender
-from collector.buffer.node_writer import Durability, NodeWriter
+from collector.buffer.durability import Durability
+from collector.buffer.node_writer import NodeWriter
 from contract import keys
 from contract.entry import split_entry
 from contract.metrics import CollectorMetrics
