@@ -153,7 +153,7 @@ async def test_a_replica_that_is_away_is_named_until_it_is_clean(
     stack: ExitStack,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("process.redis_client.COMMAND_SECONDS", 1.0)
+    monkeypatch.setattr("runtime.redis_client.COMMAND_SECONDS", 1.0)
     await salts.begin()
     config = {**CONFIG, "replicaof": f"127.0.0.1 {salts.server.port}"}
     replica = ValkeyServer(tmp_path / "replica", binary=flavour.redis_binary, config=config)
