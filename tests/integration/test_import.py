@@ -14,7 +14,7 @@ from tests.live_counts import views_and_live_counts_that_differ
 from tests.system import ROOT, eventually, run_command
 
 HEAD = "id,monthly_user_hash,highest_role,created_at\n"
-SQL = ROOT / "flusher" / "sql"
+SQL = ROOT / "flusher" / "postgres" / "sql"
 # Some batches of an import.
 LARGE = 35_000
 ANNA, BEN = "a1" * 32, "b2" * 32
