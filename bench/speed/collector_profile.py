@@ -22,7 +22,7 @@ _PLACES: Final = (
     ("RequestHandler.data_received", "aiohttp's parser"),
     ("NodeWriter._settle", "the answer, sent when Redis has acknowledged (sending.py)"),
     ("NodeWriter._write_what_gathers", "the write to Redis (node_writer.py)"),
-    ("_Replies.data_received", "Redis's replies (wire.py)"),
+    ("_Link.data_received", "Redis's replies (redis_connection.py)"),
     ("ExpressHandler.data_received", "aiohttp's connection, and the way to the steps (express.py)"),
     ("Runner.run", "the event loop and what it asks of the kernel (uvloop)"),
 )

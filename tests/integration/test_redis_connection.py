@@ -1,8 +1,9 @@
 """runtime/redis_connection.py on a real server: each reply is its own command's."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ from contract import keys
 from contract.entry import split_entry
 from contract.metrics import CollectorMetrics
 from embedded.valkey import ValkeyServer
-from runtime.redis_client import connect_redis, is_passing
+from runtime.redis_client import connect_redis, is_passing, retry_for
 from runtime.redis_connection import RedisConnection, pack
+from tests.certificates import Certificates, make_certificates
 from tests.servers import Servers
 from tests.system import eventually
 
@@ -229,7 +231,6 @@ async def test_a_server_that_is_not_there_is_away() -> None:
 
 
 async def test_it_goes_by_a_unix_socket(tmp_path: Path) -> None:
-    """By TLS it goes in `tests/acceptance/test_least_privilege.py`."""
     path = tmp_path / "socket"
     server = ValkeyServer(tmp_path / "valkey", config={"unixsocket": str(path)})
     server.start()
@@ -240,6 +241,50 @@ async def test_it_goes_by_a_unix_socket(tmp_path: Path) -> None:
         connection.close()
     finally:
         server.stop()
+
+
+async def test_it_goes_by_tls_to_a_server_that_it_can_trust(
+    embedded_servers: Servers, tmp_path: Path
+) -> None:
+    certificates = make_certificates(tmp_path / "certificates")
+    async with _by_tls(embedded_servers.redis.port, certificates) as port:
+        url = f"rediss://127.0.0.1:{port}/2"
+        connection = RedisConnection(connect_redis(f"{url}?ssl_ca_certs={certificates.authority}"))
+        (info, long) = await connection.ask([("CLIENT", "INFO"), ("ECHO", b"x" * 1_000_000)])
+        assert b" db=2 " in info
+        assert len(long) == 1_000_000
+        connection.close()
+        with pytest.raises(RedisConnectionError) as caught:
+            await RedisConnection(connect_redis(url)).ask([("PING",)])
+        assert "certificate is not trusted" in str(retry_for(caught.value, "asking"))
+
+
+@asynccontextmanager
+async def _by_tls(port: int, certificates: Certificates) -> AsyncIterator[int]:
+    """The port of one that speaks TLS, and passes on what it gets to a server that doesn't."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.certificate, certificates.key)
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while chunk := await reader.read(65536):
+                writer.write(chunk)
+                await writer.drain()
+        writer.close()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pass_on(reader, far_writer), pass_on(far_reader, writer))
+        ended.set()
+
+    ended = asyncio.Event()
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+        await ended.wait()
+    finally:
+        server.close()
+        await server.wait_closed()
 
 
 @asynccontextmanager
