@@ -8,10 +8,7 @@ share one: `"ab" + "c"` differs from `"a" + "bc"`, and a visitor from a user.
 import hashlib
 import struct
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
+from typing import Protocol
 
 SALT_BYTES = 32
 USER_AGENT_MAX_BYTES = 1024
@@ -36,6 +33,16 @@ def network_of(address: IPv4Address | IPv6Address) -> bytes:
         mapped = address.ipv4_mapped
         return address.packed[:8] if mapped is None else mapped.packed
     return address.packed
+
+
+class _Hash(Protocol):
+    """What `hashlib` makes: a hash of what it was given so far. The type's own name is private."""
+
+    def copy(self) -> "_Hash": ...
+
+    def update(self, data: bytes, /) -> None: ...
+
+    def digest(self) -> bytes: ...
 
 
 class Hasher:
@@ -82,7 +89,7 @@ class Hasher:
         user = user_id.encode("utf-8", "surrogatepass")
         return self._end(self._inner, _USER + _field(site.encode()) + _field(user))
 
-    def _begin_site(self, site: str) -> "_Hash":
+    def _begin_site(self, site: str) -> _Hash:
         begun = self._inner.copy()
         begun.update(_VISITOR + _field(site.encode()))
         if len(self._of_site) >= _SITES:
@@ -90,7 +97,7 @@ class Hasher:
         self._of_site[site] = begun
         return begun
 
-    def _end(self, begun: "_Hash", rest: bytes) -> bytes:
+    def _end(self, begun: _Hash, rest: bytes) -> bytes:
         inner, outer = begun.copy(), self._outer.copy()
         inner.update(rest)
         outer.update(inner.digest())
