@@ -47,12 +47,18 @@ def system(embedded_servers: Servers, redis: Redis, tmp_path: Path) -> Iterator[
         yield system
 
 
-@pytest.fixture
-def front(system: System, tmp_path: Path) -> Iterator[str]:
-    """The URL of an nginx."""
+def installed_nginx() -> str:
+    """The program; the test is left out where there is none."""
     program = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
     if program is None:
         pytest.skip("no nginx here (Debian: nginx-light)")
+    return program
+
+
+@pytest.fixture
+def front(system: System, tmp_path: Path) -> Iterator[str]:
+    """The URL of an nginx."""
+    program = installed_nginx()
     port = find_free_port()
     site = (ROOT / "deploy/nginx/impact.conf").read_text()
     site = site.replace("listen 80;", f"listen 127.0.0.1:{port};").replace("listen [::]:80;", "")
@@ -231,6 +237,7 @@ def debian(tmp_path: Path) -> Iterator[int]:
 
     In namespaces of its own, where port 80 is free and its files are in their places.
     """
+    program = installed_nginx()  # its configuration stays when Debian's package is removed
     installed = Path("/etc/nginx")
     if not (installed / "sites-enabled/default").exists():
         pytest.skip("no nginx with its default site here (Debian: nginx-light)")
@@ -248,7 +255,7 @@ fcntl.ioctl(socket.socket(), 0x8914, lo_is_up)  # SIOCSIFFLAGS
         mount --bind {configuration} /etc/nginx
         mount -t tmpfs tmpfs /run
         mount -t tmpfs tmpfs /var/log/nginx
-        exec nginx -g "daemon off;"
+        exec {program} -g "daemon off;"
     """
     with (tmp_path / "nginx.log").open("wb") as log:
         process = subprocess.Popen(
