@@ -155,7 +155,7 @@ class _Link(asyncio.Protocol):
         under_way, self._under_way = self._under_way, deque()
         for exchange in under_way:
             if not exchange.answered.done():
-                exchange.answered.set_exception(error)
+                exchange.answered.set_exception(type(error)(*error.args))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # of a stream: it can be written to
