@@ -14,6 +14,7 @@ from flusher.committed import Committed
 from flusher.housekeeping import Housekeeping
 from flusher.postgres.write import SessionWriter
 from flusher.rows.batch import Batch, Undecodable, decode_entries
+from flusher.set_aside import set_aside
 from flusher.stream.gather import Gathering
 from flusher.stream.portions import Portions
 from flusher.stream.read import StreamReader
@@ -197,7 +198,7 @@ class Worker:
                 batch.divisible.pop(0)
             newer = _take_newer(batch)
             while batch.undecodable:
-                await self._bury(batch.undecodable[0])
+                await set_aside(self._reader, self._metrics, batch.undecodable[0])
                 batch.undecodable.pop(0)
                 buried += 1
         except BaseException:
@@ -267,27 +268,6 @@ class Worker:
         else:
             batch.undecodable.append(Undecodable(entry, why))
         return []
-
-    async def _bury(self, undecodable: Undecodable) -> None:
-        found, dropped = await self._reader.bury(undecodable.entry, undecodable.why)
-        if not found:
-            return  # another flusher, that had it too, has ended it
-        if dropped:
-            self._metrics.dead_dropped.inc(dropped)
-            log.error(
-                "the oldest dead letters were dropped: there are too many",
-                count=dropped,
-                to_do="`python -m flusher dead list`; mend the cause, replay or drop them",
-            )
-        self._metrics.dead.labels(undecodable.why.reason).inc()
-        log.error(
-            "an entry was set aside as a dead letter",
-            shard=undecodable.entry.shard,
-            entry=undecodable.entry.id.decode(),
-            reason=undecodable.why.reason,
-            detail=str(undecodable.why),
-            to_do="`python -m flusher dead list`; replay it once the cause is mended",
-        )
 
 
 def _take_newer(batch: Batch) -> int:
