@@ -20,8 +20,8 @@ from contract import keys
 from contract.calendar import SECOND_US, Month, from_us
 from contract.record import FIELD, encode
 from embedded.system import System
+from flusher.postgres.check import add_missing_counts
 from flusher.postgres.migrate import migrate
-from flusher.postgres.recount import recount_all
 from flusher.postgres.statements import statement
 from runtime.clock import wall_clock
 from runtime.wire import Command, Wire
@@ -32,7 +32,6 @@ QUERIES: Final = {
     "one site, by day": f"SELECT * FROM daily_impact WHERE site = '{site_name(7)}'",  # noqa: S608 - ours
 }
 
-_CLOSE: Final = "SELECT flusher.close_month($1, '1 hour')"
 _FILL = (Path(__file__).parent / "known_months.sql").read_text()
 _UTC = ZoneInfo("UTC")
 _SHARDS = 8
@@ -121,9 +120,7 @@ class Rig:
         started = time.perf_counter()
         for month in self.months:
             self.progress.tell(f"counting {month}")
-            # First: nobody keeps the people of years.
-            is_open = not await connection.fetchval(_CLOSE, month.first_day)
-            await recount_all(connection, month.first_day, is_open=is_open)
+            await add_missing_counts(connection, month.first_day)
         await connection.execute(statement("fold_counts"))  # as a flusher does each second
         self.measured.count_seconds = time.perf_counter() - started
         # As the operator's autovacuum would have by the time somebody reads.

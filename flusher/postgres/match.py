@@ -49,13 +49,12 @@ class _Stored:
 
 
 class Matched(NamedTuple):
-    """How many sessions were copies of one in another month, how many of the batch's upgrades were
-    news, and which months are open.
+    """How many sessions were copies of one in another month, and how many of the batch's upgrades
+    were news.
     """
 
     copies: int = 0
     upgrades: int = 0
-    open_months: frozenset[date] = frozenset()
 
 
 class Matching:
@@ -90,7 +89,7 @@ class Matching:
             self._note_current(new.of_current, released)
             repeats = await match_current(self._connection, self._news, self._counts)
         news = new.count - len(superseded & set(new.waiting)) - len(repeats & set(new.of_current))
-        return Matched(len(copies), news, frozenset(at_hand["open_months"]))
+        return Matched(len(copies), news)
 
     async def _delete_copies(self) -> list[asyncpg.Record]:
         starts, candidates = self._batch.starts, self._batch.near_months_end

@@ -213,27 +213,6 @@ async def test_a_lost_connection_is_nobodys_fault(
     assert await writer.write(batch) == Written(1, 0, 0, 0)
 
 
-async def test_the_visitor_index_is_made_only_when_it_is_needed(
-    database: Database, writer: SessionWriter
-) -> None:
-    table = f"sessions_{MONTH.first_day:%Y_%m}"
-
-    async def indexes() -> set[str]:
-        async with database.connection() as connection:
-            found = await connection.fetch(
-                "SELECT indexname FROM pg_indexes WHERE tablename = $1", table
-            )
-        return {row["indexname"] for row in found} - {
-            f"{table}_pkey",
-            f"{table}_created_at",
-        }
-
-    await writer.write(batch_of(start(), upgrade(b"x" * 16)))
-    assert await indexes() == set()
-    await writer.write(batch_of(upgrade(None, visitor=b"v" * 16)))
-    assert await indexes() == {f"{table}_visitors"}
-
-
 async def test_what_can_not_matter_any_more_is_forgotten(
     database: Database, writer: SessionWriter
 ) -> None:

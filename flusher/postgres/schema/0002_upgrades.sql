@@ -26,6 +26,8 @@ CREATE INDEX upgrades_waiting ON flusher.upgrades (session_id) WHERE outcome = '
 CREATE INDEX upgrades_of_current ON flusher.upgrades (visitor_hash, upgraded_at) WHERE visitor_hash IS NOT NULL;
 CREATE INDEX upgrades_of_current_by_applied_to ON flusher.upgrades (applied_to)
     WHERE session_id IS NULL AND applied_to IS NOT NULL;
+CREATE INDEX upgrades_by_replaced_hash ON flusher.upgrades (replaced_hash, upgraded_at) WHERE replaced_hash IS NOT NULL;
+CREATE INDEX upgrades_by_visitor_and_user ON flusher.upgrades (replaced_hash, user_hash) WHERE replaced_hash IS NOT NULL;
 CREATE INDEX upgrades_by_age ON flusher.upgrades (stored_at);
 
 -- Upgrades that were given up are forgotten; how many there were is not, since the report shows it.

@@ -1,21 +1,8 @@
 -- How many sessions and people there are, so that no report has to count them from the sessions.
 --
--- Whoever changes sessions adds what that changes to the counts, in the same transaction
--- (flusher/postgres/store_counts.py). So they are exact at each commit: docs/decisions/0006-kept-counts.md.
-
--- How often each person came in a month that is open: whoever changes a row sees by it whether the
--- person begins or ceases to count. It is the only table that keeps hashes beside the sessions.
-CREATE TABLE flusher.people (
-    month date NOT NULL,
-    site text NOT NULL,
-    monthly_user_hash uuid NOT NULL,
-    visitor_sessions integer NOT NULL,
-    signed_in_sessions integer NOT NULL,
-    visitor_change integer NOT NULL, -- by how much the last transaction changed visitor_sessions
-    signed_in_change integer NOT NULL,
-    PRIMARY KEY (monthly_user_hash, site, month)
-) PARTITION BY LIST (month);
-COMMENT ON TABLE flusher.people IS 'How often each person came in a month that is not closed. Dropped when it is.';
+-- Whoever changes sessions adds what that changes to the counts, in the same transaction: how
+-- `unique_visitors` comes about is sql/count_changes.sql, and docs/decisions/0006-kept-counts.md says
+-- why it is exact.
 
 -- What each transaction changed. Rows are only added, so that no two writers wait for each other, and
 -- moved to the two tables below now and then (sql/fold_counts.sql).
@@ -40,7 +27,7 @@ CREATE TABLE flusher.monthly_counts (
     unique_users bigint NOT NULL,
     unique_signed_in_users bigint NOT NULL,
     unique_visitors bigint NOT NULL,
-    PRIMARY KEY (month, site)
+    PRIMARY KEY (site, month) -- the site first, for a report of one site
 );
 COMMENT ON TABLE flusher.monthly_counts IS 'What monthly_impact shows, but for count_changes.';
 
@@ -50,19 +37,9 @@ CREATE TABLE flusher.daily_counts (
     site text,
     visitor_sessions bigint NOT NULL,
     signed_in_sessions bigint NOT NULL,
-    PRIMARY KEY (site, day, month) -- the site first, for a report of one site
+    PRIMARY KEY (site, day, month)
 );
 COMMENT ON TABLE flusher.daily_counts IS 'What daily_impact shows, but for count_changes.';
-
--- Where the counts no longer hold: a session came for a closed month, or another calendar counts. The
--- views count these from the sessions until that was done for good.
-CREATE TABLE flusher.recounts (
-    month date,
-    site text,
-    wanted_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (month, site)
-);
-COMMENT ON TABLE flusher.recounts IS 'What is to be counted again from the sessions.';
 
 CREATE TABLE flusher.checks (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -70,9 +47,9 @@ CREATE TABLE flusher.checks (
 );
 COMMENT ON TABLE flusher.checks IS 'When `python -m flusher check` last found nothing to mend.';
 
--- By how much the kept counts of a month fall short of its sessions, where they do. `sites`: of these,
--- or null for all. A row with a day is for daily_counts, one without for monthly_counts.
-CREATE FUNCTION flusher.missing_counts(wanted date, sites text[]) RETURNS TABLE (
+-- By how much the kept counts of a month fall short of its sessions, where they do. A row with a day
+-- is for daily_counts, one without for monthly_counts.
+CREATE FUNCTION flusher.missing_counts(wanted date) RETURNS TABLE (
     day date, site text, visitor_sessions bigint, signed_in_sessions bigint,
     unique_users bigint, unique_signed_in_users bigint, unique_visitors bigint
 )
@@ -80,9 +57,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 WITH came AS MATERIALIZED (
     SELECT (s.created_at AT TIME ZONE (SELECT c.timezone FROM flusher.calendar c))::date AS day, s.site,
         s.monthly_user_hash, count(*) - count(s.highest_role) AS v, count(s.highest_role) AS s
-    FROM public.sessions s
-    WHERE s.month = wanted AND (sites IS NULL OR s.site = ANY (sites))
-    GROUP BY 1, 2, 3
+    FROM public.sessions s WHERE s.month = wanted GROUP BY 1, 2, 3
 ),
 person AS (
     SELECT c.site, sum(c.v) AS v, sum(c.s) AS s FROM came c GROUP BY c.site, c.monthly_user_hash
@@ -105,27 +80,7 @@ FROM (
         -n.unique_users, -n.unique_signed_in_users, -n.unique_visitors
     FROM flusher.count_changes n WHERE n.month = wanted
 ) k
-WHERE sites IS NULL OR k.site = ANY (sites)
 GROUP BY k.day, k.site
 HAVING (sum(k.v), sum(k.s), sum(k.users), sum(k.signed_in_users), sum(k.visitors)) <> (0, 0, 0, 0, 0)
 $$;
 COMMENT ON FUNCTION flusher.missing_counts IS 'By how much the kept counts of a month fall short.';
-
--- The same of flusher.people, for a month that is open.
-CREATE FUNCTION flusher.missing_people(wanted date, sites text[])
-RETURNS TABLE (site text, monthly_user_hash uuid, visitor_sessions bigint, signed_in_sessions bigint)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-SELECT k.site, k.monthly_user_hash, sum(k.v)::bigint, sum(k.s)::bigint
-FROM (
-    SELECT s.site, s.monthly_user_hash, (s.highest_role IS NULL)::integer AS v,
-        (s.highest_role IS NOT NULL)::integer AS s
-    FROM public.sessions s WHERE s.month = wanted
-    UNION ALL
-    SELECT p.site, p.monthly_user_hash, -p.visitor_sessions, -p.signed_in_sessions
-    FROM flusher.people p WHERE p.month = wanted
-) k
-WHERE sites IS NULL OR k.site = ANY (sites)
-GROUP BY k.site, k.monthly_user_hash
-HAVING (sum(k.v), sum(k.s)) <> (0, 0)
-$$;
-COMMENT ON FUNCTION flusher.missing_people IS 'By how much flusher.people of an open month falls short.';

@@ -1,6 +1,5 @@
--- Makes the counts of a month what its sessions say. $1: the month; $2: sites, or null for all.
+-- Makes the counts of a month what its sessions say. $1: the month.
 INSERT INTO flusher.count_changes (
-    month, day, site, visitor_sessions, signed_in_sessions, unique_users, unique_signed_in_users,
-    unique_visitors
+    month, day, site, visitor_sessions, signed_in_sessions, unique_users, unique_signed_in_users, unique_visitors
 )
-SELECT $1::date, * FROM flusher.missing_counts($1::date, $2::text[])
+SELECT $1::date, * FROM flusher.missing_counts($1::date)
