@@ -27,12 +27,10 @@ WITH filled AS (
     FROM generate_series(1, $2::int) AS n
     RETURNING month, site
 )
-INSERT INTO flusher.count_changes (
-    month, day, site, visitor_sessions, signed_in_sessions, unique_users, unique_visitors
-)
-SELECT month, day, site, count(*), 0, of_month * count(*), of_month * count(*)
-FROM filled, (VALUES (NULL, 1), ($1::date, 0)) AS kind (day, of_month)
-GROUP BY month, day, site, of_month
+INSERT INTO flusher.count_changes
+SELECT of_month > 0, site, month, month, count(*), 0, of_month * count(*), 0, of_month * count(*)
+FROM filled, (VALUES (0), (1)) AS kind (of_month)
+GROUP BY month, site, of_month
 """
 
 

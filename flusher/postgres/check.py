@@ -58,7 +58,7 @@ async def add_missing_counts(connection: asyncpg.Connection, month: date) -> Non
 async def _differences(connection: asyncpg.Connection, month: date) -> list[str]:
     found = []
     for row in await connection.fetch(statement("missing_counts"), month):
-        place = f"{row['site']}, {row['day'] or format(month, '%Y-%m')}"
+        place = f"{row['site']}, {format(month, '%Y-%m') if row['whole_month'] else row['day']}"
         for name, words in _WORDS.items():
             missing = row[name]
             if missing:

@@ -10,11 +10,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from flusher.postgres.statements import statement
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.system import ROOT, eventually, run_command
 
 HEAD = "id,monthly_user_hash,highest_role,created_at\n"
-SQL = ROOT / "flusher" / "sql"
 # Some batches of an import.
 LARGE = 35_000
 ANNA, BEN = "a1" * 32, "b2" * 32
@@ -89,7 +89,7 @@ async def test_an_import_that_was_interrupted_is_run_again(
     holding = connection.transaction()
     await holding.start()
     # In the middle of a batch, since each waits for this before it commits.
-    await connection.execute((SQL / "lock_upgrades.sql").read_text())
+    await connection.execute(statement("lock_upgrades"))
     first = await stored()
     assert 0 < first < LARGE
     process.send_signal(sent)

@@ -58,7 +58,7 @@ _SECONDS = st.integers(-60, 60)
 # As a database in which nothing ever was.
 _EMPTY = """
     TRUNCATE sessions, flusher.upgrades, flusher.count_changes,
-        flusher.monthly_counts, flusher.daily_counts;
+        flusher.counts;
     UPDATE flusher.months SET closed_at = NULL, dropped_at = NULL
 """
 

@@ -159,8 +159,8 @@ async def test_metabase_may_look_into_each(metabase: asyncpg.Connection, relatio
     [
         "SELECT * FROM flusher.upgrades",
         "SELECT * FROM flusher.count_changes",
-        "SELECT * FROM flusher.monthly_counts",
-        "SELECT * FROM flusher.daily_counts",
+        "SELECT * FROM flusher.counts",
+        "SELECT * FROM flusher.all_counts",
         "SELECT * FROM flusher.months",
         "SELECT * FROM flusher.checks",
         "SELECT * FROM flusher.upgrades_given_up",

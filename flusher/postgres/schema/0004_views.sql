@@ -1,22 +1,15 @@
--- What analysts read of the counts. Each is the sum of what was added up (flusher.*_counts) and of what
--- was not yet (flusher.count_changes).
+-- What analysts read of the counts.
 
 CREATE VIEW public.monthly_impact AS
 SELECT
     month, site,
-    sum(visitor_sessions + signed_in_sessions)::bigint AS sessions,
-    sum(unique_users)::bigint AS unique_users,
-    sum(signed_in_sessions)::bigint AS signed_in_sessions,
-    sum(unique_signed_in_users)::bigint AS unique_signed_in_users,
-    sum(visitor_sessions)::bigint AS visitor_sessions,
-    sum(unique_visitors)::bigint AS unique_visitors
-FROM (
-    SELECT month, site, visitor_sessions, signed_in_sessions, unique_users, unique_signed_in_users, unique_visitors
-    FROM flusher.monthly_counts
-    UNION ALL
-    SELECT month, site, visitor_sessions, signed_in_sessions, unique_users, unique_signed_in_users, unique_visitors
-    FROM flusher.count_changes WHERE day IS NULL
-) k
+    sum(visitor_sessions + signed_in_sessions) AS sessions,
+    sum(unique_users) AS unique_users,
+    sum(signed_in_sessions) AS signed_in_sessions,
+    sum(unique_signed_in_users) AS unique_signed_in_users,
+    sum(visitor_sessions) AS visitor_sessions,
+    sum(unique_visitors) AS unique_visitors
+FROM flusher.all_counts WHERE whole_month
 GROUP BY month, site
 HAVING sum(visitor_sessions + signed_in_sessions) <> 0;
 
@@ -37,14 +30,10 @@ COMMENT ON COLUMN public.monthly_impact.unique_visitors IS
 CREATE VIEW public.daily_impact AS
 SELECT
     day, site,
-    sum(visitor_sessions + signed_in_sessions)::bigint AS sessions,
-    sum(signed_in_sessions)::bigint AS signed_in_sessions,
-    sum(visitor_sessions)::bigint AS visitor_sessions
-FROM (
-    SELECT day, site, visitor_sessions, signed_in_sessions FROM flusher.daily_counts
-    UNION ALL
-    SELECT day, site, visitor_sessions, signed_in_sessions FROM flusher.count_changes WHERE day IS NOT NULL
-) k
+    sum(visitor_sessions + signed_in_sessions) AS sessions,
+    sum(signed_in_sessions) AS signed_in_sessions,
+    sum(visitor_sessions) AS visitor_sessions
+FROM flusher.all_counts WHERE NOT whole_month
 GROUP BY day, site
 HAVING sum(visitor_sessions + signed_in_sessions) <> 0;
 

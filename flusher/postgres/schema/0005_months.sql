@@ -29,14 +29,10 @@ BEGIN
         'Sessions of ' || to_char(wanted, 'YYYY-MM') || ': read them through the table sessions.');
     EXECUTE format('ALTER TABLE public.sessions ATTACH PARTITION flusher.%I FOR VALUES IN (%L)', partition, wanted);
     -- What was counted before is of a partition that is gone.
-    INSERT INTO flusher.count_changes (
-        month, day, site, visitor_sessions, signed_in_sessions, unique_users, unique_signed_in_users, unique_visitors
-    )
-    SELECT wanted, * FROM flusher.missing_counts(wanted);
+    INSERT INTO flusher.count_changes SELECT * FROM flusher.missing_counts(wanted);
     RETURN true;
 END
 $$;
-COMMENT ON FUNCTION flusher.create_month IS 'Makes the partition of a month, unless it is there; false: its sessions were dropped.';
 
 -- Drops a month's sessions (SESSIONS_KEPT_MONTHS); its counts stay. Returns whether it did: never those
 -- of a month that is not closed.
@@ -51,4 +47,3 @@ BEGIN
     RETURN true;
 END
 $$;
-COMMENT ON FUNCTION flusher.drop_month IS 'Drops the sessions of a closed month; its counts are kept for good.';

@@ -9,8 +9,9 @@ WITH first AS (
         coalesce(by_id.id, of_current.id) AS before_id,
         coalesce(by_id.replaced_hash, of_current.replaced_hash, s.monthly_user_hash) AS replaced_hash
     FROM flusher.upgrades u
-    JOIN sessions s ON s.id = ANY (ARRAY[u.session_id]) AND s.site = u.site
-        AND s.month <= u.month AND s.month >= $2::date
+    CROSS JOIN LATERAL (
+        SELECT * FROM sessions WHERE id = u.session_id AND month <= u.month AND month >= $2::date OFFSET 0
+    ) s
     LEFT JOIN LATERAL (
         SELECT b.id, b.replaced_hash FROM flusher.upgrades b
         WHERE b.session_id = s.id AND b.outcome = 'applied' LIMIT 1
@@ -19,7 +20,7 @@ WITH first AS (
         SELECT c.id, c.replaced_hash FROM flusher.upgrades c
         WHERE c.session_id IS NULL AND c.applied_to = s.id LIMIT 1
     ) of_current ON true
-    WHERE u.session_id = ANY ($1::uuid[]) AND (s.highest_role IS NULL OR s.upgraded_at IS NOT NULL)
+    WHERE u.session_id = ANY ($1::uuid[]) AND s.site = u.site AND (s.highest_role IS NULL OR s.upgraded_at IS NOT NULL)
     ORDER BY u.session_id, u.upgraded_at, u.id
 ),
 changed AS (

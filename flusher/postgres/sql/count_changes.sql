@@ -9,24 +9,24 @@
 -- the second, which begins here when the first is committed, sees the first one's.
 -- $1: the month. $2 to $4: sites, and the places of their first and last person in $5 to $7: hash, `v`, `s`.
 -- $8 to $11: by minute: site, minute, and the same; PostgreSQL alone says of which day a minute is.
-INSERT INTO flusher.count_changes (
-    month, day, site, visitor_sessions, signed_in_sessions, unique_users, unique_signed_in_users, unique_visitors
-)
-SELECT $1::date, NULL, p.site, sum(p.v), sum(p.s),
+INSERT INTO flusher.count_changes
+SELECT true, p.site, $1::date, $1::date, sum(p.v), sum(p.s),
     sum((p.v > 0 OR p.s > 0 OR p.other_v OR p.other_s)::integer - (p.v < 0 OR p.s < 0 OR p.other_v OR p.other_s)::integer),
     sum((p.s > 0 OR p.other_s)::integer - (p.s < 0 OR p.other_s)::integer),
     sum((p.v > 0 OR p.other_v)::integer - (p.v < 0 OR p.other_v)::integer)
 FROM (
-    SELECT w.site, c.v, c.s, o.others AND (
-            SELECT true FROM sessions
-            WHERE monthly_user_hash = c.hash AND month = $1 AND site = w.site AND highest_role IS NULL
-            OFFSET greatest(c.v, 0) LIMIT 1
-        ) IS NOT NULL AS other_v,
-        o.others AND (
-            SELECT true FROM sessions
-            WHERE monthly_user_hash = c.hash AND month = $1 AND site = w.site AND highest_role IS NOT NULL
-            OFFSET greatest(c.s, 0) LIMIT 1
-        ) IS NOT NULL AS other_s
+    SELECT w.site, c.v, c.s,
+        -- A person's sessions stand in the index in this order: those that are signed in, then the visitor's.
+        o.others AND coalesce((
+            SELECT highest_role IS NOT NULL FROM sessions
+            WHERE monthly_user_hash = c.hash AND month = $1 AND site = w.site
+            ORDER BY monthly_user_hash, highest_role OFFSET greatest(c.s, 0) LIMIT 1
+        ), false) AS other_s,
+        o.others AND coalesce((
+            SELECT highest_role IS NULL FROM sessions
+            WHERE monthly_user_hash = c.hash AND month = $1 AND site = w.site
+            ORDER BY monthly_user_hash DESC, highest_role DESC OFFSET greatest(c.v, 0) LIMIT 1
+        ), false) AS other_v
     FROM unnest($2::text[], $3::integer[], $4::integer[]) AS w (site, first, last)
     CROSS JOIN LATERAL unnest(
         ($5::uuid[])[w.first:w.last], ($6::integer[])[w.first:w.last], ($7::integer[])[w.first:w.last]
@@ -34,7 +34,7 @@ FROM (
     CROSS JOIN LATERAL (
         SELECT ( -- most have none of either kind: one look instead of two
             SELECT true FROM sessions WHERE monthly_user_hash = c.hash AND month = $1 AND site = w.site
-            OFFSET greatest(c.v, 0) + greatest(c.s, 0) LIMIT 1
+            ORDER BY monthly_user_hash OFFSET greatest(c.v, 0) + greatest(c.s, 0) LIMIT 1
         ) IS NOT NULL AS others
         OFFSET 0
     ) o
@@ -42,6 +42,7 @@ FROM (
 ) p
 GROUP BY p.site
 UNION ALL
-SELECT $1::date, (d.minute AT TIME ZONE (SELECT timezone FROM flusher.calendar))::date AS day, d.site, sum(d.v), sum(d.s), 0, 0, 0
+SELECT false, d.site, $1::date, (d.minute AT TIME ZONE (SELECT timezone FROM flusher.calendar))::date AS day,
+    sum(d.v), sum(d.s), 0, 0, 0
 FROM unnest($8::text[], $9::timestamptz[], $10::integer[], $11::integer[]) AS d (site, minute, v, s)
 GROUP BY day, d.site
