@@ -165,8 +165,9 @@ class SessionWriter:
         if batch.starts:
             await connection.copy_to_table(
                 table,
+                # In the order of their ids, so that neighbours in the primary key come together.
                 # A buffer goes out as it is, though the stubs know of files only.
-                source=copy_source(batch.starts.values()),  # type: ignore[arg-type]
+                source=copy_source(sorted(batch.starts.values())),  # type: ignore[arg-type]
                 columns=COLUMNS,
                 format="binary",
             )

@@ -110,6 +110,25 @@ async def test_of_two_upgrades_in_one_batch_the_earlier_stays(
     assert (row["highest_role"], to_us(row["upgraded_at"])) == ("admin", both[0].at_us)
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_of_two_upgrades_of_one_instant_the_same_stays_in_whatever_order_they_come(
+    order: tuple[int, int],
+    at_once: bool,  # noqa: FBT001 - a parameter of the test
+    database: Database,
+    writer: SessionWriter,
+) -> None:
+    """By their ids, in one batch as in two."""
+    session = start()
+    both = sorted((upgrade(session.id, role=role) for role in ("a", "b")), key=lambda u: u.id)
+    events = [both[n] for n in order]
+    await writer.write(batch_of(session))
+    for batch in [batch_of(*events)] if at_once else map(batch_of, events):
+        await writer.write(batch)
+    (row,) = await rows(database)
+    assert row["highest_role"] == both[0].role
+
+
 async def test_an_upgrade_of_a_session_that_is_in_two_months_takes_the_earlier(
     database: Database, writer: SessionWriter
 ) -> None:
@@ -154,7 +173,7 @@ async def test_a_merge_waits_for_who_stores_and_never_the_other_way_round(
     writer: SessionWriter, dsn: str
 ) -> None:
     """Else each would wait for the other, and PostgreSQL end one of them after a second."""
-    known, new = start(), start(b"n" * 16)
+    known, new = start(b"k" * 16), start(b"n" * 16)  # copied in this order
     await writer.write(batch_of(known))
     other = await asyncpg.connect(dsn)
     async with other.transaction():  # a batch that is copied, and not yet matched

@@ -1,4 +1,4 @@
--- Sessions of visitors that upgrades have taken or may take. Only by key: docs/decisions/0006-kept-counts.md.
+-- Sessions of visitors that upgrades have taken or may take.
 -- $1 to $5: the visitors: month, site, hash, since when, and how many are wanted of those that began
 -- before; $6, $7: sessions that were taken since, and by which visitor's place each is.
 WITH v AS (

@@ -13,7 +13,7 @@ WITH new AS MATERIALIZED (
             SELECT * FROM sessions WHERE id = i.session_id AND month <= i.month AND month >= $10::date OFFSET 0
         ) f
         WHERE f.site = i.site AND f.highest_role IS NULL AND i.is_only_one
-            AND (SELECT u.id FROM flusher.upgrades u WHERE u.session_id = i.session_id LIMIT 1) IS NULL
+            AND (SELECT u.id FROM flusher.upgrades u WHERE coalesce(u.session_id, u.applied_to) = i.session_id LIMIT 1) IS NULL
         ORDER BY f.month LIMIT 1
     ) s ON true
     -- A scalar, since what is asked with EXISTS may be answered by reading the whole table.

@@ -2,7 +2,7 @@
 -- $1: sessions; $2: the earliest month to look in. Returns the upgrades.
 UPDATE flusher.upgrades u
 SET outcome = 'superseded'
-WHERE u.session_id = ANY ($1::uuid[]) AND u.outcome = 'waiting' AND (
+WHERE coalesce(u.session_id, u.applied_to) = ANY ($1::uuid[]) AND u.outcome = 'waiting' AND (
     SELECT bool_or(s.highest_role IS NOT NULL)
     FROM (SELECT * FROM sessions WHERE id = u.session_id AND month <= u.month AND month >= $2::date OFFSET 0) s
     WHERE s.site = u.site
