@@ -59,7 +59,9 @@ async def test_history_is_in_the_same_report(
     hashes = await connection.fetch("SELECT DISTINCT monthly_user_hash AS hash FROM sessions")
     assert {row["hash"].version for row in hashes} == {8}, "as the collector makes them"
     assert len(hashes) == 2
-    roles = await connection.fetch("SELECT highest_role FROM sessions ORDER BY created_at")
+    roles = await connection.fetch(
+        "SELECT highest_role FROM sessions ORDER BY created_at, highest_role DESC"
+    )
     assert [row["highest_role"] for row in roles] == [None, "user", "super_admin", None]
     assert await views_and_live_counts_that_differ(connection) == []
 
