@@ -10,7 +10,6 @@ The rules, which end in the same rows in whatever order and however often events
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -32,30 +31,13 @@ REPEATED_WITHIN_US: Final = 2 * DAY_US
 _AT_HAND: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """What `store_upgrades` says of the upgrades that are new, and of the sessions of those that
-    were applied at once.
-    """
-
-    count: int = 0
-    waiting: Sequence[UUID] = ()
-    waited_for: Sequence[UUID] = ()
-    of_current: Sequence[UUID] = ()
-    applied: Sequence[UUID] = ()
-    months: Sequence[date] = ()
-    began: Sequence[datetime] = ()
-    replaced: Sequence[UUID] = ()
-
-
 class Matched(NamedTuple):
-    """How many sessions were copies of one in another month, how many of the batch's upgrades were
-    news, and which months are open.
+    """How many sessions were copies of one in another month, and how many of the batch's upgrades
+    were news.
     """
 
     copies: int = 0
     upgrades: int = 0
-    open_months: frozenset[date] = frozenset()
 
 
 class Matching:
@@ -84,13 +66,16 @@ class Matching:
         (at_hand,) = await self._connection.fetch(statement("upgrades_at_hand"), _AT_HAND)
         awaited = await self._awaited(at_hand["awaited"])
         new = await self._store_upgrades()
-        superseded = await self._match_by_id([*awaited, *new.waited_for, *changed])
+        waiting = {row["id"]: row["session_id"] for row in new if row["session_month"] is None}
+        waited_for = [session for session in waiting.values() if session is not None]
+        superseded = await self._match_by_id([*awaited, *waited_for, *changed])
         repeats: set[UUID] = set()
-        if new.of_current or at_hand["of_current"]:
-            self._note_current(new.of_current, released)
+        of_current = [id_ for id_, session in waiting.items() if session is None]
+        if of_current or at_hand["of_current"]:
+            self._note_current(of_current, released)
             repeats = await match_current(self._connection, self._news, self._counts)
-        news = new.count - len(superseded & set(new.waiting)) - len(repeats & set(new.of_current))
-        return Matched(len(copies), news, frozenset(at_hand["open_months"]))
+        repeated = superseded & waiting.keys() | repeats & set(of_current)
+        return Matched(len(copies), len(new) - len(repeated))
 
     async def _delete_copies(self) -> list[asyncpg.Record]:
         starts, candidates = self._batch.starts, self._batch.near_months_end
@@ -144,30 +129,25 @@ class Matching:
             return [session for session in at_hand if session.bytes in starts]
         return await _column(self._connection, "sessions_awaited", [*map(UUID, starts)])
 
-    async def _store_upgrades(self) -> _Stored:
+    async def _store_upgrades(self) -> list[asyncpg.Record]:
+        """The upgrades that are new, as `store_upgrades` says."""
         upgrades = list(self._batch.upgrades.values())
         if not upgrades:
-            return _Stored()
+            return []
         named = Counter(upgrade.session_id for upgrade in upgrades)
-        (row,) = await self._connection.fetch(
+        stored = await self._connection.fetch(
             statement("store_upgrades"),
             *map(list, zip(*upgrades, strict=True)),
             [named[upgrade.session_id] == 1 for upgrade in upgrades],
             self._where_to_look()[0],
         )
-        stored = _Stored(**row)
-        for id_, month, began, replaced in zip(
-            stored.applied, stored.months, stored.began, stored.replaced, strict=True
-        ):
-            upgrade = self._batch.upgrades[id_.bytes]
-            hash_ = upgrade.user_hash if upgrade.month == month else replaced
-            self._upgraded(
-                Session(month, upgrade.site, replaced, False, began),
-                hash_,
-                replaced,
-                upgrade.upgraded_at,
-            )
-        return stored
+        for id_, _, month, began, replaced in stored:
+            if month is not None:
+                upgrade = self._batch.upgrades[id_.bytes]
+                hash_ = upgrade.user_hash if upgrade.month == month else replaced
+                before = Session(month, upgrade.site, replaced, False, began)
+                self._upgraded(before, hash_, replaced, upgrade.upgraded_at)
+        return list(stored)
 
     async def _match_by_id(self, wanted: list[UUID]) -> set[UUID]:
         """Matches sessions with their upgrades; the upgrades that are superseded."""

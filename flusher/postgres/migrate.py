@@ -16,6 +16,7 @@ import asyncpg
 
 from contract.errors import Misconfigured, Retry
 from contract.settings import CALENDAR_TIMEZONE
+from flusher.postgres.check import add_missing_counts
 from flusher.postgres.database import SEARCH_PATH
 from flusher.postgres.statements import statement
 
@@ -109,7 +110,9 @@ async def _migrate(
     now = await apply_files(connection, migrations())
     await connection.execute(files("flusher.postgres").joinpath("roles.sql").read_text())
     await connection.execute(statement("lock_sessions"))
-    await connection.execute(statement("set_calendar"), zone.key)
+    if await connection.fetchval(statement("set_calendar"), zone.key):
+        for row in await connection.fetch(statement("kept_months"), None):
+            await add_missing_counts(connection, row["month"])
     return now
 
 

@@ -52,7 +52,6 @@ class SessionWriter:
         self._database = database
         self._zone = zone
         self._months: set[Month] = set()
-        self._indexed_months: set[Month] = set()
 
     async def write(self, batch: Batch, *, briefly: bool = False) -> Written:
         """Stores a batch: all of it is committed when this returns, or none.
@@ -69,12 +68,10 @@ class SessionWriter:
         """
         await self.create_months(batch.months)
         try:
-            await self._index_visitors(batch.months_of_current)
             async with self._database.connection() as connection:
                 return await self._write_once(connection, batch, briefly=briefly)
         except _PartitionIsGone:
             self._months.clear()
-            self._indexed_months.clear()
             detail = "the partition of a month is gone, and is made again unless it was dropped"
             raise Retry("postgres", detail) from None
 
@@ -132,17 +129,6 @@ class SessionWriter:
         async with self._database.connection() as connection:
             return int(await connection.fetchval(statement("count_waiting_upgrades")))
 
-    async def _index_visitors(self, months: Iterable[Month]) -> None:
-        for month in set(months) - self._indexed_months:
-            async with self._database.connection() as connection, connection.transaction():
-                # Once a month at the most, and the streams hold what comes meanwhile.
-                await connection.execute("SET LOCAL statement_timeout = 0")
-                try:
-                    await connection.execute("SELECT flusher.index_visitors($1)", month.first_day)
-                except asyncpg.UndefinedTableError:
-                    raise _PartitionIsGone from None
-            self._indexed_months.add(month)
-
     async def _write(
         self, connection: asyncpg.Connection, batch: Batch, *, briefly: bool, staged: bool
     ) -> Written:
@@ -164,7 +150,7 @@ class SessionWriter:
             if batch.months:
                 matching = Matching(connection, batch, self._zone, counts)
                 matched = await matching.run(merged.stored, merged.replaced)
-                await store_counts(connection, counts, matched.open_months)
+                await store_counts(connection, counts)
             copies, upgrades = matched.copies, matched.upgrades
             if new < len(batch.starts) or upgrades < len(batch.upgrades) or batch.salts:
                 await connection.execute(statement("wait_for_what_is_known"))
@@ -179,8 +165,9 @@ class SessionWriter:
         if batch.starts:
             await connection.copy_to_table(
                 table,
+                # In the order of their ids, so that neighbours in the primary key come together.
                 # A buffer goes out as it is, though the stubs know of files only.
-                source=copy_source(batch.starts.values()),  # type: ignore[arg-type]
+                source=copy_source(sorted(batch.starts.values())),  # type: ignore[arg-type]
                 columns=COLUMNS,
                 format="binary",
             )

@@ -110,6 +110,25 @@ async def test_of_two_upgrades_in_one_batch_the_earlier_stays(
     assert (row["highest_role"], to_us(row["upgraded_at"])) == ("admin", both[0].at_us)
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_of_two_upgrades_of_one_instant_the_same_stays_in_whatever_order_they_come(
+    order: tuple[int, int],
+    at_once: bool,  # noqa: FBT001 - a parameter of the test
+    database: Database,
+    writer: SessionWriter,
+) -> None:
+    """By their ids, in one batch as in two."""
+    session = start()
+    both = sorted((upgrade(session.id, role=role) for role in ("a", "b")), key=lambda u: u.id)
+    events = [both[n] for n in order]
+    await writer.write(batch_of(session))
+    for batch in [batch_of(*events)] if at_once else map(batch_of, events):
+        await writer.write(batch)
+    (row,) = await rows(database)
+    assert row["highest_role"] == both[0].role
+
+
 async def test_an_upgrade_of_a_session_that_is_in_two_months_takes_the_earlier(
     database: Database, writer: SessionWriter
 ) -> None:
@@ -154,7 +173,7 @@ async def test_a_merge_waits_for_who_stores_and_never_the_other_way_round(
     writer: SessionWriter, dsn: str
 ) -> None:
     """Else each would wait for the other, and PostgreSQL end one of them after a second."""
-    known, new = start(), start(b"n" * 16)
+    known, new = start(b"k" * 16), start(b"n" * 16)  # copied in this order
     await writer.write(batch_of(known))
     other = await asyncpg.connect(dsn)
     async with other.transaction():  # a batch that is copied, and not yet matched
@@ -211,27 +230,6 @@ async def test_a_lost_connection_is_nobodys_fault(
     await other.close()
     assert await rows(database) == []
     assert await writer.write(batch) == Written(1, 0, 0, 0)
-
-
-async def test_the_visitor_index_is_made_only_when_it_is_needed(
-    database: Database, writer: SessionWriter
-) -> None:
-    table = f"sessions_{MONTH.first_day:%Y_%m}"
-
-    async def indexes() -> set[str]:
-        async with database.connection() as connection:
-            found = await connection.fetch(
-                "SELECT indexname FROM pg_indexes WHERE tablename = $1", table
-            )
-        return {row["indexname"] for row in found} - {
-            f"{table}_pkey",
-            f"{table}_created_at",
-        }
-
-    await writer.write(batch_of(start(), upgrade(b"x" * 16)))
-    assert await indexes() == set()
-    await writer.write(batch_of(upgrade(None, visitor=b"v" * 16)))
-    assert await indexes() == {f"{table}_visitors"}
 
 
 async def test_what_can_not_matter_any_more_is_forgotten(

@@ -1,11 +1,10 @@
 -- An upgrade of a session that is upgraded, or was signed in from the start, changes nothing.
--- $1: sessions; $2: the earliest month to look in. Returns the upgrades. Only by key:
--- docs/decisions/0006-kept-counts.md.
+-- $1: sessions; $2: the earliest month to look in. Returns the upgrades.
 UPDATE flusher.upgrades u
 SET outcome = 'superseded'
-FROM sessions s
-WHERE u.session_id = ANY ($1::uuid[]) AND u.outcome = 'waiting'
-    AND s.id = ANY (ARRAY[u.session_id]) AND s.site = u.site
-    AND s.month <= u.month AND s.month >= $2::date
-    AND s.highest_role IS NOT NULL
+WHERE coalesce(u.session_id, u.applied_to) = ANY ($1::uuid[]) AND u.outcome = 'waiting' AND (
+    SELECT bool_or(s.highest_role IS NOT NULL)
+    FROM (SELECT * FROM sessions WHERE id = u.session_id AND month <= u.month AND month >= $2::date OFFSET 0) s
+    WHERE s.site = u.site
+)
 RETURNING u.id
