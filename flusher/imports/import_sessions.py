@@ -64,8 +64,10 @@ async def import_sessions(
     imported = Imported()
     async with Database(dsn) as database:
         async with database.connection() as connection:
-            found = await connection.fetch(statement("dropped_months"))
-        dropped = frozenset(Month(row["month"].year, row["month"].month) for row in found)
+            found = await connection.fetch(statement("months"))
+        dropped = frozenset(
+            Month(row["month"].year, row["month"].month) for row in found if row["is_dropped"]
+        )
         rules = Importable(default_site, zone, latest, dropped)
         writer = SessionWriter(database, zone)
         try:

@@ -6,7 +6,9 @@ from typing import Final
 import asyncpg
 
 from contract.calendar import Month
+from flusher.postgres import locks
 from flusher.postgres.database import Database
+from flusher.postgres.locks import Lock
 from flusher.postgres.statements import statement
 
 _WORDS: Final = {
@@ -34,12 +36,14 @@ async def check_counts(
     right = True
     async with database.connection() as connection:
         wanted = None if month is None else month.first_day
-        for row in await connection.fetch(statement("kept_months"), wanted):
+        for row in await connection.fetch(statement("months")):
+            if row["is_dropped"] or wanted not in (None, row["month"]):
+                continue
             differences = await _differences(connection, row["month"])
             found += differences
             if differences and repair:
                 async with connection.transaction():
-                    await connection.execute(statement("lock_sessions"))
+                    await locks.take(connection, Lock.SESSIONS)
                     await add_missing_counts(connection, row["month"])
                 differences = await _differences(connection, row["month"])
             right = right and not differences
@@ -50,7 +54,7 @@ async def check_counts(
 
 async def add_missing_counts(connection: asyncpg.Connection, month: date) -> None:
     """Makes the counts of a month those of its sessions, in a transaction that bars all batches
-    (`lock_sessions`): what one adds meanwhile would be added twice.
+    (`Lock.SESSIONS`): what one adds meanwhile would be added twice.
     """
     await connection.execute(statement("add_missing_counts"), month)
 

@@ -18,6 +18,8 @@ import asyncpg
 from asyncpg.pgproto.pgproto import UUID
 
 from contract.calendar import DAY_US, Month, from_us
+from flusher.postgres import locks
+from flusher.postgres.locks import Lock
 from flusher.postgres.match_current import News, Visitor, match_current
 from flusher.postgres.statements import statement
 from flusher.rows.batch import Batch
@@ -59,7 +61,7 @@ class Matching:
             merged: sessions that may have replaced a copy of themselves.
             replaced: those that did, as they were.
         """
-        await self._connection.execute(statement("lock_upgrades"))
+        await locks.take(self._connection, Lock.UPGRADES)
         copies = await self._delete_copies()
         changed = [*merged, *(copy["id"] for copy in copies)]
         released = await self._release(changed, [*replaced, *copies]) if changed else []

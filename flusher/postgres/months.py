@@ -15,7 +15,9 @@ import structlog
 
 from contract.errors import DeadLetter, Misconfigured, Retry
 from contract.metrics import FlusherMetrics
+from flusher.postgres import locks
 from flusher.postgres.database import Database
+from flusher.postgres.locks import Lock
 from flusher.postgres.statements import statement
 from runtime.periodic import Interval, Told, repeat
 from runtime.retry import Backoff, retry
@@ -100,7 +102,7 @@ class MonthKeeper:
             Retry: PostgreSQL is away or busy.
         """
         async with self._database.connection() as connection, connection.transaction():
-            if await connection.fetchval(statement("try_fold_lock")):
+            if await locks.try_to_take(connection, Lock.FOLD):
                 await connection.execute(statement("fold_counts"))
 
     async def close(self) -> tuple[date, ...]:

@@ -10,6 +10,6 @@ from flusher.rows.counts import Counts
 
 
 async def store_counts(connection: asyncpg.Connection, counts: Counts) -> None:
-    """Adds changes to the counts, after the sessions are written and under `lock_upgrades`."""
+    """Adds changes to the counts, after the sessions are written and under `Lock.UPGRADES`."""
     for month, changes in counts.by_month():
         await connection.execute(statement("count_changes"), month, *changes)

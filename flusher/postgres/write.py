@@ -18,7 +18,9 @@ from asyncpg.pgproto.pgproto import UUID
 
 from contract.calendar import Month, from_us
 from contract.errors import DeadLetter, Retry
+from flusher.postgres import locks
 from flusher.postgres.database import Database
+from flusher.postgres.locks import Lock
 from flusher.postgres.match import Matched, Matching, session_of
 from flusher.postgres.statements import statement
 from flusher.postgres.store_counts import store_counts
@@ -135,7 +137,7 @@ class SessionWriter:
         async with connection.transaction():
             if briefly:
                 await connection.execute(statement("be_brief"))
-            await connection.execute(statement("lock_sessions" if staged else "share_sessions"))
+            await (locks.take if staged else locks.share)(connection, Lock.SESSIONS)
             await _insert_salts(connection, batch)
             counts = Counts()
             merged = _Merged()
@@ -179,7 +181,7 @@ class SessionWriter:
         await self._copy(connection, "incoming_sessions", batch)
         # Before the merge: whether a copy may replace an upgraded session is told by the upgrade,
         # which must not be one that another flusher is just about to commit.
-        await connection.execute(statement("lock_upgrades"))
+        await locks.take(connection, Lock.UPGRADES)
         rows = await connection.fetch(statement("merge_incoming_sessions"))
         known = {row["id"]: row for row in rows if not row["stored"]}
         merged = _Merged()

@@ -10,7 +10,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from flusher.postgres.statements import statement
+from flusher.postgres import locks
+from flusher.postgres.locks import Lock
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.system import ROOT, eventually, run_command
 
@@ -91,7 +92,7 @@ async def test_an_import_that_was_interrupted_is_run_again(
     holding = connection.transaction()
     await holding.start()
     # In the middle of a batch, since each waits for this before it commits.
-    await connection.execute(statement("lock_upgrades"))
+    await locks.take(connection, Lock.UPGRADES)
     first = await stored()
     assert 0 < first < LARGE
     process.send_signal(sent)

@@ -9,8 +9,9 @@ import pytest
 
 from contract.calendar import to_us
 from contract.errors import DeadLetter, Retry
+from flusher.postgres import locks
 from flusher.postgres.database import Database
-from flusher.postgres.statements import statement
+from flusher.postgres.locks import Lock
 from flusher.postgres.write import SessionWriter, Written
 from tests.events import SITE, batch_of, start, upgrade
 from tests.instant import MONTH, NOON_US
@@ -177,7 +178,7 @@ async def test_a_merge_waits_for_who_stores_and_never_the_other_way_round(
     await writer.write(batch_of(known))
     other = await asyncpg.connect(dsn)
     async with other.transaction():  # a batch that is copied, and not yet matched
-        await other.execute(statement("share_sessions"))
+        await locks.share(other, Lock.SESSIONS)
         await other.execute(
             "INSERT INTO sessions SELECT $1, month, site, monthly_user_hash, NULL, created_at "
             "FROM sessions",
@@ -190,7 +191,7 @@ async def test_a_merge_waits_for_who_stores_and_never_the_other_way_round(
             return int(await other.fetchval(query))
 
         await eventually(waits)
-        await other.execute(statement("lock_upgrades"), timeout=5)
+        await asyncio.wait_for(locks.take(other, Lock.UPGRADES), 5)
     assert await merging == Written(0, 0, 2, 0)
     await other.close()
 

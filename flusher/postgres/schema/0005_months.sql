@@ -25,8 +25,6 @@ BEGIN
     -- writes. One that was detached is attached again.
     EXECUTE format('CREATE TABLE IF NOT EXISTS flusher.%I '
         '(LIKE public.sessions INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING COMMENTS)', partition);
-    EXECUTE format('COMMENT ON TABLE flusher.%I IS %L', partition,
-        'Sessions of ' || to_char(wanted, 'YYYY-MM') || ': read them through the table sessions.');
     EXECUTE format('ALTER TABLE public.sessions ATTACH PARTITION flusher.%I FOR VALUES IN (%L)', partition, wanted);
     -- What was counted before is of a partition that is gone.
     INSERT INTO flusher.count_changes SELECT * FROM flusher.missing_counts(wanted);

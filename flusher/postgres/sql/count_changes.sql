@@ -5,7 +5,7 @@
 -- were just added (or, where `v` is not above zero, any): then the person was a visitor before and is one
 -- now. Without others, who gained some was none before, and who lost some is none now.
 --
--- After the sessions are written, under `lock_upgrades`: so of two batches with the same person's sessions
+-- After the sessions are written, under `Lock.UPGRADES`: so of two batches with the same person's sessions
 -- the second, which begins here when the first is committed, sees the first one's.
 -- $1: the month. $2 to $4: sites, and the places of their first and last person in $5 to $7: hash, `v`, `s`.
 -- $8 to $11: by minute: site, minute, and the same; PostgreSQL alone says of which day a minute is.

@@ -1,6 +1,6 @@
 -- Stores upgrades that are new: an id that is known is a repeat. The only one that is known of an
 -- anonymous session is applied to it at once, as `apply_upgrades` would; the others wait for that.
--- After `lock_upgrades`: nobody else stores any.
+-- After `Lock.UPGRADES`: nobody else stores any.
 -- $1 to $8: the columns; $9: whether each is its session's only one here; $10: the earliest month to look in.
 -- Returns those that are new, with the month, start and hash of the session that each upgraded.
 WITH new AS MATERIALIZED (
