@@ -26,6 +26,7 @@ from collector.request.address_check import AddressCheck
 from collector.request.caller import TokenVerifier
 from collector.request.client_address import TrustedProxies
 from collector.request.crawlers import CrawlerFilter
+from collector.request.roles import Roles
 from collector.request.site import SitePolicy
 from collector.sessions import Sessions
 from contract import settings
@@ -67,6 +68,9 @@ SETTINGS = (
     settings.JWT_AUDIENCE,
     settings.JWT_USER_CLAIM,
     settings.JWT_ROLE_CLAIM,
+    settings.JWT_ROLE_RANK,
+    settings.JWT_LEEWAY_SECONDS,
+    settings.JWT_REQUIRE_EXPIRY,
     settings.CALENDAR_TIMEZONE,
     settings.STREAM_SHARDS,
     settings.APPEND_DURABILITY,
@@ -185,7 +189,10 @@ def build_server(
         settings.JWT_ALGORITHMS.read(environment),
         settings.JWT_AUDIENCE.read(environment),
         settings.JWT_USER_CLAIM.read(environment),
-        settings.JWT_ROLE_CLAIM.read(environment),
+        Roles(settings.JWT_ROLE_CLAIM.read(environment), settings.JWT_ROLE_RANK.read(environment)),
+        metrics,
+        leeway_seconds=settings.JWT_LEEWAY_SECONDS.read(environment),
+        require_expiry=settings.JWT_REQUIRE_EXPIRY.read(environment),
     )
     _warn_of_weak_key(verifier)
     sessions = Sessions(

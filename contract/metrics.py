@@ -62,6 +62,7 @@ _FAILED = (
     "redis_refused",
     "salt",
 )
+_ROLES = ("none", "ranked", "undecided", "unranked")
 _CLOSED = ("slow", "too_many")
 _DEAD = (
     "instant",
@@ -133,6 +134,18 @@ class CollectorMetrics:
             ("reason",),
             registry=registry,
         )
+        self.token_roles = Counter(
+            "impact_token_roles",
+            "Good tokens, by the role they name: one of JWT_ROLE_RANK (ranked), one that it lacks "
+            "(unranked), several that it lacks (undecided: stored as `user`), none.",
+            ("role",),
+            registry=registry,
+        )
+        self.tokens_without_expiry = Counter(
+            "impact_tokens_without_expiry",
+            "Good tokens without an end (`exp`): see JWT_REQUIRE_EXPIRY.",
+            registry=registry,
+        )
         self.append_unanswered = Counter(
             "impact_append_unanswered",
             "Events in writes to Redis that got no answer, or were not made durable in time, each "
@@ -146,6 +159,7 @@ class CollectorMetrics:
         _begin(self.ignored, _IGNORED)
         _begin(self.rejected, _REJECTED)
         _begin(self.failed, _FAILED)
+        _begin(self.token_roles, _ROLES)
         _begin(self.connections_closed, _CLOSED)
 
 

@@ -58,7 +58,7 @@ PROCESSES = [
 Process = type[CollectorMetrics | FlusherMetrics | ProcessMetrics | RotationMetrics]
 
 
-LABELS = {"route", "status", "kind", "reason", "shard", "stage", "version"}
+LABELS = {"role", "route", "status", "kind", "reason", "shard", "stage", "version"}
 
 
 def declared(process: Process) -> dict[str, Metric]:

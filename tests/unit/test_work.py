@@ -22,6 +22,7 @@ from collector.request.address_check import AddressCheck
 from collector.request.caller import TokenVerifier
 from collector.request.client_address import TrustedProxies
 from collector.request.crawlers import CrawlerFilter
+from collector.request.roles import Roles
 from collector.request.site import SitePolicy
 from collector.sessions import Sessions
 from contract.metrics import CollectorMetrics
@@ -115,7 +116,14 @@ async def server(wire: CountingWire) -> AsyncIterator[Server]:
     sessions = Sessions(
         sites,
         CrawlerFilter(),
-        TokenVerifier("a key of thirty-two bytes or more", ("HS256",), "", "sub", "highest_role"),
+        TokenVerifier(
+            ["a key of thirty-two bytes or more"],
+            ("HS256",),
+            "",
+            "sub",
+            Roles(("highest_role",), ()),
+            metrics,
+        ),
         TrustedProxies(TRUSTED_PROXIES.read({"TRUSTED_PROXIES": "127.0.0.1"})),
         cast("MonthlySalt", HeldSalt()),
         appender,

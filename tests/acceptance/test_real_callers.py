@@ -1,0 +1,147 @@
+"""Real front-ends, tokens, proxies and telephones, over real HTTP to the row or to its absence."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from contract.calendar import SECOND_US
+from runtime.clock import wall_clock
+from tests.acceptance.conftest import CHROME, Front
+from tests.system import JWT_KEY, Program, System
+
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 15_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like "
+    "Gecko) Version/15.1 Mobile/15E148 Safari/604.1"
+)
+TEXT = {"Content-Type": "text/plain;charset=UTF-8"}
+
+
+@asynccontextmanager
+async def another_collector(
+    front: Front, folder: Path, **settings: str
+) -> AsyncIterator[tuple[Front, Program]]:
+    """The same system, by a collector of its own with these settings."""
+    servers = front.system
+    with System(servers.redis_url, servers.database_url, folder, settings) as system:
+        (collector,) = await system.start("collector")
+        yield replace(front, system=system), collector
+
+
+async def metric(front: Front, name: str) -> float:
+    (collector,) = [one for one in front.system.programs if one.module == "collector"]
+    return (await collector.metrics()).get(name, 0.0)
+
+
+# --- roles ---
+
+
+@pytest.mark.parametrize(
+    ("claims", "stored"),
+    [
+        ({"roles": [{"type": "admin"}]}, "admin"),
+        ({"roles": [{"type": "project_moderator", "project_id": "5"}]}, "project_moderator"),
+        ({"roles": [{"type": "project_moderator"}, {"type": "admin"}]}, "admin"),
+        ({"roles": ["user", "project_folder_moderator"]}, "project_folder_moderator"),
+        ({"roles": []}, "user"),
+        ({"highest_role": None, "roles": [{"type": "admin"}]}, "admin"),
+        ({"highest_role": "super_admin", "roles": [{"type": "admin"}]}, "super_admin"),
+        ({"roles": [{"type": "space_moderator"}]}, "space_moderator"),
+        ({"roles": [{"type": "one_of_ours"}, {"type": "another"}]}, "user"),
+        ({"roles": [{"type": "admin\n"}, {"type": "a\x1bb"}]}, "user"),
+        ({"highest_role": "adm\rin"}, "user"),
+    ],
+)
+async def test_the_roles_of_the_platforms_own_tokens_are_stored(
+    front: Front, claims: dict[str, Any], stored: str
+) -> None:
+    token = front.token(cluster="EU", tenant=str(uuid.uuid4()), **claims)
+    session = await front.start()
+    await front.start(token=token, user_agent=CHROME)
+    assert (await front.upgrade(session, token=token)).status == 202
+    rows = await front.settled(2, upgraded=1)
+    assert [row["highest_role"] for row in rows] == [stored, stored]
+
+
+# --- tokens ---
+
+
+async def test_a_clock_that_is_a_little_off_makes_no_visitor_of_a_user(front: Front) -> None:
+    now = wall_clock() // SECOND_US
+    for claim, at in (("nbf", 10), ("exp", -10), ("nbf", 600), ("exp", -600)):
+        times: dict[str, Any] = {claim: now + at}
+        await front.start(token=front.token(role="admin", **times))
+    rows = await front.settled(4)
+    assert [row["highest_role"] for row in rows] == ["admin", "admin", None, None]
+
+
+@pytest.fixture(scope="module")
+def key_pairs() -> list[rsa.RSAPrivateKey]:
+    return [rsa.generate_private_key(65537, 2048) for _ in range(3)]
+
+
+def public(key: rsa.RSAPrivateKey) -> str:
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+async def test_while_the_key_changes_tokens_of_both_are_good(
+    front: Front, tmp_path: Path, key_pairs: list[rsa.RSAPrivateKey]
+) -> None:
+    old, new, strange = key_pairs
+    claims = {"sub": "ada", "exp": wall_clock() // SECOND_US + 60, "roles": [{"type": "admin"}]}
+    async with another_collector(
+        front, tmp_path, JWT_KEY=public(old) + public(new), JWT_ALGORITHMS="RS256"
+    ) as (both, _):
+        for key in (old, new, strange):
+            await both.start(token=jwt.encode(claims, key, algorithm="RS256"))
+        forged = jwt.encode(claims, "-" * 64, algorithm="HS256")
+        await both.start(token=forged)
+        rows = await both.settled(4)
+    assert [row["highest_role"] for row in rows] == ["admin", "admin", None, None]
+
+
+async def test_while_the_secret_changes_tokens_of_both_are_good(
+    front: Front, tmp_path: Path
+) -> None:
+    secrets = [word * 32 for word in "abc"]
+    claims = {"sub": "ada", "exp": wall_clock() // SECOND_US + 60}
+    async with another_collector(front, tmp_path, JWT_KEY="\n".join(secrets[:2])) as (both, _):
+        statuses = []
+        for secret in secrets:
+            session = await both.start()
+            token = jwt.encode(claims, secret)
+            statuses.append((await both.upgrade(session, token=token)).status)
+        assert statuses == [202, 202, 401]
+        await both.settled(3, upgraded=2)
+
+
+async def test_a_token_without_an_end_is_warned_of_or_refused(front: Front, tmp_path: Path) -> None:
+    endless = jwt.encode({"sub": "ada"}, JWT_KEY)
+    async with another_collector(front, tmp_path) as (lenient, collector):
+        session = await lenient.start()
+        assert (await lenient.upgrade(session, token=endless)).status == 202
+        metrics = await collector.metrics()
+        assert metrics["impact_tokens_without_expiry_total"] == 1
+        assert collector.log.count("JWT_REQUIRE_EXPIRY=1") == 1
+    async with another_collector(front, tmp_path, JWT_REQUIRE_EXPIRY="1") as (strict, _):
+        session = await strict.start(address="192.0.2.2")
+        assert (await strict.upgrade(session, token=endless)).status == 401
+        await strict.start(token=endless)
+    rows = await front.settled(3, upgraded=1)
+    assert [row["highest_role"] for row in rows] == ["user", None, None]
+
+
+async def test_tokens_that_never_name_a_role_are_hinted_at(front: Front, tmp_path: Path) -> None:
+    async with another_collector(front, tmp_path, JWT_ROLE_CLAIM="rolle") as (wrong, collector):
+        for _ in range(100):
+            await wrong.upgrade("current", token=wrong.token(role="admin"))
+        metrics = await collector.metrics()
+        assert metrics['impact_token_roles_total{role="none"}'] == 100
+        assert collector.log.count("no token has named a role") == 1
