@@ -1,5 +1,6 @@
 """Real front-ends, tokens, proxies and telephones, over real HTTP to the row or to its absence."""
 
+import json
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from contract.calendar import SECOND_US
 from runtime.clock import wall_clock
-from tests.acceptance.conftest import CHROME, Front
+from tests.acceptance.conftest import CHROME, SESSIONS, Front
 from tests.system import JWT_KEY, Program, System
 
 IPHONE = (
@@ -145,3 +146,31 @@ async def test_tokens_that_never_name_a_role_are_hinted_at(front: Front, tmp_pat
         metrics = await collector.metrics()
         assert metrics['impact_token_roles_total{role="none"}'] == 100
         assert collector.log.count("no token has named a role") == 1
+
+
+# --- bodies ---
+
+
+async def test_an_ignored_part_of_the_body_does_not_cost_the_session(front: Front) -> None:
+    long = front.token(role="admin", padding="x" * 4400)
+    await front.start(data=json.dumps({"token": long}), headers=TEXT)
+    body = {"session": {"referrer": "https://example.org/" + "r" * 4000}}
+    await front.start(json=body)
+    whole = json.dumps({"padding": "x" * (16 * 1024 - 15)})
+    assert len(whole) == 16 * 1024
+    await front.start(data=whole, headers=TEXT)
+    refused = await front.send("POST", SESSIONS, data=whole + " ", headers=TEXT)
+    assert (refused.status, refused.body["errors"][0]["status"]) == (413, "413")
+    assert "16 KiB" in refused.body["errors"][0]["detail"]
+    rows = await front.settled(3)
+    assert [row["highest_role"] for row in rows] == ["admin", None, None]
+
+
+async def test_a_byte_order_mark_before_the_json_is_passed_over(front: Front) -> None:
+    session = uuid.uuid4()
+    body = b"\xef\xbb\xbf" + json.dumps({"id": str(session)}).encode()
+    assert await front.start(data=body, headers=TEXT) == session
+    for mark in (b"\xef\xbb\xbf" * 2, b"\xff\xfe"):
+        bad = await front.send("POST", SESSIONS, data=mark + b"{}", headers=TEXT)
+        assert bad.status == 400
+    await front.settled(1)
