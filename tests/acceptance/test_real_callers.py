@@ -174,3 +174,52 @@ async def test_a_byte_order_mark_before_the_json_is_passed_over(front: Front) ->
         bad = await front.send("POST", SESSIONS, data=mark + b"{}", headers=TEXT)
         assert bad.status == 400
     await front.settled(1)
+
+
+# --- which address ---
+
+PLAIN = "192.0.2.10"
+EMBEDDED = [
+    ("NAT64, RFC 6052", "64:ff9b::c000:20a"),
+    ("NAT64 within, RFC 8215, /96", "64:ff9b:1::c000:20a"),
+    ("NAT64 within, RFC 8215, /48", "64:ff9b:1:c000:2:a00::"),
+    ("IPv4-compatible", "::c000:20a"),
+    ("IPv4-mapped", "::ffff:192.0.2.10"),
+    ("IPv4-translated", "::ffff:0:c000:20a"),
+    ("Teredo", "2001:0:4136:e378:8000:63bf:3fff:fdf5"),
+    ("6to4", "2002:c000:20a:1::7"),
+]
+
+
+async def test_an_ipv4_address_within_an_ipv6_one_is_that_address(front: Front) -> None:
+    addresses = [PLAIN, *(address for _, address in EMBEDDED)]
+    for address in addresses:
+        await front.start(address=address)
+    await front.start(address="64:ff9b::c633:6407")
+    await front.start(address="2001:db8::1")
+    hashes = [row["monthly_user_hash"] for row in await front.settled(len(addresses) + 2)]
+    names = ["plain", *(name for name, _ in EMBEDDED)]
+    other = [name for name, hash_ in zip(names, hashes, strict=False) if hash_ != hashes[0]]
+    assert other == []
+    assert len(set(hashes)) == 3
+
+
+async def test_an_ipv4_address_within_is_no_word_of_a_trusted_proxy(front: Front) -> None:
+    """Anybody with a 6to4 address could else have that of a proxy."""
+    chain = "203.0.113.9, 2002:7f00:1::1"
+    await front.start(address=chain)
+    await front.start(address="198.51.100.1, 2002:7f00:1::1")
+    first, second = await front.settled(2)
+    assert first["monthly_user_hash"] == second["monthly_user_hash"]
+
+
+async def test_of_a_long_chain_of_proxies_the_nearest_count(front: Front) -> None:
+    """64 of them; a client that writes more changes nothing."""
+    proxies = ", ".join(["127.0.0.1"] * 63)
+    await front.start(address=f"192.0.2.50, {proxies}")
+    await front.start(address="192.0.2.50")
+    await front.start(address=f"192.0.2.51, {proxies}, 127.0.0.1")
+    await front.start(address=f"192.0.2.52, {proxies}, 127.0.0.1")
+    hashes = [row["monthly_user_hash"] for row in await front.settled(4)]
+    assert hashes[0] == hashes[1]
+    assert hashes[2] == hashes[3] != hashes[0]
