@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDictProxy, istr
 
 from collector.buffer.append import Appender
 from collector.buffer.waiting import WAIT_SECONDS, Answered
@@ -26,6 +26,7 @@ from salt.month import MonthlySalt
 from salt.store import Salt
 
 CURRENT = "current"
+_FETCH_SITE = istr("Sec-Fetch-Site")
 _PROXIES = 1024
 
 Headers = CIMultiDictProxy[str]
@@ -137,7 +138,9 @@ class Sessions:
         body = parse_body(headers.get(hdrs.CONTENT_TYPE, ""), raw) if raw else EMPTY
         peer, is_proxy = self._known_peer(peer_text)
         forwarded_host = headers.get("X-Forwarded-Host") if is_proxy else None
-        site = self._sites.site_of(headers.get(hdrs.ORIGIN), forwarded_host, headers.get(hdrs.HOST))
+        origin = headers.get(hdrs.ORIGIN)
+        fetch_site = headers.get(_FETCH_SITE) if not origin or origin == "null" else None
+        site = self._sites.site_of(origin, forwarded_host, headers.get(hdrs.HOST), fetch_site)
         user_agent = self._crawlers.admit(headers)
         user = self._tokens.verify(headers.get(hdrs.AUTHORIZATION), body.token)
         if peer is None:

@@ -36,6 +36,7 @@ _IGNORED = (
     "no_user_agent",
     "not_a_browser",
     "page",
+    "pageview",
     "prefetch",
     "preflight",
 )
@@ -45,6 +46,7 @@ _REJECTED = (
     "content_type",
     "disconnected",
     "method",
+    "origin",
     "session_id",
     "site",
     "token",
@@ -105,7 +107,7 @@ class CollectorMetrics:
         self.ignored = Counter(
             "impact_ignored",
             "Requests that are right but store nothing, by reason: what gave a crawler away "
-            "(docs/who-counts.md), preflight, static pages.",
+            "(docs/who-counts.md), preflight, pageview, static pages.",
             ("reason",),
             registry=registry,
         )

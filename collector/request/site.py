@@ -16,6 +16,8 @@ _PORT = re.compile(r":\d*$", re.ASCII)
 # A longer header names no host: a scheme and a port are all that may come with one.
 _LONGEST = SITE_MAX_BYTES + 64
 _REMEMBERED = 1024
+# A page of another origin (Fetch Metadata, section 2.3), whose site `Host` therefore is not.
+_ELSEWHERE = frozenset(("cross-site", "same-site"))
 
 
 class SitePolicy:
@@ -40,19 +42,30 @@ class SitePolicy:
     def allows(self, site: str) -> bool:
         return self._all or site in self._hosts or site.endswith(self._suffixes)
 
-    def site_of(self, origin: str | None, forwarded_host: str | None, host: str | None) -> str:
+    def site_of(
+        self,
+        origin: str | None,
+        forwarded_host: str | None,
+        host: str | None,
+        fetch_site: str | None = None,
+    ) -> str:
         """The request's site: the host of `Origin`, else the proxy's word, else `Host`.
 
         Args:
             origin: the `Origin` header.
             forwarded_host: `X-Forwarded-Host` where a trusted proxy sent it, else None.
             host: the `Host` header.
+            fetch_site: `Sec-Fetch-Site`, where browsers say how page and collector are related.
 
         Raises:
-            Reject: 403, the site is not one of `SITES`, or there is none.
+            Reject: 403, the site is not one of `SITES`, or there is none; or a page of another
+                origin does not say which.
         """
         if origin and origin != "null":
             site = self._site_of_origin(origin) if len(origin) <= _LONGEST else None
+        elif fetch_site in _ELSEWHERE:
+            # A sandboxed frame, a file, a page that hides its address: it is not on this host.
+            raise Reject(403, "origin", "The page does not say on which site it is (Origin).")
         elif forwarded_host:
             # A proxy behind a proxy appends its own; the first is what the browser asked for.
             host = forwarded_host.partition(",")[0]

@@ -176,6 +176,102 @@ async def test_a_byte_order_mark_before_the_json_is_passed_over(front: Front) ->
     await front.settled(1)
 
 
+# --- preflights ---
+
+TRACING = "authorization,baggage,content-type,sentry-trace,traceparent,x-requested-with"
+
+
+@pytest.mark.parametrize("path", [SESSIONS, f"{SESSIONS}/{uuid.UUID(int=7)}/upgrade"])
+async def test_a_preflight_allows_the_headers_that_tools_add(front: Front, path: str) -> None:
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": TRACING}
+    answer = await front.send("OPTIONS", path, headers=asked)
+    assert answer.status == 204
+    assert answer.headers["Access-Control-Allow-Headers"] == TRACING
+    assert answer.headers["Access-Control-Allow-Origin"] == f"https://{front.site}"
+    assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+    assert "Origin" in answer.headers["Vary"]
+
+
+@pytest.mark.parametrize("asked", ["x" * 5000, "a b", "x-é", "", None])
+async def test_what_is_no_list_of_names_is_allowed_in_general(
+    front: Front, asked: str | None
+) -> None:
+    headers = {"Access-Control-Request-Method": "POST"}
+    if asked is not None:
+        headers["Access-Control-Request-Headers"] = asked
+    answer = await front.send("OPTIONS", SESSIONS, headers=headers)
+    assert answer.status == 204
+    allowed = answer.headers["Access-Control-Allow-Headers"].split(", ")
+    assert {"*", "Authorization"} <= set(allowed)
+
+
+async def test_a_page_that_sends_credentials_may_read_the_answer(front: Front) -> None:
+    answer = await front.send("POST", SESSIONS, headers={"Cookie": "session=secret"})
+    assert answer.status == 201
+    assert answer.headers["Access-Control-Allow-Origin"] == f"https://{front.site}"
+    assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+    assert answer.headers["Vary"] == "Origin"
+    assert "Set-Cookie" not in answer.headers
+    await front.settled(1)
+
+
+# --- today's front-end ---
+
+
+async def test_a_pageview_of_todays_front_end_is_answered_and_stores_nothing(front: Front) -> None:
+    session = await front.start()
+    path = f"{SESSIONS}/{session}/track_pageview"
+    before = await metric(front, 'impact_ignored_total{reason="pageview"}')
+    body = {"pageview": {"path": "/en/", "route": "/:locale"}}
+    answer = await front.send("POST", path, json=body)
+    assert (answer.status, answer.body) == (204, "")
+    assert answer.headers["Access-Control-Allow-Origin"] == f"https://{front.site}"
+    assert await metric(front, 'impact_ignored_total{reason="pageview"}') == before + 1
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": TRACING}
+    preflight = await front.send("OPTIONS", path, headers=asked)
+    assert preflight.status == 204
+    assert preflight.headers["Access-Control-Allow-Headers"] == TRACING
+    await front.settled(1)
+
+
+async def test_a_slash_at_the_end_of_the_path_changes_nothing(front: Front) -> None:
+    answer = await front.send("POST", SESSIONS + "/")
+    assert answer.status == 201
+    session = answer.body["data"]["id"]
+    upgrade = f"{SESSIONS}/{session}/upgrade/"
+    assert (await front.send("PATCH", upgrade, token=front.token())).status == 202
+    assert (await front.send("OPTIONS", upgrade)).status == 204
+    assert (await front.send("POST", f"{SESSIONS}/{session}/track_pageview/")).status == 204
+    for path in ("/", f"{SESSIONS}//", "//"):
+        assert (await front.send("POST", path)).status == 404
+    await front.settled(1, upgraded=1)
+
+
+# --- which site ---
+
+
+@pytest.mark.parametrize("origin", ["null", None])
+async def test_a_page_that_hides_where_it_is_does_not_count_for_the_collectors_name(
+    front: Front, origin: str | None
+) -> None:
+    """Only a page of the same origin, or a browser of before 2023, can mean `Host`'s site."""
+    before = await metric(front, 'impact_rejected_total{reason="origin"}')
+    answers = []
+    for fetch_site in ("cross-site", "same-site", "same-origin", None):
+        headers = {"Host": front.site, "User-Agent": CHROME, "X-Forwarded-For": "192.0.2.7"}
+        if origin is not None:
+            headers["Origin"] = origin
+        if fetch_site is not None:
+            headers["Sec-Fetch-Site"] = fetch_site
+        async with front.http.post(front.system.url + SESSIONS, headers=headers) as response:
+            answers.append(response.status)
+            if response.status == 403:
+                assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert answers == [403, 403, 201, 201]
+    assert await metric(front, 'impact_rejected_total{reason="origin"}') == before + 2
+    await front.settled(2)
+
+
 # --- which address ---
 
 PLAIN = "192.0.2.10"
