@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from contract.calendar import SECOND_US
 from runtime.clock import wall_clock
-from tests.acceptance.conftest import CHROME, SESSIONS, Front
+from tests.acceptance.conftest import CHROME, FIREFOX, SESSIONS, Front
 from tests.system import JWT_KEY, Program, System
 
 IPHONE = (
@@ -319,3 +319,36 @@ async def test_of_a_long_chain_of_proxies_the_nearest_count(front: Front) -> Non
     hashes = [row["monthly_user_hash"] for row in await front.settled(4)]
     assert hashes[0] == hashes[1]
     assert hashes[2] == hashes[3] != hashes[0]
+
+
+# --- crawler or person ---
+
+
+@pytest.mark.parametrize(
+    "user_agent",
+    [
+        f"{CHROME} | Initiator: https://www.example.org/en/projects",
+        f"{FIREFOX} | Initiator: https://www.example.org/en/projects",
+        f"SomeServiceMobileSDK/9.1 iOS/15.1 (iPhone) App/2.0 Hybrid uid_5F ftr_AI.SP {IPHONE}",
+        f"SalesforceMobileSDK/9.1 iOS/15.1 (iPhone) App/2.0 Hybrid {IPHONE}",
+        f"CityMonitor/1.0 {IPHONE}",
+        "Mozilla/5.0 (X11; Linux) Gecko/20100101 Firefox/140.0",
+    ],
+)
+async def test_a_whole_browser_with_a_tools_or_an_apps_name_is_a_person(
+    front: Front, user_agent: str
+) -> None:
+    await front.start(user_agent=user_agent)
+    await front.settled(1)
+
+
+@pytest.mark.parametrize(
+    "user_agent",
+    ["Mozilla/5.0", "-", "null", "Chrome", "Windows NT 6.1", "Mozilla/5.0 ()", "?", "Firefox"],
+)
+async def test_what_no_browser_calls_itself_is_nobody(front: Front, user_agent: str) -> None:
+    before = await metric(front, 'impact_ignored_total{reason="not_a_browser"}')
+    answer = await front.send("POST", SESSIONS, user_agent=user_agent)
+    assert answer.status == 204
+    assert await metric(front, 'impact_ignored_total{reason="not_a_browser"}') == before + 1
+    await front.settled(0)
