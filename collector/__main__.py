@@ -26,6 +26,7 @@ from collector.request.address_check import AddressCheck
 from collector.request.caller import TokenVerifier
 from collector.request.client_address import TrustedProxies
 from collector.request.crawlers import CrawlerFilter
+from collector.request.new_sites import NewSites
 from collector.request.roles import Roles
 from collector.request.site import SitePolicy
 from collector.sessions import Sessions
@@ -61,6 +62,7 @@ SETTINGS = (
     settings.ADMIN_HOST,
     ADMIN_PORT,
     settings.SITES,
+    settings.NEW_SITES_PER_MINUTE,
     settings.TRUSTED_PROXIES,
     settings.CLIENT_ADDRESS_HEADER,
     settings.JWT_KEY,
@@ -113,9 +115,13 @@ async def _serve(
     disposal = SaltDisposal(salt_server, store)
     salt = MonthlySalt(store)
     addresses = AddressCheck(metrics)
+    sites = SitePolicy(settings.SITES.read(environment))
+    new_sites = NewSites(sites, settings.NEW_SITES_PER_MINUTE.read(environment), metrics)
     appender = Appender(writer, settings.STREAM_SHARDS.read(environment))
     limits = ConnectionLimits(settings.MAX_CONNECTIONS.read(environment), metrics)
-    server = build_server(environment, clock, metrics, salt, appender, addresses, limits)
+    server = build_server(
+        environment, clock, metrics, salt, appender, addresses, limits, sites, new_sites
+    )
     host, port = settings.HOST.read(environment), settings.PORT.read(environment)
     log_start("collector", SETTINGS, environment)
     limits.allow_files()
@@ -132,7 +138,7 @@ async def _serve(
         return {"listening": listening} | readiness.checks()
 
     def warnings() -> dict[str, str | None]:
-        return readiness.warnings() | addresses.warnings()
+        return readiness.warnings() | addresses.warnings() | new_sites.warnings()
 
     admin = AdminListener(
         settings.ADMIN_HOST.read(environment),
@@ -177,13 +183,14 @@ def build_server(
     appender: Appender,
     addresses: AddressCheck,
     limits: ConnectionLimits,
+    sites: SitePolicy,
+    new_sites: NewSites,
 ) -> Server:
     """What answers requests, from its settings.
 
     Raises:
         Misconfigured: one of them is wrong.
     """
-    sites = SitePolicy(settings.SITES.read(environment))
     verifier = TokenVerifier(
         settings.JWT_KEY.read(environment),
         settings.JWT_ALGORITHMS.read(environment),
@@ -195,6 +202,11 @@ def build_server(
         require_expiry=settings.JWT_REQUIRE_EXPIRY.read(environment),
     )
     _warn_of_weak_key(verifier)
+    if sites.allows_any:
+        log.warning(
+            "SITES=*: anybody can write any host name into the reports",
+            to_do="name your sites in SITES",
+        )
     sessions = Sessions(
         sites,
         CrawlerFilter(),
@@ -207,6 +219,7 @@ def build_server(
         appender,
         metrics,
         addresses,
+        new_sites,
     )
     pages = [*Beacon(metrics).routes, *demo_pages(environment, metrics)]
     return Server(clock, sessions, sites, metrics, limits, pages)

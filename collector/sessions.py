@@ -17,6 +17,7 @@ from collector.request.body import EMPTY, Body, parse_body, parse_session_id
 from collector.request.caller import TokenVerifier, User
 from collector.request.client_address import Address, TrustedProxies, parse_address
 from collector.request.crawlers import CrawlerFilter
+from collector.request.new_sites import NewSites
 from collector.request.site import SitePolicy
 from contract.errors import Reject, Retry
 from contract.identity import network_of
@@ -56,6 +57,7 @@ class Sessions:
         appender: Appender,
         metrics: CollectorMetrics,
         addresses: AddressCheck,
+        new_sites: NewSites,
     ) -> None:
         self._sites = sites
         self._crawlers = crawlers
@@ -64,6 +66,7 @@ class Sessions:
         self._salt = salt
         self._appender = appender
         self._addresses = addresses
+        self._new_sites = new_sites
         self._accepted_session = metrics.accepted.labels("session")
         self._accepted_upgrade = metrics.accepted.labels("upgrade")
         # What the peers' texts mean, of proxies alone: a client's is forgotten with its request.
@@ -87,7 +90,9 @@ class Sessions:
         valid = self._salt.now()
         if valid is None:
             return None
-        session_id, record = _record(self._examine(headers, peer, body), *valid)
+        asked = self._examine(headers, peer, body)
+        self._new_sites.admit(asked.site)
+        session_id, record = _record(asked, *valid)
         self._appender.begin(session_id, record, answered)
         return session_id
 
@@ -98,6 +103,8 @@ class Sessions:
             Reject, Ignore, Retry: as the steps do.
         """
         asked = self._examine(request.headers, _peer(request), await read_body(request))
+        # An upgrade makes no site: it is of a session of its own site, or waits in vain.
+        self._new_sites.admit(asked.site)
         valid = self._salt.now() or await self._salt_from_redis()
         session_id, record = _record(asked, *valid)
         await self._appender.append(session_id, record)

@@ -56,6 +56,7 @@ _REJECTED = (
 _FAILED = (
     "demo_database",
     "fault",
+    "new_sites",
     "not_durable",
     "overload",
     "redis_away",
@@ -134,6 +135,11 @@ class CollectorMetrics:
             "1 when most of the last 500 visits had one address (one_address), or private ones "
             "(private): see TRUSTED_PROXIES; else 0.",
             ("reason",),
+            registry=registry,
+        )
+        self.new_sites = Counter(
+            "impact_new_sites",
+            "Sites that SITES does not name and that this process had not seen lately.",
             registry=registry,
         )
         self.token_roles = Counter(

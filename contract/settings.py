@@ -272,6 +272,14 @@ SITES: Final = Setting(
     "city.example.org,*.example.net",
     "the site hosts that are counted, comma-separated; *.example.org stands for its subdomains",
 )
+NEW_SITES_PER_MINUTE: Final = Setting(
+    "NEW_SITES_PER_MINUTE",
+    _whole_number(1, 1_000_000),
+    "100",
+    "20",
+    "how many sites that SITES does not name may begin in a minute, for each collector, and ten "
+    "times as many at once; one more is answered 503",
+)
 TRUSTED_PROXIES: Final = Setting(
     "TRUSTED_PROXIES",
     _networks,

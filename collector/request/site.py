@@ -39,8 +39,17 @@ class SitePolicy:
         self._site_of_origin = lru_cache(_REMEMBERED)(self._find_site_of_origin)
         self._site_of_host = lru_cache(_REMEMBERED)(self._find_site_of_host)
 
+    @property
+    def allows_any(self) -> bool:
+        """Whether any host is a site."""
+        return self._all
+
+    def names(self, site: str) -> bool:
+        """Whether it is one by its name, or a subdomain of one that is named."""
+        return site in self._hosts or site.endswith(self._suffixes)
+
     def allows(self, site: str) -> bool:
-        return self._all or site in self._hosts or site.endswith(self._suffixes)
+        return self._all or self.names(site)
 
     def site_of(
         self,

@@ -352,3 +352,39 @@ async def test_what_no_browser_calls_itself_is_nobody(front: Front, user_agent: 
     assert answer.status == 204
     assert await metric(front, 'impact_ignored_total{reason="not_a_browser"}') == before + 1
     await front.settled(0)
+
+
+# --- many sites ---
+
+
+async def test_sites_that_nobody_named_come_in_only_so_fast(front: Front, tmp_path: Path) -> None:
+    async with another_collector(front, tmp_path, NEW_SITES_PER_MINUTE="1") as (open_, collector):
+        assert "SITES" in collector.log
+        sites = [f"s{number}-{front.site}" for number in range(12)]
+        answers = [
+            await open_.send("POST", SESSIONS, headers={"Origin": f"https://{site}"})
+            for site in sites
+        ]
+        assert [answer.status for answer in answers[:10]] == [201] * 10
+        assert answers[11].status == 503
+        assert int(answers[11].headers["Retry-After"]) > 0
+        known = await open_.send("POST", SESSIONS, headers={"Origin": f"https://{sites[0]}"})
+        assert known.status == 201, "who is known goes on"
+        metrics = await collector.metrics()
+        assert metrics['impact_failed_total{reason="new_sites"}'] >= 1
+        assert metrics["impact_new_sites_total"] >= 10
+        async with front.http.get(f"{collector.admin_url}/readyz") as response:
+            page = await response.json()
+        assert response.status == 200
+        assert "SITES" in page["warnings"]["new_sites"]
+    await replace(front, site=sites[11]).settled(0)
+    await replace(front, site=sites[0]).settled(2)
+
+
+async def test_sites_that_are_named_are_never_bounded(front: Front, tmp_path: Path) -> None:
+    settings = {"SITES": f"*.{front.site}", "NEW_SITES_PER_MINUTE": "1"}
+    async with another_collector(front, tmp_path, **settings) as (named, _):
+        for number in range(15):
+            origin = {"Origin": f"https://s{number}.{front.site}"}
+            assert (await named.send("POST", SESSIONS, headers=origin)).status == 201
+        await replace(front, site=f"s14.{front.site}").settled(1)

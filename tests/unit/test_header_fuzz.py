@@ -23,6 +23,7 @@ from collector.request.address_check import AddressCheck
 from collector.request.caller import TokenVerifier
 from collector.request.client_address import TrustedProxies
 from collector.request.crawlers import CrawlerFilter, Reason
+from collector.request.new_sites import NewSites
 from collector.request.roles import Roles
 from collector.request.site import SitePolicy
 from collector.sessions import Sessions
@@ -114,6 +115,7 @@ class Collector:
             cast("Appender", Appended()),
             metrics,
             AddressCheck(metrics),
+            NewSites(sites_counted, 1_000_000, metrics),
         )
         limits = ConnectionLimits(1, metrics)
         self._server = Server(clock, sessions, sites_counted, metrics, limits)

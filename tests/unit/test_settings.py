@@ -79,6 +79,9 @@ EXPECTED = [
         },
     ),
     Expected(
+        settings.NEW_SITES_PER_MINUTE, 100, {"1": 1, "1000000": 1_000_000}, ("0", *NUMBERS_ONLY)
+    ),
+    Expected(
         settings.TRUSTED_PROXIES,
         (),
         {
@@ -202,6 +205,7 @@ CONTRACT = [
     "ADMIN_HOST",
     "ADMIN_PORT",
     "SITES",
+    "NEW_SITES_PER_MINUTE",
     "TRUSTED_PROXIES",
     "JWT_KEY",
     "JWT_ALGORITHMS",

@@ -22,6 +22,7 @@ from collector.request.address_check import AddressCheck
 from collector.request.caller import TokenVerifier
 from collector.request.client_address import TrustedProxies
 from collector.request.crawlers import CrawlerFilter
+from collector.request.new_sites import NewSites
 from collector.request.roles import Roles
 from collector.request.site import SitePolicy
 from collector.sessions import Sessions
@@ -129,6 +130,7 @@ async def server(wire: CountingWire) -> AsyncIterator[Server]:
         appender,
         metrics,
         AddressCheck(metrics),
+        NewSites(sites, 100, metrics),
     )
     running = asyncio.create_task(appender.run())
     yield Server(clock, sessions, sites, metrics, ConnectionLimits(100, metrics))
