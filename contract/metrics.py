@@ -216,6 +216,12 @@ class FlusherMetrics:
             "Upgrades whose session never came and that were given up.",
             registry=registry,
         )
+        self.upgrades_of_another_user = Counter(
+            "impact_upgrades_of_another_user",
+            "Upgrades of a session that another user has: the first stays. Who knows a session's "
+            "id can claim it.",
+            registry=registry,
+        )
         self.stream_entries = FreshGauge(
             "impact_stream_entries",
             "Sessions and upgrades in a shard's stream, also where several share an entry.",

@@ -302,6 +302,7 @@ class Worker:
     def _count(self, committed: _Committed, others: int) -> None:
         """Counts a batch, less the entries that others have ended."""
         metrics, written = self._metrics, committed.written
+        metrics.upgrades_of_another_user.inc(written.upgrades_of_others)
         counts = (
             (metrics.duplicate.labels("session"), written.duplicate_sessions),
             (metrics.duplicate.labels("upgrade"), written.duplicate_upgrades),

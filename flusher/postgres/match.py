@@ -50,12 +50,13 @@ class _Stored:
 
 class Matched(NamedTuple):
     """How many sessions were copies of one in another month, how many of the batch's upgrades were
-    news, and which months are open.
+    news, which months are open, and how many upgrades were of a session that is another user's.
     """
 
     copies: int = 0
     upgrades: int = 0
     open_months: frozenset[date] = frozenset()
+    of_others: int = 0
 
 
 class Matching:
@@ -69,6 +70,7 @@ class Matching:
         self._zone = zone
         self._counts = counts
         self._news = News()
+        self._of_others = 0
 
     async def run(self, merged: Iterable[UUID], replaced: list[asyncpg.Record]) -> Matched:
         """Matches what the batch has changed.
@@ -90,7 +92,7 @@ class Matching:
             self._note_current(new.of_current, released)
             repeats = await match_current(self._connection, self._news, self._counts)
         news = new.count - len(superseded & set(new.waiting)) - len(repeats & set(new.of_current))
-        return Matched(len(copies), news, frozenset(at_hand["open_months"]))
+        return Matched(len(copies), news, frozenset(at_hand["open_months"]), self._of_others)
 
     async def _delete_copies(self) -> list[asyncpg.Record]:
         starts, candidates = self._batch.starts, self._batch.near_months_end
@@ -183,7 +185,12 @@ class Matching:
                     row["created_at"],
                 )
                 self._upgraded(before, row["hash_after"], row["replaced_hash"], row["upgraded_at"])
-            superseded |= {*await _column(self._connection, "supersede_upgrades", wanted, earliest)}
+                # One that was applied gives way to an earlier one.
+                if before.monthly_user_hash not in (row["hash_after"], row["replaced_hash"]):
+                    self._of_others += 1
+            late = await self._connection.fetch(statement("supersede_upgrades"), wanted, earliest)
+            superseded.update(row["id"] for row in late)
+            self._of_others += sum(row["is_of_another"] for row in late)
             wanted = await _column(self._connection, "sessions_awaited", wanted)
             if not wanted:
                 break

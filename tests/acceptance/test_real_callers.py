@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from contract.calendar import SECOND_US
 from runtime.clock import wall_clock
 from tests.acceptance.conftest import CHROME, FIREFOX, SESSIONS, Front
-from tests.system import JWT_KEY, Program, System
+from tests.system import JWT_KEY, Program, System, eventually
 
 IPHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 15_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like "
@@ -388,3 +388,26 @@ async def test_sites_that_are_named_are_never_bounded(front: Front, tmp_path: Pa
             origin = {"Origin": f"https://s{number}.{front.site}"}
             assert (await named.send("POST", SESSIONS, headers=origin)).status == 201
         await replace(front, site=f"s14.{front.site}").settled(1)
+
+
+# --- upgrades by whoever knows the id ---
+
+
+async def test_upgrades_that_came_second_with_another_user_are_counted(front: Front) -> None:
+    async def of_others() -> float:
+        flushers = [one for one in front.system.programs if one.module == "flusher"]
+        counts = [await flusher.metrics() for flusher in flushers]
+        return sum(count["impact_upgrades_of_another_user_total"] for count in counts)
+
+    before = await of_others()
+    session = await front.start()
+    await front.upgrade(session, token=front.token("ada"))
+    await front.settled(1, upgraded=1)
+    await front.upgrade(session, token=front.token("ada"))
+    await front.upgrade(session, token=front.token("bob"))
+    signed_in = await front.start(token=front.token("ada"), user_agent=CHROME)
+    await front.upgrade(signed_in, token=front.token("ada"))
+    await front.upgrade(signed_in, token=front.token("bob"))
+    await eventually(of_others, lambda count: count >= before + 2)
+    await front.settled(2, upgraded=1)
+    assert await of_others() == before + 2
