@@ -1,8 +1,9 @@
 """Real front-ends, tokens, proxies and telephones, over real HTTP to the row or to its absence."""
 
+import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from contract.calendar import SECOND_US
 from runtime.clock import wall_clock
-from tests.acceptance.conftest import CHROME, FIREFOX, SESSIONS, Front
+from tests.acceptance.conftest import CHROME, FIREFOX, SESSIONS, Front, front_of, start_all
+from tests.servers import flavours, run_servers
 from tests.system import JWT_KEY, Program, System, eventually
 
 IPHONE = (
@@ -23,6 +25,26 @@ IPHONE = (
     "Gecko) Version/15.1 Mobile/15E148 Safari/604.1"
 )
 TEXT = {"Content-Type": "text/plain;charset=UTF-8"}
+
+
+@pytest.fixture(scope="module", params=flavours(), ids=lambda flavour: flavour.name)
+def system_apart(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    """One for collectors with settings of their own: what they accept is in no other's metrics."""
+    folder = tmp_path_factory.mktemp("apart")
+    with (
+        run_servers(request.param, folder) as servers,
+        System(servers.redis.url, servers.postgres.dsn(), folder / "logs") as system,
+    ):
+        asyncio.run(start_all(system, "rotation", "flusher"))
+        yield system
+
+
+@pytest.fixture
+async def apart(system_apart: System) -> AsyncIterator[Front]:
+    async with front_of(system_apart) as front:
+        yield front
 
 
 @asynccontextmanager
@@ -93,12 +115,12 @@ def public(key: rsa.RSAPrivateKey) -> str:
 
 
 async def test_while_the_key_changes_tokens_of_both_are_good(
-    front: Front, tmp_path: Path, key_pairs: list[rsa.RSAPrivateKey]
+    apart: Front, tmp_path: Path, key_pairs: list[rsa.RSAPrivateKey]
 ) -> None:
     old, new, strange = key_pairs
     claims = {"sub": "ada", "exp": wall_clock() // SECOND_US + 60, "roles": [{"type": "admin"}]}
     async with another_collector(
-        front, tmp_path, JWT_KEY=public(old) + public(new), JWT_ALGORITHMS="RS256"
+        apart, tmp_path, JWT_KEY=public(old) + public(new), JWT_ALGORITHMS="RS256"
     ) as (both, _):
         for key in (old, new, strange):
             await both.start(token=jwt.encode(claims, key, algorithm="RS256"))
@@ -109,11 +131,11 @@ async def test_while_the_key_changes_tokens_of_both_are_good(
 
 
 async def test_while_the_secret_changes_tokens_of_both_are_good(
-    front: Front, tmp_path: Path
+    apart: Front, tmp_path: Path
 ) -> None:
     secrets = [word * 32 for word in "abc"]
     claims = {"sub": "ada", "exp": wall_clock() // SECOND_US + 60}
-    async with another_collector(front, tmp_path, JWT_KEY="\n".join(secrets[:2])) as (both, _):
+    async with another_collector(apart, tmp_path, JWT_KEY="\n".join(secrets[:2])) as (both, _):
         statuses = []
         for secret in secrets:
             session = await both.start()
@@ -123,24 +145,24 @@ async def test_while_the_secret_changes_tokens_of_both_are_good(
         await both.settled(3, upgraded=2)
 
 
-async def test_a_token_without_an_end_is_warned_of_or_refused(front: Front, tmp_path: Path) -> None:
+async def test_a_token_without_an_end_is_warned_of_or_refused(apart: Front, tmp_path: Path) -> None:
     endless = jwt.encode({"sub": "ada"}, JWT_KEY)
-    async with another_collector(front, tmp_path) as (lenient, collector):
+    async with another_collector(apart, tmp_path) as (lenient, collector):
         session = await lenient.start()
         assert (await lenient.upgrade(session, token=endless)).status == 202
         metrics = await collector.metrics()
         assert metrics["impact_tokens_without_expiry_total"] == 1
         assert collector.log.count("JWT_REQUIRE_EXPIRY=1") == 1
-    async with another_collector(front, tmp_path, JWT_REQUIRE_EXPIRY="1") as (strict, _):
+    async with another_collector(apart, tmp_path, JWT_REQUIRE_EXPIRY="1") as (strict, _):
         session = await strict.start(address="192.0.2.2")
         assert (await strict.upgrade(session, token=endless)).status == 401
         await strict.start(token=endless)
-    rows = await front.settled(3, upgraded=1)
+    rows = await apart.settled(3, upgraded=1)
     assert [row["highest_role"] for row in rows] == ["user", None, None]
 
 
-async def test_tokens_that_never_name_a_role_are_hinted_at(front: Front, tmp_path: Path) -> None:
-    async with another_collector(front, tmp_path, JWT_ROLE_CLAIM="rolle") as (wrong, collector):
+async def test_tokens_that_never_name_a_role_are_hinted_at(apart: Front, tmp_path: Path) -> None:
+    async with another_collector(apart, tmp_path, JWT_ROLE_CLAIM="rolle") as (wrong, collector):
         for _ in range(100):
             await wrong.upgrade("current", token=wrong.token(role="admin"))
         metrics = await collector.metrics()
@@ -357,10 +379,10 @@ async def test_what_no_browser_calls_itself_is_nobody(front: Front, user_agent: 
 # --- many sites ---
 
 
-async def test_sites_that_nobody_named_come_in_only_so_fast(front: Front, tmp_path: Path) -> None:
-    async with another_collector(front, tmp_path, NEW_SITES_PER_MINUTE="1") as (open_, collector):
+async def test_sites_that_nobody_named_come_in_only_so_fast(apart: Front, tmp_path: Path) -> None:
+    async with another_collector(apart, tmp_path, NEW_SITES_PER_MINUTE="1") as (open_, collector):
         assert "SITES" in collector.log
-        sites = [f"s{number}-{front.site}" for number in range(12)]
+        sites = [f"s{number}-{apart.site}" for number in range(12)]
         answers = [
             await open_.send("POST", SESSIONS, headers={"Origin": f"https://{site}"})
             for site in sites
@@ -373,21 +395,21 @@ async def test_sites_that_nobody_named_come_in_only_so_fast(front: Front, tmp_pa
         metrics = await collector.metrics()
         assert metrics['impact_failed_total{reason="new_sites"}'] >= 1
         assert metrics["impact_new_sites_total"] >= 10
-        async with front.http.get(f"{collector.admin_url}/readyz") as response:
+        async with apart.http.get(f"{collector.admin_url}/readyz") as response:
             page = await response.json()
         assert response.status == 200
         assert "SITES" in page["warnings"]["new_sites"]
-    await replace(front, site=sites[11]).settled(0)
-    await replace(front, site=sites[0]).settled(2)
+    await replace(apart, site=sites[11]).settled(0)
+    await replace(apart, site=sites[0]).settled(2)
 
 
-async def test_sites_that_are_named_are_never_bounded(front: Front, tmp_path: Path) -> None:
-    settings = {"SITES": f"*.{front.site}", "NEW_SITES_PER_MINUTE": "1"}
-    async with another_collector(front, tmp_path, **settings) as (named, _):
+async def test_sites_that_are_named_are_never_bounded(apart: Front, tmp_path: Path) -> None:
+    settings = {"SITES": f"*.{apart.site}", "NEW_SITES_PER_MINUTE": "1"}
+    async with another_collector(apart, tmp_path, **settings) as (named, _):
         for number in range(15):
-            origin = {"Origin": f"https://s{number}.{front.site}"}
+            origin = {"Origin": f"https://s{number}.{apart.site}"}
             assert (await named.send("POST", SESSIONS, headers=origin)).status == 201
-        await replace(front, site=f"s14.{front.site}").settled(1)
+        await replace(apart, site=f"s14.{apart.site}").settled(1)
 
 
 # --- upgrades by whoever knows the id ---
