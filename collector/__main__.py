@@ -124,6 +124,11 @@ async def _serve(
     )
     host, port = settings.HOST.read(environment), settings.PORT.read(environment)
     log_start("collector", SETTINGS, environment)
+    if sites.allows_any:
+        log.warning(
+            "SITES=*: anybody can write any host name into the reports",
+            to_do="name your sites in SITES",
+        )
     limits.allow_files()
     stopping = Stopping()
     stopping.install()
@@ -202,11 +207,6 @@ def build_server(
         require_expiry=settings.JWT_REQUIRE_EXPIRY.read(environment),
     )
     _warn_of_weak_key(verifier)
-    if sites.allows_any:
-        log.warning(
-            "SITES=*: anybody can write any host name into the reports",
-            to_do="name your sites in SITES",
-        )
     sessions = Sessions(
         sites,
         CrawlerFilter(),
