@@ -7,12 +7,10 @@ BEGIN;
 -- Until the commit no flusher stores sessions or adds counts up; they wait that long.
 SELECT pg_advisory_xact_lock(hashtextextended('flusher.fold', 0)),
     pg_advisory_xact_lock(hashtextextended('flusher.sessions', 0)) \g /dev/null
-DELETE FROM sessions WHERE site = :'site';
-DELETE FROM flusher.upgrades WHERE site = :'site';
-DELETE FROM flusher.upgrades_given_up WHERE site = :'site';
-DELETE FROM flusher.people WHERE site = :'site';
-DELETE FROM flusher.count_changes WHERE site = :'site';
-DELETE FROM flusher.monthly_counts WHERE site = :'site';
-DELETE FROM flusher.daily_counts WHERE site = :'site';
-DELETE FROM flusher.recounts WHERE site = :'site';
+-- From each table that tells sites apart.
+SELECT format('DELETE FROM %s WHERE site = %L', t.oid::regclass, :'site')
+FROM pg_class t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attname = 'site'
+WHERE t.relkind IN ('r', 'p') AND NOT t.relispartition
+    AND (t.relnamespace = 'flusher'::regnamespace OR t.oid = 'public.sessions'::regclass)
+ORDER BY 1 \gexec
 COMMIT;
