@@ -26,6 +26,8 @@ from collector.request.address_check import AddressCheck
 from collector.request.caller import TokenVerifier
 from collector.request.client_address import TrustedProxies
 from collector.request.crawlers import CrawlerFilter
+from collector.request.new_sites import NewSites
+from collector.request.roles import Roles
 from collector.request.site import SitePolicy
 from collector.sessions import Sessions
 from contract import settings
@@ -61,6 +63,7 @@ SETTINGS = (
     settings.ADMIN_HOST,
     ADMIN_PORT,
     settings.SITES,
+    settings.NEW_SITES_PER_MINUTE,
     settings.TRUSTED_PROXIES,
     settings.CLIENT_ADDRESS_HEADER,
     settings.JWT_KEY,
@@ -68,6 +71,9 @@ SETTINGS = (
     settings.JWT_AUDIENCE,
     settings.JWT_USER_CLAIM,
     settings.JWT_ROLE_CLAIM,
+    settings.JWT_ROLE_RANK,
+    settings.JWT_LEEWAY_SECONDS,
+    settings.JWT_REQUIRE_EXPIRY,
     settings.CALENDAR_TIMEZONE,
     settings.STREAM_SHARDS,
     settings.APPEND_DURABILITY,
@@ -110,11 +116,20 @@ async def _serve(
     disposal = SaltDisposal(salt_server, store)
     salt = MonthlySalt(store)
     addresses = AddressCheck(metrics)
+    sites = SitePolicy(settings.SITES.read(environment))
+    new_sites = NewSites(sites, settings.NEW_SITES_PER_MINUTE.read(environment), metrics)
     appender = Appender(writer, settings.STREAM_SHARDS.read(environment))
     limits = ConnectionLimits(settings.MAX_CONNECTIONS.read(environment), metrics)
-    server = build_server(environment, clock, metrics, salt, appender, addresses, limits)
+    server = build_server(
+        environment, clock, metrics, salt, appender, addresses, limits, sites, new_sites
+    )
     host, port = settings.HOST.read(environment), settings.PORT.read(environment)
     log_start("collector", SETTINGS, environment)
+    if sites.allows_any:
+        log.warning(
+            "SITES=*: anybody can write any host name into the reports",
+            to_do="name your sites in SITES",
+        )
     limits.allow_files()
     stopping = Stopping()
     stopping.install()
@@ -129,7 +144,7 @@ async def _serve(
         return {"listening": listening} | readiness.checks()
 
     def warnings() -> dict[str, str | None]:
-        return readiness.warnings() | addresses.warnings()
+        return readiness.warnings() | addresses.warnings() | new_sites.warnings()
 
     admin = AdminListener(
         settings.ADMIN_HOST.read(environment),
@@ -174,19 +189,23 @@ def build_server(
     appender: Appender,
     addresses: AddressCheck,
     limits: ConnectionLimits,
+    sites: SitePolicy,
+    new_sites: NewSites,
 ) -> Server:
     """What answers requests, from its settings.
 
     Raises:
         Misconfigured: one of them is wrong.
     """
-    sites = SitePolicy(settings.SITES.read(environment))
     verifier = TokenVerifier(
         settings.JWT_KEY.read(environment),
         settings.JWT_ALGORITHMS.read(environment),
         settings.JWT_AUDIENCE.read(environment),
         settings.JWT_USER_CLAIM.read(environment),
-        settings.JWT_ROLE_CLAIM.read(environment),
+        Roles(settings.JWT_ROLE_CLAIM.read(environment), settings.JWT_ROLE_RANK.read(environment)),
+        metrics,
+        leeway_seconds=settings.JWT_LEEWAY_SECONDS.read(environment),
+        require_expiry=settings.JWT_REQUIRE_EXPIRY.read(environment),
     )
     _warn_of_weak_key(verifier)
     sessions = Sessions(
@@ -201,6 +220,7 @@ def build_server(
         appender,
         metrics,
         addresses,
+        new_sites,
     )
     pages = [*Beacon(metrics).routes, *demo_pages(environment, metrics)]
     return Server(clock, sessions, sites, metrics, limits, pages)

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 
 from aiohttp import hdrs, web
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDictProxy, istr
 
 from collector.buffer.append import Appender
 from collector.buffer.waiting import WAIT_SECONDS, Answered
@@ -17,6 +17,7 @@ from collector.request.body import EMPTY, Body, parse_body, parse_session_id
 from collector.request.caller import TokenVerifier, User
 from collector.request.client_address import Address, TrustedProxies, parse_address
 from collector.request.crawlers import CrawlerFilter
+from collector.request.new_sites import NewSites
 from collector.request.site import SitePolicy
 from contract.errors import Reject, Retry
 from contract.identity import network_of
@@ -26,6 +27,7 @@ from salt.month import MonthlySalt
 from salt.store import Salt
 
 CURRENT = "current"
+_FETCH_SITE = istr("Sec-Fetch-Site")
 _PROXIES = 1024
 
 Headers = CIMultiDictProxy[str]
@@ -55,6 +57,7 @@ class Sessions:
         appender: Appender,
         metrics: CollectorMetrics,
         addresses: AddressCheck,
+        new_sites: NewSites,
     ) -> None:
         self._sites = sites
         self._crawlers = crawlers
@@ -63,6 +66,7 @@ class Sessions:
         self._salt = salt
         self._appender = appender
         self._addresses = addresses
+        self._new_sites = new_sites
         self._accepted_session = metrics.accepted.labels("session")
         self._accepted_upgrade = metrics.accepted.labels("upgrade")
         # What the peers' texts mean, of proxies alone: a client's is forgotten with its request.
@@ -86,7 +90,9 @@ class Sessions:
         valid = self._salt.now()
         if valid is None:
             return None
-        session_id, record = _record(self._examine(headers, peer, body), *valid)
+        asked = self._examine(headers, peer, body)
+        self._new_sites.admit(asked.site)
+        session_id, record = _record(asked, *valid)
         self._appender.begin(session_id, record, answered)
         return session_id
 
@@ -97,6 +103,8 @@ class Sessions:
             Reject, Ignore, Retry: as the steps do.
         """
         asked = self._examine(request.headers, _peer(request), await read_body(request))
+        # An upgrade makes no site: it is of a session of its own site, or waits in vain.
+        self._new_sites.admit(asked.site)
         valid = self._salt.now() or await self._salt_from_redis()
         session_id, record = _record(asked, *valid)
         await self._appender.append(session_id, record)
@@ -137,7 +145,9 @@ class Sessions:
         body = parse_body(headers.get(hdrs.CONTENT_TYPE, ""), raw) if raw else EMPTY
         peer, is_proxy = self._known_peer(peer_text)
         forwarded_host = headers.get("X-Forwarded-Host") if is_proxy else None
-        site = self._sites.site_of(headers.get(hdrs.ORIGIN), forwarded_host, headers.get(hdrs.HOST))
+        origin = headers.get(hdrs.ORIGIN)
+        fetch_site = headers.get(_FETCH_SITE) if not origin or origin == "null" else None
+        site = self._sites.site_of(origin, forwarded_host, headers.get(hdrs.HOST), fetch_site)
         user_agent = self._crawlers.admit(headers)
         user = self._tokens.verify(headers.get(hdrs.AUTHORIZATION), body.token)
         if peer is None:

@@ -36,6 +36,7 @@ _IGNORED = (
     "no_user_agent",
     "not_a_browser",
     "page",
+    "pageview",
     "prefetch",
     "preflight",
 )
@@ -45,6 +46,7 @@ _REJECTED = (
     "content_type",
     "disconnected",
     "method",
+    "origin",
     "session_id",
     "site",
     "token",
@@ -54,6 +56,7 @@ _REJECTED = (
 _FAILED = (
     "demo_database",
     "fault",
+    "new_sites",
     "not_durable",
     "overload",
     "redis_away",
@@ -62,6 +65,7 @@ _FAILED = (
     "redis_refused",
     "salt",
 )
+_ROLES = ("none", "ranked", "undecided", "unranked")
 _CLOSED = ("slow", "too_many")
 _DEAD = (
     "instant",
@@ -104,7 +108,7 @@ class CollectorMetrics:
         self.ignored = Counter(
             "impact_ignored",
             "Requests that are right but store nothing, by reason: what gave a crawler away "
-            "(docs/who-counts.md), preflight, static pages.",
+            "(docs/who-counts.md), preflight, pageview, static pages.",
             ("reason",),
             registry=registry,
         )
@@ -133,6 +137,23 @@ class CollectorMetrics:
             ("reason",),
             registry=registry,
         )
+        self.new_sites = Counter(
+            "impact_new_sites",
+            "Sites that SITES does not name and that this process had not seen lately.",
+            registry=registry,
+        )
+        self.token_roles = Counter(
+            "impact_token_roles",
+            "Good tokens, by the role they name: one of JWT_ROLE_RANK (ranked), one that it lacks "
+            "(unranked), several that it lacks (undecided: stored as `user`), none.",
+            ("role",),
+            registry=registry,
+        )
+        self.tokens_without_expiry = Counter(
+            "impact_tokens_without_expiry",
+            "Good tokens without an end (`exp`): see JWT_REQUIRE_EXPIRY.",
+            registry=registry,
+        )
         self.append_unanswered = Counter(
             "impact_append_unanswered",
             "Events in writes to Redis that got no answer, or were not made durable in time, each "
@@ -146,6 +167,7 @@ class CollectorMetrics:
         _begin(self.ignored, _IGNORED)
         _begin(self.rejected, _REJECTED)
         _begin(self.failed, _FAILED)
+        _begin(self.token_roles, _ROLES)
         _begin(self.connections_closed, _CLOSED)
 
 
@@ -192,6 +214,12 @@ class FlusherMetrics:
         self.upgrades_given_up = Counter(
             "impact_upgrades_given_up",
             "Upgrades whose session never came and that were given up.",
+            registry=registry,
+        )
+        self.upgrades_of_another_user = Counter(
+            "impact_upgrades_of_another_user",
+            "Upgrades of a session that another user has: the first stays. Who knows a session's "
+            "id can claim it.",
             registry=registry,
         )
         self.stream_entries = FreshGauge(

@@ -73,6 +73,7 @@ class Committed:
     def _count(self, one: _One, others: int) -> None:
         """Counts a batch, less the entries that others have ended."""
         metrics, written = self._metrics, one.written
+        metrics.upgrades_of_another_user.inc(written.upgrades_of_others)
         counts = (
             (metrics.duplicate.labels("session"), written.duplicate_sessions),
             (metrics.duplicate.labels("upgrade"), written.duplicate_upgrades),

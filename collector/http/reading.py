@@ -45,4 +45,4 @@ def _encourage(request: web.BaseRequest) -> None:
 
 
 def _too_large() -> Reject:
-    return Reject(413, "too_large", "The body is larger than 4 KiB.")
+    return Reject(413, "too_large", f"The body is larger than {MAX_BYTES // 1024} KiB.")

@@ -53,6 +53,9 @@ class Routes:
         if methods is None:
             # With a query, with escapes, in the absolute form, or with a `{}`.
             methods, named = self._look(request.path)
+        if methods is None and request.path.endswith("/"):
+            # Some put a slash behind every path.
+            methods, named = self._look(request.path[:-1])
         if methods is None:
             raise Reject(404, "unknown_path", "There is nothing at this path.")
         route = methods.get(request.method)

@@ -19,6 +19,7 @@ from collector.http.answers import Answer
 from collector.http.connection_limits import ConnectionLimits
 from collector.http.express import ExpressServer, Reply
 from collector.http.listener import Listener
+from collector.http.reading import read_body
 from collector.http.routes import Route, Routes
 from collector.http.sending import CLOSING, CommonHeaders, Sending, to_bytes
 from collector.request.site import SitePolicy
@@ -43,6 +44,7 @@ MAX_HEADERS = 64
 
 _START = "/web_api/v1/sessions"
 _UPGRADE = "/web_api/v1/sessions/{}/upgrade"
+_PAGEVIEW = "/web_api/v1/sessions/{}/track_pageview"
 
 log = structlog.get_logger()
 
@@ -82,6 +84,8 @@ class Server:
                 Route("PATCH", _UPGRADE, "upgrade", sessions.upgrade),
                 Route("POST", _UPGRADE, "upgrade", sessions.upgrade),
                 Route("OPTIONS", _UPGRADE, "preflight", self._preflight),
+                Route("POST", _PAGEVIEW, "pageview", self._pageview),
+                Route("OPTIONS", _PAGEVIEW, "preflight", self._preflight),
                 *pages,
             )
         )
@@ -131,9 +135,14 @@ class Server:
         server = self._runner.server if self._runner is not None else None
         return server is not None and bool(server.connections)
 
-    async def _preflight(self, _: web.BaseRequest, __: str) -> Answer:
+    async def _preflight(self, request: web.BaseRequest, _: str) -> Answer:
         self._metrics.ignored.labels("preflight").inc()
-        return answers.preflight()
+        return answers.preflight(request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS))
+
+    async def _pageview(self, request: web.BaseRequest, _: str) -> Answer:
+        """A page within a session, as some front-ends tell it: nothing of it is kept."""
+        await read_body(request)
+        raise Ignore("pageview")
 
     def begin(self, headers: Headers, peer: Any, body: bytes, reply: Reply) -> bool:
         """A session's request by the short way: answered by one call of `reply`; or False."""

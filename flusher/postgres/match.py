@@ -34,12 +34,13 @@ _AT_HAND: Final = 1000
 
 
 class Matched(NamedTuple):
-    """How many sessions were copies of one in another month, and how many of the batch's upgrades
-    were news.
+    """How many sessions were copies of one in another month, how many of the batch's upgrades were
+    news, and how many upgrades were of a session that is another user's.
     """
 
     copies: int = 0
     upgrades: int = 0
+    of_others: int = 0
 
 
 class Matching:
@@ -53,6 +54,7 @@ class Matching:
         self._zone = zone
         self._counts = counts
         self._news = News()
+        self._of_others = 0
 
     async def run(self, merged: Iterable[UUID], replaced: list[asyncpg.Record]) -> Matched:
         """Matches what the batch has changed.
@@ -77,7 +79,7 @@ class Matching:
             self._note_current(of_current, released)
             repeats = await match_current(self._connection, self._news, self._counts)
         repeated = superseded & waiting.keys() | repeats & set(of_current)
-        return Matched(len(copies), len(new) - len(repeated))
+        return Matched(len(copies), len(new) - len(repeated), self._of_others)
 
     async def _delete_copies(self) -> list[asyncpg.Record]:
         starts, candidates = self._batch.starts, self._batch.near_months_end
@@ -165,7 +167,12 @@ class Matching:
                     row["created_at"],
                 )
                 self._upgraded(before, row["hash_after"], row["replaced_hash"], row["upgraded_at"])
-            superseded |= {*await _column(self._connection, "supersede_upgrades", wanted, earliest)}
+                # One that was applied gives way to an earlier one.
+                if before.monthly_user_hash not in (row["hash_after"], row["replaced_hash"]):
+                    self._of_others += 1
+            late = await self._connection.fetch(statement("supersede_upgrades"), wanted, earliest)
+            superseded.update(row["id"] for row in late)
+            self._of_others += sum(row["is_of_another"] for row in late)
             wanted = await _column(self._connection, "sessions_awaited", wanted)
             if not wanted:
                 break

@@ -35,12 +35,15 @@ AWAITED: Final = timedelta(hours=48)
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How many events a transaction stored, and how many changed nothing."""
+    """How many events a transaction stored, how many changed nothing, and how many upgrades came
+    second to one of another user.
+    """
 
     sessions: int = 0
     upgrades: int = 0
     duplicate_sessions: int = 0
     duplicate_upgrades: int = 0
+    upgrades_of_others: int = 0
 
 
 class _PartitionIsGone(Exception):
@@ -161,6 +164,7 @@ class SessionWriter:
             upgrades=upgrades,
             duplicate_sessions=len(batch.starts) - new + copies + batch.repeated_starts,
             duplicate_upgrades=len(batch.upgrades) - upgrades + batch.repeated_upgrades,
+            upgrades_of_others=matched.of_others,
         )
 
     async def _copy(self, connection: asyncpg.Connection, table: str, batch: Batch) -> None:

@@ -139,8 +139,8 @@ async def test_the_collectors_limit_of_the_body_holds_and_other_doors_are_closed
     await answers(front)
     async with aiohttp.ClientSession() as http:
         text = {"Content-Type": "text/plain"}
-        fits, exceeds = ('{"x":"' + "a" * size + '"}' for size in (4088, 4089))
-        assert len(fits) == 4096
+        fits, exceeds = ('{"x":"' + "a" * size + '"}' for size in (16_376, 16_377))
+        assert len(fits) == 16 * 1024
         assert (await start(http, front, fits, **text))[0] == 201
         assert (await start(http, front, exceeds, **text))[0] == 413
         for page in ("/metrics", "/readyz", "/"):

@@ -19,7 +19,7 @@ import asyncpg
 import jwt
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from collector.buffer.entries import EntryPacker, refusal
 from collector.buffer.waiting import Waiting
@@ -264,6 +264,19 @@ async def test_an_account_of_redis_may_do_nothing_else(guarded: Guarded) -> None
         client: Redis = connect_redis(guarded.redis_url(module))
         for command in [*its, *everyones]:
             with pytest.raises(NoPermissionError):
+                await client.execute_command(*command)  # type: ignore[no-untyped-call]  # as in all of redis-py
+        await client.aclose()
+
+
+async def test_no_account_but_the_operators_reaches_the_servers_settings(guarded: Guarded) -> None:
+    """`masterauth` is the replicas' password: not by a script or a transaction, either."""
+    asked = ("CONFIG", "GET", "masterauth")
+    in_script = ("EVAL", "return redis.call('CONFIG', 'GET', 'masterauth')", 0)
+    in_function = ("FUNCTION", "LOAD", "#!lua name=own\n")
+    for module in ("collector", "rotation", "flusher", "replica"):
+        client = connect_redis(guarded.redis_url(module))
+        for command in (asked, in_script, in_function, ("DEBUG", "HELP"), ("CONFIG", "REWRITE")):
+            with pytest.raises(ResponseError, match=r"(?i)permission|NOPERM|can't run|not allowed"):
                 await client.execute_command(*command)  # type: ignore[no-untyped-call]  # as in all of redis-py
         await client.aclose()
 

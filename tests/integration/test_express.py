@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from collector.http.express import ExpressServer, Reply
+from collector.request.body import MAX_BYTES
 
 PATH = "/beacon"
 CANNED = b"HTTP/1.1 201 Created\r\nContent-Length: 7\r\n\r\nexpress"
@@ -113,7 +114,7 @@ async def test_a_request_without_a_body_takes_it_too(answering: Answering, clien
     [
         request(1, path="/other"),
         request(1, path=f"{PATH}?query"),
-        request(1, b"x" * 5000),
+        request(1, b"x" * (MAX_BYTES + 1)),
         request(1).replace(b"POST", b"PATCH"),
         request(1).replace(b"HTTP/1.1", b"HTTP/1.0"),
         request(1, more="Connection: close\r\n"),

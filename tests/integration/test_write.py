@@ -297,3 +297,24 @@ async def test_a_connection_in_an_unknown_state_is_not_used_again(
     async with database.connection() as connection:
         assert connection is not before
         assert await connection.fetchval("SELECT 1") == 1
+
+
+async def test_upgrades_that_come_second_are_told_by_whether_the_user_is_another(
+    writer: SessionWriter,
+) -> None:
+    """Together, later, before those that were first, and never where it is the same user."""
+    ada, bob = b"a" * 16, b"b" * 16
+    sessions = [bytes([number]) * 16 for number in range(1, 5)]
+    starts = [start(session) for session in sessions]
+    together = [upgrade(sessions[0], user=ada), upgrade(sessions[0], user=bob, seconds=61)]
+    once = [upgrade(session, user=ada) for session in sessions[1:]]
+    written = await writer.write(batch_of(*starts, *together, *once))
+    assert written.upgrades_of_others == 1
+    same = upgrade(sessions[1], user=ada, seconds=70)
+    later, earlier = (
+        upgrade(sessions[2], user=bob, seconds=70),
+        upgrade(sessions[3], user=bob, seconds=50),
+    )
+    written = await writer.write(batch_of(same, later, earlier))
+    assert written.upgrades_of_others == 2
+    assert (await writer.write(batch_of(same, later, earlier))).upgrades_of_others == 0

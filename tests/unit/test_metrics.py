@@ -58,7 +58,7 @@ PROCESSES = [
 Process = type[CollectorMetrics | FlusherMetrics | ProcessMetrics | RotationMetrics]
 
 
-LABELS = {"route", "status", "kind", "reason", "shard", "stage", "version"}
+LABELS = {"role", "route", "status", "kind", "reason", "shard", "stage", "version"}
 
 
 def declared(process: Process) -> dict[str, Metric]:
@@ -200,7 +200,7 @@ def test_every_reason_that_is_known_is_counted_from_the_start() -> None:
     # "busy" is rotation's, and no answer to a request.
     failed = {*reasons_raised("Retry", "collector", "runtime", "salt"), "fault"} - {"busy"}
     assert counted_from_the_start(CollectorMetrics, "failed") == failed
-    ignored = {*Reason, "preflight", "page"}
+    ignored = {*Reason, "preflight", "page", "pageview"}
     assert counted_from_the_start(CollectorMetrics, "ignored") == ignored
     closed = {"slow", "too_many"}
     assert counted_from_the_start(CollectorMetrics, "connections_closed") == closed

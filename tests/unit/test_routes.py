@@ -40,6 +40,9 @@ def find(method: str, path: str) -> tuple[str, str]:
         ("POST", "/%73essions", ("start", "")),
         ("PATCH", "/sessions/current/upgrade", ("upgrade", "current")),
         ("PATCH", "/sessions/a%20b/upgrade?c", ("upgrade", "a b")),
+        ("POST", "/sessions/", ("start", "")),
+        ("POST", "/sessions/?a=b", ("start", "")),
+        ("PATCH", "/sessions/a/upgrade/", ("upgrade", "a")),
     ],
 )
 def test_a_path_is_found_however_it_is_written(
@@ -52,13 +55,14 @@ def test_a_path_is_found_however_it_is_written(
     "path",
     [
         "/",
-        "/sessions/",
+        "//",
+        "/sessions//",
         "/Sessions",
         "//sessions",
         "/sessions/upgrade",
         "/sessions//upgrade",
         "/sessions/a/b/upgrade",
-        "/sessions/a/upgrade/",
+        "/sessions/a/upgrade//",
     ],
 )
 def test_another_path_is_404(path: str) -> None:
