@@ -13,10 +13,10 @@ from contract.metrics import FlusherMetrics
 from flusher.housekeeping import Housekeeping
 from flusher.postgres.write import SessionWriter, Written
 from flusher.rows.batch import Batch, Undecodable, decode_entries
+from flusher.server_time import ServerTime
 from flusher.stream.gather import Gathering
 from flusher.stream.portions import Portions
 from flusher.stream.read import StreamReader
-from runtime.clock import Clock
 from runtime.outage import Outage
 from runtime.service_manager import Beat
 from runtime.stopping import Stopping
@@ -53,7 +53,6 @@ class Worker:
         reader: StreamReader,
         writer: SessionWriter,
         metrics: FlusherMetrics,
-        clock: Clock,
         zone: ZoneInfo,
         max_rows: int,
         max_seconds: float,
@@ -65,7 +64,6 @@ class Worker:
             reader: a consumer of this worker's own.
             writer: with a connection of this worker's own.
             metrics: of the process.
-            clock: says which month it is, and how old a session is when it is stored.
             zone: whose calendar months count.
             max_rows: a batch closes at so many,
             max_seconds: or when its first entry is so old.
@@ -77,13 +75,19 @@ class Worker:
         self._helps = helps
         self._writer = writer
         self._metrics = metrics
-        self._clock = clock
+        self._time = server_time = ServerTime(writer.server_us)
         self._max_seconds = max_seconds
-        self._gathering = Gathering(reader, clock, zone, max_rows, claim_seconds)
+        self._gathering = Gathering(reader, server_time, zone, max_rows, claim_seconds)
         self._portions = Portions()
         self._committed: list[_Committed] = []  # in PostgreSQL, and not yet acknowledged
         self._housekeeping = Housekeeping(
-            reader, writer, metrics, clock, zone, claim_seconds, finds_shards_only=helps is not None
+            reader,
+            writer,
+            metrics,
+            server_time.now_us,
+            zone,
+            claim_seconds,
+            finds_shards_only=helps is not None,
         )
         self.outage: Outage = helps.outage if helps else Outage("batches go on")
         # By the steady clock: a batch ended, or there was none.
@@ -254,6 +258,14 @@ class Worker:
         # From here on these are rows: if they can't be acknowledged now, that is all that is left
         # to do for them.
         self._committed.append(_Committed(piece, written))
+        for month in written.salts_lost:
+            self._metrics.salts_lost.inc()
+            log.error(
+                "the month's salt was lost or replaced in its middle: "
+                "who came before and comes again is counted twice this month",
+                month=f"{month:%Y-%m}",
+                to_do="say it with the month's numbers: the report does; see why it was lost",
+            )
         log.info(
             "flushed",
             entries=len(piece.entries),
@@ -314,7 +326,7 @@ class Worker:
             others -= events - counted
             counter.inc(counted)
         if committed.batch.oldest_us is not None:
-            age_us = self._clock() - committed.batch.oldest_us
+            age_us = self._time.now_us() - committed.batch.oldest_us
             metrics.end_to_end_seconds.observe(max(age_us / SECOND_US, 0.0))
 
     async def _bury(self, undecodable: Undecodable) -> None:

@@ -27,7 +27,6 @@ from flusher.postgres.statements import statement
 from flusher.postgres.write import SessionWriter
 from flusher.rows.batch import Batch
 from flusher.rows.entry import Entry
-from runtime.clock import Clock
 from runtime.logs import configure_logging
 
 _BATCH: Final = 10_000
@@ -47,9 +46,7 @@ class Imported:
     errors: list[str] = field(default_factory=list)
 
 
-async def import_sessions(
-    environment: Environment, clock: Clock, path: Path, site: str | None
-) -> int:
+async def import_sessions(environment: Environment, path: Path, site: str | None) -> int:
     """Imports a file, and says what became of its lines; 1 if some are wrong."""
     # Of what the flusher's parts do, only what is amiss is told here.
     level = environment.get("LOG_LEVEL") or "warning"
@@ -57,12 +54,12 @@ async def import_sessions(
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     dsn = settings.DATABASE_URL.read(environment)
     default_site = _default_site(environment, site)
-    latest = month_at(clock(), zone)
     console = Console(stderr=True)
     imported = Imported()
     async with Database(dsn) as database:
         async with database.connection() as connection:
             found = await connection.fetch(statement("dropped_months"))
+            latest = month_at(await connection.fetchval(statement("server_clock")), zone)
         dropped = frozenset(Month(row["month"].year, row["month"].month) for row in found)
         rules = Importable(default_site, zone, latest, dropped)
         writer = SessionWriter(database, zone)

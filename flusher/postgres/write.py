@@ -9,7 +9,7 @@ Of copies of one session the earliest stays. The rules for upgrades are in `matc
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -33,12 +33,15 @@ AWAITED: Final = timedelta(hours=48)
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How many events a transaction stored, and how many changed nothing."""
+    """How many events a transaction stored, and how many changed nothing; and the months, by their
+    first day, that are told to have got another salt in their middle.
+    """
 
     sessions: int = 0
     upgrades: int = 0
     duplicate_sessions: int = 0
     duplicate_upgrades: int = 0
+    salts_lost: tuple[date, ...] = ()
 
 
 class _PartitionIsGone(Exception):
@@ -123,6 +126,15 @@ class SessionWriter:
             given_up = await connection.fetchval(statement("purge_upgrades"), KEPT, AWAITED)
         return int(given_up)
 
+    async def server_us(self) -> int:
+        """PostgreSQL's clock, in microseconds since the epoch.
+
+        Raises:
+            Retry: PostgreSQL is away or busy.
+        """
+        async with self._database.connection() as connection:
+            return int(await connection.fetchval(statement("server_clock")))
+
     async def count_waiting(self) -> int:
         """How many upgrades wait for their session.
 
@@ -150,7 +162,7 @@ class SessionWriter:
             if briefly:
                 await connection.execute(statement("be_brief"))
             await connection.execute(statement("lock_sessions" if staged else "share_sessions"))
-            await _insert_salts(connection, batch)
+            salts_lost = await _insert_salts(connection, batch)
             counts = Counts()
             merged = _Merged()
             new = len(batch.starts)
@@ -173,6 +185,7 @@ class SessionWriter:
             upgrades=upgrades,
             duplicate_sessions=len(batch.starts) - new + copies + batch.repeated_starts,
             duplicate_upgrades=len(batch.upgrades) - upgrades + batch.repeated_upgrades,
+            salts_lost=salts_lost,
         )
 
     async def _copy(self, connection: asyncpg.Connection, table: str, batch: Batch) -> None:
@@ -214,13 +227,16 @@ class _Merged:
     replaced: list[asyncpg.Record] = field(default_factory=list)
 
 
-async def _insert_salts(connection: asyncpg.Connection, batch: Batch) -> None:
+async def _insert_salts(connection: asyncpg.Connection, batch: Batch) -> tuple[date, ...]:
+    """Notes them; the months in which who came before counts twice."""
     salts = list(batch.salts.values())
-    if salts:
-        await connection.execute(
-            statement("insert_salts"),
-            [UUID(salt.id) for salt in salts],
-            [salt.month.first_day for salt in salts],
-            [salt.outcome for salt in salts],
-            [from_us(salt.at_us) for salt in salts],
-        )
+    if not salts:
+        return ()
+    noted = await connection.fetch(
+        statement("insert_salts"),
+        [UUID(salt.id) for salt in salts],
+        [salt.month.first_day for salt in salts],
+        [salt.outcome for salt in salts],
+        [from_us(salt.at_us) for salt in salts],
+    )
+    return tuple(row["month"] for row in noted if row["counts_twice"])

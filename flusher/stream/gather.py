@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 from contract.calendar import Month, month_at
 from flusher.rows.batch import Batch, decode_entries
 from flusher.rows.entry import Entry
+from flusher.server_time import ServerTime
 from flusher.stream.read import StreamReader
-from runtime.clock import Clock
 
 _FULL: Final = 7 / 8
 _DECODED_AT_ONCE: Final = 1000
@@ -22,13 +22,13 @@ class Gathering:
     def __init__(
         self,
         reader: StreamReader,
-        clock: Clock,
+        server_time: ServerTime,
         zone: ZoneInfo,
         max_rows: int,
         claim_seconds: float,
     ) -> None:
         self._reader = reader
-        self._clock = clock
+        self._server_time = server_time
         self._zone = zone
         self._max_rows = max_rows
         self._claim_seconds = claim_seconds
@@ -54,8 +54,8 @@ class Gathering:
 
     @property
     def latest(self) -> Month:
-        """The last month that an event may be of."""
-        return month_at(self._clock(), self._zone).plus(1)
+        """The last month that an event may be of, by the servers' clocks."""
+        return month_at(self._server_time.latest_us(), self._zone).plus(1)
 
     async def gather(self) -> None:
         """Reads and decodes what there is room for, evenly from the shards.
@@ -63,6 +63,7 @@ class Gathering:
         Raises:
             Retry: Redis does not answer.
         """
+        await self._server_time.look()
         if time.monotonic() - self._last_claim > self._claim_seconds / 4 and self._room > 0:
             await self._add(await self._reader.claim(self._room))
             self._last_claim = time.monotonic()
@@ -87,6 +88,7 @@ class Gathering:
         return math.ceil((self._max_rows - self.size) / self._records_an_entry)
 
     async def _add(self, entries: list[Entry]) -> None:
+        self._server_time.stamped(entries)
         batch, before, latest = self._batch, self._batch.records, self.latest
         for first in range(0, len(entries), _DECODED_AT_ONCE):
             batch.add(entries[first : first + _DECODED_AT_ONCE], latest)

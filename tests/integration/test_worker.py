@@ -21,7 +21,6 @@ from flusher.stream.read import StreamReader
 from flusher.worker import Flushed, Worker
 from runtime.shards import OneServer
 from tests.events import start, upgrade
-from tests.instant import clock
 
 UTC = ZoneInfo("UTC")
 
@@ -42,7 +41,6 @@ class Bench:
             self.reader,
             SessionWriter(database, UTC),
             self.metrics,
-            clock,
             UTC,
             max_rows=1000,
             max_seconds=0.1,
@@ -280,7 +278,6 @@ async def test_a_helper_works_only_while_the_one_that_it_helps_is_behind(
             StreamReader(OneServer(redis, 8), "helper", 60),
             SessionWriter(other, UTC),
             FlusherMetrics(CollectorRegistry()),
-            clock,
             UTC,
             max_rows=1000,
             max_seconds=0.1,
