@@ -75,7 +75,7 @@ class Worker:
         self._helps = helps
         self._writer = writer
         self._metrics = metrics
-        self._time = server_time = ServerTime(writer.server_us)
+        self._time = server_time = ServerTime(self._postgres_us)
         self._max_seconds = max_seconds
         self._gathering = Gathering(reader, server_time, zone, max_rows, claim_seconds)
         self._portions = Portions()
@@ -164,6 +164,9 @@ class Worker:
         except Retry as error:
             log.warning("the consumer group could not be left", why=str(error))
         return not self._gathering.size and not self._committed
+
+    async def _postgres_us(self) -> int:
+        return await self._writer.server_us()
 
     @property
     def is_behind(self) -> bool:
