@@ -56,11 +56,10 @@ class ServerTime:
         self._postgres_less_steady_us = postgres_us - self._steady_us()
 
     def stamped(self, entries: Sequence[Entry]) -> None:
-        """Notes when Redis took entries: an id begins with its clock, which it never sets back."""
-        if entries:
-            # As bytes: the milliseconds are of thirteen digits until the year 2286.
-            newest = max(entries, key=_ID).id
-            self._stamped_us = max(self._stamped_us, int(newest.partition(b"-")[0]) * 1000)
+        """Notes when Redis took entries, one or more: by its clock, which ids never set back."""
+        # As bytes: the milliseconds are of thirteen digits until the year 2286.
+        newest = max(entries, key=_ID).id
+        self._stamped_us = max(self._stamped_us, int(newest.partition(b"-")[0]) * 1000)
 
     def now_us(self) -> int:
         """By PostgreSQL, in microseconds since the epoch.

@@ -84,7 +84,7 @@ class Worker:
             reader,
             writer,
             metrics,
-            server_time.now_us,
+            server_time,
             zone,
             claim_seconds,
             finds_shards_only=helps is not None,
