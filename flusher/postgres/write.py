@@ -162,7 +162,6 @@ class SessionWriter:
             if briefly:
                 await connection.execute(statement("be_brief"))
             await connection.execute(statement("lock_sessions" if staged else "share_sessions"))
-            salts_lost = await _insert_salts(connection, batch)
             counts = Counts()
             merged = _Merged()
             new = len(batch.starts)
@@ -172,6 +171,8 @@ class SessionWriter:
             else:
                 await self._copy(connection, "sessions", batch)
                 counts.add_rows(list(batch.starts.values()))
+            # When its sessions are there, which may tell of an earlier salt.
+            salts_lost = await _insert_salts(connection, batch)
             matched = Matched()
             if batch.months:
                 matching = Matching(connection, batch, self._zone, counts)
