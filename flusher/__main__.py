@@ -146,7 +146,7 @@ async def work(environment: Environment, clock: Clock) -> int:
         )
         promises: list[Examine] = [
             *redis_examinations(shards, clock),
-            partial(examine_postgres, dsn, clock),
+            partial(examine_postgres, dsn, clock, zone),
         ]
 
         async def oldest_entry() -> float:
