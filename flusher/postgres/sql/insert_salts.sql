@@ -12,10 +12,9 @@ SELECT
                 WHERE s.month = made.month AND s.id <> made.id AND s.made_at < made.made_at
             ) OR row_number() OVER (PARTITION BY made.month ORDER BY made.made_at) > 1
         ) THEN 'lost'
-        -- A second, since clocks are set back a little.
         WHEN made.outcome = 'first' AND EXISTS (
             SELECT FROM public.sessions s
-            WHERE s.month = made.month AND s.created_at < made.made_at - interval '1 second'
+            WHERE s.month = made.month AND s.created_at < made.made_at
         ) THEN 'lost'
         ELSE made.outcome
     END,
