@@ -60,7 +60,7 @@ _SAID = {
     "counted twice this month",
     Outcome.CLOCK_WENT_BACK: "the server's clock is before {month}, whose salt stays in force. If "
     "that clock is right, it was ahead before: `python -m rotation rotate --force` brings the "
-    "present month back, unless that ends within the hour",
+    "present month back, unless that ends within the minute",
 }
 
 

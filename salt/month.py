@@ -143,7 +143,7 @@ class MonthlySalt:
         if salt is None:
             return None
         now_us = self._now_us()
-        if now_us >= salt.ends_us or not salt.makes_rows_at(now_us):
+        if now_us >= salt.ends_us:
             self._salt = None
             return None
         # The server's clock was set back after its month began: the month stays as it is.
@@ -158,13 +158,19 @@ class MonthlySalt:
         del valid  # the wait may outlast the month, and no name of it here may
         asked_us = self._steady_us()
         observed = await self._store.observe(month)
-        if await self._is_doubtful(observed.server_us):
+        server_us = observed.server_us
+        has_jumped = abs(server_us - self._now_us()) > AGREE_US
+        if has_jumped and await self._store.is_contradicted(server_us):
             self._note_doubt(observed)
             if observed.recorded in (None, month):
                 return  # nobody has agreed that the month is over, either
         else:
-            self._follow(observed.server_us, asked_us)
+            self._follow(server_us, asked_us)
             self._note_belief()
+            if has_jumped and self._salt is not None and not self._salt.makes_rows_at(server_us):
+                self._salt = None  # the clock was ahead, and its month with it
+                await self.get()
+                return
         if observed.salt is None:
             await self._ensure(put_back=observed.recorded is None or self._may_have_expired)
             return
@@ -173,12 +179,6 @@ class MonthlySalt:
         if self._salt is not None and observed.salt.value != self._salt.value:
             self._hold(observed.salt)
             log.warning("the salt was replaced within its month", month=str(month))
-
-    async def _is_doubtful(self, server_us: int) -> bool:
-        """Whether the server's clock has jumped and others' clocks have not: it is not followed."""
-        if abs(server_us - self._now_us()) <= AGREE_US:
-            return False
-        return await self._store.is_contradicted(server_us)
 
     async def _ensure(self, *, put_back: bool = False) -> None:
         asked_us = self._steady_us()

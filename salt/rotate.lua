@@ -40,7 +40,7 @@ end
 -- Months are written so that they sort as text. Around a month's end two clocks may differ by
 -- seconds: nobody wants to go back then.
 local goes_back = recorded and recorded > month
-if goes_back and not (replace and ends_ms - now_ms > HOUR_MS) then
+if goes_back and not (replace and ends_ms - now_ms > MINUTE_MS) then
   return { "clock_went_back", recorded, false, time }
 end
 

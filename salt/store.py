@@ -321,7 +321,7 @@ class SaltStore:
         salt = observed.salt
         if salt is None:
             return None
-        if not salt.makes_rows_at(observed.server_us):
+        if not salt.makes_rows_at(max(observed.server_us, *await self._opinions(), 0)):
             raise ClocksDisagree(
                 f"the salt of {recorded} is in force, which is far ahead: `python -m rotation "
                 "rotate --force` brings the present month back, once all clocks are right"

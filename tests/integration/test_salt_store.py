@@ -126,6 +126,9 @@ async def test_a_later_month_is_taken_back_by_force_alone(redis: Redis) -> None:
     await in_force(redis, later)
     with pytest.raises(ClocksDisagree, match="rotate --force"):  # no flusher would store it
         await store(redis, 0).ensure()
+    # Unless others say that its month has come: then it is the server that is behind.
+    found = await store(redis, 60 * 24 * HOUR_US).ensure()
+    assert (found.outcome, found.salt.month) == (Outcome.CLOCK_WENT_BACK, later)
     with pytest.raises(ClocksDisagree):
         await store(redis, 2 * HOUR_US).ensure(replace=True)
     made = await store(redis, 0).ensure(replace=True)
