@@ -449,13 +449,14 @@ async def test_after_an_answer_that_took_its_time_the_clock_is_asked_for_again_a
     assert found[1] == (salt_of(NOVEMBER), store.server_us)
 
 
+@pytest.mark.parametrize("days", [-80, -5, 5, 40, 80])
 async def test_a_jump_that_others_have_not_seen_is_not_followed(
-    salt: MonthlySalt, clock: Clock, store: Store
+    salt: MonthlySalt, clock: Clock, store: Store, days: int
 ) -> None:
-    """The month's salt expired by it on the server. It serves on, and the time goes on."""
+    """Though the month's salt may have expired by it on the server. It serves on, by our time."""
     await salt.get()
     store.contradicted = True
-    store.set_clock(MIDDLE + 40 * DAY_US)
+    store.set_clock(MIDDLE + days * DAY_US)
     await salt.keep_fresh(Pauses(clock, 3))
     assert salt.now() == (salt_of(NOVEMBER), MIDDLE + 3 * SECOND_US)
     assert salt.clock_doubt is not None
