@@ -51,6 +51,7 @@ from salt.disposal import SaltDisposal
 from salt.late_disposal import LateDisposal
 from salt.month import MonthlySalt
 from salt.store import SaltStore
+from salt.witnesses import Witnesses
 
 ADMIN_PORT = settings.admin_port(9100)
 SETTINGS = (
@@ -112,9 +113,11 @@ async def _serve(
     writer: Writer,
     service: ServiceManager,
 ) -> int:
-    store = SaltStore(salt_server.redis, settings.CALENDAR_TIMEZONE.read(environment))
+    opinions = Witnesses(clock, shards).ask
+    store = SaltStore(salt_server.redis, settings.CALENDAR_TIMEZONE.read(environment), opinions)
     disposal = SaltDisposal(salt_server, store)
     salt = MonthlySalt(store)
+    metrics.clocks_disagree.set_function(lambda: salt.clock_doubt is not None)
     addresses = AddressCheck(metrics)
     sites = SitePolicy(settings.SITES.read(environment))
     new_sites = NewSites(sites, settings.NEW_SITES_PER_MINUTE.read(environment), metrics)

@@ -118,6 +118,8 @@ class Readiness:
         return {
             "write": self._write_check(),
             "salt": None if self._salt.is_current() else "no salt of this month",
+            "clocks": self._salt.clock_doubt,
+            "calendar": self._salt.calendar_doubt,
         }
 
     async def look_at_restart(self) -> None:

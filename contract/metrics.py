@@ -54,6 +54,7 @@ _REJECTED = (
     "unknown_path",
 )
 _FAILED = (
+    "clocks",
     "demo_database",
     "fault",
     "new_sites",
@@ -163,6 +164,11 @@ class CollectorMetrics:
         self.append_batch_size = PlainHistogram(
             "impact_append_batch_size", "Events that shared one write to Redis.", _SIZES, registry
         )
+        self.clocks_disagree = Gauge(
+            "impact_clocks_disagree",
+            "1 while the clock of the salt's server is contradicted by others and not followed.",
+            registry=registry,
+        )
         _begin(self.accepted, _KINDS)
         _begin(self.ignored, _IGNORED)
         _begin(self.rejected, _REJECTED)
@@ -252,6 +258,12 @@ class FlusherMetrics:
             (),
             registry,
         )
+        self.salts_lost = Counter(
+            "impact_salts_lost",
+            "Salts that were made in mid-month for one that was lost or replaced: who came before "
+            "and comes again counts twice that month.",
+            registry=registry,
+        )
         self.counts_checked = Gauge(
             "impact_counts_checked_timestamp_seconds",
             "When `python -m flusher check` last found all kept counts right; 0: never.",
@@ -282,6 +294,11 @@ class RotationMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.rotations = Counter(
             "impact_rotations", "Salts that this process has made.", registry=registry
+        )
+        self.clocks_disagreed = Counter(
+            "impact_clocks_disagreed",
+            "Looks at the salt that left it as it was, since clocks contradict each other.",
+            registry=registry,
         )
         self.salt_month_current = FreshGauge(
             "impact_salt_month_current",

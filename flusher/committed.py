@@ -8,8 +8,8 @@ from contract.errors import Retry
 from contract.metrics import FlusherMetrics
 from flusher.postgres.write import Written
 from flusher.rows.batch import Batch
+from flusher.server_time import ServerTime
 from flusher.stream.read import StreamReader
-from runtime.clock import Clock
 
 
 @dataclass(slots=True)
@@ -24,11 +24,13 @@ class _One:
 class Committed:
     """A worker's, in the order in which they were committed."""
 
-    def __init__(self, reader: StreamReader, metrics: FlusherMetrics, clock: Clock) -> None:
+    def __init__(
+        self, reader: StreamReader, metrics: FlusherMetrics, server_time: ServerTime
+    ) -> None:
         """As the worker's."""
         self._reader = reader
         self._metrics = metrics
-        self._clock = clock
+        self._server_time = server_time
         self._batches: list[_One] = []
 
     def __bool__(self) -> bool:
@@ -86,5 +88,5 @@ class Committed:
             others -= events - counted
             counter.inc(counted)
         if one.batch.oldest_us is not None:
-            age_us = self._clock() - one.batch.oldest_us
+            age_us = self._server_time.now_us() - one.batch.oldest_us
             metrics.end_to_end_seconds.observe(max(age_us / SECOND_US, 0.0))

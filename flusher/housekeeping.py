@@ -9,9 +9,9 @@ from contract.calendar import Month, month_at
 from contract.errors import DeadLetter
 from contract.metrics import FlusherMetrics
 from flusher.postgres.write import SessionWriter
+from flusher.server_time import ServerTime
 from flusher.stream.lag import ShardLag, measure_lag
 from flusher.stream.read import StreamReader
-from runtime.clock import Clock
 from runtime.periodic import Interval
 
 _EVERY_SECONDS: Final = 5.0
@@ -29,7 +29,7 @@ class Housekeeping:
         reader: StreamReader,
         writer: SessionWriter,
         metrics: FlusherMetrics,
-        clock: Clock,
+        server_time: ServerTime,
         zone: ZoneInfo,
         claim_seconds: float,
         *,
@@ -39,7 +39,7 @@ class Housekeeping:
         self._reader = reader
         self._writer = writer
         self._metrics = metrics
-        self._clock = clock
+        self._server_time = server_time
         self._zone = zone
         self._claim_seconds = claim_seconds
         self._finds_shards_only = finds_shards_only
@@ -66,7 +66,8 @@ class Housekeeping:
         await self.find_shards()
         if self._finds_shards_only:
             return True
-        this_month = month_at(self._clock(), self._zone)
+        await self._server_time.look()
+        this_month = month_at(self._server_time.now_us(), self._zone)
         for ahead in range(_MONTHS_AHEAD + 1):
             await self._make_month(this_month.plus(ahead))
         lags = await measure_lag(self._reader.servers, self._reader.shards)
@@ -83,7 +84,7 @@ class Housekeeping:
             log.error(  # noqa: TRY400 - a decision, whose words say all: no traceback
                 "a month that is to come, or has just begun, takes no sessions",
                 why=str(why),
-                to_do="see that this machine's clock is right; what comes for it is set aside",
+                to_do="see that PostgreSQL's clock is right; what comes for it is set aside",
             )
 
     async def find_shards(self) -> None:

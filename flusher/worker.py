@@ -12,13 +12,13 @@ from contract.errors import DeadLetter, NewerVersion, Retry, TimedOut
 from contract.metrics import FlusherMetrics
 from flusher.committed import Committed
 from flusher.housekeeping import Housekeeping
-from flusher.postgres.write import SessionWriter
+from flusher.postgres.write import SessionWriter, Written
 from flusher.rows.batch import Batch, Undecodable, decode_entries
+from flusher.server_time import ServerTime
 from flusher.set_aside import set_aside
 from flusher.stream.gather import Gathering
 from flusher.stream.portions import Portions
 from flusher.stream.read import StreamReader
-from runtime.clock import Clock
 from runtime.outage import Outage
 from runtime.periodic import repeat
 from runtime.retry import Backoff
@@ -47,7 +47,6 @@ class Worker:
         reader: StreamReader,
         writer: SessionWriter,
         metrics: FlusherMetrics,
-        clock: Clock,
         zone: ZoneInfo,
         max_rows: int,
         max_seconds: float,
@@ -59,7 +58,6 @@ class Worker:
             reader: a consumer of this worker's own.
             writer: with a connection of this worker's own.
             metrics: of the process.
-            clock: says which month it is, and how old a session is when it is stored.
             zone: whose calendar months count.
             max_rows: a batch closes at so many,
             max_seconds: or when its first entry is so old.
@@ -71,12 +69,19 @@ class Worker:
         self._helps = helps
         self._writer = writer
         self._metrics = metrics
+        server_time = ServerTime(writer.server_us)
         self._max_seconds = max_seconds
-        self._gathering = Gathering(reader, clock, zone, max_rows, claim_seconds)
+        self._gathering = Gathering(reader, server_time, zone, max_rows, claim_seconds)
         self._portions = Portions()
-        self._committed = Committed(reader, metrics, clock)
+        self._committed = Committed(reader, metrics, server_time)
         self._housekeeping = Housekeeping(
-            reader, writer, metrics, clock, zone, claim_seconds, finds_shards_only=helps is not None
+            reader,
+            writer,
+            metrics,
+            server_time,
+            zone,
+            claim_seconds,
+            finds_shards_only=helps is not None,
         )
         self.outage: Outage = helps.outage if helps else Outage("batches go on")
         self._failing: object = self  # what a turn does
@@ -244,6 +249,7 @@ class Worker:
         write_seconds = time.perf_counter() - started
         self._metrics.flush_seconds.labels("write").observe(write_seconds)
         self._committed.add(piece, written)
+        self._tell_of_salts(written)
         log.info(
             "flushed",
             entries=len(piece.entries),
@@ -252,6 +258,16 @@ class Worker:
             duplicates=written.duplicate_sessions + written.duplicate_upgrades,
             write_ms=round(write_seconds * 1000, 1),
         )
+
+    def _tell_of_salts(self, written: Written) -> None:
+        for month in written.salts_lost:
+            self._metrics.salts_lost.inc()
+            log.error(
+                "the month's salt was lost or replaced in its middle: "
+                "who came before and comes again is counted twice this month",
+                month=f"{month:%Y-%m}",
+                to_do="say it with the month's numbers: the report does; see why it was lost",
+            )
 
     def _halves(self, piece: Batch) -> list[Batch]:
         middle = len(piece.entries) // 2

@@ -5,7 +5,7 @@ import time
 import structlog
 
 from contract.calendar import SECOND_US
-from contract.errors import Retry
+from contract.errors import ClocksDisagree, Retry
 from contract.metrics import RotationMetrics
 from rotation.announce import Announcer
 from rotation.status import read_status
@@ -38,6 +38,8 @@ class Worker:
         self._announcer = announcer
         self._metrics = metrics
         self.is_well = False
+        # What keeps the salt's month from being the calendar's; None: nothing does.
+        self.clock_doubt: str | None = None
 
     async def run_once(
         self, *, replace: bool = False, again: bool = False
@@ -53,12 +55,27 @@ class Worker:
             What was done about the salt, and what a disposal found if one was due.
 
         Raises:
+            ClocksDisagree: nothing was done, since clocks contradict each other.
             Retry: Redis does not answer.
         """
-        ensured = await self._store.ensure(replace=replace)
-        if ensured.outcome not in (Outcome.UNCHANGED, Outcome.CLOCK_WENT_BACK):
+        try:
+            ensured = await self._store.ensure(replace=replace)
+        except ClocksDisagree as error:
+            self._doubt(str(error))
+            raise
+        self.clock_doubt = None
+        if ensured.outcome is Outcome.CLOCK_WENT_BACK:
+            self._doubt(f"the salt of {ensured.salt.month} is in force, which has yet to begin")
+        elif ensured.outcome is not Outcome.UNCHANGED:
             self._metrics.rotations.inc()
             _report_made(ensured)
+        if ensured.other_calendar and ensured.outcome is Outcome.UNCHANGED:
+            log.error(
+                "the salt's expiry was not that of our calendar, and is now",
+                month=str(ensured.salt.month),
+                to_do="nothing if CALENDAR_TIMEZONE was changed just now; if it is said again and "
+                "again, rotation processes differ in it",
+            )
         await self._disposal.note_holders()
         report = None
         due_since = await self._disposal.due_since()
@@ -70,6 +87,16 @@ class Worker:
         await self.measure()
         await self._announcer.announce()
         return ensured, report
+
+    def _doubt(self, why: str) -> None:
+        self.clock_doubt = why
+        self._metrics.clocks_disagreed.inc()
+        log.error(
+            "the salt stays as it is: clocks contradict each other",
+            why=why,
+            to_do="compare the clocks of the salt's Redis, the streams' and this machine, and mend "
+            "the wrong one; if a later month is in force then: python -m rotation rotate --force",
+        )
 
     async def _was_refused(self) -> bool:
         last = await self._disposal.last_report()

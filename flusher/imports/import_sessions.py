@@ -28,7 +28,6 @@ from flusher.postgres.statements import statement
 from flusher.postgres.write import SessionWriter
 from flusher.rows.batch import Batch
 from flusher.rows.entry import Entry
-from runtime.clock import Clock
 from runtime.logs import configure_logging
 from runtime.retry import Backoff, retry
 
@@ -49,9 +48,7 @@ class Imported:
     errors: list[str] = field(default_factory=list)
 
 
-async def import_sessions(
-    environment: Environment, clock: Clock, path: Path, site: str | None
-) -> int:
+async def import_sessions(environment: Environment, path: Path, site: str | None) -> int:
     """Imports a file, and says what became of its lines; 1 if some are wrong."""
     # Of what the flusher's parts do, only what is amiss is told here.
     level = environment.get("LOG_LEVEL") or "warning"
@@ -59,12 +56,12 @@ async def import_sessions(
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     dsn = settings.DATABASE_URL.read(environment)
     default_site = _default_site(environment, site)
-    latest = month_at(clock(), zone)
     console = Console(stderr=True)
     imported = Imported()
     async with Database(dsn) as database:
         async with database.connection() as connection:
             found = await connection.fetch(statement("months"))
+            latest = month_at(await connection.fetchval(statement("server_clock")), zone)
         dropped = frozenset(
             Month(row["month"].year, row["month"].month) for row in found if row["is_dropped"]
         )

@@ -9,7 +9,7 @@ Of copies of one session the earliest stays. The rules for upgrades are in `matc
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -35,8 +35,9 @@ AWAITED: Final = timedelta(hours=48)
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How many events a transaction stored, how many changed nothing, and how many upgrades came
-    second to one of another user.
+    """How many events a transaction stored, how many changed nothing, how many upgrades came second
+    to one of another user; and the months, by their first day, that got another salt in their
+    middle.
     """
 
     sessions: int = 0
@@ -44,6 +45,7 @@ class Written:
     duplicate_sessions: int = 0
     duplicate_upgrades: int = 0
     upgrades_of_others: int = 0
+    salts_lost: tuple[date, ...] = ()
 
 
 class _PartitionIsGone(Exception):
@@ -125,6 +127,15 @@ class SessionWriter:
             given_up = await connection.fetchval(statement("purge_upgrades"), KEPT, AWAITED)
         return int(given_up)
 
+    async def server_us(self) -> int:
+        """PostgreSQL's clock, in microseconds since the epoch.
+
+        Raises:
+            Retry: PostgreSQL is away or busy.
+        """
+        async with self._database.connection() as connection:
+            return int(await connection.fetchval(statement("server_clock")))
+
     async def count_waiting(self) -> int:
         """How many upgrades wait for their session.
 
@@ -141,7 +152,6 @@ class SessionWriter:
             if briefly:
                 await connection.execute(statement("be_brief"))
             await (locks.take if staged else locks.share)(connection, Lock.SESSIONS)
-            await _insert_salts(connection, batch)
             counts = Counts()
             merged = _Merged()
             new = len(batch.starts)
@@ -151,6 +161,8 @@ class SessionWriter:
             else:
                 await self._copy(connection, "sessions", batch)
                 counts.add_rows(list(batch.starts.values()))
+            # When its sessions are there, which may tell of an earlier salt.
+            salts_lost = await _insert_salts(connection, batch)
             matched = Matched()
             if batch.months:
                 matching = Matching(connection, batch, self._zone, counts)
@@ -165,6 +177,7 @@ class SessionWriter:
             duplicate_sessions=len(batch.starts) - new + copies + batch.repeated_starts,
             duplicate_upgrades=len(batch.upgrades) - upgrades + batch.repeated_upgrades,
             upgrades_of_others=matched.of_others,
+            salts_lost=salts_lost,
         )
 
     async def _copy(self, connection: asyncpg.Connection, table: str, batch: Batch) -> None:
@@ -207,13 +220,16 @@ class _Merged:
     replaced: list[asyncpg.Record] = field(default_factory=list)
 
 
-async def _insert_salts(connection: asyncpg.Connection, batch: Batch) -> None:
+async def _insert_salts(connection: asyncpg.Connection, batch: Batch) -> tuple[date, ...]:
+    """Notes them; the months in which who came before counts twice."""
     salts = list(batch.salts.values())
-    if salts:
-        await connection.execute(
-            statement("insert_salts"),
-            [UUID(salt.id) for salt in salts],
-            [salt.month.first_day for salt in salts],
-            [salt.outcome for salt in salts],
-            [from_us(salt.at_us) for salt in salts],
-        )
+    if not salts:
+        return ()
+    noted = await connection.fetch(
+        statement("insert_salts"),
+        [UUID(salt.id) for salt in salts],
+        [salt.month.first_day for salt in salts],
+        [salt.outcome for salt in salts],
+        [from_us(salt.at_us) for salt in salts],
+    )
+    return tuple(row["month"] for row in noted if row["counts_twice"])

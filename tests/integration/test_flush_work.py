@@ -19,7 +19,6 @@ from flusher.stream.read import StreamReader
 from flusher.worker import Worker
 from runtime.shards import OneServer
 from tests.events import start, upgrade
-from tests.instant import clock
 
 UTC = ZoneInfo("UTC")
 SHARDS = 4
@@ -31,7 +30,6 @@ async def worker(shards: OneServer, redis: Redis, database: Database) -> Worker:
         StreamReader(shards, "one", 60),
         SessionWriter(database, UTC),
         FlusherMetrics(CollectorRegistry()),
-        clock,
         UTC,
         max_rows=100_000,
         max_seconds=0.1,

@@ -1,14 +1,16 @@
 """The writer on a real PostgreSQL."""
 
 import asyncio
+import uuid
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
 
-from contract.calendar import to_us
+from contract.calendar import SECOND_US, to_us
 from contract.errors import DeadLetter, Retry
+from contract.record import Event, SaltMade
 from flusher.postgres import locks
 from flusher.postgres.database import Database
 from flusher.postgres.locks import Lock
@@ -39,6 +41,68 @@ async def test_a_batch_that_is_written_twice_is_stored_once(
     before = await rows(database)
     assert await writer.write(batch) == Written(0, 0, 10, 1)
     assert await rows(database) == before
+
+
+def salt_made(outcome: str, seconds: float = 0) -> SaltMade:
+    """Some seconds after noon."""
+    at_us = NOON_US + int(seconds * SECOND_US)
+    return SaltMade(uuid.uuid4().bytes, MONTH, at_us, outcome)
+
+
+async def noted(database: Database) -> list[str]:
+    async with database.connection() as connection:
+        found = await connection.fetch("SELECT outcome FROM flusher.salts ORDER BY made_at")
+        return [row["outcome"] for row in found]
+
+
+@pytest.mark.parametrize(
+    ("events", "outcomes"),
+    [
+        pytest.param([("first", 0)], ["first"], id="a new installation"),
+        pytest.param([("first", 0), ("first", 60)], ["first", "lost"], id="a second one"),
+        pytest.param([("rotated", 0), ("first", 60)], ["rotated", "lost"], id="after a rotation"),
+        pytest.param([("first", 0), ("restored", 60)], ["first", "restored"], id="put back"),
+        pytest.param([("first", 0), ("replaced", 60)], ["first", "replaced"], id="replaced"),
+    ],
+)
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_months_second_first_salt_is_noted_as_lost(
+    database: Database,
+    writer: SessionWriter,
+    events: list[tuple[str, float]],
+    outcomes: list[str],
+    *,
+    together: bool,
+) -> None:
+    """The salt's server had lost all that it knew. A repeat is noted once, and told once."""
+    made = [salt_made(*event) for event in events]
+    batches = [batch_of(*made)] if together else [batch_of(each) for each in made]
+    lost = [month for batch in batches for month in (await writer.write(batch)).salts_lost]
+    assert await noted(database) == outcomes
+    twice = [outcome for outcome in outcomes if outcome in ("lost", "replaced")]
+    assert lost == [MONTH.first_day for _ in twice]
+    for batch in batches:
+        assert (await writer.write(batch)).salts_lost == ()
+    assert await noted(database) == outcomes
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_first_salt_after_sessions_of_its_month_is_noted_as_lost(
+    database: Database, writer: SessionWriter, *, together: bool
+) -> None:
+    """Though nobody had told of the one before."""
+    events: list[Event] = [start(), salt_made("first", 5), start(seconds=6)]
+    for batch in [batch_of(*events)] if together else [batch_of(each) for each in events]:
+        await writer.write(batch)
+    assert await noted(database) == ["lost"]
+
+
+async def test_a_first_salt_before_all_sessions_of_its_month_is_the_first(
+    database: Database, writer: SessionWriter
+) -> None:
+    await writer.write(batch_of(start(seconds=6)))
+    await writer.write(batch_of(salt_made("first", 5)))
+    assert await noted(database) == ["first"]
 
 
 async def test_what_is_new_beside_a_repeat_is_stored(

@@ -21,6 +21,7 @@ HAND_IT_ON = {"collector/__main__.py", "flusher/__main__.py", "rotation/__main__
 # The servers' clocks, in SQL and Lua.
 ASK_A_SERVER = {
     "flusher/postgres/sql/server_settings.sql": "compares it with ours",
+    "flusher/postgres/sql/server_clock.sql": "which month can't be yet, beside Redis's clock",
     "flusher/postgres/sql/purge_upgrades.sql": "how long ago the same server stored an upgrade",
     "flusher/postgres/sql/months_to_drop.sql": "which month it is, beside the newest session's",
     "flusher/postgres/sql/note_check.sql": "when the server was asked to count",
