@@ -1,7 +1,7 @@
 /** What a start may be told. */
 export interface StartOptions {
   /**
-   * The collector: its address, or that of its `beacon.js`. Relative ones are resolved against the
+   * The collector: its address, with a slash at its end or without, or that of its `beacon.js`. Relative ones are resolved against the
    * page. Default: the page's own origin.
    */
   url?: string;

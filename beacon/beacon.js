@@ -3,8 +3,6 @@
 //
 // There is no build: /beacon.js is this file without its indentation and its lines of comment.
 
-const GIVE_UP_MS = 9e5;
-
 let begin;
 let session;
 
@@ -18,13 +16,15 @@ function then(step) {
   anonymous = anonymous.then(step).catch(() => {});
 }
 
-then(async ({ url = "/", token, respectOptOut }) => {
-  if (respectOptOut && (navigator.globalPrivacyControl || navigator.doNotTrack == 1)) return;
-  const sessions = new URL("web_api/v1/sessions", new URL(url, location));
+then(async ({ url = "", token, respectOptOut = false }) => {
+  // An attribute is a text: "false" is a no, and the attribute alone a yes.
+  if (respectOptOut + "" != "false" && (navigator.globalPrivacyControl || navigator.doNotTrack == 1)) return;
+  // The collector's address, whether it ends with a slash or not, or that of its beacon.js.
+  const sessions = new URL(url.replace(/\/*(\w+\.js(\?.*)?)?$/, "/web_api/v1/sessions"), location);
   await shown();
   const id = uuid();
   session = sessions + "/" + id;
-  return (await post(sessions, { id, token })) == 201;
+  return 201 == (await post(sessions, { id, token }));
 });
 
 export function start(options = {}) {
@@ -51,14 +51,13 @@ function shown() {
 // A UUID of version 4. crypto.randomUUID is missing from plain HTTP and older browsers.
 function uuid() {
   return "10000000-1000-4000-8000-100000000000".replace(/[018]/g, (digit) =>
-    (digit ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (digit / 4)))).toString(16)
+    (digit ^ crypto.getRandomValues(new Uint8Array(1))[0] & 15 >> digit / 4).toString(16)
   );
 }
 
 // Sends until an answer ends the matter, and returns its status; undefined when it gives up.
-async function post(url, content) {
-  // Goes as text/plain, for which no browser asks permission first.
-  const body = JSON.stringify(content);
+// Goes as text/plain, for which no browser asks permission first.
+async function post(url, content, body = JSON.stringify(content)) {
   const leave = () => {
     try {
       // For browsers without keepalive, and between two tries. What arrives twice counts once.
@@ -68,10 +67,10 @@ async function post(url, content) {
     }
   };
   addEventListener("pagehide", leave);
-  const begun = Date.now();
+  const end = Date.now() + 9e5;
   let status;
-  // Twice as long each time, ten times; at random, so that not all pages come back at once.
-  for (let wait = 1e3; !status && wait < 1e6 && Date.now() - begun < GIVE_UP_MS; wait *= 2) {
+  // Twice as long each time, ten times and for a quarter of an hour; at random, so that not all pages come back at once.
+  for (let wait = 1e3; !status && wait < 1e6 && Date.now() < end; wait *= 2) {
     let pause = wait * Math.random();
     try {
       const answer = await fetch(url, {
@@ -83,7 +82,7 @@ async function post(url, content) {
       });
       if (!/408|429|5../.test(answer.status)) status = answer.status;
       // Not a number where it is a date: then the pause that there is has to do.
-      pause += Math.min(answer.headers.get("Retry-After") * 1e3, GIVE_UP_MS) || 0;
+      pause += Math.min(answer.headers.get("Retry-After") * 1e3, 9e5) || 0;
     } catch {
       // No answer, or none that may be read.
     }
@@ -97,5 +96,5 @@ async function post(url, content) {
   return status;
 }
 
-const tag = globalThis.document?.querySelector("script[data-impact-start]");
+const tag = globalThis.document?.querySelector("[data-impact-start]");
 if (tag) start({ url: tag.src, ...tag.dataset });

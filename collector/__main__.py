@@ -16,8 +16,8 @@ from redis.asyncio import Redis
 
 from collector.buffer.append import Appender, Writer
 from collector.buffer.cluster_writer import ClusterWriter
-from collector.buffer.node_writer import Durability, NodeWriter
-from collector.buffer.wire import RedisWire
+from collector.buffer.durability import Durability
+from collector.buffer.node_writer import NodeWriter
 from collector.http.beacon import Beacon
 from collector.http.connections import Connections
 from collector.http.routes import Page
@@ -27,6 +27,8 @@ from collector.request.address_check import AddressCheck
 from collector.request.caller import TokenVerifier
 from collector.request.client_address import TrustedProxies
 from collector.request.crawlers import CrawlerFilter
+from collector.request.new_sites import NewSites
+from collector.request.roles import Roles
 from collector.request.site import SitePolicy
 from collector.sessions import Sessions
 from contract import settings
@@ -38,6 +40,7 @@ from runtime.cluster import Cluster
 from runtime.command import add_version, run_process
 from runtime.logs import log_start
 from runtime.redis_client import connect_redis
+from runtime.redis_connection import RedisConnection
 from runtime.redis_promises import redis_examinations
 from runtime.registry import make_registry
 from runtime.server_promises import watch_promises
@@ -49,6 +52,7 @@ from salt.disposal import SaltDisposal
 from salt.late_disposal import LateDisposal
 from salt.month import MonthlySalt
 from salt.store import SaltStore
+from salt.witnesses import Witnesses
 
 ADMIN_PORT = settings.admin_port(9100)
 SETTINGS = (
@@ -61,6 +65,7 @@ SETTINGS = (
     settings.ADMIN_HOST,
     ADMIN_PORT,
     settings.SITES,
+    settings.NEW_SITES_PER_MINUTE,
     settings.TRUSTED_PROXIES,
     settings.CLIENT_ADDRESS_HEADER,
     settings.JWT_KEY,
@@ -68,6 +73,9 @@ SETTINGS = (
     settings.JWT_AUDIENCE,
     settings.JWT_USER_CLAIM,
     settings.JWT_ROLE_CLAIM,
+    settings.JWT_ROLE_RANK,
+    settings.JWT_LEEWAY_SECONDS,
+    settings.JWT_REQUIRE_EXPIRY,
     settings.CALENDAR_TIMEZONE,
     settings.STREAM_SHARDS,
     settings.APPEND_DURABILITY,
@@ -107,15 +115,26 @@ async def _serve(
     writer: Writer,
     service: ServiceManager,
 ) -> int:
-    store = SaltStore(salt_server.redis, settings.CALENDAR_TIMEZONE.read(environment))
+    opinions = Witnesses(clock, shards).ask
+    store = SaltStore(salt_server.redis, settings.CALENDAR_TIMEZONE.read(environment), opinions)
     disposal = SaltDisposal(salt_server, store)
     salt = MonthlySalt(store)
+    metrics.clocks_disagree.set_function(lambda: salt.clock_doubt is not None)
     addresses = AddressCheck(metrics)
+    sites = SitePolicy(settings.SITES.read(environment))
+    new_sites = NewSites(sites, settings.NEW_SITES_PER_MINUTE.read(environment), metrics)
     appender = Appender(writer, settings.STREAM_SHARDS.read(environment))
     connections = Connections(settings.MAX_CONNECTIONS.read(environment), metrics)
-    server = build_server(environment, clock, metrics, salt, appender, addresses, connections)
+    server = build_server(
+        environment, clock, metrics, salt, appender, addresses, connections, sites, new_sites
+    )
     host, port = settings.HOST.read(environment), settings.PORT.read(environment)
     log_start("collector", SETTINGS, environment)
+    if sites.allows_any:
+        log.warning(
+            "SITES=*: anybody can write any host name into the reports",
+            to_do="name your sites in SITES",
+        )
     connections.allow_files()
     stopping = Stopping()
     stopping.install()
@@ -130,7 +149,7 @@ async def _serve(
         return {"listening": listening} | readiness.checks()
 
     def warnings() -> dict[str, str | None]:
-        return readiness.warnings() | addresses.warnings()
+        return readiness.warnings() | addresses.warnings() | new_sites.warnings()
 
     admin = AdminListener(
         settings.ADMIN_HOST.read(environment),
@@ -176,19 +195,23 @@ def build_server(
     appender: Appender,
     addresses: AddressCheck,
     connections: Connections,
+    sites: SitePolicy,
+    new_sites: NewSites,
 ) -> Server:
     """What answers requests, from its settings.
 
     Raises:
         Misconfigured: one of them is wrong.
     """
-    sites = SitePolicy(settings.SITES.read(environment))
     verifier = TokenVerifier(
         settings.JWT_KEY.read(environment),
         settings.JWT_ALGORITHMS.read(environment),
         settings.JWT_AUDIENCE.read(environment),
         settings.JWT_USER_CLAIM.read(environment),
-        settings.JWT_ROLE_CLAIM.read(environment),
+        Roles(settings.JWT_ROLE_CLAIM.read(environment), settings.JWT_ROLE_RANK.read(environment)),
+        metrics,
+        leeway_seconds=settings.JWT_LEEWAY_SECONDS.read(environment),
+        require_expiry=settings.JWT_REQUIRE_EXPIRY.read(environment),
     )
     _warn_of_weak_key(verifier)
     sessions = Sessions(
@@ -203,6 +226,7 @@ def build_server(
         appender,
         metrics,
         addresses,
+        new_sites,
     )
     pages = [*Beacon(metrics).routes, *demo_pages(environment, metrics)]
     return Server(clock, sessions, sites, metrics, connections, pages)
@@ -268,18 +292,14 @@ async def _connect_writer(
     if settings.REDIS_CLUSTER.read(environment):
         server = cluster = Cluster(urls)
         shards = settings.STREAM_SHARDS.read(environment)
-        writer: Writer = ClusterWriter(cluster, shards, _connect, metrics, durability)
+        writer: Writer = ClusterWriter(cluster, shards, RedisConnection, metrics, durability)
     else:
         server = redis = connect_redis(urls)
-        writer = NodeWriter(lambda: _connect(redis), metrics, durability)
+        writer = NodeWriter(lambda: RedisConnection(redis), metrics, durability)
     try:
         yield writer
     finally:
         await server.aclose()
-
-
-def _connect(redis: Redis) -> RedisWire:
-    return RedisWire(redis.connection_pool)
 
 
 def main() -> int:

@@ -19,17 +19,17 @@ import structlog
 from redis.exceptions import RedisError
 
 from collector.buffer.append import Appender
-from collector.buffer.node_writer import Durability, why_not_durable
+from collector.buffer.durability import WAIT_UNTIL_DURABLE, Durability, why_not_durable
 from contract import keys
 from contract.errors import Retry
 from runtime.buffer import read_buffer
+from runtime.periodic import repeat
 from runtime.redis_client import retry_for
 from runtime.redis_promises import REPLAY_TO_DO
 from runtime.redis_replay import STREAM_WRITES, Survival, survival
 from runtime.service_manager import Beat
 from runtime.shards import Shards, first_error
 from runtime.stopping import Stopping
-from runtime.wire import Command
 from salt.month import MonthlySalt
 
 PROBE_SECONDS: Final = 5.0
@@ -38,12 +38,6 @@ _RECENT_SECONDS: Final = 15.0
 # Above this share of Redis's memory it is time to say so, before sessions are refused.
 BUFFER_MARK: Final = 0.95
 _PROBE_LIVES_SECONDS: Final = 60
-_DURABLE_MS: Final = 3000
-_WAIT_UNTIL_DURABLE: Final[dict[Durability, list[Command]]] = {
-    Durability.SERVER: [],
-    Durability.FSYNC: [("WAITAOF", 1, 0, _DURABLE_MS)],
-    Durability.REPLICA: [("WAIT", 1, _DURABLE_MS)],
-}
 _NOT_YET: Final = "it was not looked at yet"
 _FORGETS: Final = (
     "a restart of Redis would lose sessions: its user default lacks rights, with which it reads "
@@ -95,10 +89,12 @@ class Readiness:
 
     async def run(self, beat: Beat) -> None:
         """Probes until asked to stop; `beat` is called at each turn."""
-        while not self._stopping.asked:
+
+        async def turn() -> None:
             beat()
             await self.probe()
-            await self._stopping.wait(PROBE_SECONDS)
+
+        await repeat(turn, self._stopping, PROBE_SECONDS)
 
     async def probe(self) -> None:
         """One look."""
@@ -122,6 +118,8 @@ class Readiness:
         return {
             "write": self._write_check(),
             "salt": None if self._salt.is_current() else "no salt of this month",
+            "clocks": self._salt.clock_doubt,
+            "calendar": self._salt.calendar_doubt,
         }
 
     async def look_at_restart(self) -> None:
@@ -175,7 +173,7 @@ class Readiness:
                 {
                     shard: [
                         ("SET", keys.probe(shard), b"", "EX", _PROBE_LIVES_SECONDS),
-                        *_WAIT_UNTIL_DURABLE[self._durability],
+                        *WAIT_UNTIL_DURABLE[self._durability],
                     ]
                     for shard in await self._shards.servers()
                 }

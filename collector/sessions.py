@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from aiohttp import hdrs
+from multidict import istr
 
 from collector.buffer.append import Appender
 from collector.buffer.waiting import WAIT_SECONDS
@@ -17,6 +18,7 @@ from collector.request.body import EMPTY, Body, parse_body, parse_session_id
 from collector.request.caller import TokenVerifier, User
 from collector.request.client_address import Address, TrustedProxies, parse_address
 from collector.request.crawlers import CrawlerFilter
+from collector.request.new_sites import NewSites
 from collector.request.site import SitePolicy
 from contract.errors import Reject, Retry
 from contract.identity import network_of
@@ -26,6 +28,7 @@ from salt.month import MonthlySalt
 from salt.store import Salt
 
 CURRENT = "current"
+_FETCH_SITE = istr("Sec-Fetch-Site")
 _PROXIES = 1024
 
 
@@ -53,6 +56,7 @@ class Sessions:
         appender: Appender,
         metrics: CollectorMetrics,
         addresses: AddressCheck,
+        new_sites: NewSites,
     ) -> None:
         self._sites = sites
         self._crawlers = crawlers
@@ -61,6 +65,7 @@ class Sessions:
         self._salt = salt
         self._appender = appender
         self._addresses = addresses
+        self._new_sites = new_sites
         self._accepted_session = metrics.accepted.labels("session")
         self._accepted_upgrade = metrics.accepted.labels("upgrade")
         # What the peers' texts mean, of proxies alone: a client's is forgotten with its request.
@@ -74,6 +79,8 @@ class Sessions:
             Reject, Ignore, Retry: as the steps do.
         """
         asked = self._examine(request)
+        # An upgrade makes no site: it is of a session of its own site, or waits in vain.
+        self._new_sites.admit(asked.site)
         valid = self._salt.now()
         if valid is None:
             self._when_known(partial(self._append_start, asked, answered), answered)
@@ -145,7 +152,9 @@ class Sessions:
         body = parse_body(headers.get(hdrs.CONTENT_TYPE, ""), raw) if raw else EMPTY
         peer, is_proxy = self._known_peer(request.peer)
         forwarded_host = headers.get("X-Forwarded-Host") if is_proxy else None
-        site = self._sites.site_of(headers.get(hdrs.ORIGIN), forwarded_host, headers.get(hdrs.HOST))
+        origin = headers.get(hdrs.ORIGIN)
+        fetch_site = headers.get(_FETCH_SITE) if not origin or origin == "null" else None
+        site = self._sites.site_of(origin, forwarded_host, headers.get(hdrs.HOST), fetch_site)
         user_agent = self._crawlers.admit(headers)
         user = self._tokens.verify(headers.get(hdrs.AUTHORIZATION), body.token)
         if peer is None:

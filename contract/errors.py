@@ -58,6 +58,16 @@ class TimedOut(Retry):
     """It took longer than it may: it is too much at once, or the server is slow. Try less of it."""
 
 
+class ClocksDisagree(Retry):
+    """Two clocks contradict each other, and what was asked for would be wrong by one of them: leave
+    all as it is and say so, until an operator has mended the clock.
+    """
+
+    def __init__(self, detail: str) -> None:
+        """`detail`: a sentence for the operator."""
+        super().__init__("clocks", detail)
+
+
 class DeadLetter(Exception):
     """A stream entry can never become a row: set it aside, with the reason, and go on."""
 

@@ -8,13 +8,19 @@ share one: `"ab" + "c"` differs from `"a" + "bc"`, and a visitor from a user.
 import hashlib
 import struct
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
+from typing import Protocol
 
 SALT_BYTES = 32
 USER_AGENT_MAX_BYTES = 1024
+
+_IPV4_BYTES = 4
+# Prefixes behind which an IPv4 address stands: RFC 6052, 8215, 4380, 4291 (section 2.5.5), 7915.
+_NAT64 = bytes.fromhex("0064ff9b0000000000000000")
+_LOCAL_NAT64 = bytes.fromhex("0064ff9b0001")
+_TEREDO = bytes.fromhex("20010000")
+_MAPPED = bytes.fromhex("00000000000000000000ffff")
+_TRANSLATED = bytes.fromhex("0000000000000000ffff0000")
+_ZEROS = bytes(12)
 
 _LENGTH = struct.Struct(">I")
 _SITES = 1024  # of which the beginnings are kept
@@ -30,12 +36,57 @@ def network_of(address: IPv4Address | IPv6Address) -> bytes:
     """The part of an address that stays with one person for a month: 4 or 8 bytes.
 
     IPv4 whole. IPv6 by its /64, since privacy extensions (RFC 8981) give one device a new lower
-    half every day. An IPv4-mapped address is the IPv4 address that it maps.
+    half every day. An IPv6 address that embeds an IPv4 address is that one.
     """
-    if isinstance(address, IPv6Address):
-        mapped = address.ipv4_mapped
-        return address.packed[:8] if mapped is None else mapped.packed
-    return address.packed
+    packed = address.packed
+    if len(packed) == _IPV4_BYTES:
+        return packed
+    return embedded_ipv4(packed) or packed[:8]
+
+
+def embedded_ipv4(packed: bytes) -> bytes | None:
+    """The 4 bytes of the IPv4 address that an IPv6 address, in its 16 bytes, stands for; or None.
+
+    All who come through one translator (NAT64) or tunnel share a /64: only so are they several.
+    Only for telling people apart: whoever has a 6to4 address can choose what is embedded in it.
+    """
+    first = packed[:2]
+    if first == b"\x00\x64":
+        if packed.startswith(_NAT64):
+            return packed[12:]
+        return _local_nat64(packed) if packed.startswith(_LOCAL_NAT64) else None
+    if first == b"\x20\x02":  # 6to4: RFC 3056
+        return packed[2:6]
+    if packed.startswith(_TEREDO):
+        return bytes(byte ^ 0xFF for byte in packed[12:])
+    if packed.startswith((_MAPPED, _TRANSLATED)):
+        return packed[12:]
+    # IPv4-compatible; `::1` and its like are no IPv4 addresses.
+    return packed[12:] if packed.startswith(_ZEROS) and any(packed[12:14]) else None
+
+
+def _local_nat64(packed: bytes) -> bytes:
+    """Of a network's own translators, which may place it in four ways (RFC 6052, section 2.2).
+
+    What is behind it is zero; at the end of the address it is where nothing is behind.
+    """
+    if any(packed[13:]):
+        return packed[12:]  # /96
+    if packed[12]:
+        return packed[9:13]  # /64
+    if packed[11]:
+        return packed[7:8] + packed[9:12]  # /56
+    return packed[6:8] + packed[9:11]  # /48
+
+
+class _Hash(Protocol):
+    """What `hashlib` makes: a hash of what it was given so far. The type's own name is private."""
+
+    def copy(self) -> "_Hash": ...
+
+    def update(self, data: bytes, /) -> None: ...
+
+    def digest(self) -> bytes: ...
 
 
 class Hasher:
@@ -82,7 +133,7 @@ class Hasher:
         user = user_id.encode("utf-8", "surrogatepass")
         return self._end(self._inner, _USER + _field(site.encode()) + _field(user))
 
-    def _begin_site(self, site: str) -> "_Hash":
+    def _begin_site(self, site: str) -> _Hash:
         begun = self._inner.copy()
         begun.update(_VISITOR + _field(site.encode()))
         if len(self._of_site) >= _SITES:
@@ -90,7 +141,7 @@ class Hasher:
         self._of_site[site] = begun
         return begun
 
-    def _end(self, begun: "_Hash", rest: bytes) -> bytes:
+    def _end(self, begun: _Hash, rest: bytes) -> bytes:
         inner, outer = begun.copy(), self._outer.copy()
         inner.update(rest)
         outer.update(inner.digest())

@@ -14,7 +14,7 @@ MOST_SHARDS: Final = 1024
 
 CURRENT_SALT: Final = "impact:{salt}:current"
 SALT_PATTERN: Final = "impact:{salt}:*"
-# When each salt was made and why, without the salt: a stream, its ids the server's time.
+# When each salt was made and why, without the salt: a stream.
 ROTATIONS: Final = "impact:rotations:{salt}"
 # The last of them that was passed on to the flusher.
 ROTATIONS_ANNOUNCED: Final = "impact:announced:{salt}"

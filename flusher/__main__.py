@@ -99,7 +99,6 @@ async def work(environment: Environment, clock: Clock) -> int:
             reader,
             SessionWriter(database, zone),
             metrics,
-            clock,
             zone,
             max_rows,
             max_seconds,
@@ -147,7 +146,7 @@ async def work(environment: Environment, clock: Clock) -> int:
         )
         promises: list[Examine] = [
             *redis_examinations(shards, clock),
-            partial(examine_postgres, dsn, clock),
+            partial(examine_postgres, dsn, clock, zone),
         ]
 
         async def oldest_entry() -> float:
@@ -308,7 +307,7 @@ def _command(arguments: argparse.Namespace) -> Coroutine[object, object, int]:
         case "check":
             command = check_counts_kept(os.environ, arguments.month, repair=arguments.repair)
         case "import":
-            command = import_sessions(os.environ, wall_clock, arguments.file, arguments.site)
+            command = import_sessions(os.environ, arguments.file, arguments.site)
         case _:
             command = show_status(os.environ, json=arguments.json, watch=arguments.watch)
     return command

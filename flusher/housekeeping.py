@@ -1,6 +1,5 @@
 """What a worker does beside batches, every few seconds: shards, months, what waits in vain."""
 
-import time
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -10,9 +9,10 @@ from contract.calendar import Month, month_at
 from contract.errors import DeadLetter
 from contract.metrics import FlusherMetrics
 from flusher.postgres.write import SessionWriter
+from flusher.server_time import ServerTime
 from flusher.stream.lag import ShardLag, measure_lag
 from flusher.stream.read import StreamReader
-from runtime.clock import Clock
+from runtime.periodic import Interval
 
 _EVERY_SECONDS: Final = 5.0
 _PURGE_SECONDS: Final = 60.0
@@ -29,7 +29,7 @@ class Housekeeping:
         reader: StreamReader,
         writer: SessionWriter,
         metrics: FlusherMetrics,
-        clock: Clock,
+        server_time: ServerTime,
         zone: ZoneInfo,
         claim_seconds: float,
         *,
@@ -39,18 +39,21 @@ class Housekeeping:
         self._reader = reader
         self._writer = writer
         self._metrics = metrics
-        self._clock = clock
+        self._server_time = server_time
         self._zone = zone
         self._claim_seconds = claim_seconds
         self._finds_shards_only = finds_shards_only
-        self._started = time.monotonic()
-        self._last_run: float | None = None
-        self._last_purge = 0.0
+        self._running = Interval(_EVERY_SECONDS)
+        # Not before whatever an earlier flusher left behind has been claimed: an entry whose
+        # upgrade was applied, but not acknowledged, must find it known.
+        self._settling = Interval(2 * claim_seconds)
+        self._settling.begin()
+        self._purging = Interval(_PURGE_SECONDS)
 
     @property
     def is_due(self) -> bool:
         """Whether it was never done, or some seconds ago."""
-        return self._last_run is None or time.monotonic() - self._last_run >= _EVERY_SECONDS
+        return self._running.is_over
 
     async def run_if_due(self) -> bool:
         """Does all of it, every few seconds; whether it did.
@@ -58,22 +61,18 @@ class Housekeeping:
         Raises:
             Retry: a server is away.
         """
-        if not self.is_due:
+        if not self._running.ended():
             return False
-        self._last_run = now = time.monotonic()
         await self.find_shards()
         if self._finds_shards_only:
             return True
-        this_month = month_at(self._clock(), self._zone)
+        await self._server_time.look()
+        this_month = month_at(self._server_time.now_us(), self._zone)
         for ahead in range(_MONTHS_AHEAD + 1):
             await self._make_month(this_month.plus(ahead))
         lags = await measure_lag(self._reader.servers, self._reader.shards)
         await self._take_up_forgotten(lags)
-        # Not before whatever an earlier flusher left behind has been claimed: an entry whose
-        # upgrade was applied, but not acknowledged, must find it known.
-        settled = now - self._started > 2 * self._claim_seconds
-        if settled and now - self._last_purge > _PURGE_SECONDS:
-            self._last_purge = now
+        if self._settling.is_over and self._purging.ended():
             await self._purge()
         return True
 
@@ -85,7 +84,7 @@ class Housekeeping:
             log.error(  # noqa: TRY400 - a decision, whose words say all: no traceback
                 "a month that is to come, or has just begun, takes no sessions",
                 why=str(why),
-                to_do="see that this machine's clock is right; what comes for it is set aside",
+                to_do="see that PostgreSQL's clock is right; what comes for it is set aside",
             )
 
     async def find_shards(self) -> None:

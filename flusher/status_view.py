@@ -13,6 +13,7 @@ from rich.text import Text
 from flusher.postgres.database import Database
 from flusher.status import BufferStatus, Status, read_status
 from flusher.stream.read import StreamReader
+from runtime.periodic import repeat
 from runtime.stopping import Stopping
 
 _OLD_SECONDS: Final = (60.0, 300.0)
@@ -62,15 +63,19 @@ async def watch_status(
     """
     console = console or _console()
     with Live(console=console, auto_refresh=False, transient=False) as live:
-        while not stopping.asked:
+        pause = 0.0
+
+        async def show() -> None:
+            nonlocal pause
             status = await read_status(reader, database)
             # With Redis a look takes a second.
-            text, pause = as_text(status), 1.0 if status.buffer is None else 0.0
+            pause = 1.0 if status.buffer is None else 0.0
             if console.is_terminal:
-                live.update(text, refresh=True)
+                live.update(as_text(status), refresh=True)
             else:
-                console.print(text, "")
-            await stopping.wait(pause)
+                console.print(as_text(status), "")
+
+        await repeat(show, stopping, lambda: pause)
 
 
 def _console() -> Console:

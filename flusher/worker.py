@@ -3,27 +3,30 @@
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import structlog
 
-from contract.calendar import SECOND_US
 from contract.errors import DeadLetter, NewerVersion, Retry, TimedOut
 from contract.metrics import FlusherMetrics
+from flusher.committed import Committed
 from flusher.housekeeping import Housekeeping
 from flusher.postgres.write import SessionWriter, Written
 from flusher.rows.batch import Batch, Undecodable, decode_entries
+from flusher.server_time import ServerTime
+from flusher.set_aside import set_aside
 from flusher.stream.gather import Gathering
 from flusher.stream.portions import Portions
 from flusher.stream.read import StreamReader
-from runtime.clock import Clock
 from runtime.outage import Outage
+from runtime.periodic import repeat
+from runtime.retry import Backoff
 from runtime.service_manager import Beat
 from runtime.stopping import Stopping
 
 _POLL_SECONDS = 0.05
-_FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 5.0
+_BACKOFF = Backoff(0.1, 5.0)
 
 log = structlog.get_logger()
 
@@ -36,15 +39,6 @@ class Flushed:
     dead: int = 0
 
 
-@dataclass(slots=True)
-class _Committed:
-    """A batch that is in PostgreSQL, and whether its acknowledgement once went unanswered."""
-
-    batch: Batch
-    written: Written
-    was_unanswered: bool = False
-
-
 class Worker:
     """One flusher. `run` is `run_once` over and over, with its faults waited out."""
 
@@ -53,7 +47,6 @@ class Worker:
         reader: StreamReader,
         writer: SessionWriter,
         metrics: FlusherMetrics,
-        clock: Clock,
         zone: ZoneInfo,
         max_rows: int,
         max_seconds: float,
@@ -65,7 +58,6 @@ class Worker:
             reader: a consumer of this worker's own.
             writer: with a connection of this worker's own.
             metrics: of the process.
-            clock: says which month it is, and how old a session is when it is stored.
             zone: whose calendar months count.
             max_rows: a batch closes at so many,
             max_seconds: or when its first entry is so old.
@@ -77,15 +69,23 @@ class Worker:
         self._helps = helps
         self._writer = writer
         self._metrics = metrics
-        self._clock = clock
+        server_time = ServerTime(writer.server_us)
         self._max_seconds = max_seconds
-        self._gathering = Gathering(reader, clock, zone, max_rows, claim_seconds)
+        self._gathering = Gathering(reader, server_time, zone, max_rows, claim_seconds)
         self._portions = Portions()
-        self._committed: list[_Committed] = []  # in PostgreSQL, and not yet acknowledged
+        self._committed = Committed(reader, metrics, server_time)
         self._housekeeping = Housekeeping(
-            reader, writer, metrics, clock, zone, claim_seconds, finds_shards_only=helps is not None
+            reader,
+            writer,
+            metrics,
+            server_time,
+            zone,
+            claim_seconds,
+            finds_shards_only=helps is not None,
         )
         self.outage: Outage = helps.outage if helps else Outage("batches go on")
+        self._failing: object = self  # what a turn does
+        self._is_prepared = False
         # By the steady clock: a batch ended, or there was none.
         self.last_success: float | None = None
 
@@ -118,48 +118,48 @@ class Worker:
             Whether everything that it had read is stored and acknowledged. What is not stays
             pending, and is taken over by another flusher, or by this one when it is back.
         """
-        pause = _FIRST_PAUSE_SECONDS
-        prepared = False
-        while True:
-            beat()
-            failing: object = self
-            try:
-                if not self._is_needed:
-                    self.outage.works(self)
-                    self.outage.works(self._housekeeping)
-                    if await stopping.wait(_POLL_SECONDS):
-                        break
-                    continue
-                if not prepared:
-                    await self.prepare()
-                    prepared = True
-                await self._fill(stopping, beat)
-                await self._flush(self._gathering.take())
-                self.outage.works(self)
-                failing = self._housekeeping  # an empty batch says nothing of PostgreSQL
-                if await self._housekeeping.run_if_due():
-                    self.outage.works(self._housekeeping)
-                if stopping.asked:
-                    break
-                pause = _FIRST_PAUSE_SECONDS
-            except Retry as error:
-                self.outage.fails(failing)
-                log.warning(
-                    "a batch has to wait",
-                    why=str(error),
-                    seconds=pause,
-                    to_do=f"nothing is lost; see that {_server_of(error)} is up",
-                )
-                with suppress(Retry):
-                    await self._housekeeping.run_if_due()  # what failed may be one batch alone
-                if await stopping.wait(pause):
-                    break
-                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+        turn = partial(self._turn, stopping, beat)
+        await repeat(turn, stopping, self._pause, trouble=self, backoff=_BACKOFF)
         try:
             await self._reader.retire()
         except Retry as error:
             log.warning("the consumer group could not be left", why=str(error))
         return not self._gathering.size and not self._committed
+
+    def _pause(self) -> float:
+        return 0.0 if self._is_needed else _POLL_SECONDS
+
+    async def _turn(self, stopping: Stopping, beat: Beat) -> None:
+        beat()
+        self._failing = self
+        if not self._is_needed:
+            self.outage.works(self)
+            self.outage.works(self._housekeeping)
+            return
+        try:
+            if not self._is_prepared:
+                await self.prepare()
+                self._is_prepared = True
+            await self._fill(stopping, beat)
+            await self._flush(self._gathering.take())
+            self.outage.works(self)
+            self._failing = self._housekeeping  # an empty batch says nothing of PostgreSQL
+            if await self._housekeeping.run_if_due():
+                self.outage.works(self._housekeeping)
+        except Retry:
+            with suppress(Retry):
+                await self._housekeeping.run_if_due()  # what failed may be one batch alone
+            raise
+
+    def fails(self, error: Exception, pause: float) -> None:
+        """Says that a batch has to wait; as `Trouble`'s."""
+        self.outage.fails(self._failing)
+        redis = isinstance(error, Retry) and error.reason.startswith("redis")
+        to_do = f"nothing is lost; see that {'Redis' if redis else 'PostgreSQL'} is up"
+        log.warning("a batch has to wait", why=str(error), seconds=round(pause, 1), to_do=to_do)
+
+    def works(self) -> None:
+        """Nothing: a turn says which of its parts work."""
 
     @property
     def is_behind(self) -> bool:
@@ -168,8 +168,8 @@ class Worker:
 
     @property
     def _is_needed(self) -> bool:
-        in_hand = self._gathering.size or self._committed
-        return self._helps is None or self._helps.is_behind or bool(in_hand)
+        in_hand = bool(self._gathering.size or self._committed)
+        return self._helps is None or self._helps.is_behind or in_hand
 
     async def _fill(self, stopping: Stopping, beat: Beat) -> None:
         """Gathers until a batch is full, or its first entry is `max_seconds` old."""
@@ -188,22 +188,22 @@ class Worker:
 
     async def _flush(self, batch: Batch) -> Flushed:
         entries = len(batch.entries) + len(batch.broken)
-        entries += sum(len(committed.batch.entries) for committed in self._committed)
+        entries += self._committed.entries
         # What PostgreSQL refuses, or takes too long for, is halved until it stands alone.
         pieces = [batch] if batch.entries else []
         buried = newer = 0
         try:
-            await self._acknowledge()
+            await self._committed.acknowledge()
             while pieces:
                 await self._store_first(pieces, batch)
-                await self._acknowledge()
+                await self._committed.acknowledge()
             # Last, since a full Redis has no room for more until the others are gone.
             while batch.divisible:
                 await self._reader.divide(batch.divisible[0])
                 batch.divisible.pop(0)
             newer = _take_newer(batch)
             while batch.undecodable:
-                await self._bury(batch.undecodable[0])
+                await set_aside(self._reader, self._metrics, batch.undecodable[0])
                 batch.undecodable.pop(0)
                 buried += 1
         except BaseException:
@@ -212,11 +212,8 @@ class Worker:
             raise
         if newer:
             # Pending, not forgotten: flushers take them over in turns, until one can read them.
-            log.warning(
-                "entries of a newer release wait for a flusher of that release",
-                count=newer,
-                to_do="deploy the flushers of that release",
-            )
+            wait = "entries of a newer release wait for a flusher of that release"
+            log.warning(wait, count=newer, to_do="deploy the flushers of that release")
         self.last_success = time.monotonic()
         return Flushed(entries - newer, buried)
 
@@ -251,9 +248,8 @@ class Worker:
         written = await self._writer.write(piece, briefly=briefly)
         write_seconds = time.perf_counter() - started
         self._metrics.flush_seconds.labels("write").observe(write_seconds)
-        # From here on these are rows: if they can't be acknowledged now, that is all that is left
-        # to do for them.
-        self._committed.append(_Committed(piece, written))
+        self._committed.add(piece, written)
+        self._tell_of_salts(written)
         log.info(
             "flushed",
             entries=len(piece.entries),
@@ -262,6 +258,16 @@ class Worker:
             duplicates=written.duplicate_sessions + written.duplicate_upgrades,
             write_ms=round(write_seconds * 1000, 1),
         )
+
+    def _tell_of_salts(self, written: Written) -> None:
+        for month in written.salts_lost:
+            self._metrics.salts_lost.inc()
+            log.error(
+                "the month's salt was lost or replaced in its middle: "
+                "who came before and comes again is counted twice this month",
+                month=f"{month:%Y-%m}",
+                to_do="say it with the month's numbers: the report does; see why it was lost",
+            )
 
     def _halves(self, piece: Batch) -> list[Batch]:
         middle = len(piece.entries) // 2
@@ -278,69 +284,6 @@ class Worker:
         else:
             batch.undecodable.append(Undecodable(entry, why))
         return []
-
-    async def _acknowledge(self) -> None:
-        while self._committed:
-            committed = self._committed[0]
-            batch = committed.batch
-            started = time.perf_counter()
-            try:
-                ended = await self._reader.acknowledge(batch.accepted)
-                await self._reader.acknowledge(batch.notices)
-            except Retry:
-                committed.was_unanswered = True
-                self._metrics.acknowledge_unanswered.inc(batch.records - len(batch.notices))
-                raise
-            self._committed.pop(0)
-            seconds = time.perf_counter() - started
-            self._metrics.flush_seconds.labels("acknowledge").observe(seconds)
-            # What another flusher ended, it counted: so each entry is counted once. Except when an
-            # answer was lost: then it was most likely this one's.
-            accepted = batch.records - len(batch.notices)
-            self._count(committed, 0 if committed.was_unanswered else accepted - ended)
-
-    def _count(self, committed: _Committed, others: int) -> None:
-        """Counts a batch, less the entries that others have ended."""
-        metrics, written = self._metrics, committed.written
-        counts = (
-            (metrics.duplicate.labels("session"), written.duplicate_sessions),
-            (metrics.duplicate.labels("upgrade"), written.duplicate_upgrades),
-            (metrics.written.labels("session"), written.sessions),
-            (metrics.written.labels("upgrade"), written.upgrades),
-        )
-        for counter, events in counts:
-            # What this flusher found known is what another stored.
-            counted = max(events - others, 0)
-            others -= events - counted
-            counter.inc(counted)
-        if committed.batch.oldest_us is not None:
-            age_us = self._clock() - committed.batch.oldest_us
-            metrics.end_to_end_seconds.observe(max(age_us / SECOND_US, 0.0))
-
-    async def _bury(self, undecodable: Undecodable) -> None:
-        found, dropped = await self._reader.bury(undecodable.entry, undecodable.why)
-        if not found:
-            return  # another flusher, that had it too, has ended it
-        if dropped:
-            self._metrics.dead_dropped.inc(dropped)
-            log.error(
-                "the oldest dead letters were dropped: there are too many",
-                count=dropped,
-                to_do="`python -m flusher dead list`; mend the cause, replay or drop them",
-            )
-        self._metrics.dead.labels(undecodable.why.reason).inc()
-        log.error(
-            "an entry was set aside as a dead letter",
-            shard=undecodable.entry.shard,
-            entry=undecodable.entry.id.decode(),
-            reason=undecodable.why.reason,
-            detail=str(undecodable.why),
-            to_do="`python -m flusher dead list`; replay it once the cause is mended",
-        )
-
-
-def _server_of(error: Retry) -> str:
-    return "Redis" if error.reason.startswith("redis") else "PostgreSQL"
 
 
 def _take_newer(batch: Batch) -> int:

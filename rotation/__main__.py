@@ -30,6 +30,7 @@ from runtime.stopping import Stopping
 from salt.client import connect_salt
 from salt.disposal import SaltDisposal
 from salt.store import Outcome, SaltStore
+from salt.witnesses import Witnesses
 
 ADMIN_PORT = settings.admin_port(9102)
 SETTINGS = (
@@ -57,8 +58,9 @@ _SAID = {
     "again is counted twice this month",
     Outcome.REPLACED: "the salt of {month} is replaced. Who came before and comes again is "
     "counted twice this month",
-    Outcome.CLOCK_WENT_BACK: "the server's clock is before {month}, whose salt stays in force: "
-    "check that clock",
+    Outcome.CLOCK_WENT_BACK: "the server's clock is before {month}, whose salt stays in force. If "
+    "that clock is right, it was ahead before: `python -m rotation rotate --force` brings the "
+    "present month back, unless that ends within the minute",
 }
 
 
@@ -69,7 +71,8 @@ async def _worker(
     """The worker and what it works on, connected until the end of the block."""
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     async with connect_salt(environment) as server, connect_shards(environment) as shards:
-        store = SaltStore(server.redis, zone)
+        opinions = Witnesses(clock, shards).ask
+        store = SaltStore(server.redis, zone, opinions, sets_expiry=True)
         disposal = SaltDisposal(server, store)
         announcer = Announcer(server.redis, shards)
         promises = redis_examinations(shards, clock, None if server.is_streams else server.redis)
@@ -90,6 +93,7 @@ async def follow_the_calendar(environment: Environment, clock: Clock) -> int:
         def failed_checks() -> dict[str, str | None]:
             return {
                 "salt": None if worker.is_well else "the salt could not be looked after",
+                "clocks": worker.clock_doubt,
                 "draining": "asked to stop" if stopping.asked else None,
             }
 
@@ -116,8 +120,9 @@ async def follow_the_calendar(environment: Environment, clock: Clock) -> int:
 
 
 async def rotate(environment: Environment, clock: Clock, *, force: bool) -> int:
-    """`rotate`: 1 when something of an earlier salt may be left, also where the server refused to
-    let us look. A disposal that was refused before is tried again.
+    """`rotate`: 1 when clocks contradict each other, and when something of an earlier salt may be
+    left, also where the server refused to let us look. A disposal that was refused before is tried
+    again.
     """
     configure_logging(environment, "rotation")
     metrics = RotationMetrics(CollectorRegistry())
@@ -125,7 +130,7 @@ async def rotate(environment: Environment, clock: Clock, *, force: bool) -> int:
         ensured, report = await worker.run_once(replace=force, again=True)
     print(_SAID[ensured.outcome].format(month=ensured.salt.month))
     if report is None or not (report.failed or report.refused):
-        return 0
+        return 1 if ensured.outcome is Outcome.CLOCK_WENT_BACK else 0
     print("An earlier salt may be left: `python -m rotation status` says where, and what to do.")
     return 1
 
@@ -152,8 +157,9 @@ def main() -> int:
     rotating.add_argument(
         "--force",
         action="store_true",
-        help="replace the salt in mid-month, when it has leaked: from here on, whoever came before "
-        "in this month and comes again is counted a second time",
+        help="replace the salt in mid-month, when it has leaked, or when a later month's is in "
+        "force since a clock was ahead: from here on, whoever came before in this month and comes "
+        "again is counted a second time",
     )
     status = commands.add_parser("status", help="the month, its salt's life, earlier salts")
     status.add_argument("--json", action="store_true", help="for scripts")

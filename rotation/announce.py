@@ -14,8 +14,9 @@ from contract import keys
 from contract.calendar import Month
 from contract.record import FIELD, SaltMade, encode
 from runtime.redis_client import retry_for
+from runtime.redis_connection import Command
 from runtime.shards import Shards
-from runtime.wire import Command
+from salt.store import made_at_us
 
 
 class Announcer:
@@ -50,10 +51,9 @@ class Announcer:
 
 
 def _event(entry_id: bytes, fields: dict[bytes, bytes]) -> SaltMade:
-    made_ms = int(entry_id.partition(b"-")[0])
     return SaltMade(
         id=hashlib.sha256(b"salt made " + entry_id).digest()[:16],
         month=Month.parse(fields[b"month"].decode()),
-        at_us=made_ms * 1000,
+        at_us=made_at_us(entry_id, fields),
         outcome=fields[b"outcome"].decode(),
     )

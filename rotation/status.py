@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 
 from contract import keys
 from contract.calendar import from_us
-from salt.disposal import Report, SaltDisposal, State
+from salt.disposal import SaltDisposal
+from salt.report import Report, State
 from salt.store import Outcome, SaltStore
 
 _SAID = {
@@ -73,7 +74,7 @@ def as_text(status: Status) -> str:
     """Lines for people."""
     lines = [
         f"month:             {status.month}",
-        f"salt of the month: {'in force' if status.salt_is_current else 'MISSING'}",
+        f"salt of the month: {'in force' if status.salt_is_current else 'MISSING'}{_later(status)}",
         f"made at:           {status.salt_made_at or '-'}{_why_made(status)}",
         f"dies at:           {status.salt_dies_at or '-'}",
         f"earlier salts:     {', '.join(status.earlier_salts) or 'none'}",
@@ -84,6 +85,15 @@ def as_text(status: Status) -> str:
             to_do = f": {place.to_do}" if place.to_do else ""
             lines.append(f"  {place.server} {place.place}: {_SAID[place.state]}{to_do}")
     return "\n".join(lines)
+
+
+def _later(status: Status) -> str:
+    if status.recorded_month is None or status.recorded_month <= status.month:
+        return ""
+    return (
+        f": that of {status.recorded_month} is in force, which has yet to begin. If all clocks are "
+        "right: python -m rotation rotate --force"
+    )
 
 
 def _why_made(status: Status) -> str:

@@ -5,14 +5,16 @@ import time
 import structlog
 
 from contract.calendar import SECOND_US
-from contract.errors import Retry
+from contract.errors import ClocksDisagree, Retry
 from contract.metrics import RotationMetrics
 from rotation.announce import Announcer
 from rotation.status import read_status
-from runtime.outage import Outage
+from runtime.periodic import Told, repeat
+from runtime.retry import Backoff
 from runtime.service_manager import Beat
 from runtime.stopping import Stopping
-from salt.disposal import Report, SaltDisposal, log_report
+from salt.disposal import SaltDisposal
+from salt.report import Report, log_report
 from salt.store import Ensured, Outcome, SaltStore
 
 LOOK_SECONDS = 5.0
@@ -36,6 +38,8 @@ class Worker:
         self._announcer = announcer
         self._metrics = metrics
         self.is_well = False
+        # What keeps the salt's month from being the calendar's; None: nothing does.
+        self.clock_doubt: str | None = None
 
     async def run_once(
         self, *, replace: bool = False, again: bool = False
@@ -51,12 +55,27 @@ class Worker:
             What was done about the salt, and what a disposal found if one was due.
 
         Raises:
+            ClocksDisagree: nothing was done, since clocks contradict each other.
             Retry: Redis does not answer.
         """
-        ensured = await self._store.ensure(replace=replace)
-        if ensured.outcome not in (Outcome.UNCHANGED, Outcome.CLOCK_WENT_BACK):
+        try:
+            ensured = await self._store.ensure(replace=replace)
+        except ClocksDisagree as error:
+            self._doubt(str(error))
+            raise
+        self.clock_doubt = None
+        if ensured.outcome is Outcome.CLOCK_WENT_BACK:
+            self._doubt(f"the salt of {ensured.salt.month} is in force, which has yet to begin")
+        elif ensured.outcome is not Outcome.UNCHANGED:
             self._metrics.rotations.inc()
             _report_made(ensured)
+        if ensured.other_calendar and ensured.outcome is Outcome.UNCHANGED:
+            log.error(
+                "the salt's expiry was not that of our calendar, and is now",
+                month=str(ensured.salt.month),
+                to_do="nothing if CALENDAR_TIMEZONE was changed just now; if it is said again and "
+                "again, rotation processes differ in it",
+            )
         await self._disposal.note_holders()
         report = None
         due_since = await self._disposal.due_since()
@@ -68,6 +87,16 @@ class Worker:
         await self.measure()
         await self._announcer.announce()
         return ensured, report
+
+    def _doubt(self, why: str) -> None:
+        self.clock_doubt = why
+        self._metrics.clocks_disagreed.inc()
+        log.error(
+            "the salt stays as it is: clocks contradict each other",
+            why=why,
+            to_do="compare the clocks of the salt's Redis, the streams' and this machine, and mend "
+            "the wrong one; if a later month is in force then: python -m rotation rotate --force",
+        )
 
     async def _was_refused(self) -> bool:
         last = await self._disposal.last_report()
@@ -86,27 +115,29 @@ class Worker:
 
     async def run(self, stopping: Stopping, beat: Beat) -> None:
         """Looks again and again, at the month's end on the dot, until asked to stop."""
-        outage = Outage("the salt is looked after again")
-        while not stopping.asked:
+        pause = LOOK_SECONDS
+
+        async def turn() -> None:
+            nonlocal pause
             beat()
+            began = time.monotonic()
             try:
-                began = time.monotonic()
                 ensured, _ = await self.run_once()
-                self.is_well = True
-                outage.works()
-                left = (ensured.salt.ends_us - ensured.server_us) / SECOND_US
-                left -= time.monotonic() - began  # a disposal takes its time
-                pause = min(LOOK_SECONDS, max(left, 0.01))
-            except Retry as error:
+            except Retry:
                 self.is_well = False
-                outage.fails()
-                log.warning(
-                    "the salt could not be looked after",
-                    why=str(error),
-                    to_do="see that the salt's Redis is up and takes commands",
-                )
-                pause = RETRY_SECONDS
-            await stopping.wait(pause)
+                raise
+            self.is_well = True
+            left = (ensured.salt.ends_us - ensured.server_us) / SECOND_US
+            left -= time.monotonic() - began  # a disposal takes its time
+            pause = min(LOOK_SECONDS, max(left, 0.01))
+
+        told = Told(
+            "the salt could not be looked after",
+            "the salt is looked after again",
+            "see that the salt's Redis is up and takes commands",
+        )
+        again = Backoff(RETRY_SECONDS, RETRY_SECONDS)
+        await repeat(turn, stopping, lambda: pause, trouble=told, backoff=again)
 
 
 def _report_made(ensured: Ensured) -> None:

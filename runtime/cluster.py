@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from contract.errors import Misconfigured
 from contract.settings import REDIS_URL
 from runtime.redis_client import Address, connect_peer, connect_redis
-from runtime.wire import Wire
+from runtime.redis_connection import RedisConnection
 
 SLOTS: Final = 16384
 _ASKED_AT_ONCE = 3
@@ -55,6 +55,7 @@ class Cluster:
         self._known = [_address(url) for url in nodes]
         self._owners: list[Address | None] = [None] * SLOTS
         self._clients: dict[Address, Redis] = {}
+        self._connections: dict[Address, RedisConnection] = {}
         self._refreshed_at = -_MOST_SECONDS
         self._doubted = True
         self._refreshing: asyncio.Task[None] | None = None
@@ -98,6 +99,12 @@ class Cluster:
             self._clients[node] = connect_peer(self._url, *node)
         return self._clients[node]
 
+    def connection(self, node: Address) -> RedisConnection:
+        """A connection to a node, for what is asked often; this object's to close."""
+        if node not in self._connections:
+            self._connections[node] = RedisConnection(self.client(node))
+        return self._connections[node]
+
     def following(self, key: str) -> Redis:
         """A client of whichever node has a key's slot, and of no other; the caller's to close."""
         return connect_redis(self._url, locator=_SlotLocator(self, slot_of(key)))
@@ -111,9 +118,13 @@ class Cluster:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for client in self._clients.values():
-            await client.aclose()
-        self._clients.clear()
+        for node in list(self._clients):
+            await self._let_go(node)
+
+    async def _let_go(self, node: Address) -> None:
+        if node in self._connections:
+            self._connections.pop(node).close()
+        await self._clients.pop(node).aclose()
 
     async def _refresh(self) -> None:
         """Takes the first answer of some nodes, and asks others when none of these answers.
@@ -146,16 +157,16 @@ class Cluster:
         self._refreshed_at = time.monotonic()
         self._asking = {task for task in self._asking if not task.done()}
         for gone in set(self._clients) - set(nodes):
-            await self._clients.pop(gone).aclose()
+            await self._let_go(gone)
 
     async def _ask(self, node: Address) -> _Answer | RedisError:
-        client = connect_peer(self._url, *node)
+        connection = RedisConnection(connect_peer(self._url, *node))
         try:
-            (reply,) = await Wire(client).ask([("CLUSTER", "SLOTS")])
+            (reply,) = await connection.ask([("CLUSTER", "SLOTS")])
         except RedisError as error:
             return error
         finally:
-            await client.aclose()
+            connection.close()
         if isinstance(reply, RedisError):
             return reply
         if not reply:

@@ -114,18 +114,16 @@ class _Following(_OnUvloop):
     host: str
     port: int
 
-    async def connect(self) -> None:
+    async def connect_check_health(self, *arguments: Any, **options: Any) -> None:
         if self.is_connected and self.locator.known() != (self.host, self.port):
             await self.disconnect(nowait=True)
         try:
-            await super().connect()  # type: ignore[no-untyped-call]  # the library has no types here
+            if not self.is_connected:
+                self.host, self.port = await self.locator.find()
+            await super().connect_check_health(*arguments, **options)
         except RedisError as error:
             self.locator.lost(error)
             raise
-
-    async def _connect(self) -> None:
-        self.host, self.port = await self.locator.find()
-        await super()._connect()  # type: ignore[safe-super, no-untyped-call]  # the class it is mixed into has it
 
     async def read_response(self, *arguments: Any, **options: Any) -> Any:
         try:

@@ -11,10 +11,10 @@ from contract.calendar import SECOND_US
 from contract.settings import REDIS_URL, SALT_REDIS_URL
 from runtime.clock import Clock
 from runtime.redis_client import retry_for
+from runtime.redis_connection import Command
 from runtime.redis_replay import SALT_WRITES, STREAM_WRITES, Survival, survival
 from runtime.server_promises import UNKNOWN, Broken, Examine, clock_difference
 from runtime.shards import Shards
-from runtime.wire import Command
 
 _NAMES: Final = ("maxmemory-policy", "appendonly", "appendfsync")
 _KEPT: Final = {

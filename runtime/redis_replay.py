@@ -21,8 +21,8 @@ from contract import keys
 from contract.calendar import Month
 from contract.record import FIELD
 from runtime.redis_client import is_passing, retry_for
+from runtime.redis_connection import Command
 from runtime.shards import first_error
-from runtime.wire import Command, Wire
 
 _ASKS_FOR_NO_RIGHTS_FROM: Final = (9, 1, 2)  # Valkey
 _STREAM: Final = keys.stream(0)
@@ -80,7 +80,10 @@ async def survival(redis: Redis, writes: Sequence[Command]) -> Survival:
         info: Mapping[str, Any] = await redis.info("server", "persistence")
         if not info.get("aof_enabled") or _asks_for_no_rights(info):
             return Survival.KEPT
-        replies = await Wire(redis).ask([("ACL", "DRYRUN", "default", *each) for each in writes])
+        asking = redis.pipeline(transaction=False)
+        for each in writes:
+            asking.execute_command("ACL", "DRYRUN", "default", *each)
+        replies = await asking.execute(raise_on_error=False)
     except RedisError as error:
         if isinstance(error, ResponseError) and not is_passing(error):
             return Survival.UNKNOWN

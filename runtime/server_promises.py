@@ -12,6 +12,7 @@ import structlog
 
 from contract.calendar import SECOND_US
 from contract.errors import Misconfigured, Retry
+from runtime.periodic import repeat
 from runtime.stopping import Stopping
 
 # More than this between two clocks is no matter of the network, and enough to put sessions around a
@@ -68,12 +69,14 @@ def clock_difference(server: str, its_us: int, asked_us: int, answered_us: int) 
 
 async def watch_promises(examinations: list[Examine], stopping: Stopping) -> None:
     """Looks at servers, and again every hour, until asked to stop; warns of what it finds."""
-    due, pause = examinations, 0.0
+    left: list[Examine] = []  # whose server could not be looked at
     unverified: set[Broken] = set()
-    while not await stopping.wait(pause):
-        due = [examine for examine in due if not await _warned(examine, unverified)]
-        pause = _AWAY_SECONDS if due else _AGAIN_SECONDS
-        due = due or examinations
+
+    async def look() -> None:
+        nonlocal left
+        left = [each for each in left or examinations if not await _warned(each, unverified)]
+
+    await repeat(look, stopping, lambda: _AWAY_SECONDS if left else _AGAIN_SECONDS)
 
 
 async def _warned(examine: Examine, unverified: set[Broken]) -> bool:

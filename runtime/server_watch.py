@@ -8,10 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import structlog
-
 from contract.errors import Misconfigured, Retry
-from runtime.outage import Outage
+from runtime.periodic import Told, repeat
 from runtime.stopping import Stopping
 
 _EVERY_SECONDS: Final = 5.0
@@ -19,8 +17,6 @@ _EVERY_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 10.0
 # Of a server that was lost a moment ago nobody needs to know: the streams hold what comes.
 _LOST_SECONDS: Final = 30.0
-
-log = structlog.get_logger()
 
 
 class ServerWatch:
@@ -32,8 +28,9 @@ class ServerWatch:
         self._look = look
         self._last_contact: float | None = None
         self._why = ""
-        self._away = f"{server} does not answer"
-        self._outage = Outage(f"{server} answers again")
+        self._told = Told(
+            f"{server} does not answer", f"{server} answers again", "see that it is up"
+        )
 
     @property
     def wrong(self) -> str | None:
@@ -43,23 +40,24 @@ class ServerWatch:
             return None
         return f"{self._server} has not answered recently" + (f": {self._why}" if self._why else "")
 
+    async def run_once(self) -> None:
+        """One look.
+
+        Raises:
+            Misconfigured, Retry, TimeoutError: it does not answer.
+        """
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await self._look()
+        except TimeoutError:
+            self._why = f"no answer within {_ANSWER_SECONDS:g} s"
+            raise TimeoutError(self._why) from None
+        except (Retry, Misconfigured) as error:
+            self._why = str(error)
+            raise
+        self._last_contact, self._why = time.monotonic(), ""
+
     async def run(self, stopping: Stopping) -> None:
         """Until asked to stop."""
-        pause = 0.0
-        while not await stopping.wait(pause):
-            try:
-                async with asyncio.timeout(_ANSWER_SECONDS):
-                    await self._look()
-            except (Retry, Misconfigured) as error:
-                self._fails(str(error))
-            except TimeoutError:
-                self._fails(f"no answer within {_ANSWER_SECONDS:g} s")
-            else:
-                self._last_contact, self._why = time.monotonic(), ""
-                self._outage.works()
-            pause = _EVERY_SECONDS
-
-    def _fails(self, why: str) -> None:
-        self._why = why
-        self._outage.fails()
-        log.warning(self._away, why=why, to_do="see that it is up")
+        passing = (Retry, Misconfigured, TimeoutError)
+        await repeat(self.run_once, stopping, _EVERY_SECONDS, trouble=self._told, passing=passing)

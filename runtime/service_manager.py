@@ -19,6 +19,8 @@ from typing import Final, Self
 import structlog
 
 from contract.settings import Environment
+from runtime.periodic import repeat
+from runtime.stopping import Stopping
 
 # Of the time in which systemd expects a sign of life, the part after which it gets one.
 _PART: Final = 4
@@ -58,7 +60,8 @@ class ServiceManager:
 
     async def __aenter__(self) -> Self:
         if self._address and self._pause_seconds is not None:
-            self._telling = asyncio.create_task(self._keep_telling(self._pause_seconds))
+            giving = repeat(self._give_sign, Stopping(), self._pause_seconds)
+            self._telling = asyncio.create_task(giving)
         return self
 
     async def __aexit__(
@@ -91,11 +94,9 @@ class ServiceManager:
         """The process does its work from here on, or waits for the servers that it needs for it."""
         self._tell("READY=1")
 
-    async def _keep_telling(self, pause_seconds: float) -> None:
-        while True:
-            if self.all_turn:
-                self._tell("WATCHDOG=1")
-            await asyncio.sleep(pause_seconds)
+    async def _give_sign(self) -> None:
+        if self.all_turn:
+            self._tell("WATCHDOG=1")
 
     def _tell(self, what: str) -> None:
         if not self._address:

@@ -18,7 +18,7 @@ from contract import keys, settings
 from contract.settings import Environment
 from runtime.cluster import Cluster, slot_of
 from runtime.redis_client import Address, connect_redis
-from runtime.wire import Command, Wire
+from runtime.redis_connection import Command, RedisConnection
 
 # Moved, and while that was found out moved on.
 _ROUNDS: Final = 3
@@ -68,16 +68,16 @@ class OneServer:
 
     def __init__(self, redis: Redis, count: int) -> None:
         self._redis = redis
-        self._wire = Wire(redis)
+        self._connection = RedisConnection(redis)
         self.count = count
 
     async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
-        return await _ask_server(self._wire, commands)
+        return await _ask_server(self._connection, commands)
 
     async def having(self, shards: Sequence[int], name: Callable[[int], str]) -> list[int]:
         # One command where there is none.
         names = [name(shard) for shard in shards]
-        any_there, *_ = await self._wire.ask([("EXISTS", *names)])
+        any_there, *_ = await self._connection.ask([("EXISTS", *names)])
         if isinstance(any_there, RedisError):
             raise any_there
         if not any_there:
@@ -88,6 +88,7 @@ class OneServer:
         return {0: self._redis}
 
     async def aclose(self) -> None:
+        self._connection.close()
         await self._redis.aclose()
 
 
@@ -172,7 +173,7 @@ class ClusterShards:
             for shard, of_shard in commands.items()
         }
         try:
-            replies = await _ask_server(Wire(self._cluster.client(node)), with_asking)
+            replies = await _ask_server(self._cluster.connection(node), with_asking)
         except RedisError as error:
             self._cluster.doubt()
             return {shard: [error] * len(of_shard) for shard, of_shard in commands.items()}
@@ -220,9 +221,11 @@ async def _having(where: Shards, shards: Sequence[int], name: Callable[[int], st
 
 
 async def _ask_server(
-    wire: Wire, commands: Mapping[int, Sequence[Command]]
+    connection: RedisConnection, commands: Mapping[int, Sequence[Command]]
 ) -> dict[int, list[Any]]:
-    replies = iter(await wire.ask([each for of_shard in commands.values() for each in of_shard]))
+    replies = iter(
+        await connection.ask([each for of_shard in commands.values() for each in of_shard])
+    )
     return {shard: [next(replies) for _ in of_shard] for shard, of_shard in commands.items()}
 
 

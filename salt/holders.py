@@ -4,7 +4,6 @@ After a failover, or when its slot moved to another node, those that had it befo
 their disks.
 """
 
-import time
 from enum import StrEnum
 from typing import Any
 
@@ -12,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from contract import keys
+from runtime.periodic import Interval
 from runtime.redis_client import Address, retry_for, server_name
 from salt.client import SaltServer
 
@@ -29,7 +29,7 @@ class SaltHolders:
     def __init__(self, server: SaltServer) -> None:
         self._redis = server.redis
         self._connect_to = server.connect_to
-        self._looked_at: float | None = None
+        self._looking = Interval(_LOOK_SECONDS)
 
     async def note(self) -> None:
         """Writes down who holds the salt now; to be done again and again.
@@ -43,9 +43,7 @@ class SaltHolders:
         try:
             for holder in [server_name(self._redis), *map(str, await replicas(self._redis))]:
                 await self._redis.hsetnx(keys.SALT_HOLDERS, holder, _Known.HELD)
-            now = time.monotonic()
-            if self._looked_at is None or now - self._looked_at > _LOOK_SECONDS:
-                self._looked_at = now
+            if self._looking.ended():
                 await self._look_for_the_unverified()
         except RedisError as error:
             raise retry_for(error, "noting who holds the salt") from None

@@ -6,10 +6,10 @@ That is rotation's work; but a month's salt ends with its month, with or without
 import structlog
 
 from contract.calendar import SECOND_US
-from contract.errors import Retry
-from runtime.outage import Outage
+from runtime.periodic import Told, repeat
 from runtime.stopping import Stopping
-from salt.disposal import SaltDisposal, log_report
+from salt.disposal import SaltDisposal
+from salt.report import log_report
 from salt.store import SaltStore
 
 LOOK_SECONDS = 10.0
@@ -44,11 +44,10 @@ class LateDisposal:
 
     async def run(self, stopping: Stopping) -> None:
         """Looks until asked to stop."""
-        outage = Outage("a destroyed salt's copies can be looked for again")
-        while not await stopping.wait(LOOK_SECONDS):
-            try:
-                await self.run_once()
-                outage.works()
-            except Retry as error:
-                outage.fails()
-                log.warning("a destroyed salt's copies could not be looked for", why=str(error))
+        told = Told(
+            "a destroyed salt's copies could not be looked for",
+            "a destroyed salt's copies can be looked for again",
+            "see that the salt's Redis is up",
+        )
+        await stopping.wait(LOOK_SECONDS)  # a rotation that starts with it comes first
+        await repeat(self.run_once, stopping, LOOK_SECONDS, trouble=told)

@@ -1,7 +1,8 @@
 """Step 6: the month, its salt and the time, which always agree.
 
 The salt server's clock is followed, so that a collector whose own clock is wrong still hashes
-with everybody else, and stamps what it hashes with the month that the salt is of.
+with everybody else, and stamps what it hashes with the month that the salt is of. But for a jump
+that nobody else has seen: then it goes on with the salt that it holds, by its own steady clock.
 """
 
 import asyncio
@@ -11,10 +12,11 @@ from collections.abc import Callable
 import structlog
 
 from contract.calendar import SECOND_US
-from contract.errors import Retry
+from contract.errors import ClocksDisagree
 from runtime.outage import Outage
+from runtime.periodic import Told, repeat
 from runtime.stopping import Stopping
-from salt.store import Ensured, Outcome, Salt, SaltStore
+from salt.store import AGREE_US, Ensured, Observed, Outcome, Salt, SaltStore
 
 REFRESH_SECONDS = 1.0
 # An answer that took longer leaves open what time it is: the question is asked again at once.
@@ -23,6 +25,9 @@ _AGAIN_SECONDS = 0.05
 # Of two sessions the later is the newer, if we were ahead of the server by this much at the most.
 _STANDS_STILL_US = SECOND_US
 _AROUND_THE_END_SECONDS = 0.005
+# A new month that others' clocks have to confirm: less than a request waits for its salt.
+_REFUSED_SECONDS = 4.0
+_ASK_AGAIN_SECONDS = 0.1
 _NOT_KNOWN_US = 10**18
 _LONGEST_TIMER_SECONDS = 86_400.0  # then it looks again, since clocks are followed
 
@@ -52,6 +57,26 @@ class MonthlySalt:
         self._followed_us = self._steady_us()
         self._refreshing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._clock_is_doubted = False
+        # It was seen that the server's clock, which nobody else confirmed, had passed the salt's
+        # end: the salt may then have expired there though its month goes on.
+        self._may_have_expired = False
+        self._other_calendar = False
+        self._doubt = Outage("the clock of the salt's server is believed again")
+
+    @property
+    def clock_doubt(self) -> str | None:
+        """What contradicts the clock of the salt's server; None: nothing does."""
+        if not self._clock_is_doubted:
+            return None
+        return "the clock of the salt's server, and others, differ by more than an hour"
+
+    @property
+    def calendar_doubt(self) -> str | None:
+        """How the calendar of this process differs from rotation's; None: it does not."""
+        if not self._other_calendar:
+            return None
+        return "CALENDAR_TIMEZONE is another one here than rotation's, or rotation does not run"
 
     def now(self) -> tuple[Salt, int] | None:
         """The salt and the instant that it is valid for, or None when there is none in memory.
@@ -79,32 +104,34 @@ class MonthlySalt:
         """As `now`, asking Redis where memory has none. Any number of callers share one question.
 
         Raises:
+            ClocksDisagree: there is no salt to count with until clocks are mended.
             Retry: Redis does not answer.
         """
+        patience_ends = asyncio.get_running_loop().time() + _REFUSED_SECONDS
         while (valid := self.now()) is None:
             if self._refreshing is None or self._refreshing.done():
                 self._refreshing = asyncio.create_task(self._ensure())
             # A request that goes away must not take the others' answer with it.
-            await asyncio.shield(self._refreshing)
+            try:
+                await asyncio.shield(self._refreshing)
+            except ClocksDisagree:
+                # Where it is our clock that is wrong, another process makes the month's salt.
+                if asyncio.get_running_loop().time() > patience_ends:
+                    raise
+                await asyncio.sleep(_ASK_AGAIN_SECONDS)
+                continue
             if not self.is_current():
                 await asyncio.sleep(_AROUND_THE_END_SECONDS)  # the server's month has yet to end
         return valid
 
     async def keep_fresh(self, stopping: Stopping) -> None:
         """Follows the server until asked to stop: its clock, a replaced salt, the month's end."""
-        outage = Outage("the salt is checked again")
-        while not stopping.asked:
-            try:
-                await self._refresh()
-                outage.works()
-            except Retry as error:
-                outage.fails()
-                log.warning(
-                    "the salt could not be checked",
-                    why=str(error),
-                    to_do="see that the salt's Redis is up",
-                )
-            await stopping.wait(self._seconds_to_next_look())
+        told = Told(
+            "the salt could not be checked",
+            "the salt is checked again",
+            "see that the salt's Redis is up",
+        )
+        await repeat(self._refresh, stopping, self._seconds_to_next_look, trouble=told)
 
     def is_current(self) -> bool:
         """Whether a request that came now would find its salt in memory."""
@@ -129,20 +156,72 @@ class MonthlySalt:
         month = valid[0].month
         del valid  # the wait may outlast the month, and no name of it here may
         asked_us = self._steady_us()
-        salt, server_us = await self._store.observe(month)
-        self._follow(server_us, asked_us)
-        if salt is None:
-            await self._ensure()
-        elif self._salt is not None and salt.value != self._salt.value:
-            self._hold(salt)
-            log.warning("the salt was replaced within its month", month=str(salt.month))
+        observed = await self._store.observe(month)
+        server_us = observed.server_us
+        has_jumped = abs(server_us - self._now_us()) > AGREE_US
+        if has_jumped and await self._store.is_contradicted(server_us):
+            self._note_doubt(observed)
+            if observed.recorded in (None, month):
+                return  # nobody has agreed that the month is over, either
+        else:
+            self._follow(server_us, asked_us)
+            self._note_belief()
+            if has_jumped and self._salt is not None and not self._salt.makes_rows_at(server_us):
+                self._salt = None  # the clock was ahead, and its month with it
+                await self.get()
+                return
+        if observed.salt is None:
+            await self._ensure(put_back=observed.recorded is None or self._may_have_expired)
+            return
+        self._may_have_expired = False
+        self._note_calendar(other=observed.other_calendar)
+        if self._salt is not None and observed.salt.value != self._salt.value:
+            self._hold(observed.salt)
+            log.warning("the salt was replaced within its month", month=str(month))
 
-    async def _ensure(self) -> None:
+    async def _ensure(self, *, put_back: bool = False) -> None:
         asked_us = self._steady_us()
-        ensured = await self._store.ensure()
+        try:
+            # Where the record is there and the salt alone is gone, somebody has deleted it, which
+            # is respected; or it has expired too early, which was seen.
+            ensured = await self._store.ensure(held=self._salt if put_back else None)
+        except ClocksDisagree as error:
+            self._say_doubt(str(error))
+            raise
         self._follow(ensured.server_us, asked_us)
+        self._note_belief()
+        self._may_have_expired = False
+        self._note_calendar(other=ensured.other_calendar)
         self._hold(ensured.salt)
         _report(ensured)
+
+    def _note_doubt(self, observed: Observed) -> None:
+        if self._salt is not None and observed.server_us >= self._salt.ends_us:
+            self._may_have_expired = True
+        self._say_doubt("it has jumped by more than an hour, and others have not")
+
+    def _say_doubt(self, why: str) -> None:
+        self._clock_is_doubted = True
+        self._doubt.fails()
+        log.error(
+            "the clock of the salt's server is contradicted: no month ends by it alone",
+            why=why,
+            to_do="compare the clocks of the salt's Redis, the streams' and this machine, and mend "
+            "the wrong one",
+        )
+
+    def _note_belief(self) -> None:
+        self._clock_is_doubted = False
+        self._doubt.works()
+
+    def _note_calendar(self, *, other: bool) -> None:
+        self._other_calendar = other
+        if other:
+            log.error(
+                "the month ends at another time here than by rotation's calendar",
+                to_do="give rotation and the collectors the same CALENDAR_TIMEZONE, rotation "
+                "first, and see that it runs",
+            )
 
     def _hold(self, salt: Salt) -> None:
         self._salt = salt
@@ -200,6 +279,18 @@ def _report(ensured: Ensured) -> None:
             )
         case Outcome.FIRST:
             log.warning("no salt was recorded: the first was made", month=month)
+        case Outcome.RESTORED:
+            log.error(
+                "the month's salt had vanished and was put back: nobody is counted twice",
+                month=month,
+                to_do="see whether the clock of the salt's Redis has jumped, or its data was lost",
+            )
+        case Outcome.ANOTHER_CALENDAR:
+            log.error(
+                "by rotation's calendar the earlier month goes on, and so does its salt",
+                month=month,
+                to_do="give this process rotation's CALENDAR_TIMEZONE",
+            )
         case Outcome.LOST | Outcome.REPLACED:
             log.error(
                 "the month's salt was lost and a new one made: "
@@ -209,6 +300,8 @@ def _report(ensured: Ensured) -> None:
         case Outcome.CLOCK_WENT_BACK:
             log.error(
                 "the salt server's clock is in an earlier month than its salt: "
-                "the later month goes on; check that clock",
+                "the later month goes on",
                 month=month,
+                to_do="check that clock; if it was ahead before and is right now: "
+                "python -m rotation rotate --force",
             )

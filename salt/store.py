@@ -4,7 +4,10 @@ Rotation calls it on a schedule, and a collector that meets a month without a sa
 script, so that no month begins without one.
 """
 
+import asyncio
 import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.resources import files
@@ -15,13 +18,23 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from contract import keys
-from contract.calendar import SECOND_US, Month, month_at
-from contract.errors import Retry
+from contract.calendar import DAY_US, SECOND_US, Month, from_us, month_at
+from contract.errors import ClocksDisagree, Retry
 from contract.identity import SALT_BYTES, Hasher
 from runtime.redis_client import retry_for
 
 _SCRIPT = files("salt").joinpath("rotate.lua").read_text()
 _ATTEMPTS = 3  # a month can end between reading the clock and the script; not twice in a row
+# For how long a missing salt is waited for: whoever holds it looks once a second.
+_MISSING_SECONDS = 2.5
+_LOOK_AGAIN_SECONDS = 0.25
+# As in the script: clocks that differ by less are clocks that agree.
+AGREE_US = 3600 * SECOND_US
+# A salt that is of a month further ahead than the next one makes no row: no month is shorter.
+_FARTHEST_AHEAD_US = 28 * DAY_US
+
+Opinions = Callable[[], Awaitable[Iterable[int]]]
+"""Asks what time it is by others than the salt's server, in microseconds. It does not fail."""
 
 
 class Outcome(StrEnum):
@@ -32,7 +45,9 @@ class Outcome(StrEnum):
     FIRST = "first"  # no month was recorded: a new installation, or everything was lost
     LOST = "lost"  # the month's salt had vanished: its visitors are counted anew from here on
     REPLACED = "replaced"  # as LOST, on request
+    RESTORED = "restored"  # it had vanished, and whoever still held it has put it back
     CLOCK_WENT_BACK = "clock_went_back"  # a later month is recorded: its salt stays in force
+    ANOTHER_CALENDAR = "another_calendar"  # rotation's says that an earlier month goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +63,39 @@ class Salt:
     def __post_init__(self) -> None:
         object.__setattr__(self, "hasher", Hasher(self.value))  # it is frozen for everybody else
 
+    def makes_rows_at(self, now_us: int) -> bool:
+        """Whether a flusher stores what is hashed with it: its month is not far ahead."""
+        return self.starts_us - now_us <= _FARTHEST_AHEAD_US
+
 
 @dataclass(frozen=True, slots=True)
 class Ensured:
-    """The salt in force, what was done to have it, and the server's clock in microseconds."""
+    """The salt in force, what was done to have it, and the server's clock in microseconds.
+
+    `other_calendar`: its key expired at another instant than the month ends here. So this process
+    and rotation have different settings of `CALENDAR_TIMEZONE`; or rotation has just changed it.
+    """
 
     outcome: Outcome
     salt: Salt
     server_us: int
+    other_calendar: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the server has: a month's salt, if it still does; its clock in microseconds; the month
+    that is recorded; and whether the salt expires when the month ends by our calendar.
+    """
+
+    salt: Salt | None
+    server_us: int
+    recorded: Month | None
+    other_calendar: bool = False
+
+
+async def _nobody() -> Iterable[int]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +112,27 @@ class Life:
 class SaltStore:
     """The salt's keys on one server."""
 
-    def __init__(self, redis: Redis, zone: ZoneInfo) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        zone: ZoneInfo,
+        opinions: Opinions = _nobody,
+        *,
+        sets_expiry: bool = False,
+    ) -> None:
+        """
+        Args:
+            redis: the salt's server.
+            zone: whose calendar months count.
+            opinions: beside which the server's clock is held before a month ends.
+            sets_expiry: a salt's expiry follows `zone`, whatever it was: rotation's does.
+        """
         self._redis = redis
         self._zone = zone
+        self._opinions = opinions
+        self._sets_expiry = sets_expiry
         self._script = redis.register_script(_SCRIPT)
+        self._seen: Month | None = None  # of which a salt was there
 
     async def server_us(self) -> int:
         """The server's clock in microseconds.
@@ -133,70 +190,159 @@ class SaltStore:
             raise retry_for(error, "reading the salt's life") from None
         made_us = made_because = None
         if rotations and rotations[0][1][b"month"].decode() == str(month):
-            made_us = int(rotations[0][0].partition(b"-")[0]) * 1000
+            made_us = made_at_us(*rotations[0])
             made_because = Outcome(rotations[0][1][b"outcome"].decode())
         return Life(made_us, dies_ms * 1000 if dies_ms > 0 else None, made_because)
 
-    async def observe(self, month: Month) -> tuple[Salt | None, int]:
-        """A month's salt if the server still has it, and the server's clock, in one round trip.
+    async def observe(self, month: Month) -> Observed:
+        """What the server has of a month, in one round trip.
 
         Raises:
             Retry: Redis does not answer.
         """
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.get(keys.salt(month))
+        pipeline.pexpiretime(keys.salt(month))
+        pipeline.get(keys.CURRENT_SALT)
         pipeline.time()
         try:
-            value, time = await pipeline.execute()
+            value, expires_ms, recorded, server_time = await pipeline.execute()
         except RedisError as error:
             raise retry_for(error, "reading the salt") from None
-        return (self._salt(month, value) if value else None), _microseconds(time)
+        if value:
+            self._seen = month
+        return Observed(
+            self._salt(month, value) if value else None,
+            _microseconds(server_time),
+            Month.parse(recorded.decode()) if recorded else None,
+            bool(value) and expires_ms != self._ends_ms(month),
+        )
 
-    async def ensure(self, *, replace: bool = False) -> Ensured:
+    async def is_contradicted(self, server_us: int) -> bool:
+        """Whether others say that it is another time than the server says."""
+        return any(abs(us - server_us) > AGREE_US for us in await self._opinions())
+
+    async def ensure(self, *, replace: bool = False, held: Salt | None = None) -> Ensured:
         """Makes sure that the server's current month has its salt and that no other month does.
 
+        A salt that is missing is waited for: whoever holds it puts it back within a second.
+
         Args:
-            replace: make a new one even if the month has one (a leaked salt).
+            replace: make a new one even if the month has one (a leaked salt), or if a later month
+                is recorded (a clock that was ahead).
+            held: the salt that this process has, and that vanished from the server by no one's
+                will: it is put back.
 
         Raises:
+            ClocksDisagree: a month would end, or a salt be made or destroyed, that others' clocks
+                say should not; or the recorded month is too far ahead to be counted in.
             Retry: Redis does not answer, or its clock is not to be followed.
         """
-        for _ in range(_ATTEMPTS):
+        missing_since: float | None = None
+        attempts = 0
+        while attempts < _ATTEMPTS:
             month = await self.server_month()
-            others = await self.salt_keys()
-            try:
-                reply = await self._script(
-                    keys=[
-                        keys.CURRENT_SALT,
-                        keys.salt(month),
-                        keys.ROTATIONS,
-                        keys.DISPOSAL_DUE,
-                        *others,
-                    ],
-                    args=[
-                        str(month),
-                        month.starts_us(self._zone) // 1000,
-                        month.ends_us(self._zone) // 1000,
-                        secrets.token_bytes(SALT_BYTES),
-                        int(replace),
-                    ],
-                )
-            except RedisError as error:
-                raise retry_for(error, "rotating the salt") from None
-            outcome, recorded, value, time = reply
-            if outcome == b"clock_went_back":
-                later = Month.parse(recorded.decode())
-                salt, server_us = await self.observe(later)
-                if salt is not None:
-                    return Ensured(Outcome.CLOCK_WENT_BACK, salt, server_us)
-            elif outcome != b"another_month":
-                return Ensured(
-                    Outcome(outcome.decode()), self._salt(month, value), _server_us(time)
-                )
+            has_waited = (
+                missing_since is not None and time.monotonic() - missing_since > _MISSING_SECONDS
+            )
+            reply = await self._rotate(month, held, replace=replace, has_waited=has_waited)
+            outcome, recorded, value, server_time, *expired = reply
+            match outcome:
+                case b"missing":
+                    missing_since = missing_since or time.monotonic()
+                    await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+                    continue
+                case b"clocks_disagree":
+                    said = from_us(_server_us(server_time)).strftime("%Y-%m-%d %H:%M")
+                    raise ClocksDisagree(
+                        f"the salt's server says that it is {said} UTC, and others' clocks differ "
+                        "by more than an hour: no salt is made or destroyed; mend the wrong clock"
+                    )
+                case b"another_month":
+                    pass
+                case b"clock_went_back" | b"another_calendar":
+                    goes_on = await self._going_on(
+                        Outcome(outcome.decode()), Month.parse(recorded.decode())
+                    )
+                    if goes_on is not None:
+                        return goes_on
+                case _:
+                    self._seen = month
+                    return Ensured(
+                        Outcome(outcome.decode()),
+                        self._salt(month, value),
+                        _server_us(server_time),
+                        expired != [self._ends_ms(month)],
+                    )
+            attempts += 1
         raise Retry("salt", "the salt server's clock moved while the salt was looked up")
+
+    async def _rotate(
+        self, month: Month, held: Salt | None, *, replace: bool, has_waited: bool
+    ) -> list[Any]:
+        """Runs the script."""
+        others = await self.salt_keys()
+        opinions = [us // 1000 for us in await self._opinions()]
+        try:
+            reply: list[Any] = await self._script(
+                keys=[
+                    keys.CURRENT_SALT,
+                    keys.salt(month),
+                    keys.ROTATIONS,
+                    keys.DISPOSAL_DUE,
+                    *others,
+                ],
+                args=[
+                    str(month),
+                    month.starts_us(self._zone) // 1000,
+                    self._ends_ms(month),
+                    secrets.token_bytes(SALT_BYTES),
+                    int(replace),
+                    held.value if held is not None and held.month == month else b"",
+                    int(self._seen == month),
+                    int(has_waited),
+                    int(self._sets_expiry),
+                    *opinions,
+                ],
+            )
+        except RedisError as error:
+            raise retry_for(error, "rotating the salt") from None
+        return reply
+
+    async def _going_on(self, outcome: Outcome, recorded: Month) -> Ensured | None:
+        """The salt of the recorded month, which is another than the server's clock says; None: it
+        is not there any more.
+
+        Raises:
+            ClocksDisagree: it is not one to count with.
+            Retry: Redis does not answer.
+        """
+        observed = await self.observe(recorded)
+        salt = observed.salt
+        if salt is None:
+            return None
+        if not salt.makes_rows_at(max(observed.server_us, *await self._opinions(), 0)):
+            raise ClocksDisagree(
+                f"the salt of {recorded} is in force, which is far ahead: `python -m rotation "
+                "rotate --force` brings the present month back, once all clocks are right"
+            )
+        if outcome is Outcome.ANOTHER_CALENDAR:
+            # By our calendar it is over; by the one that counts it is not.
+            dies_us = (await self.life(recorded)).dies_us or observed.server_us
+            salt = Salt(recorded, salt.starts_us, dies_us, salt.value)
+        return Ensured(outcome, salt, observed.server_us, observed.other_calendar)
+
+    def _ends_ms(self, month: Month) -> int:
+        return month.ends_us(self._zone) // 1000
 
     def _salt(self, month: Month, value: bytes) -> Salt:
         return Salt(month, month.starts_us(self._zone), month.ends_us(self._zone), value)
+
+
+def made_at_us(entry_id: bytes, fields: Mapping[bytes, bytes]) -> int:
+    """When a salt was made, in microseconds, by an entry of the record of rotations."""
+    # One of an earlier release has it in its id alone.
+    return int(fields.get(b"at") or entry_id.partition(b"-")[0]) * 1000
 
 
 def _server_us(time: list[bytes]) -> int:

@@ -15,6 +15,7 @@ from flusher.postgres.database import Database, connect
 from flusher.postgres.migrate import migrate
 from runtime.clock import wall_clock
 from runtime.redis_client import connect_redis
+from runtime.shards import OneServer
 from tests.browser import programs
 from tests.servers import EMBEDDED, Servers, describe, run_servers
 
@@ -79,6 +80,14 @@ async def redis(embedded_servers: Servers) -> AsyncIterator[Redis]:
     await client.flushall()
     yield client
     await client.aclose()
+
+
+@pytest.fixture
+async def shards(request: pytest.FixtureRequest, redis: Redis) -> AsyncIterator[OneServer]:
+    """Stream shards on it: as many as `SHARDS` of the test's module says, or eight."""
+    shards = OneServer(redis, getattr(request.module, "SHARDS", 8))
+    yield shards
+    await shards.aclose()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import itertools
 import uuid
 
 from contract.calendar import SECOND_US, Month
-from contract.record import SessionStarted, SessionUpgraded, encode
+from contract.record import Event, SessionStarted, SessionUpgraded, encode
 from flusher.rows.batch import Batch, decode_entries
 from flusher.rows.entry import Entry
 from tests.instant import MONTH, NOON_US
@@ -42,7 +42,7 @@ def upgrade(
     return SessionUpgraded(uuid.uuid4().bytes, session, visitor, MONTH, at_us, site, user, role)
 
 
-def batch_of(*events: SessionStarted | SessionUpgraded) -> Batch:
+def batch_of(*events: Event) -> Batch:
     """A batch as the worker makes it."""
     entries = [Entry(0, f"{next(_numbers)}-0".encode(), encode(event)) for event in events]
     batch = decode_entries(entries, MONTH.plus(12))

@@ -63,6 +63,24 @@ def moved_environment(seconds: float) -> dict[str, str]:
     return _environment(library, _MOVED_SECONDS + seconds)
 
 
+def movable_environment(file: Path) -> dict[str, str]:
+    """What gives a process a clock that is moved while it runs: `move_clock` says by how much.
+
+    Raises:
+        RuntimeError: as `moved_environment` does.
+    """
+    environment = moved_environment(0)
+    del environment["FAKETIME"]  # it would go before the file
+    return environment | {"FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_CACHE_DURATION": "1"}
+
+
+def move_clock(file: Path, seconds: float) -> None:
+    """Moves the clock of whoever has `movable_environment`, within a second."""
+    new = file.with_suffix(".new")
+    new.write_text(f"{_MOVED_SECONDS + seconds:+.3f}\n")
+    new.replace(file)  # whoever reads it has it whole
+
+
 def _environment(library: Path, seconds: float) -> dict[str, str]:
     return {
         "LD_PRELOAD": str(library),

@@ -26,12 +26,18 @@ http {{
 """
 
 
-@contextmanager
-def nginx_before(collector: int, folder: Path) -> Iterator[int]:
-    """Its port, in front of a collector's; skips the test where there is no nginx."""
+def installed_nginx() -> str:
+    """The program; the test is left out where there is none."""
     program = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
     if program is None:
         pytest.skip("no nginx here (Debian: nginx-light)")
+    return program
+
+
+@contextmanager
+def nginx_before(collector: int, folder: Path) -> Iterator[int]:
+    """Its port, in front of a collector's; skips the test where there is no nginx."""
+    program = installed_nginx()
     port = find_free_port()
     site = (ROOT / "deploy/nginx/impact.conf").read_text()
     site = site.replace("listen 80;", f"listen 127.0.0.1:{port};").replace("listen [::]:80;", "")

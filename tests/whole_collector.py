@@ -14,6 +14,8 @@ from collector.request.address_check import AddressCheck
 from collector.request.caller import TokenVerifier
 from collector.request.client_address import TrustedProxies
 from collector.request.crawlers import CrawlerFilter
+from collector.request.new_sites import NewSites
+from collector.request.roles import Roles
 from collector.request.site import SitePolicy
 from collector.sessions import Sessions
 from contract.metrics import CollectorMetrics
@@ -54,12 +56,13 @@ class Collector:
         sessions = Sessions(
             sites,
             CrawlerFilter(),
-            TokenVerifier("k" * 32, ("HS256",), "", "sub", "role"),
+            TokenVerifier(["k" * 32], ("HS256",), "", "sub", Roles(("role",), ()), metrics),
             TrustedProxies(TRUSTED_PROXIES.read({"TRUSTED_PROXIES": "127.0.0.0/8"})),
             cast("MonthlySalt", FixedSalt()),
             cast("Appender", self.stored),
             metrics,
             AddressCheck(metrics),
+            NewSites(sites, 1_000_000, metrics),
         )
         self.connections = Connections(10_000, metrics)
         self.server = Server(clock, sessions, sites, metrics, self.connections)

@@ -133,6 +133,12 @@ test("where the collector is", async () => {
     ["https://impact.example.org/", "https://impact.example.org/web_api/v1/sessions"],
     ["https://impact.example.org/beacon.js?v=1", "https://impact.example.org/web_api/v1/sessions"],
     ["/impact/", "https://city.example.org/impact/web_api/v1/sessions"],
+    ["/impact", "https://city.example.org/impact/web_api/v1/sessions"],
+    ["https://impact.example.org", "https://impact.example.org/web_api/v1/sessions"],
+    ["https://example.org/impact", "https://example.org/impact/web_api/v1/sessions"],
+    ["https://example.org/impact/", "https://example.org/impact/web_api/v1/sessions"],
+    ["https://example.org/impact/beacon.js", "https://example.org/impact/web_api/v1/sessions"],
+    ["https://impact.js.org", "https://impact.js.org/web_api/v1/sessions"],
   ]) {
     openPage();
     (await load()).start({ url });
@@ -312,11 +318,13 @@ test("a script element starts it, with its attributes", async () => {
   assert.equal(page.sent.length, 1);
   assert.equal(page.sent[0].url, `${URL_OF_COLLECTOR}/web_api/v1/sessions`);
 
-  tag.dataset.respectOptOut = "true";
-  openPage({ tag, flags: { globalPrivacyControl: true } });
-  await load();
-  await settled();
-  assert.equal(page.sent.length, 0);
+  for (const [attribute, sent] of [["true", 0], ["", 0], ["false", 1]]) {
+    tag.dataset.respectOptOut = attribute;
+    openPage({ tag, flags: { globalPrivacyControl: true } });
+    await load();
+    await settled();
+    assert.equal(page.sent.length, sent, `data-respect-opt-out="${attribute}"`);
+  }
 });
 
 test("upgrades go one after the other, until one is accepted", async () => {

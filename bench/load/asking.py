@@ -32,23 +32,24 @@ class TokenSigner:
         Raises:
             Misconfigured: JWT_KEY is missing, or is none that can sign (a public key).
         """
-        key = settings.JWT_KEY.read(environment)
+        keys = settings.JWT_KEY.read(environment)
+        secrets = [key for key in keys if not key.startswith("-----BEGIN")]
         example = f"{settings.JWT_KEY.name}={settings.JWT_KEY.example}"
-        if not key:
+        if not keys:
             raise Misconfigured("JWT_KEY", "is not set, and users' tokens must be signed", example)
         shared = [
             name
             for name in settings.JWT_ALGORITHMS.read(environment)
             if name.upper() in ("HS256", "HS384", "HS512")
         ]
-        if key.startswith("-----BEGIN") or not shared:
+        if not secrets or not shared:
             problem = "is a public key, which can't sign: load needs a collector with a secret"
             raise Misconfigured("JWT_KEY", problem, example)
-        self._key = key.encode()
+        self._key = secrets[0].encode()
         self._digest = f"sha{shared[0][2:]}"
         self._head = _base64({"alg": shared[0], "typ": "JWT"})
         self._user_claim = settings.JWT_USER_CLAIM.read(environment)
-        self._role_claim = settings.JWT_ROLE_CLAIM.read(environment)
+        self._role_claim = settings.JWT_ROLE_CLAIM.read(environment)[0]
         audience = settings.JWT_AUDIENCE.read(environment)
         self._always: Mapping[str, object] = {"aud": audience} if audience else {}
 

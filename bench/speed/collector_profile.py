@@ -25,7 +25,7 @@ _PLACES: Final = (
     ("Answering.begin", "the way to the steps (answering.py)"),
     ("UnusualConnection.data_received", "aiohttp's parser"),
     ("NodeWriter._write_what_gathers", "the write to Redis (node_writer.py)"),
-    ("_Replies.data_received", "Redis's replies (wire.py)"),
+    ("_Link.data_received", "Redis's replies (redis_connection.py)"),
     ("Connection.data_received", "the connection (connection.py)"),
     ("Runner.run", "the event loop and what it asks of the kernel (uvloop)"),
 )

@@ -166,8 +166,7 @@ class Bench(AsyncExitStack):
     async def empty(self) -> None:
         """Forgets all rows, so that the next turn begins as this one did."""
         await self._connection.execute(
-            "TRUNCATE sessions, flusher.upgrades, flusher.people, flusher.count_changes, "
-            "flusher.monthly_counts, flusher.daily_counts"
+            "TRUNCATE sessions, flusher.upgrades, flusher.count_changes, flusher.counts"
         )
         await self._connection.execute("CHECKPOINT")
 

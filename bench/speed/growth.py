@@ -25,18 +25,12 @@ WITH filled AS (
     SELECT gen_random_uuid(), $1::date, 'city-' || n % 20 || '.example.org', gen_random_uuid(),
         $1::date::timestamp AT TIME ZONE 'UTC' + n * interval '1 ms'
     FROM generate_series(1, $2::int) AS n
-    RETURNING month, site, monthly_user_hash
-),
-people AS (
-    INSERT INTO flusher.people
-    SELECT month, site, monthly_user_hash, 1, 0, 1, 0 FROM filled
+    RETURNING month, site
 )
-INSERT INTO flusher.count_changes (
-    month, day, site, visitor_sessions, signed_in_sessions, unique_users, unique_visitors
-)
-SELECT month, day, site, count(*), 0, of_month * count(*), of_month * count(*)
-FROM filled, (VALUES (NULL, 1), ($1::date, 0)) AS kind (day, of_month)
-GROUP BY month, day, site, of_month
+INSERT INTO flusher.count_changes
+SELECT of_month > 0, site, month, month, count(*), 0, of_month * count(*), 0, of_month * count(*)
+FROM filled, (VALUES (0), (1)) AS kind (of_month)
+GROUP BY month, site, of_month
 """
 
 

@@ -29,7 +29,6 @@ _STATEMENTS: Final = (
     (r"-- Stores upgrades", "upgrades stored and applied (store_upgrades.sql)"),
     (r"-- What a batch may", "upgrades at hand (upgrades_at_hand.sql)"),
     (r"-- Adds a batch's changes", "the counts (count_changes.sql)"),
-    (r"-- Forgets who has no session", "the counts (forget_people.sql)"),
     (r"-- Adds up what transactions", "changes added up (fold_counts.sql)"),
     (r"COMMIT", "commit"),
 )

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC
@@ -20,11 +20,11 @@ from contract import keys
 from contract.calendar import SECOND_US, Month, from_us
 from contract.record import FIELD, encode
 from embedded.system import System
+from flusher.postgres.check import add_missing_counts
 from flusher.postgres.migrate import migrate
-from flusher.postgres.recount import recount_all
 from flusher.postgres.statements import statement
 from runtime.clock import wall_clock
-from runtime.wire import Command, Wire
+from runtime.redis_connection import Command, RedisConnection
 
 QUERIES: Final = {
     "one site": f"SELECT * FROM monthly_impact WHERE site = '{site_name(7)}'",  # noqa: S608 - ours
@@ -32,11 +32,11 @@ QUERIES: Final = {
     "one site, by day": f"SELECT * FROM daily_impact WHERE site = '{site_name(7)}'",  # noqa: S608 - ours
 }
 
-_CLOSE: Final = "SELECT flusher.close_month($1, '1 hour')"
 _FILL = (Path(__file__).parent / "known_months.sql").read_text()
 _UTC = ZoneInfo("UTC")
 _SHARDS = 8
 _PIPELINE = 2_000
+_FILLING = 2  # connections
 _POLL_SECONDS = 0.02
 
 Seconds = dict[str, list[float]]
@@ -101,29 +101,12 @@ class Rig:
         """Years of sessions, counted."""
         connection = await asyncpg.connect(self.system.database_url)
         await migrate(connection, _UTC)
-        now_us = wall_clock()
         started = time.perf_counter()
-        for number, month in enumerate(self.months):
-            self.progress.tell(f"filling {month}, {number + 1} of {len(self.months)}")
-            await connection.execute("SELECT flusher.create_month($1)", month.first_day)
-            span = month.starts_us(UTC), min(month.ends_us(UTC), now_us - 60_000_000)
-            await connection.execute(
-                _FILL,
-                month.first_day,
-                self.known.sessions,
-                self.known.sites,
-                number,
-                from_us(span[0]),
-                from_us(span[1]),
-            )
+        await self._of_each_month(self._fill_month)
         await connection.execute("ANALYZE sessions")
         self.measured.fill_seconds = time.perf_counter() - started
         started = time.perf_counter()
-        for month in self.months:
-            self.progress.tell(f"counting {month}")
-            # First: nobody keeps the people of years.
-            is_open = not await connection.fetchval(_CLOSE, month.first_day)
-            await recount_all(connection, month.first_day, is_open=is_open)
+        await self._of_each_month(self._count_month)
         await connection.execute(statement("fold_counts"))  # as a flusher does each second
         self.measured.count_seconds = time.perf_counter() - started
         # As the operator's autovacuum would have by the time somebody reads.
@@ -131,6 +114,38 @@ class Rig:
         await connection.execute("VACUUM (ANALYZE)")
         await connection.execute("CREATE ROLE metabase LOGIN; GRANT impact_reader TO metabase")
         await connection.close()
+
+    async def _of_each_month(
+        self, act: Callable[[asyncpg.Connection, int, Month], Awaitable[None]]
+    ) -> None:
+        """Acts on all months, several at a time."""
+        months = enumerate(self.months)
+
+        async def act_on_next() -> None:
+            connection = await asyncpg.connect(self.system.database_url)
+            for number, month in months:
+                await act(connection, number, month)
+            await connection.close()
+
+        await asyncio.gather(*(act_on_next() for _ in range(_FILLING)))
+
+    async def _fill_month(self, connection: asyncpg.Connection, number: int, month: Month) -> None:
+        self.progress.tell(f"filling {month}, {number + 1} of {len(self.months)}")
+        await connection.execute("SELECT flusher.create_month($1)", month.first_day)
+        ends_us = min(month.ends_us(UTC), wall_clock() - 60_000_000)
+        await connection.execute(
+            _FILL,
+            month.first_day,
+            self.known.sessions,
+            self.known.sites,
+            number,
+            from_us(month.starts_us(UTC)),
+            from_us(ends_us),
+        )
+
+    async def _count_month(self, connection: asyncpg.Connection, _: int, month: Month) -> None:
+        self.progress.tell(f"counting {month}")
+        await add_missing_counts(connection, month.first_day)
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[asyncpg.Connection]:
@@ -187,7 +202,7 @@ class Rig:
                 await asyncio.gather(with_pause, return_exceptions=True)
 
     async def _append(self, entries: int) -> None:
-        wire = Wire(self.redis)
+        connection = RedisConnection(self.redis)
         for start in range(0, entries, _PIPELINE):
             commands: list[Command] = []
             for _ in range(min(_PIPELINE, entries - start)):
@@ -196,9 +211,10 @@ class Rig:
                 shard = keys.shard_of(session.id, _SHARDS)
                 commands.append(("XADD", keys.stream(shard), "*", FIELD, encode(session)))
                 self.written += 1
-            for reply in await wire.ask(commands):
+            for reply in await connection.ask(commands):
                 if isinstance(reply, Exception):
                     raise reply
+        connection.close()
 
     async def _left(self) -> int:
         pipeline = self.redis.pipeline(transaction=False)

@@ -10,13 +10,16 @@ from collections.abc import Callable
 from redis.asyncio import Redis
 from redis.exceptions import AskError, MovedError, RedisError
 
-from collector.buffer.node_writer import WRITTEN_AGAIN, Durability, NodeWriter, Wire
+from collector.buffer.durability import Durability
+from collector.buffer.node_writer import WRITTEN_AGAIN, NodeWriter, Wire
 from collector.buffer.waiting import Answered, Waiting
 from contract import keys
 from contract.metrics import CollectorMetrics
 from runtime.cluster import Cluster, slot_of
 from runtime.outage import Outage
+from runtime.periodic import repeat
 from runtime.redis_client import Address, is_passing, retry_for
+from runtime.stopping import Stopping
 
 _LOOK_SECONDS = 0.05
 # A primary that is frozen gives no error to learn from.
@@ -74,18 +77,16 @@ class ClusterWriter:
     async def run(self) -> None:
         """Writes what gathers, and follows the shards, until cancelled."""
         async with self._group as tasks:
-            tasks.create_task(self._homeless.refuse_what_waits_too_long())
-            while True:
-                try:
-                    await self._cluster.refresh()
-                except RedisError as error:
-                    self._outage.fails(self._homeless)
-                    self._homeless.fails(retry_for(error, "looking for the shards"))
-                self._follow()
-                await asyncio.sleep(_LOOK_SECONDS)
+            tasks.create_task(repeat(self._follow, Stopping(), _LOOK_SECONDS))
 
-    def _follow(self) -> None:
+    async def _follow(self) -> None:
         """Gives each shard the writer of its primary, and what is homeless to those writers."""
+        try:
+            await self._cluster.refresh()
+        except RedisError as error:
+            self._outage.fails(self._homeless)
+            self._homeless.fails(retry_for(error, "looking for the shards"))
+        await self._homeless.refuse_what_waits_too_long()
         owners = [self._cluster.owner(slot) for slot in self._slots]
         self._of_shard = [
             self._homeless if owner is None else self._writer(self._primaries, owner)

@@ -11,10 +11,10 @@ from typing import Any, Final, NamedTuple
 from redis.exceptions import RedisError
 
 from collector.buffer.waiting import Waiting
-from collector.buffer.wire import pack
 from contract import keys
 from contract.entry import RECORDS_MAX, join_records
 from contract.record import FIELD
+from runtime.redis_connection import pack
 
 _ASKING: Final = pack(b"ASKING")
 _MULTI: Final = pack(b"MULTI")

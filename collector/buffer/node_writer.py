@@ -6,26 +6,26 @@ Only its own tasks touch the connections, so that a request that goes away can't
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from enum import StrEnum
 from typing import Any, Protocol
 
 import structlog
 from redis.exceptions import AskError, RedisError
 
+from collector.buffer.durability import WAIT_UNTIL_DURABLE, Durability, why_not_durable
 from collector.buffer.entries import EntryPacker, PackedEntry, refusal
 from collector.buffer.waiting import WAIT_SECONDS, Answered, Waiting
-from collector.buffer.wire import pack
 from contract.errors import Retry
 from contract.metrics import CollectorMetrics
 from runtime.outage import Outage
-from runtime.redis_client import DEMOTED, is_passing, retry_for
+from runtime.periodic import repeat
+from runtime.redis_client import is_passing, retry_for
+from runtime.redis_connection import pack
+from runtime.stopping import Stopping
 
 MAX_BATCH = 512
 MAX_WAITING = 2_000
 WRITTEN_AGAIN = "sessions are written again"
 _PAUSE_SECONDS = 0.1
-# Milliseconds. Less than a command may take, so that the server's answer comes first.
-_DURABLE_MS = 3000
 # A server that syncs once a second acknowledges once a second: several batches wait together.
 _DURABLE_WRITERS = 8
 
@@ -37,28 +37,13 @@ _AVERAGED_WRITES = 16
 log = structlog.get_logger()
 
 
-class Durability(StrEnum):
-    """What Redis must have done before a record counts as stored (`APPEND_DURABILITY`)."""
-
-    SERVER = "server"  # acknowledged the command: as durable as its appendfsync makes it
-    FSYNC = "fsync"  # WAITAOF: its append-only file is on disk (Redis 7.2, Valkey 8)
-    REPLICA = "replica"  # WAIT: a replica has it
-
-
-_WAIT_UNTIL_DURABLE = {
-    Durability.SERVER: b"",
-    Durability.FSYNC: pack(b"WAITAOF", b"1", b"0", b"%d" % _DURABLE_MS),
-    Durability.REPLICA: pack(b"WAIT", b"1", b"%d" % _DURABLE_MS),
-}
-
-
 class Wire(Protocol):
-    """A connection: `collector.wire.RedisWire`, or what a test puts in its place."""
+    """A connection: `RedisConnection`, or what a test puts in its place."""
 
     async def exchange(
         self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None = None
     ) -> list[Any]:
-        """As `RedisWire.exchange`."""
+        """As `RedisConnection.exchange`."""
         ...
 
     def close(self) -> None:
@@ -97,7 +82,7 @@ class NodeWriter:
         self._records_a_write = 0.0
         self._connect = connect
         self._metrics = metrics
-        self._durable = _WAIT_UNTIL_DURABLE[durability]
+        self._durable = b"".join([pack(*each) for each in WAIT_UNTIL_DURABLE[durability]])
         self._writers = _DURABLE_WRITERS if self._durable else 1
         self._waiting: deque[Waiting] = deque()
         self._in_flight: dict[int, list[Waiting]] = {}  # by writer
@@ -163,7 +148,8 @@ class NodeWriter:
         async with asyncio.TaskGroup() as tasks:
             for writer in range(self._writers):
                 tasks.create_task(self._write_what_gathers(writer))
-            tasks.create_task(self.refuse_what_waits_too_long())
+            refusing = repeat(self.refuse_what_waits_too_long, Stopping(), _PAUSE_SECONDS)
+            tasks.create_task(refusing)
 
     async def _write_what_gathers(self, writer: int) -> None:
         wire = self._connect()
@@ -184,16 +170,13 @@ class NodeWriter:
             wire.close()
 
     async def refuse_what_waits_too_long(self) -> None:
-        """Answers what has waited for `WAIT_SECONDS`, until cancelled; part of `run`."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(_PAUSE_SECONDS)
-            now = loop.time()
-            for queue in (*self._in_flight.values(), self._waiting):
-                for waiting in queue:
-                    if waiting.deadline > now:
-                        break  # each is in the order in which they came
-                    _answer(waiting, Retry("redis_away", "Redis did not acknowledge it in time"))
+        """Answers what has waited for `WAIT_SECONDS`; again and again, as a part of `run`."""
+        now = asyncio.get_running_loop().time()
+        for queue in (*self._in_flight.values(), self._waiting):
+            for waiting in queue:
+                if waiting.deadline > now:
+                    break  # each is in the order in which they came
+                _answer(waiting, Retry("redis_away", "Redis did not acknowledge it in time"))
 
     def _next_batch(self) -> list[Waiting]:
         batch: list[Waiting] = []
@@ -217,7 +200,7 @@ class NodeWriter:
         left: list[Waiting] = []
         try:
             # Answered at once: by the time of this task's turn there may be requests to examine.
-            replies = await wire.exchange(
+            await wire.exchange(
                 packed, count, lambda replies: left.extend(self._settle(entries, replies))
             )
         except RedisError as error:
@@ -227,8 +210,6 @@ class NodeWriter:
             self._fails(Retry("fault", f"appending: {type(error).__name__}"), batch)
             self._metrics.append_unanswered.inc(len(batch))
             return batch
-        if any(isinstance(reply, DEMOTED) for reply in replies):
-            wire.close()  # its address may lead to another server by now
         return left
 
     def _settle(self, entries: Sequence[PackedEntry], replies: Sequence[Any]) -> list[Waiting]:
@@ -289,15 +270,6 @@ class NodeWriter:
     def works(self) -> None:
         """Notes that nothing keeps it from writing any more."""
         self._failing_since = None
-
-
-def why_not_durable(reply: Any) -> Retry | None:
-    """What is wrong with an answer to WAITAOF or WAIT, if anything."""
-    if isinstance(reply, RedisError):
-        return retry_for(reply, "waiting until it is durable (APPEND_DURABILITY)")
-    # WAITAOF counts this server's disk and the replicas', WAIT the replicas.
-    done = reply[0] if isinstance(reply, list) else reply
-    return None if done >= 1 else Retry("not_durable", "it was not made durable in time")
 
 
 def _answer(waiting: Waiting, error: Retry | None) -> None:

@@ -4,6 +4,7 @@ An answer is made of bytes: what recurs is put together once, when the program s
 """
 
 import json
+import re
 from binascii import hexlify
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,11 @@ from contract.errors import Reject, Retry
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _PREFLIGHT_SECONDS = "86400"
 _METHODS = "POST, PATCH, OPTIONS"
-_HEADERS = "Authorization, Content-Type"
+# `*` does not stand for `Authorization`, and for nothing where a page sends credentials.
+_ANY_HEADERS = "*, Authorization, Content-Type"
+# What browsers ask with: lower case, sorted, a comma between. Longer lists nobody has.
+_NAMES = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
+_LONGEST_NAMES = 2048
 CLOSING = b"Connection: close\r\n"
 _WITHOUT_BODY = 204  # nor a Content-Length (RFC 9110, section 8.6)
 
@@ -51,14 +56,6 @@ _STORED = b'{"data":{"id":"%b-%b-%b-%b-%b","type":"session"}}'
 _STORED_HEAD = make(201, _STORED % (b"0" * 8, *(b"0" * 4,) * 3, b"0" * 12), _JSON).head
 _ACCEPTED = make(202)
 _IGNORED = make(204)
-_PREFLIGHT = make(
-    204,
-    headers={
-        "Access-Control-Allow-Methods": _METHODS,
-        "Access-Control-Allow-Headers": _HEADERS,
-        "Access-Control-Max-Age": _PREFLIGHT_SECONDS,
-    },
-)
 
 
 def stored_session(session_id: bytes) -> Answer:
@@ -78,9 +75,24 @@ def ignored() -> Answer:
     return _IGNORED
 
 
-def preflight() -> Answer:
-    """204: the answer to a CORS preflight (Fetch standard, section 4.8)."""
-    return _PREFLIGHT
+def preflight(asked: str | None) -> Answer:
+    """204: the answer to a CORS preflight (Fetch standard, section 4.8).
+
+    Any header is allowed, since none but those that are known is looked at: pages' tools add their
+    own to each request, and a browser blocks what was not allowed by name.
+
+    Args:
+        asked: `Access-Control-Request-Headers`.
+    """
+    named = asked is not None and len(asked) <= _LONGEST_NAMES and _NAMES.fullmatch(asked)
+    return make(
+        204,
+        headers={
+            "Access-Control-Allow-Methods": _METHODS,
+            "Access-Control-Allow-Headers": asked if asked and named else _ANY_HEADERS,
+            "Access-Control-Max-Age": _PREFLIGHT_SECONDS,
+        },
+    )
 
 
 def rejected(error: Reject) -> Answer:
@@ -110,10 +122,16 @@ def broken() -> Answer:
 
 
 def allow_origin(origin: str) -> bytes:
-    """The header lines that let the page that asked read the answer."""
-    return b"Access-Control-Allow-Origin: %b\r\nVary: Origin\r\n" % origin.encode(
-        "utf-8", "surrogateescape"
-    )
+    """The header lines that let the page that asked read the answer.
+
+    Also one that sends its cookies along, as `sendBeacon` does with each JSON Blob: no cookie is
+    read here or set, so they give nothing to a page that it would not have without them.
+    """
+    return (
+        b"Access-Control-Allow-Origin: %b\r\n"
+        b"Access-Control-Allow-Credentials: true\r\n"
+        b"Vary: Origin\r\n"
+    ) % origin.encode("utf-8", "surrogateescape")
 
 
 def to_bytes(answer: Answer, lines: bytes) -> bytes:

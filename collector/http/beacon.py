@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from collector.http.routes import Page, pages_at
 from contract.errors import Misconfigured
 from contract.metrics import CollectorMetrics
 
+_NOTHING = re.compile(r"q\s*=\s*0(?:\.0{0,3})?")
 SOURCE = Path(__file__).parents[2] / "beacon" / "beacon.js"
 # How long a browser uses it unasked: as long as a mended one takes to reach everybody. For a day
 # more it may use what it has while it asks again, so no page waits for the answer.
@@ -55,12 +57,21 @@ class Beacon:
         if any(known.value in (self._etag, "*") for known in request.if_none_match or ()):
             return web.Response(status=304, headers=headers)
         body = self._body
-        if "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, "").lower():
+        if takes_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, "")):
             headers[hdrs.CONTENT_ENCODING] = "gzip"
             body = self._compressed
         return web.Response(
             body=body, headers=headers, content_type="text/javascript", charset="utf-8"
         )
+
+
+def takes_gzip(accepted: str) -> bool:
+    """Whether an `Accept-Encoding` lets an answer be gzip (RFC 9110, section 12.5.3)."""
+    weights: dict[str, bool] = {}
+    for entry in accepted.lower().split(","):
+        coding, _, weight = entry.partition(";")
+        weights[coding.strip()] = _NOTHING.fullmatch(weight.strip()) is None
+    return weights.get("gzip", weights.get("*", False))
 
 
 def without_comments(source: str) -> str:

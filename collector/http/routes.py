@@ -64,6 +64,9 @@ class Routes:
             Reject: 404, there is nothing at this path; 405, not by this method.
         """
         methods, named = self._look(path)
+        if methods is None and path.endswith("/"):
+            # Some put a slash behind every path.
+            methods, named = self._look(path[:-1])
         if methods is None:
             raise Reject(404, "unknown_path", "There is nothing at this path.")
         route = methods.get(method)

@@ -23,6 +23,7 @@ from collector.http.usual import UsualRequests
 from collector.http.written import Written
 from collector.request.site import SitePolicy
 from collector.sessions import Sessions
+from contract.errors import Ignore
 from contract.metrics import CollectorMetrics
 from runtime.clock import Clock
 
@@ -34,6 +35,7 @@ FAREWELL_SECONDS = 2.0
 
 _START = "/web_api/v1/sessions"
 _UPGRADE = "/web_api/v1/sessions/{}/upgrade"
+_PAGEVIEW = "/web_api/v1/sessions/{}/track_pageview"
 
 
 class Server:
@@ -67,6 +69,8 @@ class Server:
                 Route("PATCH", _UPGRADE, "upgrade", sessions.upgrade),
                 Route("POST", _UPGRADE, "upgrade", sessions.upgrade),
                 Route("OPTIONS", _UPGRADE, "preflight", self._preflight),
+                Route("POST", _PAGEVIEW, "pageview", self._pageview),
+                Route("OPTIONS", _PAGEVIEW, "preflight", self._preflight),
                 *pages,
             )
         )
@@ -110,9 +114,13 @@ class Server:
     def is_listening(self) -> bool:
         return self._listener.is_open
 
-    def _preflight(self, _: Request, answered: Answered) -> None:
+    def _preflight(self, request: Request, answered: Answered) -> None:
         self._metrics.ignored.labels("preflight").inc()
-        answered(answers.preflight())
+        answered(answers.preflight(request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS)))
+
+    def _pageview(self, _: Request, __: Answered) -> None:
+        """A page within a session, as some front-ends tell it: nothing of it is kept."""
+        raise Ignore("pageview")
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """A request that aiohttp has read the headers of."""

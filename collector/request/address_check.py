@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 
 import structlog
 
+from contract.identity import embedded_ipv4
 from contract.metrics import CollectorMetrics
 
 WINDOW = 500
@@ -73,7 +74,10 @@ class AddressCheck:
         """Takes one visit's address in, and forgets it."""
         # Each microsecond here is one of every request: numbers, and none of their methods.
         number = int(address)
-        if isinstance(address, IPv4Address):
+        embedded = None if isinstance(address, IPv4Address) else embedded_ipv4(address.packed)
+        if embedded is not None:
+            number = int.from_bytes(embedded)
+        if embedded is not None or isinstance(address, IPv4Address):
             if number >> 24 in _FIRST_BYTES_4:
                 self._private += _is_in(number, _PRIVATE_4)
         else:

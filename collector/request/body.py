@@ -7,7 +7,9 @@ import msgspec
 
 from contract.errors import Reject
 
-MAX_BYTES = 16 * 1024
+# A token, the longest there is, and what front-ends send along that is ignored.
+MAX_BYTES = 16_384
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some write it before UTF-8; RFC 8259, section 8.1
 _CONTENT_TYPES = frozenset(("", "application/json", "text/plain"))
 _NO_SESSION = bytes(16)
 
@@ -37,7 +39,7 @@ def parse_body(content_type: str, raw: bytes) -> Body:
         return EMPTY
     if content_type not in _CONTENT_TYPES and _media_type(content_type) not in _CONTENT_TYPES:
         raise Reject(415, "content_type", "Send the body as application/json or text/plain.")
-    document = _parse_json(raw)
+    document = _parse_json(raw.removeprefix(_BYTE_ORDER_MARK))
     if not isinstance(document, dict):
         raise Reject(400, "body", "The body is not a JSON object.")
     token = document.get("token")

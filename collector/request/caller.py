@@ -1,16 +1,21 @@
 """Step 4: who calls, as far as a token says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import jwt
+import structlog
 
+from collector.request.roles import Found, Roles
 from contract.errors import Misconfigured
-from contract.record import ROLE_MAX_BYTES
+from contract.metrics import CollectorMetrics
 
 USER_ID_MAX_BYTES = 255
-DEFAULT_ROLE = "user"  # where a token names none that can be stored
+# So many users without a role, one after the other, are no chance any more.
+HINT_AFTER = 100
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,49 +26,58 @@ class User:
     role: str
 
 
+class _Key(NamedTuple):
+    """A key as PyJWT wants it, so that it is read once; and the algorithms that it is one for."""
+
+    prepared: Any
+    algorithms: list[str]
+
+
 class TokenVerifier:
     """Verifies JSON Web Tokens (RFC 7519) with PyJWT, by pinned algorithms only."""
 
     def __init__(
         self,
-        key: str,
+        keys: Sequence[str],
         algorithms: Sequence[str],
         audience: str,
         user_claim: str,
-        role_claim: str,
+        roles: Roles,
+        metrics: CollectorMetrics,
+        *,
+        leeway_seconds: float = 0.0,
+        require_expiry: bool = False,
     ) -> None:
         """As the settings say.
 
         Args:
-            key: a secret or a PEM public key; empty: no token is ever good.
+            keys: secrets and PEM public keys, any of which verifies; none: no token is ever good.
             algorithms: accepted signature algorithms.
             audience: the required `aud`, or empty.
             user_claim: the claim with the user's id.
-            role_claim: the claim with the user's role.
+            roles: reads the user's role.
+            metrics: where it is counted what tokens lack.
+            leeway_seconds: by how much an issuer's clock may be off, for `exp` and `nbf`.
+            require_expiry: whether a token without `exp` is good for nothing.
 
         Raises:
-            Misconfigured: an algorithm is unknown, or the key is not one for it.
+            Misconfigured: an algorithm is unknown, a key is one for none of them, or one of them
+                has no key.
         """
         self.weaknesses: list[str] = []
-        for name in algorithms if key else ():
-            try:
-                algorithm = jwt.get_algorithm_by_name(name)
-                weakness = algorithm.check_key_length(algorithm.prepare_key(key))
-            except NotImplementedError:
-                problem = f"{name!r} is not an algorithm that is known here"
-                raise Misconfigured("JWT_ALGORITHMS", problem, "JWT_ALGORITHMS=HS256") from None
-            except (jwt.InvalidKeyError, ValueError, TypeError):
-                problem = f"is not a key for {name}"
-                raise Misconfigured(
-                    "JWT_KEY", problem, 'JWT_KEY="$(cat public.pem)" JWT_ALGORITHMS=RS256'
-                ) from None
-            if weakness:
-                self.weaknesses.append(weakness)
-        self._key = key
-        self._algorithms = list(algorithms)
+        self._keys = [self._prepare(key, algorithms) for key in keys]
+        for name in algorithms if keys else ():
+            if not any(name in key.algorithms for key in self._keys):
+                raise _no_key(name)
         self._audience = audience or None
         self._user_claim = user_claim
-        self._role_claim = role_claim
+        self._roles = roles
+        self._leeway = leeway_seconds
+        self._found = {found: metrics.token_roles.labels(found) for found in Found}
+        self._without_expiry = metrics.tokens_without_expiry
+        self._warned_of_expiry = False
+        # Users without a role so far; None once there was one who had one, or it was said.
+        self._without_role: int | None = 0
         # Whose token it is and for how long is what counts. `sub` may be a number in tokens older
         # than RFC 7519: its type is checked below. `iat` differs by as much as clocks do.
         self._options: jwt.types.Options = {
@@ -71,6 +85,7 @@ class TokenVerifier:
             "verify_jti": False,
             "verify_iat": False,
             "verify_aud": self._audience is not None,
+            "require": ["exp"] if require_expiry else [],
         }
 
     def verify(self, authorization: str | None, token: str | None) -> User | None:
@@ -83,31 +98,96 @@ class TokenVerifier:
             return user
         return self._user(token) if token else None
 
+    def _prepare(self, key: str, algorithms: Sequence[str]) -> _Key:
+        fit = []
+        prepared = None
+        for name in algorithms:
+            try:
+                algorithm = jwt.get_algorithm_by_name(name)
+                prepared = algorithm.prepare_key(key)
+                weakness = algorithm.check_key_length(prepared)
+            except NotImplementedError:
+                problem = f"{name!r} is not an algorithm that is known here"
+                raise Misconfigured("JWT_ALGORITHMS", problem, "JWT_ALGORITHMS=HS256") from None
+            except (jwt.InvalidKeyError, ValueError, TypeError):
+                continue
+            fit.append(name)
+            if weakness:
+                self.weaknesses.append(weakness)
+        if not fit:
+            raise _no_key(" or ".join(algorithms))
+        return _Key(prepared, fit)
+
     def _user(self, token: str) -> User | None:
         # A token has two dots: the front-ends' `Bearer undefined` costs nothing.
-        if not self._key or token.count(".") != 2:
+        if token.count(".") != 2:
             return None
-        try:
-            claims = jwt.decode(
-                token,
-                self._key,
-                algorithms=self._algorithms,
-                audience=self._audience,
-                options=self._options,
-            )
-        except (jwt.PyJWTError, ValueError):
+        claims = self._claims(token)
+        if claims is None:
             return None
         user_id = claims.get(self._user_claim)
         if isinstance(user_id, int) and not isinstance(user_id, bool):
             user_id = str(user_id)
         if not _is_plain(user_id, USER_ID_MAX_BYTES):
             return None
-        role = claims.get(self._role_claim)
-        return User(user_id, role if _is_plain(role, ROLE_MAX_BYTES) else DEFAULT_ROLE)
+        if "exp" not in claims:
+            self._note_no_expiry()
+        role, found = self._roles.of(claims)
+        self._note_role(found)
+        return User(user_id, role)
+
+    def _claims(self, token: str) -> Mapping[str, object] | None:
+        """What the token says, if one of the keys signed it and it is good now."""
+        for key in self._keys:
+            try:
+                return jwt.decode(
+                    token,
+                    key.prepared,
+                    algorithms=key.algorithms,
+                    audience=self._audience,
+                    options=self._options,
+                    leeway=self._leeway,
+                )
+            except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError, jwt.InvalidKeyError):
+                continue  # another key may have signed it; whatever else is wrong, it stays wrong
+            except (jwt.PyJWTError, ValueError):
+                return None
+        return None
+
+    def _note_no_expiry(self) -> None:
+        self._without_expiry.inc()
+        if not self._warned_of_expiry:
+            self._warned_of_expiry = True
+            log.warning(
+                "a token without an end (`exp`) was accepted: whoever once had it can use it "
+                "for ever",
+                to_do="have the platform set `exp`, then JWT_REQUIRE_EXPIRY=1 here",
+            )
+
+    def _note_role(self, found: Found) -> None:
+        self._found[found].inc()
+        if self._without_role is None:
+            return
+        self._without_role = self._without_role + 1 if found is Found.NONE else None
+        if self._without_role == HINT_AFTER:
+            self._without_role = None
+            log.warning(
+                "no token has named a role so far: all users are stored as `user`",
+                tokens=HINT_AFTER,
+                to_do="name the claim that holds it in JWT_ROLE_CLAIM, if your tokens have one",
+            )
+
+
+def _no_key(algorithms: str) -> Misconfigured:
+    return Misconfigured(
+        "JWT_KEY",
+        f"is not a key for {algorithms}",
+        'JWT_KEY="$(cat public.pem)" JWT_ALGORITHMS=RS256',
+    )
 
 
 def _is_plain(value: object, longest: int) -> TypeGuard[str]:
-    """Whether PostgreSQL can hold it: text without NUL or lone surrogates, of a sane length."""
+    """Whether it is a text without NUL or lone surrogates, of a sane length."""
     if not isinstance(value, str) or not value or "\0" in value:
         return False
     try:

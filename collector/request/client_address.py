@@ -6,6 +6,7 @@ where it is set; else `X-Forwarded-For`; else, where there is none of it, `Forwa
 
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from itertools import islice
 from socket import AF_INET, inet_pton
 
 from multidict import MultiMapping
@@ -15,6 +16,8 @@ from collector.request.forwarded import forwarded_for
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+# Of a longer chain those that are nearest count: the rest is a client's, which can write thousands.
+HOPS = 64
 _LIST = "X-Forwarded-For"
 _STANDARD = "Forwarded"
 
@@ -47,12 +50,12 @@ class TrustedProxies:
 
         Each proxy appends the address that it saw, so only the entries to the right of the first
         one that no trusted proxy wrote are facts. What is no address ends the walk: its writer is
-        then the closest that is known.
+        then the closest that is known. Of a chain that is longer than `HOPS`, so much is looked at.
         """
         client = peer
         if not self.trusts(client):
             return client
-        for address in self._entries(headers):
+        for address in islice(self._entries(headers), HOPS):
             if address is None:
                 break
             client = address
@@ -65,7 +68,7 @@ class TrustedProxies:
         name = self._header or (_LIST if _LIST in headers else _STANDARD)
         lines = headers.getall(name, ())
         if name.lower() == _LIST.lower():
-            for entry in reversed(",".join(lines).split(",")):
+            for entry in reversed(",".join(lines).rsplit(",", HOPS)[-HOPS:]):
                 if entry.strip():
                     yield parse_address(entry)
         elif name.lower() == _STANDARD.lower():

@@ -9,13 +9,20 @@ _PAIR = re.compile(
 )
 
 
+# More than any chain of proxies has, each with all that RFC 7239 lets it say.
+_MOST_PARTS = 256
+
+
 def forwarded_for(line: str) -> list[str | None]:
     """The node that each proxy's element names in `for`, in their order; None for one without.
 
     Args:
-        line: one header line. Where it is malformed nobody can tell a proxy's words from a
-            client's, so it is then one element that names nobody.
+        line: one header line. Where it is malformed, or far too long for a chain of proxies,
+            nobody can tell a proxy's words from a client's, so it is then one element that names
+            nobody.
     """
+    if line.count(",") + line.count(";") >= _MOST_PARTS:
+        return [None]
     nodes: list[str | None] = []
     node: str | None = None
     named = False

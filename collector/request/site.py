@@ -16,6 +16,8 @@ _PORT = re.compile(r":\d*$", re.ASCII)
 # A longer header names no host: a scheme and a port are all that may come with one.
 _LONGEST = SITE_MAX_BYTES + 64
 _REMEMBERED = 1024
+# A page of another origin (Fetch Metadata, section 2.3), whose site `Host` therefore is not.
+_ELSEWHERE = frozenset(("cross-site", "same-site"))
 
 
 class SitePolicy:
@@ -37,22 +39,42 @@ class SitePolicy:
         self._site_of_origin = lru_cache(_REMEMBERED)(self._find_site_of_origin)
         self._site_of_host = lru_cache(_REMEMBERED)(self._find_site_of_host)
 
-    def allows(self, site: str) -> bool:
-        return self._all or site in self._hosts or site.endswith(self._suffixes)
+    @property
+    def allows_any(self) -> bool:
+        """Whether any host is a site."""
+        return self._all
 
-    def site_of(self, origin: str | None, forwarded_host: str | None, host: str | None) -> str:
+    def names(self, site: str) -> bool:
+        """Whether it is one by its name, or a subdomain of one that is named."""
+        return site in self._hosts or site.endswith(self._suffixes)
+
+    def allows(self, site: str) -> bool:
+        return self._all or self.names(site)
+
+    def site_of(
+        self,
+        origin: str | None,
+        forwarded_host: str | None,
+        host: str | None,
+        fetch_site: str | None = None,
+    ) -> str:
         """The request's site: the host of `Origin`, else the proxy's word, else `Host`.
 
         Args:
             origin: the `Origin` header.
             forwarded_host: `X-Forwarded-Host` where a trusted proxy sent it, else None.
             host: the `Host` header.
+            fetch_site: `Sec-Fetch-Site`, where browsers say how page and collector are related.
 
         Raises:
-            Reject: 403, the site is not one of `SITES`, or there is none.
+            Reject: 403, the site is not one of `SITES`, or there is none; or a page of another
+                origin does not say which.
         """
         if origin and origin != "null":
             site = self._site_of_origin(origin) if len(origin) <= _LONGEST else None
+        elif fetch_site in _ELSEWHERE:
+            # A sandboxed frame, a file, a page that hides its address: it is not on this host.
+            raise Reject(403, "origin", "The page does not say on which site it is (Origin).")
         elif forwarded_host:
             # A proxy behind a proxy appends its own; the first is what the browser asked for.
             host = forwarded_host.partition(",")[0]

@@ -9,6 +9,7 @@ import csv
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Final, Self
@@ -27,11 +28,11 @@ from flusher.postgres.statements import statement
 from flusher.postgres.write import SessionWriter
 from flusher.rows.batch import Batch
 from flusher.rows.entry import Entry
-from runtime.clock import Clock
 from runtime.logs import configure_logging
+from runtime.retry import Backoff, retry
 
 _BATCH: Final = 10_000
-_TRIES: Final = 5
+_PAUSES_SECONDS: Final = 4.0
 _ERRORS_SHOWN: Final = 20
 _EXAMPLE: Final = "python -m flusher import --site city.example.org sessions.csv"
 
@@ -47,9 +48,7 @@ class Imported:
     errors: list[str] = field(default_factory=list)
 
 
-async def import_sessions(
-    environment: Environment, clock: Clock, path: Path, site: str | None
-) -> int:
+async def import_sessions(environment: Environment, path: Path, site: str | None) -> int:
     """Imports a file, and says what became of its lines; 1 if some are wrong."""
     # Of what the flusher's parts do, only what is amiss is told here.
     level = environment.get("LOG_LEVEL") or "warning"
@@ -57,13 +56,15 @@ async def import_sessions(
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     dsn = settings.DATABASE_URL.read(environment)
     default_site = _default_site(environment, site)
-    latest = month_at(clock(), zone)
     console = Console(stderr=True)
     imported = Imported()
     async with Database(dsn) as database:
         async with database.connection() as connection:
-            found = await connection.fetch(statement("dropped_months"))
-        dropped = frozenset(Month(row["month"].year, row["month"].month) for row in found)
+            found = await connection.fetch(statement("months"))
+            latest = month_at(await connection.fetchval(statement("server_clock")), zone)
+        dropped = frozenset(
+            Month(row["month"].year, row["month"].month) for row in found if row["is_dropped"]
+        )
         rules = Importable(default_site, zone, latest, dropped)
         writer = SessionWriter(database, zone)
         try:
@@ -153,18 +154,12 @@ class _Lines:
 
 
 async def _write(writer: SessionWriter, batch: Batch, imported: Imported) -> None:
-    for left in reversed(range(_TRIES)):
-        try:
-            written = await writer.write(batch)
-        except Retry:
-            if not left:
-                raise
-            await asyncio.sleep(1)
-        else:
-            imported.new += written.sessions
-            imported.known += written.duplicate_sessions
-            imported.months |= batch.months
-            return
+    written = await retry(
+        partial(writer.write, batch), Retry, Backoff(1, 1), within=_PAUSES_SECONDS
+    )
+    imported.new += written.sessions
+    imported.known += written.duplicate_sessions
+    imported.months |= batch.months
 
 
 def _default_site(environment: Environment, site: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""`python -m flusher check`: whether the kept counts are those of the sessions."""
+"""`python -m flusher check`: whether the kept counts are those of the sessions; and made so."""
 
 from datetime import date
 from typing import Final
@@ -6,8 +6,9 @@ from typing import Final
 import asyncpg
 
 from contract.calendar import Month
+from flusher.postgres import locks
 from flusher.postgres.database import Database
-from flusher.postgres.recount import recount_all
+from flusher.postgres.locks import Lock
 from flusher.postgres.statements import statement
 
 _WORDS: Final = {
@@ -24,8 +25,8 @@ async def check_counts(
 ) -> list[str]:
     """A sentence for each difference, of one month or of all.
 
-    Each month is seen at one moment, while batches go on; with `repair` those of an open month wait
-    until its counts are made again.
+    Each month is seen at one moment, while batches go on; with `repair` they wait until the counts
+    of a month that has differences are made again.
 
     Raises:
         Retry: PostgreSQL is away or busy.
@@ -35,24 +36,33 @@ async def check_counts(
     right = True
     async with database.connection() as connection:
         wanted = None if month is None else month.first_day
-        for row in await connection.fetch(statement("kept_months"), wanted):
-            differences = await _differences(connection, row["month"], is_open=row["is_open"])
+        for row in await connection.fetch(statement("months")):
+            if row["is_dropped"] or wanted not in (None, row["month"]):
+                continue
+            differences = await _differences(connection, row["month"])
             found += differences
             if differences and repair:
-                await recount_all(connection, row["month"], is_open=row["is_open"])
-                differences = await _differences(connection, row["month"], is_open=row["is_open"])
+                async with connection.transaction():
+                    await locks.take(connection, Lock.SESSIONS)
+                    await add_missing_counts(connection, row["month"])
+                differences = await _differences(connection, row["month"])
             right = right and not differences
         if right and month is None:
             await connection.execute(statement("note_check"))
     return found
 
 
-async def _differences(connection: asyncpg.Connection, month: date, *, is_open: bool) -> list[str]:
+async def add_missing_counts(connection: asyncpg.Connection, month: date) -> None:
+    """Makes the counts of a month those of its sessions, in a transaction that bars all batches
+    (`Lock.SESSIONS`): what one adds meanwhile would be added twice.
+    """
+    await connection.execute(statement("add_missing_counts"), month)
+
+
+async def _differences(connection: asyncpg.Connection, month: date) -> list[str]:
     found = []
-    for row in await connection.fetch(statement("missing_counts"), month, is_open):
-        place = f"{row['site']}, {row['day'] or format(month, '%Y-%m')}"
-        if row["people"]:
-            found.append(f"{place}: how often {row['people']:,} people came is kept wrong")
+    for row in await connection.fetch(statement("missing_counts"), month):
+        place = f"{row['site']}, {format(month, '%Y-%m') if row['whole_month'] else row['day']}"
         for name, words in _WORDS.items():
             missing = row[name]
             if missing:

@@ -10,7 +10,6 @@ The rules, which end in the same rows in whatever order and however often events
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -19,6 +18,8 @@ import asyncpg
 from asyncpg.pgproto.pgproto import UUID
 
 from contract.calendar import DAY_US, Month, from_us
+from flusher.postgres import locks
+from flusher.postgres.locks import Lock
 from flusher.postgres.match_current import News, Visitor, match_current
 from flusher.postgres.statements import statement
 from flusher.rows.batch import Batch
@@ -32,30 +33,14 @@ REPEATED_WITHIN_US: Final = 2 * DAY_US
 _AT_HAND: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """What `store_upgrades` says of the upgrades that are new, and of the sessions of those that
-    were applied at once.
-    """
-
-    count: int = 0
-    waiting: Sequence[UUID] = ()
-    waited_for: Sequence[UUID] = ()
-    of_current: Sequence[UUID] = ()
-    applied: Sequence[UUID] = ()
-    months: Sequence[date] = ()
-    began: Sequence[datetime] = ()
-    replaced: Sequence[UUID] = ()
-
-
 class Matched(NamedTuple):
     """How many sessions were copies of one in another month, how many of the batch's upgrades were
-    news, and which months are open.
+    news, and how many upgrades were of a session that is another user's.
     """
 
     copies: int = 0
     upgrades: int = 0
-    open_months: frozenset[date] = frozenset()
+    of_others: int = 0
 
 
 class Matching:
@@ -69,6 +54,7 @@ class Matching:
         self._zone = zone
         self._counts = counts
         self._news = News()
+        self._of_others = 0
 
     async def run(self, merged: Iterable[UUID], replaced: list[asyncpg.Record]) -> Matched:
         """Matches what the batch has changed.
@@ -77,20 +63,23 @@ class Matching:
             merged: sessions that may have replaced a copy of themselves.
             replaced: those that did, as they were.
         """
-        await self._connection.execute(statement("lock_upgrades"))
+        await locks.take(self._connection, Lock.UPGRADES)
         copies = await self._delete_copies()
         changed = [*merged, *(copy["id"] for copy in copies)]
         released = await self._release(changed, [*replaced, *copies]) if changed else []
         (at_hand,) = await self._connection.fetch(statement("upgrades_at_hand"), _AT_HAND)
         awaited = await self._awaited(at_hand["awaited"])
         new = await self._store_upgrades()
-        superseded = await self._match_by_id([*awaited, *new.waited_for, *changed])
+        waiting = {row["id"]: row["session_id"] for row in new if row["session_month"] is None}
+        waited_for = [session for session in waiting.values() if session is not None]
+        superseded = await self._match_by_id([*awaited, *waited_for, *changed])
         repeats: set[UUID] = set()
-        if new.of_current or at_hand["of_current"]:
-            self._note_current(new.of_current, released)
+        of_current = [id_ for id_, session in waiting.items() if session is None]
+        if of_current or at_hand["of_current"]:
+            self._note_current(of_current, released)
             repeats = await match_current(self._connection, self._news, self._counts)
-        news = new.count - len(superseded & set(new.waiting)) - len(repeats & set(new.of_current))
-        return Matched(len(copies), news, frozenset(at_hand["open_months"]))
+        repeated = superseded & waiting.keys() | repeats & set(of_current)
+        return Matched(len(copies), len(new) - len(repeated), self._of_others)
 
     async def _delete_copies(self) -> list[asyncpg.Record]:
         starts, candidates = self._batch.starts, self._batch.near_months_end
@@ -144,30 +133,25 @@ class Matching:
             return [session for session in at_hand if session.bytes in starts]
         return await _column(self._connection, "sessions_awaited", [*map(UUID, starts)])
 
-    async def _store_upgrades(self) -> _Stored:
+    async def _store_upgrades(self) -> list[asyncpg.Record]:
+        """The upgrades that are new, as `store_upgrades` says."""
         upgrades = list(self._batch.upgrades.values())
         if not upgrades:
-            return _Stored()
+            return []
         named = Counter(upgrade.session_id for upgrade in upgrades)
-        (row,) = await self._connection.fetch(
+        stored = await self._connection.fetch(
             statement("store_upgrades"),
             *map(list, zip(*upgrades, strict=True)),
             [named[upgrade.session_id] == 1 for upgrade in upgrades],
             self._where_to_look()[0],
         )
-        stored = _Stored(**row)
-        for id_, month, began, replaced in zip(
-            stored.applied, stored.months, stored.began, stored.replaced, strict=True
-        ):
-            upgrade = self._batch.upgrades[id_.bytes]
-            hash_ = upgrade.user_hash if upgrade.month == month else replaced
-            self._upgraded(
-                Session(month, upgrade.site, replaced, False, began),
-                hash_,
-                replaced,
-                upgrade.upgraded_at,
-            )
-        return stored
+        for id_, _, month, began, replaced in stored:
+            if month is not None:
+                upgrade = self._batch.upgrades[id_.bytes]
+                hash_ = upgrade.user_hash if upgrade.month == month else replaced
+                before = Session(month, upgrade.site, replaced, False, began)
+                self._upgraded(before, hash_, replaced, upgrade.upgraded_at)
+        return list(stored)
 
     async def _match_by_id(self, wanted: list[UUID]) -> set[UUID]:
         """Matches sessions with their upgrades; the upgrades that are superseded."""
@@ -183,7 +167,12 @@ class Matching:
                     row["created_at"],
                 )
                 self._upgraded(before, row["hash_after"], row["replaced_hash"], row["upgraded_at"])
-            superseded |= {*await _column(self._connection, "supersede_upgrades", wanted, earliest)}
+                # One that was applied gives way to an earlier one.
+                if before.monthly_user_hash not in (row["hash_after"], row["replaced_hash"]):
+                    self._of_others += 1
+            late = await self._connection.fetch(statement("supersede_upgrades"), wanted, earliest)
+            superseded.update(row["id"] for row in late)
+            self._of_others += sum(row["is_of_another"] for row in late)
             wanted = await _column(self._connection, "sessions_awaited", wanted)
             if not wanted:
                 break

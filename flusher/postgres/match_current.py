@@ -91,8 +91,11 @@ async def match_current(connection: asyncpg.Connection, news: News, counts: Coun
     visitors = [(*visitor, since) for visitor, since in news.since.items()]
     if not visitors:
         return set()
-    found = await connection.fetch(statement("visitors_to_decide"), *_columns(visitors))
-    cases = [_Case(Visitor(row["month"], row["site"], row["hash"]), row["since"]) for row in found]
+    upgrades = await connection.fetch(statement("upgrades_to_decide"), *_columns(visitors))
+    all_ = [_Case(visitor, since) for visitor, since in news.since.items()]
+    _keep_upgrades(all_, upgrades)
+    # Whoever has none of `current` has nothing to be decided.
+    cases = [case for case in all_ if case.wanted]
     if not cases:
         return set()
     await _read(connection, cases)
@@ -109,9 +112,6 @@ async def match_current(connection: asyncpg.Connection, news: News, counts: Coun
 
 
 async def _read(connection: asyncpg.Connection, cases: Sequence[_Case]) -> None:
-    visitors = [(*case.visitor, case.since) for case in cases]
-    upgrades = await connection.fetch(statement("upgrades_to_decide"), *_columns(visitors))
-    _keep_upgrades(cases, upgrades)
     taken = [
         (row["applied_to"], place)
         for place, case in enumerate(cases, 1)

@@ -16,7 +16,10 @@ import asyncpg
 
 from contract.errors import Misconfigured, Retry
 from contract.settings import CALENDAR_TIMEZONE
+from flusher.postgres import locks
+from flusher.postgres.check import add_missing_counts
 from flusher.postgres.database import SEARCH_PATH
+from flusher.postgres.locks import Lock
 from flusher.postgres.statements import statement
 
 _EXAMPLE: Final = "DATABASE_URL=postgresql://impact_owner@localhost/impact"
@@ -103,13 +106,17 @@ async def _migrate(
     ):
         await connection.execute("SELECT set_config($1, $2, true)", name, value)
     await _check_zone(connection, zone)
-    if not await connection.fetchval(statement("try_migrating_lock")):
+    if not await locks.try_to_take(connection, Lock.MIGRATE):
         tell(f"another `migrate` is at work: it is waited for, {patience_seconds:g} s at the most")
-        await connection.execute(statement("migrating_lock"))
+        await locks.take(connection, Lock.MIGRATE)
     now = await apply_files(connection, migrations())
     await connection.execute(files("flusher.postgres").joinpath("roles.sql").read_text())
-    await connection.execute(statement("lock_sessions"))
-    await connection.execute(statement("set_calendar"), zone.key)
+    await locks.take(connection, Lock.SESSIONS)
+    if await connection.fetchval(statement("set_calendar"), zone.key):
+        for row in await connection.fetch(statement("months")):
+            if row["is_dropped"]:
+                continue
+            await add_missing_counts(connection, row["month"])
     return now
 
 

@@ -1,12 +1,10 @@
 """What becomes of counts and months, beside the worker and on a connection of its own: changes are
-added up, counts that no longer hold are made again, months are closed and dropped.
+added up, months are closed and dropped.
 
 No flush waits for it, and nothing that anybody reads depends on when it runs: the views are exact
 at any moment.
 """
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -17,23 +15,25 @@ import structlog
 
 from contract.errors import DeadLetter, Misconfigured, Retry
 from contract.metrics import FlusherMetrics
+from flusher.postgres import locks
 from flusher.postgres.database import Database
-from flusher.postgres.recount import recount_marked
+from flusher.postgres.locks import Lock
 from flusher.postgres.statements import statement
+from runtime.periodic import Interval, Told, repeat
+from runtime.retry import Backoff, retry
 from runtime.stopping import Stopping
 
-# A month is closed this long after its end, by PostgreSQL's clock. Until then what comes late is
-# added to its counts; from then on it makes its site be counted again.
+# A month is closed this long after its end, by PostgreSQL's clock.
 GRACE: Final = timedelta(days=3)
 # And not while anything this old waits in Redis, by Redis's clock: it may be of that month.
 WAITS_SECONDS: Final = 86_400.0
 _PAUSE_SECONDS: Final = 1.0
-# A closed month that changes is counted again this often, at the most.
-_AGAIN_SECONDS: Final = 60.0
 # What is to be closed or dropped is looked for this often, and what is to be dropped is said a look
 # before.
 _LOOK_SECONDS: Final = 60.0
 _DROP_SECONDS: Final = 3600.0
+_TURNS: Final = Backoff(0.05, 0.8)
+_TURNS_SECONDS: Final = 1.6
 _LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '200ms'"
 
 log = structlog.get_logger()
@@ -46,7 +46,6 @@ OldestEntry = Callable[[], Awaitable[float]]
 class Done:
     """What one look came to, as months."""
 
-    recounted: tuple[date, ...] = ()
     closed: tuple[date, ...] = ()
     dropped: tuple[date, ...] = ()
 
@@ -57,34 +56,35 @@ class MonthKeeper:
     def __init__(self, database: Database, oldest_entry: OldestEntry, kept_months: int) -> None:
         """
         Args:
-            database: with a connection of its own, and time to count a month.
+            database: with a connection of its own.
             oldest_entry: asks Redis. Raises Retry where that is not known.
             kept_months: so many finished months keep their sessions; 0: all do.
         """
         self._database = database
         self._oldest_entry = oldest_entry
         self._kept_months = kept_months
-        self._recounted_at: dict[date, float] = {}
         self._to_drop: set[date] = set()
 
     async def run(self, stopping: Stopping, metrics: FlusherMetrics) -> None:
         """Looks again and again, until asked to stop."""
-        looked = dropped = float("-inf")
-        while not await stopping.wait(_PAUSE_SECONDS):
-            now = time.monotonic()
-            try:
-                await self.fold()
-                await self.recount(again_seconds=_AGAIN_SECONDS)
-                if now - looked >= _LOOK_SECONDS:
-                    looked = now
-                    await self._tell(metrics)
-                    await self.close()
-                if now - dropped >= _DROP_SECONDS:
-                    dropped = now
-                    await self.drop()
-            except (Retry, DeadLetter, Misconfigured) as error:
-                # The views are exact without it: no reason to end a flusher.
-                log.warning("adding up counts has to wait", why=str(error))
+        looking, dropping = Interval(_LOOK_SECONDS), Interval(_DROP_SECONDS)
+
+        async def turn() -> None:
+            await self.fold()
+            if looking.ended():
+                await self._tell(metrics)
+                await self.close()
+            if dropping.ended():
+                await self.drop()
+
+        told = Told(
+            "adding up counts has to wait",
+            "counts are added up again",
+            "nothing for a while, since the views are exact without it; see that PostgreSQL is up",
+        )
+        # Whatever is wrong with PostgreSQL: no reason to end a flusher.
+        passing = (Retry, DeadLetter, Misconfigured)
+        await repeat(turn, stopping, _PAUSE_SECONDS, trouble=told, passing=passing)
 
     async def run_once(self) -> Done:
         """All of it once, whatever may be due.
@@ -93,8 +93,7 @@ class MonthKeeper:
             Retry: PostgreSQL or Redis is away or busy.
         """
         await self.fold()
-        recounted = await self.recount()
-        return Done(recounted, await self.close(), await self.drop())
+        return Done(await self.close(), await self.drop())
 
     async def fold(self) -> None:
         """Adds up what batches have changed.
@@ -103,27 +102,8 @@ class MonthKeeper:
             Retry: PostgreSQL is away or busy.
         """
         async with self._database.connection() as connection, connection.transaction():
-            if await connection.fetchval(statement("try_fold_lock")):
+            if await locks.try_to_take(connection, Lock.FOLD):
                 await connection.execute(statement("fold_counts"))
-
-    async def recount(self, again_seconds: float = 0.0) -> tuple[date, ...]:
-        """Makes counts again where that is wanted; which months. `again_seconds`: at most so often.
-
-        Raises:
-            Retry: PostgreSQL is away or busy.
-        """
-        recounted = []
-        async with self._database.connection() as connection:
-            for row in await connection.fetch(statement("recounts_wanted")):
-                month, now = row["month"], time.monotonic()
-                if now - self._recounted_at.get(month, float("-inf")) < again_seconds:
-                    continue
-                await recount_marked(connection, month, is_open=row["is_open"])
-                self._recounted_at[month] = time.monotonic()
-                recounted.append(month)
-        if recounted:
-            log.info("counts were made again", months=list(map(str, recounted)))
-        return tuple(recounted)
 
     async def close(self) -> tuple[date, ...]:
         """Closes months that are over, and of which nothing is on its way; which.
@@ -132,16 +112,12 @@ class MonthKeeper:
             Retry: PostgreSQL is away or busy; or whether anything waits in Redis is not known.
         """
         async with self._database.connection() as connection:
-            months = await connection.fetch(statement("months_to_close"), GRACE)
-            if any(row["is_open"] for row in months) and await self._oldest_entry() > WAITS_SECONDS:
-                months = [row for row in months if not row["is_open"]]
-            closed = tuple(
-                [
-                    row["month"]
-                    for row in months
-                    if await _in_short_turns(connection, "close_month", row["month"], GRACE)
-                ]
-            )
+            rows = await connection.fetch(statement("months_to_close"), GRACE)
+            if not rows or await self._oldest_entry() > WAITS_SECONDS:
+                return ()
+            months = [row["month"] for row in rows]
+            rows = await connection.fetch(statement("close_months"), months)
+            closed = tuple(sorted(row["month"] for row in rows))
         if closed:
             log.info("months were closed", months=list(map(str, closed)))
         return closed
@@ -186,11 +162,13 @@ async def _in_short_turns(connection: asyncpg.Connection, name: str, *arguments:
     """Runs a statement that takes a lock which bars all batches, without making them wait for it:
     whoever holds it up is waited for in short turns.
     """
-    for pause_seconds in (0.05, 0.1, 0.2, 0.4, 0.8):
-        try:
-            async with connection.transaction():
-                await connection.execute(_LOCK_TIMEOUT)
-                return bool(await connection.fetchval(statement(name), *arguments))
-        except asyncpg.LockNotAvailableError:
-            await asyncio.sleep(pause_seconds)
-    return False
+
+    async def turn() -> bool:
+        async with connection.transaction():
+            await connection.execute(_LOCK_TIMEOUT)
+            return bool(await connection.fetchval(statement(name), *arguments))
+
+    try:
+        return await retry(turn, asyncpg.LockNotAvailableError, _TURNS, within=_TURNS_SECONDS)
+    except asyncpg.LockNotAvailableError:
+        return False

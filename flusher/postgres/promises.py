@@ -1,6 +1,7 @@
-"""Settings of PostgreSQL that this project's promises rest upon, and its clock."""
+"""Settings of PostgreSQL that this project's promises rest upon, its clock and its calendar."""
 
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from contract.calendar import SECOND_US
 from flusher.postgres.database import Database
@@ -16,8 +17,8 @@ _KEPT: Final = {
 }
 
 
-async def examine_postgres(dsn: str, clock: Clock) -> list[Broken]:
-    """What of the server's settings breaks a promise.
+async def examine_postgres(dsn: str, clock: Clock, zone: ZoneInfo) -> list[Broken]:
+    """What of the server's settings breaks a promise; `zone`: whose calendar months count here.
 
     Raises:
         Retry: it does not answer.
@@ -27,10 +28,15 @@ async def examine_postgres(dsn: str, clock: Clock) -> list[Broken]:
         asked_us = clock()
         (row,) = await connection.fetch(statement("server_settings"))
         answered_us = clock()
+        calendar = await connection.fetchval(statement("calendar_timezone"))
     broken = [
         Broken(_SERVER, name, row[name], why, f"ALTER SYSTEM SET {name} = on, and reload")
         for name, why in _KEPT.items()
         if row[name] == "off"
     ]
+    if calendar != zone.key:
+        why = f"days are counted by it, and months by {zone.key}: CALENDAR_TIMEZONE of this process"
+        to_do = "give all processes the same CALENDAR_TIMEZONE, then python -m flusher migrate"
+        broken.append(Broken(_SERVER, "calendar", str(calendar), why, to_do))
     difference = clock_difference(_SERVER, round(row["seconds"] * SECOND_US), asked_us, answered_us)
     return [*broken, difference] if difference else broken

@@ -1,12 +1,13 @@
 -- What a dump of the database does not hold: roles, what they may do, and the database's settings.
 -- `migrate` runs it each time, in its transaction. What its role may not mend is a WARNING, with the
 -- command for somebody who may.
-
-DO $$
+DO $do$
 DECLARE
     relation regclass;
-    who text;
     command text;
+    why text;
+    done text;
+    is_done boolean;
 BEGIN
     -- Roles belong to the whole server: another database may have made it, or just be making it.
     IF to_regrole('impact_reader') IS NULL THEN
@@ -35,33 +36,30 @@ BEGIN
         END LOOP;
     END IF;
 
-    -- As the server comes, everybody may look into the schema public.
-    FOREACH who IN ARRAY ARRAY['impact_reader', 'impact_flusher'] LOOP
-        CONTINUE WHEN to_regrole(who) IS NULL
-            OR has_schema_privilege(who, 'public', 'USAGE');
-        command := format('GRANT USAGE ON SCHEMA public TO %I', who);
+    -- As the server comes, everybody may look into the schema public. And analysts' queries are short:
+    -- to compile one takes longer than to run it.
+    FOR command, why, done IN
+        SELECT format('GRANT USAGE ON SCHEMA public TO %I', rolname), rolname || ' can''t reach the tables',
+            format('SELECT has_schema_privilege(%L, ''public'', ''USAGE'')', rolname)
+        FROM pg_roles WHERE rolname IN ('impact_reader', 'impact_flusher')
+        UNION ALL
+        SELECT format('ALTER DATABASE %I SET jit = off', current_database()), 'with jit reports are slow',
+            $$SELECT EXISTS (
+                SELECT FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+                WHERE d.datname = current_database() AND s.setrole = 0 AND 'jit=off' = ANY (s.setconfig)
+            )$$
+    LOOP
+        EXECUTE done INTO is_done;
+        CONTINUE WHEN is_done;
         BEGIN
             EXECUTE command;
         EXCEPTION WHEN insufficient_privilege THEN
             NULL;
         END;
-        IF NOT has_schema_privilege(who, 'public', 'USAGE') THEN
-            RAISE WARNING '% can''t reach the tables; whoever owns the schema public is to run: %',
-                who, command;
+        EXECUTE done INTO is_done; -- a GRANT that changes nothing is no error
+        IF NOT is_done THEN
+            RAISE WARNING '%; whoever owns it is to run: %', why, command;
         END IF;
     END LOOP;
-
-    -- Analysts' queries are short, and compiling one takes longer than running it.
-    IF NOT EXISTS (
-        SELECT FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
-        WHERE d.datname = current_database() AND s.setrole = 0 AND 'jit=off' = ANY (s.setconfig)
-    ) THEN
-        command := format('ALTER DATABASE %I SET jit = off', current_database());
-        BEGIN
-            EXECUTE command;
-        EXCEPTION WHEN insufficient_privilege THEN
-            RAISE WARNING 'with jit reports are slow; whoever owns the database is to run: %', command;
-        END;
-    END IF;
 END
-$$;
+$do$;

@@ -1,4 +1,8 @@
-"""The SQL statements, each in a file of its own under `sql/`, by name."""
+"""The SQL statements, each in a file of its own under `sql/`, by name.
+
+Those that write a batch find rows by key alone, whatever the statistics say, and are worded for
+that: docs/decisions/0006-kept-counts.md, "Only by key".
+"""
 
 from functools import cache
 from importlib.resources import files

@@ -9,7 +9,7 @@ Of copies of one session the earliest stays. The rules for upgrades are in `matc
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -18,7 +18,9 @@ from asyncpg.pgproto.pgproto import UUID
 
 from contract.calendar import Month, from_us
 from contract.errors import DeadLetter, Retry
+from flusher.postgres import locks
 from flusher.postgres.database import Database
+from flusher.postgres.locks import Lock
 from flusher.postgres.match import Matched, Matching, session_of
 from flusher.postgres.statements import statement
 from flusher.postgres.store_counts import store_counts
@@ -33,12 +35,17 @@ AWAITED: Final = timedelta(hours=48)
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How many events a transaction stored, and how many changed nothing."""
+    """How many events a transaction stored, how many changed nothing, how many upgrades came second
+    to one of another user; and the months, by their first day, that got another salt in their
+    middle.
+    """
 
     sessions: int = 0
     upgrades: int = 0
     duplicate_sessions: int = 0
     duplicate_upgrades: int = 0
+    upgrades_of_others: int = 0
+    salts_lost: tuple[date, ...] = ()
 
 
 class _PartitionIsGone(Exception):
@@ -52,7 +59,6 @@ class SessionWriter:
         self._database = database
         self._zone = zone
         self._months: set[Month] = set()
-        self._indexed_months: set[Month] = set()
 
     async def write(self, batch: Batch, *, briefly: bool = False) -> Written:
         """Stores a batch: all of it is committed when this returns, or none.
@@ -69,12 +75,10 @@ class SessionWriter:
         """
         await self.create_months(batch.months)
         try:
-            await self._index_visitors(batch.months_of_current)
             async with self._database.connection() as connection:
                 return await self._write_once(connection, batch, briefly=briefly)
         except _PartitionIsGone:
             self._months.clear()
-            self._indexed_months.clear()
             detail = "the partition of a month is gone, and is made again unless it was dropped"
             raise Retry("postgres", detail) from None
 
@@ -123,6 +127,15 @@ class SessionWriter:
             given_up = await connection.fetchval(statement("purge_upgrades"), KEPT, AWAITED)
         return int(given_up)
 
+    async def server_us(self) -> int:
+        """PostgreSQL's clock, in microseconds since the epoch.
+
+        Raises:
+            Retry: PostgreSQL is away or busy.
+        """
+        async with self._database.connection() as connection:
+            return int(await connection.fetchval(statement("server_clock")))
+
     async def count_waiting(self) -> int:
         """How many upgrades wait for their session.
 
@@ -132,25 +145,13 @@ class SessionWriter:
         async with self._database.connection() as connection:
             return int(await connection.fetchval(statement("count_waiting_upgrades")))
 
-    async def _index_visitors(self, months: Iterable[Month]) -> None:
-        for month in set(months) - self._indexed_months:
-            async with self._database.connection() as connection, connection.transaction():
-                # Once a month at the most, and the streams hold what comes meanwhile.
-                await connection.execute("SET LOCAL statement_timeout = 0")
-                try:
-                    await connection.execute("SELECT flusher.index_visitors($1)", month.first_day)
-                except asyncpg.UndefinedTableError:
-                    raise _PartitionIsGone from None
-            self._indexed_months.add(month)
-
     async def _write(
         self, connection: asyncpg.Connection, batch: Batch, *, briefly: bool, staged: bool
     ) -> Written:
         async with connection.transaction():
             if briefly:
                 await connection.execute(statement("be_brief"))
-            await connection.execute(statement("lock_sessions" if staged else "share_sessions"))
-            await _insert_salts(connection, batch)
+            await (locks.take if staged else locks.share)(connection, Lock.SESSIONS)
             counts = Counts()
             merged = _Merged()
             new = len(batch.starts)
@@ -160,11 +161,13 @@ class SessionWriter:
             else:
                 await self._copy(connection, "sessions", batch)
                 counts.add_rows(list(batch.starts.values()))
+            # When its sessions are there, which may tell of an earlier salt.
+            salts_lost = await _insert_salts(connection, batch)
             matched = Matched()
             if batch.months:
                 matching = Matching(connection, batch, self._zone, counts)
                 matched = await matching.run(merged.stored, merged.replaced)
-                await store_counts(connection, counts, matched.open_months)
+                await store_counts(connection, counts)
             copies, upgrades = matched.copies, matched.upgrades
             if new < len(batch.starts) or upgrades < len(batch.upgrades) or batch.salts:
                 await connection.execute(statement("wait_for_what_is_known"))
@@ -173,14 +176,17 @@ class SessionWriter:
             upgrades=upgrades,
             duplicate_sessions=len(batch.starts) - new + copies + batch.repeated_starts,
             duplicate_upgrades=len(batch.upgrades) - upgrades + batch.repeated_upgrades,
+            upgrades_of_others=matched.of_others,
+            salts_lost=salts_lost,
         )
 
     async def _copy(self, connection: asyncpg.Connection, table: str, batch: Batch) -> None:
         if batch.starts:
             await connection.copy_to_table(
                 table,
+                # In the order of their ids, so that neighbours in the primary key come together.
                 # A buffer goes out as it is, though the stubs know of files only.
-                source=copy_source(batch.starts.values()),  # type: ignore[arg-type]
+                source=copy_source(sorted(batch.starts.values())),  # type: ignore[arg-type]
                 columns=COLUMNS,
                 format="binary",
             )
@@ -192,7 +198,7 @@ class SessionWriter:
         await self._copy(connection, "incoming_sessions", batch)
         # Before the merge: whether a copy may replace an upgraded session is told by the upgrade,
         # which must not be one that another flusher is just about to commit.
-        await connection.execute(statement("lock_upgrades"))
+        await locks.take(connection, Lock.UPGRADES)
         rows = await connection.fetch(statement("merge_incoming_sessions"))
         known = {row["id"]: row for row in rows if not row["stored"]}
         merged = _Merged()
@@ -214,13 +220,16 @@ class _Merged:
     replaced: list[asyncpg.Record] = field(default_factory=list)
 
 
-async def _insert_salts(connection: asyncpg.Connection, batch: Batch) -> None:
+async def _insert_salts(connection: asyncpg.Connection, batch: Batch) -> tuple[date, ...]:
+    """Notes them; the months in which who came before counts twice."""
     salts = list(batch.salts.values())
-    if salts:
-        await connection.execute(
-            statement("insert_salts"),
-            [UUID(salt.id) for salt in salts],
-            [salt.month.first_day for salt in salts],
-            [salt.outcome for salt in salts],
-            [from_us(salt.at_us) for salt in salts],
-        )
+    if not salts:
+        return ()
+    noted = await connection.fetch(
+        statement("insert_salts"),
+        [UUID(salt.id) for salt in salts],
+        [salt.month.first_day for salt in salts],
+        [salt.outcome for salt in salts],
+        [from_us(salt.at_us) for salt in salts],
+    )
+    return tuple(row["month"] for row in noted if row["counts_twice"])

@@ -57,8 +57,6 @@ class Batch:
     near_months_end: dict[bytes, Month] = field(default_factory=dict)
     """Those of `starts`, with their month, that may have a copy in the month beside it."""
     upgrades: dict[bytes, UpgradeRow] = field(default_factory=dict)
-    months_of_current: set[Month] = field(default_factory=set)
-    """Of those of `upgrades` that are of `current`."""
     salts: dict[bytes, SaltMade] = field(default_factory=dict)
     repeated_starts: int = 0
     repeated_upgrades: int = 0
@@ -179,8 +177,6 @@ class Batch:
                 self.repeated_upgrades += 1
             else:
                 self.upgrades[event.id] = upgrade_row(event)
-                if event.visitor_hash is not None:
-                    self.months_of_current.add(event.month)
         return False
 
     def _add_upgrade(self, record: bytes, latest: Month) -> bool:

@@ -5,8 +5,8 @@ minutes in every time zone): so the kept counts and `check` can't disagree.
 """
 
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
@@ -36,30 +36,23 @@ class Session(NamedTuple):
     created_at: datetime
 
 
-class People(NamedTuple):
-    """Changes of people as the statement `count_changes` takes them.
+class Changes(NamedTuple):
+    """A month's changes as the statement `count_changes` takes them.
 
-    Of each month and site the places, from 1 on, of its first and last person; and by person the
-    hash and how many sessions more, or fewer, as a visitor's and signed in.
+    Of each site the places, from 1 on, of its first and last person; by person the hash and how
+    many sessions more, or fewer, as a visitor's and signed in; and by site and minute the same.
     """
 
-    months: list[date]
     sites: list[str]
     firsts: list[int]
     lasts: list[int]
     hashes: list[UUID]
     as_visitor: list[int]
     signed_in: list[int]
-
-
-class Minutes(NamedTuple):
-    """Changes of minutes, likewise: an array each."""
-
-    months: list[date]
-    sites: list[str]
+    minutes_sites: list[str]
     minutes: list[datetime]
-    as_visitor: list[int]
-    signed_in: list[int]
+    minutes_as_visitor: list[int]
+    minutes_signed_in: list[int]
 
 
 class Counts:
@@ -104,53 +97,37 @@ class Counts:
         """A session as it was before, or that is gone."""
         self.add(session, -1)
 
-    def people(self, months: Collection[date]) -> People:
-        """Changes of people of these months, in an order that is the same for all batches."""
+    def by_month(self) -> list[tuple[date, Changes]]:
+        """What changed, a month at a time."""
+        changes: defaultdict[date, Changes] = defaultdict(
+            lambda: Changes([], [], [], [], [], [], [], [], [], [])
+        )
+        self._add_people(changes)
+        as_visitor, signed_in = self._minutes
+        for key in as_visitor.keys() | signed_in.keys():
+            if as_visitor[key] or signed_in[key]:
+                month, site = where_of(key[1])
+                changed = changes[month]
+                changed.minutes_sites.append(site)
+                changed.minutes.append(minute_of(key[0]))
+                changed.minutes_as_visitor.append(as_visitor[key])
+                changed.minutes_signed_in.append(signed_in[key])
+        return sorted(changes.items())
+
+    def _add_people(self, changes: Mapping[date, Changes]) -> None:
         as_visitor, signed_in = self._people
         keys = as_visitor.keys() | signed_in.keys() if signed_in else as_visitor.keys()
-        changed = sorted([key for key in keys if as_visitor.get(key) or signed_in.get(key)])
-        people = People([], [], [], [], [], [], [])
+        people = sorted([key for key in keys if as_visitor.get(key) or signed_in.get(key)])
         first = 0
-        while first < len(changed):
-            where, _ = split_person(changed[first])
-            last = bisect_right(changed, person_key(where, b"\xff" * 16), lo=first)
+        while first < len(people):
+            where, _ = split_person(people[first])
+            last = bisect_right(people, person_key(where, b"\xff" * 16), lo=first)
             month, site = where_of(where)
-            if month in months:
-                of_place = changed[first:last]
-                people.months.append(month)
-                people.sites.append(site)
-                people.firsts.append(len(people.hashes) + 1)
-                people.hashes.extend([UUID(key[-16:]) for key in of_place])
-                people.as_visitor.extend([as_visitor.get(key, 0) for key in of_place])
-                people.signed_in.extend([signed_in.get(key, 0) for key in of_place])
-                people.lasts.append(len(people.hashes))
+            of_place, changed = people[first:last], changes[month]
+            changed.sites.append(site)
+            changed.firsts.append(len(changed.hashes) + 1)
+            changed.hashes.extend([UUID(key[-16:]) for key in of_place])
+            changed.as_visitor.extend([as_visitor.get(key, 0) for key in of_place])
+            changed.signed_in.extend([signed_in.get(key, 0) for key in of_place])
+            changed.lasts.append(len(changed.hashes))
             first = last
-        return people
-
-    def minutes(self, months: Collection[date]) -> Minutes:
-        """Changes of minutes of these months."""
-        minutes = Minutes([], [], [], [], [])
-        as_visitor, signed_in = self._minutes
-        for key in sorted(as_visitor.keys() | signed_in.keys()):
-            month, site = where_of(key[1])
-            if month in months and (as_visitor[key] or signed_in[key]):
-                minutes.months.append(month)
-                minutes.sites.append(site)
-                minutes.minutes.append(minute_of(key[0]))
-                minutes.as_visitor.append(as_visitor[key])
-                minutes.signed_in.append(signed_in[key])
-        return minutes
-
-    def places_beyond(self, months: Collection[date]) -> list[tuple[date, str]]:
-        """The other months in which anything changes, with the sites, in order."""
-        wheres = {key[1] for minutes in self._minutes for key in minutes}
-        if all(where_of(where)[0] in months for where in wheres):
-            return []
-        changed = {
-            where
-            for where in wheres
-            for people in self._people
-            if any(change and key.startswith(where) for key, change in people.items())
-        }
-        places = map(where_of, changed)
-        return sorted(place for place in places if place[0] not in months)

@@ -19,8 +19,8 @@ from contract.errors import DeadLetter, Misconfigured
 from contract.record import FIELD, SaltMade, SessionStarted, decode
 from flusher.stream.shards import ask, find_shards
 from runtime.redis_client import retry_for
+from runtime.redis_connection import Command
 from runtime.shards import Shards
-from runtime.wire import Command
 
 _REPLAY = files("flusher.stream").joinpath("replay_dead_letter.lua").read_text()
 _NAME = re.compile(r"(?P<shard>\d{1,4}):(?P<id>\d+-\d+)")

@@ -2,15 +2,16 @@
 
 import asyncio
 import math
-import time
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from contract.calendar import Month, month_at
+from contract.errors import Retry
 from flusher.rows.batch import Batch, decode_entries
 from flusher.rows.entry import Entry
+from flusher.server_time import ServerTime
 from flusher.stream.read import StreamReader
-from runtime.clock import Clock
+from runtime.periodic import Interval
 
 _FULL: Final = 7 / 8
 _DECODED_AT_ONCE: Final = 1000
@@ -22,20 +23,19 @@ class Gathering:
     def __init__(
         self,
         reader: StreamReader,
-        clock: Clock,
+        server_time: ServerTime,
         zone: ZoneInfo,
         max_rows: int,
         claim_seconds: float,
     ) -> None:
         self._reader = reader
-        self._clock = clock
+        self._server_time = server_time
         self._zone = zone
         self._max_rows = max_rows
-        self._claim_seconds = claim_seconds
+        self._claiming = Interval(claim_seconds / 4)
         self._batch = Batch()
         self._left: list[Entry] = []
         self._records_an_entry = 1.0  # of late
-        self._last_claim = 0.0
 
     @property
     def size(self) -> int:
@@ -54,26 +54,30 @@ class Gathering:
 
     @property
     def latest(self) -> Month:
-        """The last month that an event may be of."""
-        return month_at(self._clock(), self._zone).plus(1)
+        """The last month that an event may be of, by the servers' clocks."""
+        return month_at(self._server_time.latest_us(), self._zone).plus(1)
 
     async def gather(self) -> None:
         """Reads and decodes what there is room for, evenly from the shards.
 
         Raises:
-            Retry: Redis does not answer.
+            Retry: Redis does not answer; or PostgreSQL never has, so that what was read can't be
+                judged, and waits.
         """
-        if time.monotonic() - self._last_claim > self._claim_seconds / 4 and self._room > 0:
+        if self.size:
+            await self._server_time.look()
+        if self._claiming.is_over and self._room > 0:
             await self._add(await self._reader.claim(self._room))
-            self._last_claim = time.monotonic()
+            self._claiming.begin()
         if self._room > 0:
             await self._add(await self._reader.read(self._room))
 
     def take(self) -> Batch:
         """All of it, to be written: first what could not be before."""
+        latest = self.latest if self._left else None
         batch, self._batch = self._batch, Batch()
-        if self._left:
-            batch = decode_entries([*self._left, *batch.entries, *batch.broken], self.latest)
+        if latest is not None:
+            batch = decode_entries([*self._left, *batch.entries, *batch.broken], latest)
             self._left = []
         return batch
 
@@ -87,9 +91,16 @@ class Gathering:
         return math.ceil((self._max_rows - self.size) / self._records_an_entry)
 
     async def _add(self, entries: list[Entry]) -> None:
+        if not entries:
+            return
+        self._server_time.stamped(entries)
+        try:
+            await self._server_time.look()
+        except Retry:
+            self._left += entries
+            raise
         batch, before, latest = self._batch, self._batch.records, self.latest
         for first in range(0, len(entries), _DECODED_AT_ONCE):
             batch.add(entries[first : first + _DECODED_AT_ONCE], latest)
             await asyncio.sleep(0)  # the other worker's COPY may wait for its turn
-        if entries:
-            self._records_an_entry = max((batch.records - before) / len(entries), 1.0)
+        self._records_an_entry = max((batch.records - before) / len(entries), 1.0)

@@ -4,35 +4,23 @@ Each shard is asked by a command of its own, so that the shards may lie on diffe
 command blocks: a poll is one round trip a server for all of its shards.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
 
 from contract import keys
-from contract.entry import count_records, split_entry
 from contract.errors import DeadLetter
 from contract.record import FIELD
 from flusher.rows.entry import Entry
+from flusher.stream import scripts
 from flusher.stream.shards import ask, find_shards
 from runtime.outage import Outage
 from runtime.redis_client import retry_for
+from runtime.redis_connection import Command
 from runtime.shards import Shards, first_error
-from runtime.wire import Command
 
-_BURY = files("flusher.stream").joinpath("bury_entry.lua").read_text()
-_END = files("flusher.stream").joinpath("end_entries.lua").read_text()
-_DIVIDE = files("flusher.stream").joinpath("divide_entry.lua").read_text()
-_RETIRE = files("flusher.stream").joinpath("retire_consumer.lua").read_text()
-_TAKE_UP = files("flusher.stream").joinpath("take_up_forgotten.lua").read_text()
-
-# Entries that one call of a script ends.
-_ENDED_AT_ONCE = 4000
-# Entries that one call looks at for those that nobody has.
-_LOOKED_AT = 1000
 # A shard's. What is beyond is a fault that goes on and on: its newest cases tell as much.
 DEAD_LETTERS_KEPT = 10_000
 
@@ -105,7 +93,7 @@ class StreamReader:
         entries: list[Entry] = []
         self.left_some = False
         for shard, reply in replies.items():
-            for _, messages in _pairs(reply):
+            for _, messages in reply or ():  # none: there is nothing new
                 entries += _entries(shard, messages)
                 self.left_some |= len(messages) >= each
         return entries
@@ -145,15 +133,7 @@ class StreamReader:
         Raises:
             Retry: Redis does not answer; they will be read again, and found to be known.
         """
-        by_shard: defaultdict[int, defaultdict[int, list[bytes]]] = defaultdict(
-            lambda: defaultdict(list)
-        )
-        for shard, id_, record in entries:
-            by_shard[shard][count_records(record)].append(id_)
-        commands: dict[int, list[Command]] = {
-            shard: [_end(shard, some) for some in _portions(by_records)]
-            for shard, by_records in by_shard.items()
-        }
+        commands = scripts.end_entries(entries)
         ended = 0
         for replies in (
             await ask(self._servers, commands, "acknowledging") if commands else {}
@@ -174,11 +154,8 @@ class StreamReader:
         Raises:
             Retry: Redis does not answer, or is full.
         """
-        letters = keys.dead_letters(entry.shard)
-        arguments = (keys.GROUP, entry.id, FIELD, why.reason, str(why), DEAD_LETTERS_KEPT)
-        found, dropped = await self._run(
-            _BURY, entry.shard, [letters], arguments, "setting a dead letter aside"
-        )
+        command = scripts.bury_entry(entry, why, DEAD_LETTERS_KEPT)
+        found, dropped = await self._run(entry.shard, command, "setting a dead letter aside")
         return bool(found), int(dropped)
 
     async def divide(self, entry: Entry) -> None:
@@ -187,9 +164,7 @@ class StreamReader:
         Raises:
             Retry: Redis does not answer, or is full.
         """
-        more = [keys.joined(entry.shard)]
-        arguments: Command = (keys.GROUP, entry.id, FIELD, *split_entry(entry.record))
-        await self._run(_DIVIDE, entry.shard, more, arguments, "dividing an entry")
+        await self._run(entry.shard, scripts.divide_entry(entry), "dividing an entry")
 
     async def take_up_forgotten(self, shard: int) -> int:
         """Makes entries of a shard claimable that count as read and are pending for nobody.
@@ -202,8 +177,8 @@ class StreamReader:
         Raises:
             Retry: Redis does not answer.
         """
-        arguments = (keys.GROUP, self._consumer, _LOOKED_AT, self._claim_ms)
-        return int(await self._run(_TAKE_UP, shard, [], arguments, "looking for forgotten entries"))
+        command = scripts.take_up_forgotten(shard, self._consumer, self._claim_ms)
+        return int(await self._run(shard, command, "looking for forgotten entries"))
 
     async def retire(self) -> None:
         """Takes this consumer, and those long gone, off the group, if nothing is pending for them.
@@ -211,9 +186,9 @@ class StreamReader:
         Raises:
             Retry: Redis does not answer.
         """
-        arguments = (keys.GROUP, self._consumer, self._claim_ms * 60)
         for shard in self._shards:
-            await self._run(_RETIRE, shard, [], arguments, "leaving the consumer group")
+            command = scripts.retire_consumer(shard, self._consumer, self._claim_ms * 60)
+            await self._run(shard, command, "leaving the consumer group")
 
     @property
     def servers(self) -> Shards:
@@ -225,17 +200,7 @@ class StreamReader:
         """Those that are known."""
         return self._shards
 
-    async def _run(
-        self,
-        script: str,
-        shard: int,
-        more_keys: Sequence[str],
-        arguments: Command,
-        doing: str,
-    ) -> Any:
-        """Runs a script on a shard's stream, and what else of the shard it names."""
-        names = (keys.stream(shard), *more_keys)
-        command = _evaluate(script, names, arguments)
+    async def _run(self, shard: int, command: Command, doing: str) -> Any:
         ((reply,),) = (await ask(self._servers, {shard: [command]}, doing)).values()
         if isinstance(reply, RedisError):
             raise retry_for(reply, doing)
@@ -288,28 +253,6 @@ class StreamReader:
             )
         else:
             self._outage.works()
-
-
-def _portions(by_records: Mapping[int, list[bytes]]) -> Iterable[tuple[int, list[bytes]]]:
-    """Ids of entries that hold as many records each, by that number, some at a time."""
-    for records, ids in by_records.items():
-        for first in range(0, len(ids), _ENDED_AT_ONCE):
-            yield records, ids[first : first + _ENDED_AT_ONCE]
-
-
-def _end(shard: int, some: tuple[int, list[bytes]]) -> Command:
-    records, ids = some
-    names = (keys.stream(shard), keys.joined(shard))
-    return _evaluate(_END, names, (keys.GROUP, records, *ids))
-
-
-def _evaluate(script: str, names: Sequence[str], arguments: Command) -> Command:
-    return ("EVAL", script, len(names), *names, *arguments)
-
-
-def _pairs(reply: Any) -> Iterable[tuple[Any, Any]]:
-    """What RESP3 has as a map and RESP2 as a list of pairs; None is empty."""
-    return reply.items() if isinstance(reply, dict) else reply or ()
 
 
 def _entries(shard: int, messages: Sequence[tuple[bytes, list[bytes] | None]]) -> list[Entry]:

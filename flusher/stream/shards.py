@@ -12,8 +12,8 @@ from redis.exceptions import RedisError
 
 from contract import keys
 from runtime.redis_client import retry_for
+from runtime.redis_connection import Command
 from runtime.shards import Shards
-from runtime.wire import Command
 
 
 async def find_shards(

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,21 +134,29 @@ def running_system(
         run_servers(request.param, folder) as servers,
         System(servers.redis.url, servers.postgres.dsn(), folder / "logs") as system,
     ):
-        asyncio.run(_start(system))
+        asyncio.run(start_all(system, "rotation", "collector", "flusher", "flusher"))
         yield system
 
 
-async def _start(system: System) -> None:
+async def start_all(system: System, *modules: str) -> None:
+    """Migrates, and starts these."""
     code, _, errors = await run_command("flusher", "migrate", **system.environment)
     assert code == 0, errors
-    await system.start("rotation", "collector", "flusher", "flusher")
+    await system.start(*modules)
 
 
 @pytest.fixture
 async def front(running_system: System) -> AsyncIterator[Front]:
+    async with front_of(running_system) as front:
+        yield front
+
+
+@asynccontextmanager
+async def front_of(system: System) -> AsyncIterator[Front]:
+    """A front-end of a system that runs."""
     async with aiohttp.ClientSession(skip_auto_headers=["User-Agent"]) as http:
-        database = await asyncpg.connect(running_system.database_url)
-        yield Front(running_system, http, database, f"{uuid.uuid4().hex}.example.org")
+        database = await asyncpg.connect(system.database_url)
+        yield Front(system, http, database, f"{uuid.uuid4().hex}.example.org")
         await database.close()
 
 

@@ -21,7 +21,7 @@ from contract import keys
 from contract.record import FIELD, SessionStarted, decode
 from embedded.valkey import ValkeyServer
 from tests.acceptance.conftest import FIREFOX, SESSIONS
-from tests.nginx import nginx_before
+from tests.nginx import installed_nginx, nginx_before
 from tests.servers import Servers
 from tests.system import ROOT, System, eventually
 
@@ -200,6 +200,7 @@ def debian(tmp_path: Path) -> Iterator[int]:
 
     In namespaces of its own, where port 80 is free and its files are in their places.
     """
+    program = installed_nginx()  # its configuration stays when Debian's package is removed
     installed = Path("/etc/nginx")
     if not (installed / "sites-enabled/default").exists():
         pytest.skip("no nginx with its default site here (Debian: nginx-light)")
@@ -217,7 +218,7 @@ fcntl.ioctl(socket.socket(), 0x8914, lo_is_up)  # SIOCSIFFLAGS
         mount --bind {configuration} /etc/nginx
         mount -t tmpfs tmpfs /run
         mount -t tmpfs tmpfs /var/log/nginx
-        exec nginx -g "daemon off;"
+        exec {program} -g "daemon off;"
     """
     with (tmp_path / "nginx.log").open("wb") as log:
         process = subprocess.Popen(

@@ -137,7 +137,7 @@ def _changes_passwords(day: Day) -> None:
 
 def _changes_the_platforms_key(day: Day) -> None:
     day.does("A new `JWT_KEY`")
-    key = day.setting("collector.env", r"(?m)^JWT_KEY=(.*)$")
+    key = day.setting("collector.env", r"(?m)^JWT_KEY=(\w+)$")
     claims = "{'sub': 'ada', 'highest_role': 'admin'}"
     token = day.host.run(
         f"/opt/impact/.venv/bin/python -c \"import jwt; print(jwt.encode({claims}, '{key}'))\""

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -22,7 +23,7 @@ from flusher.__main__ import SETTINGS as FLUSHER
 from flusher.postgres.database import Database
 from flusher.postgres.write import SessionWriter
 from rotation.__main__ import SETTINGS as ROTATION
-from tests.events import batch_of, start
+from tests.events import batch_of, start, upgrade
 from tests.integration.test_deploy import metric_names
 from tests.servers import POSTGRES_SETTINGS, Flavour, Servers, flavours
 from tests.system import ROOT, PythonSystem, System, eventually, run_command
@@ -142,6 +143,42 @@ async def test_a_backup_is_restored_on_a_fresh_server_and_flushers_go_on(
             assert await reader.fetchval("SELECT count(*) FROM sessions") == 3
             await reader.close()
         assert await redis.xlen(keys.dead_letters(0)) == 0
+
+
+@pytest.mark.parametrize("flavour", flavours(), ids=lambda flavour: flavour.name)
+async def test_a_site_that_should_not_be_there_is_taken_out_of_everything(
+    tmp_path: Path, flavour: Flavour
+) -> None:
+    """As impact_flusher may do it; the other site, and what is checked afterwards, stay right."""
+    programs = flavour.postgres_programs or find_wheel_programs()
+    with run_two_servers(flavour, tmp_path) as (server, _):
+        superuser = await asyncpg.connect(server.dsn())
+        await superuser.execute((ROOT / "deploy/postgres-roles.sql").read_text())
+        owner, flusher = (
+            {"DATABASE_URL": server.dsn().replace("postgres@", f"{role}@")}
+            for role in ("impact_owner", "impact_flusher")
+        )
+        code, _, errors = await run_command("flusher", "migrate", **owner)
+        assert (code, errors) == (0, "")
+        junk = [start(site="junk.example.com"), start(site="junk.example.com", role="user")]
+        waiting = upgrade(uuid4().bytes, site="junk.example.com")
+        async with Database(flusher["DATABASE_URL"]) as database:
+            writer = SessionWriter(database, ZoneInfo("UTC"))
+            await writer.write(batch_of(*junk, waiting, start(site="city.example.org")))
+            see, take_out, check = commands(section("A site that should not be there"))
+            assert "junk.example.com" in await run(see, tmp_path, programs, flusher)
+            await run(take_out, tmp_path, programs, flusher)
+            await run(check, tmp_path, programs, flusher)
+            again = await run(see, tmp_path, programs, flusher)
+            assert "city.example.org" in again
+            assert "junk.example.com" not in again
+        for table in await superuser.fetch(
+            "SELECT c.table_schema || '.' || c.table_name AS name FROM information_schema.columns c"
+            " WHERE c.column_name = 'site' AND c.table_schema IN ('public', 'flusher')"
+        ):
+            query = f"SELECT count(*) FROM {table['name']} WHERE site = 'junk.example.com'"
+            assert await superuser.fetchval(query) == 0, table["name"]
+        await superuser.close()
 
 
 def test_every_setting_is_there_with_its_default_its_processes_and_its_meaning() -> None:

@@ -19,11 +19,10 @@ import asyncpg
 import jwt
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from collector.buffer.entries import EntryPacker, refusal
 from collector.buffer.waiting import Waiting
-from collector.buffer.wire import RedisWire
 from contract import keys
 from contract.record import FIELD, encode
 from embedded.launch import account_for
@@ -31,6 +30,7 @@ from embedded.ports import find_free_port
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
 from runtime.redis_client import connect_redis
+from runtime.redis_connection import RedisConnection
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.certificates import Certificates, make_certificates
 from tests.events import start
@@ -229,14 +229,14 @@ async def test_the_accounts_may_do_what_only_load_makes_them_do(guarded: Guarded
     collector, flusher = (
         connect_redis(guarded.redis_url(module)) for module in ("collector", "flusher")
     )
-    wire = RedisWire(collector.connection_pool)
-    assert refusal(await wire.exchange(entry.commands, entry.replies)) is None
+    connection = RedisConnection(collector)
+    assert refusal(await connection.exchange(entry.commands, entry.replies)) is None
 
     async def waiting() -> tuple[Any, Any]:
         return await flusher.xlen(keys.stream(5)), await flusher.get(keys.joined(5))
 
     await eventually(waiting, lambda found: found == (0, None))
-    wire.close()
+    connection.close()
     for client in (collector, flusher):
         await client.aclose()
 
@@ -264,6 +264,19 @@ async def test_an_account_of_redis_may_do_nothing_else(guarded: Guarded) -> None
         client: Redis = connect_redis(guarded.redis_url(module))
         for command in [*its, *everyones]:
             with pytest.raises(NoPermissionError):
+                await client.execute_command(*command)  # type: ignore[no-untyped-call]  # as in all of redis-py
+        await client.aclose()
+
+
+async def test_no_account_but_the_operators_reaches_the_servers_settings(guarded: Guarded) -> None:
+    """`masterauth` is the replicas' password: not by a script or a transaction, either."""
+    asked = ("CONFIG", "GET", "masterauth")
+    in_script = ("EVAL", "return redis.call('CONFIG', 'GET', 'masterauth')", 0)
+    in_function = ("FUNCTION", "LOAD", "#!lua name=own\n")
+    for module in ("collector", "rotation", "flusher", "replica"):
+        client = connect_redis(guarded.redis_url(module))
+        for command in (asked, in_script, in_function, ("DEBUG", "HELP"), ("CONFIG", "REWRITE")):
+            with pytest.raises(ResponseError, match=r"(?i)permission|NOPERM|can't run|not allowed"):
                 await client.execute_command(*command)  # type: ignore[no-untyped-call]  # as in all of redis-py
         await client.aclose()
 

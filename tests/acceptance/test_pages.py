@@ -43,7 +43,11 @@ async def test_head_says_what_get_would(front: Front) -> None:
 
 
 async def test_the_module_is_compressed_for_those_who_can_read_it(front: Front) -> None:
-    for accepted, encoding in (("gzip, br", "gzip"), ("identity", None), ("", None)):
+    for accepted, encoding in (
+        *(("gzip, br", "gzip"), ("identity", None), ("", None), ("br, GZIP;q=0.5", "gzip")),
+        *(("gzip;q=0", None), ("gzip; q=0.000, *", None), ("*", "gzip"), ("*;q=0", None)),
+        *(("gzip;q=0.001", "gzip"), ("notgzip", None)),
+    ):
         answer = await front.send("GET", "/beacon.js", headers={"Accept-Encoding": accepted})
         assert answer.headers.get("Content-Encoding") == encoding
         assert answer.body == MODULE

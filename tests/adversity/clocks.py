@@ -20,7 +20,7 @@ from contract.calendar import DAY_US, SECOND_US, Month, month_at
 from contract.identity import Hasher
 from embedded.valkey import ValkeyServer
 from runtime.clock import wall_clock
-from tests.moved_clock import moved_environment
+from tests.moved_clock import movable_environment, move_clock, moved_environment
 from tests.system import JWT_KEY, ROOT, Program, System, eventually
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where libfaketime keeps its own
@@ -58,13 +58,25 @@ class ShiftedClock:
 
 
 class ShiftedValkey(ValkeyServer):
-    """A Valkey with a shifted clock."""
+    """A Valkey with a shifted clock, which can be moved further while it runs."""
 
     def __init__(
         self, data_dir: Path, clock: ShiftedClock, *, config: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(data_dir, config=config, env=clock.environment())
+        self._clock = clock
+        self._clock_file = data_dir.with_name(f"{data_dir.name}-clock")
+        data_dir.parent.mkdir(parents=True, exist_ok=True)
+        self.move_clock(0)
+        super().__init__(data_dir, config=config, env=movable_environment(self._clock_file))
         self.pids: list[int] = []
+
+    def _environment(self) -> dict[str, str]:
+        # Where the whole suite's clock is moved, that would go before the file.
+        return {name: value for name, value in super()._environment().items() if name != "FAKETIME"}
+
+    def move_clock(self, seconds: float) -> None:
+        """Sets its clock so many seconds ahead of the shifted one (negative: behind)."""
+        move_clock(self._clock_file, self._clock.offset_seconds + seconds)
 
     def _spawn(self, command: Iterable[str], lock: int) -> subprocess.Popen[bytes]:
         process = super()._spawn(list(command), lock)

@@ -47,6 +47,7 @@ from embedded.valkey import ValkeyServer
 from flusher.stream.dead_letters import DeadLetters, as_table, as_text
 from runtime.admin import AdminListener
 from runtime.clock import wall_clock
+from runtime.redis_client import connect_redis
 from runtime.shards import OneServer
 from tests.servers import POSTGRES_SETTINGS
 from tests.system import Program, PythonSystem, eventually, find_free_port, run_command
@@ -635,7 +636,9 @@ class Stage:
             run_command("rotation", "status", "--json", **self.system.environment),
         )
         self.places.texts["status/now"] = repr(told).encode()
-        letters = [letter async for letter in DeadLetters(OneServer(self.client, SHARDS)).all()]
+        shards = OneServer(connect_redis(self.redis.url), SHARDS)
+        letters = [letter async for letter in DeadLetters(shards).all()]
+        await shards.aclose()
         self.places.texts["status/dead letters"] = as_table(letters).encode()
         self.places.texts["dead-letters/shown"] = "\n".join(map(as_text, letters)).encode()
 

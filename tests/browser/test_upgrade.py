@@ -1,11 +1,13 @@
 """A sign-in makes the session the user's, whenever it comes."""
 
 import asyncio
+import json
 
 import pytest
 
 from tests.browser.conftest import IN_README, README, Visit
 from tests.browser.street import hold, lose_answer
+from tests.system import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -123,3 +125,32 @@ async def test_a_front_end_that_keeps_no_id_is_served_as_before(visit: Visit) ->
     sent = [request.method for request in visit.collector_door.seen]
     assert sent == ["OPTIONS", "POST", "OPTIONS", "PATCH"]
     assert visit.collector_door.seen[1].headers["Authorization"] == "Bearer undefined"
+
+
+async def test_a_front_end_whose_tools_add_headers_and_cookies_is_served(visit: Visit) -> None:
+    """Tracing, `credentials`, a JSON Blob by `sendBeacon`, and pageviews: none may be blocked."""
+    visit.page_door.add("/", "<!doctype html><title>A city</title>")
+    page = await visit.open()
+    traced = {
+        "sentry-trace": "1-1-0",
+        "baggage": "sentry-environment=production",
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "x-requested-with": "XMLHttpRequest",
+        "Authorization": "Bearer undefined",
+        "Content-Type": "application/json",
+    }
+    options = json.dumps({"method": "POST", "headers": traced, "credentials": "include"})
+    started = await page.evaluate(
+        f"(async () => {{ const answer = await fetch('{visit.collector}/web_api/v1/sessions', "
+        f"{options}); return [answer.status, (await answer.json()).data.id]; }})()"
+    )
+    assert started[0] == 201
+    pageview = f"{visit.collector}/web_api/v1/sessions/{started[1]}/track_pageview"
+    status = f"(async () => (await fetch('{pageview}', {options})).status)()"
+    assert await page.evaluate(status) == 204
+    blob = "new Blob(['{}'], { type: 'application/json' })"
+    beacon = f"navigator.sendBeacon('{visit.collector}/web_api/v1/sessions', {blob})"
+    assert await page.evaluate(beacon) is True
+    rows = await eventually(visit.front.rows, lambda found: len(found) == 2)
+    assert {row["highest_role"] for row in rows} == {None}
+    await visit.rows(2)

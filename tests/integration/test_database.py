@@ -2,13 +2,16 @@
 
 import asyncio
 from contextlib import suppress
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
 
 from contract.errors import Retry
 from flusher.postgres.database import Database
+from flusher.postgres.promises import examine_postgres
 from tests.adversity.wire import Wire
+from tests.instant import clock
 from tests.servers import Servers
 
 
@@ -50,3 +53,11 @@ async def test_a_connection_that_the_server_ended_meanwhile_is_an_outage(
             assert connection.get_server_pid() != ended
             assert await connection.fetchval("SELECT 1") == 1
     await direct.close()
+
+
+@pytest.mark.parametrize(("zone", "differs"), [("UTC", False), ("Asia/Tokyo", True)])
+async def test_a_flusher_with_another_calendar_than_the_databases_says_so(
+    dsn: str, zone: str, *, differs: bool
+) -> None:
+    found = await examine_postgres(dsn, clock, ZoneInfo(zone))
+    assert [each.value for each in found if each.setting == "calendar"] == ["UTC"] * differs

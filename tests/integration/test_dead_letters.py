@@ -22,8 +22,8 @@ SHARDS = 8
 
 
 @pytest.fixture
-async def bench(redis: Redis, database: Database) -> Bench:
-    bench = Bench(redis, database, StreamReader(OneServer(redis, SHARDS), "one", 60))
+async def bench(shards: OneServer, redis: Redis, database: Database) -> Bench:
+    bench = Bench(shards, redis, database, StreamReader(shards, "one", 60))
     await bench.worker.prepare()
     return bench
 
@@ -33,8 +33,8 @@ def environment(embedded_servers: Servers, dsn: str) -> dict[str, str]:
     return {"REDIS_URL": embedded_servers.redis.url, "DATABASE_URL": dsn}
 
 
-async def letters(redis: Redis) -> list[Letter]:
-    return [letter async for letter in DeadLetters(OneServer(redis, SHARDS)).all()]
+async def letters(shards: OneServer) -> list[Letter]:
+    return [letter async for letter in DeadLetters(shards).all()]
 
 
 async def refuse(bench: Bench, site: str) -> None:
@@ -54,7 +54,7 @@ async def test_everything_known_of_it_is_kept(bench: Bench) -> None:
     await refuse(bench, "refused.example.org")
     await bench.append(session)
     await bench.worker.run_once()
-    (letter,) = await letters(bench.redis)
+    (letter,) = await letters(bench.shards)
     assert letter.record == encode(session)
     assert (letter.shard, letter.reason, letter.attempts) == (0, "sqlstate_23514", 1)
     assert letter.first_seen.startswith("20")
@@ -64,7 +64,7 @@ async def test_everything_known_of_it_is_kept(bench: Bench) -> None:
 async def test_it_can_be_listed_and_shown(bench: Bench, environment: dict[str, str]) -> None:
     await bench.redis.xadd(keys.stream(3), {FIELD: b"\xff" * 9})
     await bench.worker.run_once()
-    (letter,) = await letters(bench.redis)
+    (letter,) = await letters(bench.shards)
     code, output, errors = await run_command("flusher", "dead", "list", **environment)
     assert (code, errors) == (0, "")
     assert letter.name in output
@@ -84,13 +84,13 @@ async def test_a_replayed_one_becomes_a_row_once(bench: Bench, environment: dict
     await bench.append(session)
     await bench.append(session)
     await bench.worker.run_once()
-    assert len(await letters(bench.redis)) == 2, "each entry by itself"
+    assert len(await letters(bench.shards)) == 2, "each entry by itself"
     await allow(bench)
     code, output, errors = await run_command("flusher", "dead", "replay", **environment)
     assert (code, output.count("replayed")) == (0, 2), errors
     await bench.worker.run_once()
     assert await bench.stored() == 1
-    assert await letters(bench.redis) == []
+    assert await letters(bench.shards) == []
 
 
 async def test_one_that_fails_again_comes_back_with_its_history(
@@ -98,10 +98,10 @@ async def test_one_that_fails_again_comes_back_with_its_history(
 ) -> None:
     await bench.redis.xadd(keys.stream(3), {FIELD: b"broken"})
     await bench.worker.run_once()
-    (first,) = await letters(bench.redis)
+    (first,) = await letters(bench.shards)
     await run_command("flusher", "dead", "replay", first.name, **environment)
     await bench.worker.run_once()
-    (again,) = await letters(bench.redis)
+    (again,) = await letters(bench.shards)
     assert (again.record, again.first_seen) == (first.record, first.first_seen)
     assert again.attempts == first.attempts + 1
 
@@ -110,10 +110,10 @@ async def test_a_dropped_one_is_gone(bench: Bench, environment: dict[str, str]) 
     for _ in range(2):
         await bench.redis.xadd(keys.stream(3), {FIELD: b"broken"})
     await bench.worker.run_once()
-    gone, stays = await letters(bench.redis)
+    gone, stays = await letters(bench.shards)
     code, _, errors = await run_command("flusher", "dead", "drop", gone.name, **environment)
     assert (code, errors) == (0, "")
-    assert await letters(bench.redis) == [stays]
+    assert await letters(bench.shards) == [stays]
 
 
 @pytest.mark.parametrize("verb", ["show", "replay", "drop"])
@@ -128,16 +128,16 @@ async def test_an_unknown_one_is_one_clear_line(
 
 
 async def test_they_are_bounded_and_the_newest_stay(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch
+    shards: OneServer, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(read, "DEAD_LETTERS_KEPT", 3)
-    reader = StreamReader(OneServer(redis, SHARDS), "one", 60)
+    reader = StreamReader(shards, "one", 60)
     await reader.create_groups()
     for number in range(5):
         await redis.xadd(keys.stream(0), {FIELD: b"%d" % number})
     dropped = [await reader.bury(e, DeadLetter("test", "")) for e in await reader.read(100)]
     assert dropped == [(True, 0), (True, 0), (True, 0), (True, 1), (True, 1)]
-    assert [letter.record for letter in await letters(redis)] == [b"2", b"3", b"4"]
+    assert [letter.record for letter in await letters(shards)] == [b"2", b"3", b"4"]
 
 
 async def test_a_full_redis_is_drained_past_a_poisoned_entry(bench: Bench) -> None:
@@ -154,5 +154,5 @@ async def test_a_full_redis_is_drained_past_a_poisoned_entry(bench: Bench) -> No
     finally:
         await bench.redis.config_set("maxmemory", 0)
     await bench.worker.run_once()
-    assert len(await letters(bench.redis)) == 1
+    assert len(await letters(bench.shards)) == 1
     assert await bench.buffered() == 0

@@ -19,19 +19,17 @@ from flusher.stream.read import StreamReader
 from flusher.worker import Worker
 from runtime.shards import OneServer
 from tests.events import start, upgrade
-from tests.instant import clock
 
 UTC = ZoneInfo("UTC")
 SHARDS = 4
 
 
 @pytest.fixture
-async def worker(redis: Redis, database: Database) -> Worker:
+async def worker(shards: OneServer, redis: Redis, database: Database) -> Worker:
     worker = Worker(
-        StreamReader(OneServer(redis, SHARDS), "one", 60),
+        StreamReader(shards, "one", 60),
         SessionWriter(database, UTC),
         FlusherMetrics(CollectorRegistry()),
-        clock,
         UTC,
         max_rows=100_000,
         max_seconds=0.1,

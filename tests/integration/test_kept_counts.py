@@ -1,16 +1,18 @@
 """Kept counts: exact at each commit, whatever happens meanwhile; no report reads years of rows."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from uuid import UUID
+from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
+from asyncpg.pgproto.pgproto import UUID
 
-from contract.calendar import DAY_US, SECOND_US, Month
+from contract.calendar import DAY_US, SECOND_US, Month, from_us
 from contract.errors import DeadLetter, Retry
 from contract.record import SessionStarted
 from flusher.postgres.check import check_counts
@@ -18,13 +20,15 @@ from flusher.postgres.database import Database
 from flusher.postgres.migrate import migrate
 from flusher.postgres.months import WAITS_SECONDS, Done, MonthKeeper
 from flusher.postgres.statements import statement
+from flusher.postgres.store_counts import store_counts
 from flusher.postgres.write import SessionWriter
+from flusher.rows.counts import Counts, Session
 from tests.conftest import Databases
 from tests.events import batch_of, start, upgrade
 from tests.instant import MONTH, NOON_US
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.servers import Flavour, flavours, run_servers
-from tests.system import eventually, run_command
+from tests.system import run_command
 
 UTC = ZoneInfo("UTC")
 SITE = "a.example.org"
@@ -87,7 +91,7 @@ async def partitions_read(connection: asyncpg.Connection, query: str) -> set[str
     return {word[:16] for line in read for word in line.split() if word.startswith("sessions_2")}
 
 
-async def test_no_report_reads_sessions_but_of_a_month_that_is_to_be_counted_again(
+async def test_no_report_reads_sessions(
     connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper
 ) -> None:
     months = [MONTH.plus(-number) for number in range(6)]
@@ -99,20 +103,14 @@ async def test_no_report_reads_sessions_but_of_a_month_that_is_to_be_counted_aga
         f"SELECT * FROM monthly_impact WHERE site = '{SITE}'",
         f"SELECT * FROM daily_impact WHERE day >= '{months[-1]}-01'",
     )
-    for folded in (False, True):
-        if folded:
+    for closed in (False, True):
+        if closed:
             await keeper.run_once()
+            await writer.write(batch_of(of(OVER, 99)))
         await connection.execute("ANALYZE")
         for query in queries:
             assert await partitions_read(connection, query) == set(), query
         await assert_exact(connection)
-    await writer.write(batch_of(of(OVER, 99)))
-    for query in queries:
-        assert await partitions_read(connection, query) == {TABLE}, query
-    await assert_exact(connection)
-    assert (await keeper.run_once()).recounted == (OVER.first_day,)
-    assert await partitions_read(connection, queries[0]) == set()
-    await assert_exact(connection)
 
 
 async def test_what_comes_for_a_closed_month_counts_at_once(
@@ -122,58 +120,45 @@ async def test_what_comes_for_a_closed_month_counts_at_once(
     await writer.write(batch_of(session, of(OVER, 2), of(OVER, 2, "b.example.org")))
     await writer.write(batch_of(of(BEFORE, 7)))
     assert (await keeper.run_once()).closed == (BEFORE.first_day, OVER.first_day)
-    await writer.write(batch_of(upgrade(session.id, site=SITE), of(OVER, 3)))
-    marked = await connection.fetch("SELECT month, site FROM flusher.recounts")
-    assert [tuple(row) for row in marked] == [(OVER.first_day, SITE)]
+    await writer.write(batch_of(upgrade(session.id, site=SITE), of(OVER, 3), of(OVER, 2)))
     query = "SELECT * FROM monthly_impact WHERE month = $1 AND site = $2"
-    for _ in range(2):
-        row = await connection.fetchrow(query, OVER.first_day, SITE)
-        assert row is not None
-        assert (row["signed_in_sessions"], row["unique_users"], row["unique_visitors"]) == (1, 3, 2)
-        await assert_exact(connection)
-        assert await wrong(dsn) == []
-        await keeper.run_once()
-    assert await connection.fetch("SELECT FROM flusher.recounts") == []
+    row = await connection.fetchrow(query, OVER.first_day, SITE)
+    assert row is not None
+    assert (row["signed_in_sessions"], row["unique_users"], row["unique_visitors"]) == (1, 3, 2)
+    await assert_exact(connection)
+    assert await wrong(dsn) == []
 
 
-async def test_of_who_writes_while_a_closed_month_is_counted_again_nothing_is_lost(
-    connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper, dsn: str
+async def test_who_begins_and_who_ceases_to_count(
+    connection: asyncpg.Connection, writer: SessionWriter, dsn: str
 ) -> None:
-    """Whether its mark is set before, or its sessions are stored before and its mark after."""
-    await writer.write(batch_of(of(OVER, 1)))
-    await keeper.run_once()
-    insert = (
-        "INSERT INTO sessions (id, month, site, monthly_user_hash, created_at) "
-        "SELECT gen_random_uuid(), month, site, gen_random_uuid(), created_at FROM sessions LIMIT 1"
-    )
-    mark = statement("want_recounts"), [OVER.first_day], [SITE]
-    for marks_first in (True, False):
-        await writer.write(batch_of(of(OVER, 2 + marks_first)))
-        writing = await asyncpg.connect(dsn)
-        transaction = writing.transaction()
-        await transaction.start()
-        await writing.execute(insert)
-        if marks_first:
-            await writing.execute(*mark)
-            recounting = asyncio.create_task(keeper.recount())
-
-            async def waits() -> int:
-                query = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-                return int(await connection.fetchval(query))
-
-            await eventually(waits)
-            await transaction.commit()
-            assert await recounting == (OVER.first_day,)
-        else:
-            assert await keeper.recount() == (OVER.first_day,)
+    """Each person had so many visitor's and signed-in sessions, and then has so many."""
+    await writer.create_months([MONTH])
+    at = from_us(of(MONTH, 1).at_us)
+    for number, kinds in enumerate(itertools.product([0, 1, 2], repeat=4)):
+        visitor = Session(MONTH.first_day, SITE, UUID(bytes([number]) * 16), False, at)
+        user = visitor._replace(signed_in=True)
+        had, has = kinds[:2], kinds[2:]
+        for gone, come in (((0, 0), had), (had, has)):
+            counts = Counts()
+            async with connection.transaction():
+                await connection.execute(
+                    "DELETE FROM sessions WHERE monthly_user_hash = $1", visitor.monthly_user_hash
+                )
+                for each, went, came in zip((visitor, user), gone, come, strict=True):
+                    counts.add(each, came - went)
+                    for _ in range(came):
+                        await connection.execute(
+                            "INSERT INTO sessions "
+                            "(id, month, site, monthly_user_hash, highest_role, created_at) "
+                            "VALUES (gen_random_uuid(), $1, $2, $3, $4, $5)",
+                            *visitor[:3],
+                            "user" if each.signed_in else None,
+                            at,
+                        )
+                await store_counts(connection, counts)
             await assert_exact(connection)
-            await writing.execute(*mark)
-            await transaction.commit()
-        await writing.close()
-        await assert_exact(connection)
-        await keeper.recount()
-        await assert_exact(connection)
-        assert await wrong(dsn) == []
+    assert await wrong(dsn) == []
 
 
 async def test_the_counts_are_exact_under_fire(
@@ -206,29 +191,6 @@ async def test_the_counts_are_exact_under_fire(
     assert await wrong(dsn) == []
 
 
-async def test_who_has_no_session_left_is_forgotten(
-    connection: asyncpg.Connection, writer: SessionWriter
-) -> None:
-    """The visitor's hash of a session that was upgraded stands nowhere but in the upgrade."""
-    session = of(MONTH, 1)
-    await writer.write(batch_of(session, of(MONTH, 2)))
-    await writer.write(batch_of(upgrade(session.id, site=SITE)))
-    people = await connection.fetch("SELECT monthly_user_hash FROM flusher.people")
-    assert {row[0].bytes for row in people} == {bytes([2]) * 16, b"u" * 16}
-
-
-async def test_a_closed_month_has_no_people(
-    connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper
-) -> None:
-    await writer.write(batch_of(of(OVER, 1), of(MONTH, 1)))
-    count = "SELECT count(*) FROM flusher.people WHERE month = $1"
-    assert await connection.fetchval(count, OVER.first_day) == 1
-    await keeper.run_once()
-    await writer.write(batch_of(of(OVER, 2)))
-    assert await connection.fetchval(count, OVER.first_day) == 0
-    assert await connection.fetchval(count, MONTH.first_day) == 1
-
-
 async def test_a_month_is_closed_when_it_is_over_and_nothing_of_it_may_be_on_its_way(
     writer: SessionWriter, dsn: str
 ) -> None:
@@ -250,13 +212,16 @@ async def test_a_month_is_closed_three_days_after_its_end_in_the_calendars_zone(
     connection: asyncpg.Connection,
 ) -> None:
     await connection.execute("UPDATE flusher.calendar SET timezone = 'Pacific/Kiritimati'")
-    closable = await connection.fetchval(
-        "SELECT array_agg(flusher.may_be_closed(m, now() - "
-        "((m + interval '1 month') AT TIME ZONE 'Pacific/Kiritimati') + d * interval '1 second')) "
-        "FROM (SELECT $1::date AS m) month, unnest(ARRAY[0, 1]) d",
+    await connection.execute("SELECT flusher.create_month($1)", OVER.first_day)
+    since = await connection.fetchval(
+        "SELECT now() - ($1::date + interval '1 month') AT TIME ZONE 'Pacific/Kiritimati'",
         OVER.first_day,
     )
-    assert closable == [True, False]
+    closable = [
+        await connection.fetch(statement("months_to_close"), since + timedelta(seconds=seconds))
+        for seconds in (30, -30)
+    ]
+    assert [len(rows) for rows in closable] == [0, 1]
 
 
 async def test_what_an_operator_deletes_or_adds_is_told_and_mended_by_check(
@@ -268,12 +233,9 @@ async def test_what_an_operator_deletes_or_adds_is_told_and_mended_by_check(
     assert await wrong(dsn) == []
     held = await connection.fetchval(statement("last_check"))
     assert held > 0
-    await connection.execute(
-        "DELETE FROM sessions WHERE monthly_user_hash = $1", UUID(bytes=b"\1" * 16)
-    )
+    await connection.execute("DELETE FROM sessions WHERE monthly_user_hash = $1", UUID(b"\1" * 16))
     differences = await wrong(dsn)
     assert f"{SITE}, {OVER}: 1 signed-in users too many" in differences
-    assert f"{SITE}, {MONTH}: how often 1 people came is kept wrong" in differences
     assert not any("b.example.org" in each for each in differences)
     assert await connection.fetchval(statement("last_check")) == held, "it did not hold"
     one = await run_command("flusher", "check", "--month", str(OVER), DATABASE_URL=dsn)
@@ -298,13 +260,9 @@ async def test_with_another_calendar_the_days_are_counted_anew(
     await keeper.run_once()
     days = [row["day"] for row in await connection.fetch("SELECT day FROM daily_impact ORDER BY 1")]
     await connection.execute("UPDATE sessions SET created_at = created_at + interval '23 hours'")
-    await migrate(connection, UTC)
-    assert await connection.fetch("SELECT FROM flusher.recounts") == [], "it is the same"
     await migrate(connection, ZoneInfo("Pacific/Kiritimati"))
     await assert_exact(connection)
     await writer.write(batch_of(of(MONTH, 2)))
-    await assert_exact(connection)
-    assert (await keeper.recount()) == (OVER.first_day, MONTH.first_day)
     await assert_exact(connection)
     assert await wrong(dsn) == []
     after = await connection.fetch(
@@ -365,7 +323,7 @@ async def test_of_dropped_months_the_counts_stay(
     assert after[-1]["sessions"] == before[-1]["sessions"] + 1
 
 
-async def test_only_closed_months_whose_counts_hold_are_dropped(
+async def test_only_closed_months_are_dropped(
     connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper
 ) -> None:
     await writer.write(batch_of(of(OVER, 1), of(MONTH, 1)))
@@ -373,10 +331,7 @@ async def test_only_closed_months_whose_counts_hold_are_dropped(
     assert await connection.fetchval(drop, OVER.first_day) is False, "it is open"
     await keeper.run_once()
     assert await connection.fetchval(drop, MONTH.first_day) is False, "it is not over"
-    await writer.write(batch_of(of(OVER, 2)))
-    assert await connection.fetchval(drop, OVER.first_day) is False, "to be counted again"
     assert await connection.fetchval(drop, MONTH.plus(-90).first_day) is False, "never there"
-    await keeper.run_once()
     assert await connection.fetchval(drop, OVER.first_day) is True
 
 
@@ -387,13 +342,10 @@ async def test_a_month_whose_partition_is_gone_is_made_again_and_counted_again(
     async with Database(dsn) as database:
         await SessionWriter(database, UTC).write(batch_of(of(OVER, 1), of(MONTH, 1), of(MONTH, 2)))
     await keeper.fold()
-    people = f"people_{MONTH.first_day:%Y_%m}"
-    for gone in (TABLE, f"sessions_{MONTH.first_day:%Y_%m}", people):
+    for gone in (TABLE, f"sessions_{MONTH.first_day:%Y_%m}"):
         await connection.execute(f"DROP TABLE flusher.{gone}")
         async with Database(dsn) as database:
             await SessionWriter(database, UTC).write(batch_of(of(OVER, 3), of(MONTH, 3)))
-        await assert_exact(connection)
-        await keeper.recount()
         await assert_exact(connection)
         assert await wrong(dsn) == []
 

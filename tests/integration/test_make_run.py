@@ -17,14 +17,16 @@ import jwt
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
+from contract.settings import JWT_KEY
 from embedded.ports import find_free_port
 
 ROOT = Path(__file__).parents[2]
 WEB = "python -m http.server $PORT --bind 127.0.0.1"
 SETTINGS = (
-    "ADMIN_HOST ADMIN_PORT DATABASE_URL HOST JWT_KEY LOG_LEVEL PORT REDIS_URL SALT_REDIS_URL "
-    "TRUSTED_PROXIES"
+    "ADMIN_HOST ADMIN_PORT DATABASE_URL HOST JWT_ALGORITHMS JWT_KEY LOG_LEVEL PORT "
+    "REDIS_URL SALT_REDIS_URL TRUSTED_PROXIES"
 )
+PUBLIC_KEY = "-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----\n"
 # Not ready until it is asked for the third time.
 LATE = """
 import http.server, os
@@ -216,18 +218,46 @@ def test_the_usual_admin_ports_are_left_to_whoever_has_them(folder: Path) -> Non
 
 def test_processes_get_the_servers_and_the_demo_settings(folder: Path) -> None:
     names = ["REDIS_URL", "DATABASE_URL", "JWT_KEY", "TRUSTED_PROXIES", "DEMO", "ADMIN_PORT"]
-    names += ["DEMO_TOKEN", "LOG_LEVEL"]
+    names += ["DEMO_TOKEN", "LOG_LEVEL", "HOST", "JWT_ALGORITHMS"]
     program = f"import json, os; print(json.dumps([os.environ.get(n) for n in {names}]))"
     write_procfile(folder, worker=f'python -c "{program}"')
     result = embedded(folder, "run", TRUSTED_PROXIES="10.0.0.0/8", ADMIN_PORT="19100")
     line = next(line for line in result.stdout.splitlines() if '["redis://' in line)
     values = json.loads(line.partition("| ")[2])
-    redis_url, database_url, key, proxies, demo, admin, token, level = values
+    redis_url, database_url, key, proxies, demo, admin, token, level, host, algorithms = values
     assert redis_url.startswith("redis://127.0.0.1:")
     assert database_url.startswith("postgresql://postgres@127.0.0.1:")
     assert key == (folder / ".data" / "jwt_key").read_text().strip()
     assert (proxies, demo, admin, level) == ("10.0.0.0/8", "1", "19101", "warning")
+    assert (host, algorithms) == ("127.0.0.1", "HS256"), "nobody else's machine gets the token"
     assert jwt.decode(token, key, algorithms=["HS256"])["sub"] == "demo-user"
+
+
+@pytest.mark.parametrize(
+    ("own", "algorithms"),
+    [
+        ({"JWT_KEY": "the platform's, of more than thirty-two bytes"}, "HS256"),
+        ({"JWT_KEY": PUBLIC_KEY, "JWT_ALGORITHMS": "RS256"}, "RS256,HS256"),
+    ],
+)
+def test_a_platforms_key_signs_nothing_here(
+    folder: Path, own: dict[str, str], algorithms: str
+) -> None:
+    """Its tokens are good; those that are given away are signed with a key of this folder's."""
+    program = (
+        "import json, os; names = ['JWT_KEY', 'JWT_ALGORITHMS', 'DEMO_TOKEN', 'HOST'];"
+        "print('values', json.dumps([os.environ.get(n) for n in names]))"
+    )
+    write_procfile(folder, worker=f'python -c "{program}"')
+    result = embedded(folder, "run", HOST="127.0.0.2", **own)
+    line = next(line for line in result.stdout.splitlines() if "values [" in line)
+    keys, accepted, token, host = json.loads(line.partition("values ")[2])
+    demo_key = (folder / ".data" / "jwt_key").read_text().strip()
+    assert JWT_KEY.read({"JWT_KEY": keys}) == (own["JWT_KEY"].strip(), demo_key)
+    assert (accepted, host) == (algorithms, "127.0.0.2")
+    assert jwt.decode(token, demo_key, algorithms=["HS256"])["sub"] == "demo-user"
+    shown = embedded(folder, "token", **own).stdout.strip()
+    assert jwt.decode(shown, demo_key, algorithms=["HS256"])["sub"] == "demo-user"
 
 
 def test_servers_of_ones_own_are_used_and_not_repeated(folder: Path) -> None:

@@ -57,8 +57,8 @@ _SECONDS = st.integers(-60, 60)
 
 # As a database in which nothing ever was.
 _EMPTY = """
-    TRUNCATE sessions, flusher.upgrades, flusher.people, flusher.count_changes,
-        flusher.monthly_counts, flusher.daily_counts, flusher.recounts;
+    TRUNCATE sessions, flusher.upgrades, flusher.count_changes,
+        flusher.counts;
     UPDATE flusher.months SET closed_at = NULL, dropped_at = NULL
 """
 
@@ -123,8 +123,6 @@ class Machine(RuleBasedStateMachine):
     async def _add_up(self) -> None:
         await self.keeper.fold()
         await self._check()
-        await self.keeper.recount()
-        await self._check()
 
     @rule()
     def close(self) -> None:
@@ -132,7 +130,6 @@ class Machine(RuleBasedStateMachine):
         self.runner.run(self._close())
 
     async def _close(self) -> None:
-        await self.keeper.recount()
         await self.keeper.close()
         await self._check()
 
@@ -267,12 +264,8 @@ class Machine(RuleBasedStateMachine):
         pytest.fail("it was never written")
 
     async def _write_both(self, one: Batch, other: Batch) -> None:
-        await asyncio.gather(self._write(0, one), self._write(1, other), self._keep_meanwhile())
+        await asyncio.gather(self._write(0, one), self._write(1, other), self.keeper.fold())
         await self._check()
-
-    async def _keep_meanwhile(self) -> None:
-        await self.keeper.fold()
-        await self.keeper.recount()
 
     async def _rows(self) -> set[Row]:
         return {

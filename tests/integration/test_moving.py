@@ -112,8 +112,6 @@ async def test_after_a_move_by_logical_replication_the_counts_go_on(
         assert await assert_right(new.dsn()) == before
         writer, keeper = SessionWriter(database, UTC), MonthKeeper(other, nothing_waits, 0)
         await keeper.run_once()
-        people = await green.fetch("SELECT DISTINCT month FROM flusher.people")
-        assert {row["month"] for row in people} == {MONTH.first_day}, "the closed month's are gone"
         again = [upgrade(each.id, site=SITE) for each in sessions[1::3]]
         await writer.write(batch_of(*sessions, *again, of(OVER, 40), of(MONTH, 40), of(MONTH, 30)))
         await assert_right(new.dsn())
@@ -128,7 +126,7 @@ async def contents(connection: asyncpg.Connection) -> dict[str, object]:
     tables = await connection.fetch(
         "SELECT c.oid::regclass::text AS name FROM pg_class c WHERE c.relkind IN ('r', 'p') "
         "AND NOT c.relispartition AND c.relnamespace IN ('public'::regnamespace, "
-        "'flusher'::regnamespace) AND c.relname <> 'people'"
+        "'flusher'::regnamespace)"
     )
     return {
         table["name"]: await connection.fetchval(
@@ -175,7 +173,6 @@ async def test_a_dump_that_is_taken_while_flushers_write_is_restored_with_its_co
                 await writer.write(batch_of(*starts))
                 await writer.write(batch_of(*(upgrade(s.id, site=SITE) for s in starts[::3])))
                 await keeper.fold()
-                await keeper.recount()
 
     async with asyncio.TaskGroup() as writing:
         writing.create_task(write())
@@ -201,9 +198,7 @@ async def test_a_dump_that_is_taken_while_flushers_write_is_restored_with_its_co
 
 @needs_moved_clock
 async def test_a_server_whose_clock_is_five_years_ahead_has_nothing_dropped(tmp_path: Path) -> None:
-    """All months were gone within a second. By that clock all are over, and closed; that costs
-    nothing but their being counted again when something comes for them.
-    """
+    """All months were gone within a second. By that clock all are over, and closed."""
     months = [MONTH.plus(-number) for number in range(5)]
     clock = moved_environment(FIVE_YEARS_SECONDS)
     with PostgresServer(

@@ -19,9 +19,9 @@ SESSIONS: Final = 20_000
 EACH: Final = 50
 _READ: Final = """
     SELECT (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'upgrades'
-            OR relname LIKE 'sessions_%' OR relname LIKE 'people_%')
+            OR relname LIKE 'sessions_%')
         + (SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE relname = 'upgrades'
-            OR relname LIKE 'sessions_%' OR relname LIKE 'people_%')
+            OR relname LIKE 'sessions_%')
 """
 
 

@@ -17,8 +17,10 @@ from tests.events import start
 SHARDS = 4
 
 
-async def reader_of(redis: Redis, name: str = "one", claim_seconds: float = 60) -> StreamReader:
-    reader = StreamReader(OneServer(redis, SHARDS), name, claim_seconds)
+async def reader_of(
+    shards: OneServer, name: str = "one", claim_seconds: float = 60
+) -> StreamReader:
+    reader = StreamReader(shards, name, claim_seconds)
     await reader.create_groups()
     return reader
 
@@ -30,17 +32,21 @@ async def append(redis: Redis, count: int) -> list[bytes]:
     return records
 
 
-async def test_every_entry_is_read_once_by_one_of_the_group(redis: Redis) -> None:
+async def test_every_entry_is_read_once_by_one_of_the_group(
+    shards: OneServer, redis: Redis
+) -> None:
     records = await append(redis, 40)
-    one, two = await reader_of(redis, "one"), await reader_of(redis, "two")
+    one, two = await reader_of(shards, "one"), await reader_of(shards, "two")
     got = [await one.read(20), await two.read(100), await one.read(100), await two.read(100)]
     assert sorted(e.record for entries in got for e in entries) == sorted(records)
     assert [len(entries) for entries in got] == [20, 20, 0, 0]
 
 
-async def test_acknowledged_entries_are_gone_and_others_stay(redis: Redis) -> None:
+async def test_acknowledged_entries_are_gone_and_others_stay(
+    shards: OneServer, redis: Redis
+) -> None:
     await append(redis, 8)
-    reader = await reader_of(redis)
+    reader = await reader_of(shards)
     entries = await reader.read(100)
     await reader.acknowledge(entries[:5])
     lags = await measure_lag(reader.servers, reader.shards)
@@ -55,10 +61,12 @@ async def append_shared(redis: Redis, *sizes: int) -> None:
         await redis.incrby(keys.joined(0), size - 1)
 
 
-async def test_what_waits_is_counted_by_records_at_every_step(redis: Redis) -> None:
+async def test_what_waits_is_counted_by_records_at_every_step(
+    shards: OneServer, redis: Redis
+) -> None:
     """The funnel counts sessions and upgrades, however many share an entry."""
     await append_shared(redis, 1, 2, 2, 32, 5)
-    one, two = await reader_of(redis, "one"), await reader_of(redis, "two", claim_seconds=0)
+    one, two = await reader_of(shards, "one"), await reader_of(shards, "two", claim_seconds=0)
     entries = await one.read(100)
     assert await waiting(one) == (5, 42)
     assert await one.acknowledge([entries[1], entries[3]]) == 34
@@ -70,9 +78,11 @@ async def test_what_waits_is_counted_by_records_at_every_step(redis: Redis) -> N
     assert not await redis.exists(keys.joined(0))
 
 
-async def test_an_entry_that_is_divided_still_counts_as_its_records(redis: Redis) -> None:
+async def test_an_entry_that_is_divided_still_counts_as_its_records(
+    shards: OneServer, redis: Redis
+) -> None:
     await append_shared(redis, 4, 3)
-    reader = await reader_of(redis)
+    reader = await reader_of(shards)
     entries = await reader.read(100)
     for _ in range(2):  # a second time it is not there
         await reader.divide(entries[0])
@@ -82,10 +92,11 @@ async def test_an_entry_that_is_divided_still_counts_as_its_records(redis: Redis
 
 
 async def test_a_count_that_was_disturbed_is_right_again_when_the_stream_is_empty(
+    shards: OneServer,
     redis: Redis,
 ) -> None:
     await redis.set(keys.joined(0), 999)
-    reader = await reader_of(redis)
+    reader = await reader_of(shards)
     assert await waiting(reader) == (0, 0)
     await append_shared(redis, 2)
     await reader.acknowledge(await reader.read(100))
@@ -99,21 +110,21 @@ async def waiting(reader: StreamReader) -> tuple[int, int]:
     return sum(lag.entries for lag in lags), sum(lag.records for lag in lags)
 
 
-async def test_what_a_dead_consumer_held_is_taken_over(redis: Redis) -> None:
+async def test_what_a_dead_consumer_held_is_taken_over(shards: OneServer, redis: Redis) -> None:
     records = await append(redis, 8)
-    dead = await reader_of(redis, "dead")
+    dead = await reader_of(shards, "dead")
     assert len(await dead.read(100)) == 8
-    patient = await reader_of(redis, "patient", claim_seconds=60)
+    patient = await reader_of(shards, "patient", claim_seconds=60)
     assert await patient.claim(100) == [], "not yet"
-    heir = await reader_of(redis, "heir", claim_seconds=0)
+    heir = await reader_of(shards, "heir", claim_seconds=0)
     assert sorted(e.record for e in await heir.claim(100)) == sorted(records)
 
 
 @pytest.mark.parametrize("gone", ["group", "stream"])
 async def test_a_group_that_is_gone_is_made_anew_from_the_first_entry(
-    redis: Redis, gone: str
+    shards: OneServer, redis: Redis, gone: str
 ) -> None:
-    reader = await reader_of(redis)
+    reader = await reader_of(shards)
     if gone == "stream":
         await redis.flushall()
     records = await append(redis, 8)
@@ -124,9 +135,9 @@ async def test_a_group_that_is_gone_is_made_anew_from_the_first_entry(
     assert sorted(e.record for e in await reader.read(100)) == sorted(records)
 
 
-async def test_a_dead_letter_is_moved_whole_and_once(redis: Redis) -> None:
+async def test_a_dead_letter_is_moved_whole_and_once(shards: OneServer, redis: Redis) -> None:
     await redis.xadd(keys.stream(2), {FIELD: b"\xff broken"})
-    reader = await reader_of(redis)
+    reader = await reader_of(shards)
     (entry,) = await reader.read(100)
     for _ in range(2):
         await reader.bury(entry, DeadLetter("undecodable", "not a record"))
@@ -139,10 +150,11 @@ async def test_a_dead_letter_is_moved_whole_and_once(redis: Redis) -> None:
 
 
 async def test_a_consumer_leaves_nothing_behind_but_never_drops_what_is_pending(
+    shards: OneServer,
     redis: Redis,
 ) -> None:
     await append(redis, 8)
-    busy, idle = await reader_of(redis, "busy"), await reader_of(redis, "idle")
+    busy, idle = await reader_of(shards, "busy"), await reader_of(shards, "idle")
     await busy.read(100)
     await idle.read(100)
     await busy.retire()
@@ -152,8 +164,8 @@ async def test_a_consumer_leaves_nothing_behind_but_never_drops_what_is_pending(
         assert [consumer["name"] for consumer in consumers] == [b"busy"]
 
 
-async def test_a_foreign_entry_is_an_empty_record(redis: Redis) -> None:
+async def test_a_foreign_entry_is_an_empty_record(shards: OneServer, redis: Redis) -> None:
     """It will be set aside as undecodable, and harms nobody."""
     await redis.xadd(keys.stream(0), {b"another": b"field"})
-    (entry,) = await (await reader_of(redis)).read(100)
+    (entry,) = await (await reader_of(shards)).read(100)
     assert entry.record == b""

@@ -18,7 +18,8 @@ from contract.identity import SALT_BYTES
 from embedded.valkey import ValkeyServer
 from runtime.redis_client import connect_peer, connect_redis
 from salt.client import SaltServer
-from salt.disposal import SaltDisposal, State
+from salt.disposal import SaltDisposal
+from salt.report import State
 from salt.store import Outcome, SaltStore
 from tests.leftovers import files_with
 from tests.servers import Flavour, flavours
@@ -153,7 +154,7 @@ async def test_a_replica_that_is_away_is_named_until_it_is_clean(
     stack: ExitStack,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("process.redis_client.COMMAND_SECONDS", 1.0)
+    monkeypatch.setattr("runtime.redis_client.COMMAND_SECONDS", 1.0)
     await salts.begin()
     config = {**CONFIG, "replicaof": f"127.0.0.1 {salts.server.port}"}
     replica = ValkeyServer(tmp_path / "replica", binary=flavour.redis_binary, config=config)

@@ -21,7 +21,6 @@ from flusher.stream.read import StreamReader
 from flusher.worker import Flushed, Worker
 from runtime.shards import OneServer
 from tests.events import start, upgrade
-from tests.instant import clock
 
 UTC = ZoneInfo("UTC")
 
@@ -30,19 +29,22 @@ class Bench:
     """A worker, what it reads from and what it counts."""
 
     def __init__(
-        self, redis: Redis, database: Database, reader: StreamReader | None = None
+        self,
+        shards: OneServer,
+        redis: Redis,
+        database: Database,
+        reader: StreamReader | None = None,
     ) -> None:
         self.redis = redis
         self.database = database
-        self.shards = 8
+        self.shards = shards
         self.registry = CollectorRegistry()
         self.metrics = FlusherMetrics(self.registry)
-        self.reader = reader or StreamReader(OneServer(redis, 8), "one", 60)
+        self.reader = reader or StreamReader(shards, "one", 60)
         self.worker = Worker(
             self.reader,
             SessionWriter(database, UTC),
             self.metrics,
-            clock,
             UTC,
             max_rows=1000,
             max_seconds=0.1,
@@ -62,15 +64,15 @@ class Bench:
             return int(await connection.fetchval("SELECT count(*) FROM sessions"))
 
     async def buffered(self) -> int:
-        return sum([int(await self.redis.xlen(keys.stream(n))) for n in range(self.shards)])
+        return sum([int(await self.redis.xlen(keys.stream(n))) for n in range(self.shards.count)])
 
     def counted(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(f"impact_{name}_total", labels) or 0.0
 
 
 @pytest.fixture
-async def bench(redis: Redis, database: Database) -> Bench:
-    bench = Bench(redis, database)
+async def bench(shards: OneServer, redis: Redis, database: Database) -> Bench:
+    bench = Bench(shards, redis, database)
     await bench.worker.prepare()
     return bench
 
@@ -111,9 +113,9 @@ async def test_a_row_that_postgres_refuses_is_set_aside_alone(bench: Bench) -> N
 
 
 async def test_while_postgres_is_away_entries_stay_and_none_is_a_dead_letter(
-    redis: Redis, database: Database
+    shards: OneServer, redis: Redis, database: Database
 ) -> None:
-    nowhere = Bench(redis, Database("postgresql://postgres@127.0.0.1:1/impact"))
+    nowhere = Bench(shards, redis, Database("postgresql://postgres@127.0.0.1:1/impact"))
     await nowhere.worker.prepare()
     await nowhere.append(start(), start())
     for _ in range(3):
@@ -122,7 +124,7 @@ async def test_while_postgres_is_away_entries_stay_and_none_is_a_dead_letter(
     assert await nowhere.buffered() == 2
     assert await redis.xlen(keys.dead_letters(0)) == 0
 
-    nowhere.worker._writer = SessionWriter(database, UTC)  # it is back
+    nowhere.worker._writer._database = database  # it is back
     assert await nowhere.worker.run_once() == Flushed(2, 0)
     assert await nowhere.buffered() == 0
 
@@ -140,10 +142,10 @@ class _Deaf(StreamReader):
 
 
 async def test_what_is_committed_but_not_acknowledged_is_not_written_again(
-    redis: Redis, database: Database
+    shards: OneServer, redis: Redis, database: Database
 ) -> None:
     """Else one accepted session would be counted as written and as a duplicate."""
-    bench = Bench(redis, database, _Deaf(OneServer(redis, 8), "one", 60))
+    bench = Bench(shards, redis, database, _Deaf(shards, "one", 60))
     await bench.worker.prepare()
     await bench.append(start(), start())
     with pytest.raises(Retry):
@@ -156,15 +158,15 @@ async def test_what_is_committed_but_not_acknowledged_is_not_written_again(
 
 
 async def test_an_entry_that_two_flushers_had_is_counted_once(
-    redis: Redis, database: Database, dsn: str
+    shards: OneServer, redis: Redis, database: Database, dsn: str
 ) -> None:
     """The first was frozen past the claim time, and goes on."""
-    slow = Bench(redis, database, StreamReader(OneServer(redis, 8), "slow", 60))
+    slow = Bench(shards, redis, database, StreamReader(shards, "slow", 60))
     await slow.worker.prepare()
     await slow.append(*(start() for _ in range(10)))
     await slow.worker._gathering.gather()
     async with Database(dsn) as other:
-        quick = Bench(redis, other, StreamReader(OneServer(redis, 8), "quick", 0))
+        quick = Bench(shards, redis, other, StreamReader(shards, "quick", 0))
         assert await quick.worker.run_once() == Flushed(10, 0)
     await slow.append(start())
     assert await slow.worker.run_once() == Flushed(11, 0)
@@ -219,11 +221,11 @@ async def test_a_row_that_postgres_refuses_is_set_aside_without_those_that_share
 
 
 async def test_what_takes_too_long_is_set_aside_alone_and_the_rest_is_stored(
-    redis: Redis, dsn: str
+    shards: OneServer, redis: Redis, dsn: str
 ) -> None:
     """Before, the same batch was tried again, whole, for as long as that lasted."""
     async with Database(dsn, patience_seconds=2.0) as database:
-        bench = Bench(redis, database)
+        bench = Bench(shards, redis, database)
         await bench.worker.prepare()
         async with database.connection() as connection:
             await connection.execute(
@@ -242,9 +244,11 @@ async def test_what_takes_too_long_is_set_aside_alone_and_the_rest_is_stored(
         assert await bench.worker.run_once() == Flushed(20, 0)
 
 
-async def test_when_the_server_is_slow_nothing_is_set_aside(redis: Redis, dsn: str) -> None:
+async def test_when_the_server_is_slow_nothing_is_set_aside(
+    shards: OneServer, redis: Redis, dsn: str
+) -> None:
     async with Database(dsn, patience_seconds=0.2) as database:
-        bench = Bench(redis, database)
+        bench = Bench(shards, redis, database)
         await bench.worker.prepare()
         async with database.connection() as connection:
             await connection.execute(
@@ -272,15 +276,14 @@ async def test_the_metric_of_what_waits_counts_sessions_and_not_entries(bench: B
 
 
 async def test_a_helper_works_only_while_the_one_that_it_helps_is_behind(
-    redis: Redis, bench: Bench, dsn: str
+    shards: OneServer, bench: Bench, dsn: str
 ) -> None:
     """And what it has in hand it ends, whatever the other does."""
     async with Database(dsn) as other:
         helper = Worker(
-            StreamReader(OneServer(redis, 8), "helper", 60),
+            StreamReader(shards, "helper", 60),
             SessionWriter(other, UTC),
             FlusherMetrics(CollectorRegistry()),
-            clock,
             UTC,
             max_rows=1000,
             max_seconds=0.1,

@@ -1,16 +1,19 @@
 """The writer on a real PostgreSQL."""
 
 import asyncio
+import uuid
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
 
-from contract.calendar import to_us
+from contract.calendar import SECOND_US, to_us
 from contract.errors import DeadLetter, Retry
+from contract.record import Event, SaltMade
+from flusher.postgres import locks
 from flusher.postgres.database import Database
-from flusher.postgres.statements import statement
+from flusher.postgres.locks import Lock
 from flusher.postgres.write import SessionWriter, Written
 from tests.events import SITE, batch_of, start, upgrade
 from tests.instant import MONTH, NOON_US
@@ -38,6 +41,68 @@ async def test_a_batch_that_is_written_twice_is_stored_once(
     before = await rows(database)
     assert await writer.write(batch) == Written(0, 0, 10, 1)
     assert await rows(database) == before
+
+
+def salt_made(outcome: str, seconds: float = 0) -> SaltMade:
+    """Some seconds after noon."""
+    at_us = NOON_US + int(seconds * SECOND_US)
+    return SaltMade(uuid.uuid4().bytes, MONTH, at_us, outcome)
+
+
+async def noted(database: Database) -> list[str]:
+    async with database.connection() as connection:
+        found = await connection.fetch("SELECT outcome FROM flusher.salts ORDER BY made_at")
+        return [row["outcome"] for row in found]
+
+
+@pytest.mark.parametrize(
+    ("events", "outcomes"),
+    [
+        pytest.param([("first", 0)], ["first"], id="a new installation"),
+        pytest.param([("first", 0), ("first", 60)], ["first", "lost"], id="a second one"),
+        pytest.param([("rotated", 0), ("first", 60)], ["rotated", "lost"], id="after a rotation"),
+        pytest.param([("first", 0), ("restored", 60)], ["first", "restored"], id="put back"),
+        pytest.param([("first", 0), ("replaced", 60)], ["first", "replaced"], id="replaced"),
+    ],
+)
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_months_second_first_salt_is_noted_as_lost(
+    database: Database,
+    writer: SessionWriter,
+    events: list[tuple[str, float]],
+    outcomes: list[str],
+    *,
+    together: bool,
+) -> None:
+    """The salt's server had lost all that it knew. A repeat is noted once, and told once."""
+    made = [salt_made(*event) for event in events]
+    batches = [batch_of(*made)] if together else [batch_of(each) for each in made]
+    lost = [month for batch in batches for month in (await writer.write(batch)).salts_lost]
+    assert await noted(database) == outcomes
+    twice = [outcome for outcome in outcomes if outcome in ("lost", "replaced")]
+    assert lost == [MONTH.first_day for _ in twice]
+    for batch in batches:
+        assert (await writer.write(batch)).salts_lost == ()
+    assert await noted(database) == outcomes
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_first_salt_after_sessions_of_its_month_is_noted_as_lost(
+    database: Database, writer: SessionWriter, *, together: bool
+) -> None:
+    """Though nobody had told of the one before."""
+    events: list[Event] = [start(), salt_made("first", 5), start(seconds=6)]
+    for batch in [batch_of(*events)] if together else [batch_of(each) for each in events]:
+        await writer.write(batch)
+    assert await noted(database) == ["lost"]
+
+
+async def test_a_first_salt_before_all_sessions_of_its_month_is_the_first(
+    database: Database, writer: SessionWriter
+) -> None:
+    await writer.write(batch_of(start(seconds=6)))
+    await writer.write(batch_of(salt_made("first", 5)))
+    assert await noted(database) == ["first"]
 
 
 async def test_what_is_new_beside_a_repeat_is_stored(
@@ -110,6 +175,25 @@ async def test_of_two_upgrades_in_one_batch_the_earlier_stays(
     assert (row["highest_role"], to_us(row["upgraded_at"])) == ("admin", both[0].at_us)
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_of_two_upgrades_of_one_instant_the_same_stays_in_whatever_order_they_come(
+    order: tuple[int, int],
+    at_once: bool,  # noqa: FBT001 - a parameter of the test
+    database: Database,
+    writer: SessionWriter,
+) -> None:
+    """By their ids, in one batch as in two."""
+    session = start()
+    both = sorted((upgrade(session.id, role=role) for role in ("a", "b")), key=lambda u: u.id)
+    events = [both[n] for n in order]
+    await writer.write(batch_of(session))
+    for batch in [batch_of(*events)] if at_once else map(batch_of, events):
+        await writer.write(batch)
+    (row,) = await rows(database)
+    assert row["highest_role"] == both[0].role
+
+
 async def test_an_upgrade_of_a_session_that_is_in_two_months_takes_the_earlier(
     database: Database, writer: SessionWriter
 ) -> None:
@@ -154,11 +238,11 @@ async def test_a_merge_waits_for_who_stores_and_never_the_other_way_round(
     writer: SessionWriter, dsn: str
 ) -> None:
     """Else each would wait for the other, and PostgreSQL end one of them after a second."""
-    known, new = start(), start(b"n" * 16)
+    known, new = start(b"k" * 16), start(b"n" * 16)  # copied in this order
     await writer.write(batch_of(known))
     other = await asyncpg.connect(dsn)
     async with other.transaction():  # a batch that is copied, and not yet matched
-        await other.execute(statement("share_sessions"))
+        await locks.share(other, Lock.SESSIONS)
         await other.execute(
             "INSERT INTO sessions SELECT $1, month, site, monthly_user_hash, NULL, created_at "
             "FROM sessions",
@@ -171,7 +255,7 @@ async def test_a_merge_waits_for_who_stores_and_never_the_other_way_round(
             return int(await other.fetchval(query))
 
         await eventually(waits)
-        await other.execute(statement("lock_upgrades"), timeout=5)
+        await asyncio.wait_for(locks.take(other, Lock.UPGRADES), 5)
     assert await merging == Written(0, 0, 2, 0)
     await other.close()
 
@@ -211,27 +295,6 @@ async def test_a_lost_connection_is_nobodys_fault(
     await other.close()
     assert await rows(database) == []
     assert await writer.write(batch) == Written(1, 0, 0, 0)
-
-
-async def test_the_visitor_index_is_made_only_when_it_is_needed(
-    database: Database, writer: SessionWriter
-) -> None:
-    table = f"sessions_{MONTH.first_day:%Y_%m}"
-
-    async def indexes() -> set[str]:
-        async with database.connection() as connection:
-            found = await connection.fetch(
-                "SELECT indexname FROM pg_indexes WHERE tablename = $1", table
-            )
-        return {row["indexname"] for row in found} - {
-            f"{table}_pkey",
-            f"{table}_created_at",
-        }
-
-    await writer.write(batch_of(start(), upgrade(b"x" * 16)))
-    assert await indexes() == set()
-    await writer.write(batch_of(upgrade(None, visitor=b"v" * 16)))
-    assert await indexes() == {f"{table}_visitors"}
 
 
 async def test_what_can_not_matter_any_more_is_forgotten(
@@ -298,3 +361,24 @@ async def test_a_connection_in_an_unknown_state_is_not_used_again(
     async with database.connection() as connection:
         assert connection is not before
         assert await connection.fetchval("SELECT 1") == 1
+
+
+async def test_upgrades_that_come_second_are_told_by_whether_the_user_is_another(
+    writer: SessionWriter,
+) -> None:
+    """Together, later, before those that were first, and never where it is the same user."""
+    ada, bob = b"a" * 16, b"b" * 16
+    sessions = [bytes([number]) * 16 for number in range(1, 5)]
+    starts = [start(session) for session in sessions]
+    together = [upgrade(sessions[0], user=ada), upgrade(sessions[0], user=bob, seconds=61)]
+    once = [upgrade(session, user=ada) for session in sessions[1:]]
+    written = await writer.write(batch_of(*starts, *together, *once))
+    assert written.upgrades_of_others == 1
+    same = upgrade(sessions[1], user=ada, seconds=70)
+    later, earlier = (
+        upgrade(sessions[2], user=bob, seconds=70),
+        upgrade(sessions[3], user=bob, seconds=50),
+    )
+    written = await writer.write(batch_of(same, later, earlier))
+    assert written.upgrades_of_others == 2
+    assert (await writer.write(batch_of(same, later, earlier))).upgrades_of_others == 0

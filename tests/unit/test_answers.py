@@ -50,13 +50,27 @@ def test_an_upgrade_is_202_and_what_is_ignored_204_without_a_body() -> None:
 
 
 def test_a_preflight_allows_what_front_ends_send() -> None:
-    response = answers.preflight()
+    response = answers.preflight(None)
     assert (response.status, response.body) == (204, b"")
     allowed = headers_of(response)["Access-Control-Allow-Methods"].split(", ")
     assert {"POST", "PATCH"} <= set(allowed)
     headers = headers_of(response)["Access-Control-Allow-Headers"].lower().split(", ")
-    assert {"authorization", "content-type"} <= set(headers)
+    assert {"authorization", "content-type", "*"} <= set(headers)
     assert int(headers_of(response)["Access-Control-Max-Age"]) > 0
+
+
+def test_a_preflight_allows_the_names_that_were_asked_for() -> None:
+    for asked in ("baggage", "authorization,sentry-trace,traceparent", "X-A, x-b,\tx-c"):
+        assert headers_of(answers.preflight(asked))["Access-Control-Allow-Headers"] == asked
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["", " ", ",", "a,", "a b", "a\r\nSet-Cookie: b", "é", "\udcff", "x" * 2049, "a," * 2000],
+)
+def test_what_is_no_list_of_names_is_never_repeated(asked: str) -> None:
+    headers = headers_of(answers.preflight(asked))
+    assert headers["Access-Control-Allow-Headers"] == "*, Authorization, Content-Type"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +126,10 @@ def test_a_wrong_method_is_405_and_names_the_right_ones() -> None:
 
 def test_the_page_that_asked_may_read_the_answer_and_caches_keep_it_apart() -> None:
     lines = answers.allow_origin("https://city.example.org")
-    assert lines == (b"Access-Control-Allow-Origin: https://city.example.org\r\nVary: Origin\r\n")
+    assert lines == (
+        b"Access-Control-Allow-Origin: https://city.example.org\r\n"
+        b"Access-Control-Allow-Credentials: true\r\nVary: Origin\r\n"
+    )
 
 
 def test_a_page_that_is_not_counted_may_read_that() -> None:

@@ -31,7 +31,11 @@ def refusal(content_type: str, raw: bytes) -> Reject:
 
 
 def test_the_limit_is_16_kib() -> None:
-    assert MAX_BYTES == 16_384
+    assert MAX_BYTES == 16 * 1024
+
+
+def test_one_byte_order_mark_is_passed_over() -> None:
+    assert parse_body("text/plain", b'\xef\xbb\xbf{"token": "a.b.c"}') == Body(token="a.b.c")
 
 
 @pytest.mark.parametrize(
@@ -88,12 +92,14 @@ def test_unknown_keys_are_ignored(document: dict[str, object]) -> None:
         b"id=1",
         b"\xff",
         b'{"token": "\xff"}',
-        b"\xef\xbb\xbf{}",
+        b"\xef\xbb\xbf",
+        b"\xef\xbb\xbf\xef\xbb\xbf{}",
+        b" \xef\xbb\xbf{}",
         b"\0",
-        b"[" * 4096,
-        b'{"a":' * 800,
-        b"9" * 4096,
-        b'{"a":' + b"9" * 4000 + b",}",
+        b"[" * MAX_BYTES,
+        b'{"a":' * (MAX_BYTES // 5),
+        b"9" * MAX_BYTES,
+        b'{"a":' + b"9" * 16_000 + b",}",
         "{}".encode("utf-16"),
     ],
 )

@@ -21,12 +21,14 @@ HAND_IT_ON = {"collector/__main__.py", "flusher/__main__.py", "rotation/__main__
 # The servers' clocks, in SQL and Lua.
 ASK_A_SERVER = {
     "flusher/postgres/sql/server_settings.sql": "compares it with ours",
+    "flusher/postgres/sql/server_clock.sql": "which month can't be yet, beside Redis's clock",
     "flusher/postgres/sql/purge_upgrades.sql": "how long ago the same server stored an upgrade",
     "flusher/postgres/sql/months_to_drop.sql": "which month it is, beside the newest session's",
     "flusher/postgres/sql/note_check.sql": "when the server was asked to count",
     "flusher/postgres/schema/0002_upgrades.sql": "when the server stored an upgrade",
-    "flusher/postgres/schema/0003_counts.sql": "since when a count is to be made again",
-    "flusher/postgres/schema/0005_months.sql": "when a month may be closed, was closed and dropped",
+    "flusher/postgres/schema/0005_months.sql": "when a month was dropped",
+    "flusher/postgres/sql/months_to_close.sql": "which months are over",
+    "flusher/postgres/sql/close_months.sql": "when a month was closed",
     "salt/rotate.lua": "which month it is: the salt's server decides",
 }
 

@@ -13,7 +13,6 @@ from flusher.rows.counts import Counts, Session
 from flusher.rows.entry import Entry
 from tests.unit.events import NOVEMBER, STARTED, starts
 
-MONTHS = {NOVEMBER.first_day}
 ANNA, BEN = (UUID(letter * 16) for letter in (b"a", b"b"))
 
 
@@ -43,55 +42,50 @@ def test_rows_count_as_the_sessions_that_they_are(events: list[SessionStarted]) 
     packed.add_rows(list(batch.starts.values()))
     for event in good:
         added.add(as_session(event))
-    months = {event.month.first_day for event in events}
-    assert packed.people(months) == added.people(months)
-    assert packed.minutes(months) == added.minutes(months)
-    assert sum(packed.people(months).as_visitor) == sum(event.role is None for event in good)
+    changes = packed.by_month()
+    assert changes == added.by_month()
+    visitors = sum(sum(changed.as_visitor) for _, changed in changes)
+    assert visitors == sum(event.role is None for event in good)
 
 
 def test_what_comes_and_goes_changes_nothing() -> None:
     counts = Counts()
     counts.add(session())
     counts.remove(session())
-    assert counts.people(MONTHS).hashes == counts.minutes(MONTHS).minutes == []
-    assert counts.places_beyond(()) == []
+    assert counts.by_month() == []
 
 
 def test_an_upgrade_is_one_visitor_less_and_one_user_more() -> None:
     counts = Counts()
     counts.remove(session(ANNA))
     counts.add(session(BEN, signed_in=True))
-    people = counts.people(MONTHS)
-    assert (people.hashes, people.as_visitor, people.signed_in) == ([ANNA, BEN], [-1, 0], [0, 1])
-    assert (people.sites, people.firsts, people.lasts) == (["a.example.org"], [1], [2])
-    minutes = counts.minutes(MONTHS)
-    assert (minutes.as_visitor, minutes.signed_in) == ([-1], [1])
-    assert minutes.minutes == [datetime(2026, 11, 10, 12, 0, tzinfo=UTC)]
+    ((month, changed),) = counts.by_month()
+    assert month == NOVEMBER.first_day
+    assert (changed.hashes, changed.as_visitor, changed.signed_in) == ([ANNA, BEN], [-1, 0], [0, 1])
+    assert (changed.sites, changed.firsts, changed.lasts) == (["a.example.org"], [1], [2])
+    assert changed.minutes_sites == ["a.example.org"]
+    assert (changed.minutes_as_visitor, changed.minutes_signed_in) == ([-1], [1])
+    assert changed.minutes == [datetime(2026, 11, 10, 12, 0, tzinfo=UTC)]
 
 
-def test_people_have_one_order_whatever_the_events() -> None:
-    """So that two batches never wait for each other."""
-    sessions = [session(who, site=site) for who in (BEN, ANNA) for site in ("b", "a")]
-    orders = set()
-    for events in (sessions, sessions[::-1]):
-        counts = Counts()
-        for event in events:
-            counts.add(event)
-        people = counts.people(MONTHS)
-        assert people.sites == ["a", "b"]
-        assert (people.firsts, people.lasts) == ([1, 3], [2, 4])
-        orders.add(tuple(people.hashes))
-    assert orders == {(ANNA, BEN, ANNA, BEN)}
-
-
-def test_of_months_that_are_not_asked_for_only_the_sites_are_told() -> None:
+def test_the_people_of_a_site_stand_together() -> None:
     counts = Counts()
-    counts.add(session(site="b.example.org"))
-    counts.add(session(site="a.example.org"))
-    assert counts.people(()) == ([], [], [], [], [], [], [])
-    month = NOVEMBER.first_day
-    assert counts.places_beyond(()) == [(month, "a.example.org"), (month, "b.example.org")]
-    assert counts.places_beyond(MONTHS) == []
+    for who in (BEN, ANNA):
+        for site in ("b", "a"):
+            counts.add(session(who, site=site))
+    ((_, changed),) = counts.by_month()
+    assert changed.sites == ["a", "b"]
+    assert (changed.firsts, changed.lasts) == ([1, 3], [2, 4])
+    assert changed.hashes == [ANNA, BEN, ANNA, BEN]
+
+
+def test_each_month_has_its_own_changes() -> None:
+    counts = Counts()
+    later = NOVEMBER.plus(1).first_day
+    counts.add(session()._replace(month=later))
+    counts.add(session(BEN))
+    months = [(month, changed.hashes) for month, changed in counts.by_month()]
+    assert months == [(NOVEMBER.first_day, [BEN]), (later, [ANNA])]
 
 
 def test_a_minute_begins_where_it_begins_before_2000_too() -> None:
@@ -99,5 +93,6 @@ def test_a_minute_begins_where_it_begins_before_2000_too() -> None:
     for at_us in (STARTED.at_us, 946_684_800_000_000 - 1, 946_684_800_000_000):
         counts = Counts()
         counts.add(session()._replace(created_at=from_us(at_us)))
-        (minute,) = counts.minutes(MONTHS).minutes
+        ((_, changed),) = counts.by_month()
+        (minute,) = changed.minutes
         assert minute == from_us(at_us - at_us % MINUTE_US)

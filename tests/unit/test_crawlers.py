@@ -181,6 +181,77 @@ def test_a_persons_browser_is_admitted(user_agent: str) -> None:
     assert admit(user_agent) == user_agent
 
 
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 15_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like "
+    "Gecko) Version/15.1 Mobile/15E148 Safari/604.1"
+)
+PIXEL = (
+    "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Version/4.0 "
+    "Chrome/130.0.0.0 Mobile Safari/537.36"
+)
+
+
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+
+@pytest.mark.parametrize("browser", [CHROME, FIREFOX, IPHONE, PIXEL])
+def test_what_a_tool_notes_behind_a_browser_makes_it_no_crawler(browser: str) -> None:
+    for word in ("Initiator", "Referer", "page"):
+        assert FILTER.examine(f"{browser} | {word}: https://www.example.org/en?a=b") is None
+    for noted in ("Tool (https://example.org)", "SomeBot: https://example.org/", "Initiator: curl"):
+        assert FILTER.examine(f"{browser} | {noted}") == FILTER.examine(f"{browser} {noted}")
+
+
+@pytest.mark.parametrize("browser", [IPHONE, PIXEL])
+@pytest.mark.parametrize(
+    "app",
+    [
+        "SomeSDK/9.1 iOS/15.1 (iPhone) App/2.0 Hybrid uid_5F ftr_AI.SP",
+        "SalesforceMobileSDK/9.1.1 android mobile/14 (Pixel 8) App/2.0 Hybrid",
+        "CityMonitor/1.0",
+        "Wix/2.1 (de_DE)",
+    ],
+)
+def test_an_app_that_names_itself_before_its_telephones_browser_is_a_persons(
+    app: str, browser: str
+) -> None:
+    assert FILTER.examine(f"{app} {browser}") is None
+
+
+@pytest.mark.parametrize("browser", [IPHONE, PIXEL])
+@pytest.mark.parametrize("name", ["Googlebot/2.1", "GPTBot/1.2", "okhttp/4.12", "SomeCrawler/1.0"])
+def test_a_crawler_can_not_hide_before_a_telephones_browser(name: str, browser: str) -> None:
+    assert FILTER.examine(f"{name} {browser}") is not None
+
+
+@pytest.mark.parametrize(
+    "user_agent",
+    [
+        *(
+            "-",
+            '"-"',
+            "?",
+            "null",
+            "NULL",
+            "Chrome",
+            "Chrome/142.0.0.0",
+            "Firefox",
+            "Safari/537.36",
+        ),
+        *("Windows NT 6.1", "Windows", "Android", "Internet Explorer 11.0", "[object Object]"),
+        *("Mozilla", "Mozilla/5.0", "Mozilla/4.0", "Mozilla/5.0 ", "Mozilla/5.0 ()"),
+        *("Mozilla/5.0 (compatible)", "Mozilla/5.0 (compatible;)", "Mozilla/5.0..."),
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64)",
+        "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)",
+        "Mozilla/5.0 (X11; Linux x86_64",
+    ],
+)
+def test_one_word_of_a_browsers_or_a_system_without_an_engine_is_no_browser(
+    user_agent: str,
+) -> None:
+    assert FILTER.examine(user_agent) is Reason.NOT_A_BROWSER
+
+
 @pytest.mark.parametrize("user_agent", [None, "", " ", "\t \t", " " * 5000 + CHROME])
 def test_no_user_agent_is_ignored(user_agent: str | None) -> None:
     """An empty string must never be hashed as if it were a person."""
@@ -244,9 +315,12 @@ def test_no_browser_that_was_counted_is_taken_for_a_crawlers() -> None:
 
 
 def test_few_devices_are_taken_for_crawlers() -> None:
-    """2 of 10,000 of crawlerdetect's own list, 4 of the hold-out: what is left is hardly people."""
+    """5 of 10,000 of crawlerdetect's own list, 4 of the hold-out: what is left is hardly people.
+
+    Most of the 5 are one word of a browser's (`Chrome`, `Mozilla/5.0`), which that list has, too.
+    """
     devices = [row for row in corpora.people() if row.source == "crawlerdetect"][::4]
-    assert len(taken(devices)) <= 0.0003 * len(devices)  # a fourth: `bench.crawlers` asks all
+    assert len(taken(devices)) <= 0.0006 * len(devices)  # a fourth: `bench.crawlers` asks all
     unseen = corpora.unseen_people()
     assert len(unseen) > 34_000
     assert len(taken(unseen)) <= 0.0004 * len(unseen)

@@ -26,6 +26,8 @@ from collector.request.address_check import AddressCheck
 from collector.request.caller import TokenVerifier
 from collector.request.client_address import TrustedProxies
 from collector.request.crawlers import CrawlerFilter, Reason
+from collector.request.new_sites import NewSites
+from collector.request.roles import Roles
 from collector.request.site import SitePolicy
 from collector.sessions import Sessions
 from contract.metrics import CollectorMetrics
@@ -104,12 +106,13 @@ class Collector:
         sessions = Sessions(
             sites_counted,
             CrawlerFilter(),
-            TokenVerifier("k" * 32, ("HS256",), "", "sub", "role"),
+            TokenVerifier(["k" * 32], ("HS256",), "", "sub", Roles(("role",), ()), metrics),
             TrustedProxies([ip_network("10.0.0.0/8")], header),
             cast("MonthlySalt", FixedSalt()),
             cast("Appender", Appended()),
             metrics,
             AddressCheck(metrics),
+            NewSites(sites_counted, 1_000_000, metrics),
         )
         self._answering = Answering(CommonHeaders(clock, sites_counted.allows_origin), metrics)
         self._route = Route("POST", "/sessions", "start", sessions.start)

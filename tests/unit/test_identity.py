@@ -14,6 +14,7 @@ from contract.identity import (
     SALT_BYTES,
     USER_AGENT_MAX_BYTES,
     Hasher,
+    embedded_ipv4,
     network_of,
 )
 
@@ -177,12 +178,46 @@ def test_a_mapped_address_is_the_ipv4_address_that_it_maps(address: IPv4Address)
     assert network_of(IPv6Address(f"::ffff:{address}")) == network_of(address)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "64:ff9b::c000:20a",
+        "64:ff9b:1::c000:20a",  # a network's own translator, by /96,
+        "64:ff9b:1:abcd::c000:20a",
+        "64:ff9b:1:abcd:c0:2:a00:0",  # /64,
+        "64:ff9b:1:abc0:0:20a::",  # /56,
+        "64:ff9b:1:c000:2:a00::",  # and /48
+        "::c000:20a",
+        "::ffff:c000:20a",
+        "::ffff:0:c000:20a",
+        "2002:c000:20a::1",
+        "2002:c000:20a:ffff:1:2:3:4",
+        "2001::53aa:64c:0:7fff:3fff:fdf5",
+    ],
+)
+def test_an_ipv4_address_within_an_ipv6_address_is_that_address(address: str) -> None:
+    assert network_of(IPv6Address(address)) == IPv4Address("192.0.2.10").packed
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["::1", "::", "::ffff", "64:ff9c::c000:20a", "64:ff9b:2::c000:20a", "2001:1::1", "2003::1"],
+)
+def test_an_address_beside_those_counts_by_its_64_first_bits(address: str) -> None:
+    assert network_of(IPv6Address(address)) == IPv6Address(address).packed[:8]
+
+
+@given(st.ip_addresses(v=4))
+def test_two_people_behind_one_translator_are_two(address: IPv4Address) -> None:
+    """Whatever the IPv4 address is, it is that one, by the well-known prefix."""
+    assert network_of(IPv6Address(int(IPv6Address("64:ff9b::")) | int(address))) == address.packed
+
+
 @given(st.ip_addresses(v=6), st.integers(0, 2**64 - 1))
 def test_an_ipv6_address_counts_by_its_64_first_bits(address: IPv6Address, low: int) -> None:
     """Privacy extensions give one device a new lower half every day."""
-    assume(address.ipv4_mapped is None)
     neighbour = IPv6Address(int(address) >> 64 << 64 | low)
-    assume(neighbour.ipv4_mapped is None)
+    assume(embedded_ipv4(address.packed) is embedded_ipv4(neighbour.packed) is None)
     assert network_of(address) == network_of(neighbour) == address.packed[:8]
 
 
@@ -191,6 +226,5 @@ def test_ipv6_networks_next_to_each_other_are_different_people(
     address: IPv6Address, bit: int
 ) -> None:
     neighbour = IPv6Address(int(address) ^ 1 << bit)
-    assume(address.ipv4_mapped is None)
-    assume(neighbour.ipv4_mapped is None)
+    assume(embedded_ipv4(address.packed) is embedded_ipv4(neighbour.packed) is None)
     assert network_of(address) != network_of(neighbour)

@@ -58,7 +58,7 @@ PROCESSES = [
 Process = type[CollectorMetrics | FlusherMetrics | ProcessMetrics | RotationMetrics]
 
 
-LABELS = {"route", "status", "kind", "reason", "shard", "stage", "version"}
+LABELS = {"role", "route", "status", "kind", "reason", "shard", "stage", "version"}
 
 
 def declared(process: Process) -> dict[str, Metric]:
@@ -197,10 +197,11 @@ def test_every_reason_that_is_known_is_counted_from_the_start() -> None:
     """Prometheus sees no increase in a counter that is born at 1: the first event would be lost."""
     rejected = {*reasons_raised("Reject", "collector"), "method", "disconnected"}
     assert counted_from_the_start(CollectorMetrics, "rejected") == rejected
-    # "busy" is rotation's, and no answer to a request.
-    failed = {*reasons_raised("Retry", "collector", "runtime", "salt"), "fault"} - {"busy"}
+    # "busy" is rotation's, and no answer to a request; "clocks" is ClocksDisagree's own.
+    retried = reasons_raised("Retry", "collector", "runtime", "salt")
+    failed = {*retried, "fault", "clocks"} - {"busy"}
     assert counted_from_the_start(CollectorMetrics, "failed") == failed
-    ignored = {*Reason, "preflight", "page"}
+    ignored = {*Reason, "preflight", "page", "pageview"}
     assert counted_from_the_start(CollectorMetrics, "ignored") == ignored
     closed = {"slow", "too_many", "unread"}
     assert counted_from_the_start(CollectorMetrics, "connections_closed") == closed

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.calendar import DAY_US, SECOND_US, Month, month_at
-from contract.errors import Retry
+from contract.errors import ClocksDisagree, Retry
 from runtime.stopping import Stopping
 from salt.month import REFRESH_SECONDS, MonthlySalt
-from salt.store import Ensured, Outcome, Salt, SaltStore
+from salt.store import Ensured, Observed, Outcome, Salt, SaltStore
 
 UTC = ZoneInfo("UTC")
 NOVEMBER = Month(2026, 11)
@@ -55,6 +55,11 @@ class Store:
         self.away = False
         self.outcome = Outcome.UNCHANGED
         self.in_force: Month | None = None
+        self.contradicted = False  # by other clocks, when it jumps
+        self.refusing = False
+        self.other_calendar = False
+        self.recorded: Month | None = NOVEMBER
+        self.offered: list[Salt | None] = []
         self.gate: asyncio.Event | None = None
         self.on_question: Callable[[], None] = lambda: None
         self.on_reply: Callable[[], None] = lambda: None
@@ -66,8 +71,11 @@ class Store:
     def set_clock(self, server_us: int) -> None:
         self._ahead_us = server_us - self._clock.us
 
-    async def ensure(self, *, replace: bool = False) -> Ensured:
+    async def ensure(self, *, replace: bool = False, held: Salt | None = None) -> Ensured:
         assert not replace, "only a person replaces a salt"
+        self.offered.append(held)
+        if self.refusing:
+            raise ClocksDisagree("the clocks disagree")
         self.ensured += 1
         await self._pass()
         if self.lost:
@@ -76,11 +84,15 @@ class Store:
         self.on_reply()
         return reply
 
-    async def observe(self, month: Month) -> tuple[Salt | None, int]:
+    async def is_contradicted(self, server_us: int) -> bool:
+        assert server_us == self.server_us
+        return self.contradicted
+
+    async def observe(self, month: Month) -> Observed:
         self.observed += 1
         await self._pass()
         found = None if self.lost or month != self._month() else salt_of(month, self.made)
-        reply = found, self.server_us
+        reply = Observed(found, self.server_us, self.recorded, self.other_calendar)
         self.on_reply()
         return reply
 
@@ -383,7 +395,7 @@ async def test_a_slow_answer_does_not_move_a_clock_that_is_known_better() -> Non
     await salt.get()
     at_once = store.observe
 
-    async def after_a_freeze(month: Month) -> tuple[Salt | None, int]:
+    async def after_a_freeze(month: Month) -> Observed:
         clock.go(4 * SECOND_US)
         return await at_once(month)
 
@@ -435,3 +447,116 @@ async def test_after_an_answer_that_took_its_time_the_clock_is_asked_for_again_a
     assert pauses.seconds == pytest.approx([0.05, REFRESH_SECONDS])
     assert found[0] == (salt_of(NOVEMBER), store.server_us - SECOND_US + 3 * SECOND_US)
     assert found[1] == (salt_of(NOVEMBER), store.server_us)
+
+
+@pytest.mark.parametrize("days", [-80, -5, 5, 40, 80])
+async def test_a_jump_that_others_have_not_seen_is_not_followed(
+    salt: MonthlySalt, clock: Clock, store: Store, days: int
+) -> None:
+    """Though the month's salt may have expired by it on the server. It serves on, by our time."""
+    await salt.get()
+    store.contradicted = True
+    store.set_clock(MIDDLE + days * DAY_US)
+    await salt.keep_fresh(Pauses(clock, 3))
+    assert salt.now() == (salt_of(NOVEMBER), MIDDLE + 3 * SECOND_US)
+    assert salt.clock_doubt is not None
+    assert store.ensured == 1, "nothing is asked for"
+
+
+async def test_what_expired_by_such_a_jump_is_put_back(
+    salt: MonthlySalt, clock: Clock, store: Store
+) -> None:
+    await salt.get()
+    store.contradicted, store.lost = True, True
+    store.set_clock(MIDDLE + 40 * DAY_US)
+    await salt.keep_fresh(Pauses(clock, 2))
+    store.contradicted, store.outcome = False, Outcome.RESTORED
+    store.set_clock(MIDDLE + 2 * SECOND_US)
+    await salt.keep_fresh(Pauses(clock, 1))
+    assert store.offered == [None, salt_of(NOVEMBER)]
+    assert salt.clock_doubt is None
+
+
+async def test_what_is_lost_with_the_record_of_it_is_put_back(
+    salt: MonthlySalt, clock: Clock, store: Store
+) -> None:
+    """FLUSHALL, or a server that came back empty."""
+    await salt.get()
+    store.lost, store.recorded = True, None
+    await salt.keep_fresh(Pauses(clock, 1))
+    assert store.offered == [None, salt_of(NOVEMBER)]
+
+
+async def test_what_was_deleted_is_not_put_back(
+    salt: MonthlySalt, clock: Clock, store: Store
+) -> None:
+    """By hand, or for it had leaked: the record of it is still there."""
+    await salt.get()
+    store.lost = True
+    await salt.keep_fresh(Pauses(clock, 1))
+    assert store.offered == [None, None]
+
+
+async def test_a_jump_that_others_confirm_is_followed(
+    salt: MonthlySalt, clock: Clock, store: Store
+) -> None:
+    """A machine that slept for weeks: the month is over, whatever its steady clock says."""
+    await salt.get()
+    store.set_clock(ENDS + 10 * DAY_US)
+    store.recorded = DECEMBER
+    await salt.keep_fresh(Pauses(clock, 1))
+    found = salt.now()
+    assert found is not None
+    assert found[0] == salt_of(DECEMBER)
+
+
+async def test_a_month_that_others_have_agreed_upon_is_followed(
+    salt: MonthlySalt, clock: Clock, store: Store
+) -> None:
+    """A collector whose own clock is wrong goes with everybody else."""
+    await salt.get()
+    store.contradicted = True
+    store.set_clock(ENDS + 10 * DAY_US)
+    store.recorded = DECEMBER
+    await salt.keep_fresh(Pauses(clock, 1))
+    found = salt.now()
+    assert found is not None
+    assert found[0] == salt_of(DECEMBER)
+
+
+async def test_no_salt_is_served_that_is_of_a_month_too_far_ahead(
+    salt: MonthlySalt, clock: Clock, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flusher would make no row of it: the server was ahead, and came back."""
+    monkeypatch.setattr("salt.month._REFUSED_SECONDS", 0.0)
+    store.set_clock(ENDS + 40 * DAY_US)
+    store.in_force = month_at(store.server_us, UTC)
+    await salt.get()
+    store.set_clock(MIDDLE)
+    store.refusing = True
+    await salt.keep_fresh(Pauses(clock, 1))
+    assert salt.now() is None
+    with pytest.raises(ClocksDisagree):
+        await salt.get()
+
+
+async def test_a_new_month_that_is_refused_is_asked_for_again(
+    salt: MonthlySalt, store: Store
+) -> None:
+    """Another process, whose clock is right, makes its salt within a moment."""
+    store.refusing = True
+    getting = asyncio.create_task(salt.get())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    store.refusing = False
+    assert await getting == (salt_of(NOVEMBER), MIDDLE)
+
+
+async def test_another_calendar_than_rotations_is_told(
+    salt: MonthlySalt, clock: Clock, store: Store
+) -> None:
+    await salt.get()
+    assert salt.calendar_doubt is None
+    store.other_calendar = True
+    await salt.keep_fresh(Pauses(clock, 1))
+    assert salt.calendar_doubt is not None

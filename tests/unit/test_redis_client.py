@@ -2,7 +2,7 @@
 
 import pytest
 from redis import exceptions
-from redis._parsers.base import BaseParser
+from redis.asyncio.connection import DefaultParser
 
 from contract import settings
 from contract.errors import Misconfigured
@@ -11,7 +11,7 @@ from runtime.redis_client import connect_redis, is_passing, retry_for
 
 def answer(text: str) -> exceptions.RedisError:
     """An error of the server as the client library hands it on, which drops known codes."""
-    error: exceptions.RedisError = BaseParser.parse_error(text)  # type: ignore[no-untyped-call]  # the library's own
+    error: exceptions.RedisError = DefaultParser.parse_error(text)  # type: ignore[no-untyped-call]  # the library's own
     return error
 
 

@@ -33,6 +33,8 @@ def find(method: str, path: str) -> tuple[str, str]:
         ("OPTIONS", "/sessions", ("preflight", "")),
         ("PATCH", "/sessions/current/upgrade", ("upgrade", "current")),
         ("PATCH", "/sessions/a b/upgrade", ("upgrade", "a b")),
+        ("POST", "/sessions/", ("start", "")),
+        ("PATCH", "/sessions/a/upgrade/", ("upgrade", "a")),
     ],
 )
 def test_a_path_is_found(method: str, path: str, found: tuple[str, str]) -> None:
@@ -43,13 +45,14 @@ def test_a_path_is_found(method: str, path: str, found: tuple[str, str]) -> None
     "path",
     [
         "/",
-        "/sessions/",
+        "//",
+        "/sessions//",
         "/Sessions",
         "//sessions",
         "/sessions/upgrade",
         "/sessions//upgrade",
         "/sessions/a/b/upgrade",
-        "/sessions/a/upgrade/",
+        "/sessions/a/upgrade//",
     ],
 )
 def test_another_path_is_404(path: str) -> None:

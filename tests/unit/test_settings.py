@@ -27,6 +27,9 @@ class Expected:
 NUMBERS_ONLY = ("eight", "-1", "1.5", "1e3", "0x10", "٣", "8 shards", "9" * 5000)
 REDIS_BAD = ("localhost:6379", "http://localhost", "redis://", "redis", "rediss:", "redis://[::1")
 
+_PEM = "-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----"
+_PEM_OF_EC = "-----BEGIN EC PUBLIC KEY-----\nabc\n-----END EC PUBLIC KEY-----"
+
 EXPECTED = [
     Expected(
         settings.REDIS_URL,
@@ -76,6 +79,9 @@ EXPECTED = [
         },
     ),
     Expected(
+        settings.NEW_SITES_PER_MINUTE, 100, {"1": 1, "1000000": 1_000_000}, ("0", *NUMBERS_ONLY)
+    ),
+    Expected(
         settings.TRUSTED_PROXIES,
         (),
         {
@@ -101,14 +107,22 @@ EXPECTED = [
     ),
     Expected(
         settings.JWT_KEY,
-        "",
+        (),
         {
-            "a-secret-of-32-bytes-or-more-....": "a-secret-of-32-bytes-or-more-....",
-            r"not\na-pem-key": r"not\na-pem-key",
-            r"-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----": (
-                "-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----"
-            ),
+            "a-secret-of-32-bytes-or-more-....": ("a-secret-of-32-bytes-or-more-....",),
+            r"not\na-pem-key": (r"not\na-pem-key",),
+            "one secret\r\n\n  another \n": ("one secret", "another"),
+            r"-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----": (_PEM,),
+            f"{_PEM}\n{_PEM_OF_EC}\n": (_PEM, _PEM_OF_EC),
+            rf"{_PEM}\n{_PEM_OF_EC}".replace("\n", r"\n"): (_PEM, _PEM_OF_EC),
+            f"a secret\n{_PEM}\nanother": (_PEM, "a secret", "another"),
         },
+        (
+            "-----BEGIN PUBLIC KEY-----\nabc",
+            "-----BEGIN PUBLIC KEY-----\nabc\n-----END EC PUBLIC KEY-----",
+            f"{_PEM}\nabc\n-----END PUBLIC KEY-----",
+            "\n".join(f"secret {number}" for number in range(17)),
+        ),
     ),
     Expected(
         settings.JWT_ALGORITHMS,
@@ -117,7 +131,25 @@ EXPECTED = [
     ),
     Expected(settings.JWT_AUDIENCE, "", {"platform": "platform"}),
     Expected(settings.JWT_USER_CLAIM, "sub", {"user_id": "user_id"}),
-    Expected(settings.JWT_ROLE_CLAIM, "highest_role", {"role": "role"}),
+    Expected(
+        settings.JWT_ROLE_CLAIM,
+        ("highest_role", "roles"),
+        {"role": ("role",), "role, roles": ("role", "roles")},
+        (",",),
+    ),
+    Expected(
+        settings.JWT_ROLE_RANK,
+        ("super_admin", "admin", "project_folder_moderator", "project_moderator", "user"),
+        {"admin,user": ("admin", "user")},
+        (" ,",),
+    ),
+    Expected(
+        settings.JWT_LEEWAY_SECONDS,
+        30.0,
+        {"0": 0.0, "60": 60.0},
+        ("-1", "3601", "soon", "nan", "inf"),
+    ),
+    Expected(settings.JWT_REQUIRE_EXPIRY, False, {"0": False, "1": True}, ("yes",)),
     Expected(
         settings.CALENDAR_TIMEZONE,
         ZoneInfo("UTC"),
@@ -173,12 +205,16 @@ CONTRACT = [
     "ADMIN_HOST",
     "ADMIN_PORT",
     "SITES",
+    "NEW_SITES_PER_MINUTE",
     "TRUSTED_PROXIES",
     "JWT_KEY",
     "JWT_ALGORITHMS",
     "JWT_AUDIENCE",
     "JWT_USER_CLAIM",
     "JWT_ROLE_CLAIM",
+    "JWT_ROLE_RANK",
+    "JWT_LEEWAY_SECONDS",
+    "JWT_REQUIRE_EXPIRY",
     "CALENDAR_TIMEZONE",
     "STREAM_SHARDS",
     "FLUSH_MAX_ROWS",

@@ -22,6 +22,8 @@ from collector.request.address_check import AddressCheck
 from collector.request.caller import TokenVerifier
 from collector.request.client_address import TrustedProxies
 from collector.request.crawlers import CrawlerFilter
+from collector.request.new_sites import NewSites
+from collector.request.roles import Roles
 from collector.request.site import SitePolicy
 from collector.sessions import Sessions
 from contract.metrics import CollectorMetrics
@@ -118,12 +120,20 @@ async def server(wire: CountingWire) -> AsyncIterator[Server]:
     sessions = Sessions(
         sites,
         CrawlerFilter(),
-        TokenVerifier("a key of thirty-two bytes or more", ("HS256",), "", "sub", "highest_role"),
+        TokenVerifier(
+            ["a key of thirty-two bytes or more"],
+            ("HS256",),
+            "",
+            "sub",
+            Roles(("highest_role",), ()),
+            metrics,
+        ),
         TrustedProxies(TRUSTED_PROXIES.read({"TRUSTED_PROXIES": "127.0.0.1"})),
         cast("MonthlySalt", HeldSalt()),
         appender,
         metrics,
         AddressCheck(metrics),
+        NewSites(sites, 100, metrics),
     )
     running = asyncio.create_task(appender.run())
     yield Server(clock, sessions, sites, metrics, Connections(100, metrics))

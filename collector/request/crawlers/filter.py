@@ -1,5 +1,6 @@
 """The verdict on a request, and the memory of verdicts."""
 
+import re
 from collections.abc import Mapping
 
 from aiohttp import hdrs
@@ -18,6 +19,11 @@ from contract.identity import USER_AGENT_MAX_BYTES
 # The longest of a browser known to us has 681 characters.
 EXAMINED = USER_AGENT_MAX_BYTES
 _VERDICTS = 16_384
+# ` | Initiator: https://…`: the page that had it sent, as a tool notes it behind the browser's own
+# User-Agent. It is not whom to ask.
+_ANNOTATION = re.compile(
+    r" \| (?:initiator|page|referr?er|source|url): ?https?://[^ ()]*$", re.IGNORECASE
+)
 
 
 class CrawlerFilter:
@@ -66,6 +72,7 @@ class CrawlerFilter:
         """The same without the memory."""
         if not user_agent.strip():
             return Reason.NO_USER_AGENT
+        user_agent = _ANNOTATION.sub("", user_agent)
         text = fold(user_agent).strip()
         reason = self._signs.reason(text)
         if reason is not None:

@@ -76,6 +76,21 @@ _ENGINE = re.compile(
 )
 
 
+_LONG = 40
+# `-`: no word at all. `Chrome`, `null`, `Windows NT 6.1`, `Mozilla/5.0`: one word of the many that
+# a browser has, or of a program that had nothing to say.
+_ONE_WORD = re.compile(
+    r"[^a-z0-9]*|(?:mozilla|chrome|chromium|firefox|safari|opera|edge?|msie|internet explorer"
+    r"|(?:apple)?webkit|gecko|android|ios|iphone|ipad|linux|ubuntu|x11|macintosh|mac os x?|macos"
+    r"|windows(?: nt)?|mobile|desktop|browser|null|nil|false|true|nan|object object)"
+    r"(?:[ /]v?[\d._]+)?"
+)
+# `Mozilla/5.0 ()`, `Mozilla/5.0 (Windows NT 10.0; Win64; x64)`: and then no engine.
+_SYSTEM_ALONE = re.compile(
+    r"mozilla/5\.0[. )]*(?:\((?:compatible;?(?=\)|$)|(?:windows|macintosh|x11|[^a-z)])[^)]*)?\)?)?"
+)
+
+
 def is_no_browsers(user_agent: str, text: str) -> bool:
     """Whether a User-Agent has the shape of a program's that is no browser.
 
@@ -83,9 +98,12 @@ def is_no_browsers(user_agent: str, text: str) -> bool:
         user_agent: without spaces around it.
         text: the same in lower case.
     """
+    if len(text) < _LONG and _ONE_WORD.fullmatch(text.strip("[](){}\"'")):
+        return True
     if text.startswith("mozilla/"):
         return not ("gecko" in text or _ENGINE.search(text)) and (
-            _COMPATIBLE.match(text) is not None
+            _SYSTEM_ALONE.fullmatch(text) is not None
+            or _COMPATIBLE.match(text) is not None
             or _NAME_FOR_ENGINE.match(text) is not None
             or (_NAME_FOR_SYSTEM.match(text) is not None and _SYSTEM.search(text) is None)
         )

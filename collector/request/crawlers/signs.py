@@ -264,6 +264,15 @@ _IN_APP = re.compile(
 )
 
 
+# `SomeSDK/9.1 iOS/15.1 (iPhone) App/2.0 Hybrid Mozilla/5.0 (iPhone; …) … Safari/604.1`: an app that
+# shows pages in its telephone's browser, and puts its own and its toolkit's names in front. What
+# WhatsApp sends is the fetcher's of its previews.
+_APP_FIRST = re.compile(
+    r"(?!mozilla/|whatsapp/)[^/]+/\d.* mozilla/5\.0 "
+    r"\((?:iphone|ipad|ipod|linux; (?:u; )?android)[^)]*\) "
+    r"applewebkit/[\d.]+ \(khtml, like gecko\) .*\b(?:safari|mobile)/"
+)
+
 # What most browsers send, and no sign is in. Not looked through, which saves time.
 _COMMONPLACES = ("applewebkit/537.36 (", "safari/537.36", "android")
 
@@ -281,12 +290,16 @@ class Signs:
                 *_CRAWLER,
                 *TOOLS.split(", "),
                 *EARLIER.split(", "),
-                *(f"^{name}" for name in SERVICES.split()),
             ),
         }
+        services = [f"^{name}" for name in SERVICES.split()]
         self._kinds = {reason: SearchTree(signs) for reason, signs in kinds.items()}
+        self._services = SearchTree(services)
         self._any = SearchTree(
-            (*_JOBS, *JOBS.split(", "), *(sign for signs in kinds.values() for sign in signs))
+            (
+                *(*_JOBS, *JOBS.split(", "), *services),
+                *(sign for signs in kinds.values() for sign in signs),
+            )
         )
 
     def reason(self, text: str) -> Reason | None:
@@ -299,5 +312,8 @@ class Signs:
         for reason, signs in self._kinds.items():
             if signs.finds(rest):
                 return reason
+        if _APP_FIRST.match(text):
+            return None
         # Only what it does tells it: in an app, that is the app's name.
-        return None if _IN_APP.search(text) else Reason.CRAWLER
+        in_app = _IN_APP.search(text) and not self._services.finds(rest)
+        return None if in_app else Reason.CRAWLER

@@ -14,6 +14,10 @@ CREATE TABLE public.sessions (
     CONSTRAINT an_upgraded_session_has_a_role CHECK (upgraded_at IS NULL OR highest_role IS NOT NULL)
 ) PARTITION BY LIST (month);
 
+-- A person's sessions, signed in or not, in the order in which they began: how often somebody came
+-- (sql/count_changes.sql), and which session `current` means (sql/sessions_to_decide.sql).
+CREATE INDEX sessions_of_person ON public.sessions (monthly_user_hash, highest_role, created_at);
+
 COMMENT ON TABLE public.sessions IS
     'One row for each session: each time somebody opened the platform. Crawlers are not in it. '
     'It tells how many people a site reached in a calendar month and never who they were. '
@@ -36,23 +40,20 @@ COMMENT ON COLUMN public.sessions.upgraded_at IS
     'When the visitor signed in or registered during the session. Empty for a visitor who did not, '
     'and for a user who was signed in from the start.';
 
--- Whose calendar counts. One row, kept in step with the setting by `migrate`.
 CREATE TABLE flusher.calendar (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     timezone text NOT NULL -- a name of the IANA time zone database
 );
-COMMENT ON TABLE flusher.calendar IS 'Whose calendar days and months count (CALENDAR_TIMEZONE).';
+COMMENT ON TABLE flusher.calendar IS 'Whose calendar counts: `migrate` keeps it in step with CALENDAR_TIMEZONE.';
 INSERT INTO flusher.calendar (timezone) VALUES ('UTC');
 
--- What became of each month. A month is open, then closed, then perhaps dropped: 0005_months.sql.
 CREATE TABLE flusher.months (
     month date PRIMARY KEY CHECK (month = date_trunc('month', month)::date),
-    closed_at timestamptz, -- when its people were forgotten, since nothing of it was to come any more
+    closed_at timestamptz, -- when it had been over for days, and nothing of it was on its way
     dropped_at timestamptz CHECK (dropped_at IS NULL OR closed_at IS NOT NULL) -- its sessions went
 );
-COMMENT ON TABLE flusher.months IS 'The months that have, or had, a partition of sessions.';
+COMMENT ON TABLE flusher.months IS 'What became of each month: open, then closed, then perhaps dropped.';
 
--- When each month's salt was made, so that reports can show where a month's count is affected.
 CREATE TABLE flusher.salts (
     id uuid PRIMARY KEY, -- the event: a repeat has the same
     month date NOT NULL,

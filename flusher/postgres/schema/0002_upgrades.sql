@@ -1,5 +1,3 @@
--- Upgrades: those that wait for their session, and for a while those that were applied, so that a
--- repeat is known and events that come late end in the same rows as if they had come in order.
 CREATE TABLE flusher.upgrades (
     id uuid PRIMARY KEY, -- the upgrade itself: a repeat has the same
     session_id uuid,
@@ -19,16 +17,17 @@ CREATE TABLE flusher.upgrades (
     CONSTRAINT applied_to_a_session CHECK ((outcome = 'applied') = (applied_to IS NOT NULL))
 );
 COMMENT ON TABLE flusher.upgrades IS
-    'Sign-ins that were reported for a session. Kept for as long as they may still matter.';
+    'Sign-ins that were reported for a session: those that wait for it, and for a while those that were applied, '
+    'so that a repeat is known and events that come late end in the same rows as if they had come in order.';
 
-CREATE INDEX upgrades_by_session ON flusher.upgrades (session_id) WHERE session_id IS NOT NULL;
+-- A session's: those that name it, and one of `current` that took it.
+CREATE INDEX upgrades_by_session ON flusher.upgrades ((coalesce(session_id, applied_to)));
 CREATE INDEX upgrades_waiting ON flusher.upgrades (session_id) WHERE outcome = 'waiting';
 CREATE INDEX upgrades_of_current ON flusher.upgrades (visitor_hash, upgraded_at) WHERE visitor_hash IS NOT NULL;
-CREATE INDEX upgrades_of_current_by_applied_to ON flusher.upgrades (applied_to)
-    WHERE session_id IS NULL AND applied_to IS NOT NULL;
+CREATE INDEX upgrades_by_replaced_hash ON flusher.upgrades (replaced_hash, upgraded_at) WHERE replaced_hash IS NOT NULL;
+CREATE INDEX upgrades_by_visitor_and_user ON flusher.upgrades (replaced_hash, user_hash) WHERE replaced_hash IS NOT NULL;
 CREATE INDEX upgrades_by_age ON flusher.upgrades (stored_at);
 
--- Upgrades that were given up are forgotten; how many there were is not, since the report shows it.
 CREATE TABLE flusher.upgrades_given_up (
     month date, -- of the sign-in
     site text,

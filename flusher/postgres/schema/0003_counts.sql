@@ -1,68 +1,38 @@
 -- How many sessions and people there are, so that no report has to count them from the sessions.
 --
--- Whoever changes sessions adds what that changes to the counts, in the same transaction
--- (flusher/postgres/store_counts.py). So they are exact at each commit: docs/decisions/0006-kept-counts.md.
+-- Whoever changes sessions adds what that changes to the counts, in the same transaction: how
+-- `unique_visitors` comes about is sql/count_changes.sql, and docs/decisions/0006-kept-counts.md says
+-- why it is exact.
 
--- How often each person came in a month that is open: whoever changes a row sees by it whether the
--- person begins or ceases to count. It is the only table that keeps hashes beside the sessions.
-CREATE TABLE flusher.people (
-    month date NOT NULL,
-    site text NOT NULL,
-    monthly_user_hash uuid NOT NULL,
+-- Integers, whose sums are bigint: those of bigint are numeric, and the overview takes twice the time.
+CREATE TABLE flusher.counts (
+    whole_month boolean, -- or a day
+    site text,
+    month date, -- whose salt made the hashes: at a month's end that may not be the day's
+    day date, -- of a whole month, its first
     visitor_sessions integer NOT NULL,
     signed_in_sessions integer NOT NULL,
-    visitor_change integer NOT NULL, -- by how much the last transaction changed visitor_sessions
-    signed_in_change integer NOT NULL,
-    PRIMARY KEY (monthly_user_hash, site, month)
-) PARTITION BY LIST (month);
-COMMENT ON TABLE flusher.people IS 'How often each person came in a month that is not closed. Dropped when it is.';
+    unique_users integer NOT NULL, -- people are counted by month alone: 0 of a day
+    unique_signed_in_users integer NOT NULL,
+    unique_visitors integer NOT NULL,
+    PRIMARY KEY (whole_month, site, month, day) -- in the order in which reports ask
+);
+COMMENT ON TABLE flusher.counts IS 'How many sessions and people each site had in each month, and sessions on each day.';
 
--- What each transaction changed. Rows are only added, so that no two writers wait for each other, and
--- moved to the two tables below now and then (sql/fold_counts.sql).
+-- Rows are only added, so that no two writers wait for each other, and moved to the counts now and then
+-- (sql/fold_counts.sql).
 CREATE TABLE flusher.count_changes (
-    id uuid PRIMARY KEY DEFAULT gen_random_uuid(), -- what has no key can't be replicated, nor can a sequence
-    month date NOT NULL,
-    day date, -- a day's sessions, for daily_counts; null: the month''s, for monthly_counts
-    site text NOT NULL,
-    visitor_sessions bigint NOT NULL,
-    signed_in_sessions bigint NOT NULL,
-    unique_users bigint NOT NULL DEFAULT 0,
-    unique_signed_in_users bigint NOT NULL DEFAULT 0,
-    unique_visitors bigint NOT NULL DEFAULT 0
+    LIKE flusher.counts,
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid() -- what has no key can't be replicated, nor can a sequence
 );
 COMMENT ON TABLE flusher.count_changes IS 'What transactions changed in the counts, not added up yet.';
 
-CREATE TABLE flusher.monthly_counts (
-    month date,
-    site text,
-    visitor_sessions bigint NOT NULL,
-    signed_in_sessions bigint NOT NULL,
-    unique_users bigint NOT NULL,
-    unique_signed_in_users bigint NOT NULL,
-    unique_visitors bigint NOT NULL,
-    PRIMARY KEY (month, site)
-);
-COMMENT ON TABLE flusher.monthly_counts IS 'What monthly_impact shows, but for count_changes.';
-
-CREATE TABLE flusher.daily_counts (
-    month date, -- whose salt made the hash: at a month's end that may not be the day''s
-    day date,
-    site text,
-    visitor_sessions bigint NOT NULL,
-    signed_in_sessions bigint NOT NULL,
-    PRIMARY KEY (site, day, month) -- the site first, for a report of one site
-);
-COMMENT ON TABLE flusher.daily_counts IS 'What daily_impact shows, but for count_changes.';
-
--- Where the counts no longer hold: a session came for a closed month, or another calendar counts. The
--- views count these from the sessions until that was done for good.
-CREATE TABLE flusher.recounts (
-    month date,
-    site text,
-    wanted_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (month, site)
-);
-COMMENT ON TABLE flusher.recounts IS 'What is to be counted again from the sessions.';
+CREATE VIEW flusher.all_counts AS
+SELECT * FROM flusher.counts
+UNION ALL
+SELECT whole_month, site, month, day, visitor_sessions, signed_in_sessions, unique_users, unique_signed_in_users, unique_visitors
+FROM flusher.count_changes;
+COMMENT ON VIEW flusher.all_counts IS 'What was added up and what was not: the sum is exact at each commit.';
 
 CREATE TABLE flusher.checks (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -70,62 +40,26 @@ CREATE TABLE flusher.checks (
 );
 COMMENT ON TABLE flusher.checks IS 'When `python -m flusher check` last found nothing to mend.';
 
--- By how much the kept counts of a month fall short of its sessions, where they do. `sites`: of these,
--- or null for all. A row with a day is for daily_counts, one without for monthly_counts.
-CREATE FUNCTION flusher.missing_counts(wanted date, sites text[]) RETURNS TABLE (
-    day date, site text, visitor_sessions bigint, signed_in_sessions bigint,
-    unique_users bigint, unique_signed_in_users bigint, unique_visitors bigint
-)
+-- By how much the kept counts of a month fall short of its sessions, where they do: what has to be added.
+CREATE FUNCTION flusher.missing_counts(wanted date) RETURNS SETOF flusher.counts
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 WITH came AS MATERIALIZED (
-    SELECT (s.created_at AT TIME ZONE (SELECT c.timezone FROM flusher.calendar c))::date AS day, s.site,
-        s.monthly_user_hash, count(*) - count(s.highest_role) AS v, count(s.highest_role) AS s
-    FROM public.sessions s
-    WHERE s.month = wanted AND (sites IS NULL OR s.site = ANY (sites))
-    GROUP BY 1, 2, 3
-),
-person AS (
-    SELECT c.site, sum(c.v) AS v, sum(c.s) AS s FROM came c GROUP BY c.site, c.monthly_user_hash
+    SELECT s.site, s.monthly_user_hash, (s.created_at AT TIME ZONE (SELECT c.timezone FROM flusher.calendar c))::date AS day,
+        count(*) - count(s.highest_role) AS v, count(s.highest_role) AS s
+    FROM public.sessions s WHERE s.month = wanted GROUP BY 1, 2, 3
 )
-SELECT k.day, k.site, sum(k.v)::bigint, sum(k.s)::bigint,
-    sum(k.users)::bigint, sum(k.signed_in_users)::bigint, sum(k.visitors)::bigint
+SELECT k.whole_month, k.site, wanted, k.day, sum(k.v)::integer, sum(k.s)::integer,
+    sum(k.users)::integer, sum(k.signed_in_users)::integer, sum(k.visitors)::integer
 FROM (
-    SELECT c.day, c.site, c.v, c.s, 0 AS users, 0 AS signed_in_users, 0 AS visitors FROM came c
+    SELECT false, c.site, c.day, c.v, c.s, 0, 0, 0 FROM came c
     UNION ALL
-    SELECT NULL, p.site, p.v, p.s, 1, (p.s > 0)::integer, (p.v > 0)::integer FROM person p
+    SELECT true, c.site, wanted, sum(c.v), sum(c.s), 1, (sum(c.s) > 0)::integer, (sum(c.v) > 0)::integer
+    FROM came c GROUP BY c.site, c.monthly_user_hash
     UNION ALL
-    SELECT d.day, d.site, -d.visitor_sessions, -d.signed_in_sessions, 0, 0, 0
-    FROM flusher.daily_counts d WHERE d.month = wanted
-    UNION ALL
-    SELECT NULL, m.site, -m.visitor_sessions, -m.signed_in_sessions,
-        -m.unique_users, -m.unique_signed_in_users, -m.unique_visitors
-    FROM flusher.monthly_counts m WHERE m.month = wanted
-    UNION ALL
-    SELECT n.day, n.site, -n.visitor_sessions, -n.signed_in_sessions,
-        -n.unique_users, -n.unique_signed_in_users, -n.unique_visitors
-    FROM flusher.count_changes n WHERE n.month = wanted
-) k
-WHERE sites IS NULL OR k.site = ANY (sites)
-GROUP BY k.day, k.site
+    SELECT a.whole_month, a.site, a.day, -a.visitor_sessions, -a.signed_in_sessions,
+        -a.unique_users, -a.unique_signed_in_users, -a.unique_visitors
+    FROM flusher.all_counts a WHERE a.month = wanted
+) k (whole_month, site, day, v, s, users, signed_in_users, visitors)
+GROUP BY k.whole_month, k.site, k.day
 HAVING (sum(k.v), sum(k.s), sum(k.users), sum(k.signed_in_users), sum(k.visitors)) <> (0, 0, 0, 0, 0)
 $$;
-COMMENT ON FUNCTION flusher.missing_counts IS 'By how much the kept counts of a month fall short.';
-
--- The same of flusher.people, for a month that is open.
-CREATE FUNCTION flusher.missing_people(wanted date, sites text[])
-RETURNS TABLE (site text, monthly_user_hash uuid, visitor_sessions bigint, signed_in_sessions bigint)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-SELECT k.site, k.monthly_user_hash, sum(k.v)::bigint, sum(k.s)::bigint
-FROM (
-    SELECT s.site, s.monthly_user_hash, (s.highest_role IS NULL)::integer AS v,
-        (s.highest_role IS NOT NULL)::integer AS s
-    FROM public.sessions s WHERE s.month = wanted
-    UNION ALL
-    SELECT p.site, p.monthly_user_hash, -p.visitor_sessions, -p.signed_in_sessions
-    FROM flusher.people p WHERE p.month = wanted
-) k
-WHERE sites IS NULL OR k.site = ANY (sites)
-GROUP BY k.site, k.monthly_user_hash
-HAVING (sum(k.v), sum(k.s)) <> (0, 0)
-$$;
-COMMENT ON FUNCTION flusher.missing_people IS 'By how much flusher.people of an open month falls short.';

@@ -1,6 +1,2 @@
--- Makes the counts of a month what its sessions say. $1: the month; $2: sites, or null for all.
-INSERT INTO flusher.count_changes (
-    month, day, site, visitor_sessions, signed_in_sessions, unique_users, unique_signed_in_users,
-    unique_visitors
-)
-SELECT $1::date, * FROM flusher.missing_counts($1::date, $2::text[])
+-- Makes the counts of a month what its sessions say. $1: the month.
+INSERT INTO flusher.count_changes SELECT * FROM flusher.missing_counts($1::date)

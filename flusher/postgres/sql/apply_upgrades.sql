@@ -1,25 +1,21 @@
--- Applies to each session the first of its upgrades: the earliest by the collector's clock, of the
+-- Applies to each session the first of its upgrades: the earliest by the collector's clock (of one instant, by id), of the
 -- session's own site, and not of a month before its own. In a later month the session keeps its
--- hash, since the salt that made it is gone. Only by key: docs/decisions/0006-kept-counts.md.
+-- hash, since the salt that made it is gone.
 -- $1: sessions; $2: the earliest month to look in. Returns the sessions that changed, before and after.
 WITH first AS (
     SELECT DISTINCT ON (u.session_id)
         u.id AS upgrade_id, u.month, u.user_hash, u.highest_role, u.upgraded_at, s.id AS session_id,
         s.month AS session_month, s.monthly_user_hash AS hash_before, s.highest_role AS role_before,
-        coalesce(by_id.id, of_current.id) AS before_id,
-        coalesce(by_id.replaced_hash, of_current.replaced_hash, s.monthly_user_hash) AS replaced_hash
+        before.id AS before_id, coalesce(before.replaced_hash, s.monthly_user_hash) AS replaced_hash
     FROM flusher.upgrades u
-    JOIN sessions s ON s.id = ANY (ARRAY[u.session_id]) AND s.site = u.site
-        AND s.month <= u.month AND s.month >= $2::date
+    CROSS JOIN LATERAL (
+        SELECT * FROM sessions WHERE id = u.session_id AND month <= u.month AND month >= $2::date OFFSET 0
+    ) s
     LEFT JOIN LATERAL (
         SELECT b.id, b.replaced_hash FROM flusher.upgrades b
-        WHERE b.session_id = s.id AND b.outcome = 'applied' LIMIT 1
-    ) by_id ON true
-    LEFT JOIN LATERAL (
-        SELECT c.id, c.replaced_hash FROM flusher.upgrades c
-        WHERE c.session_id IS NULL AND c.applied_to = s.id LIMIT 1
-    ) of_current ON true
-    WHERE u.session_id = ANY ($1::uuid[]) AND (s.highest_role IS NULL OR s.upgraded_at IS NOT NULL)
+        WHERE coalesce(b.session_id, b.applied_to) = s.id AND b.outcome = 'applied' LIMIT 1
+    ) before ON true
+    WHERE coalesce(u.session_id, u.applied_to) = ANY ($1::uuid[]) AND u.session_id IS NOT NULL AND s.site = u.site AND (s.highest_role IS NULL OR s.upgraded_at IS NOT NULL)
     ORDER BY u.session_id, u.upgraded_at, u.id
 ),
 changed AS (
@@ -28,7 +24,8 @@ changed AS (
         monthly_user_hash = CASE WHEN f.month = s.month THEN f.user_hash ELSE s.monthly_user_hash END
     FROM first f
     WHERE s.id = ANY (ARRAY[f.session_id]) AND s.month = f.session_month
-        AND (s.upgraded_at IS NULL OR f.upgraded_at < s.upgraded_at)
+        AND (s.upgraded_at IS NULL OR f.upgraded_at < s.upgraded_at
+            OR f.upgraded_at = s.upgraded_at AND f.upgrade_id < f.before_id)
     RETURNING s.id, s.month, s.site, s.created_at, f.hash_before, f.role_before,
         s.monthly_user_hash AS hash_after, f.upgrade_id, f.before_id, f.replaced_hash, f.upgraded_at
 ),

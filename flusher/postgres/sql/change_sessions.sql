@@ -1,5 +1,4 @@
--- $1, $2: sessions, with their month; $3 to $5: hash, role and upgrade as they are from now on. Only by key:
--- docs/decisions/0006-kept-counts.md.
+-- $1, $2: sessions, with their month; $3 to $5: hash, role and upgrade as they are from now on.
 UPDATE sessions s
 SET monthly_user_hash = n.monthly_user_hash,
     highest_role = n.highest_role,

@@ -1,5 +1,4 @@
--- $1: upgrades; $2 to $4: what became of them, the session that each took, the hash replaced there. Only by key:
--- docs/decisions/0006-kept-counts.md.
+-- $1: upgrades; $2 to $4: what became of them, the session that each took, the hash replaced there.
 UPDATE flusher.upgrades u
 SET outcome = n.outcome, applied_to = n.applied_to, replaced_hash = n.replaced_hash
 FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[])

@@ -1,38 +1,48 @@
--- Adds a batch's changes of sessions in open months to the counts. Of whoever begins or ceases to count
--- the rows tell that are changed here, one person after the other, each locked from here to the commit.
--- $1 to $4: month and site, and the places of their first and last person in $5 to $7: hash, how many
--- more sessions as a visitor's, how many more signed in. In an order that all batches have, so that no
--- two wait for each other. $8 to $12: by minute: month, site, minute, and the same.
--- Returns who has no session left.
-WITH counted AS (
-    INSERT INTO flusher.people AS p
-    SELECT w.month, w.site, c.hash, c.as_visitor, c.signed_in, c.as_visitor, c.signed_in
-    FROM unnest($1::date[], $2::text[], $3::integer[], $4::integer[]) AS w (month, site, first, last)
+-- Adds a batch's changes of a month's sessions to the counts: how `unique_visitors` comes about.
+--
+-- A person whose sessions changed by `v` as a visitor's and by `s` signed in (below zero: fewer) begins or
+-- ceases to count by whether there are others now. "Others" are visitor's sessions beyond those `v` that
+-- were just added (or, where `v` is not above zero, any): then the person was a visitor before and is one
+-- now. Without others, who gained some was none before, and who lost some is none now.
+--
+-- After the sessions are written, under `Lock.UPGRADES`: so of two batches with the same person's sessions
+-- the second, which begins here when the first is committed, sees the first one's.
+-- $1: the month. $2 to $4: sites, and the places of their first and last person in $5 to $7: hash, `v`, `s`.
+-- $8 to $11: by minute: site, minute, and the same; PostgreSQL alone says of which day a minute is.
+INSERT INTO flusher.count_changes
+SELECT true, p.site, $1::date, $1::date, sum(p.v), sum(p.s),
+    sum((p.v > 0 OR p.s > 0 OR p.other_v OR p.other_s)::integer - (p.v < 0 OR p.s < 0 OR p.other_v OR p.other_s)::integer),
+    sum((p.s > 0 OR p.other_s)::integer - (p.s < 0 OR p.other_s)::integer),
+    sum((p.v > 0 OR p.other_v)::integer - (p.v < 0 OR p.other_v)::integer)
+FROM (
+    SELECT w.site, c.v, c.s,
+        -- A person's sessions stand in the index in this order: those that are signed in, then the visitor's.
+        o.others AND coalesce((
+            SELECT highest_role IS NOT NULL FROM sessions
+            WHERE monthly_user_hash = c.hash AND month = $1 AND site = w.site
+            ORDER BY monthly_user_hash, highest_role OFFSET greatest(c.s, 0) LIMIT 1
+        ), false) AS other_s,
+        o.others AND coalesce((
+            SELECT highest_role IS NULL FROM sessions
+            WHERE monthly_user_hash = c.hash AND month = $1 AND site = w.site
+            ORDER BY monthly_user_hash DESC, highest_role DESC OFFSET greatest(c.v, 0) LIMIT 1
+        ), false) AS other_v
+    FROM unnest($2::text[], $3::integer[], $4::integer[]) AS w (site, first, last)
     CROSS JOIN LATERAL unnest(
         ($5::uuid[])[w.first:w.last], ($6::integer[])[w.first:w.last], ($7::integer[])[w.first:w.last]
-    ) AS c (hash, as_visitor, signed_in)
-    ON CONFLICT (monthly_user_hash, site, month) DO UPDATE
-    SET visitor_sessions = p.visitor_sessions + excluded.visitor_sessions,
-        signed_in_sessions = p.signed_in_sessions + excluded.signed_in_sessions,
-        visitor_change = excluded.visitor_sessions, signed_in_change = excluded.signed_in_sessions
-    RETURNING month, site, monthly_user_hash, visitor_sessions AS v, signed_in_sessions AS s,
-        visitor_change AS v_change, signed_in_change AS s_change
-),
-changed AS (
-    INSERT INTO flusher.count_changes (
-        month, day, site, visitor_sessions, signed_in_sessions, unique_users, unique_signed_in_users, unique_visitors
-    )
-    SELECT month, NULL, site, sum(v_change), sum(s_change),
-        -- Who came before, and who comes now: the difference is who begins or ceases to count.
-        sum((v + s > 0)::integer - (v + s > v_change + s_change)::integer),
-        sum((s > 0)::integer - (s > s_change)::integer),
-        sum((v > 0)::integer - (v > v_change)::integer)
-    FROM counted GROUP BY month, site
-    UNION ALL
-    SELECT d.month, (d.minute AT TIME ZONE (SELECT timezone FROM flusher.calendar))::date AS day, d.site,
-        sum(d.as_visitor), sum(d.signed_in), 0, 0, 0
-    FROM unnest($8::date[], $9::text[], $10::timestamptz[], $11::integer[], $12::integer[])
-        AS d (month, site, minute, as_visitor, signed_in)
-    GROUP BY d.month, day, d.site
-)
-SELECT month, site, monthly_user_hash FROM counted WHERE v = 0 AND s = 0
+    ) AS c (hash, v, s)
+    CROSS JOIN LATERAL (
+        SELECT ( -- most have none of either kind: one look instead of two
+            SELECT true FROM sessions WHERE monthly_user_hash = c.hash AND month = $1 AND site = w.site
+            ORDER BY monthly_user_hash OFFSET greatest(c.v, 0) + greatest(c.s, 0) LIMIT 1
+        ) IS NOT NULL AS others
+        OFFSET 0
+    ) o
+    OFFSET 0
+) p
+GROUP BY p.site
+UNION ALL
+SELECT false, d.site, $1::date, (d.minute AT TIME ZONE (SELECT timezone FROM flusher.calendar))::date AS day,
+    sum(d.v), sum(d.s), 0, 0, 0
+FROM unnest($8::text[], $9::timestamptz[], $10::integer[], $11::integer[]) AS d (site, minute, v, s)
+GROUP BY day, d.site

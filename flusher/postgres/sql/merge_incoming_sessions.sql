@@ -1,6 +1,6 @@
 -- Stores a staged batch: of copies of one session, the earliest stays. Returns those that were known, as
 -- they were, and then those that are stored now. A copy that is earlier than a session whose upgrade is
--- no longer at hand is too late to replace it. Only by key: docs/decisions/0006-kept-counts.md.
+-- no longer at hand is too late to replace it.
 WITH known AS MATERIALIZED (
     SELECT k.* FROM incoming_sessions i
     CROSS JOIN LATERAL (
@@ -17,9 +17,7 @@ merged AS (
     WHERE excluded.created_at < s.created_at AND (
         s.upgraded_at IS NULL
         OR (SELECT u.id FROM flusher.upgrades u
-            WHERE u.session_id = s.id AND u.outcome = 'applied' LIMIT 1) IS NOT NULL
-        OR (SELECT u.id FROM flusher.upgrades u
-            WHERE u.session_id IS NULL AND u.applied_to = s.id LIMIT 1) IS NOT NULL
+            WHERE coalesce(u.session_id, u.applied_to) = s.id AND u.outcome = 'applied' LIMIT 1) IS NOT NULL
     )
     RETURNING s.id, s.month, s.site, s.monthly_user_hash, s.highest_role, s.created_at
 )

@@ -1,16 +1,10 @@
 -- The upgrades of sessions that were replaced wait again, to be applied to what is there now. One
 -- that the session still shows stays as it is.
--- $1: sessions. Returns the upgrades, with whom they had upgraded. Only by key:
--- docs/decisions/0006-kept-counts.md.
+-- $1: sessions. Returns the upgrades, with whom they had upgraded.
 WITH held AS MATERIALIZED (
     SELECT u.id, u.applied_to, u.replaced_hash
     FROM flusher.upgrades u
-    WHERE u.id = ANY (ARRAY(
-            SELECT id FROM flusher.upgrades WHERE session_id = ANY ($1::uuid[])
-            UNION ALL
-            SELECT id FROM flusher.upgrades WHERE session_id IS NULL AND applied_to = ANY ($1::uuid[])
-        ))
-        AND u.outcome <> 'waiting'
+    WHERE coalesce(u.session_id, u.applied_to) = ANY ($1::uuid[]) AND u.outcome <> 'waiting'
         AND (
             SELECT s.id FROM sessions s
             WHERE s.id = u.applied_to AND s.upgraded_at = u.upgraded_at

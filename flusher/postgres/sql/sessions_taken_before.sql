@@ -1,6 +1,5 @@
 -- The newest session that each user had taken of a visitor before a time.
--- $1 to $6: the visitor's month, site, hash, until when, the user's hash, the visitor's place. Only by key:
--- docs/decisions/0006-kept-counts.md.
+-- $1 to $6: the visitor's month, site, hash, until when, the user's hash, the visitor's place.
 SELECT DISTINCT ON (t.place, t.user_hash) t.place, t.user_hash, s.created_at, s.id
 FROM unnest($1::date[], $2::text[], $3::uuid[], $4::timestamptz[], $5::uuid[], $6::bigint[])
     AS t (month, site, hash, until, user_hash, place)

@@ -1,4 +1,4 @@
--- Sessions of visitors that upgrades have taken or may take. Only by key: docs/decisions/0006-kept-counts.md.
+-- Sessions of visitors that upgrades have taken or may take.
 -- $1 to $5: the visitors: month, site, hash, since when, and how many are wanted of those that began
 -- before; $6, $7: sessions that were taken since, and by which visitor's place each is.
 WITH v AS (
@@ -14,7 +14,7 @@ FROM v CROSS JOIN LATERAL (
     SELECT * FROM sessions l
     WHERE l.monthly_user_hash = v.hash AND l.created_at >= v.since AND l.highest_role IS NULL
         AND l.month = v.month AND l.site = v.site
-    OFFSET 0
+    ORDER BY l.monthly_user_hash DESC, l.highest_role DESC, l.created_at DESC
 ) s
 UNION ALL
 SELECT v.place, s.id, s.created_at, s.monthly_user_hash, NULL, NULL
@@ -22,6 +22,6 @@ FROM v CROSS JOIN LATERAL (
     SELECT * FROM sessions l
     WHERE l.monthly_user_hash = v.hash AND l.created_at < v.since AND l.highest_role IS NULL
         AND l.month = v.month AND l.site = v.site
-    ORDER BY l.monthly_user_hash DESC, l.created_at DESC, l.id DESC
+    ORDER BY l.monthly_user_hash DESC, l.highest_role DESC, l.created_at DESC, l.id DESC
     LIMIT v.wanted
 ) s

@@ -1,11 +1,9 @@
 -- What a batch may have to be matched with, so that most batches need no more than this question:
--- the sessions that upgrades wait for, at most $1 of them; whether there are any of `current`; and the
--- months that are open.
+-- the sessions that upgrades wait for, at most $1 of them; and whether there are any of `current`.
 SELECT
     ARRAY(
         SELECT session_id FROM flusher.upgrades
         WHERE outcome = 'waiting' AND session_id IS NOT NULL
         LIMIT $1
     ) AS awaited,
-    EXISTS (SELECT FROM flusher.upgrades WHERE visitor_hash IS NOT NULL) AS of_current,
-    ARRAY(SELECT month FROM flusher.months WHERE closed_at IS NULL) AS open_months
+    EXISTS (SELECT FROM flusher.upgrades WHERE visitor_hash IS NOT NULL) AS of_current

@@ -1,9 +1,8 @@
 -- Upgrades by id of sessions that are decided again, which another upgrade came before.
--- $1 to $5: the session, its month, its site, since when, its visitor's place. Only by key:
--- docs/decisions/0006-kept-counts.md.
+-- $1 to $5: the session, its month, its site, since when, its visitor's place.
 SELECT t.place, u.id, u.session_id, u.month, u.user_hash, u.highest_role, u.upgraded_at, u.outcome,
     u.applied_to
 FROM unnest($1::uuid[], $2::date[], $3::text[], $4::timestamptz[], $5::bigint[])
     AS t (id, month, site, since, place)
-CROSS JOIN LATERAL (SELECT * FROM flusher.upgrades u WHERE u.session_id = t.id OFFSET 0) u
-WHERE u.outcome <> 'applied' AND u.site = t.site AND u.month >= t.month AND u.upgraded_at >= t.since
+CROSS JOIN LATERAL (SELECT * FROM flusher.upgrades u WHERE coalesce(u.session_id, u.applied_to) = t.id OFFSET 0) u
+WHERE u.session_id IS NOT NULL AND u.outcome <> 'applied' AND u.site = t.site AND u.month >= t.month AND u.upgraded_at >= t.since

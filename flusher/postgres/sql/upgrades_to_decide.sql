@@ -1,6 +1,5 @@
 -- Upgrades of visitors from a time on: those of `current`, and those by id that were applied.
--- $1 to $4: the visitors: month, site, hash, since when. Returns them by the visitor's place from 1 on. Only by key:
--- docs/decisions/0006-kept-counts.md.
+-- $1 to $4: the visitors: month, site, hash, since when. Returns them by the visitor's place from 1 on.
 SELECT v.place, u.id, u.session_id, u.month, u.user_hash, u.highest_role, u.upgraded_at, u.outcome,
     u.applied_to
 FROM unnest($1::date[], $2::text[], $3::uuid[], $4::timestamptz[])

@@ -1,0 +1,40 @@
+"""How durable a record must be before it counts as stored (`APPEND_DURABILITY`), and how Redis is
+asked for it.
+"""
+
+from enum import StrEnum
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from contract.errors import Retry
+from runtime.redis_client import retry_for
+from runtime.redis_connection import Command
+
+# Milliseconds. Less than a command may take, so that the server's answer comes first.
+_WAIT_MS: Final = 3000
+
+
+class Durability(StrEnum):
+    """What Redis must have done before a record counts as stored."""
+
+    SERVER = "server"  # acknowledged the command: as durable as its appendfsync makes it
+    FSYNC = "fsync"  # WAITAOF: its append-only file is on disk (Redis 7.2, Valkey 8)
+    REPLICA = "replica"  # WAIT: a replica has it
+
+
+WAIT_UNTIL_DURABLE: Final[dict[Durability, list[Command]]] = {
+    Durability.SERVER: [],
+    Durability.FSYNC: [("WAITAOF", 1, 0, _WAIT_MS)],
+    Durability.REPLICA: [("WAIT", 1, _WAIT_MS)],
+}
+"""None or one command, which follows the writes on their connection."""
+
+
+def why_not_durable(reply: Any) -> Retry | None:
+    """What is wrong with an answer to WAITAOF or WAIT, if anything."""
+    if isinstance(reply, RedisError):
+        return retry_for(reply, "waiting until it is durable (APPEND_DURABILITY)")
+    # WAITAOF counts this server's disk and the replicas', WAIT the replicas.
+    done = reply[0] if isinstance(reply, list) else reply
+    return None if done >= 1 else Retry("not_durable", "it was not made durable in time")

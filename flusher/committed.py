@@ -1,0 +1,92 @@
+"""Batches that are in PostgreSQL and still in the streams: acknowledged, deleted and counted."""
+
+import time
+from dataclasses import dataclass
+
+from contract.calendar import SECOND_US
+from contract.errors import Retry
+from contract.metrics import FlusherMetrics
+from flusher.postgres.write import Written
+from flusher.rows.batch import Batch
+from flusher.server_time import ServerTime
+from flusher.stream.read import StreamReader
+
+
+@dataclass(slots=True)
+class _One:
+    """A batch, and whether its acknowledgement once went unanswered."""
+
+    batch: Batch
+    written: Written
+    was_unanswered: bool = False
+
+
+class Committed:
+    """A worker's, in the order in which they were committed."""
+
+    def __init__(
+        self, reader: StreamReader, metrics: FlusherMetrics, server_time: ServerTime
+    ) -> None:
+        """As the worker's."""
+        self._reader = reader
+        self._metrics = metrics
+        self._server_time = server_time
+        self._batches: list[_One] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._batches)
+
+    @property
+    def entries(self) -> int:
+        """How many they are of."""
+        return sum(len(each.batch.entries) for each in self._batches)
+
+    def add(self, batch: Batch, written: Written) -> None:
+        """From here on these are rows: if they can't be acknowledged now, that is all that is left
+        to do for them.
+        """
+        self._batches.append(_One(batch, written))
+
+    async def acknowledge(self) -> None:
+        """Ends their entries, and counts them.
+
+        Raises:
+            Retry: Redis does not answer; what is left is kept for the next call.
+        """
+        while self._batches:
+            first = self._batches[0]
+            batch = first.batch
+            accepted = batch.records - len(batch.notices)
+            started = time.perf_counter()
+            try:
+                ended = await self._reader.acknowledge(batch.accepted)
+                await self._reader.acknowledge(batch.notices)
+            except Retry:
+                first.was_unanswered = True
+                self._metrics.acknowledge_unanswered.inc(accepted)
+                raise
+            self._batches.pop(0)
+            seconds = time.perf_counter() - started
+            self._metrics.flush_seconds.labels("acknowledge").observe(seconds)
+            # What another flusher ended, it counted: so each entry is counted once. Except when an
+            # answer was lost: then it was most likely this one's.
+            self._count(first, 0 if first.was_unanswered else accepted - ended)
+
+    def _count(self, one: _One, others: int) -> None:
+        """Counts a batch, less the entries that others have ended."""
+        metrics, written = self._metrics, one.written
+        metrics.upgrades_of_another_user.inc(written.upgrades_of_others)
+        counts = (
+            (metrics.duplicate.labels("session"), written.duplicate_sessions),
+            (metrics.duplicate.labels("upgrade"), written.duplicate_upgrades),
+            (metrics.written.labels("session"), written.sessions),
+            (metrics.written.labels("upgrade"), written.upgrades),
+        )
+        for counter, events in counts:
+            # What this flusher found known is what another stored.
+            counted = max(events - others, 0)
+            others -= events - counted
+            counter.inc(counted)
+        if one.batch.oldest_us is not None:
+            age_us = self._server_time.now_us() - one.batch.oldest_us
+            metrics.end_to_end_seconds.observe(max(age_us / SECOND_US, 0.0))

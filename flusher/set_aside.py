@@ -1,0 +1,38 @@
+"""An entry that can never become a row: into its shard's dead letters, counted and told."""
+
+import structlog
+
+from contract.metrics import FlusherMetrics
+from flusher.rows.batch import Undecodable
+from flusher.stream.read import StreamReader
+
+log = structlog.get_logger()
+
+
+async def set_aside(
+    reader: StreamReader, metrics: FlusherMetrics, undecodable: Undecodable
+) -> None:
+    """Unless another flusher, that had it too, has ended it.
+
+    Raises:
+        Retry: Redis does not answer, or is full.
+    """
+    found, dropped = await reader.bury(undecodable.entry, undecodable.why)
+    if not found:
+        return
+    if dropped:
+        metrics.dead_dropped.inc(dropped)
+        log.error(
+            "the oldest dead letters were dropped: there are too many",
+            count=dropped,
+            to_do="`python -m flusher dead list`; mend the cause, replay or drop them",
+        )
+    metrics.dead.labels(undecodable.why.reason).inc()
+    log.error(
+        "an entry was set aside as a dead letter",
+        shard=undecodable.entry.shard,
+        entry=undecodable.entry.id.decode(),
+        reason=undecodable.why.reason,
+        detail=str(undecodable.why),
+        to_do="`python -m flusher dead list`; replay it once the cause is mended",
+    )

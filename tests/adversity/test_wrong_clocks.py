@@ -1,0 +1,375 @@
+"""No single clock ends a month, or judges a record (docs/decisions/0016).
+
+Real processes, one of whose clocks is moved while visitors come. The same visitors are the same
+afterwards, by the same salt, and each of their sessions is a row.
+"""
+
+import asyncio
+import json
+import re
+import shlex
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import aiohttp
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from bench.load.client import Address, Connection
+from bench.load.told import Who
+from contract import keys
+from contract.calendar import DAY_US, SECOND_US, Month
+from contract.settings import STREAM_SHARDS
+from runtime.redis_client import connect_redis
+from salt.store import Outcome, SaltStore
+from tests.adversity.clocks import (
+    Callers,
+    ShiftedClock,
+    ShiftedValkey,
+    next_month,
+    shifted_system,
+    system_before,
+)
+from tests.conftest import Databases
+from tests.moved_clock import needs_moved_clock
+from tests.system import ROOT, Program, System, eventually, run_command
+
+pytestmark = [needs_moved_clock, pytest.mark.timeout(120)]
+
+UTC = ZoneInfo("UTC")
+DAY_SECONDS = 86_400.0
+
+
+class Running:
+    """A system, its salt's server, and visitors."""
+
+    def __init__(
+        self, system: System, server: ShiftedValkey, clock: ShiftedClock, month: Month, redis: Redis
+    ) -> None:
+        self.system = system
+        self.server = server
+        self.clock = clock
+        self.month = month
+        self.redis = redis
+        self.callers = Callers(clock)
+
+    def program(self, module: str) -> Program:
+        return next(program for program in self.system.programs if program.module == module)
+
+    async def comes(self, person: int = 1) -> int | None:
+        """A visitor comes; the answer's status."""
+        connection = Connection(Address("127.0.0.1", self.system.port), keep_going=False)
+        try:
+            _, status = await self.callers.start(connection, Who.VISITOR, person, 0)
+        finally:
+            connection.close()
+        return status
+
+    async def salt(self) -> bytes | None:
+        salt = await self.redis.get(keys.salt(self.month))
+        assert salt is None or isinstance(salt, bytes)
+        return salt
+
+    async def has_salt(self) -> bool:
+        return bool(await self.redis.exists(keys.salt(self.month)))
+
+    async def made(self) -> list[str]:
+        """Why each salt was made, or put back."""
+        rotations: Any = await self.redis.xrange(keys.ROTATIONS)
+        return [
+            f"{fields[b'month'].decode()} {fields[b'outcome'].decode()}" for _, fields in rotations
+        ]
+
+    async def rows(self, dsn: str) -> list[asyncpg.Record]:
+        """All sessions, when the streams are empty and no dead letter is there."""
+
+        async def left() -> int:
+            names = [
+                name(shard)
+                for shard in range(STREAM_SHARDS.read({}))
+                for name in (keys.stream, keys.dead_letters)
+            ]
+            return sum([int(await self.redis.xlen(name)) for name in names])
+
+        await eventually(left, lambda left: left == 0)
+        database = await asyncpg.connect(dsn)
+        rows: list[asyncpg.Record] = await database.fetch("SELECT * FROM sessions")
+        await database.close()
+        return rows
+
+    async def all_are_rows_by(self, salt: bytes, dsn: str) -> None:
+        """Each answered session is one row of the month, hashed with the salt."""
+        assert set(self.callers.answers) == {201}, self.callers.answers
+        rows = {row["id"].bytes: row for row in await self.rows(dsn)}
+        told = self.callers.told
+        assert set(rows) == {told.id_of(number) for number in range(len(told))}
+        for number in range(len(told)):
+            row = rows[told.id_of(number)]
+            assert row["month"] == self.month.first_day
+            expected = self.callers.hash_with(salt, number, as_user=False)
+            assert row["monthly_user_hash"].bytes == expected
+
+
+async def page(program: Program) -> tuple[int, dict[str, Any]]:
+    """`/readyz`: its status, and what it says."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{program.admin_url}/readyz") as response,
+    ):
+        said: dict[str, Any] = await response.json()
+        return response.status, said
+
+
+async def migrated(databases: Databases, zone: ZoneInfo = UTC) -> str:
+    dsn = await databases.create()
+    code, _, errors = await run_command(
+        "flusher", "migrate", DATABASE_URL=dsn, CALENDAR_TIMEZONE=zone.key
+    )
+    assert code == 0, errors
+    return dsn
+
+
+@asynccontextmanager
+async def in_mid_month(
+    folder: Path, *modules: str, database_url: str = ""
+) -> AsyncIterator[Running]:
+    """A system that has started in the middle of a month."""
+    month = next_month(UTC)
+    clock = ShiftedClock.before(month.starts_us(UTC) + 14 * DAY_US, 0)
+    with shifted_system(folder, clock, UTC, database_url=database_url) as (system, server):
+        await system.start(*modules)
+        async with connect_redis(server.url) as redis:
+            yield Running(system, server, clock, month, redis)
+
+
+@pytest.mark.parametrize("days", [40, pytest.param(80, marks=pytest.mark.long)])
+async def test_the_salts_server_jumps_ahead_and_comes_back(
+    days: int, databases: Databases, tmp_path: Path
+) -> None:
+    """It has let the salt expire. Nobody notices, but for whoever is to mend the clock."""
+    dsn = await migrated(databases)
+    modules = ("rotation", "collector", "flusher")
+    async with in_mid_month(tmp_path, *modules, database_url=dsn) as running:
+        old = await running.salt()
+        assert old is not None
+        assert await running.comes() == 201
+        rotation, collector = running.program("rotation"), running.program("collector")
+
+        running.server.move_clock(days * DAY_SECONDS)
+        await eventually(running.has_salt, lambda has: not has)
+        status, said = await eventually(lambda: page(rotation), lambda page: page[0] == 503)
+        assert "clocks" in said["failed"], (status, said)
+        _, said = await eventually(
+            lambda: page(collector), lambda page: "clocks" in page[1]["warnings"]
+        )
+        assert await running.comes() == 201
+        assert (await collector.metrics())["impact_clocks_disagree"] == 1
+        assert (await rotation.metrics())["impact_clocks_disagreed_total"] > 0
+
+        running.server.move_clock(0)
+        await eventually(running.has_salt)
+        assert await running.salt() == old
+        await eventually(lambda: page(rotation), lambda page: page[0] == 200)
+        await eventually(lambda: page(collector), lambda page: page[1]["warnings"] == {})
+        assert await running.comes() == 201
+        assert await running.made() == [f"{running.month} first", f"{running.month} restored"]
+        await running.all_are_rows_by(old, dsn)
+        for program in (rotation, collector):
+            assert "to_do" in next(
+                line for line in program.log.splitlines() if "contradict" in line
+            ), program.log
+
+
+@pytest.mark.long
+async def test_a_later_month_that_came_into_force_all_the_same_is_taken_back(
+    databases: Databases, tmp_path: Path
+) -> None:
+    """All clocks of one machine were ahead. No session is accepted that could be no row."""
+    dsn = await migrated(databases)
+    modules = ("rotation", "collector", "flusher")
+    async with in_mid_month(tmp_path, *modules, database_url=dsn) as running:
+        assert await running.comes() == 201
+        running.server.move_clock(80 * DAY_SECONDS)
+        await eventually(running.has_salt, lambda has: not has)
+        # Nobody contradicts it: who asks has no clock of its own.
+        ahead = await SaltStore(running.redis, UTC).ensure()
+        assert ahead.outcome is Outcome.ROTATED
+        collector = running.program("collector")
+        in_force = f"month={ahead.salt.month}"
+        await eventually(lambda: _holds(collector, in_force), bool)
+        assert await running.comes() == 201
+        running.server.move_clock(0)
+        await eventually(running.comes, lambda status: status == 503)
+        assert (await page(running.program("rotation")))[0] == 503
+
+        environment = {**running.system.environment, **running.clock.environment()}
+        code, output, errors = await run_command("rotation", "rotate", **environment)
+        assert code == 1, output
+        assert "rotate --force" in output + errors
+        code, output, errors = await run_command(*brings_it_back(), **environment)
+        assert code == 0, output + errors
+        new = await running.salt()
+        assert new is not None
+        await eventually(running.comes, lambda status: status == 201)
+        # Each that was answered 201 is a row, those of the later month, too.
+        rows = await running.rows(dsn)
+        assert len(rows) == running.callers.answers[201]
+        assert {row["month"] for row in rows} == {
+            running.month.first_day,
+            ahead.salt.month.first_day,
+        }
+        assert f"{running.month} replaced" in await running.made()
+
+
+def brings_it_back() -> list[str]:
+    """The command that the handbook has for it: the module and its arguments."""
+    handbook = (ROOT / "docs/operations.md").read_text()
+    _, _, section = handbook.partition("\n## A month that began too early\n")
+    section, _, _ = section.partition("\n## ")
+    (command,) = re.findall(r"^```sh\npython -m (.*?)\n```$", section, re.MULTILINE)
+    return shlex.split(command)
+
+
+async def _holds(collector: Program, words: str) -> bool:
+    return words in collector.log
+
+
+async def test_a_forced_rotation_is_refused_while_clocks_contradict_each_other(
+    tmp_path: Path,
+) -> None:
+    async with in_mid_month(tmp_path) as running:
+        old = (await SaltStore(running.redis, UTC).ensure()).salt.value
+        environment = {**running.system.environment, **running.clock.environment(2 * DAY_SECONDS)}
+        code, output, errors = await run_command("rotation", "rotate", "--force", **environment)
+        assert (code, "clock" in errors) == (1, True), output + errors
+        assert await running.salt() == old
+
+
+async def test_a_flusher_whose_clock_is_wrong_judges_no_record(
+    databases: Databases, tmp_path: Path
+) -> None:
+    dsn = await migrated(databases)
+    async with in_mid_month(tmp_path, "rotation", "collector", database_url=dsn) as running:
+        old = await running.salt()
+        assert old is not None
+        flushers = [
+            running.system.program("flusher", **running.clock.environment(days * DAY_SECONDS))
+            for days in (-60, 3000)
+        ]
+        for flusher in flushers:
+            flusher.start()
+            await flusher.ready()
+        for person in range(20):
+            assert await running.comes(person) == 201
+        await running.all_are_rows_by(old, dsn)
+
+
+async def test_a_server_that_is_flushed_in_mid_month_gets_its_salt_back(
+    databases: Databases, tmp_path: Path
+) -> None:
+    """From whoever holds it; and it says so. Nobody is counted twice."""
+    dsn = await migrated(databases)
+    modules = ("rotation", "collector", "flusher")
+    async with in_mid_month(tmp_path, *modules, database_url=dsn) as running:
+        old = await running.salt()
+        assert old is not None
+        assert await running.comes() == 201
+        await running.rows(dsn)
+        await running.redis.flushall()
+        await eventually(running.has_salt)
+        assert await running.salt() == old
+        assert await running.made() == [f"{running.month} restored"]
+        assert await running.comes() == 201
+        await running.all_are_rows_by(old, dsn)
+
+
+async def test_a_salt_that_nobody_holds_any_more_is_told_to_be_lost(
+    databases: Databases, tmp_path: Path
+) -> None:
+    """Though to Redis, which knows nothing any more, the new one is the first."""
+    dsn = await migrated(databases)
+    async with in_mid_month(tmp_path, "collector", "flusher", database_url=dsn) as running:
+        assert await running.comes() == 201
+        assert len(await running.rows(dsn)) == 1
+        running.program("collector").kill()
+        # A server knows nothing; nor is anything told of the salt before, which no rotation did.
+        await running.redis.flushall()
+        (rotation,) = await running.system.start("rotation")
+        flusher = running.program("flusher")
+        assert await running.made() == [f"{running.month} first"]
+
+        async def lost() -> float:
+            return (await flusher.metrics())["impact_salts_lost_total"]
+
+        await eventually(lost, lambda lost: lost == 1)
+        assert "counted twice this month" in flusher.log
+        await rotation.stop()
+        environment = {**running.system.environment, **running.clock.environment()}
+        code, output, errors = await run_command(
+            "flusher", "report", "--format", "json", **environment
+        )
+        assert (code, "lost" in output) == (0, True), output + errors
+
+
+async def test_a_calendar_that_moves_westward_keeps_the_months_salt(
+    databases: Databases, tmp_path: Path
+) -> None:
+    """By rotation's setting the month goes on for hours: so does its salt, past the end that was.
+
+    A collector that still has the other setting says so, counts with everybody else, and is not
+    ready if it has just started.
+    """
+    east, west = ZoneInfo("Europe/Athens"), ZoneInfo("America/Lima")
+    month = next_month(east)
+    boundary_us = month.ends_us(east)
+    dsn = await migrated(databases, west)
+
+    async def start(system: System, _: ShiftedClock) -> list[Program]:
+        programs = await system.start("rotation", "collector")
+        await programs[0].stop()
+        moved = system.program("rotation", CALENDAR_TIMEZONE=west.key).start()
+        flusher = system.program("flusher", CALENDAR_TIMEZONE=west.key).start()
+        await asyncio.gather(moved.ready(), flusher.ready())
+        return [programs[1], moved]
+
+    started = system_before(
+        tmp_path, east, boundary_us, seconds=2, start=start, processes=5, database_url=dsn
+    )
+    async with (
+        started as (system, server, clock, (collector, _)),
+        connect_redis(server.url) as redis,
+    ):
+        running = Running(system, server, clock, month, redis)
+        old = await running.salt()
+        assert old is not None
+        assert await running.comes() == 201
+        await eventually(lambda: page(collector), lambda page: "calendar" in page[1]["warnings"])
+        late = system.program("collector").start()
+        await clock.reaches(boundary_us + SECOND_US)
+        assert await running.salt() == old
+        assert await running.comes() == 201
+        assert await running.comes() == 201
+        assert await running.made() == [f"{month} first"]
+        status, said = await eventually(
+            lambda: _page_if_up(late), lambda page: "calendar" in page[1].get("failed", {})
+        )
+        assert status == 503, said
+        await running.all_are_rows_by(old, dsn)
+        code, output, _ = await run_command(
+            "rotation",
+            "status",
+            "--json",
+            **{**system.environment, "CALENDAR_TIMEZONE": west.key},
+        )
+        assert (code, json.loads(output)["salt_is_current"]) == (0, True)
+
+
+async def _page_if_up(program: Program) -> tuple[int, dict[str, Any]]:
+    try:
+        return await page(program)
+    except aiohttp.ClientError:
+        return 0, {}

@@ -1,0 +1,53 @@
+"""No private part of a library is used: what ruff's SLF001 (`thing._part`) does not see."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("contract", "runtime", "salt", "collector", "flusher", "rotation", "embedded", "bench")
+
+
+def private_parts(tree: ast.AST) -> Iterator[str]:
+    """What is imported that is private, and what of a base class is called that is."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.ImportFrom(module=str(module), names=names):
+                yield from (f"{module}.{each.name}" for each in names if _is_private(each.name))
+                yield from (module for part in module.split(".") if _is_private(part))
+            case ast.Import(names=names):
+                yield from (
+                    each.name for each in names if any(map(_is_private, each.name.split(".")))
+                )
+            case ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr=name):
+                if _is_private(name):
+                    yield f"super().{name}"
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from library._inside import thing",
+        "from library import _thing",
+        "import library._inside as inside",
+        "class A(B):\n    def _connect(self):\n        super()._connect()",
+    ],
+)
+def test_the_rule_sees_what_is_private(code: str) -> None:
+    assert list(private_parts(ast.parse(code)))
+
+
+def test_nothing_private_is_used() -> None:
+    found = {
+        f"{path.relative_to(ROOT)}: {part}"
+        for folder in FOLDERS
+        for path in (ROOT / folder).rglob("*.py")
+        for part in private_parts(ast.parse(path.read_text()))
+    }
+    assert found == set()

@@ -1,0 +1,55 @@
+"""collector/request/roles.py: which role is stored, of those that tokens name in their ways."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.request.roles import Found, Roles
+from contract.settings import JWT_ROLE_CLAIM, JWT_ROLE_RANK
+
+ROLES = Roles(JWT_ROLE_CLAIM.read({}), JWT_ROLE_RANK.read({}))
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner),
+)
+
+
+@pytest.mark.parametrize(
+    ("claims", "role", "found"),
+    [
+        ({"highest_role": "admin"}, "admin", Found.RANKED),
+        ({"roles": "admin"}, "admin", Found.RANKED),
+        ({"roles": ["user", "admin"]}, "admin", Found.RANKED),
+        ({"roles": [{"type": "user"}, {"type": "super_admin"}]}, "super_admin", Found.RANKED),
+        ({"roles": [{"type": "user"}, "admin", {"type": "own"}]}, "admin", Found.RANKED),
+        ({"highest_role": ["admin"], "roles": "super_admin"}, "admin", Found.RANKED),
+        ({"highest_role": "", "roles": ["admin"]}, "admin", Found.RANKED),
+        ({"highest_role": "own", "roles": ["admin"]}, "own", Found.UNRANKED),
+        ({"roles": ["own", "own"]}, "own", Found.UNRANKED),
+        ({"roles": ["own", "another"]}, "user", Found.UNDECIDED),
+        ({"roles": ["own", "user"]}, "user", Found.RANKED),
+        ({"roles": ["own", "a\nb"]}, "own", Found.UNRANKED),
+        ({"roles": []}, "user", Found.NONE),
+        ({"roles": {"type": "admin"}}, "admin", Found.RANKED),
+        ({"roles": [{"name": "admin"}, {"type": ["admin"]}, [["admin"]], 7]}, "user", Found.NONE),
+        ({}, "user", Found.NONE),
+    ],
+)
+def test_the_highest_of_the_first_claim_that_names_any(
+    claims: dict[str, object], role: str, found: Found
+) -> None:
+    assert ROLES.of(claims) == (role, found)
+
+
+@given(ANY_JSON, ANY_JSON)
+def test_whatever_a_claim_is_there_is_a_role_that_can_be_stored(one: object, other: object) -> None:
+    role, _ = ROLES.of({"highest_role": one, "roles": other})
+    assert role
+    assert role.isprintable()
+    assert len(role.encode()) <= 64
+
+
+def test_the_order_in_which_a_token_names_them_does_not_matter() -> None:
+    roles = ["project_moderator", "own", "project_folder_moderator", "user"]
+    for turn in range(4):
+        assert ROLES.of({"roles": roles[turn:] + roles[:turn]})[0] == "project_folder_moderator"
