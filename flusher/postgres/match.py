@@ -8,7 +8,7 @@ The rules, which end in the same rows in whatever order and however often events
 * Of copies of one session on both sides of a month's end the earlier month's stays.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -65,13 +65,14 @@ class Matching:
         await locks.take(self._connection, Lock.UPGRADES)
         copies = await self._delete_copies()
         changed = [*merged, *(copy["id"] for copy in copies)]
-        released = await self._release(changed, [*replaced, *copies]) if changed else []
         (at_hand,) = await self._connection.fetch(statement("upgrades_at_hand"), _AT_HAND)
-        new = await self._match_by_id([*self._awaited(at_hand["awaited"]), *changed])
+        decided = await self._match_by_id([*self._awaited(at_hand["awaited"]), *changed])
+        new = [row for row in decided if row["is_new"]]
         repeats: set[UUID] = set()
         of_current = [row["id"] for row in new if row["session"] is None]
         if of_current or at_hand["of_current"]:
-            self._note_current(of_current, released)
+            self._note_current(decided)
+            self._note_gone([*replaced, *copies], decided)
             repeats = await match_current(self._connection, self._news, self._counts)
         superseded = sum(row["outcome"] == "superseded" for row in new)
         upgrades = len(new) - superseded - len(repeats.intersection(of_current))
@@ -105,23 +106,6 @@ class Matching:
             month.ends_us(self._zone) - REPEATED_WITHIN_US + 1,
         )
 
-    async def _release(
-        self, sessions: list[UUID], gone: list[asyncpg.Record]
-    ) -> list[asyncpg.Record]:
-        """The upgrades of sessions that were replaced or deleted: `gone`, as they were."""
-        released = await self._connection.fetch(statement("release_upgrades"), sessions)
-        for session in gone:
-            whose = Visitor(session["month"], session["site"], session["monthly_user_hash"])
-            if session["highest_role"] is None:
-                self._news.began(whose, session["created_at"])
-                continue
-            for upgrade in released:
-                if upgrade["applied_to"] == session["id"]:
-                    whose = whose._replace(hash=upgrade["replaced_hash"])
-                    self._news.began(whose, session["created_at"])
-                    self._news.upgraded(whose, upgrade["upgraded_at"])
-        return list(released)
-
     def _awaited(self, at_hand: list[UUID]) -> list[UUID]:
         """Those of the batch's sessions for which upgrades may wait."""
         starts = self._batch.starts
@@ -130,7 +114,7 @@ class Matching:
         return [*map(UUID, starts)]
 
     async def _match_by_id(self, sessions: list[UUID]) -> list[asyncpg.Record]:
-        """Matches these sessions, and those of the batch's upgrades; the upgrades that are new."""
+        """Matches these sessions, and those of the batch's upgrades; what is new or has changed."""
         upgrades = list(self._batch.upgrades.values())
         sessions += [row.session_id for row in upgrades if row.session_id is not None]
         if not upgrades and not sessions:
@@ -152,7 +136,7 @@ class Matching:
             elif row["month"] == row["session_month"]:
                 hash_ = hashes.get(row["session"], row["hash_before"])
                 self._of_others += row["user_hash"] != hash_
-        return [row for row in rows if row["is_new"]]
+        return list(rows)
 
     def _applied(self, row: asyncpg.Record) -> None:
         before = Session(
@@ -167,13 +151,8 @@ class Matching:
         visitor = Visitor(before.month, before.site, row["replaces"])
         self._news.upgraded(visitor, row["upgraded_at"])
 
-    def _note_current(self, of_current: Sequence[UUID], released: list[asyncpg.Record]) -> None:
-        for id_ in of_current:
-            upgrade = self._batch.upgrades[id_.bytes]
-            if upgrade.visitor_hash is not None:
-                visitor = Visitor(upgrade.month, upgrade.site, upgrade.visitor_hash)
-                self._news.upgraded(visitor, upgrade.upgraded_at)
-        for row in released:
+    def _note_current(self, decided: Iterable[asyncpg.Record]) -> None:
+        for row in decided:
             if row["visitor_hash"] is not None:
                 visitor = Visitor(row["month"], row["site"], row["visitor_hash"])
                 self._news.upgraded(visitor, row["upgraded_at"])
@@ -182,6 +161,20 @@ class Matching:
             if whose is not None:
                 month, site, hash_ = whose
                 self._news.began(Visitor(month, site, UUID(hash_)), from_us(began_us(start)))
+
+    def _note_gone(self, gone: Iterable[asyncpg.Record], decided: Iterable[asyncpg.Record]) -> None:
+        """Sessions that were replaced or deleted, as they were; and what had upgraded them."""
+        upgraders = {row["session"]: row for row in decided if row["replaced"] is not None}
+        for session in gone:
+            whose = Visitor(session["month"], session["site"], session["monthly_user_hash"])
+            if session["highest_role"] is None:
+                self._news.began(whose, session["created_at"])
+                continue
+            upgrade = upgraders.get(session["id"])
+            if upgrade is not None:
+                whose = whose._replace(hash=upgrade["replaced"])
+                self._news.began(whose, session["created_at"])
+                self._news.upgraded(whose, upgrade["upgraded_at"])
 
 
 def session_of(row: asyncpg.Record) -> Session:
