@@ -6,9 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from aiohttp import hdrs
-from multidict import istr
-
 from collector.buffer.append import Appender
 from collector.buffer.waiting import WAIT_SECONDS
 from collector.http import answers
@@ -28,7 +25,6 @@ from salt.month import MonthlySalt
 from salt.store import Salt
 
 CURRENT = "current"
-_FETCH_SITE = istr("Sec-Fetch-Site")
 _PROXIES = 1024
 
 
@@ -149,14 +145,14 @@ class Sessions:
 
     def _examine(self, request: Request) -> _Asked:
         headers, raw = request.headers, request.body
-        body = parse_body(headers.get(hdrs.CONTENT_TYPE, ""), raw) if raw else EMPTY
+        body = parse_body(headers.get("content-type", ""), raw) if raw else EMPTY
         peer, is_proxy = self._known_peer(request.peer)
-        forwarded_host = headers.get("X-Forwarded-Host") if is_proxy else None
-        origin = headers.get(hdrs.ORIGIN)
-        fetch_site = headers.get(_FETCH_SITE) if not origin or origin == "null" else None
-        site = self._sites.site_of(origin, forwarded_host, headers.get(hdrs.HOST), fetch_site)
+        forwarded_host = headers.get("x-forwarded-host") if is_proxy else None
+        origin = headers.get("origin")
+        fetch_site = headers.get("sec-fetch-site") if not origin or origin == "null" else None
+        site = self._sites.site_of(origin, forwarded_host, headers.get("host"), fetch_site)
         user_agent = self._crawlers.admit(headers)
-        user = self._tokens.verify(headers.get(hdrs.AUTHORIZATION), body.token)
+        user = self._tokens.verify(headers.get("authorization"), body.token)
         if peer is None:
             raise Reject(400, "address", "The connection has no client address.")
         address = self._proxies.client(peer, headers)

@@ -9,17 +9,16 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from itertools import islice
 from socket import AF_INET, inet_pton
 
-from multidict import MultiMapping
-
 from collector.request.forwarded import forwarded_for
+from collector.request.headers import Headers
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 # Of a longer chain those that are nearest count: the rest is a client's, which can write thousands.
 HOPS = 64
-_LIST = "X-Forwarded-For"
-_STANDARD = "Forwarded"
+_LIST = "x-forwarded-for"
+_STANDARD = "forwarded"
 
 
 class TrustedProxies:
@@ -32,7 +31,7 @@ class TrustedProxies:
         for network in networks:
             bounds = int(network.network_address), int(network.netmask)
             self._networks.setdefault(network.version, []).append(bounds)
-        self._header = header
+        self._header = header.lower()
 
     def trusts(self, address: Address) -> bool:
         number = int(address)
@@ -41,12 +40,12 @@ class TrustedProxies:
                 return True
         return False
 
-    def client(self, peer: Address, headers: MultiMapping[str]) -> Address:
+    def client(self, peer: Address, headers: Headers) -> Address:
         """The rightmost address that is not a trusted proxy's.
 
         Args:
             peer: who is at the other end of the connection.
-            headers: the request's, found by their names in any case, several of a name in order.
+            headers: the request's.
 
         Each proxy appends the address that it saw, so only the entries to the right of the first
         one that no trusted proxy wrote are facts. What is no address ends the walk: its writer is
@@ -63,15 +62,15 @@ class TrustedProxies:
                 break
         return client
 
-    def _entries(self, headers: MultiMapping[str]) -> Iterator[Address | None]:
+    def _entries(self, headers: Headers) -> Iterator[Address | None]:
         """What proxies wrote, the nearest first; None for what is no address."""
         name = self._header or (_LIST if _LIST in headers else _STANDARD)
         lines = headers.getall(name, ())
-        if name.lower() == _LIST.lower():
+        if name == _LIST:
             for entry in reversed(",".join(lines).rsplit(",", HOPS)[-HOPS:]):
                 if entry.strip():
                     yield parse_address(entry)
-        elif name.lower() == _STANDARD.lower():
+        elif name == _STANDARD:
             for line in reversed(lines):
                 yield from map(_address_of_node, reversed(forwarded_for(line)))
         elif lines:
