@@ -55,6 +55,12 @@ _NOBODYS: Final = frozenset(
         "x-forwarded-proto",
     )
 )
+# What comes with each request and is a person's, as browsers and proxies spell it: known at once.
+_PERSONS: Final = {
+    spelling.encode(): name
+    for name in ("user-agent", "x-forwarded-for", "accept-language", "referer")
+    for spelling in (name, name.title())
+}
 # Anybody may send others: then all are forgotten.
 _REMEMBERED: Final = 1024
 _LONGEST_REMEMBERED: Final = 128
@@ -85,13 +91,14 @@ class UsualRequests:
         found = self._lines.get(lines[0]) or self._find(lines[0])
         if found is None or len(lines) > MAX_HEADERS + 3:
             return None
-        fields = self._fields
+        remembered = self._fields.get
         headers = OnceEach()
         for line in lines[1:-2]:
-            field = fields.get(line) or self._read(line)
+            field = remembered(line) or self._read(line)
             if field is None:
                 return None
-            headers[field[0]] = field[1]
+            name, value = field
+            headers[name] = value
         if len(headers) != len(lines) - 3 or _HOST not in headers:
             return None  # some name came twice
         length = int(headers.get(_LENGTH, 0))
@@ -110,10 +117,15 @@ class UsualRequests:
     def _read(self, line: bytes) -> tuple[str, str] | None:
         """A header's name, in lower case, and its value; None where it is no usual one."""
         word, colon, rest = line.partition(b":")
-        if not colon or _NAME.fullmatch(word) is None or rest.translate(None, _TEXT):
+        if not colon or rest.translate(None, _TEXT):
+            return None
+        value = rest.decode("utf-8", "surrogateescape").strip(" \t")
+        name = _PERSONS.get(word)
+        if name is not None:
+            return name, value
+        if _NAME.fullmatch(word) is None:
             return None
         name = word.decode().lower()
-        value = rest.decode("utf-8", "surrogateescape").strip(" \t")
         if name in _NOBODYS:
             if (name == _CONNECTION and value.lower() != "keep-alive") or (
                 name == _LENGTH and _DIGITS.fullmatch(value) is None

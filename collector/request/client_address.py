@@ -97,6 +97,8 @@ class TrustedProxies:
         name = self._header or (_LIST if _LIST in headers else _STANDARD)
         lines = headers.getall(name, ())
         if name == _LIST:
+            if len(lines) == 1 and "," not in lines[0]:
+                return lines  # the usual
             entries = ",".join(lines).rsplit(",", HOPS)[-HOPS:]
             return [entry for entry in reversed(entries) if entry.strip()]
         if name == _STANDARD:
