@@ -6,9 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from aiohttp import hdrs
-from multidict import istr
-
 from collector.buffer.append import Appender
 from collector.buffer.waiting import WAIT_SECONDS
 from collector.http import answers
@@ -16,7 +13,7 @@ from collector.http.request import Answered, Request
 from collector.request.address_check import AddressCheck
 from collector.request.body import EMPTY, Body, parse_body, parse_session_id
 from collector.request.caller import TokenVerifier, User
-from collector.request.client_address import Address, TrustedProxies, parse_address
+from collector.request.client_address import Address, TrustedProxies
 from collector.request.crawlers import CrawlerFilter
 from collector.request.new_sites import NewSites
 from collector.request.site import SitePolicy
@@ -28,8 +25,6 @@ from salt.month import MonthlySalt
 from salt.store import Salt
 
 CURRENT = "current"
-_FETCH_SITE = istr("Sec-Fetch-Site")
-_PROXIES = 1024
 
 
 @dataclass(slots=True)
@@ -68,8 +63,6 @@ class Sessions:
         self._new_sites = new_sites
         self._accepted_session = metrics.accepted.labels("session")
         self._accepted_upgrade = metrics.accepted.labels("upgrade")
-        # What the peers' texts mean, of proxies alone: a client's is forgotten with its request.
-        self._proxy_addresses: dict[str, Address] = {}
         self._asking: set[asyncio.Task[None]] = set()
 
     def start(self, request: Request, answered: Answered) -> None:
@@ -149,32 +142,19 @@ class Sessions:
 
     def _examine(self, request: Request) -> _Asked:
         headers, raw = request.headers, request.body
-        body = parse_body(headers.get(hdrs.CONTENT_TYPE, ""), raw) if raw else EMPTY
-        peer, is_proxy = self._known_peer(request.peer)
-        forwarded_host = headers.get("X-Forwarded-Host") if is_proxy else None
-        origin = headers.get(hdrs.ORIGIN)
-        fetch_site = headers.get(_FETCH_SITE) if not origin or origin == "null" else None
-        site = self._sites.site_of(origin, forwarded_host, headers.get(hdrs.HOST), fetch_site)
+        body = parse_body(headers.get("content-type", ""), raw) if raw else EMPTY
+        peer = self._proxies.peer(request.peer)
+        forwarded_host = headers.get("x-forwarded-host") if peer.is_proxy else None
+        origin = headers.get("origin")
+        fetch_site = headers.get("sec-fetch-site") if not origin or origin == "null" else None
+        site = self._sites.site_of(origin, forwarded_host, headers.get("host"), fetch_site)
         user_agent = self._crawlers.admit(headers)
-        user = self._tokens.verify(headers.get(hdrs.AUTHORIZATION), body.token)
-        if peer is None:
-            raise Reject(400, "address", "The connection has no client address.")
+        user = self._tokens.verify(headers.get("authorization"), body.token)
         address = self._proxies.client(peer, headers)
+        if address is None:
+            raise Reject(400, "address", "The connection has no client address.")
         self._addresses.observe(address)
         return _Asked(body, site, user_agent, user, address)
-
-    def _known_peer(self, text: str | None) -> tuple[Address | None, bool]:
-        """Who is at the other end of the connection, and whether that is a trusted proxy."""
-        if text is None:
-            return None, False
-        known = self._proxy_addresses.get(text)
-        if known is not None:
-            return known, True
-        address = parse_address(text)
-        trusted = address is not None and self._proxies.trusts(address)
-        if address is not None and trusted and len(self._proxy_addresses) < _PROXIES:
-            self._proxy_addresses[text] = address
-        return address, trusted
 
     async def _salt_from_redis(self) -> tuple[Salt, int]:
         try:

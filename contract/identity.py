@@ -7,7 +7,6 @@ share one: `"ab" + "c"` differs from `"a" + "bc"`, and a visitor from a user.
 
 import hashlib
 import struct
-from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
 SALT_BYTES = 32
@@ -32,16 +31,18 @@ _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 
-def network_of(address: IPv4Address | IPv6Address) -> bytes:
+def network_of(address: bytes) -> bytes:
     """The part of an address that stays with one person for a month: 4 or 8 bytes.
+
+    Args:
+        address: its 4 or 16 bytes.
 
     IPv4 whole. IPv6 by its /64, since privacy extensions (RFC 8981) give one device a new lower
     half every day. An IPv6 address that embeds an IPv4 address is that one.
     """
-    packed = address.packed
-    if len(packed) == _IPV4_BYTES:
-        return packed
-    return embedded_ipv4(packed) or packed[:8]
+    if len(address) == _IPV4_BYTES:
+        return address
+    return embedded_ipv4(address) or address[:8]
 
 
 def embedded_ipv4(packed: bytes) -> bytes | None:

@@ -21,7 +21,7 @@ _PLACES: Final = (
     ("Appender.append", "the way into the buffer (append.py)"),
     ("Sessions.start", "salt and record (sessions.py)"),
     ("NodeWriter._settle", "the answer, sent when Redis has acknowledged (answering.py)"),
-    ("UsualRequests.recognise", "the request's headers (usual.py, httptools)"),
+    ("UsualRequests.recognise", "the request's headers (usual.py)"),
     ("Answering.begin", "the way to the steps (answering.py)"),
     ("UnusualConnection.data_received", "aiohttp's parser"),
     ("NodeWriter._write_what_gathers", "the write to Redis (node_writer.py)"),

@@ -8,19 +8,21 @@ import traceback
 from collections.abc import Callable
 
 import structlog
-from aiohttp import hdrs
 
 from collector.http import answers
 from collector.http.answers import Answer
 from collector.http.common_headers import CommonHeaders
-from collector.http.request import Headers, Request
+from collector.http.request import Request
 from collector.http.routes import Route
+from collector.request.headers import Headers
 from contract.errors import Ignore, Reject, Retry
 from contract.metrics import CollectorMetrics
 from contract.plain_metrics import Count
 
 Send = Callable[[Answer, bytes], None]
 """Takes an answer and the header lines that it has beside its own."""
+
+_CODING = "content-encoding"
 
 log = structlog.get_logger()
 
@@ -36,7 +38,7 @@ class Answering:
     def begin(self, route: Route, request: Request, send: Send) -> None:
         """Has a request answered, now or later, by one call of `send`; raises nothing."""
         started = time.perf_counter()
-        origin = request.headers.get(hdrs.ORIGIN)
+        origin = request.headers.get("origin")
 
         def answered(end: Answer | Exception) -> None:
             try:
@@ -47,7 +49,7 @@ class Answering:
             send(answer, lines)
 
         try:
-            if hdrs.CONTENT_ENCODING in request.headers:
+            if _CODING in request.headers:
                 check_coding(request.headers)
             route.endpoint(request, answered)
         except Exception as error:  # noqa: BLE001 - each has its answer
@@ -95,7 +97,7 @@ def check_coding(headers: Headers) -> None:
     Raises:
         Reject: 415, it says that it has one.
     """
-    if headers.get(hdrs.CONTENT_ENCODING, "").strip().lower() not in {"", "identity"}:
+    if headers.get(_CODING, "").strip().lower() not in {"", "identity"}:
         raise Reject(415, "content_coding", "Send the body without a content coding.")
 
 

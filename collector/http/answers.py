@@ -5,6 +5,7 @@ An answer is made of bytes: what recurs is put together once, when the program s
 
 import json
 import re
+import struct
 from binascii import hexlify
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ def make(status: int, body: bytes = b"", headers: Mapping[str, str] | None = Non
 
 
 _STORED = b'{"data":{"id":"%b-%b-%b-%b-%b","type":"session"}}'
+_GROUPS = struct.Struct("8s4s4s4s12s")  # of a UUID's digits
 _STORED_HEAD = make(201, _STORED % (b"0" * 8, *(b"0" * 4,) * 3, b"0" * 12), _JSON).head
 _ACCEPTED = make(202)
 _IGNORED = make(204)
@@ -60,9 +62,7 @@ _IGNORED = make(204)
 
 def stored_session(session_id: bytes) -> Answer:
     """201: the session is durably buffered."""
-    digits = hexlify(session_id)
-    parts = digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]
-    return Answer(201, _STORED_HEAD, _STORED % parts)
+    return Answer(201, _STORED_HEAD, _STORED % _GROUPS.unpack(hexlify(session_id)))
 
 
 def accepted_upgrade() -> Answer:

@@ -27,6 +27,7 @@ _MOST_HELD: Final = MAX_HEAD + MAX_BYTES
 _MOST_UNREAD: Final = 16 * 1024
 
 _END: Final = b"\r\n\r\n"
+_END_BYTES: Final = len(_END)
 # As far as it has come, it may be a request: else there is no waiting for the rest of it.
 _BEGINNING: Final = re.compile(rb"[A-Z]+(?: [^ \r\n]*(?: [^ \r\n]*(?:\r|\r\n.*)?)?)?", re.DOTALL)
 _BARE: Final = re.compile(rb"(?<!\r)\n")
@@ -155,22 +156,23 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, data: bytes, seen: int) -> bytes | None:
         """Begins a request; what follows it. None: there is no more to do by now."""
-        end = data.find(_END, max(seen - len(_END), 0)) + len(_END) if self._usual is None else 0
-        if self._usual is None:
-            if end < len(_END):
+        usual = self._usual
+        start = data.find(_END, max(seen - _END_BYTES, 0) if usual is None else 0) + _END_BYTES
+        if usual is None:
+            if start < _END_BYTES:
                 self._wait_for_headers(data, seen)
                 return None
-            if _is_too_large(data, end):
+            if _is_too_large(data, start):
                 self._refuse(TOO_LARGE)
                 return None
-            self._usual = self._parts.usual.recognise(data[:end])
-            if self._usual is None:
+            usual = self._parts.usual.recognise(data[:start])
+            if usual is None:
                 self._hand_over(data)
                 return None
-        route, named, headers, length = self._usual
-        start = end or data.index(_END) + len(_END)
+        route, named, headers, length = usual
         end = start + length
         if len(data) < end:
+            self._usual = usual
             self._wait(data)
             return None
         self._usual = None

@@ -3,18 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from multidict import CIMultiDict, CIMultiDictProxy
-
 from collector.http.answers import Answer
-
-Headers = CIMultiDict[str] | CIMultiDictProxy[str]
+from collector.request.headers import Headers
 
 
 @dataclass(slots=True)
 class Request:
     """What the HTTP parsers know of it, whichever has read it."""
 
-    headers: Headers  # found by their names in any case, several of a name in order
+    headers: Headers
     peer: str | None  # the address at the other end of the connection
     body: bytes = b""
     named: str = ""  # what stood in the place of the path's `{}`

@@ -116,7 +116,7 @@ class Server:
 
     def _preflight(self, request: Request, answered: Answered) -> None:
         self._metrics.ignored.labels("preflight").inc()
-        answered(answers.preflight(request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS)))
+        answered(answers.preflight(request.headers.get("access-control-request-headers")))
 
     def _pageview(self, _: Request, __: Answered) -> None:
         """A page within a session, as some front-ends tell it: nothing of it is kept."""

@@ -1,27 +1,26 @@
 """The usual request: takes the bytes of a header section, gives what it asks for, or None.
 
 What a front-end's beacon sends, straight or through a proxy, and nothing else: an endpoint's
-request line of HTTP/1.1, each header once, and a body of a known and allowed length. `httptools`
-reads it (llhttp, as strict as it comes). None is no refusal: the request is then read by aiohttp
-(`unusual.py`), which knows the rest of HTTP/1.1.
+request line of HTTP/1.1, each header once, and a body of a known and allowed length. None is no
+refusal: the request is then read by aiohttp (`unusual.py`), which knows the rest of HTTP/1.1. So
+what is read here is only what nobody reads in another way: no control character but a tab, lines
+that end with CR and LF, names without white space.
 """
 
 import re
 from typing import Final
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-from multidict import CIMultiDict, istr
-
 from collector.http.limits import MAX_HEADERS
-from collector.http.request import Headers
 from collector.http.routes import Route, Routes
 from collector.request.body import MAX_BYTES
+from collector.request.headers import OnceEach
 from contract.errors import Reject
 
-_NAMES: Final = 1024  # that are remembered; anybody may send others
-
-_LINE: Final = re.compile(rb"([A-Z]+) ([A-Za-z0-9/_-]+) HTTP/1\.1\r\n")
-_DIGITS: Final = 6
+_REQUEST: Final = re.compile(rb"([A-Z]+) ([A-Za-z0-9/_-]+) HTTP/1\.1")
+# RFC 9110, section 5.6.2 and 5.5.
+_NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TEXT: Final = bytes((*b"\t", *range(0x20, 0x7F), *range(0x80, 0x100)))
+_DIGITS: Final = re.compile(r"[0-9]{1,6}")
 _CONNECTION: Final = "connection"
 _HOST: Final = "host"
 _LENGTH: Final = "content-length"
@@ -37,10 +36,37 @@ _UNUSUAL: Final = frozenset(
         "upgrade",
     )
 )
-_NOBODY: Final = object()  # the parser's judgement is wanted, not its words
+# What recurs in the requests of many, and tells of a page or a program, not of a person. Lines of
+# no others are remembered: what is a person's is forgotten with its request.
+_NOBODYS: Final = frozenset(
+    (
+        "accept",
+        "accept-encoding",
+        _CONNECTION,
+        _LENGTH,
+        "content-type",
+        _HOST,
+        "origin",
+        "sec-fetch-dest",
+        "sec-fetch-mode",
+        "sec-fetch-site",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+    )
+)
+# What comes with each request and is a person's, as browsers and proxies spell it: known at once.
+_PERSONS: Final = {
+    spelling.encode(): name
+    for name in ("user-agent", "x-forwarded-for", "accept-language", "referer")
+    for spelling in (name, name.title())
+}
+# Anybody may send others: then all are forgotten.
+_REMEMBERED: Final = 1024
+_LONGEST_REMEMBERED: Final = 128
 
 
-Usual = tuple[Route, str, Headers, int]
+Usual = tuple[Route, str, OnceEach, int]
 """What a request asks for, what stood in the place of its path's `{}`, its headers, and how many
 bytes its body has."""
 
@@ -51,50 +77,35 @@ class UsualRequests:
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
         self._lines = {
-            f"{route.method} {route.path} HTTP/1.1\r\n".encode(): route for route in routes.exact()
+            f"{route.method} {route.path} HTTP/1.1".encode(): (route, "")
+            for route in routes.exact()
         }
-        self._names: dict[str, str] = {}
+        self._fields: dict[bytes, tuple[str, str]] = {}
 
     def recognise(self, head: bytes) -> Usual | None:
         """
         Args:
             head: from a request's first byte to the empty line that ends its headers.
         """
-        found = self._find(head[: head.index(b"\n") + 1])
-        if found is None:
+        lines = head.split(b"\r\n")
+        found = self._lines.get(lines[0]) or self._find(lines[0])
+        if found is None or len(lines) > MAX_HEADERS + 3:
             return None
-        try:
-            HttpRequestParser(_NOBODY).feed_data(head)
-        except (HttpParserError, HttpParserUpgrade):
-            return None
-        lines = head.decode("utf-8", "surrogateescape").split("\r\n")
-        names = self._names
-        values = {
-            names.get(name) or self._learn(name): value.strip(" \t")
-            for line in lines[1:-2]
-            for name, _, value in (line.partition(":"),)
-        }
-        length = values.get(_LENGTH, "0")
-        if (
-            len(values) != len(lines) - 3  # some name came twice
-            or b"\n " in head  # a line was folded
-            or b"\n\t" in head
-            or len(values) > MAX_HEADERS
-            or _HOST not in values
-            or not _UNUSUAL.isdisjoint(values)
-            or (_CONNECTION in values and values[_CONNECTION].lower() != "keep-alive")
-            or not (length.isascii() and length.isdecimal() and len(length) <= _DIGITS)
-            or int(length) > MAX_BYTES
-        ):
-            return None
-        route, named = found
-        return route, named, CIMultiDict(values), int(length)
+        remembered = self._fields.get
+        headers = OnceEach()
+        for line in lines[1:-2]:
+            field = remembered(line) or self._read(line)
+            if field is None:
+                return None
+            name, value = field
+            headers[name] = value
+        if len(headers) != len(lines) - 3 or _HOST not in headers:
+            return None  # some name came twice
+        length = int(headers.get(_LENGTH, 0))
+        return None if length > MAX_BYTES else (*found, headers, length)
 
     def _find(self, line: bytes) -> tuple[Route, str] | None:
-        route = self._lines.get(line)
-        if route is not None:
-            return route, ""
-        parts = _LINE.fullmatch(line)
+        parts = _REQUEST.fullmatch(line)
         if parts is None:
             return None
         try:
@@ -103,8 +114,27 @@ class UsualRequests:
             return None
         return (found, named) if isinstance(found, Route) else None
 
-    def _learn(self, name: str) -> str:
-        lower = istr(name.lower())
-        if len(self._names) < _NAMES:
-            self._names[name] = lower
-        return lower
+    def _read(self, line: bytes) -> tuple[str, str] | None:
+        """A header's name, in lower case, and its value; None where it is no usual one."""
+        word, colon, rest = line.partition(b":")
+        if not colon or rest.translate(None, _TEXT):
+            return None
+        value = rest.decode("utf-8", "surrogateescape").strip(" \t")
+        name = _PERSONS.get(word)
+        if name is not None:
+            return name, value
+        if _NAME.fullmatch(word) is None:
+            return None
+        name = word.decode().lower()
+        if name in _NOBODYS:
+            if (name == _CONNECTION and value.lower() != "keep-alive") or (
+                name == _LENGTH and _DIGITS.fullmatch(value) is None
+            ):
+                return None
+            if len(line) <= _LONGEST_REMEMBERED:
+                if len(self._fields) >= _REMEMBERED:
+                    self._fields.clear()
+                self._fields[line] = name, value
+        elif name in _UNUSUAL:
+            return None
+        return name, value

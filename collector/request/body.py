@@ -44,8 +44,8 @@ def parse_body(content_type: str, raw: bytes) -> Body:
         raise Reject(400, "body", "The body is not a JSON object.")
     token = document.get("token")
     return Body(
-        id=parse_session_id(document["id"]) if "id" in document else None,
-        token=token if isinstance(token, str) else None,
+        parse_session_id(document["id"]) if "id" in document else None,
+        token if isinstance(token, str) else None,
     )
 
 

@@ -24,11 +24,11 @@ class Collector:
     def visits(self, *addresses: str, times: int = 1) -> None:
         for _ in range(times):
             for address in addresses:
-                self.check.observe(ip_address(address))
+                self.check.observe(ip_address(address).packed)
 
     def strangers(self, number: int) -> None:
         for n in range(number):
-            self.check.observe(ip_address(PUBLIC + n))
+            self.check.observe(ip_address(PUBLIC + n).packed)
 
     @property
     def suspect(self) -> set[str]:
@@ -111,7 +111,7 @@ def test_the_warning_comes_once_an_hour(
 
 def test_no_address_is_held_and_nothing_of_a_window_outlives_it(collector: Collector) -> None:
     address = IPv4Address("203.0.113.77")
-    collector.check.observe(address)
+    collector.check.observe(address.packed)
     held = pickle.dumps((collector.check._networks, collector.check._key))
     assert address.packed not in held
     assert int(address) not in collector.check._networks
@@ -130,7 +130,7 @@ def test_no_log_line_names_an_address(collector: Collector) -> None:
 
 def is_private(address: IPv4Address | IPv6Address) -> bool:
     check = Collector().check
-    check.observe(address)
+    check.observe(address.packed)
     return bool(check._private)
 
 

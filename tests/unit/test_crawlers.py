@@ -13,6 +13,7 @@ from bench.crawlers.corpora import Row, ai_agents, mistaken_people
 from collector.request.crawlers import CrawlerFilter, Reason
 from collector.request.crawlers import filter as crawler_filter
 from collector.request.crawlers.filter import EXAMINED
+from collector.request.headers import OnceEach
 from contract.errors import Ignore
 
 CHROME = (
@@ -417,7 +418,7 @@ class CountingFilter(CrawlerFilter):
 def test_a_long_user_agent_is_examined_as_far_as_it_is_hashed_and_admitted_whole() -> None:
     counting = CountingFilter()
     long = CHROME + "a" * 8000
-    assert counting.admit({"User-Agent": long}) == long
+    assert counting.admit(OnceEach({"user-agent": long})) == long
     assert counting.examined == [long[:EXAMINED]]
 
 
@@ -453,7 +454,7 @@ def test_no_user_agent_is_kept() -> None:
 def test_any_user_agent_is_admitted_whole_or_ignored_for_a_known_reason(text: str) -> None:
     end: str
     try:
-        end = FILTER.admit({"User-Agent": text})
+        end = FILTER.admit(OnceEach({"user-agent": text}))
     except Ignore as ignore:
         end = Reason(ignore.reason)
     assert end == text or isinstance(end, Reason)

@@ -1,9 +1,6 @@
 """The verdict on a request, and the memory of verdicts."""
 
 import re
-from collections.abc import Mapping
-
-from aiohttp import hdrs
 
 from collector.request.crawlers.contact import gives_contact
 from collector.request.crawlers.guards import without_known_mistakes
@@ -12,6 +9,7 @@ from collector.request.crawlers.reason import Reason
 from collector.request.crawlers.request_signs import reason_in_headers
 from collector.request.crawlers.shape import is_no_browsers
 from collector.request.crawlers.signs import Signs
+from collector.request.headers import Headers
 from contract.errors import Ignore
 from contract.identity import USER_AGENT_MAX_BYTES
 
@@ -39,16 +37,16 @@ class CrawlerFilter:
         self._recent: dict[int, Reason | None] = {}
         self._earlier: dict[int, Reason | None] = {}
 
-    def admit(self, headers: Mapping[str, str]) -> str:
+    def admit(self, headers: Headers) -> str:
         """The User-Agent of a person's browser, whole.
 
         Args:
-            headers: the request's, found by their names in any case.
+            headers: the request's.
 
         Raises:
             Ignore: it is no person's; the reason is one of `Reason`.
         """
-        user_agent = headers.get(hdrs.USER_AGENT, "")
+        user_agent = headers.get("user-agent", "")
         reason = self.reason(user_agent) or reason_in_headers(headers)
         if reason is not None:
             raise Ignore(reason)

@@ -1,21 +1,17 @@
 """What headers other than the User-Agent tell."""
 
-from collections.abc import Mapping
-
-from multidict import istr
-
 from collector.request.crawlers.reason import Reason
+from collector.request.headers import Headers
 
 # Sec-Purpose is the Fetch standard's; the others are older, of Chrome, Safari and Firefox.
-# `istr` spares the look-ups, which come with each request, the folding of case.
-_PURPOSES = tuple(map(istr, ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")))
+_PURPOSES = ("sec-purpose", "purpose", "x-purpose", "x-moz")
 _AHEAD = ("prefetch", "prerender", "preview")
-_BRANDS = istr("Sec-CH-UA")
+_BRANDS = "sec-ch-ua"
 _HEADLESS = "headless"
 
 
-def reason_in_headers(headers: Mapping[str, str]) -> Reason | None:
-    """Why these headers are no person's, or None. Their names in any case."""
+def reason_in_headers(headers: Headers) -> Reason | None:
+    """Why these headers are no person's, or None."""
     for name in _PURPOSES:
         purpose = headers.get(name)
         if purpose is not None and any(word in purpose.lower() for word in _AHEAD):

@@ -1,0 +1,135 @@
+"""collector/http/usual.py: what is read here, and what of it is remembered."""
+
+import pickle
+
+import pytest
+
+from collector.http.request import Answered, Request
+from collector.http.routes import Route, Routes
+from collector.http.usual import UsualRequests
+from collector.request.body import MAX_BYTES
+
+PERSONAL = "Kilroy"  # what no memory may have
+
+
+def endpoint(_: Request, __: Answered) -> None:
+    """Is not asked."""
+
+
+ROUTES = Routes(
+    [Route("POST", "/sessions", "start", endpoint), Route("PATCH", "/s/{}/up", "up", endpoint)]
+)
+HOST = b"Host: a.example.org\r\n"
+
+
+def head(*lines: bytes, request: bytes = b"POST /sessions HTTP/1.1") -> bytes:
+    return request + b"\r\n" + b"".join(lines) + b"\r\n"
+
+
+def read(*lines: bytes, request: bytes = b"POST /sessions HTTP/1.1") -> dict[str, str] | None:
+    """The headers as they are recognised, the same the second time."""
+    requests = UsualRequests(ROUTES)
+    first, second = (requests.recognise(head(*lines, request=request)) for _ in range(2))
+    assert first == second
+    return None if first is None else dict(first[2])
+
+
+def test_headers_have_their_names_in_lower_case_and_their_values_without_white_space() -> None:
+    found = read(HOST, b"USER-AGENT:\t a b \t\r\n", b"Accept:\r\n", b"X-Y: \xff\xc3\xa9:\r\n")
+    assert found == {
+        "host": "a.example.org",
+        "user-agent": "a b",
+        "accept": "",
+        "x-y": "\udcff\u00e9:",
+    }
+
+
+def test_a_path_may_name_something() -> None:
+    found = UsualRequests(ROUTES).recognise(head(HOST, request=b"PATCH /s/x-1/up HTTP/1.1"))
+    assert found is not None
+    assert found[0].name == "up"
+    assert found[1] == "x-1"
+    assert found[3] == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"Host: b\r\n", b"host: a.example.org\r\n", HOST),
+        *(
+            b"Accept\r\n",
+            b"Accept : a\r\n",
+            b" Accept: a\r\n",
+            b"\tb\r\n",
+            b": a\r\n",
+            b"A b: c\r\n",
+        ),
+        *(b"Acc\xe9pt: a\r\n", b"A(b): c\r\n", b"A\0: b\r\n"),
+        *(b"X: a\r\n b\r\n", b"X: a\r\n\tb\r\n"),
+        *(
+            b"X: a\rb\r\n",
+            b"X: a\nb\r\n",
+            b"X: a\n\r\n",
+            b"X: a\r\r\n",
+            b"X: a\0\r\n",
+            b"X: \x7f\r\n",
+        ),
+        *(b"Accept: a\rb\r\n", b"Accept: a\nHost: b\r\n"),
+        *(b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n", b"Upgrade: h2c\r\n"),
+        *(b"Connection: close\r\n", b"Connection: keep-alive, x\r\n", b"Connection:\r\n"),
+        *(
+            b"Content-Length: %b\r\n" % n
+            for n in (b"", b"-1", b"+1", b"1 1", b"1,1", b"0x1", b"1_1")
+        ),
+        *(
+            b"Content-Length: %b\r\n" % n
+            for n in (b"\xd9\xa1", b"0000001", b"%d" % (MAX_BYTES + 1))
+        ),
+    ],
+)
+def test_what_is_the_least_unusual_is_not_read_here(line: bytes) -> None:
+    assert read(HOST) is not None
+    assert read(HOST, line) is None
+    assert read(HOST, b"Accept: a\r\n", line, b"Origin: https://a\r\n") is None
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        *(b"GET /sessions HTTP/1.1", b"POST /sessions HTTP/1.0", b"POST  /sessions HTTP/1.1"),
+        *(b"POST /sessions HTTP/1.1 ", b" POST /sessions HTTP/1.1", b"post /sessions HTTP/1.1"),
+        *(b"POST /other HTTP/1.1", b"POST /sessions?a HTTP/1.1", b"POST /sessions HTTP/1.1\n", b""),
+    ],
+)
+def test_a_request_line_is_an_endpoints_to_the_letter(request_line: bytes) -> None:
+    assert read(HOST, request=request_line) is None
+
+
+def test_a_request_names_its_host() -> None:
+    assert read(b"Accept: a\r\n") is None
+
+
+def test_nothing_of_a_person_is_remembered() -> None:
+    requests = UsualRequests(ROUTES)
+    names = (
+        *("User-Agent", "X-Forwarded-For", "Forwarded", "Authorization", "Cookie", "Referer"),
+        *("Accept-Language", "X-Real-IP", "CF-Connecting-IP", "From", "Sec-CH-UA", "X-Any"),
+    )
+    recurring = b"Accept: text/plain\r\n"
+    for name in names:
+        assert requests.recognise(head(HOST, recurring, f"{name}: {PERSONAL}\r\n".encode()))
+    kept = pickle.dumps(vars(requests)["_fields"])
+    assert b"text/plain" in kept
+    assert PERSONAL.encode() not in kept
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    requests = UsualRequests(ROUTES)
+    for number in range(5000):
+        found = requests.recognise(head(HOST, b"Origin: https://%d.example.org\r\n" % number))
+        assert found is not None
+        assert found[2]["origin"] == f"https://{number}.example.org"
+    for number in range(100):
+        long = b"Accept: %b%d\r\n" % (b"a" * 10_000, number)
+        assert requests.recognise(head(HOST, long)) is not None
+    assert len(pickle.dumps(vars(requests)["_fields"])) < 1024 * 256
