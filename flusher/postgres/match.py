@@ -8,9 +8,7 @@ The rules, which end in the same rows in whatever order and however often events
 * Of copies of one session on both sides of a month's end the earlier month's stays.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from datetime import date, datetime
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -25,6 +23,7 @@ from flusher.postgres.statements import statement
 from flusher.rows.batch import Batch
 from flusher.rows.copy_format import began_us, visitor_of
 from flusher.rows.counts import Counts, Session
+from flusher.rows.upgrade_row import UpgradeRow
 
 # A page sends a start again for minutes, not days: until then its id is looked for on both sides of
 # a month's end.
@@ -66,20 +65,18 @@ class Matching:
         await locks.take(self._connection, Lock.UPGRADES)
         copies = await self._delete_copies()
         changed = [*merged, *(copy["id"] for copy in copies)]
-        released = await self._release(changed, [*replaced, *copies]) if changed else []
         (at_hand,) = await self._connection.fetch(statement("upgrades_at_hand"), _AT_HAND)
-        awaited = await self._awaited(at_hand["awaited"])
-        new = await self._store_upgrades()
-        waiting = {row["id"]: row["session_id"] for row in new if row["session_month"] is None}
-        waited_for = [session for session in waiting.values() if session is not None]
-        superseded = await self._match_by_id([*awaited, *waited_for, *changed])
+        decided = await self._match_by_id([*self._awaited(at_hand["awaited"]), *changed])
+        new = [row for row in decided if row["is_new"]]
         repeats: set[UUID] = set()
-        of_current = [id_ for id_, session in waiting.items() if session is None]
+        of_current = [row["id"] for row in new if row["session"] is None]
         if of_current or at_hand["of_current"]:
-            self._note_current(of_current, released)
+            self._note_current(decided)
+            self._note_gone([*replaced, *copies], decided)
             repeats = await match_current(self._connection, self._news, self._counts)
-        repeated = superseded & waiting.keys() | repeats & set(of_current)
-        return Matched(len(copies), len(new) - len(repeated), self._of_others)
+        superseded = sum(row["outcome"] == "superseded" for row in new)
+        upgrades = len(new) - superseded - len(repeats.intersection(of_current))
+        return Matched(len(copies), upgrades, self._of_others)
 
     async def _delete_copies(self) -> list[asyncpg.Record]:
         starts, candidates = self._batch.starts, self._batch.near_months_end
@@ -109,95 +106,53 @@ class Matching:
             month.ends_us(self._zone) - REPEATED_WITHIN_US + 1,
         )
 
-    async def _release(
-        self, sessions: list[UUID], gone: list[asyncpg.Record]
-    ) -> list[asyncpg.Record]:
-        """The upgrades of sessions that were replaced or deleted: `gone`, as they were."""
-        released = await self._connection.fetch(statement("release_upgrades"), sessions)
-        for session in gone:
-            whose = Visitor(session["month"], session["site"], session["monthly_user_hash"])
-            if session["highest_role"] is None:
-                self._news.began(whose, session["created_at"])
-                continue
-            for upgrade in released:
-                if upgrade["applied_to"] == session["id"]:
-                    whose = whose._replace(hash=upgrade["replaced_hash"])
-                    self._news.began(whose, session["created_at"])
-                    self._news.upgraded(whose, upgrade["upgraded_at"])
-        return list(released)
-
-    async def _awaited(self, at_hand: list[UUID]) -> list[UUID]:
-        """The batch's sessions for which upgrades wait."""
+    def _awaited(self, at_hand: list[UUID]) -> list[UUID]:
+        """Those of the batch's sessions for which upgrades may wait."""
         starts = self._batch.starts
         if len(at_hand) < _AT_HAND:
             return [session for session in at_hand if session.bytes in starts]
-        return await _column(self._connection, "sessions_awaited", [*map(UUID, starts)])
+        return [*map(UUID, starts)]
 
-    async def _store_upgrades(self) -> list[asyncpg.Record]:
-        """The upgrades that are new, as `store_upgrades` says."""
+    async def _match_by_id(self, sessions: list[UUID]) -> list[asyncpg.Record]:
+        """Matches these sessions, and those of the batch's upgrades; what is new or has changed."""
         upgrades = list(self._batch.upgrades.values())
-        if not upgrades:
+        sessions += [row.session_id for row in upgrades if row.session_id is not None]
+        if not upgrades and not sessions:
             return []
-        named = Counter(upgrade.session_id for upgrade in upgrades)
-        stored = await self._connection.fetch(
-            statement("store_upgrades"),
-            *map(list, zip(*upgrades, strict=True)),
-            [named[upgrade.session_id] == 1 for upgrade in upgrades],
-            self._where_to_look()[0],
+        columns = list(zip(*upgrades, strict=True)) or [()] * len(UpgradeRow._fields)
+        rows = await self._connection.fetch(
+            statement("match_upgrades"),
+            *map(list, columns),
+            sessions,
+            # Nearly every session is of the month of its upgrade or the one before.
+            min(self._batch.months).plus(-1).first_day,
         )
-        for id_, _, month, began, replaced in stored:
-            if month is not None:
-                upgrade = self._batch.upgrades[id_.bytes]
-                hash_ = upgrade.user_hash if upgrade.month == month else replaced
-                before = Session(month, upgrade.site, replaced, False, began)
-                self._upgraded(before, hash_, replaced, upgrade.upgraded_at)
-        return list(stored)
+        hashes = {row["session"]: row["hash_after"] for row in rows if row["outcome"] == "applied"}
+        for row in rows:
+            if row["session_month"] is None:
+                continue
+            if row["outcome"] == "applied":
+                self._applied(row)
+            elif row["month"] == row["session_month"]:
+                hash_ = hashes.get(row["session"], row["hash_before"])
+                self._of_others += row["user_hash"] != hash_
+        return list(rows)
 
-    async def _match_by_id(self, wanted: list[UUID]) -> set[UUID]:
-        """Matches sessions with their upgrades; the upgrades that are superseded."""
-        superseded: set[UUID] = set()
-        for earliest in self._where_to_look() if wanted else ():
-            changed = await self._connection.fetch(statement("apply_upgrades"), wanted, earliest)
-            for row in changed:
-                before = Session(
-                    row["month"],
-                    row["site"],
-                    row["hash_before"],
-                    row["role_before"] is not None,
-                    row["created_at"],
-                )
-                self._upgraded(before, row["hash_after"], row["replaced_hash"], row["upgraded_at"])
-                # One that was applied gives way to an earlier one.
-                if before.monthly_user_hash not in (row["hash_after"], row["replaced_hash"]):
-                    self._of_others += 1
-            late = await self._connection.fetch(statement("supersede_upgrades"), wanted, earliest)
-            superseded.update(row["id"] for row in late)
-            self._of_others += sum(row["is_of_another"] for row in late)
-            wanted = await _column(self._connection, "sessions_awaited", wanted)
-            if not wanted:
-                break
-        return superseded
-
-    def _upgraded(
-        self, before: Session, hash_after: UUID, replaced: UUID, upgraded_at: datetime
-    ) -> None:
+    def _applied(self, row: asyncpg.Record) -> None:
+        before = Session(
+            row["session_month"],
+            row["site"],
+            row["hash_before"],
+            row["role_before"] is not None,
+            row["created_at"],
+        )
         self._counts.remove(before)
-        self._counts.add(before._replace(monthly_user_hash=hash_after, signed_in=True))
-        visitor = Visitor(before.month, before.site, replaced)
-        self._news.upgraded(visitor, upgraded_at)
+        self._counts.add(before._replace(monthly_user_hash=row["hash_after"], signed_in=True))
+        visitor = Visitor(before.month, before.site, row["replaces"])
+        self._news.upgraded(visitor, row["upgraded_at"])
 
-    def _where_to_look(self) -> tuple[date, ...]:
-        # Nearly every session is of the month of its upgrade or the one before; a page that was
-        # left open for longer is looked for everywhere.
-        return min(self._batch.months).plus(-1).first_day, date.min
-
-    def _note_current(self, of_current: Sequence[UUID], released: list[asyncpg.Record]) -> None:
-        for id_ in of_current:
-            upgrade = self._batch.upgrades[id_.bytes]
-            if upgrade.visitor_hash is not None:
-                visitor = Visitor(upgrade.month, upgrade.site, upgrade.visitor_hash)
-                self._news.upgraded(visitor, upgrade.upgraded_at)
-        for row in released:
+    def _note_current(self, decided: Iterable[asyncpg.Record]) -> None:
+        for row in decided:
             if row["visitor_hash"] is not None:
                 visitor = Visitor(row["month"], row["site"], row["visitor_hash"])
                 self._news.upgraded(visitor, row["upgraded_at"])
@@ -206,6 +161,20 @@ class Matching:
             if whose is not None:
                 month, site, hash_ = whose
                 self._news.began(Visitor(month, site, UUID(hash_)), from_us(began_us(start)))
+
+    def _note_gone(self, gone: Iterable[asyncpg.Record], decided: Iterable[asyncpg.Record]) -> None:
+        """Sessions that were replaced or deleted, as they were; and what had upgraded them."""
+        upgraders = {row["session"]: row for row in decided if row["replaced"] is not None}
+        for session in gone:
+            whose = Visitor(session["month"], session["site"], session["monthly_user_hash"])
+            if session["highest_role"] is None:
+                self._news.began(whose, session["created_at"])
+                continue
+            upgrade = upgraders.get(session["id"])
+            if upgrade is not None:
+                whose = whose._replace(hash=upgrade["replaced"])
+                self._news.began(whose, session["created_at"])
+                self._news.upgraded(whose, upgrade["upgraded_at"])
 
 
 def session_of(row: asyncpg.Record) -> Session:
@@ -217,7 +186,3 @@ def session_of(row: asyncpg.Record) -> Session:
         row["highest_role"] is not None,
         row["created_at"],
     )
-
-
-async def _column(connection: asyncpg.Connection, name: str, *arguments: object) -> list[UUID]:
-    return [row[0] for row in await connection.fetch(statement(name), *arguments)]

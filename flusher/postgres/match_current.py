@@ -112,27 +112,12 @@ async def match_current(connection: asyncpg.Connection, news: News, counts: Coun
 
 
 async def _read(connection: asyncpg.Connection, cases: Sequence[_Case]) -> None:
-    taken = [
-        (row["applied_to"], place)
-        for place, case in enumerate(cases, 1)
-        for row in case.upgrades.values()
-        if row["applied_to"] is not None
-    ]
     sessions = await connection.fetch(
         statement("sessions_to_decide"),
         *_columns([(*case.visitor, case.since, case.wanted) for case in cases]),
-        [id_ for id_, _ in taken],
-        [place for _, place in taken],
     )
     for row in sessions:
         cases[row["place"] - 1].sessions[row["id"]] = row
-    for case in cases:
-        # One by id of another month's session, whose visitor had the same hash.
-        case.upgrades = {
-            id_: row
-            for id_, row in case.upgrades.items()
-            if row["session_id"] is None or row["session_id"] in case.sessions
-        }
     by_id = [
         (id_, case.visitor.month, case.visitor.site, case.since, place)
         for place, case in enumerate(cases, 1)

@@ -1,0 +1,67 @@
+-- Stores the upgrades that are new (an id that is known is a repeat), and matches sessions with their upgrades,
+-- new and stored: the first of a session stays, by the collector's clock (of one instant, by id). One of another
+-- site, or of a month before the session's own, is not that session's. After `Lock.UPGRADES`: nobody else does.
+-- $1 to $8: the columns of upgrades; $9: all sessions to be matched with what is stored; $10: the month from which
+-- on nearly all of them are, so that others are looked for only where there is none.
+-- Where a session does not show its upgrade any more (it was replaced by a copy), that waits like any other.
+-- Returns the upgrades that are new, or of which something else became, with their sessions as they were.
+WITH candidates AS (
+    SELECT i.*, i.session_id AS session, NULL AS outcome, NULL::uuid AS replaced_hash
+    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::date[], $5::text[], $6::uuid[], $7::text[], $8::timestamptz[])
+        AS i (id, session_id, visitor_hash, month, site, user_hash, highest_role, upgraded_at)
+    -- A scalar, since what is asked with EXISTS may be answered by reading the whole table.
+    WHERE (SELECT u.id FROM flusher.upgrades u WHERE u.id = i.id) IS NULL
+    UNION ALL
+    SELECT id, session_id, visitor_hash, month, site, user_hash, highest_role, upgraded_at,
+        coalesce(session_id, applied_to), outcome, replaced_hash
+    FROM flusher.upgrades WHERE coalesce(session_id, applied_to) = ANY ($9::uuid[])
+),
+found AS (
+    SELECT c.*, s.month AS session_month, s.created_at, s.monthly_user_hash AS hash_before, s.highest_role AS role_before,
+        s.upgraded_at AS upgraded_before, row_number() OVER of_session AS place,
+        (array_agg(c.replaced_hash) FILTER (WHERE c.outcome = 'applied' AND c.upgraded_at = s.upgraded_at) OVER of_session)[1] AS visitors_hash
+    FROM candidates c
+    LEFT JOIN LATERAL (
+        SELECT * FROM (
+            (SELECT * FROM sessions WHERE id = c.session AND month <= c.month AND month >= $10::date ORDER BY month OFFSET 0)
+            UNION ALL
+            (SELECT * FROM sessions WHERE id = c.session AND month <= c.month AND month < $10::date ORDER BY month OFFSET 0)
+        ) f
+        WHERE f.site = c.site AND (c.session_id IS NOT NULL OR f.upgraded_at = c.upgraded_at) LIMIT 1
+    ) s ON true
+    WINDOW of_session AS (
+        PARTITION BY c.session, s.month ORDER BY c.upgraded_at, c.id ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+    )
+),
+news AS MATERIALIZED (
+    SELECT *, CASE WHEN becomes = 'applied' THEN session END AS applied_to,
+        CASE WHEN becomes = 'applied' THEN coalesce(visitors_hash, hash_before) END AS replaces,
+        -- In a later month the session keeps its hash, since the salt that made it is gone.
+        CASE WHEN month = session_month THEN user_hash ELSE coalesce(visitors_hash, hash_before) END AS hash_after
+    FROM (
+        SELECT *, CASE
+            WHEN session_month IS NULL THEN 'waiting'
+            -- One that a session shows may be forgotten already. Then only an earlier one comes before it.
+            WHEN place = 1 AND (role_before IS NULL OR visitors_hash IS NOT NULL OR upgraded_at < upgraded_before) THEN 'applied'
+            WHEN session_id IS NULL THEN 'waiting' -- `current` may take another
+            ELSE 'superseded' END AS becomes
+        FROM found
+    ) d
+    WHERE outcome IS DISTINCT FROM becomes OR becomes = 'applied' AND upgraded_at IS DISTINCT FROM upgraded_before
+),
+changed AS (
+    UPDATE sessions s SET highest_role = n.highest_role, upgraded_at = n.upgraded_at, monthly_user_hash = n.hash_after
+    FROM news n WHERE s.id = ANY (ARRAY[n.applied_to]) AND s.month = n.session_month
+),
+stored AS (
+    INSERT INTO flusher.upgrades (
+        id, session_id, visitor_hash, month, site, user_hash, highest_role, upgraded_at, outcome, applied_to, replaced_hash
+    )
+    SELECT id, session_id, visitor_hash, month, site, user_hash, highest_role, upgraded_at, becomes, applied_to, replaces
+    FROM news
+    ON CONFLICT (id) DO UPDATE
+    SET outcome = excluded.outcome, applied_to = excluded.applied_to, replaced_hash = excluded.replaced_hash
+)
+SELECT id, session, visitor_hash, month, site, user_hash, upgraded_at, outcome IS NULL AS is_new, becomes AS outcome,
+    replaced_hash AS replaced, replaces, session_month, created_at, hash_before, role_before, hash_after
+FROM news
