@@ -50,6 +50,7 @@ INSERT INTO flusher.calendar (timezone) VALUES ('UTC');
 CREATE TABLE flusher.months (
     month date PRIMARY KEY CHECK (month = date_trunc('month', month)::date),
     closed_at timestamptz, -- when it had been over for days, and nothing of it was on its way
+    kept text CHECK (kept IN ('hour', 'day')), -- how fine its sessions' times are; null: some are as they came
     dropped_at timestamptz CHECK (dropped_at IS NULL OR closed_at IS NOT NULL) -- its sessions went
 );
 COMMENT ON TABLE flusher.months IS 'What became of each month: open, then closed, then perhaps dropped.';
