@@ -80,6 +80,7 @@ class MonthKeeper:
         self._ended_keep = ended_keep
         self._dead_months = dead_months
         self._held: list[str] = []
+        self._too_large: set[date] = set()
         self._to_drop: set[date] = set()
 
     async def run(self, stopping: Stopping, metrics: FlusherMetrics) -> None:
@@ -130,8 +131,7 @@ class MonthKeeper:
             Retry: PostgreSQL is away or busy; or whether anything waits in Redis is not known.
         """
         async with self._database.connection() as connection:
-            keep = self._ended_keep
-            rows = await connection.fetch(statement("months_to_close"), GRACE, keep)
+            rows = await connection.fetch(statement("months_to_close"), GRACE, self._ended_keep)
             if not rows:
                 return ()
             # Before the streams, into which one may be replayed meanwhile.
@@ -142,15 +142,29 @@ class MonthKeeper:
                 [
                     row["month"]
                     for row in rows
-                    if row["month"] not in held
-                    and await _in_short_turns(
-                        connection, _CLOSE_WAITS, "close_month", row["month"], keep
-                    )
+                    if row["month"] not in held | self._too_large
+                    and await self._close_month(connection, row["month"])
                 ]
             )
         if closed:
             log.info("months were closed", months=list(map(str, closed)))
         return closed
+
+    async def _close_month(self, connection: asyncpg.Connection, month: date) -> bool:
+        try:
+            return await _in_short_turns(
+                connection, _CLOSE_WAITS, "close_month", month, self._ended_keep
+            )
+        except asyncpg.QueryCanceledError:  # by statement_timeout
+            # Not again and again: batches wait meanwhile.
+            self._too_large.add(month)
+            log.warning(
+                "closing a month took too long, and is left alone until the next start",
+                month=str(month),
+                to_do=f"psql -c \"SELECT flusher.close_month('{month}', '{self._ended_keep}')\" "
+                "as the owner, when batches may wait in Redis for longer",
+            )
+            return False
 
     async def _held_by_dead_letters(self, months: list[date]) -> set[date]:
         if self._dead_months is None:

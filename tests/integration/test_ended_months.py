@@ -231,6 +231,24 @@ async def test_a_month_that_somebody_reads_is_closed_later_and_holds_up_nobody(
         assert await keeper.close() == (ENDED.first_day,)
 
 
+async def test_a_month_that_takes_too_long_is_not_tried_again_and_again(
+    connection: asyncpg.Connection, dsn: str
+) -> None:
+    """Batches wait meanwhile. It is as it was."""
+    session = of(ENDED, 1)
+    async with Database(dsn, 0.5) as brief, Database(dsn) as database:
+        await SessionWriter(database, UTC).write(batch_of(session))
+        keeper = MonthKeeper(brief, nothing_waits, 0, "hour")
+        async with connection.transaction():
+            await connection.fetch("SELECT * FROM sessions")
+            assert await keeper.close() == ()
+        assert await keeper.close() == ()
+        (row,) = await connection.fetch("SELECT * FROM sessions")
+        assert (row["id"].bytes, row["created_at"]) == (session.id, from_us(session.at_us))
+        other = MonthKeeper(database, nothing_waits, 0, "hour")
+        assert await other.close() == (ENDED.first_day,)
+
+
 async def test_with_instant_a_closed_month_is_left_as_it_is(
     connection: asyncpg.Connection, dsn: str
 ) -> None:

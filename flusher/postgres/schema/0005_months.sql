@@ -35,7 +35,7 @@ $$;
 -- Closes a month: nothing of it is on its way. Unless `keeps` is `instant`, its sessions are written anew, with
 -- times to the hour or day and, but for imports (version 8), new ids, in an order that tells nothing; and
 -- what is at hand of upgrades, without its own. By TRUNCATE, which takes the files with the old rows away and is
--- replicated. Batches wait, and who reads that month. Returns whether it did: never a month that was dropped.
+-- replicated. Batches wait, and who reads that month. Returns whether it did: never twice, nor a month that was dropped.
 CREATE FUNCTION flusher.close_month(wanted date, keeps text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = on AS $$
 DECLARE
@@ -43,7 +43,7 @@ DECLARE
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('flusher.sessions', 0));
     UPDATE flusher.months SET closed_at = coalesce(closed_at, now()), kept = nullif(keeps, 'instant')
-    WHERE month = wanted AND dropped_at IS NULL;
+    WHERE month = wanted AND dropped_at IS NULL AND (closed_at IS NULL OR kept IS DISTINCT FROM nullif(keeps, 'instant'));
     IF NOT FOUND OR keeps = 'instant' OR partition IS NULL THEN
         RETURN FOUND;
     END IF;
