@@ -125,6 +125,21 @@ async def test_an_earlier_copy_that_comes_later_keeps_the_upgrade(
     assert (row["highest_role"], row["monthly_user_hash"].bytes) == ("user", b"u" * 16)
 
 
+async def test_an_earlier_copy_of_another_visitor_gives_back_the_upgrade_of_current(
+    database: Database, writer: SessionWriter
+) -> None:
+    """It was that of the visitor who asked, and takes the next session of that one."""
+    late, early = start(b"s" * 16, seconds=5), start(b"s" * 16, seconds=1, visitor=b"w" * 16)
+    await writer.write(batch_of(late, upgrade(None, visitor=late.monthly_user_hash)))
+    await writer.write(batch_of(early))
+    (row,) = await rows(database)
+    assert (row["highest_role"], row["monthly_user_hash"].bytes) == (None, b"w" * 16)
+    assert await writer.count_waiting() == 1
+    await writer.write(batch_of(start(seconds=3)))
+    assert [row["highest_role"] for row in await rows(database)] == [None, "user"]
+    assert await writer.count_waiting() == 0
+
+
 async def test_a_session_sent_again_after_its_months_end_is_one_session(
     database: Database, writer: SessionWriter
 ) -> None:
@@ -173,6 +188,34 @@ async def test_of_two_upgrades_in_one_batch_the_earlier_stays(
         await writer.write(batch)
     (row,) = await rows(database)
     assert (row["highest_role"], to_us(row["upgraded_at"])) == ("admin", both[0].at_us)
+
+
+@pytest.mark.parametrize(("seconds", "role"), [(59, "admin"), (60, "user"), (61, "user")])
+async def test_only_an_earlier_upgrade_comes_before_one_that_is_forgotten(
+    seconds: int, role: str, database: Database, writer: SessionWriter
+) -> None:
+    """The session still shows when that was."""
+    session = start()
+    await writer.write(batch_of(session, upgrade(session.id, seconds=60)))
+    async with database.connection() as connection:
+        await connection.execute("DELETE FROM flusher.upgrades")
+    await writer.write(batch_of(upgrade(session.id, seconds=seconds, role="admin")))
+    (row,) = await rows(database)
+    assert row["highest_role"] == role
+
+
+async def test_a_session_finds_its_upgrade_among_however_many_that_wait(
+    database: Database, writer: SessionWriter
+) -> None:
+    """Beyond a thousand they are not all looked at."""
+    sessions = [start() for _ in range(1100)]
+    await writer.write(batch_of(*(upgrade(session.id) for session in sessions)))
+    assert await writer.write(batch_of(*sessions[-3:], start())) == Written(4, 0, 0, 0)
+    assert sorted(str(row["highest_role"]) for row in await rows(database)) == [
+        "None",
+        *["user"] * 3,
+    ]
+    assert await writer.count_waiting() == 1097
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])

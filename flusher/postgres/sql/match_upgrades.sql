@@ -19,7 +19,8 @@ WITH candidates AS (
 found AS (
     SELECT c.*, s.month AS session_month, s.created_at, s.monthly_user_hash AS hash_before, s.highest_role AS role_before,
         s.upgraded_at AS upgraded_before, row_number() OVER of_session AS place,
-        (array_agg(c.replaced_hash) FILTER (WHERE c.outcome = 'applied' AND c.upgraded_at = s.upgraded_at) OVER of_session)[1] AS visitors_hash
+        (array_agg(c.replaced_hash) FILTER (WHERE c.outcome = 'applied' AND c.upgraded_at = s.upgraded_at)
+            OVER of_session)[1] AS visitors_hash -- of the upgrade that the session shows
     FROM candidates c
     LEFT JOIN LATERAL (
         SELECT * FROM (
