@@ -32,10 +32,8 @@ BEGIN
 END
 $$;
 
--- Closes a month: nothing of it is on its way. Unless `keeps` is `instant`, its sessions are written anew, with
--- times to the hour or day and, but for imports (version 8), new ids, in an order that tells nothing; and
--- what is at hand of upgrades, without its own. By TRUNCATE, which takes the files with the old rows away and is
--- replicated. Batches wait, and who reads that month. Returns whether it did: never twice, nor a month that was dropped.
+-- Closes a month (docs/decisions/0018-ended-months.md). Unless `keeps` is `instant`, its sessions are written anew, in an order
+-- that tells nothing, and what else is at hand of upgrades. Returns whether it did: never twice, nor one that was dropped.
 CREATE FUNCTION flusher.close_month(wanted date, keeps text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = on AS $$
 DECLARE
@@ -48,18 +46,16 @@ BEGIN
         RETURN FOUND;
     END IF;
     EXECUTE format('LOCK TABLE flusher.upgrades, %s', partition);
-    EXECUTE format('CREATE TEMPORARY TABLE ended ON COMMIT DROP AS '
-        'SELECT CASE WHEN substr(id::text, 15, 1) = ''8'' THEN id ELSE gen_random_uuid() END AS id, month, site, '
-        'monthly_user_hash, highest_role, date_trunc($1, created_at, timezone) AS created_at, '
-        'date_trunc($1, upgraded_at, timezone) AS upgraded_at '
-        'FROM %s, flusher.calendar ORDER BY site, monthly_user_hash, id', partition) USING keeps;
-    EXECUTE format('TRUNCATE %s', partition);
+    EXECUTE format($q$ -- an import, whose id is of version 8, is safe to repeat
+        CREATE TEMPORARY TABLE ended ON COMMIT DROP AS
+        SELECT CASE WHEN substr(id::text, 15, 1) = '8' THEN id ELSE gen_random_uuid() END AS id, month, site, monthly_user_hash,
+            highest_role, date_trunc($1, created_at, timezone) AS created_at, date_trunc($1, upgraded_at, timezone) AS upgraded_at
+        FROM %s, flusher.calendar ORDER BY site, monthly_user_hash, id $q$, partition) USING keeps;
+    CREATE TEMPORARY TABLE at_hand ON COMMIT DROP AS SELECT * FROM flusher.upgrades WHERE session_month IS DISTINCT FROM wanted;
+    EXECUTE format('TRUNCATE flusher.upgrades, %s', partition);
     EXECUTE format('INSERT INTO %s SELECT * FROM ended', partition);
-    EXECUTE format('ANALYZE %s', partition); -- the sample before was of the old rows
-    CREATE TEMPORARY TABLE at_hand ON COMMIT DROP AS
-    SELECT * FROM flusher.upgrades WHERE session_month IS DISTINCT FROM wanted;
-    TRUNCATE flusher.upgrades;
     INSERT INTO flusher.upgrades SELECT * FROM at_hand;
+    EXECUTE format('ANALYZE %s', partition); -- the sample before was of the old rows
     RETURN true;
 END
 $$;
