@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 
 from contract.calendar import DAY_US, SECOND_US, Month, from_us
+from contract.errors import Retry
 from contract.record import SessionStarted
 from embedded.postgres import PostgresServer
 from flusher.imports.earlier_sessions import Importable, session_of
@@ -229,6 +230,34 @@ async def test_a_month_that_somebody_reads_is_closed_later_and_holds_up_nobody(
         (row,) = await connection.fetch("SELECT * FROM sessions WHERE month < $1", MONTH.first_day)
         assert row["created_at"] == from_us(of(ENDED, 1).at_us)
         assert await keeper.close() == (ENDED.first_day,)
+
+
+async def test_a_crash_when_the_month_is_nearly_written_anew_leaves_it_as_it_was(
+    connection: asyncpg.Connection, dsn: str
+) -> None:
+    """And the next look closes it. The server's process ends when the rows are there anew, at the
+    first of the upgrades that are kept.
+    """
+    ended, present = of(ENDED, 1), of(MONTH, 1)
+    async with Database(dsn) as database:
+        writer = SessionWriter(database, UTC)
+        await writer.write(batch_of(ended, present, upgrade(present.id, site=SITE)))
+        rows = "SELECT s, (SELECT array_agg(u.id) FROM flusher.upgrades u) FROM sessions s"
+        before = await connection.fetch(rows)
+        await connection.execute(
+            "CREATE FUNCTION crash() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END';"
+            "CREATE TRIGGER crash BEFORE INSERT ON flusher.upgrades "
+            "FOR EACH ROW EXECUTE FUNCTION crash()"
+        )
+        keeper = MonthKeeper(database, nothing_waits, 0, "hour")
+        with pytest.raises(Retry):
+            await keeper.close()
+        assert await connection.fetch(rows) == before
+        await connection.execute("DROP FUNCTION crash CASCADE")
+        assert await keeper.close() == (ENDED.first_day,)
+        kept = await connection.fetchval("SELECT count(*) FROM flusher.upgrades")
+        assert (kept, await check_counts(database)) == (1, [])
 
 
 async def test_a_month_that_takes_too_long_is_not_tried_again_and_again(
