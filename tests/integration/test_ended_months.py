@@ -11,10 +11,12 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
+from redis.asyncio import Redis
 
+from contract import keys
 from contract.calendar import DAY_US, SECOND_US, Month, from_us
 from contract.errors import Retry
-from contract.record import SessionStarted
+from contract.record import FIELD, SessionStarted, encode
 from embedded.postgres import PostgresServer
 from flusher.imports.earlier_sessions import Importable, session_of
 from flusher.postgres.check import check_counts
@@ -25,7 +27,8 @@ from flusher.postgres.write import SessionWriter
 from tests.events import batch_of, start, upgrade
 from tests.instant import MONTH, NOON_US
 from tests.live_counts import views_and_live_counts_that_differ
-from tests.servers import POSTGRES_SETTINGS
+from tests.servers import POSTGRES_SETTINGS, Servers
+from tests.system import System, eventually
 
 UTC = ZoneInfo("UTC")
 ENDED = MONTH.plus(-2)
@@ -214,6 +217,38 @@ async def test_a_month_of_which_there_is_a_dead_letter_is_not_closed(dsn: str) -
         assert await keeper.close() == (ENDED.plus(-1).first_day,)
         held.clear()
         assert await keeper.close() == (ENDED.first_day,)
+
+
+async def test_a_flusher_closes_what_no_dead_letter_is_of(
+    connection: asyncpg.Connection,
+    dsn: str,
+    redis: Redis,
+    embedded_servers: Servers,
+    tmp_path: Path,
+) -> None:
+    """The real process, with the setting's default."""
+    sessions = [of(ENDED, 1), of(ENDED.plus(-1), 1)]
+    async with Database(dsn) as database:
+        await SessionWriter(database, UTC).write(batch_of(*sessions))
+    await redis.xadd(keys.dead_letters(0), {FIELD: encode(of(ENDED, 2)), "first_seen": 1})
+    query = "SELECT created_at FROM sessions WHERE id = $1"
+    with System(embedded_servers.redis.url, dsn, tmp_path) as system:
+        await system.start("flusher")
+
+        async def is_closed() -> bool:
+            return await connection.fetchval(query, UUID(bytes=sessions[1].id)) is None
+
+        await eventually(is_closed, seconds=30)
+    assert await connection.fetchval(query, UUID(bytes=sessions[0].id)) == from_us(
+        sessions[0].at_us
+    )
+    months = await connection.fetch(
+        "SELECT month, kept FROM flusher.months WHERE month < $1 ORDER BY 1", MONTH.first_day
+    )
+    assert [tuple(row) for row in months] == [
+        (ENDED.plus(-1).first_day, "hour"),
+        (ENDED.first_day, None),
+    ]
 
 
 async def test_a_month_that_somebody_reads_is_closed_later_and_holds_up_nobody(
