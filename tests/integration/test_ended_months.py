@@ -1,5 +1,6 @@
 """What a closed month still tells: its counts, and of no session when it was, or which."""
 
+import asyncio
 import struct
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC as UTC_TIME
@@ -293,6 +294,25 @@ async def test_a_crash_when_the_month_is_nearly_written_anew_leaves_it_as_it_was
         assert await keeper.close() == (ENDED.first_day,)
         kept = await connection.fetchval("SELECT count(*) FROM flusher.upgrades")
         assert (kept, await check_counts(database)) == (1, [])
+
+
+async def test_check_that_comes_while_a_month_is_being_closed_finds_it_right(
+    connection: asyncpg.Connection, dsn: str
+) -> None:
+    """What sees the database as it was before, and reads the month after, sees it empty."""
+    async with Database(dsn) as database:
+        await SessionWriter(database, UTC).write(batch_of(of(ENDED, 1)))
+        async with asyncio.TaskGroup() as group, connection.transaction():
+            close = "SELECT flusher.close_month($1, 'hour')"
+            assert await connection.fetchval(close, ENDED.first_day)
+            checking = group.create_task(check_counts(database))
+
+            async def waits() -> bool:
+                query = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+                return bool(await connection.fetchval(query))
+
+            await eventually(waits, seconds=30)
+        assert checking.result() == []
 
 
 async def test_a_month_that_takes_too_long_is_not_tried_again_and_again(
