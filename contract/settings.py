@@ -374,6 +374,13 @@ SESSIONS_KEPT_MONTHS: Final = Setting(
     "24",
     "how many finished months keep their sessions; of older ones only the counts; 0: all",
 )
+ENDED_MONTHS_KEEP: Final = Setting(
+    "ENDED_MONTHS_KEEP",
+    _one_of("hour", "day", "instant"),
+    "hour",
+    "day",
+    "how fine the times of a finished month's sessions stay; with `instant` their ids stay, too",
+)
 LOG_LEVEL: Final = Setting(
     "LOG_LEVEL",
     _one_of("debug", "info", "warning", "error"),

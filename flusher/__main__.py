@@ -32,9 +32,11 @@ from flusher.commands import (
 from flusher.imports.import_sessions import import_sessions
 from flusher.measuring import Measuring
 from flusher.postgres.database import Database
+from flusher.postgres.match import REPEATED_WITHIN_US
 from flusher.postgres.months import MonthKeeper
 from flusher.postgres.promises import examine_postgres
 from flusher.postgres.write import SessionWriter
+from flusher.stream.dead_letters import DeadLetters
 from flusher.stream.lag import oldest_entry_seconds
 from flusher.stream.read import StreamReader
 from flusher.worker import Worker
@@ -63,6 +65,7 @@ SETTINGS = (
     settings.FLUSH_MAX_SECONDS,
     settings.FLUSH_CLAIM_SECONDS,
     settings.SESSIONS_KEPT_MONTHS,
+    settings.ENDED_MONTHS_KEEP,
     settings.LOG_LEVEL,
     settings.LOG_FORMAT,
 )
@@ -91,6 +94,7 @@ async def work(environment: Environment, clock: Clock) -> int:
     patience_seconds = claim_seconds / 2
     dsn = settings.DATABASE_URL.read(environment)
     kept_months = settings.SESSIONS_KEPT_MONTHS.read(environment)
+    ended_keep = settings.ENDED_MONTHS_KEEP.read(environment)
     max_rows = settings.FLUSH_MAX_ROWS.read(environment)
     max_seconds = settings.FLUSH_MAX_SECONDS.read(environment)
 
@@ -156,7 +160,8 @@ async def work(environment: Environment, clock: Clock) -> int:
             asyncio.create_task(watch_promises(promises, stopping)),
             *(asyncio.create_task(watch.run(stopping)) for watch in watches.values()),
         ]
-        keeper = MonthKeeper(counting_database, oldest_entry, kept_months)
+        dead_months = partial(DeadLetters(shards).months, zone, REPEATED_WITHIN_US)
+        keeper = MonthKeeper(counting_database, oldest_entry, kept_months, ended_keep, dead_months)
         counting = asyncio.create_task(keeper.run(stopping, metrics))
         try:
             await admin.start()

@@ -168,7 +168,9 @@ class Rig:
         They are all in the streams before it starts, since who makes them needs a core, too.
         """
         await self._append(entries)
-        flusher = self.system.program("flusher", LOG_LEVEL="warning").start()
+        # The months that are over are not written anew while it is measured.
+        settings = {"LOG_LEVEL": "warning", "ENDED_MONTHS_KEEP": "instant"}
+        flusher = self.system.program("flusher", **settings).start()
         left = entries
         while left == entries:
             await asyncio.sleep(_POLL_SECONDS)

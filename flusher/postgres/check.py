@@ -61,7 +61,11 @@ async def add_missing_counts(connection: asyncpg.Connection, month: date) -> Non
 
 async def _differences(connection: asyncpg.Connection, month: date) -> list[str]:
     found = []
-    for row in await connection.fetch(statement("missing_counts"), month):
+    async with connection.transaction():
+        # First: a snapshot from before a month was closed would see it empty after that.
+        await connection.execute("LOCK TABLE sessions IN ACCESS SHARE MODE")
+        missing = await connection.fetch(statement("missing_counts"), month)
+    for row in missing:
         place = f"{row['site']}, {format(month, '%Y-%m') if row['whole_month'] else row['day']}"
         for name, words in _WORDS.items():
             missing = row[name]

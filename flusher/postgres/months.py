@@ -5,7 +5,7 @@ No flush waits for it, and nothing that anybody reads depends on when it runs: t
 at any moment.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
@@ -13,6 +13,7 @@ from typing import Final
 import asyncpg
 import structlog
 
+from contract.calendar import Month
 from contract.errors import DeadLetter, Misconfigured, Retry
 from contract.metrics import FlusherMetrics
 from flusher.postgres import locks
@@ -34,10 +35,14 @@ _LOOK_SECONDS: Final = 60.0
 _DROP_SECONDS: Final = 3600.0
 _TURNS: Final = Backoff(0.05, 0.8)
 _TURNS_SECONDS: Final = 1.6
-_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '200ms'"
+# How long batches are barred, each turn, by who waits for others to end.
+_DROP_WAITS: Final = "200ms"
+_CLOSE_WAITS: Final = "1s"
 
 log = structlog.get_logger()
 
+# Months of which a dead letter could still change something.
+DeadMonths = Callable[[], Awaitable[Collection[Month]]]
 # How many seconds the oldest entry has waited in Redis; 0 where none does.
 OldestEntry = Callable[[], Awaitable[float]]
 
@@ -53,16 +58,29 @@ class Done:
 class MonthKeeper:
     """One flusher's; several don't get in each other's way."""
 
-    def __init__(self, database: Database, oldest_entry: OldestEntry, kept_months: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        oldest_entry: OldestEntry,
+        kept_months: int,
+        ended_keep: str = "instant",
+        dead_months: DeadMonths | None = None,
+    ) -> None:
         """
         Args:
             database: with a connection of its own.
             oldest_entry: asks Redis. Raises Retry where that is not known.
             kept_months: so many finished months keep their sessions; 0: all do.
+            ended_keep: how fine a closed month's times stay: `hour`, `day` or `instant`.
+            dead_months: asks Redis, too; those are not closed. None: there are none.
         """
         self._database = database
         self._oldest_entry = oldest_entry
         self._kept_months = kept_months
+        self._ended_keep = ended_keep
+        self._dead_months = dead_months
+        self._held: list[str] = []
+        self._too_large: set[date] = set()
         self._to_drop: set[date] = set()
 
     async def run(self, stopping: Stopping, metrics: FlusherMetrics) -> None:
@@ -106,21 +124,61 @@ class MonthKeeper:
                 await connection.execute(statement("fold_counts"))
 
     async def close(self) -> tuple[date, ...]:
-        """Closes months that are over, and of which nothing is on its way; which.
+        """Closes months that are over, and of which nothing is on its way; which. And closed ones
+        again for which something came all the same.
 
         Raises:
             Retry: PostgreSQL is away or busy; or whether anything waits in Redis is not known.
         """
         async with self._database.connection() as connection:
-            rows = await connection.fetch(statement("months_to_close"), GRACE)
-            if not rows or await self._oldest_entry() > WAITS_SECONDS:
+            rows = await connection.fetch(statement("months_to_close"), GRACE, self._ended_keep)
+            if not rows:
                 return ()
-            months = [row["month"] for row in rows]
-            rows = await connection.fetch(statement("close_months"), months)
-            closed = tuple(sorted(row["month"] for row in rows))
+            # Before the streams, into which one may be replayed meanwhile.
+            held = await self._held_by_dead_letters([row["month"] for row in rows])
+            if await self._oldest_entry() > WAITS_SECONDS:
+                return ()
+            closed = tuple(
+                [
+                    row["month"]
+                    for row in rows
+                    if row["month"] not in held | self._too_large
+                    and await self._close_month(connection, row["month"])
+                ]
+            )
         if closed:
             log.info("months were closed", months=list(map(str, closed)))
         return closed
+
+    async def _close_month(self, connection: asyncpg.Connection, month: date) -> bool:
+        try:
+            return await _in_short_turns(
+                connection, _CLOSE_WAITS, "close_month", month, self._ended_keep
+            )
+        except asyncpg.QueryCanceledError:  # by statement_timeout
+            # Not again and again: batches wait meanwhile.
+            self._too_large.add(month)
+            log.warning(
+                "closing a month took too long, and is left alone until the next start",
+                month=str(month),
+                to_do=f"psql -c \"SELECT flusher.close_month('{month}', '{self._ended_keep}')\" "
+                "as the owner, when batches may wait in Redis for longer",
+            )
+            return False
+
+    async def _held_by_dead_letters(self, months: list[date]) -> set[date]:
+        if self._dead_months is None:
+            return set()
+        held = {month.first_day for month in await self._dead_months()}.intersection(months)
+        names = sorted(map(str, held))
+        if names and names != self._held:
+            log.warning(
+                "months can't be closed: dead letters are of them",
+                months=names,
+                to_do="python -m flusher dead list; replay or drop them",
+            )
+        self._held = names
+        return held
 
     async def drop(self) -> tuple[date, ...]:
         """Drops the sessions of months that an earlier call has named; which. Names the next.
@@ -137,7 +195,7 @@ class MonthKeeper:
                 [
                     month
                     for month in sorted(months & self._to_drop)
-                    if await _in_short_turns(connection, "drop_month", month)
+                    if await _in_short_turns(connection, _DROP_WAITS, "drop_month", month)
                 ]
             )
         self._to_drop = months - set(dropped)
@@ -158,14 +216,16 @@ class MonthKeeper:
         metrics.counts_checked.set(held_at)
 
 
-async def _in_short_turns(connection: asyncpg.Connection, name: str, *arguments: object) -> bool:
+async def _in_short_turns(
+    connection: asyncpg.Connection, lock_timeout: str, name: str, *arguments: object
+) -> bool:
     """Runs a statement that takes a lock which bars all batches, without making them wait for it:
     whoever holds it up is waited for in short turns.
     """
 
     async def turn() -> bool:
         async with connection.transaction():
-            await connection.execute(_LOCK_TIMEOUT)
+            await connection.execute(f"SET LOCAL lock_timeout = '{lock_timeout}'")
             return bool(await connection.fetchval(statement(name), *arguments))
 
     try:

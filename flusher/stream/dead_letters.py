@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from redis.exceptions import RedisError
 
 from contract import keys
-from contract.calendar import from_us
+from contract.calendar import Month, from_us, month_at, to_us
 from contract.errors import DeadLetter, Misconfigured
 from contract.record import FIELD, SaltMade, SessionStarted, decode
 from flusher.stream.shards import ask, find_shards
@@ -77,6 +78,28 @@ class DeadLetters:
         except RedisError as error:
             raise retry_for(error, "counting dead letters") from None
         return sum(count for (count,) in replies.values() if isinstance(count, int))
+
+    async def months(self, zone: ZoneInfo, repeated_within_us: int) -> set[Month]:
+        """Of which months a dead letter could still change something: its own, and the one before
+        where a repeat of that month's sessions may come so much later. What can't be decoded is of
+        the time when it was first appended.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        found = set()
+        async for letter in self.all():
+            try:
+                event = decode(letter.record)
+            except DeadLetter:
+                at_us = to_us(datetime.fromisoformat(letter.first_seen))
+                month = month_at(at_us, zone)
+            else:
+                month, at_us = event.month, event.at_us
+            found.add(month)
+            if at_us < month.starts_us(zone) + repeated_within_us:
+                found.add(month.plus(-1))
+        return found
 
     async def get(self, name: str) -> Letter:
         """One dead letter.

@@ -1,19 +1,23 @@
 """Dead letters: kept whole, shown, replayed through the same deduplication, dropped, bounded."""
 
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from redis.asyncio import Redis
 
 from contract import keys
+from contract.calendar import SECOND_US
 from contract.errors import DeadLetter, Retry
 from contract.record import FIELD, encode
 from flusher.postgres.database import Database
+from flusher.postgres.match import REPEATED_WITHIN_US
 from flusher.stream import read
 from flusher.stream.dead_letters import DeadLetters, Letter
 from flusher.stream.read import StreamReader
 from runtime.shards import OneServer
 from tests.events import start
+from tests.instant import MONTH, NOON_US
 from tests.integration.test_worker import Bench
 from tests.servers import Servers
 from tests.system import run_command
@@ -47,6 +51,27 @@ async def refuse(bench: Bench, site: str) -> None:
 async def allow(bench: Bench) -> None:
     async with bench.database.connection() as connection:
         await connection.execute("ALTER TABLE sessions DROP CONSTRAINT refused")
+
+
+async def test_of_which_months_they_are(bench: Bench) -> None:
+    """Those are not closed: replayed, a repeat would be a second session. One within the first two
+    days of a month may be a repeat of one of the month before.
+    """
+    zone = ZoneInfo("UTC")
+    await refuse(bench, "refused.example.org")
+    middle, first_day = MONTH.plus(-2), MONTH.plus(-5)
+    for month, days in ((middle, 9), (first_day, 0)):
+        seconds = (month.starts_us(zone) - NOON_US) / SECOND_US + days * 86_400
+        await bench.append(start(site="refused.example.org", month=month, seconds=seconds))
+    assert (await bench.worker.run_once()).dead == 2
+    found = await DeadLetters(bench.shards).months(zone, REPEATED_WITHIN_US)
+    assert found == {middle, first_day, first_day.plus(-1)}
+    await bench.redis.xadd(keys.stream(0), {FIELD: b"?"})
+    await bench.worker.run_once()
+    found = await DeadLetters(bench.shards).months(zone, REPEATED_WITHIN_US)
+    assert found > {middle, first_day, first_day.plus(-1)}, (
+        "it may be of the month in which it came"
+    )
 
 
 async def test_everything_known_of_it_is_kept(bench: Bench) -> None:

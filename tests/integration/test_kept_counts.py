@@ -218,7 +218,9 @@ async def test_a_month_is_closed_three_days_after_its_end_in_the_calendars_zone(
         OVER.first_day,
     )
     closable = [
-        await connection.fetch(statement("months_to_close"), since + timedelta(seconds=seconds))
+        await connection.fetch(
+            statement("months_to_close"), since + timedelta(seconds=seconds), "hour"
+        )
         for seconds in (30, -30)
     ]
     assert [len(rows) for rows in closable] == [0, 1]

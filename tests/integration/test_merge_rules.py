@@ -59,7 +59,7 @@ _SECONDS = st.integers(-60, 60)
 _EMPTY = """
     TRUNCATE sessions, flusher.upgrades, flusher.count_changes,
         flusher.counts;
-    UPDATE flusher.months SET closed_at = NULL, dropped_at = NULL
+    UPDATE flusher.months SET closed_at = NULL, dropped_at = NULL, kept = NULL
 """
 
 
@@ -284,6 +284,31 @@ class Machine(RuleBasedStateMachine):
         }
 
 
+class Ended(Machine):
+    """And in the end its months are closed for good."""
+
+    def teardown(self) -> None:
+        super().teardown()
+        self.runner.run(self._close_for_good())
+
+    async def _close_for_good(self) -> None:
+        """Sessions with coarse times and new ids are as many, of the same people and days."""
+        before = await self._shown()
+        await MonthKeeper(self.connections.other, nothing_waits, 0, "day").close()
+        await self._check()
+        assert await self._shown() == before
+        fine = "SELECT FROM sessions WHERE created_at <> date_trunc('day', created_at)"
+        assert await self.connection.fetch(fine) == []
+
+    async def _shown(self) -> list[asyncpg.Record]:
+        return list(
+            await self.connection.fetch(
+                "SELECT to_jsonb(m) FROM monthly_impact m UNION ALL "
+                "SELECT to_jsonb(d) FROM daily_impact d ORDER BY 1"
+            )
+        )
+
+
 @pytest.fixture
 def machine(databases: Databases) -> Iterator[type[Machine]]:
     with asyncio.Runner() as runner:
@@ -309,10 +334,19 @@ async def close(connections: Connections) -> None:
 @pytest.mark.parametrize("examples", [75, pytest.param(500, marks=pytest.mark.long)])
 @pytest.mark.timeout(0 if "MERGE_EXAMPLES" in os.environ else 240)
 def test_whatever_the_order_the_rows_are_the_models(machine: type[Machine], examples: int) -> None:
+    run(machine, int(os.environ.get("MERGE_EXAMPLES", examples)))
+
+
+@pytest.mark.usefixtures("machine")
+def test_whatever_came_a_months_counts_stay_when_it_is_closed_for_good() -> None:
+    run(Ended, 15)
+
+
+def run(machine: type[Machine], examples: int) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=int(os.environ.get("MERGE_EXAMPLES", examples)),
+            max_examples=examples,
             stateful_step_count=14,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -86,7 +86,7 @@ async def test_after_a_move_by_logical_replication_the_counts_go_on(
     await migrate(blue, UTC)
     sessions = [of(month, person) for month in (OVER, MONTH) for person in range(1, 20)]
     async with Database(old.dsn()) as database, Database(old.dsn()) as other:
-        writer, keeper = SessionWriter(database, UTC), MonthKeeper(other, nothing_waits, 0)
+        writer, keeper = SessionWriter(database, UTC), MonthKeeper(other, nothing_waits, 0, "hour")
         await writer.write(batch_of(*sessions))
         await keeper.fold()
         schema = run(find_pg_dump(old), "--schema-only", "--no-publications", old.dsn())
@@ -96,7 +96,8 @@ async def test_after_a_move_by_logical_replication_the_counts_go_on(
         await green.execute(f"CREATE SUBSCRIPTION move CONNECTION '{old.dsn()}' PUBLICATION move")
         upgrades = [upgrade(each.id, site=SITE) for each in sessions[::3]]
         await writer.write(batch_of(*upgrades, of(OVER, 30), of(MONTH, 30)))
-        await keeper.run_once()  # closes the month that is over
+        done = await keeper.run_once()
+        assert done.closed == (OVER.first_day,), "its sessions are written anew"
         await writer.write(batch_of(of(OVER, 31), of(MONTH, 31)))
         await keeper.fold()
 

@@ -382,6 +382,32 @@ async def test_an_upgrade_finds_a_page_that_was_left_open_for_months(
     assert row["monthly_user_hash"].bytes == session.monthly_user_hash, "that month's salt is gone"
 
 
+async def test_a_months_user_hash_is_never_stored_beside_an_earlier_months_session(
+    dsn: str, writer: SessionWriter
+) -> None:
+    """It would tell which user of this month was which visitor of the one before: for an upgrade
+    that is applied, and for others of its session, in one batch and later; and for one that came
+    before its session.
+    """
+    sessions = [
+        start(name * 16, month=MONTH.plus(-1), seconds=-20 * 86400) for name in (b"1", b"2")
+    ]
+    ada, bob = b"a" * 16, b"b" * 16
+    await writer.write(batch_of(upgrade(sessions[1].id, user=ada)))
+    await writer.write(batch_of(*sessions))
+    first, others = sessions[0].id, [upgrade(sessions[0].id, user=bob, seconds=n) for n in (61, 62)]
+    await writer.write(batch_of(upgrade(first, user=ada, seconds=60), others[0]))
+    await writer.write(batch_of(others[1]))
+    await writer.write(batch_of(upgrade(first, user=ada, seconds=59)))
+    connection = await asyncpg.connect(dsn)
+    kept = await connection.fetch("SELECT outcome, user_hash FROM flusher.upgrades ORDER BY 1")
+    outcomes = ["applied"] * 2 + ["superseded"] * 3
+    assert [tuple(row) for row in kept] == [(outcome, None) for outcome in outcomes]
+    with pytest.raises(asyncpg.CheckViolationError, match="no_link_across_months"):
+        await connection.execute("UPDATE flusher.upgrades SET user_hash = gen_random_uuid()")
+    await connection.close()
+
+
 @pytest.mark.parametrize(
     "fault",
     [

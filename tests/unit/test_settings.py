@@ -165,6 +165,12 @@ EXPECTED = [
         ("0", "-1", "soon", "nan", "inf", "-inf", "1s", "1,5"),
     ),
     Expected(settings.FLUSH_CLAIM_SECONDS, 60.0, {"120": 120.0}, ("0", "nan", "a minute")),
+    Expected(
+        settings.ENDED_MONTHS_KEEP,
+        "hour",
+        {"hour": "hour", "DAY": "day", "instant": "instant"},
+        ("minute", "1"),
+    ),
     Expected(settings.SESSIONS_KEPT_MONTHS, 0, {"2": 2, "24": 24}, ("1", "-1", "all", "1201")),
     Expected(
         settings.LOG_LEVEL,

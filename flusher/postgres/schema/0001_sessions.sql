@@ -23,7 +23,7 @@ COMMENT ON TABLE public.sessions IS
     'It tells how many people a site reached in a calendar month and never who they were. '
     'Count people by counting distinct monthly_user_hash within one month and one site.';
 COMMENT ON COLUMN public.sessions.id IS
-    'The session. Made by the browser for this one launch, and used nowhere else.';
+    'The session. Made by the browser for this one launch; a new random one once its month is closed.';
 COMMENT ON COLUMN public.sessions.month IS
     'The calendar month that the session counts in, as its first day. Group by this column: it is '
     'the month in which monthly_user_hash means one person.';
@@ -35,7 +35,7 @@ COMMENT ON COLUMN public.sessions.monthly_user_hash IS
 COMMENT ON COLUMN public.sessions.highest_role IS
     'Empty: a visitor who did not sign in. Otherwise the highest role of the signed-in user, such '
     'as user, admin or super_admin.';
-COMMENT ON COLUMN public.sessions.created_at IS 'When the session began.';
+COMMENT ON COLUMN public.sessions.created_at IS 'When the session began; the hour of it, once its month is closed.';
 COMMENT ON COLUMN public.sessions.upgraded_at IS
     'When the visitor signed in or registered during the session. Empty for a visitor who did not, '
     'and for a user who was signed in from the start.';
@@ -50,6 +50,7 @@ INSERT INTO flusher.calendar (timezone) VALUES ('UTC');
 CREATE TABLE flusher.months (
     month date PRIMARY KEY CHECK (month = date_trunc('month', month)::date),
     closed_at timestamptz, -- when it had been over for days, and nothing of it was on its way
+    kept text CHECK (kept IN ('hour', 'day')), -- how fine its sessions' times are; null: some are as they came
     dropped_at timestamptz CHECK (dropped_at IS NULL OR closed_at IS NOT NULL) -- its sessions went
 );
 COMMENT ON TABLE flusher.months IS 'What became of each month: open, then closed, then perhaps dropped.';

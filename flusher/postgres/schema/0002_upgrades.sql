@@ -4,7 +4,8 @@ CREATE TABLE flusher.upgrades (
     visitor_hash uuid, -- for `current`: who the caller was before signing in
     month date NOT NULL, -- whose salt made its hashes
     site text NOT NULL,
-    user_hash uuid NOT NULL, -- the monthly_user_hash of the user who signed in
+    user_hash uuid, -- the monthly_user_hash of the user who signed in
+    session_month date, -- of the session that it names, once that is there
     highest_role text NOT NULL,
     upgraded_at timestamptz NOT NULL,
     stored_at timestamptz NOT NULL DEFAULT now(),
@@ -14,6 +15,9 @@ CREATE TABLE flusher.upgrades (
     applied_to uuid,
     replaced_hash uuid, -- the visitor's, in the session that it was applied to, so that it can be undone
     CONSTRAINT by_id_or_current CHECK ((session_id IS NULL) <> (visitor_hash IS NULL)),
+    CONSTRAINT decided_by_its_session CHECK (session_id IS NULL OR outcome = 'waiting' OR session_month IS NOT NULL),
+    -- It would tell which user of this month was which visitor of an earlier one.
+    CONSTRAINT no_link_across_months CHECK ((user_hash IS NULL) = (session_month IS NOT NULL AND session_month < month)),
     CONSTRAINT applied_to_a_session CHECK ((outcome = 'applied') = (applied_to IS NOT NULL))
 );
 COMMENT ON TABLE flusher.upgrades IS

@@ -32,6 +32,34 @@ BEGIN
 END
 $$;
 
+-- Closes a month (docs/decisions/0018-ended-months.md). Unless `keeps` is `instant`, its sessions are written anew, in an order
+-- that tells nothing, and what else is at hand of upgrades. Returns whether it did: never twice, nor one that was dropped.
+CREATE FUNCTION flusher.close_month(wanted date, keeps text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = on AS $$
+DECLARE
+    partition regclass := to_regclass('flusher.sessions_' || to_char(wanted, 'YYYY_MM'));
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('flusher.sessions', 0));
+    UPDATE flusher.months SET closed_at = coalesce(closed_at, now()), kept = nullif(keeps, 'instant')
+    WHERE month = wanted AND dropped_at IS NULL AND (closed_at IS NULL OR kept IS DISTINCT FROM nullif(keeps, 'instant'));
+    IF NOT FOUND OR keeps = 'instant' OR partition IS NULL THEN
+        RETURN FOUND;
+    END IF;
+    EXECUTE format('LOCK TABLE flusher.upgrades, %s', partition);
+    EXECUTE format($q$ -- an import, whose id is of version 8, is safe to repeat
+        CREATE TEMPORARY TABLE ended ON COMMIT DROP AS
+        SELECT CASE WHEN substr(id::text, 15, 1) = '8' THEN id ELSE gen_random_uuid() END AS id, month, site, monthly_user_hash,
+            highest_role, date_trunc($1, created_at, timezone) AS created_at, date_trunc($1, upgraded_at, timezone) AS upgraded_at
+        FROM %s, flusher.calendar ORDER BY site, monthly_user_hash, id $q$, partition) USING keeps;
+    CREATE TEMPORARY TABLE at_hand ON COMMIT DROP AS SELECT * FROM flusher.upgrades WHERE session_month IS DISTINCT FROM wanted;
+    EXECUTE format('TRUNCATE flusher.upgrades, %s', partition);
+    EXECUTE format('INSERT INTO %s SELECT * FROM ended', partition);
+    INSERT INTO flusher.upgrades SELECT * FROM at_hand;
+    EXECUTE format('ANALYZE %s', partition); -- the sample before was of the old rows
+    RETURN true;
+END
+$$;
+
 -- Drops a month's sessions (SESSIONS_KEPT_MONTHS); its counts stay. Returns whether it did: never those
 -- of a month that is not closed.
 CREATE FUNCTION flusher.drop_month(wanted date) RETURNS boolean

@@ -9,6 +9,7 @@
 -- the second, which begins here when the first is committed, sees the first one's.
 -- $1: the month. $2 to $4: sites, and the places of their first and last person in $5 to $7: hash, `v`, `s`.
 -- $8 to $11: by minute: site, minute, and the same; PostgreSQL alone says of which day a minute is.
+WITH late AS (UPDATE flusher.months SET kept = NULL WHERE month = $1::date AND kept IS NOT NULL) -- it is closed again
 INSERT INTO flusher.count_changes
 SELECT true, p.site, $1::date, $1::date, sum(p.v), sum(p.s),
     sum((p.v > 0 OR p.s > 0 OR p.other_v OR p.other_s)::integer - (p.v < 0 OR p.s < 0 OR p.other_v OR p.other_s)::integer),

@@ -56,12 +56,15 @@ changed AS (
 ),
 stored AS (
     INSERT INTO flusher.upgrades (
-        id, session_id, visitor_hash, month, site, user_hash, highest_role, upgraded_at, outcome, applied_to, replaced_hash
+        id, session_id, visitor_hash, month, site, user_hash, session_month, highest_role, upgraded_at, outcome, applied_to,
+        replaced_hash
     )
-    SELECT id, session_id, visitor_hash, month, site, user_hash, highest_role, upgraded_at, becomes, applied_to, replaces
+    SELECT id, session_id, visitor_hash, month, site, CASE WHEN session_month < month THEN NULL ELSE user_hash END, session_month,
+        highest_role, upgraded_at, becomes, applied_to, replaces
     FROM news
     ON CONFLICT (id) DO UPDATE
-    SET outcome = excluded.outcome, applied_to = excluded.applied_to, replaced_hash = excluded.replaced_hash
+    SET user_hash = excluded.user_hash, session_month = excluded.session_month, outcome = excluded.outcome,
+        applied_to = excluded.applied_to, replaced_hash = excluded.replaced_hash
 )
 SELECT id, session, visitor_hash, month, site, user_hash, upgraded_at, outcome IS NULL AS is_new, becomes AS outcome,
     replaced_hash AS replaced, replaces, session_month, created_at, hash_before, role_before, hash_after

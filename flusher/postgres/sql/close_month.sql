@@ -1,0 +1,1 @@
+SELECT flusher.close_month($1::date, $2)

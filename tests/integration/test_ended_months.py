@@ -1,0 +1,348 @@
+"""What a closed month still tells: its counts, and of no session when it was, or which."""
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC as UTC_TIME
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from contract import keys
+from contract.calendar import DAY_US, SECOND_US, Month, from_us
+from contract.errors import Retry
+from contract.record import FIELD, SessionStarted, encode
+from embedded.postgres import PostgresServer
+from flusher.imports.earlier_sessions import Importable, session_of
+from flusher.postgres.check import check_counts
+from flusher.postgres.database import Database
+from flusher.postgres.migrate import migrate
+from flusher.postgres.months import MonthKeeper
+from flusher.postgres.write import SessionWriter
+from tests.events import batch_of, start, upgrade
+from tests.instant import MONTH, NOON_US
+from tests.live_counts import views_and_live_counts_that_differ
+from tests.servers import POSTGRES_SETTINGS, Servers
+from tests.system import System, eventually
+
+UTC = ZoneInfo("UTC")
+ENDED = MONTH.plus(-2)
+SITE = "a.example.org"
+_SINCE_2000 = datetime(2000, 1, 1, tzinfo=UTC_TIME)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+async def nothing_waits() -> float:
+    return 0.0
+
+
+async def none_are_dead() -> tuple[Month, ...]:
+    return ()
+
+
+@pytest.fixture
+async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(dsn)
+    yield connection
+    await connection.close()
+
+
+def uuid7(at_us: int, number: int) -> bytes:
+    """As a browser makes them: the milliseconds, then chance."""
+    octets = bytearray((at_us // 1000).to_bytes(6) + sha256(number.to_bytes(2)).digest()[:10])
+    octets[6] = octets[6] & 0x0F | 0x70
+    octets[8] = octets[8] & 0x3F | 0x80
+    return bytes(octets)
+
+
+def of(month: Month, number: int) -> SessionStarted:
+    """A session at some microsecond on one of three days, by one of seven people."""
+    at_us = month.starts_us(UTC) + (9 + number % 3) * DAY_US + number * 7_919_123_457 % DAY_US
+    seconds = (at_us - NOON_US) / SECOND_US
+    visitor = bytes([number % 7 + 1]) * 16
+    return start(uuid7(at_us, number), visitor=visitor, site=SITE, month=month, seconds=seconds)
+
+
+def imported(number: int) -> SessionStarted:
+    line = {
+        "id": str(number),
+        "monthly_user_hash": f"{number:064x}",
+        "highest_role": "",
+        "created_at": f"{ENDED}-17T15:{number:02}:11.{number:06}Z",
+    }
+    return session_of(line, Importable(SITE, UTC, MONTH, frozenset()))
+
+
+async def shown(connection: asyncpg.Connection) -> list[asyncpg.Record]:
+    """What is reported, and how many sessions each person has."""
+    assert await views_and_live_counts_that_differ(connection) == []
+    return list(
+        await connection.fetch(
+            "SELECT to_jsonb(m) FROM monthly_impact m UNION ALL "
+            "SELECT to_jsonb(d) FROM daily_impact d UNION ALL "
+            "SELECT jsonb_build_array(month, site, monthly_user_hash, highest_role, count(*)) "
+            "FROM sessions GROUP BY month, site, monthly_user_hash, highest_role ORDER BY 1"
+        )
+    )
+
+
+def traces(rows: Iterable[asyncpg.Record]) -> list[bytes]:
+    """The ids and instants of sessions, as PostgreSQL has them in its files."""
+    found = []
+    for row in rows:
+        found.append(row["id"].bytes)
+        instants = [row["created_at"], row["upgraded_at"]]
+        found += [
+            struct.pack("=q", (instant - _SINCE_2000) // _MICROSECOND)
+            for instant in instants
+            if instant is not None
+        ]
+    return found
+
+
+def files_with(folder: Path, wanted: list[bytes]) -> dict[str, int]:
+    """How many of these each file holds."""
+    found = {}
+    for file in folder.rglob("*"):
+        if file.is_file():
+            octets = file.read_bytes()
+            number = sum(each in octets for each in wanted)
+            if number:
+                found[str(file.relative_to(folder))] = number
+    return found
+
+
+async def test_no_file_of_the_server_holds_an_ended_months_ids_or_instants(
+    tmp_path: Path,
+) -> None:
+    """After VACUUM and a checkpoint. WAL excepted, which is kept as long as settings say."""
+    with PostgresServer(tmp_path / "pg", settings=POSTGRES_SETTINGS, sync=False) as server:
+        dsn = server.dsn()
+        connection = await asyncpg.connect(dsn)
+        await migrate(connection, UTC)
+        sessions = [of(ENDED, number) for number in range(1, 120)]
+        async with Database(dsn) as database:
+            writer = SessionWriter(database, UTC)
+            await writer.write(batch_of(*sessions, *(of(MONTH, number) for number in range(50))))
+            late = [
+                upgrade(each.id, site=SITE, seconds=n) for n, each in enumerate(sessions[::5], 1)
+            ]
+            await writer.write(batch_of(*late))
+            await connection.execute("ANALYZE flusher.sessions_" + str(ENDED).replace("-", "_"))
+            before = await shown(connection)
+            query = "SELECT * FROM sessions WHERE month = $1"
+            rows = await connection.fetch(query, ENDED.first_day)
+            await connection.execute("CHECKPOINT")
+            data = tmp_path / "pg" / "cluster"
+            assert files_with(data / "base", traces(rows)), "the search finds them"
+            keeper = MonthKeeper(database, nothing_waits, 0, "hour", none_are_dead)
+            assert await keeper.close() == (ENDED.first_day,)
+            # What the planner had sampled of them lies in a catalogue.
+            await connection.execute("VACUUM FULL pg_statistic")
+            await connection.execute("VACUUM")
+            await connection.execute("CHECKPOINT")
+            found = files_with(data, traces(rows))
+            assert {name for name in found if not name.startswith("pg_wal/")} == set()
+            assert await shown(connection) == before
+            assert await check_counts(database) == []
+            assert await keeper.close() == (), "once"
+        await connection.close()
+
+
+@pytest.mark.parametrize("keep", ["hour", "day"])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/St_Johns"])
+async def test_times_become_coarse_by_the_calendars_zone_and_ids_new(
+    keep: str, zone: str, connection: asyncpg.Connection, dsn: str
+) -> None:
+    await migrate(connection, ZoneInfo(zone))
+    sessions = [of(ENDED, number) for number in range(60)]
+    async with Database(dsn) as database:
+        writer = SessionWriter(database, ZoneInfo(zone))
+        upgrades = [upgrade(sessions[0].id, site=SITE)]
+        await writer.write(batch_of(*sessions, *upgrades, imported(1), of(MONTH, 1)))
+        before = await shown(connection)
+        keeper = MonthKeeper(database, nothing_waits, 0, keep)
+        assert await keeper.close() == (ENDED.first_day,)
+        assert await shown(connection) == before
+        assert await check_counts(database) == []
+    rows = await connection.fetch(
+        "SELECT *, created_at AT TIME ZONE $2 AS local FROM sessions WHERE month = $1 "
+        "ORDER BY ctid",
+        ENDED.first_day,
+        zone,
+    )
+    finest = "%H:%M:%S.%f" if keep == "day" else "%M:%S.%f"
+    assert {row["local"].strftime(finest).strip("0:.") for row in rows} == {""}
+    assert [UUID(bytes=row["id"].bytes).version for row in rows].count(4) == 60
+    assert UUID(bytes=imported(1).id) in {UUID(bytes=row["id"].bytes) for row in rows}
+    assert not {row["id"].bytes for row in rows} & {each.id for each in sessions}
+    order = [(row["site"], row["monthly_user_hash"], row["id"]) for row in rows]
+    assert order == sorted(order)
+    assert await connection.fetchval("SELECT count(*) FROM flusher.upgrades") == 0
+
+
+async def test_an_import_into_a_closed_month_is_safe_to_repeat(
+    connection: asyncpg.Connection, dsn: str
+) -> None:
+    """And what is new of it becomes coarse at the next look."""
+    async with Database(dsn) as database:
+        writer = SessionWriter(database, UTC)
+        keeper = MonthKeeper(database, nothing_waits, 0, "hour")
+        first, second = batch_of(imported(1), imported(2)), batch_of(imported(2), imported(3))
+        assert (await writer.write(first)).sessions == 2
+        assert await keeper.close() == (ENDED.first_day,)
+        assert (await writer.write(batch_of(imported(1), imported(2)))).sessions == 0
+        assert (await writer.write(second)).sessions == 1
+        assert await keeper.close() == (ENDED.first_day,)
+        assert await check_counts(database) == []
+    times = await connection.fetch("SELECT DISTINCT created_at FROM sessions")
+    wanted = datetime.fromisoformat(f"{ENDED}-17T15:00Z")
+    assert [row["created_at"] for row in times] == [wanted]
+
+
+async def test_a_month_of_which_there_is_a_dead_letter_is_not_closed(dsn: str) -> None:
+    held = {ENDED}
+
+    async def dead_months() -> set[Month]:
+        return held
+
+    async with Database(dsn) as database:
+        await SessionWriter(database, UTC).write(batch_of(of(ENDED, 1), of(ENDED.plus(-1), 1)))
+        keeper = MonthKeeper(database, nothing_waits, 0, "hour", dead_months)
+        assert await keeper.close() == (ENDED.plus(-1).first_day,)
+        held.clear()
+        assert await keeper.close() == (ENDED.first_day,)
+
+
+async def test_a_flusher_closes_what_no_dead_letter_is_of(
+    connection: asyncpg.Connection,
+    dsn: str,
+    redis: Redis,
+    embedded_servers: Servers,
+    tmp_path: Path,
+) -> None:
+    """The real process, with the setting's default."""
+    sessions = [of(ENDED, 1), of(ENDED.plus(-1), 1)]
+    async with Database(dsn) as database:
+        await SessionWriter(database, UTC).write(batch_of(*sessions))
+    await redis.xadd(keys.dead_letters(0), {FIELD: encode(of(ENDED, 2)), "first_seen": 1})
+    query = "SELECT created_at FROM sessions WHERE id = $1"
+    with System(embedded_servers.redis.url, dsn, tmp_path) as system:
+        await system.start("flusher")
+
+        async def is_closed() -> bool:
+            return await connection.fetchval(query, UUID(bytes=sessions[1].id)) is None
+
+        await eventually(is_closed, seconds=30)
+    assert await connection.fetchval(query, UUID(bytes=sessions[0].id)) == from_us(
+        sessions[0].at_us
+    )
+    months = await connection.fetch(
+        "SELECT month, kept FROM flusher.months WHERE month < $1 ORDER BY 1", MONTH.first_day
+    )
+    assert [tuple(row) for row in months] == [
+        (ENDED.plus(-1).first_day, "hour"),
+        (ENDED.first_day, None),
+    ]
+
+
+async def test_a_month_that_somebody_reads_is_closed_later_and_holds_up_nobody(
+    connection: asyncpg.Connection, dsn: str
+) -> None:
+    async with Database(dsn) as database, Database(dsn) as other:
+        writer = SessionWriter(database, UTC)
+        await writer.write(batch_of(of(ENDED, 1)))
+        keeper = MonthKeeper(other, nothing_waits, 0, "hour")
+        async with connection.transaction():
+            await connection.fetch("SELECT * FROM sessions")
+            assert await keeper.close() == ()
+            await writer.write(batch_of(of(MONTH, 1)))
+        (row,) = await connection.fetch("SELECT * FROM sessions WHERE month < $1", MONTH.first_day)
+        assert row["created_at"] == from_us(of(ENDED, 1).at_us)
+        assert await keeper.close() == (ENDED.first_day,)
+
+
+async def test_a_crash_when_the_month_is_nearly_written_anew_leaves_it_as_it_was(
+    connection: asyncpg.Connection, dsn: str
+) -> None:
+    """And the next look closes it. The server's process ends when the rows are there anew, at the
+    first of the upgrades that are kept.
+    """
+    ended, present = of(ENDED, 1), of(MONTH, 1)
+    async with Database(dsn) as database:
+        writer = SessionWriter(database, UTC)
+        await writer.write(batch_of(ended, present, upgrade(present.id, site=SITE)))
+        rows = "SELECT s, (SELECT array_agg(u.id) FROM flusher.upgrades u) FROM sessions s"
+        before = await connection.fetch(rows)
+        await connection.execute(
+            "CREATE FUNCTION crash() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END';"
+            "CREATE TRIGGER crash BEFORE INSERT ON flusher.upgrades "
+            "FOR EACH ROW EXECUTE FUNCTION crash()"
+        )
+        keeper = MonthKeeper(database, nothing_waits, 0, "hour")
+        with pytest.raises(Retry):
+            await keeper.close()
+        assert await connection.fetch(rows) == before
+        await connection.execute("DROP FUNCTION crash CASCADE")
+        assert await keeper.close() == (ENDED.first_day,)
+        kept = await connection.fetchval("SELECT count(*) FROM flusher.upgrades")
+        assert (kept, await check_counts(database)) == (1, [])
+
+
+async def test_check_that_comes_while_a_month_is_being_closed_finds_it_right(
+    connection: asyncpg.Connection, dsn: str
+) -> None:
+    """What sees the database as it was before, and reads the month after, sees it empty."""
+    async with Database(dsn) as database:
+        await SessionWriter(database, UTC).write(batch_of(of(ENDED, 1)))
+        async with asyncio.TaskGroup() as group, connection.transaction():
+            close = "SELECT flusher.close_month($1, 'hour')"
+            assert await connection.fetchval(close, ENDED.first_day)
+            checking = group.create_task(check_counts(database))
+
+            async def waits() -> bool:
+                query = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+                return bool(await connection.fetchval(query))
+
+            await eventually(waits, seconds=30)
+        assert checking.result() == []
+
+
+async def test_a_month_that_takes_too_long_is_not_tried_again_and_again(
+    connection: asyncpg.Connection, dsn: str
+) -> None:
+    """Batches wait meanwhile. It is as it was."""
+    session = of(ENDED, 1)
+    async with Database(dsn, 0.5) as brief, Database(dsn) as database:
+        await SessionWriter(database, UTC).write(batch_of(session))
+        keeper = MonthKeeper(brief, nothing_waits, 0, "hour")
+        async with connection.transaction():
+            await connection.fetch("SELECT * FROM sessions")
+            assert await keeper.close() == ()
+        assert await keeper.close() == ()
+        (row,) = await connection.fetch("SELECT * FROM sessions")
+        assert (row["id"].bytes, row["created_at"]) == (session.id, from_us(session.at_us))
+        other = MonthKeeper(database, nothing_waits, 0, "hour")
+        assert await other.close() == (ENDED.first_day,)
+
+
+async def test_with_instant_a_closed_month_is_left_as_it_is(
+    connection: asyncpg.Connection, dsn: str
+) -> None:
+    session = of(ENDED, 1)
+    async with Database(dsn) as database:
+        await SessionWriter(database, UTC).write(batch_of(session))
+        for keep, closed in (("instant", (ENDED.first_day,)), ("instant", ())):
+            assert await MonthKeeper(database, nothing_waits, 0, keep).close() == closed
+        (row,) = await connection.fetch("SELECT * FROM sessions")
+        assert (row["id"].bytes, row["created_at"]) == (session.id, from_us(session.at_us))
+        # The setting may become coarser, and never finer.
+        for keep, closed in (("day", (ENDED.first_day,)), ("hour", ())):
+            assert await MonthKeeper(database, nothing_waits, 0, keep).close() == closed
