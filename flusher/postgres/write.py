@@ -222,14 +222,14 @@ class _Merged:
 
 async def _insert_salts(connection: asyncpg.Connection, batch: Batch) -> tuple[date, ...]:
     """Notes them; the months in which who came before counts twice."""
-    salts = list(batch.salts.values())
-    if not salts:
-        return ()
-    noted = await connection.fetch(
-        statement("insert_salts"),
-        [UUID(salt.id) for salt in salts],
-        [salt.month.first_day for salt in salts],
-        [salt.outcome for salt in salts],
-        [from_us(salt.at_us) for salt in salts],
-    )
-    return tuple(row["month"] for row in noted if row["counts_twice"])
+    lost = []
+    for salt in sorted(batch.salts.values(), key=lambda salt: salt.at_us):
+        noted = await connection.fetch(
+            statement("insert_salt"),
+            UUID(salt.id),
+            salt.month.first_day,
+            salt.outcome,
+            from_us(salt.at_us),
+        )
+        lost += [row["month"] for row in noted if row["counts_twice"]]
+    return tuple(lost)

@@ -1,0 +1,12 @@
+-- Notes that a salt was made, once. Returns its month, and whether who came before counts twice there.
+-- The salt's server may have lost all that it knew, and then tells of a month's first salt, though
+-- there was one before: the database knows better, by an earlier note or by sessions from before.
+-- $1 to $4: the event's id, the month, the outcome, when.
+INSERT INTO flusher.salts (id, month, outcome, made_at)
+SELECT $1::uuid, $2::date, CASE
+    WHEN $3::text IN ('first', 'rotated')
+        AND EXISTS (SELECT FROM flusher.salts WHERE month = $2 AND id <> $1 AND made_at < $4::timestamptz)
+        OR $3 = 'first' AND EXISTS (SELECT FROM sessions WHERE month = $2 AND created_at < $4)
+    THEN 'lost' ELSE $3 END, $4
+ON CONFLICT (id) DO NOTHING
+RETURNING month, outcome IN ('lost', 'replaced') AS counts_twice
