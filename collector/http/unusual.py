@@ -69,6 +69,7 @@ class UnusualConnection(web.RequestHandler):
         "body",
         "come",
         "half_closed",
+        "headed",
         "malformed",
         "refused",
         "second_look",
@@ -103,6 +104,7 @@ class UnusualConnection(web.RequestHandler):
         self.second_look: HttpRequestParser | None = HttpRequestParser(self)
         self.malformed = False  # what came last
         self.refused = False  # it ends, with an answer to what is no request
+        self.headed = 0  # requests whose headers came whole
         self.come = 0  # requests that came whole
         self.begun = 0
         self.half_closed = False
@@ -181,6 +183,10 @@ class UnusualConnection(web.RequestHandler):
         """Its answer is on its way."""
         self._close_when_answered()
 
+    def on_headers_complete(self) -> None:
+        """The second look's parser has seen all headers of a request."""
+        self.headed += 1
+
     def on_message_complete(self) -> None:
         """The second look's parser has seen a whole request."""
         self.come += 1
@@ -227,15 +233,17 @@ class UnusualConnection(web.RequestHandler):
             self.malformed = True
 
     def _fail_body(self) -> None:
-        """Ends the wait for a body of which something malformed came: aiohttp has only stopped
-        reading it.
+        """Ends the wait for a body that aiohttp has only stopped reading: something malformed came,
+        or all of it did, with more behind its last chunk than aiohttp takes.
         """
-        if self.malformed and self.body is not None and not self.body.is_eof():
+        if self.body is None or self.body.is_eof():
+            return
+        if self.malformed or self.come >= self.begun:
             self.body.set_exception(web.RequestPayloadError("it is malformed"))
 
     def _awaits_headers(self) -> bool:
         """Whether nothing that came is still to be begun, or refused."""
-        return self.second_look is not None and self.begun >= self.come
+        return self.second_look is not None and self.begun >= self.headed
 
     def _served(self) -> None:
         self.watched.hold(-self.unserved)
