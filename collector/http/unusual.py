@@ -238,7 +238,8 @@ class UnusualConnection(web.RequestHandler):
         """
         if self.body is None or self.body.is_eof():
             return
-        if self.malformed or self.come >= self.begun:
+        has_come = self.second_look is not None and self.come >= self.begun
+        if self.malformed or has_come:
             self.body.set_exception(web.RequestPayloadError("it is malformed"))
 
     def _awaits_headers(self) -> bool:
