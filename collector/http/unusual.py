@@ -8,7 +8,7 @@ answered in the contract's form and counted, and where the connection stands is 
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 from aiohttp import StreamReader, web
@@ -29,7 +29,7 @@ Serve = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _MOST_UNFINISHED: Final = MAX_HEAD + MAX_BYTES
 # For so long the rest of a body is read that is refused: a client may hear why only behind it.
 _LINGERING_SECONDS: Final = 2.0
-_PIECE: Final = re.compile(rb".*?\r\n\r\n|.+", re.DOTALL)
+_END: Final = re.compile(rb"\r\n\r\n")
 
 
 class UnusualServer(web.Server):
@@ -70,6 +70,7 @@ class UnusualConnection(web.RequestHandler):
         "come",
         "half_closed",
         "headed",
+        "last",
         "malformed",
         "refused",
         "second_look",
@@ -103,6 +104,7 @@ class UnusualConnection(web.RequestHandler):
         self.body: StreamReader | None = None  # of the one under way
         self.second_look: HttpRequestParser | None = HttpRequestParser(self)
         self.malformed = False  # what came last
+        self.last = b""  # the last three bytes that came
         self.refused = False  # it ends, with an answer to what is no request
         self.headed = 0  # requests whose headers came whole
         self.come = 0  # requests that came whole
@@ -149,8 +151,8 @@ class UnusualConnection(web.RequestHandler):
                 self._refuse(Retry("overload", "too many requests have only begun to arrive"))
                 return
         self._look(data)
-        # By headers: aiohttp forgets the requests that come in one piece with what is none.
-        for piece in _PIECE.findall(data):
+        # aiohttp forgets the requests that come in one piece with what is none.
+        for piece in self._by_headers(data):
             super().data_received(piece)
         self._fail_body()
 
@@ -219,6 +221,17 @@ class UnusualConnection(web.RequestHandler):
             and (self.waits or not self.serving)
         ):
             self.force_close()
+
+    def _by_headers(self, data: bytes) -> Iterator[bytes]:
+        """Cuts where headers end, also where the end itself came in two."""
+        seen = self.last
+        self.last = (seen + data)[-3:]
+        start = 0
+        for end in _END.finditer(seen + data):
+            yield data[start : end.end() - len(seen)]
+            start = end.end() - len(seen)
+        if start < len(data):
+            yield data[start:]
 
     def _look(self, data: bytes) -> None:
         """Looks for what is no HTTP."""

@@ -157,3 +157,23 @@ async def test_a_client_that_ends_within_a_body_is_no_fault_of_the_collectors(
     metrics = await collector.metrics()
     assert metrics['impact_failed_total{reason="fault"}'] == 0
     assert "fault" not in collector.log
+
+
+async def test_a_good_request_is_counted_wherever_it_and_the_garbage_behind_it_are_cut(
+    system: System,
+) -> None:
+    """Also within the end of its headers, when aiohttp reads it: it must not be forgotten."""
+    await system.start("collector")
+    first = f"{HEAD}TE: trailers\r\nContent-Length: 0\r\n\r\n".encode()
+    second, garbage = first, b"\0garbage\r\n\r\n"
+    for left in range(5):
+        async with wire(system.port) as (reader, writer):
+            writer.write(first)
+            async with asyncio.timeout(5):
+                await reader.readuntil(b" 201 ")
+                writer.write(second[: len(second) - left])
+                await reader.readuntil(b'"session"}}')  # the first is answered: one segment
+                await writer.drain()
+                writer.write(second[len(second) - left :] + garbage)
+                rest = await reader.read()
+            assert [int(one) for one in re.findall(rb"HTTP/1.1 (\d+) ", rest)] == [201, 400], left
