@@ -223,14 +223,16 @@ class UnusualConnection(web.RequestHandler):
             self.force_close()
 
     def _by_headers(self, data: bytes) -> Iterator[bytes]:
-        """Cuts where headers end, also where the end itself came in two."""
+        """Cuts where headers end, also where the end itself came in two. Nothing stays one piece:
+        aiohttp gives it to itself, to go on with what it has kept.
+        """
         seen = self.last
         self.last = (seen + data)[-3:]
         start = 0
         for end in _END.finditer(seen + data):
             yield data[start : end.end() - len(seen)]
             start = end.end() - len(seen)
-        if start < len(data):
+        if start < len(data) or not data:
             yield data[start:]
 
     def _look(self, data: bytes) -> None:

@@ -177,3 +177,15 @@ async def test_a_good_request_is_counted_wherever_it_and_the_garbage_behind_it_a
                 writer.write(second[len(second) - left :] + garbage)
                 rest = await reader.read()
             assert [int(one) for one in re.findall(rb"HTTP/1.1 (\d+) ", rest)] == [201, 400], left
+
+
+async def test_many_requests_at_once_that_aiohttp_reads_are_all_answered(system: System) -> None:
+    """It keeps those beyond 32 to itself, and goes on with them later."""
+    await system.start("collector")
+    with_body = f"{HEAD}TE: trailers\r\nContent-Length: 2\r\n\r\n{{}}"
+    without = f"{HEAD}TE: trailers\r\nContent-Length: 0\r\n\r\n"
+    async with wire(system.port) as (reader, writer):
+        writer.write((with_body + without).encode() * 40)
+        async with asyncio.timeout(10):
+            for _ in range(80):
+                await reader.readuntil(b" 201 ")
