@@ -142,7 +142,7 @@ class UnusualConnection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self.refused:
             return
-        if not self.serving:
+        if not self.serving and self.body is None:  # else it is the rest of a refused body
             if self.unserved > _MOST_UNFINISHED and self._awaits_headers():
                 self._refuse(TOO_LARGE)
                 return
@@ -180,6 +180,8 @@ class UnusualConnection(web.RequestHandler):
     def ends(self) -> None:
         """Its answer is made."""
         self.serving = self.waits = False
+        if self.body is not None and self.body.is_eof():
+            self.body = None
 
     def was_written(self) -> None:
         """Its answer is on its way."""

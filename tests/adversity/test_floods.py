@@ -189,3 +189,15 @@ async def test_many_requests_at_once_that_aiohttp_reads_are_all_answered(system:
         async with asyncio.timeout(10):
             for _ in range(80):
                 await reader.readuntil(b" 201 ")
+
+
+async def test_a_body_far_too_large_is_refused_once(system: System) -> None:
+    """What comes of it after the answer is no request, and resets no connection."""
+    (collector,) = await system.start("collector")
+    async with wire(system.port) as (reader, writer):
+        writer.write(f"{HEAD}Content-Length: 1000000\r\n\r\n".encode() + b"a" * 1_000_000)
+        async with asyncio.timeout(10):
+            told = await reader.read()
+    assert re.findall(rb"HTTP/1.1 (\d+) ", told) == [b"413"]
+    metrics = await collector.metrics()
+    assert metrics['impact_rejected_total{reason="headers_too_large"}'] == 0
