@@ -22,6 +22,7 @@ Network = IPv4Network | IPv6Network
 
 # Each is tried with a token that none before it has signed.
 MOST_KEYS: Final = 16
+_DASHES = "-----"
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 _MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291, section 2.5.5.2
 
@@ -186,12 +187,14 @@ def _timezone(text: str) -> ZoneInfo:
 def _keys(text: str) -> tuple[str, ...]:
     if "-----BEGIN" in text:
         # A PEM key on one line, as most secret stores hand it over.
-        text = text.replace("\\n", "\n")
+        text = text.replace("\\r", "\r").replace("\\n", "\n")
     blocks = tuple(block[0].strip() for block in _PEM.finditer(text))
-    secrets = tuple(line.strip() for line in _PEM.sub("\n", text).splitlines() if line.strip())
-    if any("-----" in secret for secret in secrets):
-        # Its lines would else be secrets, and a public key's are known to everybody.
-        raise ValueError("has a PEM key that is not whole")
+    rest = (line.strip() for line in _PEM.sub(_DASHES, text).splitlines())
+    secrets = tuple(line for line in rest if line.strip("- "))
+    if any(_DASHES in secret for secret in secrets):
+        # Its lines would else be secrets, and a public key's are known to everybody; or what stands
+        # beside it would, and a quotation mark is soon guessed.
+        raise ValueError("has a PEM key that is not whole, or not on lines of its own")
     if len(blocks) + len(secrets) > MOST_KEYS:
         raise ValueError(f"has more than {MOST_KEYS} keys")
     return blocks + secrets

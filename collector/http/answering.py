@@ -97,8 +97,14 @@ def check_coding(headers: Headers) -> None:
     Raises:
         Reject: 415, it says that it has one.
     """
-    if headers.get(_CODING, "").strip().lower() not in {"", "identity"}:
-        raise Reject(415, "content_coding", "Send the body without a content coding.")
+    for coding in headers.getall(_CODING, ()):
+        if coding.strip().lower() not in {"", "identity"}:
+            raise has_a_coding()
+
+
+def has_a_coding() -> Reject:
+    """What is answered to a body in one."""
+    return Reject(415, "content_coding", "Send the body without a content coding.")
 
 
 def _report(error: BaseException) -> None:

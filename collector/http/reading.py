@@ -3,9 +3,11 @@
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
 
+from collector.http.answering import has_a_coding
 from collector.request.body import MAX_BYTES
 from contract.errors import Reject
 
+_CHUNKED = "chunked"
 _EXPECTED = "100-continue"
 
 
@@ -13,10 +15,12 @@ async def read_body(request: web.BaseRequest) -> bytes:
     """The whole body.
 
     Raises:
-        Reject: 413, it is too large; 400, what came is no body.
+        Reject: 413, it is too large; 400, what came is no body; 415, it has a coding.
         ConnectionError: the client has gone.
     """
     content = request.content
+    if request.headers.get(hdrs.TRANSFER_ENCODING, _CHUNKED).strip().lower() != _CHUNKED:
+        raise has_a_coding()
     length = request.content_length
     if length is not None and length > MAX_BYTES:
         raise _too_large()
@@ -25,6 +29,8 @@ async def read_body(request: web.BaseRequest) -> bytes:
     body = b""
     try:
         while not content.at_eof():
+            if request.transport is None and not content.is_eof():
+                raise ConnectionResetError("the client has gone")
             body += await content.readany()
             if len(body) > MAX_BYTES:
                 raise _too_large()

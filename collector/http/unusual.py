@@ -8,7 +8,7 @@ answered in the contract's form and counted, and where the connection stands is 
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 from aiohttp import StreamReader, web
@@ -29,7 +29,7 @@ Serve = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _MOST_UNFINISHED: Final = MAX_HEAD + MAX_BYTES
 # For so long the rest of a body is read that is refused: a client may hear why only behind it.
 _LINGERING_SECONDS: Final = 2.0
-_PIECE: Final = re.compile(rb".*?\r\n\r\n|.+", re.DOTALL)
+_END: Final = re.compile(rb"\r\n\r\n")
 
 
 class UnusualServer(web.Server):
@@ -69,6 +69,8 @@ class UnusualConnection(web.RequestHandler):
         "body",
         "come",
         "half_closed",
+        "headed",
+        "last",
         "malformed",
         "refused",
         "second_look",
@@ -102,7 +104,9 @@ class UnusualConnection(web.RequestHandler):
         self.body: StreamReader | None = None  # of the one under way
         self.second_look: HttpRequestParser | None = HttpRequestParser(self)
         self.malformed = False  # what came last
+        self.last = b""  # the last three bytes that came
         self.refused = False  # it ends, with an answer to what is no request
+        self.headed = 0  # requests whose headers came whole
         self.come = 0  # requests that came whole
         self.begun = 0
         self.half_closed = False
@@ -138,7 +142,7 @@ class UnusualConnection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self.refused:
             return
-        if not self.serving:
+        if not self.serving and self.body is None:  # else it is the rest of a refused body
             if self.unserved > _MOST_UNFINISHED and self._awaits_headers():
                 self._refuse(TOO_LARGE)
                 return
@@ -147,8 +151,8 @@ class UnusualConnection(web.RequestHandler):
                 self._refuse(Retry("overload", "too many requests have only begun to arrive"))
                 return
         self._look(data)
-        # By headers: aiohttp forgets the requests that come in one piece with what is none.
-        for piece in _PIECE.findall(data):
+        # aiohttp forgets the requests that come in one piece with what is none.
+        for piece in self._by_headers(data):
             super().data_received(piece)
         self._fail_body()
 
@@ -176,10 +180,16 @@ class UnusualConnection(web.RequestHandler):
     def ends(self) -> None:
         """Its answer is made."""
         self.serving = self.waits = False
+        if self.body is not None and self.body.is_eof():
+            self.body = None
 
     def was_written(self) -> None:
         """Its answer is on its way."""
         self._close_when_answered()
+
+    def on_headers_complete(self) -> None:
+        """The second look's parser has seen all headers of a request."""
+        self.headed += 1
 
     def on_message_complete(self) -> None:
         """The second look's parser has seen a whole request."""
@@ -214,6 +224,19 @@ class UnusualConnection(web.RequestHandler):
         ):
             self.force_close()
 
+    def _by_headers(self, data: bytes) -> Iterator[bytes]:
+        """Cuts where headers end, also where the end itself came in two. Nothing stays one piece:
+        aiohttp gives it to itself, to go on with what it has kept.
+        """
+        seen = self.last
+        self.last = (seen + data)[-3:]
+        start = 0
+        for end in _END.finditer(seen + data):
+            yield data[start : end.end() - len(seen)]
+            start = end.end() - len(seen)
+        if start < len(data) or not data:
+            yield data[start:]
+
     def _look(self, data: bytes) -> None:
         """Looks for what is no HTTP."""
         if self.second_look is None:
@@ -227,15 +250,18 @@ class UnusualConnection(web.RequestHandler):
             self.malformed = True
 
     def _fail_body(self) -> None:
-        """Ends the wait for a body of which something malformed came: aiohttp has only stopped
-        reading it.
+        """Ends the wait for a body that aiohttp has only stopped reading: something malformed came,
+        or all of it did, with more behind its last chunk than aiohttp takes.
         """
-        if self.malformed and self.body is not None and not self.body.is_eof():
+        if self.body is None or self.body.is_eof():
+            return
+        has_come = self.second_look is not None and self.come >= self.begun
+        if self.malformed or has_come:
             self.body.set_exception(web.RequestPayloadError("it is malformed"))
 
     def _awaits_headers(self) -> bool:
         """Whether nothing that came is still to be begun, or refused."""
-        return self.second_look is not None and self.begun >= self.come
+        return self.second_look is not None and self.begun >= self.headed
 
     def _served(self) -> None:
         self.watched.hold(-self.unserved)

@@ -1,11 +1,14 @@
 """Step 4: who calls, as far as a token says."""
 
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeGuard
 
 import jwt
 import structlog
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from collector.request.roles import Found, Roles
 from contract.errors import Misconfigured
@@ -14,6 +17,8 @@ from contract.metrics import CollectorMetrics
 USER_ID_MAX_BYTES = 255
 # So many users without a role, one after the other, are no chance any more.
 HINT_AFTER = 100
+
+_GIVE = 'JWT_KEY="$(cat public.pem)" JWT_ALGORITHMS=RS256'
 
 log = structlog.get_logger()
 
@@ -61,9 +66,10 @@ class TokenVerifier:
             require_expiry: whether a token without `exp` is good for nothing.
 
         Raises:
-            Misconfigured: an algorithm is unknown, a key is one for none of them, or one of them
-                has no key.
+            Misconfigured: an algorithm is unknown, a key is one for none of them, one of them has
+                no key, or a key is a private one, or a public one that would be a secret.
         """
+        _refuse_known_secrets([key for key in keys if "-----BEGIN" not in key])
         self.weaknesses: list[str] = []
         self._keys = [self._prepare(key, algorithms) for key in keys]
         for name in algorithms if keys else ():
@@ -111,6 +117,12 @@ class TokenVerifier:
                 raise Misconfigured("JWT_ALGORITHMS", problem, "JWT_ALGORITHMS=HS256") from None
             except (jwt.InvalidKeyError, ValueError, TypeError):
                 continue
+            if hasattr(prepared, "private_bytes"):
+                raise Misconfigured(
+                    "JWT_KEY",
+                    "is a private key, and nothing is signed here: give its public one",
+                    _GIVE,
+                )
             fit.append(name)
             if weakness:
                 self.weaknesses.append(weakness)
@@ -178,11 +190,23 @@ class TokenVerifier:
             )
 
 
+def _refuse_known_secrets(secrets: Sequence[str]) -> None:
+    """Raises Misconfigured for a public key without its frame, on one line or on several: everybody
+    knows it, and could sign with it as anybody.
+    """
+    for text in (*secrets, "".join(secrets)):
+        try:
+            load_der_public_key(b64decode(text))
+        except (ValueError, UnsupportedAlgorithm):
+            continue
+        raise Misconfigured("JWT_KEY", "is a public key without its BEGIN and END lines", _GIVE)
+
+
 def _no_key(algorithms: str) -> Misconfigured:
     return Misconfigured(
         "JWT_KEY",
         f"is not a key for {algorithms}",
-        'JWT_KEY="$(cat public.pem)" JWT_ALGORITHMS=RS256',
+        _GIVE,
     )
 
 

@@ -86,6 +86,7 @@ async def test_slow_clients_keep_nobody_else_waiting(system: System) -> None:
             assert [await post(system) for _ in range(10)] == [201] * 10
 
 
+CHUNKS = f"{HEAD}Transfer-Encoding: chunked\r\n\r\n"
 TOO_LARGE = {
     "a long header": (f"{HEAD}X-Long: {'a' * 17_000}\r\n\r\n", 431),
     "an endless header": (f"{HEAD}X-Long: {'a' * 17_000}", 431),
@@ -98,9 +99,24 @@ TOO_LARGE = {
         f"{HEAD}Transfer-Encoding: chunked\r\n\r\n1400\r\n" + f"{'a' * 5120}\r\n1400\r\n" * 4,
         413,
     ),
+    "a body that comes in one piece": (
+        f"{HEAD}Transfer-Encoding: chunked\r\n\r\n27100\r\n{'a' * 160_000}\r\n0\r\n\r\n",
+        413,
+    ),
+    "a long body of a known length": (f"{HEAD}Content-Length: 160000\r\n\r\n{'a' * 160_000}", 413),
+    "a long trailer": (f"{CHUNKS}0\r\nX-Long: {'a' * 17_000}\r\n\r\n", 400),
+    "many trailers": (f"{CHUNKS}2\r\n{{}}\r\n0\r\n" + "X-A: b\r\n" * 80 + "\r\n", 400),
     "a compressed body": (f"{HEAD}Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{{}}", 415),
     "a body in a coding that nobody knows": (
         f"{HEAD}Content-Encoding: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        415,
+    ),
+    "a coding in a second line": (
+        f"{HEAD}Content-Encoding: identity\r\nContent-Encoding: x\r\nContent-Length: 2\r\n\r\n{{}}",
+        415,
+    ),
+    "a coding of the transfer": (
+        f"{HEAD}Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n",
         415,
     ),
 }
@@ -113,7 +129,8 @@ async def test_what_is_too_large_is_refused_and_the_public_port_has_no_admin_pag
     for name, (request, status) in TOO_LARGE.items():
         async with wire(system.port) as (reader, writer):
             writer.write(request.encode())
-            line = await reader.readline()
+            async with asyncio.timeout(5):
+                line = await reader.readline()
             assert re.match(rb"HTTP/1.1 %d " % status, line), name
             headers = await reader.readuntil(b"\r\n\r\n")
             assert b"aiohttp" not in headers, name
@@ -124,3 +141,63 @@ async def test_what_is_too_large_is_refused_and_the_public_port_has_no_admin_pag
         for page in ("/metrics", "/livez", "/readyz", "/", "/admin", "//metrics"):
             async with http.get(system.url + page) as answer:
                 assert answer.status == 404, page
+
+
+async def test_a_client_that_ends_within_a_body_is_no_fault_of_the_collectors(
+    system: System,
+) -> None:
+    (collector,) = await system.start("collector")
+    for rest in ("Content-Length: 9\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n9\r\n{"):
+        for how in ("", "TE: trailers\r\n"):
+            async with wire(system.port) as (reader, writer):
+                writer.write(f"{HEAD}{how}{rest}".encode())
+                writer.write_eof()
+                async with asyncio.timeout(5):
+                    await reader.read()
+    metrics = await collector.metrics()
+    assert metrics['impact_failed_total{reason="fault"}'] == 0
+    assert "fault" not in collector.log
+
+
+async def test_a_good_request_is_counted_wherever_it_and_the_garbage_behind_it_are_cut(
+    system: System,
+) -> None:
+    """Also within the end of its headers, when aiohttp reads it: it must not be forgotten."""
+    await system.start("collector")
+    first = f"{HEAD}TE: trailers\r\nContent-Length: 0\r\n\r\n".encode()
+    second, garbage = first, b"\0garbage\r\n\r\n"
+    for left in range(5):
+        async with wire(system.port) as (reader, writer):
+            writer.write(first)
+            async with asyncio.timeout(5):
+                await reader.readuntil(b" 201 ")
+                writer.write(second[: len(second) - left])
+                await reader.readuntil(b'"session"}}')  # the first is answered: one segment
+                await writer.drain()
+                writer.write(second[len(second) - left :] + garbage)
+                rest = await reader.read()
+            assert [int(one) for one in re.findall(rb"HTTP/1.1 (\d+) ", rest)] == [201, 400], left
+
+
+async def test_many_requests_at_once_that_aiohttp_reads_are_all_answered(system: System) -> None:
+    """It keeps those beyond 32 to itself, and goes on with them later."""
+    await system.start("collector")
+    with_body = f"{HEAD}TE: trailers\r\nContent-Length: 2\r\n\r\n{{}}"
+    without = f"{HEAD}TE: trailers\r\nContent-Length: 0\r\n\r\n"
+    async with wire(system.port) as (reader, writer):
+        writer.write((with_body + without).encode() * 40)
+        async with asyncio.timeout(10):
+            for _ in range(80):
+                await reader.readuntil(b" 201 ")
+
+
+async def test_a_body_far_too_large_is_refused_once(system: System) -> None:
+    """What comes of it after the answer is no request, and resets no connection."""
+    (collector,) = await system.start("collector")
+    async with wire(system.port) as (reader, writer):
+        writer.write(f"{HEAD}Content-Length: 1000000\r\n\r\n".encode() + b"a" * 1_000_000)
+        async with asyncio.timeout(10):
+            told = await reader.read()
+    assert re.findall(rb"HTTP/1.1 (\d+) ", told) == [b"413"]
+    metrics = await collector.metrics()
+    assert metrics['impact_rejected_total{reason="headers_too_large"}'] == 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -229,6 +229,54 @@ def test_a_key_that_its_algorithm_can_not_use_is_misconfigured(key: str) -> None
     assert caught.value.setting == "JWT_KEY"
     assert key not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+@pytest.fixture(scope="module")
+def pairs(private_key: rsa.RSAPrivateKey) -> dict[str, PrivateKey]:
+    """A pair of each kind."""
+    return {
+        "RS256": private_key,
+        "PS256": private_key,
+        "ES256": ec.generate_private_key(ec.SECP256R1()),
+        "EdDSA": ed25519.Ed25519PrivateKey.generate(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "form"),
+    [
+        ("RS256", PrivateFormat.PKCS8),
+        ("RS256", PrivateFormat.TraditionalOpenSSL),
+        ("PS256", PrivateFormat.PKCS8),
+        ("ES256", PrivateFormat.PKCS8),
+        ("ES256", PrivateFormat.TraditionalOpenSSL),
+        ("EdDSA", PrivateFormat.PKCS8),
+    ],
+)
+def test_a_private_key_is_misconfigured(
+    pairs: dict[str, PrivateKey], algorithm: str, form: PrivateFormat
+) -> None:
+    """A collector only verifies: what it need not have can't be stolen from it."""
+    pem = pairs[algorithm].private_bytes(Encoding.PEM, form, NoEncryption()).decode()
+    with pytest.raises(Misconfigured, match="JWT_KEY: is a private key"):
+        verifier(key=pem, algorithms=(algorithm,))
+
+
+@pytest.mark.parametrize("between", ["\n", ""], ids=["lines", "one line"])
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+def test_a_public_key_without_its_frame_is_no_secret(
+    pairs: dict[str, PrivateKey], algorithm: str, between: str
+) -> None:
+    """As some platforms show it. Everybody knows it: who signs with it would be anybody."""
+    public = pairs[algorithm].public_key()
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    bare = between.join(pem.splitlines()[1:-1])
+    for key in (bare, f"{bare}\n", f"{pem}\n{bare}"):
+        with pytest.raises(Misconfigured, match="BEGIN"):
+            verifier(key=key, algorithms=("HS256", algorithm))
 
 
 def test_an_unknown_algorithm_is_misconfigured() -> None:

@@ -28,7 +28,6 @@ ASK_A_SERVER = {
     "flusher/postgres/schema/0002_upgrades.sql": "when the server stored an upgrade",
     "flusher/postgres/schema/0005_months.sql": "when a month was dropped",
     "flusher/postgres/sql/months_to_close.sql": "which months are over",
-    "flusher/postgres/sql/close_months.sql": "when a month was closed",
     "salt/rotate.lua": "which month it is: the salt's server decides",
 }
 

@@ -116,11 +116,16 @@ EXPECTED = [
             f"{_PEM}\n{_PEM_OF_EC}\n": (_PEM, _PEM_OF_EC),
             rf"{_PEM}\n{_PEM_OF_EC}".replace("\n", r"\n"): (_PEM, _PEM_OF_EC),
             f"a secret\n{_PEM}\nanother": (_PEM, "a secret", "another"),
+            f"  {_PEM} {_PEM_OF_EC}  ": (_PEM, _PEM_OF_EC),
+            _PEM.replace("\n", r"\r\n"): (_PEM.replace("\n", "\r\n"),),
         },
         (
             "-----BEGIN PUBLIC KEY-----\nabc",
             "-----BEGIN PUBLIC KEY-----\nabc\n-----END EC PUBLIC KEY-----",
             f"{_PEM}\nabc\n-----END PUBLIC KEY-----",
+            f'"{_PEM}"',  # what is beside it would else be a secret, of one character
+            f"{_PEM},{_PEM_OF_EC}",
+            f"\ufeff{_PEM}",
             "\n".join(f"secret {number}" for number in range(17)),
         ),
     ),
