@@ -234,6 +234,17 @@ test("an answer that ends it ends it", async () => {
   }
 });
 
+test("a start that is too large is sent again without its token", async () => {
+  openPage({ answers: [413, 201] });
+  const { start, upgrade } = await load();
+  start({ token: "t".repeat(20_000) });
+  upgrade("a.b.c");
+  await settled();
+  const [first, second, third] = page.sent;
+  assert.deepEqual(second.body, { id: first.body.id }, "the same session, as a visitor's");
+  assert.deepEqual(third.body, { token: "a.b.c" });
+});
+
 test("being online again ends a pause", async () => {
   openPage({ answers: ["none", 201] });
   page.asleep = true;
