@@ -273,7 +273,7 @@ def demo_pages(environment: Environment, metrics: CollectorMetrics) -> Sequence[
     if not settings.DEMO.read(environment):
         return ()
     # Imported here: production has no demo, nor the PostgreSQL that it looks into.
-    from collector.http.demo.pages import DemoPages  # noqa: PLC0415 - the same
+    from collector.http.demo.pages import DemoPages  # noqa: PLC0415 - for the demo alone
 
     log.warning("DEMO=1: /demo is served, with a token that signs its user in; not in production")
     return DemoPages(

@@ -87,9 +87,9 @@ def main(arguments: list[str]) -> int:
 
 def _execute(options: argparse.Namespace, rest: list[str]) -> None:
     # Imported here, where a Ctrl-C during the half second that takes is handled.
-    from embedded.commands import become_psql, print_environment, print_token  # noqa: PLC0415
-    from embedded.data_folder import DataFolder  # noqa: PLC0415
-    from embedded.run import run  # noqa: PLC0415
+    from embedded.commands import become_psql, print_environment, print_token  # noqa: PLC0415 - above
+    from embedded.data_folder import DataFolder  # noqa: PLC0415 - above
+    from embedded.run import run  # noqa: PLC0415 - above
 
     data = DataFolder(options.data)
     match options.command:

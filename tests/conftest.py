@@ -59,7 +59,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if "unit" in item.path.parts:
         return
     while month_at(wall_clock() + _LONGEST_TEST_US, UTC) != month_at(wall_clock(), UTC):
-        time.sleep(0.1)
+        time.sleep(0.1)  # the time itself is what is waited for
 
 
 def pytest_report_header() -> list[str]:

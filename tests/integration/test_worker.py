@@ -220,6 +220,14 @@ async def test_a_row_that_postgres_refuses_is_set_aside_without_those_that_share
     assert bench.counted("dead", reason="sqlstate_23514") == 1
 
 
+# An insert that takes longer than any may; `{}`: of which rows.
+SLOW = """
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$;
+CREATE TRIGGER wait BEFORE INSERT ON sessions FOR EACH ROW {} EXECUTE FUNCTION wait()
+"""
+
+
 async def test_what_takes_too_long_is_set_aside_alone_and_the_rest_is_stored(
     shards: OneServer, redis: Redis, dsn: str
 ) -> None:
@@ -228,12 +236,7 @@ async def test_what_takes_too_long_is_set_aside_alone_and_the_rest_is_stored(
         bench = Bench(shards, redis, database)
         await bench.worker.prepare()
         async with database.connection() as connection:
-            await connection.execute(
-                "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ "
-                "BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$;"
-                "CREATE TRIGGER wait BEFORE INSERT ON sessions FOR EACH ROW "
-                "WHEN (NEW.site = 'slow.example.org') EXECUTE FUNCTION wait()"
-            )
+            await connection.execute(SLOW.format("WHEN (NEW.site = 'slow.example.org')"))
         await bench.append(*(start() for _ in range(20)), start(site="slow.example.org"))
         await bench.append(*(start() for _ in range(20)))
         assert await bench.worker.run_once() == Flushed(41, 1)
@@ -251,11 +254,7 @@ async def test_when_the_server_is_slow_nothing_is_set_aside(
         bench = Bench(shards, redis, database)
         await bench.worker.prepare()
         async with database.connection() as connection:
-            await connection.execute(
-                "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ "
-                "BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$;"
-                "CREATE TRIGGER wait BEFORE INSERT ON sessions FOR EACH ROW EXECUTE FUNCTION wait()"
-            )
+            await connection.execute(SLOW.format(""))
         await bench.append(*(start() for _ in range(5)))
         for _ in range(3):
             with pytest.raises(TimedOut):
