@@ -408,6 +408,28 @@ async def test_a_months_user_hash_is_never_stored_beside_an_earlier_months_sessi
     await connection.close()
 
 
+@pytest.mark.parametrize("gone", [True, False], ids=["dropped", "found in another month, too"])
+async def test_of_an_upgrade_from_a_later_month_the_user_is_forgotten_and_its_batch_stored(
+    database: Database, *, gone: bool
+) -> None:
+    """Whatever else comes of that session: there is nobody whose it could become."""
+    session = bytes([0xAA]) * 16
+    writer = SessionWriter(database, UTC)
+    earlier = MONTH.plus(-9)
+    await writer.write(batch_of(start(session, month=earlier, seconds=-270 * 86400)))
+    await writer.write(batch_of(upgrade(session)))
+    async with database.connection() as connection:
+        if gone:
+            await connection.execute("UPDATE flusher.months SET closed_at = now()")
+            await connection.execute("SELECT flusher.drop_month($1)", earlier.first_day)
+    again = () if gone else (start(session),)
+    written = await writer.write(batch_of(upgrade(session, seconds=90, user=b"w" * 16), *again))
+    assert written.sessions == len(again)
+    async with database.connection() as connection:
+        rows = await connection.fetch("SELECT outcome, user_hash FROM flusher.upgrades")
+    assert ("applied", None) in [tuple(row) for row in rows]
+
+
 @pytest.mark.parametrize(
     "fault",
     [

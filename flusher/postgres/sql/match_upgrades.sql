@@ -48,7 +48,9 @@ news AS MATERIALIZED (
             ELSE 'superseded' END AS becomes
         FROM found
     ) d
-    WHERE outcome IS DISTINCT FROM becomes OR becomes = 'applied' AND upgraded_at IS DISTINCT FROM upgraded_before
+    WHERE (outcome IS DISTINCT FROM becomes OR becomes = 'applied' AND upgraded_at IS DISTINCT FROM upgraded_before)
+        -- Of one whose session was of an earlier month the user is forgotten: it can be no other session's.
+        AND (user_hash IS NOT NULL OR session_month < month)
 ),
 changed AS (
     UPDATE sessions s SET highest_role = n.highest_role, upgraded_at = n.upgraded_at, monthly_user_hash = n.hash_after
