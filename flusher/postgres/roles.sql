@@ -29,7 +29,7 @@ BEGIN
         -- Not on partitions, which are reached through their table: a flusher may just be making one.
         FOR relation IN
             SELECT c.oid::regclass FROM pg_class c
-            WHERE c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+            WHERE c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition AND c.relname <> 'impact_migrations'
                 AND (c.relnamespace = 'flusher'::regnamespace OR c.oid = 'public.sessions'::regclass)
         LOOP
             EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO impact_flusher', relation);

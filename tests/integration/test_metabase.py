@@ -166,7 +166,7 @@ async def test_metabase_may_look_into_each(metabase: asyncpg.Connection, relatio
         "SELECT * FROM flusher.upgrades_given_up",
         "SELECT * FROM flusher.salts",
         "SELECT * FROM flusher.calendar",
-        "SELECT * FROM impact_migrations",
+        "SELECT * FROM flusher.impact_migrations",
         "SELECT flusher.drop_month('2020-01-01')",
         "SELECT flusher.missing_counts('2020-01-01')",
         "DELETE FROM sessions",

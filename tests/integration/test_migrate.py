@@ -78,7 +78,6 @@ async def test_every_table_view_and_column_says_what_it_is(connection: asyncpg.C
                 OR (c.relnamespace = 'public'::regnamespace
                     AND col_description(c.oid, a.attnum) IS NULL)
             )
-            AND c.relname <> 'impact_migrations'
         """
     )
     assert silent == []
@@ -94,7 +93,7 @@ async def test_the_reader_sees_the_table_and_the_views_and_nothing_else(
     for forbidden in (
         "SELECT * FROM flusher.upgrades",
         f"SELECT * FROM flusher.sessions_{MONTH.first_day:%Y_%m}",
-        "SELECT * FROM impact_migrations",
+        "SELECT * FROM flusher.impact_migrations",
         "DELETE FROM sessions",
         "UPDATE sessions SET site = 'x'",
         "INSERT INTO sessions SELECT * FROM sessions",
@@ -162,3 +161,20 @@ async def test_a_database_without_the_schema_is_one_clear_line(
     assert (code, output) == (2, "")
     assert errors.count("\n") == 1, errors
     assert "python -m flusher migrate" in errors
+
+
+async def test_the_list_of_migrations_is_moved_out_of_the_analysts_sight(
+    databases: Databases,
+) -> None:
+    """Earlier it was in the schema public: Metabase showed it as one of the tables."""
+    dsn = await databases.create()
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("ALTER TABLE flusher.impact_migrations SET SCHEMA public")
+    code, output, errors = await run_command("flusher", "migrate", DATABASE_URL=dsn)
+    assert (code, output, errors) == (0, "the database is up to date\n", "")
+    found = await connection.fetch(
+        "SELECT relnamespace::regnamespace::text AS schema FROM pg_class "
+        "WHERE relname = 'impact_migrations'"
+    )
+    await connection.close()
+    assert [row["schema"] for row in found] == ["flusher"]
