@@ -160,8 +160,8 @@ async def work(environment: Environment, clock: Clock) -> int:
             asyncio.create_task(watch_promises(promises, stopping)),
             *(asyncio.create_task(watch.run(stopping)) for watch in watches.values()),
         ]
-        dead_months = partial(DeadLetters(shards).months, zone, REPEATED_WITHIN_US)
-        keeper = MonthKeeper(counting_database, oldest_entry, kept_months, ended_keep, dead_months)
+        dead_places = partial(DeadLetters(shards).places, zone, REPEATED_WITHIN_US)
+        keeper = MonthKeeper(counting_database, oldest_entry, kept_months, ended_keep, dead_places)
         counting = asyncio.create_task(keeper.run(stopping, metrics))
         try:
             await admin.start()

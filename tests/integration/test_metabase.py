@@ -21,7 +21,7 @@ PAGE = Path(__file__).parents[2].joinpath("docs", "metabase.md").read_text()
 BLOCKS = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
 SETUP, QUERIES = BLOCKS[0], BLOCKS[1:]
 TITLES = re.findall(r"^### (.*)$", PAGE, re.MULTILINE)
-READABLE = ["daily_impact", "monthly_impact", "sessions"]
+READABLE = ["daily_impact", "data_quality", "monthly_impact", "sessions"]
 
 # What Metabase's driver asks of a PostgreSQL database while it syncs, scans and fingerprints, by
 # its source (src/metabase/driver/postgres.clj and sql_jdbc/sync), in our own words.
@@ -116,7 +116,7 @@ async def test_its_numbers_are_the_known_ones(metabase: asyncpg.Connection) -> N
     assert [round(float(row["signed_in_share"]), 4) for row in share] == [0, 0.3333, 0]
 
 
-async def test_metabase_finds_the_three_and_what_they_are(metabase: asyncpg.Connection) -> None:
+async def test_metabase_finds_the_four_and_what_they_are(metabase: asyncpg.Connection) -> None:
     assert await metabase.fetchval("SHOW timezone")
     assert await metabase.fetch(ENUMS) == []
     assert await metabase.fetch(FOREIGN_KEYS) == []
@@ -134,7 +134,9 @@ async def test_metabase_finds_the_three_and_what_they_are(metabase: asyncpg.Conn
     assert {row["table_name"] for row in fields} == {*READABLE}
     assert all(row["comment"] for row in fields)
     types = {row["udt_name"] for row in fields}
-    assert types == {"uuid", "date", "text", "timestamptz", "int8"}, "Metabase knows each of them"
+    assert types == {"uuid", "date", "text", "timestamptz", "int8", "bool"}, (
+        "Metabase knows each of them"
+    )
 
 
 @pytest.mark.parametrize("relation", READABLE)
@@ -165,6 +167,7 @@ async def test_metabase_may_look_into_each(metabase: asyncpg.Connection, relatio
         "SELECT * FROM flusher.checks",
         "SELECT * FROM flusher.upgrades_given_up",
         "SELECT * FROM flusher.salts",
+        "SELECT * FROM flusher.dead_letters",
         "SELECT * FROM flusher.calendar",
         "SELECT * FROM flusher.impact_migrations",
         "SELECT flusher.drop_month('2020-01-01')",

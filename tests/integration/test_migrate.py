@@ -88,7 +88,7 @@ async def test_the_reader_sees_the_table_and_the_views_and_nothing_else(
 ) -> None:
     await SessionWriter(database, ZoneInfo("UTC")).write(batch_of(start(), start(role="user")))
     await connection.execute("SET ROLE impact_reader")
-    for relation in ("sessions", "monthly_impact", "daily_impact"):
+    for relation in ("sessions", "monthly_impact", "daily_impact", "data_quality"):
         assert await connection.fetch(f"SELECT * FROM {relation}")
     for forbidden in (
         "SELECT * FROM flusher.upgrades",

@@ -27,7 +27,7 @@ RIGHTS = (
     "GRANT CREATE ON DATABASE {database} TO {role}",
     "GRANT CREATE ON SCHEMA public TO {role}",
 )
-READABLE = ("sessions", "monthly_impact", "daily_impact")
+READABLE = ("sessions", "monthly_impact", "daily_impact", "data_quality")
 
 
 class Server:
