@@ -34,7 +34,8 @@ def number(value: int) -> str:
 def percent(ratio: float | None, *, signed: bool = False) -> str:
     if ratio is None:
         return NONE
-    return f"{ratio * 100:+.0f} %" if signed else f"{ratio * 100:.0f} %"
+    whole = round(ratio * 100)
+    return f"{whole:+d} %" if signed and whole else f"{whole} %"
 
 
 def people_change(change: Change | None) -> str:

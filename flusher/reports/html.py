@@ -110,7 +110,7 @@ def _content(report: Report) -> str:
 
 def _headline(line: Line) -> str:
     """The last finished month in large type."""
-    change = ", on the month before" if line.before else ""
+    change = " on the month before" if line.before else ""
     figures = (
         (number(line.counts.people), "people", people_change(line.before)),
         (number(line.counts.sessions), "sessions", sessions_change(line.before)),
@@ -136,6 +136,13 @@ def _plot(lines: Sequence[Line], plot: Plot) -> str:
     )
     bars = "\n".join(_bar(place, line, plot, top) for place, line in enumerate(lines))
     labels = "\n".join(_label(place, line, len(lines)) for place, line in enumerate(lines))
+    marks = "".join(
+        f'<span style="left: {100 * (place + 0.5) / len(lines):.2f}%; '
+        f'bottom: {100 * (plot.users(line) + plot.visitors(line)) / top:.2f}%">!</span>'
+        for place, line in enumerate(lines)
+        if line.remarks
+    )
+    legend = '<span class="of-marked">! see the end</span>' if marks else ""
     described = escape(
         f"{plot.name} of each month from {lines[0].month} to {lines[-1].month}, users below and "
         f"visitors above. The numbers are in the table that follows."
@@ -143,13 +150,13 @@ def _plot(lines: Sequence[Line], plot: Plot) -> str:
     return f"""<section><h2>{plot.name} by month</h2>
 <figure>
 <div class="legend" aria-hidden="true"><span class="of-users">signed-in users</span><span
-class="of-visitors">visitors</span><span class="of-unfinished">unfinished month</span></div>
+class="of-visitors">visitors</span><span class="of-unfinished">unfinished month</span>{legend}</div>
 <div class="plot" role="img" aria-label="{described}">
 <div class="grid">{grid}</div>
 <svg viewBox="0 0 {len(lines) * _SLOT:g} {_HEIGHT:g}" preserveAspectRatio="none">
 {bars}
 </svg>
-<div class="months">{labels}</div>
+<div class="months">{labels}</div><div class="marks">{marks}</div>
 </div>
 <details><summary>{plot.name} by month, as a table</summary>
 {_table(f"{plot.name} by month", "month", [*reversed(lines)], _month_name, plot.columns)}
@@ -196,15 +203,21 @@ def _sites(report: Report, last: Line) -> str:
         "site",
         lines[:_SITES_AT_MOST],
         lambda line: (
-            f"{escape(line.site or '')}{_mark(line)}"
+            f'<span class="site">{escape(line.site or "")}{_mark(line)}</span>'
             f'<span class="bar" style="width: {100 * line.counts.people / most:.1f}%"></span>'
         ),
         _OF_A_SITE,
     )
-    rest = f"<p>And {more} more, each with fewer sessions.</p>" if more > 0 else ""
+    rest = f"<p>And {more} more, each with fewer people.</p>" if more > 0 else ""
+    marked = "".join(
+        f"<li>{escape(line.site or '')}: {escape(said)}</li>"
+        for line in lines[:_SITES_AT_MOST]
+        for said in line.remarks
+    )
+    remarks = f"<ul>{marked}</ul>" if marked else ""
     return (
         f"<section><h2>Sites in {last.month}</h2>\n{table}{rest}\n"
-        "<p>Those with most sessions first. Bar: people.</p></section>"
+        f"<p>Bar: people.</p>{remarks}</section>"
     )
 
 

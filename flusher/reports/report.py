@@ -100,7 +100,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`months` and `by_site` (by month, then those with most sessions first) end with the current
+    """`months` and `by_site` (by month, then those with most people first) end with the current
     month; both are empty where nothing was counted yet. `remarks` are about all of it.
     """
 
@@ -194,18 +194,17 @@ class Figures:
         before = month.plus(-1)
         if month in (self._current, self._first) or (change and site):
             return []
-        if site is None:
+        if change:
             sites = len(self.sites(month, before))
-            if change is None:
-                return ["not compared: no site was counted throughout it and the month before"]
-            if change.sites == sites:
-                return []
             said = f"the change is that of {change.sites} of {sites} sites"
-            return [f"{said}: those that were counted throughout both months"]
+            whole = f"{said}: those that were counted throughout both months"
+            return [whole] if change.sites < sites else []
+        of_before = self._blockers(before, site)
+        if of_before:
+            return [f"not compared: of the month before, {'; '.join(of_before)}"]
         if self._blockers(month, site):
             return ["therefore not compared"]
-        why = "; ".join(self._blockers(before, site)) or "nothing was counted"
-        return [f"not compared: of the month before, {why}"]
+        return ["not compared: nothing was counted throughout it and the month before"]
 
     def _remarks(self, month: Month, site: str | None) -> list[str]:
         """What is known to be amiss with a month's numbers."""
@@ -273,7 +272,7 @@ def make_report(
         for month in shown
         for line in sorted(
             (figures.line(month, each, None) for each in figures.sites(month)),
-            key=lambda line: (-line.counts.sessions, line.site or ""),
+            key=lambda line: (-line.counts.people, line.site or ""),
         )
     ]
     lines = [figures.line(month, None, alone) for month in shown]
