@@ -83,6 +83,17 @@ async def test_every_table_view_and_column_says_what_it_is(connection: asyncpg.C
     assert silent == []
 
 
+async def test_what_can_not_be_added_up_says_so_first(connection: asyncpg.Connection) -> None:
+    """Other tools than Metabase add up everything that is a number, and show a comment's begin."""
+    comments = await connection.fetch(
+        "SELECT attname, col_description(attrelid, attnum) AS comment FROM pg_attribute "
+        "WHERE attrelid = 'monthly_impact'::regclass AND attname LIKE 'unique%'"
+    )
+    assert len(comments) == 3
+    for row in comments:
+        assert row["comment"].startswith("Can't be added up over months or sites: "), row
+
+
 async def test_the_reader_sees_the_table_and_the_views_and_nothing_else(
     connection: asyncpg.Connection, database: Database
 ) -> None:
