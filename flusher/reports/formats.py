@@ -78,6 +78,16 @@ def title(report: Report) -> str:
     return f"Impact of {report.sites} sites" if report.sites else "Impact"
 
 
+def between(line: Line) -> str:
+    """How far double counting by sign-in may reach, in a month."""
+    least, most = number(line.counts.people_at_least), number(line.counts.people)
+    return f"between {least} and {most}, since who came signed in and also not counts twice"
+
+
+def last_finished(report: Report) -> Line | None:
+    return next((line for line in reversed(report.months) if not line.unfinished), None)
+
+
 def notes(report: Report) -> list[str]:
     """What is to be said of months, and then of all."""
     of_months = [f"{line.month}: {said}" for line in report.months for said in line.remarks]
@@ -122,6 +132,9 @@ def as_table(report: Report, *, by_site: bool = False, width: int = REPORT_WIDTH
         f"* unfinished: up to {report.made_at:%Y-%m-%d %H:%M} ({report.zone})",
         f"{together} People can't be added up.",
     ]
+    last = last_finished(report)
+    if last:
+        of_all.append(f"People in {last.month}: {between(last)}.")
     if by_site:
         tables = [
             _table(str(month), list(lines), _OF_SITES, lambda line: line.site or "", width)
@@ -189,6 +202,7 @@ def _fields(line: Line) -> dict[str, Any]:
         "sessions_share": line.share,
         "sessions_per_person": line.sessions_per_person,
         "people": line.counts.people,
+        "people_at_least": line.counts.people_at_least,
         "people_change": before and before.people,
         "people_change_in_a_year": year and year.people,
         "sites_compared": before and before.sites,

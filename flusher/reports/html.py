@@ -13,7 +13,9 @@ from typing import Final, NamedTuple
 from flusher.reports.formats import (
     NONE,
     NOTHING,
+    between,
     each,
+    last_finished,
     notes,
     number,
     people_change,
@@ -88,8 +90,7 @@ def as_html(report: Report) -> str:
 
 
 def _content(report: Report) -> str:
-    finished = [line for line in report.months if not line.unfinished]
-    last = finished[-1] if finished else None
+    last = last_finished(report)
     said = "\n".join(f"<li>{escape(note)}</li>" for note in notes(report))
     together = (
         f"<p>{len(report.months)} months together: {number(report.sessions)} sessions. People "
@@ -123,7 +124,10 @@ def _headline(line: Line) -> str:
         + "</div>"
         for value, name, said in figures
     )
-    return f'<section><h2>{line.month}</h2>\n<div class="figures">\n{cells}\n</div></section>'
+    certain = f"<p>People: {between(line)}.</p>"
+    return (
+        f'<section><h2>{line.month}</h2>\n<div class="figures">\n{cells}\n</div>{certain}</section>'
+    )
 
 
 def _plot(lines: Sequence[Line], plot: Plot) -> str:

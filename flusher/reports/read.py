@@ -52,6 +52,7 @@ def _counts(rows: list[asyncpg.Record]) -> dict[Month, dict[str, Counts]]:
             row["unique_visitors"],
             row["signed_in_sessions"],
             row["unique_signed_in_users"],
+            max(row["unique_visitors"], row["unique_signed_in_users"]),
         )
     return found
 

@@ -25,7 +25,8 @@ _DEAD: Final = (
 @dataclass(frozen=True, slots=True)
 class Counts:
     """What was counted, of a site and month. Of several sites the sum: who was on two of them is in
-    `people` twice.
+    `people` twice. So is who came signed in and also not: without these there were at least
+    `people_at_least`.
     """
 
     sessions: int = 0
@@ -33,6 +34,7 @@ class Counts:
     visitors: int = 0
     signed_in_sessions: int = 0
     signed_in_people: int = 0
+    people_at_least: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
@@ -41,6 +43,7 @@ class Counts:
             self.visitors + other.visitors,
             self.signed_in_sessions + other.signed_in_sessions,
             self.signed_in_people + other.signed_in_people,
+            self.people_at_least + other.people_at_least,
         )
 
 

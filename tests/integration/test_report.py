@@ -341,6 +341,19 @@ async def test_people_are_not_added_up_over_months(
         assert "246" not in text
 
 
+async def test_what_is_certain_of_double_counting_by_sign_in_is_beside_the_people(
+    connection: asyncpg.Connection, database: Database, this_month: Month
+) -> None:
+    """Of each site the larger of its visitors and users, and of all sites the sum of these."""
+    before = this_month.plus(-1)
+    for site, people in (("a", 100), ("b", 50)):
+        await count(connection, before.first_day, last_day(before), site=site, people=people)
+    report = await read_report(database, wall_clock(), None, 12)
+    assert (report.months[0].counts.people_at_least, report.months[0].counts.people) == (120, 150)
+    for text in (as_table(report), as_html(report)):
+        assert "between 120 and 150, since who came" in text
+
+
 def example(site: str | None = "city.example.org") -> Report:
     months = [
         Line(Month(2026, 9), None, Counts(1200, 800, 650, 300, 200)),
