@@ -1,11 +1,10 @@
 """`python -m bench.accuracy`: how far our count is from people. Needs no server."""
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +49,6 @@ def run(seeds: int, results: Path) -> int:
     print(text)
     results.mkdir(parents=True, exist_ok=True)
     (results / "accuracy.md").write_text(text + "\n")
-    document = {
-        name: {"world": asdict(WORLDS[name]), "outcomes": [asdict(each) for each in them]}
-        for name, them in outcomes.items()
-    }
-    (results / "accuracy.json").write_text(json.dumps(document, indent=1) + "\n")
     _plot(outcomes).savefig(results / "accuracy.png", dpi=100)
     return 0
 
