@@ -158,6 +158,22 @@ async def test_the_analysts_role_reports_with_the_database_alone(
     await connection.execute("DROP ROLE analyst")
 
 
+async def test_a_role_without_rights_is_told_which_it_needs(
+    connection: asyncpg.Connection, database: Database, dsn: str
+) -> None:
+    """Earlier it was asked whether `migrate` had been run."""
+    await fill(database, wall_clock())
+    await connection.execute("DROP ROLE IF EXISTS stranger")
+    await connection.execute("CREATE ROLE stranger LOGIN")
+    code, output, errors = await run_command(
+        "flusher", "report", DATABASE_URL=dsn.replace("postgres@", "stranger@")
+    )
+    assert (code, output, errors.count("\n")) == (2, "", 1)
+    assert "GRANT impact_reader TO" in errors
+    assert "migrate" not in errors
+    await connection.execute("DROP ROLE stranger")
+
+
 async def test_an_empty_database_has_nothing_counted_yet(dsn: str) -> None:
     """Earlier: a month of zeros, or a site that is said not to be there."""
     for form, said in (
