@@ -250,6 +250,8 @@ async def test_a_flusher_closes_what_no_dead_letter_is_of(
         (ENDED.plus(-1).first_day, "hour"),
         (ENDED.first_day, None),
     ]
+    noted = await connection.fetch("SELECT month, site, dead_letters FROM data_quality")
+    assert {tuple(row) for row in noted if row["dead_letters"]} == {(ENDED.first_day, SITE, 1)}
 
 
 async def test_a_month_that_somebody_reads_is_closed_later_and_holds_up_nobody(
