@@ -10,7 +10,7 @@ from embedded.postgres import PostgresServer
 from tests.system import ROOT
 
 _PAGE = (ROOT / "docs/reporting.md").read_text()
-_ROLE = re.findall(r"```sql\n(.*?)```", _PAGE, re.DOTALL)[0]
+_ROLE, BEHIND = re.findall(r"^```sql\n(.*?)```", _PAGE, re.DOTALL | re.MULTILINE)
 _COMMANDS = re.findall(r"```sh\n(.*?)```", _PAGE, re.DOTALL)[0]
 _TRUST_THE_SUPERUSER = """\
 host all,replication postgres 127.0.0.1/32 trust
@@ -18,11 +18,18 @@ host all all 127.0.0.1/32 scram-sha-256
 """
 
 
-async def admit_reporting(server: PostgresServer) -> None:
-    """Makes the role in a system's database; it is asked for its password."""
+async def ask_for_passwords(server: PostgresServer) -> None:
+    """Has all but the superuser be asked for a password."""
     (server.data_dir / "cluster" / "pg_hba.conf").write_text(_TRUST_THE_SUPERUSER)
     connection = await asyncpg.connect(server.dsn())
     await connection.execute("SELECT pg_reload_conf()")
+    await connection.close()
+
+
+async def admit_reporting(server: PostgresServer) -> None:
+    """Makes the role in a system's database; it is asked for its password."""
+    await ask_for_passwords(server)
+    connection = await asyncpg.connect(server.dsn())
     await connection.execute(_ROLE)
     await connection.close()
 

@@ -1,10 +1,14 @@
 """Several systems' databases, united for reports by `deploy/reporting.sql`."""
 
 import asyncio
+import json
 import re
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -16,9 +20,10 @@ from flusher.postgres.database import Database
 from flusher.postgres.write import SessionWriter
 from tests.events import batch_of, start
 from tests.instant import MONTH, NOON_US
-from tests.reporting import admit_reporting, run_again, unite
+from tests.replicated import Replicated
+from tests.reporting import BEHIND, admit_reporting, ask_for_passwords, run_again, unite
 from tests.servers import POSTGRES_SETTINGS, flavours
-from tests.system import run_command
+from tests.system import eventually, run_command
 
 UTC = ZoneInfo("UTC")
 OURS = "WHERE site IN ('a.example.org', 'b.example.org')"
@@ -239,3 +244,45 @@ async def test_a_reader_does_not_see_the_password(reader: asyncpg.Connection) ->
     assert {row["umoptions"] for row in await reader.fetch("SELECT * FROM pg_user_mappings")} == {
         None
     }
+
+
+async def test_a_replica_shows_all_of_an_earlier_moment(tmp_path: Path, this_month: Month) -> None:
+    """Which is what `exact at every commit` means there: the views and the rows agree."""
+    with Replicated(tmp_path) as servers:
+        primary, replica = servers.primary, servers.replica
+        code, _, errors = await run_command("flusher", "migrate", DATABASE_URL=primary.dsn())
+        assert code == 0, errors
+        await store(primary, "a.example.org", b"vvw", this_month)
+        await ask_for_passwords(replica)
+        await admit_reporting(primary)
+        behind = await asyncpg.connect(replica.dsn())
+        await eventually(partial(behind.fetchval, "SELECT to_regrole('reporting')"))
+        await behind.execute("SELECT pg_wal_replay_pause()")
+        paused = partial(behind.fetchval, "SELECT pg_get_wal_replay_pause_state()")
+        await eventually(paused, lambda state: state == "paused")
+        await store(primary, "a.example.org", b"xy", this_month)
+        reports = await asyncpg.connect(unite(primary, north=replica, south=primary))
+
+        async def seen() -> list[int]:
+            """Of each system by its view, then by its rows."""
+            return [
+                int(await reports.fetchval(f"SELECT {count} FROM {system}.{relation}"))
+                for system in ("north", "south")
+                for count, relation in (
+                    ("sum(sessions)", "monthly_impact"),
+                    ("count(*)", "sessions"),
+                )
+            ]
+
+        assert await seen() == [3, 3, 5, 5]
+        code, output, errors = await run_command(
+            *("flusher", "report", "--format=json"),
+            DATABASE_URL=f"{replica.dsn()}?target_session_attrs=any",
+        )
+        assert (code, errors) == (0, "")
+        assert json.loads(output)["months"][-1]["sessions"] == 3
+        await behind.execute("SELECT pg_wal_replay_resume()")
+        await eventually(seen, lambda both: both == [5, 5, 5, 5])
+        assert await behind.fetchval(BEHIND) >= timedelta(0)
+        await behind.close()
+        await reports.close()
