@@ -160,8 +160,8 @@ async def work(environment: Environment, clock: Clock) -> int:
             asyncio.create_task(watch_promises(promises, stopping)),
             *(asyncio.create_task(watch.run(stopping)) for watch in watches.values()),
         ]
-        dead_months = partial(DeadLetters(shards).months, zone, REPEATED_WITHIN_US)
-        keeper = MonthKeeper(counting_database, oldest_entry, kept_months, ended_keep, dead_months)
+        dead_places = partial(DeadLetters(shards).places, zone, REPEATED_WITHIN_US)
+        keeper = MonthKeeper(counting_database, oldest_entry, kept_months, ended_keep, dead_places)
         counting = asyncio.create_task(keeper.run(stopping, metrics))
         try:
             await admin.start()
@@ -205,12 +205,12 @@ def _add_dead_letter_commands(dead: argparse.ArgumentParser) -> None:
 
 def _add_report_command(report: argparse.ArgumentParser) -> None:
     report.add_argument("--site", metavar="S", help="one site's; without it all sites together")
+    report.add_argument("--by", choices=["site"], help="a line for each site of each month")
     report.add_argument(
         "--months",
         metavar="N",
         type=_number_of_months,
-        default=12,
-        help="how many, the current one included (default: %(default)s)",
+        help="how many, the current one included (default: 12; by site 2)",
     )
     report.add_argument(
         "--format", choices=REPORT_FORMATS, default="table", help="default: %(default)s"
@@ -307,8 +307,10 @@ def _command(arguments: argparse.Namespace) -> Coroutine[object, object, int]:
         case "dead":
             command = _dead_letter_command(arguments)
         case "report":
-            site, months, form = arguments.site, arguments.months, arguments.format
-            command = show_report(os.environ, wall_clock, site, months, form)
+            by_site = arguments.by == "site"
+            months = arguments.months or (2 if by_site and arguments.format != "html" else 12)
+            site, form = arguments.site, arguments.format
+            command = show_report(os.environ, wall_clock, site, months, form, by_site=by_site)
         case "check":
             command = check_counts_kept(os.environ, arguments.month, repair=arguments.repair)
         case "import":

@@ -3,7 +3,9 @@
 import os
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from io import TextIOWrapper
+from shutil import get_terminal_size
 
 from contract import settings
 from contract.calendar import Month
@@ -11,11 +13,11 @@ from contract.settings import Environment
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
 from flusher.postgres.migrate import migrate
-from flusher.reports.formats import as_csv
+from flusher.reports.formats import REPORT_WIDTH, as_csv
 from flusher.reports.formats import as_json as as_report_json
 from flusher.reports.formats import as_table as as_report_table
 from flusher.reports.html import as_html
-from flusher.reports.report import read_report
+from flusher.reports.read import read_report, site_name
 from flusher.status import as_json, read_status
 from flusher.status_view import as_text, print_text, watch_status
 from flusher.stream.dead_letters import DeadLetters, as_table
@@ -25,12 +27,7 @@ from runtime.clock import Clock
 from runtime.shards import connect_shards
 from runtime.stopping import Stopping
 
-REPORT_FORMATS = {
-    "table": as_report_table,
-    "csv": as_csv,
-    "json": as_report_json,
-    "html": as_html,
-}
+REPORT_FORMATS = ("table", "csv", "json", "html")
 
 
 async def migrate_database(environment: Environment) -> int:
@@ -70,22 +67,42 @@ async def show_status(environment: Environment, *, json: bool, watch: bool) -> i
 
 
 async def show_report(
-    environment: Environment, clock: Clock, site: str | None, months: int, form: str
+    environment: Environment,
+    clock: Clock,
+    site: str | None,
+    months: int,
+    form: str,
+    *,
+    by_site: bool,
 ) -> int:
-    """`report`."""
-    zone = settings.CALENDAR_TIMEZONE.read(environment)
-    async with AsyncExitStack() as stack:
-        database = Database(settings.DATABASE_URL.read(environment))
-        await stack.enter_async_context(database)
-        dead_letters = None
-        if settings.REDIS_URL.show(environment):  # which an analyst need not have
-            dead_letters = await stack.enter_async_context(_dead_letters(environment))
-        report = await read_report(database, zone, clock(), site, months, dead_letters)
+    """`report`; 1 where it could not be written."""
+    async with Database(settings.DATABASE_URL.read(environment)) as database:
+        report = await read_report(database, clock(), site and site_name(site), months)
+    match form:
+        case "csv":
+            text = as_csv(report, by_site=by_site)
+            for note in report.remarks:  # which are of no line
+                _say(note)
+        case "json":
+            text = as_report_json(report, by_site=by_site)
+        case "html":
+            text = as_html(report)
+        case _:
+            width = get_terminal_size((REPORT_WIDTH, 0)).columns
+            text = as_report_table(report, by_site=by_site, width=width)
+    return _write(text)
+
+
+def _write(text: str) -> int:
+    if isinstance(sys.stdout, TextIOWrapper):  # whose encoding may lack a letter
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        print(REPORT_FORMATS[form](report), flush=True)
-    except BrokenPipeError:
-        # Whoever reads has seen enough; nor is there anything left to flush when Python ends.
+        print(text, flush=True)
+    except OSError as error:
+        # Nor is there anything left to flush when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # whoever reads has seen enough
+            print(f"error: the report can't be written: {error.strerror}", file=sys.stderr)
         return 1
     return 0
 

@@ -213,7 +213,7 @@ class Database:
             raise DeadLetter(f"sqlstate_{error.sqlstate}", type(error).__name__) from None
         except _CONFIGURATION as error:
             self._drop()
-            problem = f"{_first_line(error)}; has `python -m flusher migrate` been run there?"
+            problem = f"{_first_line(error)}; {_what_to_look_at(error)}"
             raise Misconfigured("DATABASE_URL", problem, _EXAMPLE) from None
         except asyncpg.QueryCanceledError as error:  # by statement_timeout
             self._drop()
@@ -230,6 +230,14 @@ class Database:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()
+
+
+def _what_to_look_at(error: asyncpg.PostgresError) -> str:
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return (
+            "who reads needs `GRANT impact_reader TO` its role, who writes impact_flusher's rights"
+        )
+    return "has `python -m flusher migrate` been run there?"
 
 
 def _bounds(patience_seconds: float | None) -> dict[str, str]:

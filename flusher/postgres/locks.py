@@ -21,6 +21,8 @@ class Lock(StrEnum):
     """
     FOLD = "flusher.fold"
     """One adds up what batches have changed in the counts."""
+    DEAD_LETTERS = "flusher.dead_letters"
+    """One writes down how many there are."""
     MIGRATE = "impact-tracking migrate"
     """One changes the schema."""
 

@@ -110,7 +110,7 @@ async def _migrate(
         tell(f"another `migrate` is at work: it is waited for, {patience_seconds:g} s at the most")
         await locks.take(connection, Lock.MIGRATE)
     now = await apply_files(connection, migrations())
-    await connection.execute(files("flusher.postgres").joinpath("roles.sql").read_text())
+    await connection.execute(_file("roles.sql"))
     await locks.take(connection, Lock.SESSIONS)
     if await connection.fetchval(statement("set_calendar"), zone.key):
         for row in await connection.fetch(statement("months")):
@@ -122,16 +122,17 @@ async def _migrate(
 
 async def apply_files(connection: asyncpg.Connection, found: Sequence[Migration]) -> list[str]:
     """Applies those that were not applied before; their names."""
-    await connection.execute(
-        "CREATE TABLE IF NOT EXISTS impact_migrations "
-        "(name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
-    )
-    applied = {row["name"] for row in await connection.fetch("SELECT name FROM impact_migrations")}
+    await connection.execute(_file("migrations_table.sql"))
+    applied = {row["name"] for row in await connection.fetch(statement("migrations_applied"))}
     now = [migration for migration in found if migration.name not in applied]
     for migration in now:
         await connection.execute(migration.sql)
-        await connection.execute("INSERT INTO impact_migrations (name) VALUES ($1)", migration.name)
+        await connection.execute(statement("note_migration"), migration.name)
     return [migration.name for migration in now]
+
+
+def _file(name: str) -> str:
+    return files("flusher.postgres").joinpath(name).read_text()
 
 
 async def _check_zone(connection: asyncpg.Connection, zone: ZoneInfo) -> None:

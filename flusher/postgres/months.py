@@ -5,7 +5,7 @@ No flush waits for it, and nothing that anybody reads depends on when it runs: t
 at any moment.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
@@ -41,8 +41,8 @@ _CLOSE_WAITS: Final = "1s"
 
 log = structlog.get_logger()
 
-# Months of which a dead letter could still change something.
-DeadMonths = Callable[[], Awaitable[Collection[Month]]]
+# How many dead letters there are of each month and site; 0: of none, but one could still change it.
+DeadPlaces = Callable[[], Awaitable[Mapping[tuple[Month, str], int]]]
 # How many seconds the oldest entry has waited in Redis; 0 where none does.
 OldestEntry = Callable[[], Awaitable[float]]
 
@@ -64,7 +64,7 @@ class MonthKeeper:
         oldest_entry: OldestEntry,
         kept_months: int,
         ended_keep: str = "instant",
-        dead_months: DeadMonths | None = None,
+        dead_places: DeadPlaces | None = None,
     ) -> None:
         """
         Args:
@@ -72,13 +72,13 @@ class MonthKeeper:
             oldest_entry: asks Redis. Raises Retry where that is not known.
             kept_months: so many finished months keep their sessions; 0: all do.
             ended_keep: how fine a closed month's times stay: `hour`, `day` or `instant`.
-            dead_months: asks Redis, too; those are not closed. None: there are none.
+            dead_places: asks Redis, too; those months are not closed. None: there are none.
         """
         self._database = database
         self._oldest_entry = oldest_entry
         self._kept_months = kept_months
         self._ended_keep = ended_keep
-        self._dead_months = dead_months
+        self._dead_places = dead_places
         self._held: list[str] = []
         self._too_large: set[date] = set()
         self._to_drop: set[date] = set()
@@ -91,6 +91,7 @@ class MonthKeeper:
             await self.fold()
             if looking.ended():
                 await self._tell(metrics)
+                await self.note_dead_letters()
                 await self.close()
             if dropping.ended():
                 await self.drop()
@@ -111,6 +112,7 @@ class MonthKeeper:
             Retry: PostgreSQL or Redis is away or busy.
         """
         await self.fold()
+        await self.note_dead_letters()
         return Done(await self.close(), await self.drop())
 
     async def fold(self) -> None:
@@ -122,6 +124,22 @@ class MonthKeeper:
         async with self._database.connection() as connection, connection.transaction():
             if await locks.try_to_take(connection, Lock.FOLD):
                 await connection.execute(statement("fold_counts"))
+
+    async def note_dead_letters(self) -> None:
+        """Writes down where dead letters are of, for those who read the counts.
+
+        Raises:
+            Retry: PostgreSQL or Redis is away or busy.
+        """
+        if self._dead_places is None:
+            return
+        found = [(*place, count) for place, count in (await self._dead_places()).items() if count]
+        months = [month.first_day for month, _, _ in found]
+        sites, counts = [site for _, site, _ in found], [count for _, _, count in found]
+        async with self._database.connection() as connection, connection.transaction():
+            if await locks.try_to_take(connection, Lock.DEAD_LETTERS):
+                await connection.execute(statement("forget_dead_letters"))
+                await connection.execute(statement("note_dead_letters"), months, sites, counts)
 
     async def close(self) -> tuple[date, ...]:
         """Closes months that are over, and of which nothing is on its way; which. And closed ones
@@ -167,9 +185,9 @@ class MonthKeeper:
             return False
 
     async def _held_by_dead_letters(self, months: list[date]) -> set[date]:
-        if self._dead_months is None:
+        if self._dead_places is None:
             return set()
-        held = {month.first_day for month in await self._dead_months()}.intersection(months)
+        held = {month.first_day for month, _ in await self._dead_places()}.intersection(months)
         names = sorted(map(str, held))
         if names and names != self._held:
             log.warning(

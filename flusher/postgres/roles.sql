@@ -19,17 +19,17 @@ BEGIN
     END IF;
 
     -- Whoever reads: Metabase, `python -m flusher report`.
-    GRANT SELECT ON public.sessions, public.monthly_impact, public.daily_impact TO impact_reader;
+    GRANT SELECT ON public.sessions, public.monthly_impact, public.daily_impact, public.data_quality TO impact_reader;
 
     -- Whoever writes rows and can't change the schema, where there is such a role
     -- (deploy/postgres-roles.sql).
     IF to_regrole('impact_flusher') IS NOT NULL THEN
         GRANT USAGE ON SCHEMA flusher TO impact_flusher;
-        GRANT SELECT ON public.monthly_impact, public.daily_impact TO impact_flusher;
+        GRANT SELECT ON public.monthly_impact, public.daily_impact, public.data_quality TO impact_flusher;
         -- Not on partitions, which are reached through their table: a flusher may just be making one.
         FOR relation IN
             SELECT c.oid::regclass FROM pg_class c
-            WHERE c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+            WHERE c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition AND c.relname <> 'impact_migrations'
                 AND (c.relnamespace = 'flusher'::regnamespace OR c.oid = 'public.sessions'::regclass)
         LOOP
             EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO impact_flusher', relation);

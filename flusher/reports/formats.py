@@ -2,109 +2,220 @@
 
 import csv
 import json
+import textwrap
+from collections.abc import Callable, Sequence
 from io import StringIO
-from typing import Any
+from itertools import groupby
+from typing import Any, Final, NamedTuple
 
-from rich.console import Console
-from rich.table import Table
-
-from flusher.reports.report import MonthlyImpact, Report
-
-_NAMES = (
-    "month",
-    "finished",
-    "sessions",
-    "sessions_change",
-    "people",
-    "people_change",
-    "signed_in_sessions",
-    "signed_in_people",
-    "signed_in_share",
-    "remarks",
-)
-
+from contract.calendar import Month
+from flusher.reports.report import Change, Counts, Line, Report
 
 # Where there is nothing to tell.
-NONE = "-"
+NONE: Final = "-"
+NOTHING: Final = "nothing counted yet"
+REPORT_WIDTH: Final = 100
+_APART: Final = "  "
 
 
-def title(report: Report) -> str:
-    if report.site is not None:
-        return f"Impact of {report.site}"
-    return f"Impact of {report.sites} sites" if report.sites != 1 else "Impact"
+class Column(NamedTuple):
+    """What a table for people shows of a line; of equal headings the first says what of."""
+
+    heading: str
+    cell: Callable[[Line], str]
+    kept: int
+    """Where there is not the width for all, those with the least go first."""
+
+
+def number(value: int) -> str:
+    return f"{value:,}"
 
 
 def percent(ratio: float | None, *, signed: bool = False) -> str:
     if ratio is None:
         return NONE
-    return f"{ratio * 100:+.0f} %" if signed else f"{ratio * 100:.0f} %"
+    whole = round(ratio * 100)
+    return f"{whole:+d} %" if signed and whole else f"{whole} %"
 
 
-def as_csv(report: Report) -> str:
-    """One line a month; ratios as numbers, an empty field where there is none.
+def people_change(change: Change | None) -> str:
+    return percent(change.people if change else None, signed=True)
 
-    Remarks about all of the report are with the last month's.
+
+def sessions_change(change: Change | None) -> str:
+    return percent(change.sessions if change else None, signed=True)
+
+
+def each(line: Line) -> str:
+    """Sessions a person."""
+    return NONE if line.sessions_per_person is None else f"{line.sessions_per_person:.1f}"
+
+
+_OF_MONTHS: Final = (
+    Column("people", lambda line: number(line.counts.people), 9),
+    Column("change", lambda line: people_change(line.before), 7),
+    Column("visitors", lambda line: number(line.counts.visitors), 4),
+    Column("users", lambda line: number(line.counts.signed_in_people), 5),
+    Column("sessions", lambda line: number(line.counts.sessions), 8),
+    Column("change", lambda line: sessions_change(line.before), 6),
+    Column("each", each, 2),
+    Column("signed in", lambda line: percent(line.signed_in_share), 3),
+)
+_OF_SITES: Final = (
+    Column("people", lambda line: number(line.counts.people), 9),
+    Column("change", lambda line: people_change(line.before), 7),
+    Column("in a year", lambda line: people_change(line.year), 3),
+    Column("sessions", lambda line: number(line.counts.sessions), 8),
+    Column("share", lambda line: percent(line.share), 5),
+    Column("change", lambda line: sessions_change(line.before), 4),
+    Column("in a year", lambda line: sessions_change(line.year), 2),
+)
+
+
+def title(report: Report) -> str:
+    if report.site is not None:
+        return f"Impact of {report.site}"
+    return f"Impact of {report.sites} sites" if report.sites else "Impact"
+
+
+def between(line: Line) -> str:
+    """How far double counting by sign-in may reach, in a month."""
+    least, most = number(line.counts.people_at_least), number(line.counts.people)
+    return f"between {least} and {most}, since who came signed in and also not counts twice"
+
+
+def last_finished(report: Report) -> Line | None:
+    return next((line for line in reversed(report.months) if not line.unfinished), None)
+
+
+def notes(report: Report) -> list[str]:
+    """What is to be said of months, and then of all."""
+    of_months = [f"{line.month}: {said}" for line in report.months for said in line.remarks]
+    return [*of_months, *report.remarks]
+
+
+def as_csv(report: Report, *, by_site: bool = False) -> str:
+    """One line a month, or a month and site; ratios as numbers, an empty field where there is none.
+
+    Only what is about the line is among its remarks.
     """
     text = StringIO()
-    writer = csv.DictWriter(text, _NAMES, lineterminator="\n")
+    writer = csv.DictWriter(text, _FIELDS, lineterminator="\n")
     writer.writeheader()
-    for month in report.months:
-        of_all = report.remarks if month is report.months[-1] else []
-        writer.writerow(_fields(month) | {"remarks": "; ".join([*month.remarks, *of_all])})
+    for line in report.by_site if by_site else report.months:
+        writer.writerow(_fields(line) | {"remarks": "; ".join(line.remarks)})
     return text.getvalue().rstrip("\n")
 
 
-def as_json(report: Report) -> str:
+def as_json(report: Report, *, by_site: bool = False) -> str:
+    lines = {"by_site": report.by_site} if by_site else {"months": report.months}
     return json.dumps(
         {
             "site": report.site,
             "sites": report.sites,
             "timezone": report.zone,
             "made_at": report.made_at.isoformat(timespec="seconds"),
-            "months": [_fields(month) for month in report.months],
+            "sessions": report.sessions,
+            **{name: [_fields(line) for line in these] for name, these in lines.items()},
             "remarks": report.remarks,
         },
         indent=2,
     )
 
 
-def as_table(report: Report) -> str:
-    """For people, as wide as their terminal."""
-    table = Table(title=title(report), title_justify="left")
-    table.add_column("month", no_wrap=True)
-    for name in ("sessions", "change", "people", "change", "signed in"):
-        table.add_column(name, justify="right", no_wrap=True)
-    notes = [f"{month.month}: {remark}" for month in report.months for remark in month.remarks]
-    for month in report.months:
-        mark = " *" if month.unfinished else " !" if month.remarks else ""
-        table.add_row(
-            f"{month.month}{mark}",
-            f"{month.sessions:,}",
-            percent(month.sessions_change, signed=True),
-            f"{month.people:,}",
-            percent(month.people_change, signed=True),
-            percent(month.signed_in_share),
-        )
-    console = Console(file=StringIO(), width=100, highlight=False)
-    console.print(table)
-    lines = [f"* unfinished: up to {report.made_at:%Y-%m-%d %H:%M} ({report.zone})"]
-    lines += [f"! {note}" for note in notes] + report.remarks
-    text = console.file.getvalue() if isinstance(console.file, StringIO) else ""
-    return text + "\n".join(lines)
+def as_table(report: Report, *, by_site: bool = False, width: int = REPORT_WIDTH) -> str:
+    """For people, in plain ASCII, so wide at the most. What does not fit is left out and named."""
+    if not report.months:
+        return f"{title(report)}: {NOTHING}"
+    together = f"{len(report.months)} months together: {report.sessions:,} sessions."
+    of_all = [
+        f"* unfinished: up to {report.made_at:%Y-%m-%d %H:%M} ({report.zone})",
+        f"{together} People can't be added up.",
+    ]
+    last = last_finished(report)
+    if last:
+        of_all.append(f"People in {last.month}: {between(last)}.")
+    if by_site:
+        tables = [
+            _table(str(month), list(lines), _OF_SITES, lambda line: line.site or "", width)
+            for month, lines in groupby(report.by_site, key=lambda line: line.month)
+        ]
+        marked = [
+            f"! {line.month}, {line.site}: {said}"
+            for line in report.by_site
+            for said in line.remarks
+        ]
+    else:
+        tables = [_table("month", report.months, _OF_MONTHS, _marked_month, width)]
+        marked = [f"! {line.month}: {said}" for line in report.months for said in line.remarks]
+    text = [title(report), "", *"\n\n".join(tables).splitlines(), ""]
+    for said in [*of_all, *marked, *report.remarks]:
+        text += textwrap.wrap(said, min(width, REPORT_WIDTH), subsequent_indent="  ")
+    return "\n".join(text)
 
 
-def _fields(month: MonthlyImpact) -> dict[str, Any]:
-    values = (
-        str(month.month),
-        not month.unfinished,
-        month.sessions,
-        month.sessions_change,
-        month.people,
-        month.people_change,
-        month.signed_in_sessions,
-        month.signed_in_people,
-        month.signed_in_share,
-        list(month.remarks),
-    )
-    rounded = (round(each, 4) if isinstance(each, float) else each for each in values)
-    return dict(zip(_NAMES, rounded, strict=True))
+def _marked_month(line: Line) -> str:
+    mark = " *" if line.unfinished else " !" if line.remarks else ""
+    return f"{line.month}{mark}"
+
+
+def _table(
+    heading: str,
+    lines: Sequence[Line],
+    columns: Sequence[Column],
+    name: Callable[[Line], str],
+    width: int,
+) -> str:
+    kept = list(columns)
+    while True:
+        rows = [
+            [heading, *(column.heading for column in kept)],
+            *([name(line), *(column.cell(line) for column in kept)] for line in lines),
+        ]
+        widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+        if sum(widths) + len(_APART) * len(kept) <= width or len(kept) == 1:
+            break
+        kept.remove(min(kept, key=lambda column: column.kept))
+    rows.insert(1, ["-" * each_width for each_width in widths])
+    text = [
+        _APART.join(
+            [row[0].ljust(widths[0])]
+            + [cell.rjust(wide) for cell, wide in zip(row[1:], widths[1:], strict=True)]
+        ).rstrip()
+        for row in rows
+    ]
+    gone = [column.heading for column in columns if column not in kept]
+    if gone:
+        text += textwrap.wrap(f"({', '.join(gone)}: no room)", width)
+    return "\n".join(text)
+
+
+def _fields(line: Line) -> dict[str, Any]:
+    before, year = line.before, line.year
+    values = {
+        "month": str(line.month),
+        "site": line.site,
+        "finished": not line.unfinished,
+        "sessions": line.counts.sessions,
+        "sessions_change": before and before.sessions,
+        "sessions_change_in_a_year": year and year.sessions,
+        "sessions_share": line.share,
+        "sessions_per_person": line.sessions_per_person,
+        "people": line.counts.people,
+        "people_at_least": line.counts.people_at_least,
+        "people_change": before and before.people,
+        "people_change_in_a_year": year and year.people,
+        "sites_compared": before and before.sites,
+        "visitors": line.counts.visitors,
+        "signed_in_sessions": line.counts.signed_in_sessions,
+        "signed_in_people": line.counts.signed_in_people,
+        "signed_in_share": line.signed_in_share,
+        "remarks": list(line.remarks),
+    }
+    return {
+        name: round(value, 4) if isinstance(value, float) else value
+        for name, value in values.items()
+    }
+
+
+_FIELDS: Final = tuple(_fields(Line(Month(1970, 1), None, Counts())))

@@ -1,101 +1,272 @@
-"""A report as one HTML file, its plot an SVG: nothing is loaded, and nothing runs. Pure."""
+"""A report as one HTML file: nothing is loaded, and nothing runs. Pure.
 
+The bars of a plot are an SVG that is stretched to the page's width; its labels are the page's own
+text, which keeps its size on any screen.
+"""
+
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
+from typing import Final, NamedTuple
 
-from flusher.reports.formats import NONE, percent, title
-from flusher.reports.report import MonthlyImpact, Report
+from flusher.reports.formats import (
+    NONE,
+    NOTHING,
+    between,
+    each,
+    last_finished,
+    notes,
+    number,
+    people_change,
+    percent,
+    sessions_change,
+    title,
+)
+from flusher.reports.report import Line, Report
 
-_PAGE = Template(files("flusher.reports").joinpath("report.html").read_text())
-# The plot's own units; the page scales it.
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 960.0, 340.0, 64.0, 36.0, 12.0
-_STEPS = (1, 2, 2.5, 5, 10)
-_LABELS_AT_MOST = 12
+_PAGE: Final = Template(files("flusher.reports").joinpath("report.html").read_text())
+_STEPS: Final = (1, 2, 2.5, 5, 10)
+# Of the months below a plot so many are named, on a wide and on a narrow screen.
+_WIDE_LABELS, _NARROW_LABELS = 12, 4
+_SITES_AT_MOST: Final = 25
+# The plot's own units: a month is so wide, and the highest grid line so high.
+_SLOT, _HEIGHT, _GAP = 10.0, 100.0, 1.5
+
+
+class Plot(NamedTuple):
+    """What a plot shows of each month: two parts, one upon the other, and the table behind it."""
+
+    name: str
+    users: Callable[[Line], int]
+    visitors: Callable[[Line], int]
+    columns: Sequence[tuple[str, Callable[[Line], str]]]
+
+
+_PEOPLE: Final = Plot(
+    "People",
+    lambda line: line.counts.signed_in_people,
+    # Who came both ways by one hash is among the users.
+    lambda line: line.counts.people - line.counts.signed_in_people,
+    (
+        ("people", lambda line: number(line.counts.people)),
+        ("change", lambda line: people_change(line.before)),
+        ("in a year", lambda line: people_change(line.year)),
+        ("visitors", lambda line: number(line.counts.visitors)),
+        ("users", lambda line: number(line.counts.signed_in_people)),
+    ),
+)
+_SESSIONS: Final = Plot(
+    "Sessions",
+    lambda line: line.counts.signed_in_sessions,
+    lambda line: line.counts.sessions - line.counts.signed_in_sessions,
+    (
+        ("sessions", lambda line: number(line.counts.sessions)),
+        ("change", lambda line: sessions_change(line.before)),
+        ("in a year", lambda line: sessions_change(line.year)),
+        ("signed in", lambda line: percent(line.signed_in_share)),
+        ("a person", each),
+    ),
+)
+_OF_A_SITE: Final = (
+    *_PEOPLE.columns[:3],
+    ("sessions", lambda line: number(line.counts.sessions)),
+    ("change", lambda line: sessions_change(line.before)),
+    ("share", lambda line: percent(line.share)),
+)
 
 
 def as_html(report: Report) -> str:
-    """A page of its own: the plot, the table, and the remarks."""
-    notes = [f"{month.month}: {remark}" for month in report.months for remark in month.remarks]
-    return _PAGE.substitute(
+    """A page of its own, in ASCII: the last finished month, plots with their tables, sites, and
+    what is to be known of the numbers.
+    """
+    page = _PAGE.substitute(
         title=escape(title(report)),
         until=escape(f"{report.made_at:%Y-%m-%d %H:%M}"),
         zone=escape(report.zone),
-        figures=_figures(report.months),
-        plot=_plot(report.months),
-        rows="\n".join(_row(month) for month in reversed(report.months)),
-        remarks="\n".join(f"<li>{escape(note)}</li>" for note in [*notes, *report.remarks]),
+        content=_content(report) if report.months else f"<p>{NOTHING}</p>",
     )
+    return page.encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
-def _figures(months: list[MonthlyImpact]) -> str:
+def _content(report: Report) -> str:
+    last = last_finished(report)
+    said = "\n".join(f"<li>{escape(note)}</li>" for note in notes(report))
+    together = (
+        f"<p>{len(report.months)} months together: {number(report.sessions)} sessions. People "
+        "can't be added up over months.</p>"
+    )
+    parts = [
+        _headline(last) if last else "",
+        _plot(report.months, _PEOPLE),
+        _plot(report.months, _SESSIONS),
+        together if len(report.months) > 1 else "",
+        _sites(report, last) if last and report.sites > 1 else "",
+        f"<section><h2>What to know of these numbers</h2>\n<ul>{said}</ul></section>"
+        if said
+        else "",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _headline(line: Line) -> str:
     """The last finished month in large type."""
-    finished = [month for month in months if not month.unfinished]
-    if not finished:
-        return ""
-    last = finished[-1]
+    change = " on the month before" if line.before else ""
     figures = (
-        ("people in", f"{last.people:,}", percent(last.people_change, signed=True)),
-        ("sessions in", f"{last.sessions:,}", percent(last.sessions_change, signed=True)),
-        ("of sessions were signed in,", percent(last.signed_in_share), ""),
+        (number(line.counts.people), "people", people_change(line.before)),
+        (number(line.counts.sessions), "sessions", sessions_change(line.before)),
+        (percent(line.signed_in_share), "of sessions signed in", NONE),
+        (each(line), "sessions a person", NONE),
     )
-    return "\n".join(
-        f"<div><b>{value}</b><span>{name} {last.month}</span>"
-        + (f"<i>{change} on the month before</i>" if change not in ("", NONE) else "<i></i>")
+    cells = "\n".join(
+        f"<div><b>{value}</b> <span>{name}</span>"
+        + (f"<i>{said}{change}</i>" if said != NONE else "")
         + "</div>"
-        for name, value, change in figures
+        for value, name, said in figures
+    )
+    certain = f"<p>People: {between(line)}.</p>"
+    return (
+        f'<section><h2>{line.month}</h2>\n<div class="figures">\n{cells}\n</div>{certain}</section>'
     )
 
 
-def _row(month: MonthlyImpact) -> str:
-    mark = " <small>unfinished</small>" if month.unfinished else " !" if month.remarks else ""
-    cells = (
-        f"{month.sessions:,}",
-        percent(month.sessions_change, signed=True),
-        f"{month.people:,}",
-        percent(month.people_change, signed=True),
-        percent(month.signed_in_share),
-    )
-    numbers = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f'<tr><th scope="row">{month.month}{mark}</th>{numbers}</tr>'
-
-
-def _plot(months: list[MonthlyImpact]) -> str:
-    highest = max((month.sessions for month in months), default=0)
+def _plot(lines: Sequence[Line], plot: Plot) -> str:
+    highest = max(plot.users(line) + plot.visitors(line) for line in lines)
     step = _step(highest)
     top = max(step, -(-highest // step) * step)
-    height = _HEIGHT - _BOTTOM - _TOP
-    parts = []
-    for value in range(0, top + 1, step):
-        y = _HEIGHT - _BOTTOM - height * value / top
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="value" x="{_LEFT - 8}" y="{y + 4:.1f}">{value:,}</text>')
-    slot = (_WIDTH - _LEFT) / max(len(months), 1)
-    every = -(-len(months) // _LABELS_AT_MOST)
-    for number, month in enumerate(months):
-        kind = " unfinished" if month.unfinished else ""
-        for offset, name, value in (
-            (0.16, "sessions", month.sessions),
-            (0.5, "people", month.people),
-        ):
-            tall = height * value / top
-            x, y = _LEFT + slot * (number + offset), _HEIGHT - _BOTTOM - tall
-            parts.append(
-                f'<rect class="{name}{kind}" x="{x:.1f}" y="{y:.1f}" width="{slot * 0.32:.1f}" '
-                f'height="{tall:.1f}"><title>{month.month}: {value:,} {name}</title></rect>'
-            )
-        if (len(months) - 1 - number) % every == 0:
-            x = _LEFT + slot * (number + 0.5)
-            parts.append(f'<text class="month" x="{x:.1f}" y="{_HEIGHT - 12}">{month.month}</text>')
+    grid = "\n".join(
+        f'<span style="bottom: {100 * value / top:.2f}%">{_short(value)}</span>'
+        for value in range(0, top + 1, step)
+    )
+    bars = "\n".join(_bar(place, line, plot, top) for place, line in enumerate(lines))
+    labels = "\n".join(_label(place, line, len(lines)) for place, line in enumerate(lines))
+    marks = "".join(
+        f'<span style="left: {100 * (place + 0.5) / len(lines):.2f}%; '
+        f'bottom: {100 * (plot.users(line) + plot.visitors(line)) / top:.2f}%">!</span>'
+        for place, line in enumerate(lines)
+        if line.remarks
+    )
+    legend = '<span class="of-marked">! see the end</span>' if marks else ""
+    described = escape(
+        f"{plot.name} of each month from {lines[0].month} to {lines[-1].month}, users below and "
+        f"visitors above. The numbers are in the table that follows."
+    )
+    return f"""<section><h2>{plot.name} by month</h2>
+<figure>
+<div class="legend" aria-hidden="true"><span class="of-users">signed-in users</span><span
+class="of-visitors">visitors</span><span class="of-unfinished">unfinished month</span>{legend}</div>
+<div class="plot" role="img" aria-label="{described}">
+<div class="grid">{grid}</div>
+<svg viewBox="0 0 {len(lines) * _SLOT:g} {_HEIGHT:g}" preserveAspectRatio="none">
+{bars}
+</svg>
+<div class="months">{labels}</div><div class="marks">{marks}</div>
+</div>
+<details><summary>{plot.name} by month, as a table</summary>
+{_table(f"{plot.name} by month", "month", [*reversed(lines)], _month_name, plot.columns)}
+</details>
+</figure></section>"""
+
+
+def _bar(place: int, line: Line, plot: Plot, top: int) -> str:
+    x, wide = place * _SLOT + _GAP, _SLOT - 2 * _GAP
+    parts, below = [], 0
+    for kind, value in (("users", plot.users(line)), ("visitors", plot.visitors(line))):
+        tall = _HEIGHT * value / top
+        y = _HEIGHT - _HEIGHT * below / top - tall
+        below += value
+        css = f"{kind} unfinished" if line.unfinished else kind
+        parts.append(
+            f'<rect class="{css}" x="{x:g}" y="{y:.2f}" width="{wide:g}" height="{tall:.2f}">'
+            f"<title>{line.month}: {value:,} {kind}</title></rect>"
+        )
     return "\n".join(parts)
 
 
-def _step(highest: int) -> int:
-    """The round distance of some five grid lines."""
-    magnitude = 1
-    while magnitude * 50 < highest:
-        magnitude *= 10
-    return (
-        int(next((s * magnitude for s in _STEPS if s * magnitude * 5 >= highest), 10 * magnitude))
-        or 1
+def _label(place: int, line: Line, months: int) -> str:
+    """A month's name, on the screens on which there is room for it, and its mark."""
+    from_the_end = months - 1 - place
+    kinds = [
+        kind
+        for kind, most in (("wide", _WIDE_LABELS), ("narrow", _NARROW_LABELS))
+        if from_the_end % -(-months // most) == 0
+    ]
+    if not kinds:
+        return ""
+    css = "" if len(kinds) == 2 else f' class="{kinds[0]}"'
+    left = 100 * (place + 0.5) / months
+    return f'<span{css} style="left: {left:.2f}%">{line.month}</span>'
+
+
+def _sites(report: Report, last: Line) -> str:
+    lines = [line for line in report.by_site if line.month == last.month]
+    most = max(line.counts.people for line in lines)
+    more = len(lines) - _SITES_AT_MOST
+    table = _table(
+        f"Sites in {last.month}",
+        "site",
+        lines[:_SITES_AT_MOST],
+        lambda line: (
+            f'<span class="site">{escape(line.site or "")}{_mark(line)}</span>'
+            f'<span class="bar" style="width: {100 * line.counts.people / most:.1f}%"></span>'
+        ),
+        _OF_A_SITE,
     )
+    rest = f"<p>And {more} more, each with fewer people.</p>" if more > 0 else ""
+    marked = "".join(
+        f"<li>{escape(line.site or '')}: {escape(said)}</li>"
+        for line in lines[:_SITES_AT_MOST]
+        for said in line.remarks
+    )
+    remarks = f"<ul>{marked}</ul>" if marked else ""
+    return (
+        f"<section><h2>Sites in {last.month}</h2>\n{table}{rest}\n"
+        f"<p>Bar: people.</p>{remarks}</section>"
+    )
+
+
+def _table(
+    caption: str,
+    heading: str,
+    lines: Sequence[Line],
+    name: Callable[[Line], str],
+    columns: Sequence[tuple[str, Callable[[Line], str]]],
+) -> str:
+    head = "".join(f'<th scope="col">{each_name}</th>' for each_name, _ in columns)
+    rows = "\n".join(
+        f'<tr><th scope="row">{name(line)}</th>'
+        + "".join(f"<td>{cell(line)}</td>" for _, cell in columns)
+        + "</tr>"
+        for line in lines
+    )
+    return f"""<div class="scroll" role="region" aria-label="{caption}" tabindex="0"><table>
+<thead><tr><th scope="col">{heading}</th>{head}</tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table></div>"""
+
+
+def _month_name(line: Line) -> str:
+    return f"{line.month}{_mark(line)}"
+
+
+def _mark(line: Line) -> str:
+    return " <small>unfinished</small>" if line.unfinished else " !" if line.remarks else ""
+
+
+def _short(value: int) -> str:
+    """A number for which there is little room."""
+    for least, unit, letter in ((1_000_000, 1_000_000, "M"), (10_000, 1_000, "k")):
+        if value >= least:
+            return f"{value / unit:g}{letter}"
+    return f"{value:,}"
+
+
+def _step(highest: int) -> int:
+    """The round distance of some four grid lines."""
+    magnitude = 1
+    while magnitude * 40 < highest:
+        magnitude *= 10
+    steps = (int(step * magnitude) for step in _STEPS)
+    return next((step for step in steps if step and step * 4 >= highest), 10 * magnitude)

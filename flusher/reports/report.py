@@ -1,188 +1,323 @@
-"""`python -m flusher report`: what was reached, month by month, and what is known to be amiss.
+"""What a report says, made of what the views say. Pure.
 
-Reads the views, and nothing that they don't count. The numbers of an unfinished month are not
-compared with those of a whole one.
+No percentage is told where `data_quality` says that two months can't be compared, and why is said.
+All sites together are compared by those that can be: like with like.
 """
 
-import asyncio
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
-from zoneinfo import ZoneInfo
 
-import asyncpg
+from contract.calendar import Month
+from flusher.stream.dead_letters import UNKNOWN_SITE
 
-from contract.calendar import Month, from_us, month_at
-from contract.errors import Misconfigured, Retry
-from flusher.postgres.database import Database
-from flusher.postgres.statements import statement
-from flusher.stream.dead_letters import DeadLetters
-
-# A report does not wait longer for what it can do without.
-_REDIS_SECONDS: Final = 5.0
+_YEAR: Final = 12
+_NAMED_AT_MOST: Final = 3
+_GIVEN_UP: Final = "sign-ins are missing: the sessions that they were for never came"
+_WAITING: Final = "sign-ins still wait for their session: those may yet change"
+_DEAD: Final = (
+    "dead letters wait: sessions and sign-ins that are in no number until somebody replays them "
+    "(`python -m flusher dead list`)"
+)
 
 
 @dataclass(frozen=True, slots=True)
-class MonthlyImpact:
-    """One month. Shares and changes are ratios (0.25 is a quarter); None: there is none to tell.
+class Counts:
+    """What was counted, of a site and month. Of several sites the sum: who was on two of them is in
+    `people` twice. So is who came signed in and also not: without these there were at least
+    `people_at_least`.
+    """
 
-    `people` of all sites is the sum over sites: who was on two sites is in it twice.
+    sessions: int = 0
+    people: int = 0
+    visitors: int = 0
+    signed_in_sessions: int = 0
+    signed_in_people: int = 0
+    people_at_least: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.sessions + other.sessions,
+            self.people + other.people,
+            self.visitors + other.visitors,
+            self.signed_in_sessions + other.signed_in_sessions,
+            self.signed_in_people + other.signed_in_people,
+            self.people_at_least + other.people_at_least,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """A row of the view `data_quality`."""
+
+    comparable: bool = True
+    began_on: date | None = None
+    ended_on: date | None = None
+    days_without_sessions: int = 0
+    salts_replaced: int = 0
+    salt_replaced_on: date | None = None
+    sign_ins_given_up: int = 0
+    sign_ins_waiting: int = 0
+    dead_letters: int = 0
+
+
+BySite = Mapping[str, Counts]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Against an earlier month, as ratios (0.25: a quarter more), over so many sites."""
+
+    sessions: float
+    people: float
+    sites: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A month of all sites (`site` is None) or of one.
+
+    `share` is that of the month's sessions of all sites; `before` and `year` compare with the month
+    before and with the same month a year ago. None: there is nothing fair to tell.
     """
 
     month: Month
-    sessions: int
-    people: int
-    signed_in_sessions: int
-    signed_in_people: int
+    site: str | None
+    counts: Counts
     unfinished: bool = False
-    sessions_change: float | None = None
-    people_change: float | None = None
+    share: float | None = None
+    before: Change | None = None
+    year: Change | None = None
     remarks: tuple[str, ...] = ()
 
     @property
     def signed_in_share(self) -> float | None:
         """The share of sessions in which somebody was or got signed in."""
-        return self.signed_in_sessions / self.sessions if self.sessions else None
+        return _ratio(self.counts.signed_in_sessions, self.counts.sessions)
+
+    @property
+    def sessions_per_person(self) -> float | None:
+        return _ratio(self.counts.sessions, self.counts.people)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Months in order, the last one being the current month, and remarks about all of it."""
+    """`months` and `by_site` (by month, then those with most people first) end with the current
+    month; both are empty where nothing was counted yet. `remarks` are about all of it.
+    """
 
     site: str | None
     sites: int
     zone: str
     made_at: datetime
-    months: list[MonthlyImpact]
+    months: list[Line]
+    by_site: list[Line] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
+    @property
+    def sessions(self) -> int:
+        """Of all months. There is no such number of people."""
+        return sum(line.counts.sessions for line in self.months)
 
-async def read_report(
-    database: Database,
-    zone: ZoneInfo,
-    now_us: int,
+
+class Figures:
+    """All that the views say, of one site or of all."""
+
+    def __init__(
+        self,
+        counts: Mapping[Month, BySite],
+        quality: Mapping[Month, Mapping[str, Quality]],
+        current: Month,
+    ) -> None:
+        """Takes counts of each month and site, of at least one, and the month that is not over."""
+        self._counts = counts
+        self._quality = quality
+        self._current = current
+        self._first = min(counts)
+
+    def months(self, number: int) -> list[Month]:
+        """The last so many, but none from before the first that was counted."""
+        first = max(self._first, self._current.plus(1 - number))
+        return [Month.from_ordinal(n) for n in range(first.ordinal, self._current.ordinal + 1)]
+
+    def sites(self, *months: Month) -> set[str]:
+        """Those that were counted in any of these."""
+        return {site for month in months for site in self._counts.get(month, ())}
+
+    def line(self, month: Month, site: str | None, alone: str | None) -> Line:
+        """Of one site, or of all; `alone`: the only one that there is, of which remarks can say
+        more.
+        """
+        here = self._counts.get(month, {})
+        everywhere = sum(here.values(), Counts())
+        counts = everywhere if site is None else here.get(site, Counts())
+        before = self._change(month, month.plus(-1), site)
+        return Line(
+            month,
+            site,
+            counts,
+            month == self._current,
+            None if site is None else _ratio(counts.sessions, everywhere.sessions),
+            before,
+            self._change(month, month.plus(-_YEAR), site),
+            (
+                *self._remarks(month, site or alone),
+                *self._not_compared(month, site or alone, before),
+            ),
+        )
+
+    def only_site(self) -> str | None:
+        """The one of which anything is known, where it is one."""
+        known = {site for rows in self._quality.values() for site in rows} - {UNKNOWN_SITE}
+        return known.pop() if len(known) == 1 else None
+
+    def unreadable_dead_letters(self) -> int:
+        rows = [row for by_site in self._quality.values() for row in by_site.items()]
+        return sum(quality.dead_letters for site, quality in rows if site == UNKNOWN_SITE)
+
+    def _change(self, month: Month, other: Month, site: str | None) -> Change | None:
+        both = [
+            each
+            for each in (self.sites(month, other) if site is None else {site})
+            if self._may_be_compared(month, each) and self._may_be_compared(other, each)
+        ]
+        if month == self._current or not both:
+            return None
+        now = sum((self._counts[month][each] for each in both), Counts())
+        then = sum((self._counts[other][each] for each in both), Counts())
+        return Change(now.sessions / then.sessions - 1, now.people / then.people - 1, len(both))
+
+    def _may_be_compared(self, month: Month, site: str) -> bool:
+        quality = self._quality.get(month, {}).get(site)
+        return quality is not None and quality.comparable and site in self._counts.get(month, {})
+
+    def _not_compared(self, month: Month, site: str | None, change: Change | None) -> list[str]:
+        """Why there is no change to tell, or of what."""
+        before = month.plus(-1)
+        if month in (self._current, self._first) or (change and site):
+            return []
+        if change:
+            sites = len(self.sites(month, before))
+            said = f"the change is that of {change.sites} of {sites} sites"
+            whole = f"{said}: those that were counted throughout both months"
+            return [whole] if change.sites < sites else []
+        of_before = self._blockers(before, site)
+        if of_before:
+            return [f"not compared: of the month before, {'; '.join(of_before)}"]
+        if self._blockers(month, site):
+            return ["therefore not compared"]
+        return ["not compared: nothing was counted throughout it and the month before"]
+
+    def _remarks(self, month: Month, site: str | None) -> list[str]:
+        """What is known to be amiss with a month's numbers."""
+        here = self._here(month, site).values()
+        missing = {
+            _GIVEN_UP: sum(quality.sign_ins_given_up for quality in here),
+            _WAITING: sum(quality.sign_ins_waiting for quality in here),
+            _DEAD: sum(quality.dead_letters for quality in here),
+        }
+        found = [f"{number} {what}" for what, number in missing.items() if number]
+        return [*self._blockers(month, site), *found]
+
+    def _blockers(self, month: Month, site: str | None) -> list[str]:
+        """What keeps a month from being compared; of all sites where `site` is None."""
+        here = self._here(month, site)
+        said = []
+        if month != self._current and not self.sites(month) & ({site} if site else {*here}):
+            said.append("no sessions were counted")
+        elif site is None:
+            said += _of_several(here, unfinished=month == self._current)
+        elif site in here:
+            said += _of_one(here[site], unfinished=month == self._current)
+        salts = [each for each in here.values() if each.salts_replaced]
+        if salts:
+            often = salts[0].salts_replaced
+            when = f"{often} times, last on" if often > 1 else "on"
+            said.append(
+                f"its salt was lost or replaced {when} {salts[0].salt_replaced_on}: who came "
+                "before and after counts twice"
+            )
+        return said
+
+    def _here(self, month: Month, site: str | None) -> dict[str, Quality]:
+        wanted = self._quality.get(month, {}).items()
+        return {name: row for name, row in wanted if name != UNKNOWN_SITE and site in (None, name)}
+
+
+def make_report(
+    figures: Figures | None,
     site: str | None,
     months: int,
-    dead_letters: DeadLetters | None = None,
+    zone: str,
+    made_at: datetime,
 ) -> Report:
-    """The last `months` months up to now, of one site or of all.
-
-    `dead_letters` are asked how many there are; None: nobody knows where they would be.
-
-    Raises:
-        Misconfigured: there is no such site; or the database is not migrated.
-        Retry: PostgreSQL is away.
-    """
-    current = month_at(now_us, zone)
-    first = current.plus(1 - months)
-    async with database.connection() as connection:
-        if site is not None:
-            await _check_site(connection, site)
-        # One more, for the first one's change.
-        rows = await connection.fetch(
-            statement("impact_by_month"), first.plus(-1).first_day, current.first_day, site
-        )
-        salts = await connection.fetch(statement("salts_replaced"), first.first_day)
-        given_up = await connection.fetch(statement("given_up_upgrades"), first.first_day, site)
-        began = await connection.fetchval(statement("first_day"), site)
-        waiting = await connection.fetchval(statement("count_waiting_upgrades"))
-        sites = await connection.fetchval(statement("count_sites"), first.first_day)
-    counts = {Month(row["month"].year, row["month"].month): row for row in rows}
-    remarks_of = _remarks(salts, given_up)
-    partial = None
-    if began is not None and began.day > 2:
-        # Measured from its middle on: it is no measure for the next one, either.
-        partial = Month(began.year, began.month)
-        said = f"counting began on {began}"
-        remarks_of[partial] = (said, *remarks_of.get(partial, ()))
-    result = []
-    for number in range(months):
-        month = first.plus(number)
-        if began is not None and month.plus(1).first_day <= began:
-            continue  # before the first session: nothing was measured
-        result.append(_impact(month, counts, current, partial, remarks_of.get(month, ())))
+    """The last `months` months of one site or of all; None: nothing was counted yet."""
+    if figures is None:
+        return Report(site, 0, zone, made_at, [])
+    shown = figures.months(months)
+    sites = figures.sites(*shown)
+    alone = site or figures.only_site()
     remarks = []
-    if site is None and sites > 1:
+    if len(sites) > 1:
         remarks.append(
-            f"People are the sum over {sites} sites: somebody on two of them is counted on each."
+            f"People are the sum over {len(sites)} sites: somebody on two of them is counted on "
+            "each."
         )
-    if waiting:
-        remarks.append(f"{waiting} sign-ins still wait for their session: those may yet change.")
-    if dead_letters is not None:
-        remarks += await _dead_letters_remark(dead_letters)
-    return Report(site, sites, zone.key, from_us(now_us).astimezone(zone), result, remarks)
-
-
-async def _check_site(connection: asyncpg.Connection, site: str) -> None:
-    if await connection.fetchval(statement("site_is_known"), site):
-        return
-    example = await connection.fetchval(statement("some_site")) or "city.example.org"
-    raise Misconfigured("--site", f"there are no sessions of {site!r}", f"--site {example}")
-
-
-async def _dead_letters_remark(dead_letters: DeadLetters) -> list[str]:
-    try:
-        async with asyncio.timeout(_REDIS_SECONDS):
-            count = await dead_letters.count()
-    except (Retry, TimeoutError):
-        return [
-            "Redis did not answer: whether dead letters wait, which are in no number, is unknown."
-        ]
-    if not count:
-        return []
-    said = (
-        f"{count} dead letters wait, of whatever site and month: sessions and sign-ins that are in "
-        "no number until they are replayed (`python -m flusher dead list`)."
-    )
-    return [said]
-
-
-def _impact(
-    month: Month,
-    counts: dict[Month, asyncpg.Record],
-    current: Month,
-    partial: Month | None,
-    remarks: tuple[str, ...],
-) -> MonthlyImpact:
-    row, before = counts.get(month), counts.get(month.plus(-1))
-    unfinished = month == current
-    if row is None and not unfinished:
-        remarks = ("no sessions were counted", *remarks)
-
-    def change(name: str) -> float | None:
-        if unfinished or month.plus(-1) == partial:
-            return None
-        if row is None or before is None or not before[name]:
-            return None
-        return float(row[name] / before[name]) - 1
-
-    return MonthlyImpact(
-        month,
-        row["sessions"] if row else 0,
-        row["people"] if row else 0,
-        row["signed_in_sessions"] if row else 0,
-        row["signed_in_people"] if row else 0,
-        unfinished,
-        change("sessions"),
-        change("people"),
-        remarks,
-    )
-
-
-def _remarks(
-    salts: list[asyncpg.Record], given_up: list[asyncpg.Record]
-) -> dict[Month, tuple[str, ...]]:
-    """What is known to be amiss with a month's numbers."""
-    remarks: dict[Month, tuple[str, ...]] = {}
-    for salt in salts:
-        month = Month(salt["month"].year, salt["month"].month)
-        why = "was lost" if salt["outcome"] == "lost" else "was replaced"
-        said = (
-            f"its salt {why} on {salt['made_at']:%Y-%m-%d}: who came before and after counts twice"
+    unreadable = figures.unreadable_dead_letters()
+    if unreadable:
+        remarks.append(
+            f"{unreadable} dead letters wait that can't be read, and may be of any site and month "
+            "(`python -m flusher dead list`)."
         )
-        remarks[month] = (*remarks.get(month, ()), said)
-    for row in given_up:
-        month = Month(row["month"].year, row["month"].month)
-        said = f"{row['upgrades']} sign-ins are missing: the sessions that they were for never came"
-        remarks[month] = (*remarks.get(month, ()), said)
-    return remarks
+    by_site = [
+        line
+        for month in shown
+        for line in sorted(
+            (figures.line(month, each, None) for each in figures.sites(month)),
+            key=lambda line: (-line.counts.people, line.site or ""),
+        )
+    ]
+    lines = [figures.line(month, None, alone) for month in shown]
+    if len(sites) == 1:
+        site = next(iter(sites))
+    return Report(site, len(sites), zone, made_at, lines, by_site, remarks)
+
+
+def _of_one(quality: Quality, *, unfinished: bool) -> list[str]:
+    said = []
+    if quality.began_on:
+        said.append(f"counting began on {quality.began_on}")
+    if quality.ended_on:
+        said.append(f"counting ended on {quality.ended_on}")
+    if quality.days_without_sessions and not (quality.comparable or unfinished):
+        days = quality.days_without_sessions
+        said.append("a day has no session" if days == 1 else f"{days} days have no session")
+    return said
+
+
+def _of_several(here: Mapping[str, Quality], *, unfinished: bool) -> list[str]:
+    began = [site for site, each in here.items() if each.began_on]
+    ended = [site for site, each in here.items() if each.ended_on]
+    gaps = [
+        site
+        for site, each in here.items()
+        if each.days_without_sessions and not (each.comparable or unfinished)
+    ]
+    said = []
+    for sites, what in (
+        (began, "counting of {} began within it"),
+        (ended, "counting of {} ended within it"),
+        (gaps, "there are days without any session of {}"),
+    ):
+        if sites:
+            said.append(what.format(_named(sites)))
+    return said
+
+
+def _named(sites: Collection[str]) -> str:
+    return ", ".join(sorted(sites)) if len(sites) <= _NAMED_AT_MOST else f"{len(sites)} sites"
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -4,6 +4,7 @@ A dead letter is named by its shard and the id that Redis gave it: `3:1795359513
 """
 
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ from runtime.shards import Shards
 _REPLAY = files("flusher.stream").joinpath("replay_dead_letter.lua").read_text()
 _NAME = re.compile(r"(?P<shard>\d{1,4}):(?P<id>\d+-\d+)")
 _PAGE = 500
+# No host has this name.
+UNKNOWN_SITE = "(unknown)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,26 +82,27 @@ class DeadLetters:
             raise retry_for(error, "counting dead letters") from None
         return sum(count for (count,) in replies.values() if isinstance(count, int))
 
-    async def months(self, zone: ZoneInfo, repeated_within_us: int) -> set[Month]:
-        """Of which months a dead letter could still change something: its own, and the one before
-        where a repeat of that month's sessions may come so much later. What can't be decoded is of
-        the time when it was first appended.
+    async def places(self, zone: ZoneInfo, repeated_within_us: int) -> Counter[tuple[Month, str]]:
+        """How many there are of each month and site. The month before is there with 0 where one
+        could still change it, since a repeat of that month's sessions may come so much later. What
+        can't be decoded is of the time when it was first appended, and of an unknown site.
 
         Raises:
             Retry: Redis does not answer.
         """
-        found = set()
+        found: Counter[tuple[Month, str]] = Counter()
         async for letter in self.all():
             try:
                 event = decode(letter.record)
             except DeadLetter:
-                at_us = to_us(datetime.fromisoformat(letter.first_seen))
+                at_us, site = to_us(datetime.fromisoformat(letter.first_seen)), UNKNOWN_SITE
                 month = month_at(at_us, zone)
             else:
                 month, at_us = event.month, event.at_us
-            found.add(month)
+                site = UNKNOWN_SITE if isinstance(event, SaltMade) else event.site
+            found[month, site] += 1
             if at_us < month.starts_us(zone) + repeated_within_us:
-                found.add(month.plus(-1))
+                found[month.plus(-1), site] += 0
         return found
 
     async def get(self, name: str) -> Letter:

@@ -13,7 +13,7 @@ from contract.record import FIELD, encode
 from flusher.postgres.database import Database
 from flusher.postgres.match import REPEATED_WITHIN_US
 from flusher.stream import read
-from flusher.stream.dead_letters import DeadLetters, Letter
+from flusher.stream.dead_letters import UNKNOWN_SITE, DeadLetters, Letter
 from flusher.stream.read import StreamReader
 from runtime.shards import OneServer
 from tests.events import start
@@ -53,9 +53,9 @@ async def allow(bench: Bench) -> None:
         await connection.execute("ALTER TABLE sessions DROP CONSTRAINT refused")
 
 
-async def test_of_which_months_they_are(bench: Bench) -> None:
-    """Those are not closed: replayed, a repeat would be a second session. One within the first two
-    days of a month may be a repeat of one of the month before.
+async def test_of_which_months_and_sites_they_are(bench: Bench) -> None:
+    """Those months are not closed: replayed, a repeat would be a second session. One within the
+    first two days of a month may be a repeat of one of the month before.
     """
     zone = ZoneInfo("UTC")
     await refuse(bench, "refused.example.org")
@@ -64,14 +64,16 @@ async def test_of_which_months_they_are(bench: Bench) -> None:
         seconds = (month.starts_us(zone) - NOON_US) / SECOND_US + days * 86_400
         await bench.append(start(site="refused.example.org", month=month, seconds=seconds))
     assert (await bench.worker.run_once()).dead == 2
-    found = await DeadLetters(bench.shards).months(zone, REPEATED_WITHIN_US)
-    assert found == {middle, first_day, first_day.plus(-1)}
+    found = await DeadLetters(bench.shards).places(zone, REPEATED_WITHIN_US)
+    months = {middle: 1, first_day: 1, first_day.plus(-1): 0}
+    site = "refused.example.org"
+    assert dict(found) == {(month, site): number for month, number in months.items()}
     await bench.redis.xadd(keys.stream(0), {FIELD: b"?"})
     await bench.worker.run_once()
-    found = await DeadLetters(bench.shards).months(zone, REPEATED_WITHIN_US)
-    assert found > {middle, first_day, first_day.plus(-1)}, (
-        "it may be of the month in which it came"
-    )
+    more = await DeadLetters(bench.shards).places(zone, REPEATED_WITHIN_US)
+    (of_nobody_knows, number), *_ = (more - found).items()
+    assert (of_nobody_knows[1], number) == (UNKNOWN_SITE, 1)
+    assert of_nobody_knows[0] >= MONTH, "it may be of the month in which it came"
 
 
 async def test_everything_known_of_it_is_kept(bench: Bench) -> None:

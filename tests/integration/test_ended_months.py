@@ -42,8 +42,8 @@ async def nothing_waits() -> float:
     return 0.0
 
 
-async def none_are_dead() -> tuple[Month, ...]:
-    return ()
+async def none_are_dead() -> dict[tuple[Month, str], int]:
+    return {}
 
 
 @pytest.fixture
@@ -207,14 +207,14 @@ async def test_an_import_into_a_closed_month_is_safe_to_repeat(
 
 
 async def test_a_month_of_which_there_is_a_dead_letter_is_not_closed(dsn: str) -> None:
-    held = {ENDED}
+    held = {(ENDED, SITE): 0}
 
-    async def dead_months() -> set[Month]:
+    async def dead_places() -> dict[tuple[Month, str], int]:
         return held
 
     async with Database(dsn) as database:
         await SessionWriter(database, UTC).write(batch_of(of(ENDED, 1), of(ENDED.plus(-1), 1)))
-        keeper = MonthKeeper(database, nothing_waits, 0, "hour", dead_months)
+        keeper = MonthKeeper(database, nothing_waits, 0, "hour", dead_places)
         assert await keeper.close() == (ENDED.plus(-1).first_day,)
         held.clear()
         assert await keeper.close() == (ENDED.first_day,)
@@ -250,6 +250,8 @@ async def test_a_flusher_closes_what_no_dead_letter_is_of(
         (ENDED.plus(-1).first_day, "hour"),
         (ENDED.first_day, None),
     ]
+    noted = await connection.fetch("SELECT month, site, dead_letters FROM data_quality")
+    assert {tuple(row) for row in noted if row["dead_letters"]} == {(ENDED.first_day, SITE, 1)}
 
 
 async def test_a_month_that_somebody_reads_is_closed_later_and_holds_up_nobody(

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC
+from datetime import UTC, timedelta
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -13,7 +15,7 @@ from contract.calendar import Month
 from flusher.postgres.database import Database
 from flusher.postgres.write import SessionWriter
 from runtime.clock import wall_clock
-from tests.events import batch_of, start
+from tests.events import SITE, batch_of, start
 from tests.instant import NOON_US
 from tests.integration.test_report import fill
 
@@ -21,7 +23,8 @@ PAGE = Path(__file__).parents[2].joinpath("docs", "metabase.md").read_text()
 BLOCKS = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
 SETUP, QUERIES = BLOCKS[0], BLOCKS[1:]
 TITLES = re.findall(r"^### (.*)$", PAGE, re.MULTILINE)
-READABLE = ["daily_impact", "monthly_impact", "sessions"]
+OTHER = "b.example.org"
+READABLE = ["daily_impact", "data_quality", "monthly_impact", "sessions"]
 
 # What Metabase's driver asks of a PostgreSQL database while it syncs, scans and fingerprints, by
 # its source (src/metabase/driver/postgres.clj and sql_jdbc/sync), in our own words.
@@ -87,36 +90,140 @@ async def metabase(
     before = this_month.plus(-1)
     place = (before.starts_us(UTC) - NOON_US) / 1e6 + 86_400 + 9
     writer = SessionWriter(database, ZoneInfo("UTC"))
-    await writer.write(batch_of(start(site="b.example.org", month=before, seconds=place)))
+    again = place + 2 * 86_400
+    await writer.write(
+        batch_of(*(start(site=OTHER, month=before, seconds=seconds) for seconds in (place, again)))
+    )
     owner = await asyncpg.connect(dsn)
     # Roles are the server's and outlive a test's database.
     await owner.execute("DROP ROLE IF EXISTS metabase")
     await owner.execute(SETUP)
     await owner.execute("UPDATE sessions SET upgraded_at = created_at WHERE highest_role <> ''")
     connection = await asyncpg.connect(dsn.replace("postgres@", "metabase@"))
+    await connection.execute("SET timezone = 'UTC'")  # as the report time zone does
     yield connection
     await connection.close()
     await owner.execute("DROP ROLE metabase")
     await owner.close()
 
 
-async def test_every_query_of_the_page_answers(metabase: asyncpg.Connection) -> None:
+async def ask(
+    metabase: asyncpg.Connection, title: str, site: str | None = SITE
+) -> list[tuple[Any, ...]]:
+    """A question's rows, filtered as Metabase does it; ratios to four digits."""
+    query = dict(zip(TITLES, QUERIES, strict=True))[title]
+    table = re.findall(r"FROM (\w+)", query[: query.index("{{site}}")])[-1]
+    condition = "1 = 1" if site is None else f'"public"."{table}"."site" = \'{site}\''
+    rows = await metabase.fetch(query.replace("{{site}}", f"({condition})"))
+    return [
+        tuple(round(float(cell), 4) if isinstance(cell, Decimal) else cell for cell in row)
+        for row in rows
+    ]
+
+
+def test_every_question_has_the_filter_of_its_site() -> None:
     assert len(TITLES) == len(QUERIES) > 5
     for title, query in zip(TITLES, QUERIES, strict=True):
-        for condition in ("1 = 1", '("public"."monthly_impact"."site" = \'city.example.org\')'):
-            rows = await metabase.fetch(query.replace("{{site}}", condition))
-            assert rows, title
-            assert all(value is not None for row in rows for value in row.values()), title
+        assert query.count("{{site}}") == 1, title
 
 
-async def test_its_numbers_are_the_known_ones(metabase: asyncpg.Connection) -> None:
-    people = await metabase.fetch(QUERIES[0].replace("{{site}}", "site = 'city.example.org'"))
-    assert [tuple(row)[1:] for row in people] == [(1, 2), (2, 3), (1, 1)]
-    share = await metabase.fetch(QUERIES[2].replace("{{site}}", "site = 'city.example.org'"))
-    assert [round(float(row["signed_in_share"]), 4) for row in share] == [0, 0.3333, 0]
+def test_a_chart_of_counts_says_what_to_do_where_there_is_no_row() -> None:
+    """A line goes on over a month without any session, unless Metabase is told to."""
+    for section in PAGE.split("\n### ")[1:]:
+        chart = re.match(r".*\n\n(?:Line|Bar|Area) chart", section)
+        if chart and "::numeric" not in section:
+            assert "Replace missing values with: Zero" in section, section
 
 
-async def test_metabase_finds_the_three_and_what_they_are(metabase: asyncpg.Connection) -> None:
+async def test_each_question_has_one_row_a_period_in_the_order_of_time(
+    metabase: asyncpg.Connection,
+) -> None:
+    """The trend card takes the last row for the newest: it had the month before."""
+    for title, query in zip(TITLES, QUERIES, strict=True):
+        column = re.match(r"SELECT (month|day)\b(?!, site)", query)
+        for site in (None, SITE) if column else ():
+            periods = [row[0] for row in await ask(metabase, title, site)]
+            assert periods, title
+            assert periods == sorted({*periods}), title
+
+
+async def test_the_trend_is_that_of_the_last_finished_month_like_with_like(
+    metabase: asyncpg.Connection, this_month: Month
+) -> None:
+    """Of two sites one was not counted throughout both months."""
+    title = "Last finished month, against the one before"
+    expected = [(this_month.plus(-2).first_day, 1), (this_month.plus(-1).first_day, 2)]
+    assert await ask(metabase, title) == expected
+    assert await ask(metabase, title, None) == expected
+    assert await ask(metabase, title, OTHER) == []
+
+
+async def test_what_is_to_be_known_is_found(
+    metabase: asyncpg.Connection, this_month: Month
+) -> None:
+    before = this_month.plus(-1).first_day
+    assert await ask(metabase, "What to know of the numbers") == []
+    rows = await ask(metabase, "What to know of the numbers", None)
+    assert [row[:4] for row in rows] == [(before, OTHER, None, before + timedelta(days=3))]
+
+
+@pytest.mark.parametrize(
+    ("title", "of_site", "of_all"),
+    [
+        ("People by month", [(1, 2), (2, 3), (1, 1)], [(1, 2), (3, 5), (1, 1)]),
+        ("Visitors and users by month", [(1, 0), (1, 1), (1, 0)], [(1, 0), (2, 1), (1, 0)]),
+        ("Sessions a person", [(2,), (1.5,), (1,)], [(2,), (1.6667,), (1,)]),
+        (
+            "Share of sessions in which somebody was signed in",
+            [(0,), (0.3333,), (0,)],
+            [(0,), (0.2,), (0,)],
+        ),
+        (
+            "Sites by people, last finished month",
+            [(2, 3, 1, 1, None)],
+            [(2, 3, 0.6, 1, None), (1, 2, 0.4, None, None)],
+        ),
+        ("Sessions by day, last four weeks", [(1, 0)], None),
+        ("Roles, last finished month", [(1,), (1,)], [(2,), (1,)]),
+        (
+            "Conversion: visitors' sessions in which somebody registered or signed in",
+            [(1, 0.3333), (0, 0)],
+            [(1, 0.2), (0, 0)],
+        ),
+        ("New and returning people, by day of the current month", [(1, 0)], [(1, 0)]),
+    ],
+)
+async def test_its_numbers_are_the_known_ones(
+    metabase: asyncpg.Connection,
+    title: str,
+    of_site: list[tuple[object, ...]],
+    of_all: list[tuple[object, ...]] | None,
+) -> None:
+    """Each row without its first column, of one site and of all."""
+    assert [row[1:] for row in await ask(metabase, title)] == of_site
+    if of_all is not None:
+        assert [row[1:] for row in await ask(metabase, title, None)] == of_all
+
+
+async def test_who_came_back_is_told_from_who_came_once(
+    metabase: asyncpg.Connection, this_month: Month
+) -> None:
+    """By day, too: of the month before, as if this day were in it."""
+    assert await ask(metabase, "How many came back, last finished month") == [(2, 0)]
+    assert await ask(metabase, "How many came back, last finished month", None) == [(2, 1)]
+    first = this_month.plus(-1).first_day
+    query = dict(zip(TITLES, QUERIES, strict=True))[
+        "New and returning people, by day of the current month"
+    ]
+    query = query.replace("current_date", f"date '{first}'").replace("{{site}}", "1 = 1")
+    assert [tuple(row) for row in await metabase.fetch(query)] == [
+        (first, 2, 0),
+        (first + timedelta(days=1), 1, 0),
+        (first + timedelta(days=3), 0, 1),
+    ]
+
+
+async def test_metabase_finds_the_four_and_what_they_are(metabase: asyncpg.Connection) -> None:
     assert await metabase.fetchval("SHOW timezone")
     assert await metabase.fetch(ENUMS) == []
     assert await metabase.fetch(FOREIGN_KEYS) == []
@@ -134,7 +241,9 @@ async def test_metabase_finds_the_three_and_what_they_are(metabase: asyncpg.Conn
     assert {row["table_name"] for row in fields} == {*READABLE}
     assert all(row["comment"] for row in fields)
     types = {row["udt_name"] for row in fields}
-    assert types == {"uuid", "date", "text", "timestamptz", "int8"}, "Metabase knows each of them"
+    assert types == {"uuid", "date", "text", "timestamptz", "int8", "bool"}, (
+        "Metabase knows each of them"
+    )
 
 
 @pytest.mark.parametrize("relation", READABLE)
@@ -165,8 +274,9 @@ async def test_metabase_may_look_into_each(metabase: asyncpg.Connection, relatio
         "SELECT * FROM flusher.checks",
         "SELECT * FROM flusher.upgrades_given_up",
         "SELECT * FROM flusher.salts",
+        "SELECT * FROM flusher.dead_letters",
         "SELECT * FROM flusher.calendar",
-        "SELECT * FROM impact_migrations",
+        "SELECT * FROM flusher.impact_migrations",
         "SELECT flusher.drop_month('2020-01-01')",
         "SELECT flusher.missing_counts('2020-01-01')",
         "DELETE FROM sessions",

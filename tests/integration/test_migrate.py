@@ -78,10 +78,20 @@ async def test_every_table_view_and_column_says_what_it_is(connection: asyncpg.C
                 OR (c.relnamespace = 'public'::regnamespace
                     AND col_description(c.oid, a.attnum) IS NULL)
             )
-            AND c.relname <> 'impact_migrations'
         """
     )
     assert silent == []
+
+
+async def test_what_can_not_be_added_up_says_so_first(connection: asyncpg.Connection) -> None:
+    """Other tools than Metabase add up everything that is a number, and show a comment's begin."""
+    comments = await connection.fetch(
+        "SELECT attname, col_description(attrelid, attnum) AS comment FROM pg_attribute "
+        "WHERE attrelid = 'monthly_impact'::regclass AND attname LIKE 'unique%'"
+    )
+    assert len(comments) == 3
+    for row in comments:
+        assert row["comment"].startswith("Can't be added up over months or sites: "), row
 
 
 async def test_the_reader_sees_the_table_and_the_views_and_nothing_else(
@@ -89,12 +99,12 @@ async def test_the_reader_sees_the_table_and_the_views_and_nothing_else(
 ) -> None:
     await SessionWriter(database, ZoneInfo("UTC")).write(batch_of(start(), start(role="user")))
     await connection.execute("SET ROLE impact_reader")
-    for relation in ("sessions", "monthly_impact", "daily_impact"):
+    for relation in ("sessions", "monthly_impact", "daily_impact", "data_quality"):
         assert await connection.fetch(f"SELECT * FROM {relation}")
     for forbidden in (
         "SELECT * FROM flusher.upgrades",
         f"SELECT * FROM flusher.sessions_{MONTH.first_day:%Y_%m}",
-        "SELECT * FROM impact_migrations",
+        "SELECT * FROM flusher.impact_migrations",
         "DELETE FROM sessions",
         "UPDATE sessions SET site = 'x'",
         "INSERT INTO sessions SELECT * FROM sessions",
@@ -162,3 +172,20 @@ async def test_a_database_without_the_schema_is_one_clear_line(
     assert (code, output) == (2, "")
     assert errors.count("\n") == 1, errors
     assert "python -m flusher migrate" in errors
+
+
+async def test_the_list_of_migrations_is_moved_out_of_the_analysts_sight(
+    databases: Databases,
+) -> None:
+    """Earlier it was in the schema public: Metabase showed it as one of the tables."""
+    dsn = await databases.create()
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("ALTER TABLE flusher.impact_migrations SET SCHEMA public")
+    code, output, errors = await run_command("flusher", "migrate", DATABASE_URL=dsn)
+    assert (code, output, errors) == (0, "the database is up to date\n", "")
+    found = await connection.fetch(
+        "SELECT relnamespace::regnamespace::text AS schema FROM pg_class "
+        "WHERE relname = 'impact_migrations'"
+    )
+    await connection.close()
+    assert [row["schema"] for row in found] == ["flusher"]

@@ -5,31 +5,39 @@ import csv
 import json
 import os
 import sys
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from io import StringIO
 from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
-from redis.asyncio import Redis
 
-from contract import keys
 from contract.calendar import DAY_US, Month, month_at
-from contract.record import SessionUpgraded
 from flusher.commands import REPORT_FORMATS
 from flusher.postgres.database import Database
 from flusher.postgres.write import SessionWriter
 from flusher.reports.formats import as_csv, as_table
 from flusher.reports.html import as_html
-from flusher.reports.report import MonthlyImpact, Report, read_report
+from flusher.reports.read import read_report
+from flusher.reports.report import Change, Counts, Line, Report
+from flusher.stream.dead_letters import UNKNOWN_SITE
 from runtime.clock import wall_clock
+from tests.counted import count, last_day
 from tests.events import batch_of, start, upgrade
 from tests.instant import NOON_US
-from tests.system import ROOT, find_free_port, run_command
+from tests.system import ROOT, run_command
 
 UTC = ZoneInfo("UTC")
+
+
+@pytest.fixture
+async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(dsn)
+    yield connection
+    await connection.close()
 
 
 async def fill(database: Database, now_us: int) -> None:
@@ -51,16 +59,16 @@ async def fill(database: Database, now_us: int) -> None:
 
 
 async def test_the_figures_are_those_of_the_table(
-    database: Database, dsn: str, this_month: Month
+    connection: asyncpg.Connection, database: Database, dsn: str, this_month: Month
 ) -> None:
     await fill(database, wall_clock())
-    connection = await asyncpg.connect(dsn)
+    change = (await read_report(database, wall_clock(), None, 12)).months[1].before
+    assert change == Change(sessions=0.5, people=1.0, sites=1)
     await connection.execute(
         "INSERT INTO flusher.salts VALUES (gen_random_uuid(), $1, 'rotated', now()), "
         "(gen_random_uuid(), $1, 'replaced', now())",
         this_month.plus(-1).first_day,
     )
-    await connection.close()
     code, output, errors = await run_command("flusher", "report", "--format=json", DATABASE_URL=dsn)
     assert (code, errors) == (0, "")
     report = json.loads(output)
@@ -71,12 +79,12 @@ async def test_the_figures_are_those_of_the_table(
         str(this_month),
     ]
     assert (second["sessions"], second["people"], second["signed_in_people"]) == (3, 2, 1)
-    assert (second["sessions_change"], second["people_change"]) == (0.5, 1.0)
+    assert (second["sessions_change"], second["people_change"]) == (None, None)
     assert second["signed_in_share"] == 0.3333
     assert [first["finished"], second["finished"], current["finished"]] == [True, True, False]
     assert current["sessions_change"] is None, "an unfinished month is compared with none"
     assert first["remarks"] == []
-    assert "salt was replaced" in second["remarks"][0]
+    assert any("salt was lost or replaced" in remark for remark in second["remarks"])
 
 
 async def test_every_format_is_what_it_says(
@@ -93,57 +101,92 @@ async def test_every_format_is_what_it_says(
 
 
 async def test_known_gaps_are_shown(
-    database: Database, dsn: str, this_month: Month, redis: Redis
+    connection: asyncpg.Connection, database: Database, dsn: str, this_month: Month
 ) -> None:
-    """Sign-ins that were given up, and dead letters that wait, in every format."""
+    """In every format, those of the site alone where one is asked for."""
     await fill(database, wall_clock())
-    writer = SessionWriter(database, UTC)
     before = this_month.plus(-1)
-
-    def sign_in(session: bytes, site: str = "city.example.org") -> SessionUpgraded:
-        at_us = before.starts_us(UTC) + DAY_US
-        return replace(upgrade(session, site=site), month=before, at_us=at_us)
-
-    for site in ("city.example.org", "b.example.org"):
-        await writer.write(batch_of(sign_in(b"x" * 16, site), sign_in(b"y" * 16, site)))
-    async with database.connection() as connection:
-        await connection.execute(
-            "UPDATE flusher.upgrades SET stored_at = now() - interval '3 days'"
+    for table, column, numbers in (
+        ("upgrades_given_up", "upgrades", (3, 2, 0)),
+        ("dead_letters", "letters", (5, 6, 7)),
+    ):
+        sites = ("city.example.org", "b.example.org", UNKNOWN_SITE)
+        await connection.executemany(
+            f"INSERT INTO flusher.{table} (month, site, {column}) VALUES ($1, $2, $3)",
+            [(before.first_day, *row) for row in zip(sites, numbers, strict=True)],
         )
-    assert await writer.purge() == 4
-    assert await writer.purge() == 0
-    await writer.write(batch_of(sign_in(b"z" * 16)))
-    async with database.connection() as connection:
-        await connection.execute(
-            "UPDATE flusher.upgrades SET stored_at = now() - interval '3 days'"
-        )
-    assert await writer.purge() == 1
-    for shard in (1, 3):
-        await redis.xadd(keys.dead_letters(shard), {"reason": "unknown"})
-    url = f"redis://127.0.0.1:{redis.connection_pool.connection_kwargs['port']}"
+    for site, missing, dead in ((), 5, 11), (("--site=city.example.org",), 3, 5):
+        for form in REPORT_FORMATS:
+            code, output, errors = await run_command(
+                "flusher", "report", f"--format={form}", *site, DATABASE_URL=dsn, REDIS_URL=""
+            )
+            assert code == 0, errors
+            text = output + errors
+            assert f"{missing} sign-ins are missing" in text, form
+            assert f"{dead} dead letters wait: " in text, form
+            assert "7 dead letters wait that can" in text, form
+
+
+async def test_another_sites_waiting_sign_ins_are_not_said_of_this_one(
+    database: Database, this_month: Month
+) -> None:
+    await fill(database, wall_clock())
+    waits = replace(upgrade(b"x" * 16, site="b.example.org"), month=this_month, at_us=wall_clock())
+    await SessionWriter(database, UTC).write(batch_of(waits))
+    of_all = await read_report(database, wall_clock(), None, 12)
+    of_one = await read_report(database, wall_clock(), "city.example.org", 12)
+    assert "1 sign-ins still wait" in str(of_all)
+    assert "still wait" not in str(of_one)
+
+
+async def test_the_analysts_role_reports_with_the_database_alone(
+    connection: asyncpg.Connection, database: Database, dsn: str
+) -> None:
+    """Earlier: permission denied for schema flusher; and the zone was that of the analyst."""
+    await fill(database, wall_clock())
+    await connection.execute("UPDATE flusher.calendar SET timezone = 'Europe/Vienna'")
+    await connection.execute("DROP ROLE IF EXISTS analyst")
+    await connection.execute("CREATE ROLE analyst LOGIN; GRANT impact_reader TO analyst")
     for form in REPORT_FORMATS:
         code, output, errors = await run_command(
-            "flusher", "report", f"--format={form}", DATABASE_URL=dsn, REDIS_URL=url
+            *("flusher", "report", "--by=site", f"--format={form}"),
+            DATABASE_URL=dsn.replace("postgres@", "analyst@"),
+            REDIS_URL="",
         )
         assert (code, errors) == (0, ""), errors
-        assert "5 sign-ins are missing" in output, form
-        assert "2 dead letters wait" in output, form
-    code, output, _ = await run_command(
-        "flusher", "report", "--site=city.example.org", DATABASE_URL=dsn, REDIS_URL=""
-    )
-    assert "3 sign-ins are missing" in output
-    assert "dead letters" not in output, "nobody said where they would be"
+        assert "Vienna" in output or form == "csv"
+    await connection.execute("DROP ROLE analyst")
 
 
-async def test_a_redis_that_is_away_is_no_reason_not_to_report(
-    database: Database, dsn: str
+async def test_a_role_without_rights_is_told_which_it_needs(
+    connection: asyncpg.Connection, database: Database, dsn: str
 ) -> None:
+    """Earlier it was asked whether `migrate` had been run."""
     await fill(database, wall_clock())
+    await connection.execute("DROP ROLE IF EXISTS stranger")
+    await connection.execute("CREATE ROLE stranger LOGIN")
     code, output, errors = await run_command(
-        "flusher", "report", DATABASE_URL=dsn, REDIS_URL=f"redis://127.0.0.1:{find_free_port()}"
+        "flusher", "report", DATABASE_URL=dsn.replace("postgres@", "stranger@")
     )
-    assert (code, errors) == (0, "")
-    assert "Redis did not answer" in output
+    assert (code, output, errors.count("\n")) == (2, "", 1)
+    assert "GRANT impact_reader TO" in errors
+    assert "migrate" not in errors
+    await connection.execute("DROP ROLE stranger")
+
+
+async def test_an_empty_database_has_nothing_counted_yet(dsn: str) -> None:
+    """Earlier: a month of zeros, or a site that is said not to be there."""
+    for form, said in (
+        ("table", "nothing counted yet"),
+        ("html", "nothing counted yet"),
+        ("csv", "month,"),
+        ("json", '"months": []'),
+    ):
+        code, output, errors = await run_command(
+            "flusher", "report", f"--format={form}", "--site=a.example.org", DATABASE_URL=dsn
+        )
+        assert (code, errors) == (0, "")
+        assert said in output
 
 
 async def test_a_site_that_is_not_there_is_one_clear_line(database: Database, dsn: str) -> None:
@@ -153,6 +196,49 @@ async def test_a_site_that_is_not_there_is_one_clear_line(database: Database, ds
     assert errors == (
         "error: --site: there are no sessions of 'no' (for example: --site city.example.org)\n"
     )
+
+
+async def test_a_site_may_be_typed_in_any_case(database: Database, dsn: str) -> None:
+    await fill(database, wall_clock())
+    code, output, _ = await run_command(
+        "flusher", "report", "--site=City.Example.ORG.", DATABASE_URL=dsn
+    )
+    assert code == 0
+    assert output.startswith("Impact of city.example.org\n")
+
+
+async def test_what_can_not_be_written_is_one_line(database: Database, dsn: str) -> None:
+    """Earlier a traceback, of a full disk."""
+    await fill(database, wall_clock())
+    full = os.open("/dev/full", os.O_WRONLY)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "flusher", "report"),
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": dsn},
+        stdout=full,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(full)
+    _, errors = await process.communicate()
+    assert (process.returncode, errors) == (
+        1,
+        b"error: the report can't be written: No space left on device\n",
+    )
+
+
+async def test_an_output_that_knows_ascii_alone_gets_ascii(
+    connection: asyncpg.Connection, dsn: str, this_month: Month
+) -> None:
+    """Earlier a traceback: the table's lines were drawn with other characters."""
+    before = this_month.plus(-1)
+    await count(connection, before.first_day, last_day(before), site="k\xf6ln.example.org")
+    for form in REPORT_FORMATS:
+        code, output, errors = await run_command(
+            "flusher", "report", f"--format={form}", DATABASE_URL=dsn, PYTHONIOENCODING="ascii"
+        )
+        assert (code, errors) == (0, "")
+        assert output.isascii()
+        assert "ln.example.org" in output or form == "csv"
 
 
 async def test_a_reader_that_leaves_ends_it_quietly(database: Database, dsn: str) -> None:
@@ -172,44 +258,168 @@ async def test_a_reader_that_leaves_ends_it_quietly(database: Database, dsn: str
 
 
 async def test_a_month_that_began_in_its_middle_is_said_and_compared_with_none(
-    database: Database, this_month: Month
+    connection: asyncpg.Connection, database: Database, this_month: Month
 ) -> None:
-    began, after = this_month.plus(-2), this_month.plus(-1)
-    middle = (began.starts_us(UTC) + 12 * DAY_US - NOON_US) / 1e6
-    later = (after.starts_us(UTC) + DAY_US - NOON_US) / 1e6
-    await SessionWriter(database, UTC).write(
-        batch_of(start(month=began, seconds=middle), start(month=after, seconds=later))
+    began = this_month.plus(-3)
+    day = began.first_day + timedelta(days=12)
+    await count(connection, day, last_day(this_month.plus(-1)))
+    report = await read_report(database, wall_clock(), None, 12)
+    assert [line.month for line in report.months] == [began.plus(n) for n in range(4)]
+    assert report.months[0].remarks == (f"counting began on {day}",)
+    assert report.months[1].before is None
+    assert report.months[1].remarks == (
+        f"not compared: of the month before, counting began on {day}",
     )
-    report = await read_report(database, UTC, this_month.starts_us(UTC), None, 12)
-    assert [month.month for month in report.months] == [began, after, this_month]
-    assert "counting began on" in report.months[0].remarks[0]
-    assert report.months[1].sessions_change is None
+    assert report.months[2].before
+    assert report.months[2].before.people == 0
+
+
+async def test_a_gap_or_a_replaced_salt_leaves_no_percentage_and_says_why(
+    connection: asyncpg.Connection, database: Database, this_month: Month
+) -> None:
+    """Nor has the month after one; nor the same month a year later."""
+    first, gap, salt = (this_month.plus(-number) for number in (15, 13, 3))
+    missing = {gap.first_day + timedelta(days=3)}
+    await count(connection, first.first_day, this_month.first_day, but=missing)
+    await connection.execute(
+        "INSERT INTO flusher.salts VALUES (gen_random_uuid(), $1, 'lost', $1::date + 5)",
+        salt.first_day,
+    )
+    report = await read_report(database, wall_clock(), "city.example.org", 16)
+    lines = {line.month: line for line in report.months}
+    not_before = [month for month, line in lines.items() if line.before is None]
+    assert not_before == [first, gap, gap.plus(1), salt, salt.plus(1), this_month]
+    assert lines[gap].remarks == ("a day has no session", "therefore not compared")
+    assert lines[gap.plus(1)].remarks == (
+        "not compared: of the month before, a day has no session",
+    )
+    assert lines[salt].remarks[0].startswith("its salt was lost or replaced on")
+    assert lines[salt.plus(1)].remarks[0].startswith("not compared: of the month before, its salt")
+    in_a_year = [month for month, line in lines.items() if line.year is not None]
+    assert in_a_year == [this_month.plus(-2)], "of the others one of the two is not whole"
+
+
+async def test_all_sites_are_compared_like_with_like(
+    connection: asyncpg.Connection, database: Database, this_month: Month
+) -> None:
+    """One that joined is no growth, and one that left no loss. How many were compared is said."""
+    before, last = this_month.plus(-2), this_month.plus(-1)
+    joined = last.first_day + timedelta(days=4)
+    left = before.first_day + timedelta(days=20)
+    await count(connection, before.first_day, last_day(before), site="a", people=100)
+    await count(connection, last.first_day, last_day(last), site="a", people=150)
+    await count(connection, joined, last_day(last), site="b", people=5000)
+    await count(connection, before.first_day, left, site="c", people=7000)
+    report = await read_report(database, this_month.starts_us(UTC), None, 12)
+    line = report.months[1]
+    assert (line.counts.people, line.before and line.before.people) == (5150, 0.5)
+    assert "the change is that of 1 of 3 sites: those that were counted throughout both months" in (
+        line.remarks
+    )
+    assert "counting of b began within it" in line.remarks
+    assert "counting of c ended within it" in report.months[0].remarks
+
+
+async def test_by_site_each_month_has_its_sites_and_their_shares(
+    connection: asyncpg.Connection, dsn: str, this_month: Month
+) -> None:
+    first = this_month.plus(-14).first_day
+    await count(connection, first, this_month.first_day, site="small.example.org", a_day=20)
+    await count(connection, first, this_month.first_day, site="large.example.org", a_day=60)
+    code, output, errors = await run_command(
+        *("flusher", "report", "--by=site", "--format=json"), DATABASE_URL=dsn
+    )
+    assert (code, errors) == (0, "")
+    lines = json.loads(output)["by_site"]
+    assert [(line["month"], line["site"], line["sessions_share"]) for line in lines] == [
+        (str(month), site, share)
+        for month in (this_month.plus(-1), this_month)
+        for site, share in (("large.example.org", 0.75), ("small.example.org", 0.25))
+    ]
+    assert [line["people_change_in_a_year"] for line in lines] == [0.0, 0.0, None, None]
+    code, output, errors = await run_command("flusher", "report", "--by=site", DATABASE_URL=dsn)
+    assert (code, errors) == (0, "")
+    assert f"{this_month.plus(-1)} " in output
+    assert "75 %" in output
+
+
+async def test_people_are_not_added_up_over_months(
+    connection: asyncpg.Connection, database: Database, this_month: Month
+) -> None:
+    first, last = this_month.plus(-2).first_day, last_day(this_month.plus(-1))
+    await count(connection, first, last, a_day=1000, people=123)
+    report = await read_report(database, wall_clock(), None, 12)
+    days = (last - first).days + 1
+    said = f"3 months together: {days * 1000:,} sessions."
+    assert report.sessions == days * 1000
+    for text in (as_table(report), as_html(report)):
+        assert said in text
+        assert "246" not in text
+
+
+async def test_what_is_certain_of_double_counting_by_sign_in_is_beside_the_people(
+    connection: asyncpg.Connection, database: Database, this_month: Month
+) -> None:
+    """Of each site the larger of its visitors and users, and of all sites the sum of these."""
+    before = this_month.plus(-1)
+    for site, people in (("a", 100), ("b", 50)):
+        await count(connection, before.first_day, last_day(before), site=site, people=people)
+    report = await read_report(database, wall_clock(), None, 12)
+    assert (report.months[0].counts.people_at_least, report.months[0].counts.people) == (120, 150)
+    for text in (as_table(report), as_html(report)):
+        assert "between 120 and 150, since who came" in text
 
 
 def example(site: str | None = "city.example.org") -> Report:
     months = [
-        MonthlyImpact(Month(2026, 9), 1200, 800, 300, 200),
-        MonthlyImpact(Month(2026, 10), 1500, 900, 450, 250, False, 0.25, 0.125, ("a <remark>",)),
-        MonthlyImpact(Month(2026, 11), 700, 500, 100, 90, unfinished=True),
+        Line(Month(2026, 9), None, Counts(1200, 800, 650, 300, 200)),
+        Line(
+            *(Month(2026, 10), None, Counts(1500, 900, 700, 450, 250)),
+            before=Change(0.25, 0.125, 1),
+            remarks=("a <remark>",),
+        ),
+        Line(Month(2026, 11), None, Counts(700, 500, 420, 100, 90), unfinished=True),
     ]
     made_at = datetime(2026, 11, 9, 12, tzinfo=UTC)
-    return Report(site, 1, "UTC", made_at, months, ["another"])
+    return Report(site, 1, "UTC", made_at, months, [], ["another"])
 
 
 def test_the_table_marks_what_is_unfinished_and_what_is_amiss() -> None:
     lines = [line.split() for line in as_table(example()).splitlines()]
-    rows = {line[1]: line for line in lines if len(line) > 8}
-    assert rows["2026-10"][2] == "!"
-    assert rows["2026-11"][2] == "*"
+    rows = {line[0]: line for line in lines if line}
+    assert rows["2026-10"][1] == "!"
+    assert rows["2026-11"][1] == "*"
     assert "+25" in rows["2026-10"]
     assert "* unfinished: up to 2026-11-09 12:00 (UTC)" in as_table(example())
     assert "! 2026-10: a <remark>" in as_table(example())
 
 
-def test_the_csv_is_one_line_a_month() -> None:
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+def test_a_narrow_terminal_gets_less_and_is_told_what_is_left_out(width: int) -> None:
+    """Earlier lines ran over: a number without its end looks like a number."""
+    text = as_table(example(), width=width)
+    assert max(map(len, text.splitlines())) <= max(width, len("Impact of city.example.org"))
+    assert text.isascii()
+    assert "900" in text
+    assert ("no room)" in " ".join(text.split())) == (width < 80)
+
+
+def test_the_csv_is_one_line_a_month_with_its_own_remarks() -> None:
+    """Earlier the last month had those that are about all of the report, too."""
     rows = list(csv.DictReader(StringIO(as_csv(example()))))
     assert [row["people"] for row in rows] == ["800", "900", "500"]
     assert [row["people_change"] for row in rows] == ["", "0.125", ""]
+    assert [row["remarks"] for row in rows] == ["", "a <remark>", ""]
+    assert [row["visitors"] for row in rows] == ["650", "700", "420"]
+    assert [row["sessions_per_person"] for row in rows] == ["1.5", "1.6667", "1.4"]
+
+
+async def test_the_title_names_the_only_site(database: Database, dsn: str) -> None:
+    """Earlier it was `Impact`, of nobody."""
+    await fill(database, wall_clock())
+    for form in ("table", "html"):
+        _, output, _ = await run_command("flusher", "report", f"--format={form}", DATABASE_URL=dsn)
+        assert "Impact of city.example.org" in output
 
 
 class _Page(HTMLParser):
@@ -239,10 +449,10 @@ def test_the_page_is_whole_loads_nothing_and_runs_nothing(site: str | None) -> N
     assert page.open == []
     assert page.loads == []
     assert "script" not in page.seen
-    assert page.seen.count("rect") == 6
-    assert {"title", "desc", "table", "svg"} <= set(page.seen)
+    assert page.seen.count("rect") == 12
+    assert page.seen.count("table") == page.seen.count("svg") == 2
 
 
 def test_the_page_of_nothing_is_a_page() -> None:
-    empty = Report(None, 0, "UTC", example().made_at, [MonthlyImpact(Month(2026, 11), 0, 0, 0, 0)])
+    empty = Report(None, 0, "UTC", example().made_at, [])
     assert _Page(as_html(empty)).open == []

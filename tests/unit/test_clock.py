@@ -27,6 +27,8 @@ ASK_A_SERVER = {
     "flusher/postgres/sql/note_check.sql": "when the server was asked to count",
     "flusher/postgres/schema/0002_upgrades.sql": "when the server stored an upgrade",
     "flusher/postgres/schema/0005_months.sql": "when a month was dropped",
+    "flusher/postgres/schema/0006_data_quality.sql": "which month is not over, and who came lately",
+    "flusher/postgres/migrations_table.sql": "when a migration was applied",
     "flusher/postgres/sql/months_to_close.sql": "which months are over",
     "salt/rotate.lua": "which month it is: the salt's server decides",
 }

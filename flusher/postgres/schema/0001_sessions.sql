@@ -1,6 +1,5 @@
 -- The table that analysts read, and its months. Partitions and everything that is not for readers live
 -- in the schema `flusher`, which the reader role can't enter: Metabase shows one table and the views.
-CREATE SCHEMA flusher;
 
 CREATE TABLE public.sessions (
     id uuid NOT NULL,

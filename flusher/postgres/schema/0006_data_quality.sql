@@ -1,0 +1,72 @@
+-- Which months may be compared, and by how much counts may be off.
+
+CREATE TABLE flusher.dead_letters (
+    month date,
+    site text, -- `(unknown)` of those that can't be read
+    letters bigint NOT NULL,
+    PRIMARY KEY (month, site)
+);
+COMMENT ON TABLE flusher.dead_letters IS 'How many dead letters wait in Redis: what a flusher saw there a minute ago.';
+
+CREATE VIEW public.data_quality AS
+WITH days AS ( -- with sessions
+    SELECT site, date_trunc('month', day)::date AS month, count(*) AS days, sum(sessions) AS sessions, min(day) AS first, max(day) AS last
+    FROM public.daily_impact GROUP BY 1, 2
+), known AS (
+    SELECT site, month, (month + interval '1 month')::date AS ends, sum(days) AS days, sum(sessions) AS sessions,
+        sum(given_up)::bigint AS given_up, sum(waiting) AS waiting, sum(letters)::bigint AS letters,
+        min(min(first)) OVER (PARTITION BY site) AS began, max(max(last)) OVER (PARTITION BY site) AS ended
+    FROM (
+        SELECT site, month, days, sessions, first, last, 0 AS given_up, 0 AS waiting, 0 AS letters FROM days
+        UNION ALL -- months in between, without any
+        SELECT site, generate_series(min(month)::timestamp, max(month), interval '1 month')::date, 0, 0, NULL, NULL, 0, 0, 0
+        FROM days GROUP BY site
+        UNION ALL SELECT site, month, 0, 0, NULL, NULL, upgrades, 0, 0 FROM flusher.upgrades_given_up
+        UNION ALL SELECT site, month, 0, 0, NULL, NULL, 0, 1, 0 FROM flusher.upgrades WHERE outcome = 'waiting'
+        UNION ALL SELECT site, month, 0, 0, NULL, NULL, 0, 0, letters FROM flusher.dead_letters
+    ) all_that_is_known
+    GROUP BY site, month
+), judged AS (
+    SELECT k.*, c.timezone, c.today,
+        CASE WHEN began > k.month + 1 AND began < ends THEN began END AS began_on,
+        CASE WHEN ended < today - 7 AND ended >= k.month AND ended < ends - 2 THEN ended END AS ended_on,
+        greatest(0, least(ends, CASE WHEN ended < today - 7 THEN ended + 1 ELSE greatest(ended + 1, today) END)
+            - greatest(began, k.month) - days)::bigint AS days_without_sessions,
+        coalesce(s.replaced, 0) AS replaced, s.last AS replaced_on, m.closed_at IS NOT NULL AS closed
+    FROM known k
+    CROSS JOIN (SELECT timezone, (now() AT TIME ZONE timezone)::date AS today FROM flusher.calendar) c
+    LEFT JOIN (
+        SELECT month, count(*) AS replaced, max((made_at AT TIME ZONE timezone)::date) AS last
+        FROM flusher.salts, flusher.calendar WHERE outcome IN ('lost', 'replaced') GROUP BY month
+    ) s ON s.month = k.month
+    LEFT JOIN flusher.months m ON m.month = k.month
+)
+SELECT month, site,
+    ends <= today AND days > 0 AND coalesce(began_on, ended_on, replaced_on) IS NULL
+        AND (days_without_sessions = 0 OR sessions < 10 * days) AS comparable,
+    began_on, ended_on, days_without_sessions, replaced AS salts_replaced, replaced_on AS salt_replaced_on,
+    given_up AS sign_ins_given_up, waiting AS sign_ins_waiting, letters AS dead_letters, closed, timezone
+FROM judged;
+
+COMMENT ON VIEW public.data_quality IS
+    'What keeps a month of a site from being compared with another, and how far its counts may be off. '
+    'Has months without any session, too, between the first and the last of a site.';
+COMMENT ON COLUMN public.data_quality.month IS 'The calendar month, as its first day.';
+COMMENT ON COLUMN public.data_quality.site IS 'The host name of the site; (unknown): of dead letters that can''t be read.';
+COMMENT ON COLUMN public.data_quality.comparable IS
+    'Two months of a site may be compared where this is true of both. False: the month is not over, counting began '
+    'or ended within it, the salt was replaced, or a day has no session though days have ten or more.';
+COMMENT ON COLUMN public.data_quality.began_on IS 'When the site''s counting began, if within this month and after its second day.';
+COMMENT ON COLUMN public.data_quality.ended_on IS
+    'The site''s last day with a session, if in this month, a week ago or more, and two days or more before the month''s last.';
+COMMENT ON COLUMN public.data_quality.days_without_sessions IS 'Days without any session, after counting began and before it ended.';
+COMMENT ON COLUMN public.data_quality.salts_replaced IS
+    'How often the month''s salt was lost or replaced. Who came before and after it counts twice.';
+COMMENT ON COLUMN public.data_quality.salt_replaced_on IS 'The day when that happened last.';
+COMMENT ON COLUMN public.data_quality.sign_ins_given_up IS
+    'Sign-ins whose session never came: they are in no count, and their sessions may be missing.';
+COMMENT ON COLUMN public.data_quality.sign_ins_waiting IS 'Sign-ins that still wait for their session: counts may yet change.';
+COMMENT ON COLUMN public.data_quality.dead_letters IS
+    'Sessions and sign-ins that could not be stored: in no count until an operator replays them. As of a minute ago.';
+COMMENT ON COLUMN public.data_quality.closed IS 'Whether the month is over, and nothing of it is known to be on its way.';
+COMMENT ON COLUMN public.data_quality.timezone IS 'Whose calendar''s months and days these are.';

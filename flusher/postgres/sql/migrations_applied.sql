@@ -1,0 +1,1 @@
+SELECT name FROM flusher.impact_migrations

@@ -1,0 +1,1 @@
+INSERT INTO flusher.impact_migrations (name) VALUES ($1)

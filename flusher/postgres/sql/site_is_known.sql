@@ -1,1 +1,0 @@
-SELECT EXISTS (SELECT FROM monthly_impact WHERE site = $1::text)
