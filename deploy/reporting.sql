@@ -18,7 +18,7 @@ DROP SCHEMA IF EXISTS :"system" CASCADE;
 DROP SERVER IF EXISTS :"system" CASCADE;
 CREATE SERVER :"system" FOREIGN DATA WRAPPER postgres_fdw OPTIONS (
     host :'host', port :'port', dbname 'impact',
-    connect_timeout '5', tcp_user_timeout '30000', -- who is away is told soon
+    connect_timeout '5', keepalives_idle '10', keepalives_interval '5', keepalives_count '3', -- who is away is told soon
     async_capable 'true', -- all systems are asked at once
     fetch_size '10000'
 );

@@ -20,14 +20,16 @@ from flusher.postgres.database import Database
 from flusher.postgres.write import SessionWriter
 from tests.events import batch_of, start
 from tests.instant import MONTH, NOON_US
+from tests.integration.test_metabase import QUERIES
 from tests.replicated import Replicated
 from tests.reporting import BEHIND, admit_reporting, ask_for_passwords, run_again, unite
 from tests.servers import POSTGRES_SETTINGS, flavours
-from tests.system import eventually, run_command
+from tests.system import ROOT, eventually, run_command
 
 UTC = ZoneInfo("UTC")
+TAKE_OUT = "DROP SERVER south CASCADE; DROP SCHEMA south CASCADE"
 OURS = "WHERE site IN ('a.example.org', 'b.example.org')"
-VIEWS = ["daily_impact", "monthly_impact", "sessions"]
+VIEWS = ["daily_impact", "data_quality", "monthly_impact", "sessions"]
 
 
 @dataclass
@@ -72,10 +74,12 @@ def united(servers: tuple[PostgresServer, PostgresServer]) -> United:
     return United(north, south, unite(south, north=north, south=south))
 
 
-async def store(server: PostgresServer, site: str, visitors: bytes, month: Month = MONTH) -> None:
-    """A session of each visitor."""
+async def store(
+    server: PostgresServer, site: str, visitors: bytes, month: Month = MONTH, day: int = 1
+) -> None:
+    """A session of each visitor, on a day of the month."""
     async with Database(server.dsn()) as database:
-        seconds = (month.starts_us(UTC) + DAY_US // 2 - NOON_US) / 1e6
+        seconds = (month.starts_us(UTC) + day * DAY_US - DAY_US // 2 - NOON_US) / 1e6
         events = [
             start(site=site, visitor=bytes([who]) * 16, month=month, seconds=seconds)
             for who in visitors
@@ -103,8 +107,7 @@ async def plan(connection: asyncpg.Connection, query: str) -> str:
 
 async def test_all_systems_are_one_to_a_reader(reader: asyncpg.Connection) -> None:
     sites = await reader.fetch(
-        "SELECT site, sessions, unique_users FROM monthly_impact WHERE month = $1 ORDER BY site",
-        MONTH.first_day,
+        f"SELECT site, sessions, unique_users FROM monthly_impact {OURS} ORDER BY site"
     )
     assert [tuple(row) for row in sites] == [("a.example.org", 3, 2), ("b.example.org", 2, 2)]
     assert await reader.fetchval(f"SELECT sum(sessions) FROM daily_impact {OURS}") == 5
@@ -193,23 +196,71 @@ async def test_a_site_that_moved_is_one_site(united: United, reader: asyncpg.Con
     """Its sessions add up; of the month of the move each system has people of its own."""
     before, after = MONTH.plus(-2), MONTH.plus(-1)
     await store(united.north, "m.example.org", b"vvw", before)
-    await store(united.north, "m.example.org", b"v", after)
+    await store(united.north, "m.example.org", b"v", after, day=31)
     await store(united.south, "m.example.org", b"vw", after)
+    await store(united.south, "m.example.org", b"v", after, day=31)
     rows = await reader.fetch(
         "SELECT month, sessions, unique_users FROM monthly_impact "
         "WHERE site = 'm.example.org' ORDER BY month"
     )
-    assert [tuple(row) for row in rows] == [(before.first_day, 3, 2), (after.first_day, 3, 3)]
-    assert (
-        await reader.fetchval(
-            "SELECT sum(sessions) FROM daily_impact WHERE site = $1", "m.example.org"
+    assert [tuple(row) for row in rows] == [(before.first_day, 3, 2), (after.first_day, 4, 3)]
+    days = "SELECT sum(sessions) FROM daily_impact WHERE site = 'm.example.org'"
+    assert await reader.fetchval(days) == 7
+    for month, comparable in ((before, True), (after, False)):
+        quality = await reader.fetch(
+            "SELECT comparable FROM data_quality WHERE site = 'm.example.org' AND month = $1",
+            month.first_day,
         )
-        == 6
-    )
+        there = await reader.fetch(
+            "SELECT comparable FROM north.data_quality WHERE site = 'm.example.org' AND month = $1",
+            month.first_day,
+        )
+        assert [row[0] for row in quality] == [comparable and there[0][0]]
 
 
-async def test_it_may_be_made_again_and_an_older_system_is_refused(united: United) -> None:
-    """What one system lacks is said, and what was there stays."""
+@pytest.mark.usefixtures("reader")
+async def test_the_report_reads_it_as_it_reads_one_system(
+    united: United, this_month: Month
+) -> None:
+    """As the role that Metabase has, with DATABASE_URL alone."""
+    await store(united.north, "r.example.org", b"vvw", this_month)
+    await store(united.south, "s.example.org", b"v", this_month)
+    dsn = united.dsn.replace("postgres@", "metabase:m@")
+    told = {}
+    for site in ("r.example.org", "s.example.org"):
+        code, output, errors = await run_command(
+            *("flusher", "report", "--format=json", f"--site={site}"), DATABASE_URL=dsn
+        )
+        assert (code, errors) == (0, "")
+        month = json.loads(output)["months"][-1]
+        told[site] = (month["month"], month["sessions"], month["people"])
+    assert told == {
+        "r.example.org": (str(this_month), 3, 2),
+        "s.example.org": (str(this_month), 1, 1),
+    }
+    code, output, errors = await run_command("flusher", "report", "--by=site", DATABASE_URL=dsn)
+    assert (code, errors) == (0, "")
+    assert {"r.example.org", "s.example.org"} <= set(output.split())
+    united.north.kill()
+    try:
+        code, output, errors = await run_command("flusher", "report", DATABASE_URL=dsn)
+        assert (code, output) == (1, "")
+        assert '"north"' in errors
+        assert "Traceback" not in errors
+    finally:
+        await asyncio.to_thread(united.north.start)
+
+
+async def test_every_question_of_the_handbook_is_answered(reader: asyncpg.Connection) -> None:
+    """`docs/metabase.md`, of all sites and of one."""
+    assert len(QUERIES) > 5
+    for query in QUERIES:
+        for condition in ("1 = 1", "site = 'a.example.org'"):
+            await reader.fetch(query.replace("{{site}}", condition))
+
+
+async def test_it_may_be_made_again_and_a_system_taken_out(united: United) -> None:
+    """What one system lacks is said, and then all stays as it was."""
     assert run_again(united.south, north=united.north).stderr == ""
     north = await asyncpg.connect(united.north.dsn())
     await north.execute("ALTER VIEW daily_impact RENAME TO renamed")
@@ -219,7 +270,14 @@ async def test_it_may_be_made_again_and_an_older_system_is_refused(united: Unite
     await north.close()
     assert '"north.daily_impact" does not exist' in failed.value.stderr
     reporting = await asyncpg.connect(united.dsn)
-    assert await reporting.fetchval(f"SELECT sum(sessions) FROM daily_impact {OURS}") == 5
+    total = f"SELECT sum(sessions) FROM daily_impact {OURS}"
+    assert await reporting.fetchval(total) == 5
+    assert TAKE_OUT in (ROOT / "docs/reporting.md").read_text()
+    await reporting.execute(TAKE_OUT)
+    run_again(united.south, north=united.north)
+    assert await reporting.fetchval(total) == 3
+    run_again(united.south, south=united.south)
+    assert await reporting.fetchval(total) == 5
     await reporting.close()
 
 
