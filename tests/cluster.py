@@ -117,6 +117,10 @@ class Cluster:
             retry=Retry(NoBackoff(), 0),
         )
 
+    def admit(self, server: ValkeyServer, name: str, rules: Sequence[str]) -> None:
+        """Makes an account on one node, by the words of a users' file."""
+        _do(self.client(server), "ACL SETUSER", name, *rules)
+
     def primary_of(self, key: str) -> ValkeyServer:
         """The node that has a key's slot, as most of the living say."""
         views = [

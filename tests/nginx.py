@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,13 +35,16 @@ def installed_nginx() -> str:
 
 
 @contextmanager
-def nginx_before(collector: int, folder: Path) -> Iterator[int]:
-    """Its port, in front of a collector's; skips the test where there is no nginx."""
+def nginx_before(
+    collector: int, folder: Path, hosts: Sequence[str] = ("127.0.0.1",)
+) -> Iterator[int]:
+    """Its port, in front of a collector's on each host; skips the test where there is no nginx."""
     program = installed_nginx()
     port = find_free_port()
     site = (ROOT / "deploy/nginx/impact.conf").read_text()
     site = site.replace("listen 80;", f"listen 127.0.0.1:{port};").replace("listen [::]:80;", "")
-    site = site.replace("server 127.0.0.1:8000;", f"server 127.0.0.1:{collector};")
+    servers = " ".join(f"server {host}:{collector};" for host in hosts)
+    site = site.replace("server 127.0.0.1:8000;", servers)
     (folder / "impact.conf").write_text(site)
     main = folder / "nginx.conf"
     main.write_text(_MAIN.format(folder=folder))

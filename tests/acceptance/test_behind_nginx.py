@@ -4,10 +4,11 @@ import asyncio
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -141,6 +142,52 @@ async def test_a_front_end_is_not_disturbed_by_a_collector_that_is_replaced(
             statuses.append((await start(http, front))[0])
         assert await stopping == 0
     assert set(statuses) == {201}
+
+
+async def test_collectors_on_several_hosts_are_one(
+    system: System, redis: Redis, tmp_path: Path
+) -> None:
+    """The same visitor to each, drained without a failed request, and a host that vanished."""
+    hosts = ("127.0.0.11", "127.0.0.12")
+    gone = "127.0.0.13"
+    one, other = (
+        system.program("collector", HOST=host, TRUSTED_PROXIES="127.0.0.1").start()
+        for host in hosts
+    )
+    await asyncio.gather(one.ready(), other.ready())
+    with (
+        swallowing(gone, system.port),
+        nginx_before(system.port, tmp_path, [*hosts, gone]) as port,
+    ):
+        front = f"http://127.0.0.1:{port}"
+        await answers(front)
+        ada = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
+        async with aiohttp.ClientSession(connector=ada) as http:
+            told = [await asyncio.wait_for(start(http, front), 5) for _ in range(12)]
+            for collector in (one, other):
+                metrics = await collector.metrics()
+                accepted = [n for name, n in metrics.items() if "accepted_total" in name]
+                assert sum(accepted) > 0, "both are asked"
+            stopping = asyncio.create_task(one.stop())
+            while not stopping.done():
+                told.append(await start(http, front))
+            assert await stopping == 0
+            told += [await start(http, front) for _ in range(12)]
+    assert {status for status, _ in told} == {201}
+    found = await hashes(redis)
+    assert len(found) == len(told)
+    assert len(set(found.values())) == 1, "one visitor, whichever collector was asked"
+
+
+@contextmanager
+def swallowing(host: str, port: int) -> Iterator[None]:
+    """A host that answers nothing, not even to a connection: its queue of them is full."""
+    with socket.socket() as listening, socket.socket() as first:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(0)
+        first.connect((host, port))
+        yield
 
 
 async def statuses(url: str, client: str, requests: int, at_once: int) -> list[int]:

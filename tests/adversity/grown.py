@@ -17,8 +17,9 @@ from redis.asyncio import Redis, RedisCluster
 from bench.chaos.balance import Balance, Balanced
 from bench.load.drive import Drive
 from bench.load.reconcile import settle
+from bench.load.told import Told
 from contract import keys
-from tests.adversity.rig import CLAIM_SECONDS, CONNECTIONS, load
+from tests.adversity.rig import CLAIM_SECONDS, CONNECTIONS, SITES, load
 from tests.system import Program, System, eventually, run_command
 
 _SHARDS = 8
@@ -35,6 +36,8 @@ class Grown:
     flushers: list[Program]
     rotation: Program
     ledger: Balance
+    told: Told
+    reports: str  # the DSN whose rows are reconciled
 
     async def sends(self, visits: int = 60) -> None:
         """Waits until so many more visits were made."""
@@ -74,6 +77,7 @@ async def grown(
     settings: Mapping[str, str],
     *,
     collectors: int = 1,
+    sites: tuple[str, ...] = SITES,
 ) -> AsyncIterator[Grown]:
     """The system under load; reconciled when the block ends without an error.
 
@@ -84,6 +88,7 @@ async def grown(
         dsn: of the database.
         settings: of all processes.
         collectors: how many, sharing a port.
+        sites: whose visits are sent.
     """
     extra = {"FLUSH_CLAIM_SECONDS": str(CLAIM_SECONDS), **settings}
     with System(redis_url, dsn, folder, extra) as system:
@@ -91,17 +96,17 @@ async def grown(
         assert code == 0, errors
         rotation, *others = await system.start("rotation", *["collector"] * collectors)
         flushers = await system.start("flusher", "flusher")
-        async with load(system) as (drive, told, driving):
+        async with load(system, sites=sites) as (drive, told, driving):
             # What it asks, a cluster's client answers just so.
             ledger = Balance(drive.tally, cast(Redis, redis), CONNECTIONS)
-            rig = Grown(system, redis, drive, others, flushers, rotation, ledger)
+            rig = Grown(system, redis, drive, others, flushers, rotation, ledger, told, dsn)
             try:
                 await rig.sends(20)
                 yield rig
                 await rig.sends(20)
                 drive.stop()
                 await driving
-                differences = await settle(told, dsn, ZoneInfo("UTC"), 30)
+                differences = await settle(told, rig.reports, ZoneInfo("UTC"), 30)
                 logs = system.logs
                 assert differences.exact, f"{differences.reasons} {differences.examples}\n{logs}"
                 await eventually(rig.buffered, lambda entries: entries == 0)

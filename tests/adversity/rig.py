@@ -28,7 +28,7 @@ from tests.servers import POSTGRES_SETTINGS
 from tests.system import Program, System, eventually, run_command
 
 CLAIM_SECONDS = 3
-_SITES = ("a.example.org", "b.example.org")
+SITES = ("a.example.org", "b.example.org")
 _VISITS = 100_000  # more than any test sends
 _RATE = 150.0
 CONNECTIONS = 8
@@ -174,14 +174,14 @@ async def running(
 
 @asynccontextmanager
 async def load(
-    system: System, rate: float = _RATE
+    system: System, rate: float = _RATE, sites: tuple[str, ...] = SITES
 ) -> AsyncIterator[tuple[Drive, Told, "asyncio.Task[None]"]]:
-    """Visits to a system, `rate` a second, until the end of the block."""
-    told = Told(_SITES, role_of)
-    people = People(_VISITS, len(_SITES), 20, 5, 1, told.tag)
+    """Visits to a system's sites, `rate` a second, until the end of the block."""
+    told = Told(sites, role_of)
+    people = People(_VISITS, len(sites), 20, 5, 1, told.tag)
     address = Address.parse(system.url)
     signer = TokenSigner({"JWT_KEY": system.environment["JWT_KEY"]})
-    asking = Asking(people, signer, _SITES, str(address))
+    asking = Asking(people, signer, sites, str(address))
     async with Client(address, CONNECTIONS, keep_going=True) as client:
         drive = Drive(client, people.visits(), asking, told, rate)
         driving = asyncio.create_task(drive.run())

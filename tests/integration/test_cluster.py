@@ -15,7 +15,7 @@ from contract.record import FIELD
 from tests.cluster import Cluster, shards_of
 from tests.conftest import Databases
 from tests.servers import Flavour, flavours
-from tests.system import System, eventually, run_command
+from tests.system import ROOT, System, eventually, run_command
 
 SESSIONS = "/web_api/v1/sessions"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"
@@ -47,6 +47,32 @@ async def test_requests_become_rows_wherever_their_shards_are(
         if cluster.is_embedded:  # once is enough
             await _commands_work(system, cluster)
             await _says_what_is_missing_without_the_setting(cluster)
+
+
+async def test_the_shipped_accounts_suffice_on_every_node(
+    cluster: Cluster, databases: Databases, tmp_path: Path
+) -> None:
+    """Also where a shard and the salt have moved to another one."""
+    accounts = (ROOT / "deploy/redis-users.acl").read_text().splitlines()
+    for server in cluster.servers:
+        for account in accounts:
+            _, name, *rules = account.split()
+            if name != "default":  # with which the test moves slots
+                cluster.admit(server, name, rules)
+    dsn = await databases.create()
+    with System(cluster.url, dsn, tmp_path / "logs", {"REDIS_CLUSTER": "1"}) as system:
+        for module in ("rotation", "collector", "flusher"):
+            user = f"redis://impact-{module}:{module.upper()}_PASSWORD@"
+            url = cluster.url.replace("redis://", user)
+            await system.program(module, REDIS_URL=url).start().ready()
+        for move in range(2):
+            for visit in range(24):
+                assert await _post(system, f"192.0.2.{visit}") == 201
+            await eventually(partial(_rows, dsn), partial(eq, 24 * (move + 1)))
+            for key in (keys.stream(0), keys.CURRENT_SALT):
+                here = cluster.primary_of(key)
+                cluster.move(key, next(s for s in cluster.servers if s is not here))
+        assert "NOPERM" not in system.logs
 
 
 async def _commands_work(system: System, cluster: Cluster) -> None:
