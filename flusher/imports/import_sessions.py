@@ -71,8 +71,8 @@ class _Imported:
     def __str__(self) -> str:
         lines = self.new + self.known + self.wrong
         text = (
-            f"{lines:,} lines: {self.new:,} imported, {self.known:,} known before, "
-            f"{self.wrong:,} wrong"
+            f"{lines:,} line{'' if lines == 1 else 's'}: {self.new:,} imported, "
+            f"{self.known:,} known before, {self.wrong:,} wrong"
         )
         if not self.new:
             return text

@@ -75,7 +75,8 @@ async def find_known(
 ) -> dict[bytes, bytes]:
     """By key, the ids of those that are there already."""
     keys = [session.key.hex() for session in batch for _ in session.months]
-    months = [f"{month}-01" for session in batch for month in session.months]
+    first_days = {month: f"{month}-01" for session in batch for month in session.months}
+    months = [first_days[month] for session in batch for month in session.months]
     rows = await connection.fetch(
         statement("imported_before"),
         _array([key + _FIRST for key in keys]),

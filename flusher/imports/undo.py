@@ -66,7 +66,7 @@ def _said(stored: Iterable[asyncpg.Record]) -> str:
     runs = {row["run"] for row in stored}
     number = sum(row["sessions"] for row in stored)
     span = f"{months[0]:%Y-%m} to {months[-1]:%Y-%m}"
-    return f"{number:,} sessions, {span}, stored in {len(runs):,} runs"
+    return f"{number:,} sessions, {span}, runs: {len(runs):,}"
 
 
 def _unknown(name: str, stored: Iterable[asyncpg.Record]) -> Misconfigured:

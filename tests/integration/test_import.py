@@ -8,14 +8,22 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
 
+from contract.calendar import Month
+from contract.errors import Retry
+from flusher.imports.csv_line import Fields
+from flusher.imports.earlier_sessions import EarlierSessions, Importable
+from flusher.imports.store import ImportWriter, Run
 from flusher.postgres import locks
+from flusher.postgres.database import Database
 from flusher.postgres.locks import Lock
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.system import ROOT, eventually, run_command
@@ -334,7 +342,7 @@ async def test_a_session_whose_time_was_mended_is_the_same(
     """Also where that takes it over a month's end; and one that an earlier release imported."""
     lines = f"1,{ANNA},,2024-01-31 23:30\n2,{ANNA},,2024-03-01 00:30\n"
     await import_text(dsn, tmp_path, HEAD + lines)
-    mended = f"1,{ANNA},,2024-02-01 00:30\n2,{ANNA},,2024-02-29 23:30\n"
+    mended = f"0001,{ANNA},,2024-02-01 00:30\n2,{ANNA},,2024-02-29 23:30\n"
     code, output, _ = await import_text(dsn, tmp_path, HEAD + mended)
     assert (code, output) == (0, "2 lines: 0 imported, 2 known before, 0 wrong\n")
     # As the release before this one stored session 1 of this site.
@@ -348,7 +356,7 @@ async def test_a_session_whose_time_was_mended_is_the_same(
     file = tmp_path / "old.csv"
     file.write_text(f"{HEAD}1,{ANNA},,2024-05-05\n")
     code, output, _ = await run_import(dsn, file, "--site=old.example.org")
-    assert output == "1 lines: 0 imported, 1 known before, 0 wrong\n"
+    assert output == "1 line: 0 imported, 1 known before, 0 wrong\n"
 
 
 @pytest.mark.parametrize(
@@ -446,6 +454,20 @@ async def test_compressed_data_that_end_early_are_told_where(dsn: str, tmp_path:
     )
 
 
+async def test_an_id_has_one_form(dsn: str, tmp_path: Path) -> None:
+    """Databases write UUIDs in small letters, and some programs in capitals or without dashes."""
+    id_ = "9f0e7a52-5b1f-4c1e-9d4c-0d6a3c1f2b77"
+    ids = (id_, id_.upper(), id_.replace("-", ""), "{" + id_ + "}", "9f0e_7a52-5b1f-4c1e-9d4c-0d6a")
+    lines = "".join(f"{each},{ANNA},,2024-01-05\n" for each in ids)
+    code, output, errors = await import_text(dsn, tmp_path, HEAD + lines)
+    assert (code, output.splitlines()[0][:46]) == (
+        1,
+        "5 lines: 1 imported, 0 known before, 4 wrong; ",
+    )
+    assert errors.splitlines()[0] == "lines 3 to 4: its id is that of an earlier line"
+    assert errors.splitlines()[1].startswith("lines 5 to 6: id is neither")
+
+
 @pytest.mark.parametrize("file", ["-", "/dev/stdin"])
 async def test_standard_input_is_a_file(
     connection: asyncpg.Connection, dsn: str, file: str
@@ -530,3 +552,36 @@ async def test_wrong_arguments_are_told(dsn: str, arguments: tuple[str, ...]) ->
     code, output, errors = await run_import(dsn, *arguments)
     assert (code, output) == (2, "")
     assert "usage: python -m flusher import" in errors
+
+
+class ForgetfulDatabase(Database):
+    """Its next answer to a commit is lost."""
+
+    forgets = True
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        async with super().connection() as connection:
+            yield connection
+        stored = await connection.fetchval("SELECT count(*) FROM flusher.imports")
+        if self.forgets and stored:
+            self.forgets = False
+            raise Retry("postgres", "the answer was lost")
+
+
+async def test_a_commit_whose_answer_was_lost_is_counted_once(
+    connection: asyncpg.Connection, dsn: str
+) -> None:
+    """And its lines are new: not known before, nor repeats of each other."""
+    rules = Importable("a.example.org", ZoneInfo("UTC"), Month(2024, 12), frozenset(), frozenset())
+    sessions = EarlierSessions(rules, b"import")
+    lines = [Fields(str(n), ANNA, "", "2024-01-05", "") for n in (1, 2, 3, 2)]
+    async with ForgetfulDatabase(dsn) as database:
+        writer = ImportWriter(database, ZoneInfo("UTC"), Run(b"import", "some"))
+        outcome = await writer.write([sessions.session(line) for line in lines])
+        assert not database.forgets
+        assert (len(outcome.new), outcome.known, outcome.repeats) == (3, 0, [3])
+        outcome = await writer.write([sessions.session(line) for line in lines[:1]])
+        assert (len(outcome.new), outcome.known, outcome.repeats) == (0, 0, [0])
+    assert await connection.fetchval("SELECT sum(sessions) FROM flusher.imports") == 3
+    assert await views_and_live_counts_that_differ(connection) == []

@@ -72,7 +72,7 @@ async def test_an_import_is_taken_back_and_what_was_there_before_stays(
     more = written(tmp_path / "wrong.csv", *range(600, 700), month="2024-03")
     assert (await run_import(dsn, more, SITE))[1].startswith("100 lines: 100 imported")
     assert await everything(connection) != before
-    said = "wrong.csv: 500 sessions, 2024-01 to 2024-03, stored in 2 runs\n"
+    said = "wrong.csv: 500 sessions, 2024-01 to 2024-03, runs: 2\n"
     code, output, errors = await run_import(dsn, "--undo", "wrong.csv", "--dry-run")
     assert (code, output, errors) == (0, said + "nothing was taken back\n", "")
     code, output, errors = await run_import(dsn, "--undo", "wrong.csv")
