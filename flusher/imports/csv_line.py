@@ -1,6 +1,6 @@
 """Step 2 of an import: a line into its fields (RFC 4180). Pure.
 
-By Python's `csv`, a line at a time: docs/decisions/0019-imports.md says why by no other.
+By Python's `csv`, a line at a time: docs/decisions/0020-imports.md says why by no other.
 """
 
 import csv
