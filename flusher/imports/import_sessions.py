@@ -131,9 +131,8 @@ async def _import_lines(
             reading = _beside(lambda: next(batches, None))
             outcome = await destination.write(batch.sessions)
             imported.add(batch, outcome)
-            wrong.add(
-                sorted(batch.wrong + [(batch.numbers[place], _REPEAT) for place in outcome.repeats])
-            )
+            repeats = [(batch.numbers[place], _REPEAT) for place in outcome.repeats]
+            wrong.add(sorted(batch.wrong + repeats), batch.last)
             show(imported)
     finally:
         wrong.end()

@@ -20,6 +20,11 @@ class LineBatch:
     wrong: list[tuple[int, str]] = field(default_factory=list)
     """Their numbers, and why."""
 
+    @property
+    def last(self) -> int:
+        """The number of its last line; 0 where it has none."""
+        return max([*self.numbers[-1:], *(number for number, _ in self.wrong[-1:])], default=0)
+
 
 def line_batches(
     lines: Iterable[str], layout: Layout, sessions: EarlierSessions
@@ -61,13 +66,15 @@ class WrongLines:
         self._first = self._last = 0
         self._why = ""
 
-    def add(self, wrong: Iterable[tuple[int, str]]) -> None:
-        """Adds lines, in their order."""
+    def add(self, wrong: Iterable[tuple[int, str]], last: int) -> None:
+        """Adds lines, in their order; `last` is the last of all lines so far."""
         for number, why in wrong:
             if number != self._last + 1 or why != self._why:
                 self.end()
                 self._first, self._why = number, why
             self._last = number
+        if self._last != last:  # no later line follows it
+            self.end()
 
     def end(self) -> None:
         """Tells what was not told."""

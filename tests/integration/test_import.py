@@ -106,6 +106,11 @@ async def test_an_import_that_was_interrupted_is_run_again(
     await holding.start()
     # In the middle of a batch, since each waits for this before it commits.
     await locks.take(connection, Lock.UPGRADES)
+
+    async def waits() -> bool:
+        return bool(await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+    await eventually(waits)  # and knows that the batch before was committed
     first = await stored()
     assert 0 < first < LARGE
     process.send_signal(sent)

@@ -80,7 +80,7 @@ async def imported(dsn: str, file: Path, tag: bytes, *, dry: bool = False) -> To
             new += len(outcome.new)
             known += outcome.known
             repeats = [(batch.numbers[place], "a repeat") for place in outcome.repeats]
-            wrong.add(sorted(batch.wrong + repeats))
+            wrong.add(sorted(batch.wrong + repeats), batch.last)
         wrong.end()
     return Told(new, known, numbers_told(told))
 
@@ -170,3 +170,19 @@ def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path: Path) -> None:
     (batch,) = line_batches(lines, layout, EarlierSessions(rules, b"import"))
     assert batch.numbers == [2, 4]
     assert batch.wrong == [(3, "it is longer than 65,536 characters")]
+
+
+def test_wrong_lines_are_told_at_the_end_of_their_batch() -> None:
+    """Not when the next wrong one comes; but those that go on into the next batch together."""
+    told: list[str] = []
+    wrong = WrongLines(told.append)
+    wrong.add([(3, "a"), (4, "a"), (5, "b")], last=9)
+    assert told == ["lines 3 to 4: a", "line 5: b"]
+    wrong.add([(10, "a"), (19, "b")], last=19)
+    assert told[2:] == ["line 10: a"]
+    wrong.add([(20, "b")], last=29)
+    assert told[3:] == ["lines 19 to 20: b"]
+    wrong.add([(39, "b")], last=39)
+    wrong.end()
+    wrong.end()
+    assert told[4:] == ["line 39: b"]
