@@ -437,6 +437,10 @@ async def test_a_separator_may_be_given(dsn: str, tmp_path: Path) -> None:
         (b"\x01\x02\x03\x04\x05\x06\x07\x08", "it is no text"),
         ("\n\n" + HEAD, "it is empty"),
     ],
+    ids=[
+        *("id-twice", "no-names", "separator", "quotation-mark", "spreadsheet", "zstd", "cut-gz"),
+        *("no-text", "empty-line"),
+    ],
 )
 async def test_what_can_not_be_read_says_why(
     dsn: str, tmp_path: Path, content: str | bytes, said: str
