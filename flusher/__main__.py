@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -29,7 +28,8 @@ from flusher.commands import (
     show_report,
     show_status,
 )
-from flusher.imports.import_sessions import import_sessions
+from flusher.imports.import_sessions import Wanted, import_sessions
+from flusher.imports.undo import undo_import
 from flusher.measuring import Measuring
 from flusher.postgres.database import Database
 from flusher.postgres.match import REPEATED_WITHIN_US
@@ -240,18 +240,67 @@ def _number_of_months(text: str) -> int:
 
 
 def _add_import_command(imports: argparse.ArgumentParser) -> None:
-    imports.add_argument(
+    what = imports.add_mutually_exclusive_group(required=True)
+    what.add_argument(
         "file",
         metavar="FILE.csv",
-        type=Path,
-        help="with a first line that names id, monthly_user_hash, highest_role, created_at",
+        nargs="?",
+        help="with a first line that names id, monthly_user_hash, highest_role, created_at and, "
+        "where it has several sites, site; may be compressed (gzip, bzip2, xz), and of UTF-8 or "
+        "UTF-16; - is standard input",
+    )
+    what.add_argument(
+        "--undo", metavar="NAME", help="take back all that imports of this name stored"
     )
     imports.add_argument(
         "--site",
         metavar="S",
-        help="whose sessions these are, unless the file has a column `site`; "
-        "default: the site of SITES, where that names one",
+        help="whose sessions those are that name none; default: SITES, where that is one",
     )
+    imports.add_argument(
+        "--name",
+        metavar="NAME",
+        type=_name,
+        help="by which the import can be undone; default: the file's name",
+    )
+    imports.add_argument(
+        "--separator",
+        metavar="C",
+        type=_separator,
+        help="what separates fields: a character, or `tab`; default: as the first line shows",
+    )
+    imports.add_argument("--dry-run", action="store_true", help="store nothing, say what would be")
+
+
+def _name(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is no name")
+    return text
+
+
+def _separator(text: str) -> str:
+    if text in ("tab", "\\t"):
+        return "\t"
+    if len(text) != 1 or text.isalnum() or text in '"\r\n_' or not text.isascii():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither `tab` nor a character such as ;")
+    return text
+
+
+def _import_command(
+    imports: argparse.ArgumentParser, arguments: argparse.Namespace
+) -> Coroutine[object, object, int]:
+    if arguments.undo is None:
+        wanted = Wanted(
+            arguments.file,
+            arguments.site,
+            arguments.name,
+            arguments.separator,
+            arguments.dry_run,
+        )
+        return import_sessions(os.environ, wanted)
+    if arguments.site or arguments.name or arguments.separator:
+        imports.error("--undo takes no other argument than --dry-run")
+    return undo_import(os.environ, arguments.undo, dry_run=arguments.dry_run)
 
 
 def _dead_letter_command(arguments: argparse.Namespace) -> Coroutine[object, object, int]:
@@ -290,12 +339,13 @@ def main() -> int:
     _add_check_command(
         commands.add_parser("check", help="compare the kept counts with the sessions")
     )
-    _add_import_command(
-        commands.add_parser("import", help="sessions of the earlier system; safe to repeat")
-    )
+    imports = commands.add_parser("import", help="sessions of the earlier system; safe to repeat")
+    _add_import_command(imports)
     arguments = parser.parse_args()
     if arguments.command is None:
         return run_process("flusher", work, os.environ, wall_clock)
+    if arguments.command == "import":
+        return run_command(_import_command(imports, arguments))
     return run_command(_command(arguments))
 
 
@@ -313,8 +363,6 @@ def _command(arguments: argparse.Namespace) -> Coroutine[object, object, int]:
             command = show_report(os.environ, wall_clock, site, months, form, by_site=by_site)
         case "check":
             command = check_counts_kept(os.environ, arguments.month, repair=arguments.repair)
-        case "import":
-            command = import_sessions(os.environ, arguments.file, arguments.site)
         case _:
             command = show_status(os.environ, json=arguments.json, watch=arguments.watch)
     return command

@@ -1,18 +1,13 @@
 """Step 2: which site a request belongs to."""
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-import idna
-
 from contract.errors import Misconfigured, Reject
 from contract.record import SITE_MAX_BYTES
+from contract.site import site_name
 
-# A host name, an IPv4 address, or an IPv6 address in brackets, with an optional port.
-_HOST = re.compile(r"(?P<host>[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])\.?(?::\d*)?")
-_PORT = re.compile(r":\d*$", re.ASCII)
 # A longer header names no host: a scheme and a port are all that may come with one.
 _LONGEST = SITE_MAX_BYTES + 64
 _REMEMBERED = 1024
@@ -93,7 +88,7 @@ class SitePolicy:
         return self._if_allowed(host_of_origin(origin))
 
     def _find_site_of_host(self, host: str) -> str | None:
-        return self._if_allowed(_host(host))
+        return self._if_allowed(site_name(host))
 
     def _if_allowed(self, host: str | None) -> str | None:
         return host if host is not None and self.allows(host) else None
@@ -102,30 +97,13 @@ class SitePolicy:
 def host_of_origin(origin: str) -> str | None:
     """The host of an `Origin` header in lower case without its port; None where it has none."""
     try:
-        return _host(urlsplit(origin).netloc)
+        return site_name(urlsplit(origin).netloc)
     except ValueError:
         return None
 
 
 def _known_host(text: str) -> str:
-    host = _host(text)
+    host = site_name(text)
     if host is None:
         raise Misconfigured("SITES", f"{text!r} is no host", "SITES=city.example.org,*.example.net")
     return host
-
-
-def _host(text: str) -> str | None:
-    text = text.strip().lower()
-    if not text.isascii():
-        # A browser sends the ASCII form of an internationalised name, which it makes by UTS 46;
-        # SITES, and others, may have it as people write it.
-        port = _PORT.search(text)
-        try:
-            name = text[: port.start()] if port else text
-            text = idna.encode(name, uts46=True).decode("ascii")
-        except UnicodeError:  # idna.IDNAError is one
-            return None
-    match = _HOST.fullmatch(text)
-    if match is None or len(match["host"]) > SITE_MAX_BYTES:
-        return None
-    return match["host"]

@@ -1,165 +1,168 @@
 """`python -m flusher import FILE.csv`: sessions of the earlier system, each once.
 
-Good lines are stored by the flusher's own writer, a batch a transaction, bad ones are told by their
-number. So a run that was interrupted, or whose bad lines were mended, is simply run again.
+Each line is imported, known before, or told as wrong by its number. So a run that was interrupted,
+or whose wrong lines were mended, is simply run again.
 """
 
 import asyncio
-import csv
+import secrets
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
-from io import TextIOWrapper
 from pathlib import Path
-from typing import Final, Self
+from threading import Thread
+from typing import Final, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from contract import settings
 from contract.calendar import Month, month_at
-from contract.errors import Misconfigured, Retry
-from contract.record import SessionStarted, encode
+from contract.errors import DeadLetter, Misconfigured, Retry
 from contract.settings import Environment
-from flusher.imports.earlier_sessions import COLUMNS, SITE_COLUMN, Importable, host, session_of
+from contract.site import site_name
+from flusher.imports.csv_line import COLUMNS, SITE_COLUMN, Layout, read_layout
+from flusher.imports.earlier_sessions import RUN_BYTES, EarlierSessions, Importable
+from flusher.imports.file_lines import STANDARD_INPUT, Damaged, FileLines, NotReadable
+from flusher.imports.line_batches import LineBatch, WrongLines, line_batches
+from flusher.imports.store import Destination, DryRun, ImportWriter, Outcome, Run
 from flusher.postgres.database import Database
 from flusher.postgres.statements import statement
-from flusher.postgres.write import SessionWriter
-from flusher.rows.batch import Batch
-from flusher.rows.entry import Entry
 from runtime.logs import configure_logging
-from runtime.retry import Backoff, retry
 
-_BATCH: Final = 10_000
-_PAUSES_SECONDS: Final = 4.0
-_ERRORS_SHOWN: Final = 20
+T = TypeVar("T")
+
 _EXAMPLE: Final = "python -m flusher import --site city.example.org sessions.csv"
+_NAME_OF_STANDARD_INPUT: Final = "stdin"
+_REPEAT: Final = "its id is that of an earlier line"
 
 
-@dataclass
-class Imported:
-    """What became of the lines: `errors` are the first of those that are wrong, with why."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for: `file` may be `-`; what is None is found out."""
+
+    file: str
+    site: str | None = None
+    name: str | None = None
+    separator: str | None = None
+    dry_run: bool = False
+
+
+@dataclass(slots=True)
+class _Imported:
+    """What became of the lines so far."""
 
     new: int = 0
+    signed_in: int = 0
     known: int = 0
     wrong: int = 0
     months: set[Month] = field(default_factory=set)
-    errors: list[str] = field(default_factory=list)
+
+    def add(self, batch: LineBatch, outcome: Outcome) -> None:
+        new = outcome.new.values()
+        self.new += len(new)
+        self.signed_in += sum(session.signed_in for session in new)
+        self.known += outcome.known
+        self.wrong += len(batch.wrong) + len(outcome.repeats)
+        self.months |= {session.months[0] for session in new}
+
+    def __str__(self) -> str:
+        lines = self.new + self.known + self.wrong
+        text = (
+            f"{lines:,} line{'' if lines == 1 else 's'}: {self.new:,} imported, "
+            f"{self.known:,} known before, {self.wrong:,} wrong"
+        )
+        if not self.new:
+            return text
+        return f"{text}; {self.signed_in:,} signed in, {min(self.months)} to {max(self.months)}"
 
 
-async def import_sessions(environment: Environment, path: Path, site: str | None) -> int:
+async def import_sessions(environment: Environment, wanted: Wanted) -> int:
     """Imports a file, and says what became of its lines; 1 if some are wrong."""
     # Of what the flusher's parts do, only what is amiss is told here.
     level = environment.get("LOG_LEVEL") or "warning"
     configure_logging({**environment, "LOG_LEVEL": level}, "flusher")
-    zone = settings.CALENDAR_TIMEZONE.read(environment)
     dsn = settings.DATABASE_URL.read(environment)
-    default_site = _default_site(environment, site)
-    console = Console(stderr=True)
-    imported = Imported()
-    async with Database(dsn) as database:
-        async with database.connection() as connection:
-            found = await connection.fetch(statement("months"))
-            latest = month_at(await connection.fetchval(statement("server_clock")), zone)
-        dropped = frozenset(
-            Month(row["month"].year, row["month"].month) for row in found if row["is_dropped"]
+    site = _default_site(environment, wanted.site)
+    run = Run(secrets.token_bytes(RUN_BYTES), wanted.name or _name_of(wanted.file))
+    file = _open(wanted.file)
+    lines = file.lines()
+    # Reading may wait for whoever writes to standard input.
+    layout = await _beside(lambda: _read_layout(lines, wanted.separator))
+    if layout.site_place is None and site is None:
+        raise Misconfigured(
+            "--site", "the file has no column `site`: say whose sessions these are", _EXAMPLE
         )
-        rules = Importable(default_site, zone, latest, dropped)
-        writer = SessionWriter(database, zone)
-        try:
-            with _Lines(path, rules, imported, console) as lines:
-                for batch in lines.batches():
-                    await _write(writer, batch, imported)
-        except asyncio.CancelledError:  # Ctrl-C
-            print(
-                f"error: interrupted: {_summary(imported)}; run it again for the rest, "
-                "each session is stored once",
-                file=sys.stderr,
-            )
-            return 1
-    print(_summary(imported))
-    if imported.wrong:
-        print("\n".join(imported.errors), file=sys.stderr)
-        if imported.wrong > len(imported.errors):
-            print(f"… and {imported.wrong - len(imported.errors):,} more", file=sys.stderr)
+    imported = _Imported()
+    rest = "run it again for the rest, each session is stored once"
+    try:
+        async with Database(dsn) as database:
+            rules = await _rules(environment, database, site)
+            batches = line_batches(lines, layout, EarlierSessions(rules, run.tag))
+            destination: Destination = ImportWriter(database, rules.zone, run)
+            if wanted.dry_run:
+                destination = DryRun(database, run)
+            with _progress(wanted.file, file) as show:
+                await _import_lines(batches, destination, imported, show)
+    except Retry as error:
+        raise Retry(error.reason, f"{error}; {imported}; {rest}") from None
+    except DeadLetter as error:
+        raise DeadLetter(error.reason, f"after {imported}: {error}") from None
+    except asyncio.CancelledError:  # Ctrl-C
+        print(f"error: interrupted: {imported}; {rest}", file=sys.stderr)
+        return 1
+    print(_summary(imported, run.name, dry_run=wanted.dry_run))
     return 1 if imported.wrong else 0
 
 
-class _Lines:
-    """The file's lines as batches, with a progress bar on a terminal."""
-
-    def __init__(self, path: Path, rules: Importable, imported: Imported, console: Console) -> None:
-        self._path = path
-        self._rules = rules
-        self._imported = imported
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:.0f} %"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-
-    def __enter__(self) -> Self:
-        try:
-            self._file = self._path.open("rb")
-        except OSError as error:
-            raise Misconfigured("FILE.csv", f"{error.strerror}: {self._path}", _EXAMPLE) from None
-        self._progress.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._progress.stop()
-        self._file.close()
-
-    def batches(self) -> Iterator[Batch]:
-        task = self._progress.add_task(self._path.name, total=self._path.stat().st_size)
-        batch = Batch()
-        for number, session in enumerate(self._sessions(), 1):
-            # By the way of a stream's entry, so that a row is made in one place.
-            batch.add([Entry(0, b"", encode(session))], self._rules.latest)
-            if number % _BATCH == 0:
-                yield batch
-                batch = Batch()
-                self._progress.update(task, completed=self._file.tell())
-        if batch.starts:
-            yield batch
-        self._progress.update(task, completed=self._path.stat().st_size)
-
-    def _sessions(self) -> Iterator[SessionStarted]:
-        # What is not UTF-8 is the fault of its line, and not the end of the import.
-        text = TextIOWrapper(self._file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        reader = csv.DictReader(text)
-        names = reader.fieldnames or ()
-        missing = [name for name in COLUMNS if name not in names]
-        if missing:
-            problem = f"its first line does not name {', '.join(missing)}"
-            raise Misconfigured("FILE.csv", problem, ",".join(COLUMNS))
-        if SITE_COLUMN not in names and self._rules.site is None:
-            raise Misconfigured(
-                "--site", "the file has no column `site`: say whose sessions these are", _EXAMPLE
-            )
-        while True:
-            try:
-                line = next(reader)
-                yield session_of(line, self._rules)
-            except StopIteration:
-                return
-            except (ValueError, csv.Error) as error:
-                self._imported.wrong += 1
-                if len(self._imported.errors) < _ERRORS_SHOWN:
-                    self._imported.errors.append(f"line {reader.line_num}: {error}")
+async def _import_lines(
+    batches: Iterator[LineBatch],
+    destination: Destination,
+    imported: _Imported,
+    show: Callable[[_Imported], None],
+) -> None:
+    wrong = WrongLines(lambda line: print(line, file=sys.stderr))
+    try:
+        reading = _beside(lambda: next(batches, None))
+        while (batch := await reading) is not None:
+            # The next is read while PostgreSQL has this one.
+            reading = _beside(lambda: next(batches, None))
+            outcome = await destination.write(batch.sessions)
+            imported.add(batch, outcome)
+            repeats = [(batch.numbers[place], _REPEAT) for place in outcome.repeats]
+            wrong.add(sorted(batch.wrong + repeats), batch.last)
+            show(imported)
+    finally:
+        wrong.end()
 
 
-async def _write(writer: SessionWriter, batch: Batch, imported: Imported) -> None:
-    written = await retry(
-        partial(writer.write, batch), Retry, Backoff(1, 1), within=_PAUSES_SECONDS
-    )
-    imported.new += written.sessions
-    imported.known += written.duplicate_sessions
-    imported.months |= batch.months
+def _open(path: str) -> FileLines:
+    try:
+        return FileLines(path)
+    except OSError as error:
+        raise Misconfigured("FILE.csv", f"{error.strerror}: {path}", _EXAMPLE) from None
+
+
+def _read_layout(lines: Iterator[str], separator: str | None) -> Layout:
+    try:
+        return read_layout(next(lines, ""), separator)
+    except (NotReadable, Damaged) as error:
+        raise Misconfigured("FILE.csv", str(error), _EXAMPLE) from None
+    except ValueError as error:
+        columns = ",".join((*COLUMNS, SITE_COLUMN))
+        raise Misconfigured("FILE.csv", str(error), columns) from None
+
+
+async def _rules(environment: Environment, database: Database, site: str | None) -> Importable:
+    zone = settings.CALENDAR_TIMEZONE.read(environment)
+    roles = settings.JWT_ROLE_RANK.read(environment)
+    async with database.connection() as connection:
+        found = await connection.fetch(statement("months"))
+        latest = month_at(await connection.fetchval(statement("server_clock")), zone)
+    dropped = {Month(row["month"].year, row["month"].month) for row in found if row["is_dropped"]}
+    return Importable(site, zone, latest, frozenset(dropped), frozenset(roles))
 
 
 def _default_site(environment: Environment, site: str | None) -> str | None:
@@ -167,16 +170,68 @@ def _default_site(environment: Environment, site: str | None) -> str | None:
     sites = settings.SITES.read(environment)
     if site is None and len(sites) == 1 and "*" not in sites[0]:
         site = sites[0]
-    try:
-        return None if site is None else host(site)
-    except ValueError:
-        raise Misconfigured("--site", f"{site!r} is not a host name", _EXAMPLE) from None
+    if site is None:
+        return None
+    name = site_name(site)
+    if name is None:
+        raise Misconfigured("--site", f"{site!r} is not a host name", _EXAMPLE)
+    return name
 
 
-def _summary(imported: Imported) -> str:
-    months = sorted(imported.months)
-    span = f", {months[0]} to {months[-1]}" if months else ""
-    return (
-        f"{imported.new:,} sessions imported, {imported.known:,} were there already, "
-        f"{imported.wrong:,} lines are wrong{span}"
+def _name_of(file: str) -> str:
+    if file == STANDARD_INPUT:
+        return _NAME_OF_STANDARD_INPUT
+    return Path(file).name.encode(errors="replace").decode()  # a file's name may be of any bytes
+
+
+def _beside(work: Callable[[], T]) -> asyncio.Future[T]:
+    """Does it in a thread that nobody waits for at the end: it may wait for standard input."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def end(set_: Callable[[], None]) -> None:
+        if not future.done():  # it was cancelled
+            set_()
+
+    def run() -> None:
+        set_: Callable[[], None]
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001 - whoever awaits it gets it
+            failure = error
+            set_ = lambda: future.set_exception(failure)  # noqa: E731
+        else:
+            set_ = lambda: future.set_result(result)  # noqa: E731
+        with suppress(RuntimeError):  # the loop is closed: nobody awaits it any more
+            loop.call_soon_threadsafe(end, set_)
+
+    Thread(target=run, daemon=True).start()
+    return future
+
+
+@contextmanager
+def _progress(name: str, file: FileLines) -> Iterator[Callable[[_Imported], None]]:
+    """On a terminal, how far it is; of a pipe nobody knows of how much."""
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(show_speed=False),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
     )
+    with bar:
+        task = bar.add_task(name, total=file.size)
+
+        def show(imported: _Imported) -> None:
+            bar.update(task, completed=file.read_bytes, description=str(imported))
+
+        yield show
+
+
+def _summary(imported: _Imported, name: str, *, dry_run: bool) -> str:
+    if dry_run:
+        return f"nothing was stored, this would be: {imported}"
+    undo = f"python -m flusher import --undo {shlex.quote(name)}"
+    return f"{imported}\nto take it back: {undo}" if imported.new else str(imported)

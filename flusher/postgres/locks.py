@@ -19,6 +19,10 @@ class Lock(StrEnum):
     """Of a session and its upgrade that two flushers store at the same moment, the second to come
     here sees the first.
     """
+    IMPORTS = "flusher.imports"
+    """One stores or takes back sessions of the earlier system: who looks whether a session is there
+    sees what the one before has done. Taken before the others.
+    """
     FOLD = "flusher.fold"
     """One adds up what batches have changed in the counts."""
     DEAD_LETTERS = "flusher.dead_letters"

@@ -167,6 +167,22 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+async def test_the_flushers_role_may_import_and_undo(guarded: Guarded, tmp_path: Path) -> None:
+    file = tmp_path / "earlier.csv"
+    file.write_text(
+        f"id,monthly_user_hash,highest_role,created_at,site\n1,{'a1' * 32},,2024-01-05,a.example\n"
+    )
+    for more, said in (
+        (["--dry-run"], "nothing was stored, this would be: 1 line: 1 imported"),
+        ([], "1 line: 1 imported"),
+        ([], "1 line: 0 imported, 1 known before"),
+    ):
+        output = await guarded.command("flusher", "import", str(file), *more)
+        assert output.startswith(said)
+    output = await guarded.command("flusher", "import", "--undo", "earlier.csv")
+    assert output.endswith("taken back: 1 sessions\n")
+
+
 async def test_everything_works(guarded: Guarded, http: aiohttp.ClientSession) -> None:
     url = guarded.system.url + SESSIONS
     async with http.post(url) as answer:

@@ -19,7 +19,9 @@ from contract.calendar import DAY_US, SECOND_US, Month, from_us
 from contract.errors import Retry
 from contract.record import FIELD, SessionStarted, encode
 from embedded.postgres import PostgresServer
-from flusher.imports.earlier_sessions import Importable, session_of
+from flusher.imports.csv_line import Fields
+from flusher.imports.earlier_sessions import EarlierSession, EarlierSessions, Importable
+from flusher.imports.store import ImportWriter, Run
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
 from flusher.postgres.migrate import migrate
@@ -69,14 +71,14 @@ def of(month: Month, number: int) -> SessionStarted:
     return start(uuid7(at_us, number), visitor=visitor, site=SITE, month=month, seconds=seconds)
 
 
-def imported(number: int) -> SessionStarted:
-    line = {
-        "id": str(number),
-        "monthly_user_hash": f"{number:064x}",
-        "highest_role": "",
-        "created_at": f"{ENDED}-17T15:{number:02}:11.{number:06}Z",
-    }
-    return session_of(line, Importable(SITE, UTC, MONTH, frozenset()))
+RUN = Run(b"import", "earlier.csv")
+
+
+def imported(number: int) -> EarlierSession:
+    at = f"{ENDED}-17T15:{number:02}:11.{number:06}Z"
+    rules = Importable(SITE, UTC, MONTH, frozenset(), frozenset())
+    fields = Fields(str(number), f"{number:064x}", "", at, "")
+    return EarlierSessions(rules, RUN.tag).session(fields)
 
 
 async def shown(connection: asyncpg.Connection) -> list[asyncpg.Record]:
@@ -165,7 +167,8 @@ async def test_times_become_coarse_by_the_calendars_zone_and_ids_new(
     async with Database(dsn) as database:
         writer = SessionWriter(database, ZoneInfo(zone))
         upgrades = [upgrade(sessions[0].id, site=SITE)]
-        await writer.write(batch_of(*sessions, *upgrades, imported(1), of(MONTH, 1)))
+        await writer.write(batch_of(*sessions, *upgrades, of(MONTH, 1)))
+        await ImportWriter(database, ZoneInfo(zone), RUN).write([imported(1)])
         before = await shown(connection)
         keeper = MonthKeeper(database, nothing_waits, 0, keep)
         assert await keeper.close() == (ENDED.first_day,)
@@ -180,7 +183,7 @@ async def test_times_become_coarse_by_the_calendars_zone_and_ids_new(
     finest = "%H:%M:%S.%f" if keep == "day" else "%M:%S.%f"
     assert {row["local"].strftime(finest).strip("0:.") for row in rows} == {""}
     assert [UUID(bytes=row["id"].bytes).version for row in rows].count(4) == 60
-    assert UUID(bytes=imported(1).id) in {UUID(bytes=row["id"].bytes) for row in rows}
+    assert imported(1).key + RUN.tag in {row["id"].bytes for row in rows}
     assert not {row["id"].bytes for row in rows} & {each.id for each in sessions}
     order = [(row["site"], row["monthly_user_hash"], row["id"]) for row in rows]
     assert order == sorted(order)
@@ -192,13 +195,13 @@ async def test_an_import_into_a_closed_month_is_safe_to_repeat(
 ) -> None:
     """And what is new of it becomes coarse at the next look."""
     async with Database(dsn) as database:
-        writer = SessionWriter(database, UTC)
         keeper = MonthKeeper(database, nothing_waits, 0, "hour")
-        first, second = batch_of(imported(1), imported(2)), batch_of(imported(2), imported(3))
-        assert (await writer.write(first)).sessions == 2
+        first, again = (ImportWriter(database, UTC, run) for run in (RUN, Run(b"second", "again")))
+        assert len((await first.write([imported(1), imported(2)])).new) == 2
         assert await keeper.close() == (ENDED.first_day,)
-        assert (await writer.write(batch_of(imported(1), imported(2)))).sessions == 0
-        assert (await writer.write(second)).sessions == 1
+        assert (await again.write([imported(1), imported(2)])).known == 2
+        outcome = await again.write([imported(2), imported(3)])
+        assert (outcome.known, len(outcome.new)) == (1, 1)
         assert await keeper.close() == (ENDED.first_day,)
         assert await check_counts(database) == []
     times = await connection.fetch("SELECT DISTINCT created_at FROM sessions")

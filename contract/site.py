@@ -1,0 +1,31 @@
+"""The one rule for what a site is called, for requests, `SITES` and imports alike. Pure."""
+
+import re
+
+import idna
+
+from contract.record import SITE_MAX_BYTES
+
+# A host name, an IPv4 address, or an IPv6 address in brackets, with an optional port.
+_HOST = re.compile(r"(?P<host>[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])\.?(?::\d*)?")
+_PORT = re.compile(r":\d*$", re.ASCII)
+
+
+def site_name(text: str) -> str | None:
+    """The host that a text names, with or without a port: in lower case and ASCII, without its port
+    and final dot. None: it names none.
+    """
+    text = text.strip().lower()
+    if not text.isascii():
+        # A browser sends the ASCII form of an internationalised name, which it makes by UTS 46;
+        # SITES, and others, may have it as people write it.
+        port = _PORT.search(text)
+        try:
+            name = text[: port.start()] if port else text
+            text = idna.encode(name, uts46=True).decode("ascii")
+        except UnicodeError:  # idna.IDNAError is one
+            return None
+    match = _HOST.fullmatch(text)
+    if match is None or len(match["host"]) > SITE_MAX_BYTES:
+        return None
+    return match["host"]

@@ -1,0 +1,111 @@
+"""Step 2 of an import: a line into its fields (RFC 4180). Pure.
+
+By Python's `csv`, a line at a time: docs/decisions/0020-imports.md says why by no other.
+"""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from flusher.imports.file_lines import LONGEST
+
+COLUMNS: Final = ("id", "monthly_user_hash", "highest_role", "created_at")
+SITE_COLUMN: Final = "site"
+
+_SEPARATORS: Final = ",;\t|"
+_HEX_DIGITS: Final = re.compile(r"[0-9a-fA-F]{64}")
+_NAMES_SHOWN: Final = 200
+
+
+class Fields(NamedTuple):
+    """The texts of a line; `site` is empty where the file has no such column."""
+
+    id: str
+    monthly_user_hash: str
+    highest_role: str
+    created_at: str
+    site: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the first line says: what separates fields, how many there are, and which is where."""
+
+    separator: str
+    number: int
+    places: tuple[int, ...]
+    site_place: int | None
+
+    def fields(self, line: str) -> Fields:
+        """The fields of a line that count.
+
+        Raises:
+            ValueError: what is wrong with the line, without quoting it.
+        """
+        if len(line) > LONGEST:
+            raise ValueError(f"it is longer than {LONGEST:,} characters")
+        texts = _split(line, self.separator)
+        if len(texts) != self.number:
+            what = "has more or fewer fields than the first line" if line.strip() else "is empty"
+            raise ValueError(f"it {what}")
+        id_, hash_, role, at = [texts[place].strip() for place in self.places]
+        site = "" if self.site_place is None else texts[self.site_place].strip()
+        return Fields(id_, hash_, role, at, site)
+
+
+def read_layout(first_line: str, separator: str | None = None) -> Layout:
+    """What a file's first line says; the separator is found where none is given.
+
+    Names may be in upper case, and have spaces around them or for underscores.
+
+    Raises:
+        ValueError: what is wrong with it.
+    """
+    # The names are known: what separates them is whatever makes the most of them.
+    tried = [(_known(first_line, each), each) for each in separator or _SEPARATORS]
+    (names, found), *_ = sorted(tried, key=lambda each: -len(set(each[0]) & {*COLUMNS}))
+    missing = [name for name in COLUMNS if name not in names]
+    if missing:
+        raise ValueError(_why_missing(first_line, missing, names, found))
+    for name in (*COLUMNS, SITE_COLUMN):
+        if names.count(name) > 1:
+            raise ValueError(f"its first line names {name} {names.count(name)} times: which is it?")
+    site_place = names.index(SITE_COLUMN) if SITE_COLUMN in names else None
+    return Layout(found, len(names), tuple(map(names.index, COLUMNS)), site_place)
+
+
+def _known(line: str, separator: str) -> list[str]:
+    try:
+        return [re.sub(r"[\s-]+", "_", name.strip().lower()) for name in _split(line, separator)]
+    except ValueError:
+        return []
+
+
+def _why_missing(line: str, missing: Sequence[str], names: Sequence[str], separator: str) -> str:
+    problem = f"its first line does not name {', '.join(missing)}"
+    if _HEX_DIGITS.search(line):
+        return f"{problem}: it is a session, and no line of names comes before it"
+    if not line.strip():
+        return f"{problem}: it is empty"
+    if not line.isprintable() and "\t" not in line:
+        return f"{problem}: it is no text"
+    if not names:
+        return f"{problem}: a quotation mark in it is not closed, or has something behind it"
+    shown = ", ".join(names)[:_NAMES_SHOWN]
+    how = "a tab" if separator == "\t" else repr(separator)
+    return f"{problem}; separated by {how} (--separator) it names {shown}"
+
+
+def _split(line: str, separator: str) -> list[str]:
+    if '"' not in line:
+        return line.split(separator)
+    try:
+        # By itself: quotation marks that are not closed must not take in the lines that follow.
+        (texts,) = csv.reader((line,), delimiter=separator, strict=True)
+    except csv.Error:
+        raise ValueError(
+            "a quotation mark in it is not closed in the same line, or has something behind it"
+        ) from None
+    return texts
