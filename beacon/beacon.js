@@ -71,7 +71,7 @@ export function upgrade(token) {
 
 // Goes as text/plain, for which no browser asks permission first.
 async function send(content, signal) {
-  const address = content.id ? sessions : `${sessions}/${id}/upgrade`;
+  const address = content.id ? sessions : sessions + "/" + id + "/upgrade";
   const body = JSON.stringify(content);
   // Where a fetch ends with its page. As JSON it says whose page it was, whatever that page hides.
   if (!signal && !("keepalive" in Request.prototype))
