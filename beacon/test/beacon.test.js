@@ -135,6 +135,7 @@ test("where the collector is", async () => {
     [undefined, "https://city.example.org/web_api/v1/sessions"],
     ["https://impact.example.org/", "https://impact.example.org/web_api/v1/sessions"],
     ["https://impact.example.org/beacon.js?v=1", "https://impact.example.org/web_api/v1/sessions"],
+    ["https://impact.example.org/our-launch.js", "https://impact.example.org/web_api/v1/sessions"],
     ["/impact/", "https://city.example.org/impact/web_api/v1/sessions"],
     ["/impact", "https://city.example.org/impact/web_api/v1/sessions"],
     ["https://impact.example.org", "https://impact.example.org/web_api/v1/sessions"],

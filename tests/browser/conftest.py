@@ -134,6 +134,11 @@ class Visit:
         html = '<!doctype html><title>A city</title><script type="module" src="app.js"></script>'
         self.page_door.add(path, html, **headers)
 
+    def serve_example(self, name: str) -> None:
+        """A page of beacon/examples, word for word, for this test's collector."""
+        html = (ROOT / "beacon" / "examples" / name).read_text()
+        self.page_door.add("/", html.replace(IN_README, self.collector))
+
     async def open(self, path: str = "/") -> Page:
         """A tab with one of its pages."""
         page = await self.new_page()

@@ -4,6 +4,7 @@ What is seen must be what the table in beacon/README.md says (`tests/browser/tab
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -386,3 +387,28 @@ async def test_without_a_network_and_with_one_again(
     await tab.run("dispatchEvent(new Event('online'))")
     await unseen.arrived(1)
     see("no network, then one again", told(await unseen.rows(1)))
+
+
+async def test_the_example_of_a_router(unseen: Visit, person: Person, see: See) -> None:
+    unseen.serve_example("router.html")
+    unseen.page_door.add(
+        "/sign-in", json.dumps({"token": unseen.front.token("ada", "user")}), "application/json"
+    )
+    tab = await person.open()
+    await unseen.rows(1)
+    for route in ("/events", "/projects"):
+        await tab.run(f"document.querySelector('a[href={json.dumps(route)}]').click()")
+        assert await tab.run("document.querySelector('main').textContent") == route
+    await tab.run("document.querySelector('button').click()")
+    rows = await unseen.rows(1, upgraded=1)
+    see("[a router](examples/router.html), two routes, sign-in", told(rows))
+
+
+async def test_the_example_that_asks_first(unseen: Visit, person: Person, see: See) -> None:
+    unseen.serve_example("consent.html")
+    tab = await person.open()
+    await tab.until("document.readyState == 'complete'")
+    await unseen.rows(0)
+    assert unseen.collector_door.seen == []
+    await tab.run("document.querySelector('button').click()")
+    see("[a yes is asked for](examples/consent.html), and given", told(await unseen.rows(1)))
