@@ -90,7 +90,7 @@ class Person:
         sent = len(self._visit.starts)
         tab = await self.open(path)
         await self._visit.arrived(sent + 1)
-        await tab.until("document.readyState == 'complete'")
+        await tab.loaded()
         return tab
 
     def never_answer(self, requests: int) -> asyncio.Event:
@@ -147,7 +147,7 @@ async def test_a_hanging_collector_holds_up_no_page(
     answer = person.never_answer(1)
     tab = await person.open()
     await unseen.arrived(1)
-    await tab.until("document.readyState == 'complete'")
+    await tab.loaded()
     assert not answer.is_set()
     answer.set()
     await unseen.rows(1)
@@ -177,7 +177,7 @@ async def test_a_script_that_hangs_and_is_imported_late_holds_up_nothing(
     arrive = asyncio.Event()
     unseen.collector_door.script_fate = hold(arrive)
     tab = await person.open()
-    await tab.until("document.readyState == 'complete'")
+    await tab.loaded()
     assert not arrive.is_set()
     arrive.set()
     await unseen.rows(1)
@@ -214,7 +214,7 @@ async def test_a_background_tab_is_a_launch_when_it_is_shown(
     front = await person.open("/other")
     await front.until("document.title == 'Another' && !document.hidden")
     tab = await person.open(background=True)
-    await tab.until("window.beacon && document.readyState == 'complete'")
+    await tab.loaded()
     assert await tab.run("document.visibilityState") == "hidden"
     await unseen.rows(0)
     assert unseen.starts == []
@@ -297,6 +297,7 @@ async def test_a_page_that_comes_back_is_no_launch(unseen: Visit, person: Person
         ("never", "left before the answer, which never comes; back, sign-in"),
         ("while away", "left before the answer, which comes meanwhile; back, sign-in"),
     ],
+    ids=["never", "while away"],
 )
 async def test_a_page_that_comes_back_goes_on(
     unseen: Visit, person: Person, see: See, answer: str, what: str
@@ -307,7 +308,7 @@ async def test_a_page_that_comes_back_goes_on(
     until = person.never_answer(2)
     tab = await person.open()
     await unseen.arrived(1)
-    await tab.until("document.readyState == 'complete'")
+    await tab.loaded()
     await person.leave(tab)
     if answer == "while away":
         until.set()
@@ -337,7 +338,7 @@ async def test_a_private_window_that_is_hidden_and_killed_between_two_tries(
         others = private.pages()
         tab = await private.open(unseen.url)
         await unseen.arrived(1)
-        await tab.until("document.readyState == 'complete'")
+        await tab.loaded()
         await tab.hide()
         await unseen.arrived(2)
         page = private.pages() - others
@@ -407,7 +408,7 @@ async def test_the_example_of_a_router(unseen: Visit, person: Person, see: See) 
 async def test_the_example_that_asks_first(unseen: Visit, person: Person, see: See) -> None:
     unseen.serve_example("consent.html")
     tab = await person.open()
-    await tab.until("document.readyState == 'complete'")
+    await tab.loaded()
     await unseen.rows(0)
     assert unseen.collector_door.seen == []
     await tab.run("document.querySelector('button').click()")

@@ -7,7 +7,7 @@ import re
 import shutil
 import signal
 from abc import ABC, abstractmethod
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -53,6 +53,10 @@ class Tab:
                 return None
 
         return await eventually(look)
+
+    async def loaded(self) -> None:
+        """Waits until the page is there whole. The empty one that a tab begins with is none."""
+        await self.until("location.href != 'about:blank' && document.readyState == 'complete'")
 
     async def go(self, url: str) -> None:
         """To another page, as a link would; returns before it is there."""
@@ -140,21 +144,28 @@ class Engine(ABC):
             environment: what it is told beside its home.
         """
         home = str(self.folder)
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            env={"PATH": os.environ["PATH"], "HOME": home, "XDG_RUNTIME_DIR": home, **environment},
-            stdout=PIPE if says else DEVNULL,
-            stderr=STDOUT if says else DEVNULL,
-            start_new_session=True,  # with all of its own processes, to end them together
-        )
+        log = self.folder / f"{command[0]}.log"  # a pipe that nobody reads would stop it one day
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                env={
+                    "PATH": os.environ["PATH"],
+                    "HOME": home,
+                    "XDG_RUNTIME_DIR": home,
+                    **environment,
+                },
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # with all of its own processes, to end them together
+            )
         self._processes.append(process)
-        if process.stdout is not None:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                async for line in process.stdout:
-                    if found := re.search(says, line.decode()):
-                        return found[0]
-            raise AssertionError(f"{command[0]} ended before it said {says}")
-        return ""
+
+        async def said() -> re.Match[str] | None:
+            return re.search(says, log.read_text(errors="replace"), re.MULTILINE)
+
+        found = await eventually(said, seconds=ANSWER_SECONDS)
+        assert found is not None
+        return found[0]
 
     def pages(self) -> set[psutil.Process]:
         """The processes that run pages."""
