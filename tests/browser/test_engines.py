@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from tests.browser.conftest import IN_README, README, README_PATH, Visit
-from tests.browser.engines import ENGINES, Engine, Tab
+from tests.browser.engines import ENGINES, Chromium, Engine, Tab
 from tests.browser.street import Fate, answer_503, hold
 from tests.browser.table import Table
 
@@ -349,7 +349,13 @@ async def test_a_private_window_that_is_hidden_and_killed_between_two_tries(
     assert len(unseen.starts) == 2
 
 
-async def test_a_service_worker_drops_nothing(unseen: Visit, person: Person, see: See) -> None:
+async def test_a_service_worker_drops_nothing(
+    unseen: Visit, engine: Engine, person: Person, see: See
+) -> None:
+    """Firefox drops what `sendBeacon` sends as the page is closed. Chromium gives such a page half
+    a second, which is too little on a machine with much to do: there it is left.
+    """
+    leave = person.leave if isinstance(engine, Chromium) else person.close
     unseen.page_door.add(
         "/worker.js",
         "addEventListener('fetch', (event) => event.respondWith(fetch(event.request)));"
@@ -364,10 +370,10 @@ async def test_a_service_worker_drops_nothing(unseen: Visit, person: Person, see
     await first.until("navigator.serviceWorker.controller != null")
     for launch in range(1, 4):
         app = await person.open_unanswered("/app/")
-        await person.close(app)
+        await leave(app)
         await unseen.arrived(2 * launch)
     await unseen.rows(3)
-    see("service worker, three pages closed before the answer", "3 rows")
+    see("service worker, three pages left or closed before the answer", "3 rows")
 
 
 async def test_without_a_network_and_with_one_again(
