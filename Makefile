@@ -46,7 +46,8 @@ check: $(DEVELOPMENT) check-package ## formatting, lint, types, import rules, th
 check-package:
 	@if ! npm --version >/dev/null 2>&1 || ! node -e 'process.exit(+(parseInt(process.versions.node) < 20))'; then \
 		echo "no npm with a node of 20 or newer: the beacon's package was not checked"; \
-	elif ! npm ci --prefix beacon --ignore-scripts --no-audit --no-fund --silent; then \
+	elif [ ! beacon/node_modules/.package-lock.json -nt beacon/package-lock.json ] && \
+		! npm ci --prefix beacon --ignore-scripts --no-audit --no-fund --silent; then \
 		echo "no index of packages answers: the beacon's package was not checked"; \
 	else npm run --prefix beacon --silent check; fi
 
