@@ -11,7 +11,7 @@ COMPILE := uv pip compile --quiet pyproject.toml --universal --python-version 3.
 	--no-emit-index-url --no-emit-find-links --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install run check audit test test-newest-aiohttp test-days test-long bench lock clean
+.PHONY: help install run check check-package audit test test-newest-aiohttp test-days test-long beacon-table bench lock clean
 
 help: ## this list; each target installs into .venv what it takes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' Makefile
@@ -36,11 +36,20 @@ $(DEVELOPMENT): $(TEST)
 run: $(RUN) ## everything, on servers of its own under .data/; Ctrl-C stops it
 	@exec $(BIN)/python -m embedded run
 
-check: $(DEVELOPMENT) ## formatting, lint, types, import rules
+check: $(DEVELOPMENT) check-package ## formatting, lint, types, import rules, the beacon as a package
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What front-ends' tools make of the package: publint and arethetypeswrong, by their lock file's hashes.
+check-package:
+	@if ! npm --version >/dev/null 2>&1 || ! node -e 'process.exit(+(parseInt(process.versions.node) < 20))'; then \
+		echo "no npm with a node of 20 or newer: the beacon's package was not checked"; \
+	elif [ ! beacon/node_modules/.package-lock.json -nt beacon/package-lock.json ] && \
+		! npm ci --prefix beacon --ignore-scripts --no-audit --no-fund --silent; then \
+		echo "no index of packages answers: the beacon's package was not checked"; \
+	else npm run --prefix beacon --silent check; fi
 
 audit: $(TEST) ## what production installs, against the known vulnerabilities; asks PyPI
 	$(BIN)/python requirements/audit.py
@@ -66,6 +75,9 @@ test-days: $(TEST) ## what looks at a calendar, on other days; DAYS="leap-day ..
 test-long: $(TEST) ## the tests that take minutes
 	$(BIN)/python -m pytest -n auto --dist worksteal -m long
 
+beacon-table: $(TEST) ## what each engine does with the beacon, anew into beacon/README.md
+	BEACON_TABLE=write $(BIN)/python -m pytest tests/browser/test_engines.py
+
 bench: $(DEVELOPMENT) ## every benchmark of speed; tables and plots go to bench/results/
 	$(BIN)/python -m bench all
 
@@ -76,5 +88,5 @@ lock: ## the lock files, from pyproject.toml; needs uv
 	$(COMPILE) --all-extras -o requirements/development.txt
 
 clean: ## .venv and caches; the data in .data/ stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis beacon/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

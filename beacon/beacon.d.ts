@@ -1,8 +1,9 @@
 /** What a start may be told. */
 export interface StartOptions {
   /**
-   * The collector: its address, with a slash at its end or without, or that of its `beacon.js`. Relative ones are resolved against the
-   * page. Default: the page's own origin.
+   * The collector: its address, with a slash at its end or without, or that of its `beacon.js`. Without a scheme it is a host
+   * (`impact.example.org`), asked by the page's scheme; what begins with `/` or `.` is a path, resolved against the page.
+   * Default: the page's own origin.
    */
   url?: string;
   /**
@@ -25,7 +26,7 @@ export function start(options?: StartOptions): void;
 
 /**
  * Makes the session that of the user who has signed in or registered. May be called before `start`
- * or its answer: it is sent after it. Returns at once, never throws. The first token that the
+ * or its answer: it is sent after it, or with the page where that is left before. Returns at once, never throws. The first token that the
  * collector accepts decides; without one, nothing is sent.
  */
 export function upgrade(token: string | null | undefined): void;

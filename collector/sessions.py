@@ -63,6 +63,7 @@ class Sessions:
         self._new_sites = new_sites
         self._accepted_session = metrics.accepted.labels("session")
         self._accepted_upgrade = metrics.accepted.labels("upgrade")
+        self._hidden_origins = metrics.hidden_origins
         self._asking: set[asyncio.Task[None]] = set()
 
     def start(self, request: Request, answered: Answered) -> None:
@@ -149,6 +150,8 @@ class Sessions:
         fetch_site = headers.get("sec-fetch-site") if not origin or origin == "null" else None
         site = self._sites.site_of(origin, forwarded_host, headers.get("host"), fetch_site)
         user_agent = self._crawlers.admit(headers)
+        if origin == "null" and fetch_site != "same-origin":
+            self._hidden_origins.inc()
         user = self._tokens.verify(headers.get("authorization"), body.token)
         address = self._proxies.client(peer, headers)
         if address is None:

@@ -147,6 +147,12 @@ class CollectorMetrics:
             "Sites that SITES does not name and that this process had not seen lately.",
             registry=registry,
         )
+        self.hidden_origins = Counter(
+            "impact_hidden_origins",
+            "Requests of pages that hide their origin (`Origin: null`), from browsers too old to "
+            "say where the page is: taken for the site that was asked, which may be wrong.",
+            registry=registry,
+        )
         self.token_roles = Counter(
             "impact_token_roles",
             "Good tokens, by the role they name: one of JWT_ROLE_RANK (ranked), one that it lacks "

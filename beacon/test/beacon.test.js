@@ -9,13 +9,14 @@ const SOURCE = readFileSync(process.env.BEACON || new URL("../beacon.js", import
 const URL_OF_COLLECTOR = "https://impact.example.org";
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 const NAMES = ["document", "location", "navigator", "fetch", "addEventListener",
-  "removeEventListener", "setTimeout", "Date", "AbortSignal"];
+  "removeEventListener", "setTimeout", "Date", "Request"];
+const DEADLINE = 20_000;
 
 let copies = 0;
 let own;
 let page;
 
-/** Answers, in their order: a status, [status, headers], or "none". The last one repeats. */
+/** Answers, in their order: a status, [status, headers], "none" (refused) or "never". The last one repeats. */
 function openPage({ answers = [201], flags = {}, tag = null, visibility = "visible" } = {}) {
   const listeners = new Map();
   page = {
@@ -24,8 +25,9 @@ function openPage({ answers = [201], flags = {}, tag = null, visibility = "visib
     pauses: [],
     visibility,
     now: 0,
-    fire(name) {
-      for (const listener of [...(listeners.get(name) || [])]) listener();
+    deadlines: [],
+    fire(type, event = {}) {
+      for (const listener of [...(listeners.get(type) || [])]) listener({ type, ...event });
     },
     listening: (name) => (listeners.get(name) || new Set()).size,
   };
@@ -35,30 +37,31 @@ function openPage({ answers = [201], flags = {}, tag = null, visibility = "visib
   };
   const stand = {
     document: {
-      get visibilityState() {
-        return page.visibility;
+      get hidden() {
+        return page.visibility !== "visible";
       },
       querySelector: () => tag,
-      addEventListener: listen,
     },
     location: { href: "https://city.example.org/projects/1?x#y", toString() { return this.href; } },
     navigator: { sendBeacon: (url, body) => page.left.push([String(url), body]), ...flags },
+    Request: class { get keepalive() { return false; } },
     addEventListener: listen,
     removeEventListener: (name, listener) => listeners.get(name)?.delete(listener),
     fetch: async (url, options) => {
       page.sent.push({ url: String(url), options, body: JSON.parse(options.body) });
       const answer = answers.length > 1 ? answers.shift() : answers[0];
       if (answer === "none") throw new TypeError("Failed to fetch");
+      if (answer === "never") return new Promise(() => {});
       const [status, headers = {}] = [answer].flat();
       return { status, headers: new Headers(headers) };
     },
     setTimeout: (run, pause) => {
+      if (pause === DEADLINE) return page.deadlines.push(run);
       page.pauses.push(pause);
       page.now += pause;
       if (!page.asleep) queueMicrotask(run);
     },
     Date: { now: () => page.now },
-    AbortSignal: globalThis.AbortSignal,
   };
   for (const name of NAMES) {
     Object.defineProperty(globalThis, name, { value: stand[name], configurable: true, writable: true });
@@ -132,6 +135,7 @@ test("where the collector is", async () => {
     [undefined, "https://city.example.org/web_api/v1/sessions"],
     ["https://impact.example.org/", "https://impact.example.org/web_api/v1/sessions"],
     ["https://impact.example.org/beacon.js?v=1", "https://impact.example.org/web_api/v1/sessions"],
+    ["https://impact.example.org/our-launch.js", "https://impact.example.org/web_api/v1/sessions"],
     ["/impact/", "https://city.example.org/impact/web_api/v1/sessions"],
     ["/impact", "https://city.example.org/impact/web_api/v1/sessions"],
     ["https://impact.example.org", "https://impact.example.org/web_api/v1/sessions"],
@@ -139,6 +143,11 @@ test("where the collector is", async () => {
     ["https://example.org/impact/", "https://example.org/impact/web_api/v1/sessions"],
     ["https://example.org/impact/beacon.js", "https://example.org/impact/web_api/v1/sessions"],
     ["https://impact.js.org", "https://impact.js.org/web_api/v1/sessions"],
+    ["impact.example.org", "https://impact.example.org/web_api/v1/sessions"],
+    ["impact.example.org/beacon.js", "https://impact.example.org/web_api/v1/sessions"],
+    ["localhost:8000", "https://localhost:8000/web_api/v1/sessions"],
+    ["//impact.example.org", "https://impact.example.org/web_api/v1/sessions"],
+    ["./impact", "https://city.example.org/projects/impact/web_api/v1/sessions"],
   ]) {
     openPage();
     (await load()).start({ url });
@@ -159,7 +168,7 @@ test("what can't work does nothing and throws nothing", async () => {
 });
 
 test("without crypto, fetch or sendBeacon nothing is thrown", async () => {
-  for (const missing of ["fetch", "sendBeacon", "AbortSignal"]) {
+  for (const missing of ["fetch", "sendBeacon", "Request"]) {
     openPage({ answers: ["none"] });
     page.asleep = true;
     if (missing === "sendBeacon") delete navigator.sendBeacon;
@@ -192,9 +201,10 @@ test("the same start is tried ten times at the most, in ever longer pauses, then
     assert.ok(page.sent.length >= 8 && page.sent.length <= 10, String(page.sent.length));
     assert.equal(new Set(page.sent.map(({ body }) => body.id)).size, 1);
     page.pauses.forEach((pause, tried) => assert.ok(pause < 1000 * 2 ** tried, String(pause)));
-    assert.equal(page.listening("pagehide"), 0);
     const tries = page.sent.length;
     upgrade("a.b.c");
+    await settled();
+    page.fire("pagehide");
     await settled();
     assert.equal(page.sent.length, tries);
   }
@@ -203,7 +213,7 @@ test("the same start is tried ten times at the most, in ever longer pauses, then
 test("it is given up after a quarter of an hour", async () => {
   openPage({ answers: ["none"] });
   const later = globalThis.setTimeout;
-  globalThis.setTimeout = (run, pause) => later(run, pause + 300_000); // the machine sleeps
+  globalThis.setTimeout = (run, pause) => later(run, pause === DEADLINE ? pause : pause + 300_000); // the machine sleeps
   (await load()).start();
   await settled();
   assert.equal(page.sent.length, 3);
@@ -256,19 +266,77 @@ test("being online again ends a pause", async () => {
   assert.equal(page.sent.length, 2);
 });
 
-test("what is unanswered when the page is left is sent with it, what is answered is not", async () => {
-  openPage({ answers: ["none"] });
-  page.asleep = true;
+test("what is unanswered when the page is left or hidden is sent with it, once each time", async () => {
+  openPage({ answers: ["never"] });
+  const { start, upgrade } = await load();
+  start({ url: URL_OF_COLLECTOR, token: "a.b.c" });
+  upgrade("d.e.f");
+  await settled();
+  const [first] = page.sent.splice(0);
+  const copies = async (...events) => {
+    for (const [type, visibility = page.visibility] of events) {
+      page.visibility = visibility;
+      page.fire(type);
+    }
+    await settled();
+    return page.sent.splice(0).map(({ url, body }) => [url, body]);
+  };
+  const both = [
+    [first.url, first.body],
+    [`${first.url}/${first.body.id}/upgrade`, { token: "d.e.f" }],
+  ];
+  assert.deepEqual((await copies(["visibilitychange", "hidden"])).sort(), both.sort(), "hidden");
+  assert.equal((await copies(["pagehide"])).length, 2, "closed while it was hidden");
+  assert.equal((await copies(["visibilitychange", "visible"], ["pageshow"])).length, 0, "shown");
+  assert.equal((await copies(["pagehide"], ["visibilitychange", "hidden"])).length, 2, "left");
+});
+
+test("what is answered is not sent with the page", async () => {
+  openPage({ answers: [201, 202] });
+  const { start, upgrade } = await load();
+  start();
+  upgrade("a.b.c");
+  await settled();
+  page.fire("pagehide");
+  await settled();
+  assert.equal(page.sent.length, 2);
+});
+
+test("where a fetch ends with its page, sendBeacon sends it as JSON, which has the page's origin", async () => {
+  openPage({ answers: ["never"] });
+  delete Request.prototype.keepalive;
   (await load()).start({ url: URL_OF_COLLECTOR });
   await settled();
   page.fire("pagehide");
-  assert.deepEqual(page.left, [[page.sent[0].url, page.sent[0].options.body]]);
+  await settled();
+  const [[url, blob]] = page.left;
+  const [{ url: address, body }] = page.sent;
+  assert.deepEqual([url, blob.type, JSON.parse(await blob.text())], [address, "application/json", body]);
+});
 
-  openPage();
+test("a request without an answer is given up after 20 seconds, and ended", async () => {
+  openPage({ answers: ["never", 201] });
   (await load()).start();
   await settled();
-  page.fire("pagehide");
-  assert.deepEqual(page.left, []);
+  page.deadlines[0]();
+  await settled();
+  assert.equal(page.sent.length, 2);
+  assert.deepEqual(page.sent.map(({ options }) => options.signal.aborted), [true, false]);
+});
+
+test("a request that hangs in the back/forward cache is sent again when the page is back", async () => {
+  openPage({ answers: [201, "never", 202] });
+  const { start, upgrade } = await load();
+  start();
+  upgrade("a.b.c");
+  await settled();
+  page.fire("pageshow", { persisted: false });
+  page.fire("pagehide", { persisted: true });
+  await settled();
+  assert.equal(page.sent.length, 3, "the copy");
+  page.fire("pageshow", { persisted: true });
+  await settled();
+  assert.equal(page.sent.length, 4);
 });
 
 test("a page that is never seen sends nothing, not even when it is left", async () => {

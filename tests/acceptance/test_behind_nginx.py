@@ -112,6 +112,24 @@ async def test_the_collectors_limit_of_the_body_holds_and_other_doors_are_closed
                 assert answer.status == 404
 
 
+async def test_the_beacon_has_another_name_for_who_blocks_the_first(
+    system: System, front: str
+) -> None:
+    """The one that beacon/README.md gives as its example."""
+    await system.start("collector")
+    await answers(front)
+    name = "/our-launch.js"
+    assert name in (ROOT / "beacon/README.md").read_text()
+    async with aiohttp.ClientSession() as http:
+        bodies = []
+        for path in ("/beacon.js", name):
+            async with http.get(front + path) as answer:
+                assert answer.status == 200
+                assert answer.content_type == "text/javascript"
+                bodies.append(await answer.read())
+    assert bodies[0] == bodies[1]
+
+
 async def test_connections_to_the_collector_are_kept(system: System, front: str) -> None:
     (collector,) = await system.start("collector")
     await answers(front)

@@ -278,6 +278,7 @@ async def test_a_page_that_hides_where_it_is_does_not_count_for_the_collectors_n
 ) -> None:
     """Only a page of the same origin, or a browser of before 2023, can mean `Host`'s site."""
     before = await metric(front, 'impact_rejected_total{reason="origin"}')
+    hidden = await metric(front, "impact_hidden_origins_total")
     answers = []
     for fetch_site in ("cross-site", "same-site", "same-origin", None):
         headers = {"Host": front.site, "User-Agent": CHROME, "X-Forwarded-For": "192.0.2.7"}
@@ -291,7 +292,18 @@ async def test_a_page_that_hides_where_it_is_does_not_count_for_the_collectors_n
                 assert response.headers["Access-Control-Allow-Origin"] == "*"
     assert answers == [403, 403, 201, 201]
     assert await metric(front, 'impact_rejected_total{reason="origin"}') == before + 2
+    # What a browser has said nothing of may be wrong, and is not taken in silence.
+    told = 1 if origin == "null" else 0
+    assert await metric(front, "impact_hidden_origins_total") == hidden + told
     await front.settled(2)
+
+
+async def test_a_site_that_a_page_writes_into_the_body_is_not_believed(front: Front) -> None:
+    """Any page could have its visitors counted as another site's."""
+    headers = {"Origin": "null", "Host": front.site, "Sec-Fetch-Site": "cross-site"}
+    answer = await front.send("POST", SESSIONS, headers=headers, json={"site": front.site})
+    assert answer.status == 403
+    await front.settled(0)
 
 
 # --- which address ---

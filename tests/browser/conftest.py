@@ -1,8 +1,8 @@
-"""One system, one proxy and one Chromium a worker; two host names and a browser context a test."""
+"""One system, one proxy and one browser of each kind a worker; two host names a test."""
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from contract.calendar import SECOND_US
 from embedded.demo_token import sign_token
 from runtime.clock import wall_clock
 from tests.acceptance.conftest import CHROME, Front
-from tests.browser.bare_chromium import BareChromium, run_bare_chromium
+from tests.browser.engines import Chromium
 from tests.browser.programs import require_chromium
 from tests.browser.street import Door, Street
 from tests.servers import EMBEDDED, run_servers
@@ -25,7 +25,8 @@ from tests.system import JWT_KEY, ROOT, System, eventually, run_command
 
 # Root has no sandbox; the rest keeps one.
 _OPTIONS = ["--no-sandbox"] if os.geteuid() == 0 else []
-README = (ROOT / "beacon" / "README.md").read_text()
+README_PATH = ROOT / "beacon" / "README.md"
+README = README_PATH.read_text()
 IN_README = "https://impact.example.org"
 TAG = f'<script type="module" async src="{IN_README}/beacon.js" data-impact-start></script>'
 
@@ -36,11 +37,8 @@ async def chromium_path() -> str:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def system(
-    chromium_path: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[System]:
+async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
     """Servers and processes that are these tests' alone."""
-    assert chromium_path  # without it nothing is started
     folder = tmp_path_factory.mktemp("browser")
     token = sign_token(
         key=JWT_KEY, user="demo", role=None, now=wall_clock() // SECOND_US, minutes=60
@@ -136,6 +134,11 @@ class Visit:
         html = '<!doctype html><title>A city</title><script type="module" src="app.js"></script>'
         self.page_door.add(path, html, **headers)
 
+    def serve_example(self, name: str) -> None:
+        """A page of beacon/examples, word for word, for this test's collector."""
+        html = (ROOT / "beacon" / "examples" / name).read_text()
+        self.page_door.add("/", html.replace(IN_README, self.collector))
+
     async def open(self, path: str = "/") -> Page:
         """A tab with one of its pages."""
         page = await self.new_page()
@@ -169,9 +172,6 @@ class Visit:
         return await self.front.settled(sessions, upgraded)
 
 
-MakeVisit = Callable[..., Awaitable[Visit]]
-
-
 @pytest_asyncio.fixture(loop_scope="session")
 async def unseen(
     street: Street, system: System, http: aiohttp.ClientSession, database: asyncpg.Connection
@@ -194,7 +194,8 @@ async def visit(unseen: Visit, browser: Browser) -> AsyncIterator[Visit]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def bare_chromium(chromium_path: str, tmp_path: Path) -> AsyncIterator[BareChromium]:
-    options = [*_OPTIONS, f"--user-agent={CHROME}"]
-    async with run_bare_chromium(chromium_path, tmp_path / "profile", *options) as browser:
-        yield browser
+async def chromium(chromium_path: str, tmp_path: Path) -> AsyncIterator[Chromium]:
+    """A Chromium of the test's own, to which nothing is attached."""
+    assert chromium_path
+    async with Chromium.run_in(tmp_path) as chromium:
+        yield chromium

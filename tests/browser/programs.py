@@ -1,8 +1,10 @@
-"""The programs that these tests need and a machine may lack: Chromium and node."""
+"""The programs that these tests need and a machine may lack: three engines and node."""
 
 import shutil
 
 import pytest
+
+from tests.browser.engines import ENGINES
 
 
 def find_chromium() -> str | None:
@@ -31,8 +33,9 @@ def require_node() -> str:
 
 def describe() -> str:
     """One line for the head of a test run."""
-    chromium, node = find_chromium(), find_node()
-    return (
-        f"browser: {chromium or 'no chromium on the PATH: tests/browser is left out'}; "
-        f"{node or 'no node on the PATH: the unit tests of beacon/ are left out'}"
-    )
+    engines = [
+        f"{engine.name}: left out, {why}" if (why := engine.missing()) else engine.name
+        for engine in ENGINES
+    ]
+    node = find_node() or "no node on the PATH: the unit tests of beacon/ are left out"
+    return f"browser: {'; '.join([*engines, node])}"

@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -75,8 +76,22 @@ class Street:
         application.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        await self._listen()
         return self
+
+    async def _listen(self) -> None:
+        self._listener = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        await self._listener.start()
+
+    @asynccontextmanager
+    async def closed(self) -> AsyncIterator[None]:
+        """Whoever connects meanwhile is refused, and who is connected is cut."""
+        await self._listener.stop()
+        assert self._runner.server is not None
+        for connection in self._runner.server.connections:
+            connection.force_close()
+        yield
+        await self._listen()
 
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
@@ -88,6 +103,8 @@ class Street:
         if page is not None:
             door.opened.append(f"{request.path} {request.headers.get('Sec-Purpose', '')}".strip())
             return web.Response(text=page.text, headers=page.headers)
+        if request.path == "/favicon.ico":  # some engines ask for it; it meets no fate
+            return web.Response(status=404)
         raw = await request.read()
         if request.path.startswith("/web_api/"):
             body = json.loads(raw) if raw else None

@@ -5,8 +5,8 @@ import uuid
 import pytest
 from playwright.async_api import Browser
 
-from tests.browser.bare_chromium import BareChromium
 from tests.browser.conftest import Visit
+from tests.browser.engines import Chromium
 from tests.system import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -53,61 +53,21 @@ async def test_calling_twice_and_changing_the_route_is_no_launch(visit: Visit) -
     assert len(visit.collector_door.seen) == 1
 
 
-async def test_a_page_from_the_back_forward_cache_is_no_launch(visit: Visit) -> None:
-    visit.serve_tag()
-    visit.page_door.add("/other", "<!doctype html><title>Another</title>")
-    page = await visit.open_and_count()
-    await page.evaluate(
-        "addEventListener('pageshow', (event) => { window.restored = event.persisted; })"
-    )
-    await page.goto(f"{visit.url}/other")
-    await page.evaluate("void history.back()")
-    await page.wait_for_url(f"{visit.url}/", wait_until="commit")
-    await page.wait_for_function("window.restored === true")
-    await visit.rows(1)
-    assert visit.page_door.opened == ["/", "/other"]
-    assert len(visit.collector_door.seen) == 1
-
-
-async def test_a_background_tab_is_a_launch_when_it_is_first_shown(
-    unseen: Visit, bare_chromium: BareChromium
-) -> None:
-    said = "fetch('/web_api/loaded?' + document.visibilityState)"  # the proxy notes it
-    unseen.serve_app(f"beacon.start({{ url }}); addEventListener('load', () => {said});")
-    tab = await bare_chromium.open(unseen.url, background=True)
-
-    async def loaded() -> list[str]:
-        return [request.path for request in unseen.page_door.seen]
-
-    await eventually(loaded)
-    await unseen.rows(0)
-    assert unseen.starts == []
-
-    await bare_chromium.bring_to_front(tab)
-    await unseen.arrived(1)
-    await bare_chromium.bring_to_front(await bare_chromium.open("about:blank"))
-    await bare_chromium.bring_to_front(tab)
-    await unseen.rows(1)
-    assert len(unseen.starts) == 1
-
-
-async def test_a_tab_that_is_closed_unseen_is_no_launch(
-    unseen: Visit, bare_chromium: BareChromium
-) -> None:
+async def test_a_tab_that_is_closed_unseen_is_no_launch(unseen: Visit, chromium: Chromium) -> None:
     unseen.serve_app("beacon.start({ url }); fetch('/web_api/loaded');")
-    tab = await bare_chromium.open(unseen.url, background=True)
+    tab = await chromium.open(unseen.url, background=True)
 
     async def loaded() -> int:
         return len(unseen.page_door.seen)
 
     await eventually(loaded)
-    await bare_chromium.close(tab)
+    await tab.close()
     await unseen.rows(0)
     assert unseen.collector_door.seen == []
 
 
 async def test_a_prerendered_page_is_a_launch_when_it_is_first_shown(
-    unseen: Visit, bare_chromium: BareChromium
+    unseen: Visit, chromium: Chromium
 ) -> None:
     """The person goes to it once the page in front is told to, by an answer that is held."""
     unseen.page_door.add(
@@ -122,7 +82,7 @@ async def test_a_prerendered_page_is_a_launch_when_it_is_first_shown(
         "/next",
     )
     unseen.page_door.pages["/app.js"] = unseen.page_door.pages.pop("/nextapp.js")
-    await bare_chromium.open(unseen.url)
+    await chromium.open(unseen.url)
 
     async def ran() -> list[str]:
         return [request.path for request in unseen.page_door.seen]

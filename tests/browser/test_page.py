@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from playwright.async_api import Page
 
-from tests.browser.conftest import IN_README, README, Visit
+from tests.browser.conftest import Visit
 from tests.browser.street import hold
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -26,16 +26,6 @@ async def loaded(page: Page) -> list[str]:
     return events
 
 
-async def test_it_works_under_the_readmes_content_security_policy(visit: Visit) -> None:
-    policy = f"script-src {IN_README}; connect-src {IN_README}"
-    assert visit.context is not None
-    await visit.context.add_init_script(WATCH)
-    visit.serve_tag(Content_Security_Policy=STRICT + visit.from_readme(policy))
-    page = await visit.open_and_count()
-    await visit.rows(1)
-    assert sorted(await loaded(page)) == ["DOMContentLoaded", "load"], "no violation"
-
-
 async def test_where_a_policy_forbids_it_the_page_goes_on(visit: Visit) -> None:
     assert visit.context is not None
     await visit.context.add_init_script(WATCH)
@@ -47,21 +37,6 @@ async def test_where_a_policy_forbids_it_the_page_goes_on(visit: Visit) -> None:
     ]
     assert set(violations) == {"connect-src"}, "no unhandled rejection"
     await visit.rows(0)
-
-
-async def test_no_event_of_the_page_waits_for_the_request(visit: Visit) -> None:
-    """The load event comes while the collector has not answered."""
-    assert visit.context is not None
-    await visit.context.add_init_script(WATCH)
-    visit.serve_tag()
-    answer = asyncio.Event()
-    visit.collector_door.fates.append(hold(answer))
-    page = await visit.open()  # returns at the load event
-    await visit.arrived(1)
-    assert await loaded(page) == ["DOMContentLoaded", "load"]
-    assert not answer.is_set()
-    answer.set()
-    await visit.rows(1)
 
 
 async def test_a_script_that_hangs_does_not_hold_up_the_document(visit: Visit) -> None:
@@ -76,24 +51,6 @@ async def test_a_script_that_hangs_does_not_hold_up_the_document(visit: Visit) -
     assert await loaded(page) == ["DOMContentLoaded"]
     arrive.set()
     await page.wait_for_load_state("load")
-    await visit.arrived(1)
-    await visit.rows(1)
-
-
-async def test_a_script_that_is_imported_and_hangs_holds_up_nothing(visit: Visit) -> None:
-    """The README's lines for pages to which the load event matters."""
-    lines = README.split("use the\npackage, or\n\n```js\n")[1].split("```")[0]
-    assert visit.context is not None
-    await visit.context.add_init_script(WATCH)
-    visit.page_door.add("/app.js", visit.from_readme(lines), "text/javascript")
-    html = '<!doctype html><title>A city</title><script type="module" src="app.js"></script>'
-    visit.page_door.add("/", html)
-    arrive = asyncio.Event()
-    visit.collector_door.script_fate = hold(arrive)
-    page = await visit.open()  # returns at the load event
-    assert await loaded(page) == ["DOMContentLoaded", "load"]
-    assert not arrive.is_set()
-    arrive.set()
     await visit.arrived(1)
     await visit.rows(1)
 
