@@ -2,8 +2,8 @@
 
 Deleting a key does not delete its bytes. The append-only file keeps the command that wrote it until
 the file is rewritten; an RDB file keeps the value until the next save; the slow log keeps
-arguments; the replication backlog keeps commands; and each replica has files of its own. This walks
-all of them.
+arguments; the replication backlog keeps commands; memory that was freed keeps all of it; and each
+replica has files and memory of its own. This walks all of them.
 """
 
 import json
@@ -22,6 +22,7 @@ from salt.client import SaltServer
 from salt.holders import SaltHolders, replicas
 from salt.report import Place, Report, State
 from salt.server_files import HELD_IT, attempt, dispose_of_files
+from salt.server_memory import push_out
 from salt.store import SaltStore
 
 _SCRUB_CHUNK = 512 * 1024
@@ -87,7 +88,11 @@ class SaltDisposal:
         """
         try:
             name = server_name(self._redis)
-            places = [await attempt(name, "replication backlog", self._scrub_backlog)]
+            places = [
+                await attempt(name, "replication backlog", self._scrub_backlog),
+                # Also what the backlog has freed.
+                await attempt(name, "memory", self._push_out),
+            ]
             places += await dispose_of_files(self._redis, name)
             for address in await replicas(self._redis):
                 async with self._server(address) as replica:
@@ -133,6 +138,10 @@ class SaltDisposal:
             await self._redis.set(keys.SCRUB, bytes(_SCRUB_CHUNK))
             left -= _SCRUB_CHUNK
         await self._redis.delete(keys.SCRUB)
+        return State.CLEAN
+
+    async def _push_out(self) -> State:
+        await push_out(self._redis)
         return State.CLEAN
 
     async def _look_at_keyspace(self, name: str) -> Place:

@@ -14,7 +14,7 @@ from contract.calendar import DAY_US, SECOND_US, Month, month_at
 from contract.errors import ClocksDisagree, Retry
 from runtime.stopping import Stopping
 from salt.month import REFRESH_SECONDS, MonthlySalt
-from salt.store import Ensured, Observed, Outcome, Salt, SaltStore
+from salt.store import Ensured, Observed, Outcome, Salt, SaltStore, Term
 
 UTC = ZoneInfo("UTC")
 NOVEMBER = Month(2026, 11)
@@ -84,6 +84,9 @@ class Store:
         self.on_reply()
         return reply
 
+    async def read(self, term: Term) -> Salt | None:
+        return salt_of(term.month, self.made)
+
     async def is_contradicted(self, server_us: int) -> bool:
         assert server_us == self.server_us
         return self.contradicted
@@ -143,8 +146,10 @@ def salt(clock: Clock, store: Store) -> MonthlySalt:
     return monthly_salt(clock, store)
 
 
-def monthly_salt(clock: Clock, store: Store) -> MonthlySalt:
-    return MonthlySalt(cast(SaltStore, store), clock)
+def monthly_salt(
+    clock: Clock, store: Store, dropped: Callable[[], None] = lambda: None
+) -> MonthlySalt:
+    return MonthlySalt(cast(SaltStore, store), clock, dropped)
 
 
 async def test_there_is_none_before_it_was_asked_for(salt: MonthlySalt) -> None:
