@@ -47,9 +47,10 @@ PAUSE_SECONDS = 0.04
 
 
 class Load:
-    """Visitors and users who come again and again until an instant."""
+    """Visitors and users who come again and again until an instant, or until told to stop."""
 
     def __init__(self, callers: Callers, clock: ShiftedClock, url: str) -> None:
+        self.stopped = False
         self.callers = callers
         self._clock = clock
         self._url = url
@@ -69,7 +70,7 @@ class Load:
         """One of four signs in at once, one after the month's end, one never, one already has."""
         callers, signing_in_later = self.callers, list[int]()
         turn = 0
-        while self._clock.now_us() < until_us:
+        while not self.stopped and self._clock.now_us() < until_us:
             person = index * PEOPLE_A_CONNECTION + turn // 2 % PEOPLE_A_CONNECTION
             what = turn // (2 * PEOPLE_A_CONNECTION) % 4
             who = Who.USER if what == 3 else Who.VISITOR
