@@ -116,10 +116,11 @@ async def test_who_is_asked_to_stop_meanwhile_first_answers_who_waits(when: str)
 async def _has_begun_anew(pid: int) -> None:
     """Waits for the moment in which nobody listens to signals yet."""
 
-    async def environment() -> bytes:
-        return Path(f"/proc/{pid}/environ").read_bytes()
-
-    await eventually(environment, lambda found: b"IMPACT_LISTENING_FILES" in found)
+    environment = Path(f"/proc/{pid}/environ")
+    await eventually(
+        lambda: asyncio.to_thread(environment.read_bytes),
+        lambda found: b"IMPACT_LISTENING_FILES" in found,
+    )
 
 
 def test_a_program_that_is_not_there_any_more_ends_and_says_so(
