@@ -115,7 +115,6 @@ async def test_who_is_asked_to_stop_meanwhile_first_answers_who_waits(when: str)
 
 async def _has_begun_anew(pid: int) -> None:
     """Waits for the moment in which nobody listens to signals yet."""
-
     environment = Path(f"/proc/{pid}/environ")
     await eventually(
         lambda: asyncio.to_thread(environment.read_bytes),
