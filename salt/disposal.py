@@ -129,11 +129,18 @@ class SaltDisposal:
                     await pipeline.execute()
 
     async def _scrub_backlog(self) -> State:
-        """Pushes everything older out of the replication backlog, by as much that means nothing."""
+        """Pushes everything older out of the replication backlog, by as much that means nothing;
+        and out of those that replicas keep, who may be another's primary tomorrow.
+        """
         info = await self._redis.info("replication")
         if not info.get("repl_backlog_active"):
             return State.OFF
-        left = int(info["repl_backlog_size"]) + _SCRUB_CHUNK
+        sizes = [int(info["repl_backlog_size"])]
+        for address in await replicas(self._redis):
+            async with self._server(address) as replica:
+                with suppress(RedisError):  # its files are looked at next, and say so
+                    sizes.append(int((await replica.info("replication"))["repl_backlog_size"]))
+        left = max(sizes) + _SCRUB_CHUNK
         while left > 0:
             await self._redis.set(keys.SCRUB, bytes(_SCRUB_CHUNK))
             left -= _SCRUB_CHUNK

@@ -347,6 +347,29 @@ async def test_without_requests_it_is_dropped_from_memory_when_its_month_ends(
     assert held[3:] == [(False, False)] * 7
 
 
+async def test_that_one_was_dropped_is_told_at_its_months_end(clock: Clock, store: Store) -> None:
+    """And not that the first has come. With a server that is away, too."""
+    told: list[int] = []
+    salt = monthly_salt(clock, store, lambda: told.append(store.server_us))
+    store.set_clock(ENDS - 2_500_000)
+    await salt.get()
+    store.away = True
+    await salt.keep_fresh(Pauses(clock, 10))
+    assert told == [ENDS]
+
+
+async def test_that_one_was_dropped_is_told_when_it_was_replaced(
+    clock: Clock, store: Store
+) -> None:
+    told: list[int] = []
+    salt = monthly_salt(clock, store, lambda: told.append(store.made))
+    await salt.keep_fresh(Pauses(clock, 3))
+    assert told == []
+    store.made = 1
+    await salt.keep_fresh(Pauses(clock, 3))
+    assert told == [1]
+
+
 async def test_a_pause_ends_with_the_month_and_is_never_longer_than_a_second(
     salt: MonthlySalt, clock: Clock, store: Store
 ) -> None:
