@@ -8,7 +8,8 @@
 -- that were freed last first. A hash has memory of its own for each value, and its commands go to the
 -- replicas, whose memory is filled with it.
 local key = KEYS[1]
-local SMALL, MEDIUM, LARGEST = 96, 1152, 32768
+local SMALL, MEDIUM, LARGEST = 96, 1024, 32768
+local HEAD = 32 -- more than what stands before a value in its piece of memory
 
 local number = 0
 local function fill(size, count)
@@ -21,10 +22,14 @@ local function fill(size, count)
 end
 
 collectgarbage() -- Lua's strings are freed by this alone
-local size = LARGEST
-while size > MEDIUM do
-  fill(size, 4)
-  size = size * 3 / 4
+-- As jemalloc has its larger pieces: four sizes from one power of two to the next. A connection's
+-- buffers are of 16 KiB and more.
+local power = LARGEST
+while power >= MEDIUM do
+  for quarters = 8, 5, -1 do
+    fill(power * quarters / 4 - HEAD, 8)
+  end
+  power = power / 2
 end
 for size = MEDIUM, SMALL + 16, -16 do
   fill(size, 16)
