@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import gc
 import os
+import socket
 import sys
 import warnings
 from collections.abc import AsyncIterator, Sequence
@@ -35,6 +36,7 @@ from contract import settings
 from contract.metrics import CollectorMetrics
 from contract.settings import Environment
 from runtime.admin import AdminListener
+from runtime.afresh import Afresh, BeginningAnew, listening_before
 from runtime.clock import Clock, wall_clock
 from runtime.cluster import Cluster
 from runtime.command import add_version, run_process
@@ -84,14 +86,19 @@ SETTINGS = (
 )
 
 _OBJECTS_BETWEEN_LOOKS = 20_000
+# Within thirty seconds of a salt's end nothing of it is left here: what follows are five seconds of
+# farewell, the answers that are under way, ten at the most, and a start.
+ANEW_AFTER_SECONDS = 1.0, 8.0
 # Far more than a probe of Redis takes, whose every step has its time.
 LONGEST_PROBE_SECONDS = 600.0
 
 log = structlog.get_logger()
 
 
-async def serve(environment: Environment, clock: Clock) -> int:
-    """Builds the collector from its settings and runs it to its end; returns the exit code."""
+async def serve(environment: Environment, clock: Clock) -> int | Afresh:
+    """Builds the collector from its settings and runs it to its end; returns the exit code, or
+    Afresh when a salt that it held is over.
+    """
     registry = make_registry()
     metrics = CollectorMetrics(registry)
     async with (
@@ -114,11 +121,12 @@ async def _serve(
     shards: Shards,
     writer: Writer,
     service: ServiceManager,
-) -> int:
+) -> int | Afresh:
     opinions = Witnesses(clock, shards).ask
     store = SaltStore(salt_server.redis, settings.CALENDAR_TIMEZONE.read(environment), opinions)
     disposal = SaltDisposal(salt_server, store)
-    salt = MonthlySalt(store)
+    anew = BeginningAnew(*ANEW_AFTER_SECONDS)
+    salt = MonthlySalt(store, dropped=anew.is_over)
     metrics.clocks_disagree.set_function(lambda: salt.clock_doubt is not None)
     addresses = AddressCheck(metrics)
     sites = SitePolicy(settings.SITES.read(environment))
@@ -158,7 +166,7 @@ async def _serve(
         checks,
         warnings,
     )
-    clean = True
+    clean, listening = True, None
     writing = asyncio.create_task(appender.run())
     following = [
         asyncio.create_task(salt.keep_fresh(stopping)),
@@ -174,17 +182,39 @@ async def _serve(
         await server.start(host, port)
         log.info("listening", address=f"{host}:{port}")
         service.started()
-        await stopping.wait()
-        log.info("stopping: no new requests, answering what was accepted")
-        await server.stop()
+        listening = await _leave(server, to_begin_anew=await anew.is_due(stopping))
         clean = appender.idle
     finally:
         stopping.set()
-        await asyncio.gather(*following)  # not cancelled: that could cut a command in two
+        if listening is not None:
+            stopping.leave_signals()
+        await _end(following, at_once=listening is not None)
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
         await admin.close()
-    return _exit_code(clean=clean)
+    code = _exit_code(clean=clean)
+    return code if listening is None else Afresh(listening)
+
+
+async def _leave(server: Server, *, to_begin_anew: bool) -> list[socket.socket] | None:
+    """Ends the answering of requests; the sockets that are for the next program, if one follows."""
+    if to_begin_anew:
+        log.info("beginning anew, with nothing of the salt that is over left in memory")
+        return await server.hand_over()
+    log.info("stopping: no new requests, answering what was accepted")
+    await server.stop()
+    return None
+
+
+async def _end(following: Sequence[asyncio.Task[None]], *, at_once: bool) -> None:
+    """Ends what goes on until it is asked to stop.
+
+    Not `at_once` unless clients wait for the next program: that could cut a command in two.
+    """
+    if at_once:
+        for task in following:
+            task.cancel()
+    await asyncio.gather(*following, return_exceptions=at_once)
 
 
 def build_server(
@@ -229,7 +259,8 @@ def build_server(
         new_sites,
     )
     pages = [*Beacon(metrics).routes, *demo_pages(environment, metrics)]
-    return Server(clock, sessions, sites, metrics, connections, pages)
+    listening = listening_before(environment)
+    return Server(clock, sessions, sites, metrics, connections, pages, listening)
 
 
 def _warn_of_weak_key(verifier: TokenVerifier) -> None:

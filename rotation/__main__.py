@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -17,6 +17,7 @@ from rotation.announce import Announcer
 from rotation.status import as_json, as_text, read_status
 from rotation.worker import Worker
 from runtime.admin import AdminListener
+from runtime.afresh import Afresh, BeginningAnew
 from runtime.clock import Clock, wall_clock
 from runtime.command import add_version, run_command, run_process
 from runtime.logs import configure_logging, log_start
@@ -48,6 +49,10 @@ SETTINGS = (
 # A disposal waits for rewrites and saves of Redis's files, ten minutes for each.
 LONGEST_TURN_SECONDS = 6 * 3600.0
 
+# Once Prometheus has seen that a salt was made, which is the next program's no more; and within
+# thirty seconds, for its month may be about to end.
+ANEW_AFTER_SECONDS = 18.0, 25.0
+
 log = structlog.get_logger()
 
 _SAID = {
@@ -66,7 +71,10 @@ _SAID = {
 
 @asynccontextmanager
 async def _worker(
-    environment: Environment, clock: Clock, metrics: RotationMetrics
+    environment: Environment,
+    clock: Clock,
+    metrics: RotationMetrics,
+    has_made: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[tuple[Worker, SaltStore, SaltDisposal, list[Examine]]]:
     """The worker and what it works on, connected until the end of the block."""
     zone = settings.CALENDAR_TIMEZONE.read(environment)
@@ -76,16 +84,20 @@ async def _worker(
         disposal = SaltDisposal(server, store)
         announcer = Announcer(server.redis, shards)
         promises = redis_examinations(shards, clock, None if server.is_streams else server.redis)
-        yield Worker(store, disposal, announcer, metrics), store, disposal, promises
+        yield Worker(store, disposal, announcer, metrics, has_made), store, disposal, promises
 
 
-async def follow_the_calendar(environment: Environment, clock: Clock) -> int:
-    """Runs rotation until it is asked to stop; returns the exit code."""
+async def follow_the_calendar(environment: Environment, clock: Clock) -> int | Afresh:
+    """Runs rotation until it is asked to stop; returns the exit code, or Afresh when it has made a
+    salt.
+    """
     registry = make_registry()
+    metrics = RotationMetrics(registry)
     stopping = Stopping()
     stopping.install()
+    anew = BeginningAnew(*ANEW_AFTER_SECONDS)
     async with (
-        _worker(environment, clock, RotationMetrics(registry)) as (worker, _, _, promises),
+        _worker(environment, clock, metrics, anew.is_over) as (worker, _, _, promises),
         ServiceManager(environment) as service,
     ):
         log_start("rotation", SETTINGS, environment)
@@ -97,7 +109,14 @@ async def follow_the_calendar(environment: Environment, clock: Clock) -> int:
                 "draining": "asked to stop" if stopping.asked else None,
             }
 
+        async def stop_to_begin_anew() -> bool:
+            is_due = await anew.is_due(stopping)
+            stopping.set()
+            return is_due
+
+        beginning = asyncio.create_task(stop_to_begin_anew())
         watching = [
+            beginning,
             asyncio.create_task(watch_promises(promises, stopping)),
             asyncio.create_task(ServerWatch("the salt's Redis", worker.measure).run(stopping)),
         ]
@@ -115,6 +134,10 @@ async def follow_the_calendar(environment: Environment, clock: Clock) -> int:
             stopping.set()
             await asyncio.gather(*watching)
             await admin.close()
+        if beginning.result():
+            log.info("beginning anew, with nothing of the salt that was made left in memory")
+            stopping.leave_signals()
+            return Afresh()
     log.info("stopped")
     return 0
 
@@ -128,7 +151,7 @@ async def rotate(environment: Environment, clock: Clock, *, force: bool) -> int:
     metrics = RotationMetrics(CollectorRegistry())
     async with _worker(environment, clock, metrics) as (worker, _, _, _):
         ensured, report = await worker.run_once(replace=force, again=True)
-    print(_SAID[ensured.outcome].format(month=ensured.salt.month))
+    print(_SAID[ensured.outcome].format(month=ensured.term.month))
     if report is None or not (report.failed or report.refused):
         return 1 if ensured.outcome is Outcome.CLOCK_WENT_BACK else 0
     print("An earlier salt may be left: `python -m rotation status` says where, and what to do.")

@@ -1,6 +1,7 @@
 """The worker: looks every few seconds whether the month has its salt, and rotates when it ends."""
 
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -32,7 +33,10 @@ class Worker:
         disposal: SaltDisposal,
         announcer: Announcer,
         metrics: RotationMetrics,
+        has_made: Callable[[], None] = lambda: None,
     ) -> None:
+        """`has_made`: called when this process has made a salt."""
+        self._has_made = has_made
         self._store = store
         self._disposal = disposal
         self._announcer = announcer
@@ -65,14 +69,15 @@ class Worker:
             raise
         self.clock_doubt = None
         if ensured.outcome is Outcome.CLOCK_WENT_BACK:
-            self._doubt(f"the salt of {ensured.salt.month} is in force, which has yet to begin")
+            self._doubt(f"the salt of {ensured.term.month} is in force, which has yet to begin")
         elif ensured.outcome is not Outcome.UNCHANGED:
             self._metrics.rotations.inc()
+            self._has_made()
             _report_made(ensured)
         if ensured.other_calendar and ensured.outcome is Outcome.UNCHANGED:
             log.error(
                 "the salt's expiry was not that of our calendar, and is now",
-                month=str(ensured.salt.month),
+                month=str(ensured.term.month),
                 to_do="nothing if CALENDAR_TIMEZONE was changed just now; if it is said again and "
                 "again, rotation processes differ in it",
             )
@@ -127,7 +132,7 @@ class Worker:
                 self.is_well = False
                 raise
             self.is_well = True
-            left = (ensured.salt.ends_us - ensured.server_us) / SECOND_US
+            left = (ensured.term.ends_us - ensured.server_us) / SECOND_US
             left -= time.monotonic() - began  # a disposal takes its time
             pause = min(LOOK_SECONDS, max(left, 0.01))
 
@@ -141,7 +146,7 @@ class Worker:
 
 
 def _report_made(ensured: Ensured) -> None:
-    month = str(ensured.salt.month)
+    month = str(ensured.term.month)
     if ensured.outcome is Outcome.LOST:
         log.error(
             "the month's salt was lost and a new one made: "

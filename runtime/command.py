@@ -13,6 +13,7 @@ import uvloop
 from contract.errors import DeadLetter, Misconfigured, Retry
 from contract.settings import Environment
 from contract.version import VERSION
+from runtime.afresh import Afresh
 from runtime.clock import Clock
 from runtime.logs import configure_logging, is_json
 
@@ -41,18 +42,20 @@ def run_command(main: Coroutine[Any, Any, int]) -> int:
 
 def run_process(
     name: str,
-    main: Callable[[Environment, Clock], Coroutine[Any, Any, int]],
+    main: Callable[[Environment, Clock], Coroutine[Any, Any, int | Afresh]],
     environment: Environment,
     clock: Clock,
 ) -> int:
-    """Runs a process that stays, likewise; its last line, too, is as LOG_FORMAT says.
+    """Runs a process that stays, likewise; its last line, too, is as LOG_FORMAT says. Where it ends
+    with Afresh, it begins anew.
 
     A fault of ours is one line: its type and where it happened, without its words, which could
     quote a request.
     """
     try:
         configure_logging(environment, name)
-        return uvloop.run(main(environment, clock))
+        end = uvloop.run(main(environment, clock))
+        return end.begin() if isinstance(end, Afresh) else end
     except (Misconfigured, Retry) as error:
         return _log_end(environment, error, _code(error))
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -57,6 +57,9 @@ SALT_WRITES: Final[Sequence[Command]] = (
     ("DEL", keys.DISPOSAL_DUE),
     ("DEL", keys.SALT_HOLDERS),
     ("HSET", keys.SALT_HOLDERS, "holder", ""),
+    ("HSET", keys.SCRUB, "field", ""),
+    ("SETRANGE", keys.SCRUB, 0, ""),
+    ("DEL", keys.SCRUB),
 )
 
 

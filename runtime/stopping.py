@@ -3,6 +3,10 @@
 import asyncio
 import os
 import signal
+import threading
+from typing import Final
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopping:
@@ -10,12 +14,20 @@ class Stopping:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._signalled = False
 
     def install(self) -> None:
-        """Listens to the signals on the running loop."""
+        """Listens to the signals on the running loop, those that wait included."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._asked)
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+    def leave_signals(self) -> None:
+        """Leaves the signals that come, and one that came already, to the program that follows."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        if self._signalled:
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # it waits
 
     def set(self) -> None:
         self._event.set()
@@ -33,7 +45,8 @@ class Stopping:
             pass
         return self.asked
 
-    def _asked(self) -> None:
-        if self.asked:
+    def _on_signal(self) -> None:
+        if self._signalled:
             os._exit(1)  # a second signal: now, with nothing awaited
+        self._signalled = True
         self._event.set()

@@ -2,8 +2,8 @@
 
 Deleting a key does not delete its bytes. The append-only file keeps the command that wrote it until
 the file is rewritten; an RDB file keeps the value until the next save; the slow log keeps
-arguments; the replication backlog keeps commands; and each replica has files of its own. This walks
-all of them.
+arguments; the replication backlog keeps commands; memory that was freed keeps all of it; and each
+replica has files and memory of its own. This walks all of them.
 """
 
 import json
@@ -22,6 +22,7 @@ from salt.client import SaltServer
 from salt.holders import SaltHolders, replicas
 from salt.report import Place, Report, State
 from salt.server_files import HELD_IT, attempt, dispose_of_files
+from salt.server_memory import push_out
 from salt.store import SaltStore
 
 _SCRUB_CHUNK = 512 * 1024
@@ -87,7 +88,11 @@ class SaltDisposal:
         """
         try:
             name = server_name(self._redis)
-            places = [await attempt(name, "replication backlog", self._scrub_backlog)]
+            places = [
+                await attempt(name, "replication backlog", self._scrub_backlog),
+                # Also what the backlog has freed.
+                await attempt(name, "memory", self._push_out),
+            ]
             places += await dispose_of_files(self._redis, name)
             for address in await replicas(self._redis):
                 async with self._server(address) as replica:
@@ -124,15 +129,26 @@ class SaltDisposal:
                     await pipeline.execute()
 
     async def _scrub_backlog(self) -> State:
-        """Pushes everything older out of the replication backlog, by as much that means nothing."""
+        """Pushes everything older out of the replication backlog, by as much that means nothing;
+        and out of those that replicas keep, who may be another's primary tomorrow.
+        """
         info = await self._redis.info("replication")
         if not info.get("repl_backlog_active"):
             return State.OFF
-        left = int(info["repl_backlog_size"]) + _SCRUB_CHUNK
+        sizes = [int(info["repl_backlog_size"])]
+        for address in await replicas(self._redis):
+            async with self._server(address) as replica:
+                with suppress(RedisError):  # its files are looked at next, and say so
+                    sizes.append(int((await replica.info("replication"))["repl_backlog_size"]))
+        left = max(sizes) + _SCRUB_CHUNK
         while left > 0:
             await self._redis.set(keys.SCRUB, bytes(_SCRUB_CHUNK))
             left -= _SCRUB_CHUNK
         await self._redis.delete(keys.SCRUB)
+        return State.CLEAN
+
+    async def _push_out(self) -> State:
+        await push_out(self._redis)
         return State.CLEAN
 
     async def _look_at_keyspace(self, name: str) -> Place:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from contract.calendar import SECOND_US
-from contract.errors import ClocksDisagree
+from contract.errors import ClocksDisagree, Retry
 from runtime.outage import Outage
 from runtime.periodic import Told, repeat
 from runtime.stopping import Stopping
@@ -43,13 +43,26 @@ def _steady_seconds() -> float:
 
 
 class MonthlySalt:
-    """The salt in force, kept in memory for as long as its month lasts and not a moment longer."""
+    """The salt in force, kept in memory for as long as its month lasts and not a moment longer.
+
+    Its bytes are left in memory that was freed, though: Python can't write over them.
+    """
 
     def __init__(
-        self, store: SaltStore, steady_seconds: Callable[[], float] = _steady_seconds
+        self,
+        store: SaltStore,
+        steady_seconds: Callable[[], float] = _steady_seconds,
+        dropped: Callable[[], None] = lambda: None,
     ) -> None:
+        """
+        Args:
+            store: where the salt is.
+            steady_seconds: a clock that nobody sets.
+            dropped: called when a salt that was held is over; it must not raise.
+        """
         self._store = store
         self._steady_seconds = steady_seconds
+        self._dropped = dropped
         self._salt: Salt | None = None
         self._server_less_steady_us = 0
         self._latest_us = 0
@@ -90,7 +103,7 @@ class MonthlySalt:
         # As `_in_force`, whose calls within calls cost each request two microseconds.
         now_us = int(self._steady_seconds() * SECOND_US) + self._server_less_steady_us
         if now_us >= salt.ends_us:
-            self._salt = None
+            self._drop()
             return None
         now_us = max(now_us, salt.starts_us)
         if now_us < self._latest_us:
@@ -143,7 +156,7 @@ class MonthlySalt:
             return None
         now_us = self._now_us()
         if now_us >= salt.ends_us:
-            self._salt = None
+            self._drop()
             return None
         # The server's clock was set back after its month began: the month stays as it is.
         return salt, max(now_us, salt.starts_us)
@@ -167,7 +180,7 @@ class MonthlySalt:
             self._follow(server_us, asked_us)
             self._note_belief()
             if has_jumped and self._salt is not None and not self._salt.makes_rows_at(server_us):
-                self._salt = None  # the clock was ahead, and its month with it
+                self._drop()  # the clock was ahead, and its month with it
                 await self.get()
                 return
         if observed.salt is None:
@@ -192,7 +205,10 @@ class MonthlySalt:
         self._note_belief()
         self._may_have_expired = False
         self._note_calendar(other=ensured.other_calendar)
-        self._hold(ensured.salt)
+        salt = await self._store.read(ensured.term)
+        if salt is None:
+            raise Retry("salt", "the salt was gone as soon as it was there")
+        self._hold(salt)
         _report(ensured)
 
     def _note_doubt(self, observed: Observed) -> None:
@@ -223,7 +239,13 @@ class MonthlySalt:
                 "first, and see that it runs",
             )
 
+    def _drop(self) -> None:
+        self._salt = None
+        self._dropped()
+
     def _hold(self, salt: Salt) -> None:
+        if self._salt is not None and self._salt.value != salt.value:
+            self._drop()
         self._salt = salt
         if self._timer is not None:
             self._timer.cancel()
@@ -269,7 +291,7 @@ class MonthlySalt:
 
 
 def _report(ensured: Ensured) -> None:
-    month = str(ensured.salt.month)
+    month = str(ensured.term.month)
     match ensured.outcome:
         case Outcome.UNCHANGED:
             log.info("the month's salt was read", month=month)

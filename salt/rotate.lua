@@ -2,15 +2,19 @@
 --
 -- KEYS  1 the name of the current month; 2 that month's salt; 3 the record of rotations;
 --       4 since when a destroyed salt's copies are to be disposed of; 5… every other salt's key
--- ARGV  1 the month, 2 its first and 3 its first later millisecond, 4 32 fresh random bytes,
+-- ARGV  1 the month, 2 its first and 3 its first later millisecond,
+--       4 32 fresh random bytes, or "" until they are asked for,
 --       5 "1" to replace a salt that the month already has, or a later month's by the present one's,
 --       6 that month's salt as the caller still holds it, or "",
 --       7 "1": the caller had this month's salt, or knows who has: it is no first start,
 --       8 "1": the caller has waited for whoever may put a missing salt back,
 --       9 "1": the caller's calendar says when a salt expires (rotation's),
 --       10… what time others say that it is, in milliseconds
--- Returns what happened, the recorded month, the salt in force (or false), the server's TIME, and
--- when that salt expired by what was set before.
+-- Returns what happened, the recorded month, the server's TIME, and when that month's salt expired by
+-- what was set before.
+--
+-- No salt that is there is ever read here: what Lua and the server's commands are given is copied to
+-- memory that is not overwritten when it is freed. The fresh one comes only where one is to be made.
 --
 -- The month is checked against this server's clock, so that a caller whose clock is wrong can
 -- neither end a month early nor bring one back. Nor can this clock alone: a step that makes another
@@ -27,7 +31,7 @@ local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local recorded = redis.call("GET", current_key)
 
 if now_ms < starts_ms or now_ms >= ends_ms then
-  return { "another_month", recorded, false, time }
+  return { "another_month", recorded, time }
 end
 
 local clocks_agree = true
@@ -41,7 +45,7 @@ end
 -- seconds: nobody wants to go back then.
 local goes_back = recorded and recorded > month
 if goes_back and not (replace and ends_ms - now_ms > MINUTE_MS) then
-  return { "clock_went_back", recorded, false, time }
+  return { "clock_went_back", recorded, time }
 end
 
 -- Another calendar than the caller's says that an earlier month goes on: the one by which its salt
@@ -50,13 +54,13 @@ if not sets_expiry and recorded and recorded < month then
   for index = 5, #KEYS do
     local expires_ms = redis.call("PEXPIRETIME", KEYS[index])
     if KEYS[index] < salt_key and expires_ms > now_ms + MINUTE_MS then
-      return { "another_calendar", recorded, false, time }
+      return { "another_calendar", recorded, time }
     end
   end
 end
 
-local existing = redis.call("GET", salt_key)
 local expires_ms = redis.call("PEXPIRETIME", salt_key)
+local existing = expires_ms ~= -2
 local outcome
 if recorded == month or (not recorded and (existing or held_salt ~= "" or is_known)) then
   if replace then
@@ -68,7 +72,7 @@ if recorded == month or (not recorded and (existing or held_salt ~= "" or is_kno
   elseif has_waited then
     outcome = "lost"
   else
-    return { "missing", recorded, false, time }
+    return { "missing", recorded, time }
   end
 elseif not recorded then
   outcome = "first"
@@ -79,7 +83,11 @@ else
 end
 
 if (outcome == "first" or outcome == "rotated" or outcome == "replaced") and not clocks_agree then
-  return { "clocks_disagree", recorded, false, time }
+  return { "clocks_disagree", recorded, time }
+end
+
+if outcome ~= "unchanged" and outcome ~= "restored" and fresh_salt == "" then
+  return { "salt_wanted", recorded, time }
 end
 
 -- Overwrites a salt where it lies in memory before its key is deleted. A value made by SETRANGE is
@@ -102,11 +110,9 @@ if clocks_agree then
   end
 end
 
-local salt = existing
 if outcome ~= "unchanged" then
-  salt = outcome == "restored" and held_salt or fresh_salt
   destroy(salt_key)
-  redis.call("SETRANGE", salt_key, 0, salt)
+  redis.call("SETRANGE", salt_key, 0, outcome == "restored" and held_salt or fresh_salt)
   redis.call("PEXPIREAT", salt_key, ends_ms)
   -- With the time in a field: the id of an entry never goes back, though a clock may have.
   redis.call("XADD", rotations_key, "MAXLEN", 240, "*", "month", month, "outcome", outcome,
@@ -123,4 +129,4 @@ end
 if outcome ~= "unchanged" or destroyed > 0 then
   redis.call("SET", due_key, now_ms)
 end
-return { outcome, month, salt, time, expires_ms }
+return { outcome, month, time, expires_ms }

@@ -43,6 +43,7 @@ _TO_DO = {
     "append-only file": "run BGREWRITEAOF there",
     "RDB file": "run BGSAVE there",
     "slow log": "run SLOWLOG RESET there",
+    "memory": "restart it, once its replicas are clean",
     "replication backlog": "write as many bytes as repl-backlog-size there",
 }
 

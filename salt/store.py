@@ -22,12 +22,14 @@ from contract.calendar import DAY_US, SECOND_US, Month, from_us, month_at
 from contract.errors import ClocksDisagree, Retry
 from contract.identity import SALT_BYTES, Hasher
 from runtime.redis_client import retry_for
+from salt.server_memory import push_out
 
 _SCRIPT = files("salt").joinpath("rotate.lua").read_text()
 _ATTEMPTS = 3  # a month can end between reading the clock and the script; not twice in a row
 # For how long a missing salt is waited for: whoever holds it looks once a second.
 _MISSING_SECONDS = 2.5
 _LOOK_AGAIN_SECONDS = 0.25
+_NO_KEY = -2  # what PEXPIRETIME says of a key that is not there
 # As in the script: clocks that differ by less are clocks that agree.
 AGREE_US = 3600 * SECOND_US
 # A salt that is of a month further ahead than the next one makes no row: no month is shorter.
@@ -51,33 +53,39 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Salt:
-    """A month's salt, with the bounds within which it may be used, in microseconds."""
+class Term:
+    """A month, and the bounds within which its salt may be used, in microseconds."""
 
     month: Month
     starts_us: int
     ends_us: int
+
+    def makes_rows_at(self, now_us: int) -> bool:
+        """Whether a flusher stores what is hashed with its salt: it is not far ahead."""
+        return self.starts_us - now_us <= _FARTHEST_AHEAD_US
+
+
+@dataclass(frozen=True, slots=True)
+class Salt(Term):
+    """A month's salt, for its term."""
+
     value: bytes = field(repr=False)
     hasher: Hasher = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hasher", Hasher(self.value))  # it is frozen for everybody else
 
-    def makes_rows_at(self, now_us: int) -> bool:
-        """Whether a flusher stores what is hashed with it: its month is not far ahead."""
-        return self.starts_us - now_us <= _FARTHEST_AHEAD_US
-
 
 @dataclass(frozen=True, slots=True)
 class Ensured:
-    """The salt in force, what was done to have it, and the server's clock in microseconds.
+    """Whose salt is in force, what was done to have it, and the server's clock in microseconds.
 
     `other_calendar`: its key expired at another instant than the month ends here. So this process
     and rotation have different settings of `CALENDAR_TIMEZONE`; or rotation has just changed it.
     """
 
     outcome: Outcome
-    salt: Salt
+    term: Term
     server_us: int
     other_calendar: bool = False
 
@@ -101,12 +109,13 @@ async def _nobody() -> Iterable[int]:
 @dataclass(frozen=True, slots=True)
 class Life:
     """When a month's salt was made and when it expires, in microseconds, and why it was made; None
-    where not known.
+    where not known. And whether it is there.
     """
 
     made_us: int | None
     dies_us: int | None
     made_because: Outcome | None
+    is_there: bool
 
 
 class SaltStore:
@@ -192,7 +201,20 @@ class SaltStore:
         if rotations and rotations[0][1][b"month"].decode() == str(month):
             made_us = made_at_us(*rotations[0])
             made_because = Outcome(rotations[0][1][b"outcome"].decode())
-        return Life(made_us, dies_ms * 1000 if dies_ms > 0 else None, made_because)
+        dies_us = dies_ms * 1000 if dies_ms > 0 else None
+        return Life(made_us, dies_us, made_because, dies_ms != _NO_KEY)
+
+    async def read(self, term: Term) -> Salt | None:
+        """A month's salt; None: it is not there.
+
+        Raises:
+            Retry: Redis does not answer.
+        """
+        try:
+            value: Any = await self._redis.get(keys.salt(term.month))
+        except RedisError as error:
+            raise retry_for(error, "reading the salt") from None
+        return _salt(term, value) if value else None
 
     async def observe(self, month: Month) -> Observed:
         """What the server has of a month, in one round trip.
@@ -212,7 +234,7 @@ class SaltStore:
         if value:
             self._seen = month
         return Observed(
-            self._salt(month, value) if value else None,
+            _salt(self._term(month), value) if value else None,
             _microseconds(server_time),
             Month.parse(recorded.decode()) if recorded else None,
             bool(value) and expires_ms != self._ends_ms(month),
@@ -246,7 +268,7 @@ class SaltStore:
                 missing_since is not None and time.monotonic() - missing_since > _MISSING_SECONDS
             )
             reply = await self._rotate(month, held, replace=replace, has_waited=has_waited)
-            outcome, recorded, value, server_time, *expired = reply
+            outcome, recorded, server_time, *expired = reply
             match outcome:
                 case b"missing":
                     missing_since = missing_since or time.monotonic()
@@ -270,7 +292,7 @@ class SaltStore:
                     self._seen = month
                     return Ensured(
                         Outcome(outcome.decode()),
-                        self._salt(month, value),
+                        self._term(month),
                         _server_us(server_time),
                         expired != [self._ends_ms(month)],
                     )
@@ -280,10 +302,12 @@ class SaltStore:
     async def _rotate(
         self, month: Month, held: Salt | None, *, replace: bool, has_waited: bool
     ) -> list[Any]:
-        """Runs the script."""
+        """Runs the script; a second time, with a fresh salt, if it wants one."""
         others = await self.salt_keys()
         opinions = [us // 1000 for us in await self._opinions()]
-        try:
+        put_back = held.value if held is not None and held.month == month else b""
+
+        async def run(fresh: bytes) -> list[Any]:
             reply: list[Any] = await self._script(
                 keys=[
                     keys.CURRENT_SALT,
@@ -296,53 +320,65 @@ class SaltStore:
                     str(month),
                     month.starts_us(self._zone) // 1000,
                     self._ends_ms(month),
-                    secrets.token_bytes(SALT_BYTES),
+                    fresh,
                     int(replace),
-                    held.value if held is not None and held.month == month else b"",
+                    put_back,
                     int(self._seen == month),
                     int(has_waited),
                     int(self._sets_expiry),
                     *opinions,
                 ],
             )
+            if fresh or put_back:
+                await push_out(self._redis)
+            return reply
+
+        try:
+            reply = await run(b"")
+            return (
+                await run(secrets.token_bytes(SALT_BYTES)) if reply[0] == b"salt_wanted" else reply
+            )
         except RedisError as error:
             raise retry_for(error, "rotating the salt") from None
-        return reply
 
     async def _going_on(self, outcome: Outcome, recorded: Month) -> Ensured | None:
-        """The salt of the recorded month, which is another than the server's clock says; None: it
-        is not there any more.
+        """Where the recorded month is another than the server's clock says; None: its salt is not
+        there any more.
 
         Raises:
             ClocksDisagree: it is not one to count with.
             Retry: Redis does not answer.
         """
-        observed = await self.observe(recorded)
-        salt = observed.salt
-        if salt is None:
+        life, server_us = await self.life(recorded), await self.server_us()
+        if not life.is_there:
             return None
-        if not salt.makes_rows_at(max(observed.server_us, *await self._opinions(), 0)):
+        term = self._term(recorded)
+        if not term.makes_rows_at(max(server_us, *await self._opinions(), 0)):
             raise ClocksDisagree(
                 f"the salt of {recorded} is in force, which is far ahead: `python -m rotation "
                 "rotate --force` brings the present month back, once all clocks are right"
             )
+        other_calendar = life.dies_us != self._ends_ms(recorded) * 1000
         if outcome is Outcome.ANOTHER_CALENDAR:
             # By our calendar it is over; by the one that counts it is not.
-            dies_us = (await self.life(recorded)).dies_us or observed.server_us
-            salt = Salt(recorded, salt.starts_us, dies_us, salt.value)
-        return Ensured(outcome, salt, observed.server_us, observed.other_calendar)
+            term = Term(recorded, term.starts_us, life.dies_us or server_us)
+        return Ensured(outcome, term, server_us, other_calendar)
 
     def _ends_ms(self, month: Month) -> int:
         return month.ends_us(self._zone) // 1000
 
-    def _salt(self, month: Month, value: bytes) -> Salt:
-        return Salt(month, month.starts_us(self._zone), month.ends_us(self._zone), value)
+    def _term(self, month: Month) -> Term:
+        return Term(month, month.starts_us(self._zone), month.ends_us(self._zone))
 
 
 def made_at_us(entry_id: bytes, fields: Mapping[bytes, bytes]) -> int:
     """When a salt was made, in microseconds, by an entry of the record of rotations."""
     # One of an earlier release has it in its id alone.
     return int(fields.get(b"at") or entry_id.partition(b"-")[0]) * 1000
+
+
+def _salt(term: Term, value: bytes) -> Salt:
+    return Salt(term.month, term.starts_us, term.ends_us, value)
 
 
 def _server_us(time: list[bytes]) -> int:

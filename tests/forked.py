@@ -6,6 +6,7 @@ the handbook's and those of `make run`; what it looks like from outside, with th
 """
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
@@ -23,6 +24,8 @@ from embedded.system import ROOT, Program
 MODULES: Final = ("collector", "flusher", "rotation")
 # What Python and the dynamic linker read only when a program starts.
 _READ_AT_A_START = ("PYTHON", "LD_", "DYLD_")
+
+_PR_SET_PDEATHSIG: Final = 1
 
 _CONTEXT: Final = get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__, *(f"{module}.__main__" for module in MODULES)])
@@ -119,14 +122,22 @@ def _become(
     os.environ.update(environment)
     # Only now: libfaketime reads the environment in each thread, at any time (tests/days.py).
     threading.Thread(target=_end_with_whoever_asked, daemon=True).start()
+    _end_with_the_server_that_forks()
     os.chdir(ROOT)
     sys.argv = [module, *arguments]
+    sys.orig_argv = [sys.executable, "-m", *sys.argv]  # what it begins anew with
     for stream, path in ((1, output), (2, errors)):
         with path.open("ab") as file:
             os.dup2(file.fileno(), stream)
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - the process's own, to its end
     sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115 - the same
     sys.exit(import_module(f"{module}.__main__").main())
+
+
+def _end_with_the_server_that_forks() -> None:
+    """For when it has begun anew, which leaves no thread; that server ends when all others have."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_with_whoever_asked() -> None:

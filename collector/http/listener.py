@@ -2,14 +2,14 @@
 
 Several collectors of one machine share a port (SO_REUSEPORT): the kernel gives each new connection
 to one of them, and resets those that this one has not accepted yet when it closes its socket. So a
-second descriptor keeps the socket open until the last of them is taken. What is left is a
-connection whose handshake is not complete at that moment; `net.ipv4.tcp_migrate_req=1` lets the
-kernel hand it to another collector.
+second descriptor keeps the socket open until the last of them is taken, or for the program that
+follows in this process. What is left is a connection whose handshake is not complete when the
+socket is closed; `net.ipv4.tcp_migrate_req=1` lets the kernel hand it to another collector.
 """
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from contract.errors import Misconfigured
 
@@ -21,7 +21,9 @@ ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 class Listener:
     """Listens on HOST:PORT."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Sequence[socket.socket] = ()) -> None:
+        """`kept`: what the program that was in this process before has listened on."""
+        self._before = kept
         self._servers: list[asyncio.Server] = []
         self._kept: list[socket.socket] = []
         self._factory: ProtocolFactory | None = None
@@ -40,18 +42,8 @@ class Listener:
         loop = asyncio.get_running_loop()
         self._factory = factory
         try:
-            found = await loop.getaddrinfo(
-                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-            for family, kind, protocol, _, address in dict.fromkeys(found):
-                listening = socket.socket(family, kind, protocol)
-                self._kept.append(listening)
-                listening.setblocking(False)
-                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                if family == socket.AF_INET6:
-                    listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                listening.bind(address)
+            self._kept += self._before or await _bind(host, port)
+            for listening in self._kept:
                 self._servers.append(
                     await loop.create_server(factory, sock=listening.dup(), backlog=BACKLOG)
                 )
@@ -64,12 +56,17 @@ class Listener:
     def is_open(self) -> bool:
         return bool(self._servers)
 
-    async def close(self) -> None:
-        """Takes the connections that the kernel has made by now, and no more."""
-        loop = asyncio.get_running_loop()
+    def pause(self) -> list[socket.socket]:
+        """Takes no more connections: they wait in the sockets that are listened on."""
         for server in self._servers:
             server.close()
         self._servers.clear()
+        return self._kept
+
+    async def close(self) -> None:
+        """Takes the connections that the kernel has made by now, and no more."""
+        loop = asyncio.get_running_loop()
+        self.pause()
         accepted = []
         for listening in self._kept:
             accepted += _accept_all(listening)
@@ -78,6 +75,27 @@ class Listener:
         if self._factory is not None:
             for connection in accepted:
                 await loop.connect_accepted_socket(self._factory, connection)
+
+
+async def _bind(host: str, port: int) -> list[socket.socket]:
+    """A socket for each address that the name stands for.
+
+    Raises:
+        OSError: one of them can't be bound.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    bound: list[socket.socket] = []
+    for family, kind, protocol, _, address in dict.fromkeys(found):
+        listening = socket.socket(family, kind, protocol)
+        bound.append(listening)
+        listening.setblocking(False)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(address)
+    return bound
 
 
 def _accept_all(listening: socket.socket) -> list[socket.socket]:

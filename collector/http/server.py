@@ -1,8 +1,9 @@
 """The HTTP server: what it is made of, which paths there are, and its clean end."""
 
 import asyncio
+import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import cast
 
@@ -32,6 +33,8 @@ DRAIN_SECONDS = 10.0
 # Connections that are kept alive are told with their next answer to go elsewhere; this long is
 # waited for that answer.
 FAREWELL_SECONDS = 2.0
+# Longer, where no client waits for it.
+HAND_OVER_SECONDS = 5.0
 
 _START = "/web_api/v1/sessions"
 _UPGRADE = "/web_api/v1/sessions/{}/upgrade"
@@ -49,6 +52,7 @@ class Server:
         metrics: CollectorMetrics,
         connections: Connections,
         pages: Iterable[Page] = (),
+        listening: Sequence[socket.socket] = (),
     ) -> None:
         """
         Args:
@@ -58,10 +62,11 @@ class Server:
             metrics: where requests are counted.
             connections: all there are.
             pages: what else is served; their handlers count what they answer.
+            listening: what the program that was in this process before has listened on.
         """
         self._metrics = metrics
         self._connections = connections
-        self._listener = Listener()
+        self._listener = Listener(listening)
         self._routes = Routes(
             (
                 Route("POST", _START, "start", sessions.start),
@@ -100,9 +105,27 @@ class Server:
 
     async def stop(self) -> None:
         """Accepts nothing more, answers what it has, closes every connection."""
+        self._connections.leaving = True
+        await self._listener.close()
+        await self._end_connections()
+
+    async def hand_over(self) -> list[socket.socket]:
+        """Answers what it has, closes every connection; those that come wait in these sockets.
+
+        Clients that keep connections alive are first told with their next answers to make new
+        ones, which are taken meanwhile.
+        """
         connections = self._connections
         connections.leaving = True
-        await self._listener.close()
+        await connections.wait_until_none(HAND_OVER_SECONDS)
+        listening = self._listener.pause()
+        await asyncio.sleep(0)  # what was taken last is among the connections now
+        connections.cut(Standing.IDLE)
+        await self._end_connections()
+        return listening
+
+    async def _end_connections(self) -> None:
+        connections = self._connections
         if not await connections.wait_until_none(FAREWELL_SECONDS):
             connections.cut(*set(Standing) - {Standing.ANSWERING, Standing.WRITING})
             await connections.wait_until_none(DRAIN_SECONDS)

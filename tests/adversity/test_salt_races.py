@@ -363,8 +363,10 @@ async def test_a_salt_ends_with_its_month_though_nobody_is_there(tmp_path: Path)
     async with started as (system, server, clock, _), connect_redis(server.url) as redis:
         store = SaltStore(redis, ZONE)
         ensured = await store.ensure()
-        assert (ensured.outcome, ensured.salt.month) == (SaltOutcome.FIRST, month)
-        old = ensured.salt.value
+        assert (ensured.outcome, ensured.term.month) == (SaltOutcome.FIRST, month)
+        salt = await store.read(ensured.term)
+        assert salt is not None
+        old = salt.value
         keys_before = await redis.dbsize()
         assert await redis.exists(keys.salt(month)) == 1
         await clock.reaches(boundary_us)

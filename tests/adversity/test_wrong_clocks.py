@@ -199,7 +199,7 @@ async def test_a_later_month_that_came_into_force_all_the_same_is_taken_back(
         ahead = await SaltStore(running.redis, UTC).ensure()
         assert ahead.outcome is Outcome.ROTATED
         collector = running.program("collector")
-        in_force = f"month={ahead.salt.month}"
+        in_force = f"month={ahead.term.month}"
         await eventually(lambda: _holds(collector, in_force), bool)
         assert await running.comes() == 201
         running.server.move_clock(0)
@@ -220,7 +220,7 @@ async def test_a_later_month_that_came_into_force_all_the_same_is_taken_back(
         assert len(rows) == running.callers.answers[201]
         assert {row["month"] for row in rows} == {
             running.month.first_day,
-            ahead.salt.month.first_day,
+            ahead.term.month.first_day,
         }
         assert f"{running.month} replaced" in await running.made()
 
@@ -242,7 +242,8 @@ async def test_a_forced_rotation_is_refused_while_clocks_contradict_each_other(
     tmp_path: Path,
 ) -> None:
     async with in_mid_month(tmp_path) as running:
-        old = (await SaltStore(running.redis, UTC).ensure()).salt.value
+        await SaltStore(running.redis, UTC).ensure()
+        old = await running.salt()
         environment = {**running.system.environment, **running.clock.environment(2 * DAY_SECONDS)}
         code, output, errors = await run_command("rotation", "rotate", "--force", **environment)
         assert (code, "clock" in errors) == (1, True), output + errors

@@ -240,7 +240,9 @@ async def test_what_a_server_refuses_is_said_with_what_an_operator_has_to_do(
 async def test_a_replaced_salt_is_disposed_of_too(salts: Salts) -> None:
     """It was leaked: that is why it was replaced."""
     first = await salts.store.ensure()
-    leaked = first.salt.value
+    salt = await salts.store.read(first.term)
+    assert salt is not None
+    leaked = salt.value
     await salts.redis.bgsave()
     await eventually(lambda: _async(bool(files_with(leaked, salts.server))))
     environment = {"REDIS_URL": salts.server.url}
@@ -252,7 +254,7 @@ async def test_a_replaced_salt_is_disposed_of_too(salts: Salts) -> None:
 
 async def test_a_salt_lies_in_a_buffer_that_can_be_overwritten(salts: Salts) -> None:
     """One that is embedded in its key's object would be copied elsewhere by SETRANGE."""
-    month = (await salts.store.ensure()).salt.month
+    month = (await salts.store.ensure()).term.month
     assert await salts.redis.object("encoding", keys.salt(month)) == b"raw"
 
 

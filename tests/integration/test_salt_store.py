@@ -14,7 +14,7 @@ from contract.errors import ClocksDisagree
 from embedded.valkey import ValkeyServer
 from runtime.clock import wall_clock
 from runtime.redis_client import connect_redis
-from salt.store import Ensured, Outcome, SaltStore
+from salt.store import Ensured, Outcome, Salt, SaltStore
 from tests.servers import Flavour, flavours
 
 UTC = ZoneInfo("UTC")
@@ -54,6 +54,13 @@ def this_month() -> Month:
     return month_at(wall_clock(), UTC)
 
 
+async def made(redis: Redis) -> Salt:
+    """The month's salt, which is made if it was not."""
+    salt = await store(redis).read((await store(redis).ensure()).term)
+    assert salt is not None
+    return salt
+
+
 async def in_force(redis: Redis, month: Month, dies_us: int | None = None) -> None:
     """A month and its salt, as the script leaves them."""
     await redis.set(keys.CURRENT_SALT, str(month))
@@ -86,20 +93,21 @@ async def test_nothing_is_made_or_destroyed_that_a_clock_contradicts(
     assert made.outcome is Outcome.ROTATED
     with pytest.raises(ClocksDisagree):
         await wrong.ensure(replace=True)
+    salt = await right.read(made.term)
     found = await wrong.ensure()
-    assert (found.outcome, found.salt.value) == (Outcome.UNCHANGED, made.salt.value)
+    assert (found.outcome, await wrong.read(found.term)) == (Outcome.UNCHANGED, salt)
 
 
 async def test_a_missing_salt_is_waited_for_and_whoever_holds_it_puts_it_back(redis: Redis) -> None:
-    first = await store(redis).ensure()
-    await redis.delete(keys.salt(first.salt.month))
+    salt = await made(redis)
+    await redis.delete(keys.salt(salt.month))
     waiting = asyncio.create_task(store(redis).ensure())
-    restored = await store(redis).ensure(held=first.salt)
+    restored = await store(redis).ensure(held=salt)
     found = await waiting
-    assert (restored.outcome, restored.salt.value) == (Outcome.RESTORED, first.salt.value)
-    assert (found.outcome, found.salt.value) == (Outcome.UNCHANGED, first.salt.value)
-    expires_ms = await redis.pexpiretime(keys.salt(first.salt.month))
-    assert expires_ms == first.salt.ends_us // 1000
+    assert (restored.outcome, found.outcome) == (Outcome.RESTORED, Outcome.UNCHANGED)
+    assert await store(redis).read(found.term) == salt
+    expires_ms = await redis.pexpiretime(keys.salt(salt.month))
+    assert expires_ms == salt.ends_us // 1000
 
 
 async def test_what_is_gone_with_its_record_is_lost_to_whoever_knew_it(redis: Redis) -> None:
@@ -113,13 +121,13 @@ async def test_what_is_gone_with_its_record_is_lost_to_whoever_knew_it(redis: Re
 
 
 async def test_a_salt_of_another_month_than_the_recorded_one_is_not_put_back(redis: Redis) -> None:
-    first = await store(redis).ensure()
+    salt = await made(redis)
     await redis.flushall()
-    later = first.salt.month.plus(1)
+    later = salt.month.plus(1)
     await in_force(redis, later)
     # By others its month has come, so that it is in force on any day of this one.
-    found = await store(redis, 60 * 24 * HOUR_US).ensure(held=first.salt)
-    assert (found.outcome, found.salt.month) == (Outcome.CLOCK_WENT_BACK, later)
+    found = await store(redis, 60 * 24 * HOUR_US).ensure(held=salt)
+    assert (found.outcome, found.term.month) == (Outcome.CLOCK_WENT_BACK, later)
 
 
 async def test_a_later_month_is_taken_back_by_force_alone(redis: Redis) -> None:
@@ -129,11 +137,11 @@ async def test_a_later_month_is_taken_back_by_force_alone(redis: Redis) -> None:
         await store(redis, 0).ensure()
     # Unless others say that its month has come: then it is the server that is behind.
     found = await store(redis, 60 * 24 * HOUR_US).ensure()
-    assert (found.outcome, found.salt.month) == (Outcome.CLOCK_WENT_BACK, later)
+    assert (found.outcome, found.term.month) == (Outcome.CLOCK_WENT_BACK, later)
     with pytest.raises(ClocksDisagree):
         await store(redis, 2 * HOUR_US).ensure(replace=True)
     made = await store(redis, 0).ensure(replace=True)
-    assert (made.outcome, made.salt.month) == (Outcome.REPLACED, this_month())
+    assert (made.outcome, made.term.month) == (Outcome.REPLACED, this_month())
     assert await store(redis).salt_keys() == [keys.salt(this_month())]
     assert await store(redis).recorded_month() == this_month()
 
@@ -151,8 +159,9 @@ async def test_the_expiry_follows_rotations_calendar_and_nobody_elses(redis: Red
     other = await store(redis, zone=another).ensure()
     assert (other.outcome, other.other_calendar) == (Outcome.UNCHANGED, True)
     assert await expires_us() == month.ends_us(UTC)
+    before = await store(redis).read(other.term)
     moved = await store(redis, zone=another, sets_expiry=True).ensure()
-    assert (moved.outcome, moved.salt.value) == (Outcome.UNCHANGED, other.salt.value)
+    assert (moved.outcome, await store(redis).read(other.term)) == (Outcome.UNCHANGED, before)
     assert await expires_us() == month.ends_us(another)
     assert not (await store(redis, zone=another).ensure()).other_calendar
 
@@ -165,8 +174,8 @@ async def test_a_calendar_that_ends_a_month_before_rotations_goes_on_with_its_sa
     dies_us = wall_clock() + 8 * HOUR_US
     await in_force(redis, earlier, dies_us)
     found: Ensured = await store(redis, 0).ensure()
-    assert (found.outcome, found.salt.month) == (Outcome.ANOTHER_CALENDAR, earlier)
-    assert found.salt.ends_us == dies_us // 1000 * 1000
+    assert (found.outcome, found.term.month) == (Outcome.ANOTHER_CALENDAR, earlier)
+    assert found.term.ends_us == dies_us // 1000 * 1000
     assert found.other_calendar
     # Rotation itself goes by its calendar.
     assert (await store(redis, 0, sets_expiry=True).ensure()).outcome is Outcome.ROTATED

@@ -14,7 +14,7 @@ from contract.calendar import DAY_US, SECOND_US, Month, month_at
 from contract.errors import ClocksDisagree, Retry
 from runtime.stopping import Stopping
 from salt.month import REFRESH_SECONDS, MonthlySalt
-from salt.store import Ensured, Observed, Outcome, Salt, SaltStore
+from salt.store import Ensured, Observed, Outcome, Salt, SaltStore, Term
 
 UTC = ZoneInfo("UTC")
 NOVEMBER = Month(2026, 11)
@@ -84,6 +84,9 @@ class Store:
         self.on_reply()
         return reply
 
+    async def read(self, term: Term) -> Salt | None:
+        return salt_of(term.month, self.made)
+
     async def is_contradicted(self, server_us: int) -> bool:
         assert server_us == self.server_us
         return self.contradicted
@@ -143,8 +146,10 @@ def salt(clock: Clock, store: Store) -> MonthlySalt:
     return monthly_salt(clock, store)
 
 
-def monthly_salt(clock: Clock, store: Store) -> MonthlySalt:
-    return MonthlySalt(cast(SaltStore, store), clock)
+def monthly_salt(
+    clock: Clock, store: Store, dropped: Callable[[], None] = lambda: None
+) -> MonthlySalt:
+    return MonthlySalt(cast(SaltStore, store), clock, dropped)
 
 
 async def test_there_is_none_before_it_was_asked_for(salt: MonthlySalt) -> None:
@@ -340,6 +345,29 @@ async def test_without_requests_it_is_dropped_from_memory_when_its_month_ends(
     # the pause is over, and that round drops it.
     assert held[:3] == [(True, True), (True, True), (True, False)]
     assert held[3:] == [(False, False)] * 7
+
+
+async def test_that_one_was_dropped_is_told_at_its_months_end(clock: Clock, store: Store) -> None:
+    """And not that the first has come. With a server that is away, too."""
+    told: list[int] = []
+    salt = monthly_salt(clock, store, lambda: told.append(store.server_us))
+    store.set_clock(ENDS - 2_500_000)
+    await salt.get()
+    store.away = True
+    await salt.keep_fresh(Pauses(clock, 10))
+    assert told == [ENDS]
+
+
+async def test_that_one_was_dropped_is_told_when_it_was_replaced(
+    clock: Clock, store: Store
+) -> None:
+    told: list[int] = []
+    salt = monthly_salt(clock, store, lambda: told.append(store.made))
+    await salt.keep_fresh(Pauses(clock, 3))
+    assert told == []
+    store.made = 1
+    await salt.keep_fresh(Pauses(clock, 3))
+    assert told == [1]
 
 
 async def test_a_pause_ends_with_the_month_and_is_never_longer_than_a_second(

@@ -1,0 +1,80 @@
+"""A program that begins anew in its own process, with nothing left in memory of what it held.
+
+Python can't write over what it has held: copies lie in buffers of its libraries and in memory that
+was freed. A new program in the same process (execve(2)) gives all of it back to the system, which
+clears it. Whoever has started the process sees the same one, with the same number.
+"""
+
+import asyncio
+import os
+import random
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from contract.settings import Environment
+from runtime.stopping import Stopping
+
+_LISTENING = "IMPACT_LISTENING_FILES"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Afresh:
+    """How a program ends that is to begin anew.
+
+    `listening`: its sockets on which clients wait for the new one.
+    """
+
+    listening: Sequence[socket.socket] = ()
+
+    def begin(self) -> int:
+        """Begins anew. It returns if that can't be, as when the program was moved: an exit code."""
+        for each in self.listening:
+            each.set_inheritable(True)
+        os.environ[_LISTENING] = " ".join(str(each.fileno()) for each in self.listening)
+        try:
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell
+        except OSError as error:
+            log.critical(
+                "ended, since it could not begin anew as it does after each month's end",
+                why=error.strerror,
+                program=sys.executable,
+                to_do="see that whoever starts it starts it again",
+            )
+            return 1
+
+
+def listening_before(environment: Environment) -> list[socket.socket]:
+    """The listening sockets of the program that was in this process before; none at its start."""
+    sockets = [socket.socket(fileno=int(file)) for file in environment.get(_LISTENING, "").split()]
+    for each in sockets:
+        each.set_inheritable(False)
+    return sockets
+
+
+class BeginningAnew:
+    """Whether a program has to begin anew, since it has held what must not be left."""
+
+    def __init__(self, soonest_seconds: float, latest_seconds: float) -> None:
+        """When it does so, after that was over: at random, so that not all programs do at once."""
+        self._between = soonest_seconds, latest_seconds
+        self._over = asyncio.Event()
+
+    def is_over(self) -> None:
+        """What it held is over."""
+        self._over.set()
+
+    async def is_due(self, stopping: Stopping) -> bool:
+        """Waits until it is time; False: it was asked to stop before that."""
+        waits = [asyncio.create_task(stopping.wait()), asyncio.create_task(self._over.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return not await stopping.wait(random.uniform(*self._between))  # noqa: S311 - no secret

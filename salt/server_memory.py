@@ -1,0 +1,24 @@
+"""A server's memory, written over where it was freed, so that no byte of a salt is left in it."""
+
+from importlib.resources import files
+from typing import Final
+
+from redis.asyncio import Redis
+
+from contract import keys
+
+_SCRIPT: Final = files("salt").joinpath("push_out.lua").read_text()
+# Less than what a server reads at once, and a connection's reply buffer.
+_BUFFER: Final = 15 * 1024
+
+
+async def push_out(server: Redis) -> None:
+    """Writes over what a server has freed, and over what lies in the connection's buffers there.
+
+    Its replicas write over what they have freed.
+
+    Raises:
+        RedisError: it does not answer, or refuses.
+    """
+    await server.register_script(_SCRIPT)(keys=[keys.SCRUB])
+    await server.echo(bytes(_BUFFER))

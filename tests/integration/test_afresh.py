@@ -1,0 +1,151 @@
+"""A program that begins anew in its own process: who waits is answered, who ends it is heard."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from runtime.afresh import Afresh, BeginningAnew, listening_before
+from runtime.stopping import Stopping
+from tests.system import ROOT, eventually
+
+PROGRAM = """
+import asyncio, os, socket, sys
+from runtime.afresh import Afresh, listening_before
+from runtime.clock import wall_clock
+from runtime.command import run_process
+from runtime.stopping import Stopping
+
+async def main(environment, clock):
+    stopping = Stopping()
+    stopping.install()
+    before = listening_before(environment)
+    if not before:
+        listening = socket.create_server(("127.0.0.1", 0))
+        print(os.getpid(), listening.getsockname()[1], flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        stopping.leave_signals()
+        return Afresh([listening])
+    (listening,) = before
+    listening.settimeout(20)
+    with listening.accept()[0] as client:
+        client.sendall(str(os.getpid()).encode())
+    print("answered", flush=True)
+    await stopping.wait()
+    print("stopped", flush=True)
+    return 0
+
+sys.exit(run_process("test", main, os.environ, wall_clock))
+"""
+
+
+class Begun:
+    """A program that waits to be told to begin anew."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.port = 0
+
+    async def line(self) -> str:
+        assert self.process.stdout is not None
+        return (await self.process.stdout.readline()).decode().strip()
+
+    def begin_anew(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+
+@asynccontextmanager
+async def program() -> AsyncIterator[Begun]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        PROGRAM,
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        begun = Begun(process)
+        number, port = (await begun.line()).split()
+        assert int(number) == process.pid
+        begun.port = int(port)
+        yield begun
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def test_whoever_waits_is_answered_by_the_next_program_of_the_same_process() -> None:
+    async with program() as begun:
+        reader, writer = await asyncio.open_connection("127.0.0.1", begun.port)
+        begun.begin_anew()
+        assert int(await reader.read()) == begun.process.pid
+        writer.close()
+        assert await begun.line() == "answered"
+        begun.stop()
+        assert await begun.line() == "stopped"
+        assert await begun.process.wait() == 0
+
+
+@pytest.mark.parametrize("when", ["before", "while it begins"])
+async def test_who_is_asked_to_stop_meanwhile_first_answers_who_waits(when: str) -> None:
+    async with program() as begun:
+        reader, writer = await asyncio.open_connection("127.0.0.1", begun.port)
+        if when == "before":
+            begun.stop()
+        begun.begin_anew()
+        if when != "before":
+            await _has_begun_anew(begun.process.pid)
+            begun.stop()
+        assert int(await reader.read()) == begun.process.pid
+        writer.close()
+        assert [await begun.line(), await begun.line()] == ["answered", "stopped"]
+        assert await begun.process.wait() == 0
+
+
+async def _has_begun_anew(pid: int) -> None:
+    """Waits for the moment in which nobody listens to signals yet."""
+    environment = Path(f"/proc/{pid}/environ")
+    await eventually(
+        lambda: asyncio.to_thread(environment.read_bytes),
+        lambda found: b"IMPACT_LISTENING_FILES" in found,
+    )
+
+
+def test_a_program_that_is_not_there_any_more_ends_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As when the folder with it was replaced: whoever has started it starts it again."""
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    monkeypatch.setitem(os.environ, "IMPACT_LISTENING_FILES", "")
+    assert Afresh().begin() == 1
+    assert "could not begin anew" in capsys.readouterr().out
+
+
+def test_at_its_start_a_program_has_no_sockets_of_another() -> None:
+    assert listening_before({}) == []
+
+
+async def test_it_is_due_a_while_after_it_is_over_and_never_once_asked_to_stop() -> None:
+    stopping, anew = Stopping(), BeginningAnew(0.0, 0.0)
+    due = asyncio.create_task(anew.is_due(stopping))
+    await asyncio.sleep(0)
+    assert not due.done()
+    anew.is_over()
+    assert await due
+
+    anew = BeginningAnew(3600.0, 3600.0)
+    anew.is_over()
+    due = asyncio.create_task(anew.is_due(stopping))
+    stopping.set()
+    assert not await due
