@@ -77,8 +77,8 @@ class InForce:
         return pieces(salt, self.server.pid) + pieces(salt, self.replica.pid)
 
 
-# With jemalloc, as Redis has it, a piece is left now and then (docs/decisions/0019): `make test-long`
-# shows how often.
+# With jemalloc, as Redis has it, a piece is left now and then (docs/decisions/0019): `make
+# test-long` shows how often.
 _FLAVOURS = [
     pytest.param(each, id=each.name, marks=[] if each is EMBEDDED else [pytest.mark.long])
     for each in flavours()
