@@ -34,7 +34,7 @@ from collector.request.site import SitePolicy
 from collector.sessions import Sessions
 from contract import settings
 from contract.metrics import CollectorMetrics
-from contract.settings import Environment
+from contract.setting import Environment
 from runtime.admin import AdminListener
 from runtime.afresh import Afresh, BeginningAnew, listening_before
 from runtime.clock import Clock, wall_clock

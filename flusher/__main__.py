@@ -16,7 +16,7 @@ import structlog
 from contract import settings
 from contract.calendar import Month
 from contract.metrics import FlusherMetrics
-from contract.settings import Environment
+from contract.setting import Environment
 from flusher.commands import (
     REPORT_FORMATS,
     check_counts_kept,

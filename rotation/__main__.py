@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from contract import settings
 from contract.metrics import RotationMetrics
-from contract.settings import Environment
+from contract.setting import Environment
 from rotation.announce import Announcer
 from rotation.status import as_json, as_text, read_status
 from rotation.worker import Worker

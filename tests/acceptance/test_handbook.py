@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from collector.__main__ import SETTINGS as COLLECTOR
 from contract import keys, settings
 from contract.record import FIELD, encode
-from contract.settings import Setting
+from contract.setting import Setting
 from embedded.postgres import PostgresServer, find_wheel_programs
 from flusher.__main__ import SETTINGS as FLUSHER
 from flusher.postgres.database import Database
