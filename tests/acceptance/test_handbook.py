@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from collector.__main__ import SETTINGS as COLLECTOR
+from collector.process import SETTINGS as COLLECTOR
 from contract import keys, settings
 from contract.record import FIELD, encode
 from contract.setting import Setting
