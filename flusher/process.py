@@ -5,13 +5,12 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
 import structlog
-from prometheus_client import CollectorRegistry
 
 from contract import settings
 from contract.metrics import FlusherMetrics
@@ -35,7 +34,7 @@ from runtime.registry import make_registry
 from runtime.server_promises import Examine, watch_promises
 from runtime.server_watch import ServerWatch
 from runtime.service_manager import ServiceManager
-from runtime.shards import connect_shards
+from runtime.shards import Shards, connect_shards
 from runtime.stopping import Stopping
 
 ADMIN_PORT = settings.admin_port(9101)
@@ -70,76 +69,25 @@ async def work(environment: Environment, clock: Clock) -> int:
     registry = make_registry()
     metrics = FlusherMetrics(registry)
     worker_settings = _read_settings(environment)
-    # A flush ends, one way or the other, well before another flusher takes its entries over.
-    patience_seconds = worker_settings.claim_seconds / 2
-    stopping = Stopping()
-    stopping.install()
     async with (
         connect_shards(environment) as shards,
-        _connect_databases(environment, patience_seconds) as databases,
+        _connect_databases(environment, worker_settings.patience_seconds) as databases,
         ServiceManager(environment) as service,
     ):
         log_start("flusher", SETTINGS, environment)
-        consumer = _name_consumer()
-        reader, other_reader = [
-            StreamReader(shards, name, worker_settings.claim_seconds)
-            for name in (consumer, f"{consumer}-helper")
-        ]
-        worker = _make_worker(reader, databases.worker, metrics, worker_settings)
-        # While a batch is matched and committed, the rows of another are copied.
-        helper = _make_worker(other_reader, databases.helper, metrics, worker_settings, worker)
-        watches = _make_watches(reader, databases, metrics, worker_settings)
-        examinations: list[Examine] = [
-            *redis_examinations(shards, clock),
-            partial(
-                examine_postgres,
-                settings.DATABASE_URL.read(environment),
-                clock,
-                worker_settings.zone,
-            ),
-        ]
-        admin = _make_admin(environment, registry, worker, watches, stopping)
-        keeper = _make_month_keeper(environment, reader, databases, worker_settings)
-        watching = [
-            asyncio.create_task(watch_promises(examinations, stopping)),
-            *(asyncio.create_task(watch.run(stopping)) for watch in watches.values()),
-        ]
-        counting = asyncio.create_task(keeper.run(stopping, metrics))
-        try:
-            await admin.start()
-            log.info("flushing", consumer=consumer)
-            service.started()
-            longest_turn_seconds = _STATEMENTS_A_TURN * patience_seconds
-            ended = await asyncio.gather(
-                worker.run(stopping, service.watch(longest_turn_seconds)),
-                helper.run(stopping, service.watch(longest_turn_seconds)),
-            )
-        finally:
-            stopping.set()
-            await asyncio.gather(*watching)
-            counting.cancel()
-            with suppress(asyncio.CancelledError):
-                await counting
-            await admin.close()
-    if not all(ended):
+        flusher = Flusher(environment, worker_settings, clock, shards, databases, metrics)
+        admin = AdminListener(
+            settings.ADMIN_HOST.read(environment),
+            ADMIN_PORT.read(environment),
+            registry,
+            flusher.checks,
+        )
+        ended = await flusher.run(admin, service)
+    if not ended:
         log.warning("stopped with entries in hand: another flusher takes them over")
         return 1
     log.info("stopped")
     return 0
-
-
-def _read_settings(environment: Environment) -> WorkerSettings:
-    return WorkerSettings(
-        settings.CALENDAR_TIMEZONE.read(environment),
-        settings.FLUSH_MAX_ROWS.read(environment),
-        settings.FLUSH_MAX_SECONDS.read(environment),
-        settings.FLUSH_CLAIM_SECONDS.read(environment),
-    )
-
-
-def _name_consumer() -> str:
-    """Unique among the living; who is gone is taken off the group by whoever stops next."""
-    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,69 +119,108 @@ async def _connect_databases(
         yield _Databases(worker, helper, counting, watched)
 
 
-def _make_worker(
-    reader: StreamReader,
-    database: Database,
-    metrics: FlusherMetrics,
-    worker_settings: WorkerSettings,
-    helps: Worker | None = None,
-) -> Worker:
-    writer = SessionWriter(database, worker_settings.zone)
-    return Worker(reader, writer, metrics, worker_settings, helps)
+class Flusher:
+    """All that runs in the process, but for the admin pages."""
 
+    def __init__(
+        self,
+        environment: Environment,
+        worker_settings: WorkerSettings,
+        clock: Clock,
+        shards: Shards,
+        databases: _Databases,
+        metrics: FlusherMetrics,
+    ) -> None:
+        """
+        Raises:
+            Misconfigured: a setting is wrong.
+        """
+        self._metrics = metrics
+        self._stopping = Stopping()
+        self._longest_turn_seconds = _STATEMENTS_A_TURN * worker_settings.patience_seconds
+        zone = worker_settings.zone
+        self._consumer = _name_consumer()
+        reader, other_reader = [
+            StreamReader(shards, name, worker_settings.claim_seconds)
+            for name in (self._consumer, f"{self._consumer}-helper")
+        ]
+        writer = SessionWriter(databases.worker, zone)
+        self._worker = Worker(reader, writer, metrics, worker_settings)
+        # While a batch is matched and committed, the rows of another are copied.
+        other_writer = SessionWriter(databases.helper, zone)
+        self._helper = Worker(other_reader, other_writer, metrics, worker_settings, self._worker)
+        self._reader = reader
+        self._count_waiting = SessionWriter(databases.watched, zone).count_waiting
+        self._watches = {
+            "redis": ServerWatch("Redis", Measuring(reader, metrics).measure),
+            "postgres": ServerWatch("PostgreSQL", self._measure_postgres),
+        }
+        dsn = settings.DATABASE_URL.read(environment)
+        self._examinations: list[Examine] = [
+            *redis_examinations(shards, clock),
+            partial(examine_postgres, dsn, clock, zone),
+        ]
+        self._keeper = MonthKeeper(
+            databases.counting,
+            self._oldest_entry,
+            settings.SESSIONS_KEPT_MONTHS.read(environment),
+            settings.ENDED_MONTHS_KEEP.read(environment),
+            partial(DeadLetters(shards).places, zone, REPEATED_WITHIN_US),
+        )
 
-def _make_watches(
-    reader: StreamReader,
-    databases: _Databases,
-    metrics: FlusherMetrics,
-    worker_settings: WorkerSettings,
-) -> Mapping[str, ServerWatch]:
-    """One for each server, by the name of its check."""
-    count_waiting = SessionWriter(databases.watched, worker_settings.zone).count_waiting
-
-    async def ask_postgres() -> None:
-        metrics.upgrades_waiting.set(await count_waiting())
-
-    return {
-        "redis": ServerWatch("Redis", Measuring(reader, metrics).measure),
-        "postgres": ServerWatch("PostgreSQL", ask_postgres),
-    }
-
-
-def _make_admin(
-    environment: Environment,
-    registry: CollectorRegistry,
-    worker: Worker,
-    watches: Mapping[str, ServerWatch],
-    stopping: Stopping,
-) -> AdminListener:
-    def failed_checks() -> dict[str, str | None]:
-        last = worker.last_success
+    def checks(self) -> dict[str, str | None]:
+        """Those of `/readyz`."""
+        last = self._worker.last_success
         is_recent = last is not None and time.monotonic() - last <= _READY_SECONDS
         return {
             "flush": None if is_recent else "no flush has succeeded recently",
-            **{server: watch.wrong for server, watch in watches.items()},
-            "draining": "asked to stop" if stopping.asked else None,
+            **{server: watch.wrong for server, watch in self._watches.items()},
+            "draining": "asked to stop" if self._stopping.asked else None,
         }
 
-    host, port = settings.ADMIN_HOST.read(environment), ADMIN_PORT.read(environment)
-    return AdminListener(host, port, registry, failed_checks)
+    async def run(self, admin: AdminListener, service: ServiceManager) -> bool:
+        """Flushes until it is asked to stop; whether all that it had read is stored."""
+        self._stopping.install()
+        watching = [
+            asyncio.create_task(watch_promises(self._examinations, self._stopping)),
+            *(asyncio.create_task(watch.run(self._stopping)) for watch in self._watches.values()),
+        ]
+        keeping = asyncio.create_task(self._keeper.run(self._stopping, self._metrics))
+        try:
+            await admin.start()
+            log.info("flushing", consumer=self._consumer)
+            service.started()
+            ended = await asyncio.gather(
+                *(
+                    worker.run(self._stopping, service.watch(self._longest_turn_seconds))
+                    for worker in (self._worker, self._helper)
+                )
+            )
+        finally:
+            self._stopping.set()
+            await asyncio.gather(*watching)
+            keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeping
+            await admin.close()
+        return all(ended)
+
+    async def _measure_postgres(self) -> None:
+        self._metrics.upgrades_waiting.set(await self._count_waiting())
+
+    async def _oldest_entry(self) -> float:
+        return await oldest_entry_seconds(self._reader.servers, self._reader.shards)
 
 
-def _make_month_keeper(
-    environment: Environment,
-    reader: StreamReader,
-    databases: _Databases,
-    worker_settings: WorkerSettings,
-) -> MonthKeeper:
-    return MonthKeeper(
-        databases.counting,
-        partial(_ask_oldest_entry, reader),
-        settings.SESSIONS_KEPT_MONTHS.read(environment),
-        settings.ENDED_MONTHS_KEEP.read(environment),
-        partial(DeadLetters(reader.servers).places, worker_settings.zone, REPEATED_WITHIN_US),
+def _read_settings(environment: Environment) -> WorkerSettings:
+    return WorkerSettings(
+        settings.CALENDAR_TIMEZONE.read(environment),
+        settings.FLUSH_MAX_ROWS.read(environment),
+        settings.FLUSH_MAX_SECONDS.read(environment),
+        settings.FLUSH_CLAIM_SECONDS.read(environment),
     )
 
 
-async def _ask_oldest_entry(reader: StreamReader) -> float:
-    return await oldest_entry_seconds(reader.servers, reader.shards)
+def _name_consumer() -> str:
+    """Unique among the living; who is gone is taken off the group by whoever stops next."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

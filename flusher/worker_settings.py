@@ -18,3 +18,10 @@ class WorkerSettings:
     max_rows: int
     max_seconds: float
     claim_seconds: float
+
+    @property
+    def patience_seconds(self) -> float:
+        """The longest that a statement takes. A flush ends, one way or the other, well before
+        another flusher takes its entries over.
+        """
+        return self.claim_seconds / 2
