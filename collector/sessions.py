@@ -18,7 +18,7 @@ from contract.identity import network_of
 from contract.metrics import CollectorMetrics
 from contract.record import SessionUpgraded, encode, encode_started
 from salt.month import MonthlySalt
-from salt.store import Salt
+from salt.term import Salt
 
 CURRENT = "current"
 

@@ -24,7 +24,7 @@ from contract.metrics import CollectorMetrics
 from contract.record import SessionStarted, SessionUpgraded, decode
 from contract.settings import TRUSTED_PROXIES
 from salt.month import MonthlySalt
-from salt.store import Salt
+from salt.term import Salt
 from tests.instant import MONTH, NOON_US, clock
 
 

@@ -33,7 +33,7 @@ from collector.request.site import SitePolicy
 from collector.sessions import Sessions
 from contract.metrics import CollectorMetrics
 from salt.month import MonthlySalt
-from salt.store import Salt
+from salt.term import Salt
 from tests.instant import MONTH, NOON_US, clock
 
 COMBINATIONS = 100_000

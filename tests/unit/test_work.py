@@ -31,7 +31,7 @@ from collector.sessions import Sessions
 from contract.metrics import CollectorMetrics
 from contract.settings import TRUSTED_PROXIES
 from salt.month import MonthlySalt
-from salt.store import Salt
+from salt.term import Salt
 from tests.instant import MONTH, NOON_US, clock
 
 _CONNECTIONS = 64
