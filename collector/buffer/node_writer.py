@@ -29,11 +29,13 @@ _PAUSE_SECONDS = 0.1
 # A server that syncs once a second acknowledges once a second: several batches wait together.
 _DURABLE_WRITERS = 8
 
-# Records share entries while most of the last writes have so many for each shard that they go to: a
-# burst is not load, and until Redis is busy an entry a record is simpler to look at. By shard, so
-# that a primary of a cluster, which gets a part of the records, does as one server that gets all.
+# Records share entries while a quarter of the last writes have so many for each shard that they go
+# to: a burst is not load, and until Redis is busy an entry a record is simpler to look at. So a
+# primary of a cluster, which gets a part of the records, in writes of very different sizes, does as
+# one server that gets all.
 _TOGETHER_FROM = 2
 _LAST_WRITES = 16
+_FULL_WRITES = 0.25
 
 log = structlog.get_logger()
 
@@ -195,7 +197,7 @@ class NodeWriter:
         self._metrics.append_batch_size.observe(len(batch))
         is_full = len(batch) >= _TOGETHER_FROM * len({waiting.shard for waiting in batch})
         self._full_writes += (is_full - self._full_writes) / _LAST_WRITES
-        entries = self._packer.pack(batch, together=self._full_writes > 0.5)
+        entries = self._packer.pack(batch, together=self._full_writes > _FULL_WRITES)
         packed = b"".join([entry.commands for entry in entries]) + self._durable
         count = sum([entry.replies for entry in entries]) + bool(self._durable)
         left: list[Waiting] = []
