@@ -87,8 +87,9 @@ class _Rig:
             **{part: [program.running.pid] for part, program in self.programs.items()},
             "Valkey": [server.pid for server in self.redis],
             "PostgreSQL": [self.postgres.pid],
-            **{f"primary {n}": [server.pid] for n, server in enumerate(self.redis, 1)},
         }
+        if self.layout.cluster:
+            parts |= {f"primary {n}": [server.pid] for n, server in enumerate(self.redis, 1)}
         already = await self.database.fetchval(_ROWS)
         writes = await self.programs["collector"].metrics()
         before = {part: cpu_seconds(*pids) for part, pids in parts.items()}
