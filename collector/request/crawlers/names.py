@@ -3,7 +3,7 @@
 Expressions as in `signs`, with commas between them. Names are their makers' own, from their
 documentation where there is one. A name that is also an app's in which people read has to come with
 what its crawler adds (`kimi-searchbot`, and not `kimi`), or begin the User-Agent; words that are
-such names, too (Fetch, Podcasts, Mercury …), are left out. Each is measured on bench/corpora.
+such names, too (Fetch, Podcasts, Mercury …), are left out. `bench.crawlers` measures them.
 """
 
 # They read for a language model.
