@@ -64,8 +64,11 @@ def _recall(judges: dict[str, Judge], agents: Sequence[Row]) -> list[str]:
 
 
 def _false_positives(judges: dict[str, Judge], people: Sequence[Row]) -> list[str]:
-    sources = _grouped((row.source, row) for row in people)
+    sources = _grouped((row.source, row) for row in people if row.runs_scripts)
     sources["made up, to be mistaken"] = corpora.mistaken_people()
+    sources["of all sources, what can't run a script"] = [
+        row for row in people if not row.runs_scripts
+    ]
     table = _table("False positives: people who were taken for crawlers", judges)
     for source, rows in sources.items():
         taken = [str(sum(map(judge, rows))) for judge in judges.values()]
@@ -96,7 +99,7 @@ def _missed(ours: CrawlerFilter, agents: Sequence[Row]) -> list[str]:
 
 
 def _mistaken(ours: CrawlerFilter, people: Sequence[Row]) -> list[str]:
-    reasons = ((ours.examine(row.text), row) for row in people)
+    reasons = ((ours.examine(row.text), row) for row in people if row.runs_scripts)
     by_reason = _grouped((reason, row) for reason, row in reasons if reason is not None)
     return _examples("People who were taken for crawlers, by reason", by_reason)
 

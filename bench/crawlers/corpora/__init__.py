@@ -26,6 +26,11 @@ class Row:
     family: str = ""
     tags: str = ""
 
+    @property
+    def runs_scripts(self) -> bool:
+        """Whether a browser that can run the beacon could send it: each of them begins so."""
+        return self.text.startswith("Mozilla/5.0 (") and "gecko" in self.text.lower()
+
 
 def people() -> list[Row]:
     """Browsers and devices."""

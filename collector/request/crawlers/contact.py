@@ -3,15 +3,13 @@
 import re
 
 _MAIL = re.compile(r"[a-z0-9]@[a-z0-9-]{1,63}\.[a-z]{2}")
-# `(http://…`, `; +https://…`. A few browsers of an earlier age name their maker's site.
-_WEB = re.compile(
-    r"(?<!get)(?<!post)[ (;,<+-]https?://(?!(?:www\.)?(?:bsalsa|avantbrowser|orcabrowser|qtweb|kangaroo-personal|abolimba)\.)"
-)
+# `(http://…`, `; +https://…`. QtWeb, a browser, names its maker's site.
+_WEB = re.compile(r"[ (;,<+-]https?://(?!(?:www\.)?qtweb\.)")
 # `(scope3.com)`; WEB.DE gives a browser to its readers. Without brackets (`www.uptimedoctor.com`,
-# `+devin.ai`) fewer are looked for, and none that ends a piece of Internet Explorer's.
+# `+devin.ai`) fewer are looked for.
 _DOMAIN = re.compile(
-    r"\((?!web\.de/)(?:[a-z0-9-]{2,63}\.){1,4}(?<!www\.proxomitron\.)(?<!www\.multibrowser\.)(?:com|io|org|net|ai|co|dev|app|info|eu|de|fr|uk|ru|cz|pl|nl|se|ch|it|es)[)/;]"
-    r"|[ +](?<!; )(?!(?:docs|translate)\.google\.|ant\.com toolbar)"
+    r"\((?!web\.de/)(?:[a-z0-9-]{2,63}\.){1,4}(?:com|io|org|net|ai|co|dev|app|info|eu|de|fr|uk|ru|cz|pl|nl|se|ch|it|es)[)/;]"
+    r"|[ +](?!(?:docs|translate)\.google\.|ant\.com toolbar)"
     r"(?:[a-z0-9-]{2,63}\.){1,2}(?:com|io|org|ai|co|dev|gy|ly)"
     r"(?=[ ,)/]|$)"
 )

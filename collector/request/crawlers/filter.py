@@ -79,4 +79,4 @@ class CrawlerFilter:
             return Reason.CRAWLER
         if self._list.lists(text) and self._list.lists(fold(without_known_mistakes(user_agent))):
             return Reason.CRAWLER
-        return Reason.NOT_A_BROWSER if is_no_browsers(user_agent.strip(), text) else None
+        return Reason.NOT_A_BROWSER if is_no_browsers(text) else None

@@ -7,156 +7,22 @@ with a class: one that does makes all of them slow. More of them are in `names`.
 import re
 from collections.abc import Mapping, Sequence
 
-from collector.request.crawlers.names import AI_AGENTS, EARLIER, JOBS, SERVICES, TOOLS
+from collector.request.crawlers.names import (
+    AI_AGENTS,
+    HEADLESS,
+    HTTP_LIBRARIES,
+    JOBS,
+    MONITORS,
+    TOOLS,
+)
 from collector.request.crawlers.pattern_tree import SearchTree
 from collector.request.crawlers.reason import Reason
 
-_MONITOR = (
-    "uptime",
-    "pingdom",
-    "statuscake",
-    "site24x7",
-    "newrelic",
-    "datadog",
-    "checkly",
-    "uptrends",
-    "gtmetrix",
-    "speedcurve",
-    "webpagetest",
-    "ptst/",
-    "page ?speed",
-    "lighthouse",
-    "catchpoint",
-    "dynatrace",
-    "ruxit",
-    "nagios",
-    "check_http",
-    "zabbix",
-    "icinga",
-    "better ?stack",
-    "hetrixtools",
-    "freshping",
-    "updown\\.io",
-    "cron-job\\.org",
-    "healthcheck",
-    "health[ -]?check",
-    "kube-probe",
-    "googlehc",
-    "health probe",
-    "blackbox[ -]exporter",
-    "^prometheus",
-    "^grafana",
-    "synthetic",
-    "hyperping",
-    "ohdear",
-    "montastic",
-    "nodeping",
-    "pingping",
-    "binarycanary",
-    "site ?monitor",
-    "monitoring",
-    "monsido",
-    "siteimprove",
-    "^solarwinds",
-    "compatible; splunk",
-    "appinsights\\)",
-    "^alwayson",
-    "^observepoint",
-    "cloudflare-(healthchecks|speedtest|csup)",
-    "bugsnag",
-    "noibu",
-    "sentryuptime",
-)
-_HEADLESS = (
-    "headless",
-    "phantomjs",
-    "slimerjs",
-    "casperjs",
-    "puppeteer",
-    "playwright",
-    "selenium",
-    "webdriver",
-    "cypress/",
-    "lightpanda",
-    "htmlunit",
-    "zombie\\.js",
-    "jsdom/",
-    "nightmare/",
-    "browserless",
-    "browserbase",
-    "rendertron",
-    "prerender",
-    "wkhtmlto",
-    "testcafe",
-    "ghostinspector",
-    "collapsify",
-)
-_HTTP_LIBRARY = (
-    "okhttp",
-    "python-(requests|urllib|httpx|opengraph)",
-    "^python",
-    "aiohttp/",
-    "^axios/",
-    "^got[ /(]",
-    "node-(fetch|superagent|urllib)",
-    "^node(\\.js)?($|[/ ])",
-    "undici",
-    "^bun/",
-    "^deno/",
-    "libcurl",
-    "^curl",
-    "^wget",
-    "libwww(?!-fm)(?!/[\\d.]+_mosaic)",
-    "lwp::",
-    "go-http-client",
-    "^go[ -]resty",
-    "^java/",
-    "javaws",
-    "java-http-client",
-    "httpclient",
-    "http-client",
-    "http client",
-    "guzzle",
-    "^ruby",
-    "^rest-client",
-    "^faraday",
-    "^httparty",
-    "typhoeus",
-    "^reqwest",
-    "^ureq",
-    "^hyper/",
-    "^isahc",
-    "^dart",
-    "postman",
-    "insomnia/",
-    "httpie",
-    "^alamofire",
-    "^httpx",
-    "^scrapy",
-    "mechanize",
-    "^jakarta",
-    "winhttp",
-    "^colly",
-    "unirest",
-    "restsharp",
-    "^ktor",
-    "^vert\\.x",
-    "^feign",
-    "hackney/",
-    "^perl",
-    "^php",
-    "^symfony",
-    "^k6/",
-    "^vegeta",
-    "^locust",
-    "apachebench",
-    "^download ninja",
-)
 _DOMAINS = (
     *("com", "io", "org", "net", "ai", "fr", "eu", "dev", "app", "ru", "win", "uk", "pl", "nl"),
     "info",
 )
-# What crawlers do. Many are isbot's words: those that take no browser of the corpora.
+# What crawlers do. Many are isbot's words: those that take no browser of the corpus.
 _JOBS = (
     "abuse",
     "archive",
@@ -176,11 +42,9 @@ _JOBS = (
     "monitor",
     "(page|link|url)[ -]?preview",
     "preview(er|bot|-tool)",
-    "cloudflareradar",
     "-radar(?<!htc-radar)",
     "parser",
     "prefetch proxy",
-    "research(scan|agent|er)",
     "rss($|[ /;)-])",
     "scan(?<!camscan)(?!pal|ia)",
     "-screenshot$",
@@ -194,42 +58,27 @@ _JOBS = (
     *(f"\\.{domain}/v?\\d(?<!mail\\.com/\\d)" for domain in _DOMAINS),
     "\\.de/v?\\d(?<!web\\.de/\\d)",  # WEB.DE gives a browser to its readers
     "watch(er/|agent)",
-    "-hostname-verification",
     "( |-)api($|/| (?!\\d))",
     "com agent\\)",
     "^[a-z]*search(er[a-z]*)?($|[ /])",
-    "^hello,? ?world",
     "( |-)proxy\\)",
     "-snapshot",
     "( |-)tools($|[ /;)])",
-    "^[a-z]+::",
-    "^apple-pubsub",
     "lookup",
-    "\\.ec2$",
-    "^itms",
     "crawler",
     "spider[/;)]",
-    "^[a-z]*search-\\d",
-    "^user agent ",
-    "(_|-)security$",
     "<script>",
     "user agent[;)](?<=; user agent.)",
     "useragent;(?<=; useragent;)",
     "^useragent: ",
-    "^fake_user_agent",
     "^<",
     "chtml proxy",
-    "fetch \\d",
     "splash version",
     "dlc/\\d",
-    "^netapi",
     "geckobot",
-    "^linux gnu",
-    "^(url|abcd?|asdf|undefined|none|nil|unknown|empty|foobar|anonymous|hacker|qwerty)$",
     # What attacks: it is no name at all.
     "0day|botnet|h4ck|r00t|pwned",
     "\\$\\{|\\{\\{|jndi:",
-    "^0x",
     # A system that is none, a time that no browser tells; a browser's words, misspelt.
     "x11; windows",
     "time/\\d{13}$",
@@ -243,7 +92,6 @@ _CRAWLER = (
     "firefox mutant",
     "^mozilla/5\\.0(,|/[a-z]+/\\d)",
     "^mozilla/[45]\\.0 ?\\(compatible\\);",
-    "^mozilla/4\\.0 ?\\(compatible; [a-z]{5,}\\)$",
     # Those that say none of it.
     "hotjar",
     "sindup/",
@@ -251,8 +99,6 @@ _CRAWLER = (
     "criticalcss",
     "bw/1\\.\\d; ",
     "daumoa",
-    "twilioproxy",
-    "^mozilla/5\\.0; [a-z]+\\.[a-z]+/\\d",
 )
 
 
@@ -265,10 +111,9 @@ _IN_APP = re.compile(
 
 
 # `SomeSDK/9.1 iOS/15.1 (iPhone) App/2.0 Hybrid Mozilla/5.0 (iPhone; …) … Safari/604.1`: an app that
-# shows pages in its telephone's browser, and puts its own and its toolkit's names in front. What
-# WhatsApp sends is the fetcher's of its previews.
+# shows pages in its telephone's browser, and puts its own and its toolkit's names in front.
 _APP_FIRST = re.compile(
-    r"(?!mozilla/|whatsapp/)[^/]+/\d.* mozilla/5\.0 "
+    r"(?!mozilla/)[^/]+/\d.* mozilla/5\.0 "
     r"\((?:iphone|ipad|ipod|linux; (?:u; )?android)[^)]*\) "
     r"applewebkit/[\d.]+ \(khtml, like gecko\) .*\b(?:safari|mobile)/"
 )
@@ -283,24 +128,14 @@ class Signs:
     def __init__(self) -> None:
         kinds: Mapping[Reason, Sequence[str]] = {
             Reason.AI_AGENT: AI_AGENTS.split(", "),
-            Reason.MONITOR: _MONITOR,
-            Reason.HEADLESS: _HEADLESS,
-            Reason.HTTP_LIBRARY: _HTTP_LIBRARY,
-            Reason.CRAWLER: (
-                *_CRAWLER,
-                *TOOLS.split(", "),
-                *EARLIER.split(", "),
-            ),
+            Reason.MONITOR: MONITORS.split(", "),
+            Reason.HEADLESS: HEADLESS.split(", "),
+            Reason.HTTP_LIBRARY: HTTP_LIBRARIES.split(", "),
+            Reason.CRAWLER: (*_CRAWLER, *TOOLS.split(", ")),
         }
-        services = [f"^{name}" for name in SERVICES.split()]
         self._kinds = {reason: SearchTree(signs) for reason, signs in kinds.items()}
-        self._services = SearchTree(services)
-        self._any = SearchTree(
-            (
-                *(*_JOBS, *JOBS.split(", "), *services),
-                *(sign for signs in kinds.values() for sign in signs),
-            )
-        )
+        of_all_kinds = (sign for signs in kinds.values() for sign in signs)
+        self._any = SearchTree((*_JOBS, *JOBS.split(", "), *of_all_kinds))
 
     def reason(self, text: str) -> Reason | None:
         """The kind of crawler whose User-Agent, in lower case, this is; None: no sign of one."""
@@ -315,5 +150,4 @@ class Signs:
         if _APP_FIRST.match(text):
             return None
         # Only what it does tells it: in an app, that is the app's name.
-        in_app = _IN_APP.search(text) and not self._services.finds(rest)
-        return None if in_app else Reason.CRAWLER
+        return None if _IN_APP.search(text) else Reason.CRAWLER
