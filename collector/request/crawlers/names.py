@@ -1,9 +1,9 @@
-"""What crawlers are called: the jobs that they do, and services and tools by their own names.
+"""Names of crawlers, by what they do, and words for what programs do.
 
-Expressions as in `signs`, with commas between them. Names are their makers' own, from their
-documentation where there is one. A name that is also an app's in which people read has to come with
-what its crawler adds (`kimi-searchbot`, and not `kimi`), or begin the User-Agent; words that are
-such names, too (Fetch, Podcasts, Mercury …), are left out. `bench.crawlers` measures them.
+Patterns as in `patterns`, with commas between them. The names are from their makers' documentation
+where there is one. If an app in which people read has the same name, add what only its crawler
+sends (`kimi-searchbot`, not `kimi`). Words that name such apps (Fetch, Podcasts, Mercury …) are
+left out. `python -m bench.crawlers` measures the effect.
 """
 
 # They read for a language model.
@@ -44,7 +44,7 @@ HEADLESS = (
     r"cypress/, lightpanda, htmlunit, zombie\.js, jsdom/, nightmare/, browserless, browserbase, "
     r"rendertron, prerender, wkhtmlto, testcafe, ghostinspector, collapsify"
 )
-# A program's or a shell's.
+# Libraries and command line tools that send requests.
 HTTP_LIBRARIES = (
     r"okhttp, python-(requests|urllib|httpx|opengraph), ^python, aiohttp/, ^axios/, ^got[ /(], "
     r"node-(fetch|superagent|urllib), ^node(\.js)?($|[/ ]), undici, ^bun/, ^deno/, libcurl, ^curl, "
@@ -54,8 +54,8 @@ HTTP_LIBRARIES = (
     r"^httpx, ^scrapy, mechanize, ^jakarta, winhttp, ^colly, unirest, restsharp, ^ktor, ^vert\.x, "
     r"^feign, hackney/, ^perl, ^php, ^symfony, ^k6/, ^vegeta, ^locust, apachebench, ^download ninja"
 )
-# Other tools and services that send the User-Agent of a browser, with their name in it. Those that
-# send their name alone are recognised by `shape`.
+# Other tools and services that send a browser's User-Agent with their name in it. Those that send
+# their name alone are recognised by `shape`.
 TOOLS = (
     r"functionize, convertify, prospecting, acunetix, adbeat, adidxbot, alertsite, applitools, "
     r"archivebox, axe-core, axeptio, barracuda, bingpreview, blazemeter, blue ?coat, botasaurus, "

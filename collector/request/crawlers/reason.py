@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """What gave it away. The first that fits, in this order, is counted."""
+    """How a crawler was recognised. The first reason that fits, in this order, is counted."""
 
     NO_USER_AGENT = "no_user_agent"  # no browser leaves it out
     PREFETCH = "prefetch"  # a page that is loaded ahead, and perhaps never seen
@@ -12,5 +12,5 @@ class Reason(StrEnum):
     MONITOR = "monitor"  # it watches whether a site is up and fast
     HEADLESS = "headless"  # a browser that a program drives
     HTTP_LIBRARY = "http_library"  # a program's or a shell's
-    CRAWLER = "crawler"  # any other that is known, or says whom to ask about it
-    NOT_A_BROWSER = "not_a_browser"  # a name that no browser would have
+    CRAWLER = "crawler"  # any other that is known, or names a contact
+    NOT_A_BROWSER = "not_a_browser"  # it has no browser's words

@@ -1,4 +1,4 @@
-"""What headers other than the User-Agent tell."""
+"""Crawlers and prefetches that other headers than the User-Agent show."""
 
 from collector.request.crawlers.reason import Reason
 from collector.request.headers import Headers

@@ -1,7 +1,7 @@
-"""What crawlerdetect's list takes for a crawler, and is a person's.
+"""Exceptions from crawlerdetect's list: what it takes for a crawler's name, and people send.
 
-Each is a piece of a User-Agent that is taken out before the list is asked again. What else tells a
-crawler stays, and is found. The pieces are looked for only where the list has found something.
+Each is a piece of a User-Agent. It is removed, and the list is asked about the rest, so that a
+crawler's other words still match. Exceptions are tried only where the list has matched.
 """
 
 import re

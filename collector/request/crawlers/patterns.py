@@ -1,7 +1,7 @@
-"""Signs of crawlers that crawlerdetect's list lacks, and what kind a crawler is.
+"""Patterns of crawlers that crawlerdetect's list lacks, and which kind of crawler each shows.
 
-Expressions in lower case, for `pattern_tree`, which is fast where they begin with a letter, and not
-with a class: one that does makes all of them slow. More of them are in `names`.
+They are regular expressions in lower case for `pattern_tree`. Begin each with a letter: one that
+begins with a class makes all of them slow. More of them are in `names`.
 """
 
 import re
@@ -22,7 +22,7 @@ _DOMAINS = (
     *("com", "io", "org", "net", "ai", "fr", "eu", "dev", "app", "ru", "win", "uk", "pl", "nl"),
     "info",
 )
-# What crawlers do. Many are isbot's words: those that take no browser of the corpus.
+# What crawlers do. Many are isbot's words, those that match no browser of the corpus.
 _JOBS = (
     "abuse",
     "archive",
@@ -92,7 +92,7 @@ _CRAWLER = (
     "firefox mutant",
     "^mozilla/5\\.0(,|/[a-z]+/\\d)",
     "^mozilla/[45]\\.0 ?\\(compatible\\);",
-    # Those that say none of it.
+    # Names.
     "hotjar",
     "sindup/",
     "ps_daily/",
@@ -118,12 +118,12 @@ _APP_FIRST = re.compile(
     r"applewebkit/[\d.]+ \(khtml, like gecko\) .*\b(?:safari|mobile)/"
 )
 
-# What most browsers send, and no sign is in. Not looked through, which saves time.
+# Most browsers send these, and no pattern is in them. They are removed first, which saves time.
 _COMMONPLACES = ("applewebkit/537.36 (", "safari/537.36", "android")
 
 
-class Signs:
-    """Tells crawlers by signs of our own, and their kind."""
+class Patterns:
+    """Recognises crawlers by our own patterns."""
 
     def __init__(self) -> None:
         kinds: Mapping[Reason, Sequence[str]] = {
@@ -133,21 +133,21 @@ class Signs:
             Reason.HTTP_LIBRARY: HTTP_LIBRARIES.split(", "),
             Reason.CRAWLER: (*_CRAWLER, *TOOLS.split(", ")),
         }
-        self._kinds = {reason: SearchTree(signs) for reason, signs in kinds.items()}
-        of_all_kinds = (sign for signs in kinds.values() for sign in signs)
+        self._kinds = {reason: SearchTree(patterns) for reason, patterns in kinds.items()}
+        of_all_kinds = (pattern for patterns in kinds.values() for pattern in patterns)
         self._any = SearchTree((*_JOBS, *JOBS.split(", "), *of_all_kinds))
 
     def reason(self, text: str) -> Reason | None:
-        """The kind of crawler whose User-Agent, in lower case, this is; None: no sign of one."""
+        """The kind of crawler that sends this text, in lower case; None: no pattern matches."""
         rest = text
         for commonplace in _COMMONPLACES:
             rest = rest.replace(commonplace, "\0")
         if not self._any.finds(rest):
             return None
-        for reason, signs in self._kinds.items():
-            if signs.finds(rest):
+        for reason, patterns in self._kinds.items():
+            if patterns.finds(rest):
                 return reason
         if _APP_FIRST.match(text):
             return None
-        # Only what it does tells it: in an app, that is the app's name.
+        # Only words for what programs do are left. In an app, they are the app's name.
         return None if _IN_APP.search(text) else Reason.CRAWLER
