@@ -53,7 +53,7 @@ def run(rounds: int, results: Path) -> int:
 def _recall(judges: dict[str, Judge], agents: Sequence[Row]) -> list[str]:
     crawlers = {
         "by two of isbot, crawler-user-agents, node-device-detector": corpora.crawlers(agents),
-        "by two of these and crawlerdetect": [row for row in agents if len(row.called) > 1],
+        "the same, with crawlerdetect as a fourth": [row for row in agents if len(row.called) > 1],
         "AI agents": corpora.ai_agents(),
     }
     table = _table("Recall: crawlers that were found", judges)
