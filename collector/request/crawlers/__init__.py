@@ -1,4 +1,4 @@
-"""Step 3: crawler or person, and how a crawler was recognised.
+"""Crawler or person, and how a crawler was recognised.
 
 `filter` asks in turn, and the first answer counts: our own patterns (`patterns`, `names`), whether
 the User-Agent names a contact (`contact`), crawlerdetect's list (`listed`) without its known
