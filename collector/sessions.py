@@ -119,7 +119,7 @@ class Sessions:
         salt: Salt,
         at_us: int,
     ) -> None:
-        identity, record = _upgrade_record(session_id, asked, user, salt, at_us)
+        identity, record = self._upgrade_record(session_id, asked, user, salt, at_us)
 
         def ended(error: Retry | None) -> None:
             if error is None:
@@ -127,6 +127,26 @@ class Sessions:
             answered(error or answers.accepted_upgrade())
 
         self._appender.append(identity, record, ended)
+
+    def _upgrade_record(
+        self, session_id: bytes | None, asked: _Asked, user: User, salt: Salt, at_us: int
+    ) -> tuple[bytes, bytes]:
+        """What chooses the shard of an upgrade, and its record."""
+        visitor, user_hash = _hash_of_visitor(salt, asked), salt.hasher.user(asked.site, user.id)
+        # A backend that names nobody asks for all of its users from one address.
+        is_visitors_own = not self._proxies.trusts(asked.address)
+        event = SessionUpgraded(
+            _uuid7(at_us),
+            session_id,
+            visitor if session_id is None else None,
+            salt.month,
+            at_us,
+            asked.site,
+            user_hash,
+            user.role,
+            salt.hasher.sign_in(visitor, user_hash) if is_visitors_own else None,
+        )
+        return session_id or visitor, encode(event)
 
     def _when_known(self, append: Callable[[Salt, int], None], answered: Answered) -> None:
         """Goes on when Redis has given the salt."""
@@ -175,24 +195,6 @@ def _record(asked: _Asked, salt: Salt, at_us: int) -> tuple[bytes, bytes]:
     else:
         hash_, role = salt.hasher.user(asked.site, asked.user.id), asked.user.role
     return session_id, encode_started(session_id, salt.month, at_us, asked.site, hash_, role)
-
-
-def _upgrade_record(
-    session_id: bytes | None, asked: _Asked, user: User, salt: Salt, at_us: int
-) -> tuple[bytes, bytes]:
-    """What chooses the shard of an upgrade, and its record."""
-    visitor = _hash_of_visitor(salt, asked) if session_id is None else None
-    event = SessionUpgraded(
-        _uuid7(at_us),
-        session_id,
-        visitor,
-        salt.month,
-        at_us,
-        asked.site,
-        salt.hasher.user(asked.site, user.id),
-        user.role,
-    )
-    return session_id or visitor or event.id, encode(event)
 
 
 def _hash_of_visitor(salt: Salt, asked: _Asked) -> bytes:
