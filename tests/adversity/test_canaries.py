@@ -421,7 +421,7 @@ class Site:
             (c("other").encode(), c("type")),
             (c("part").encode(), f"multipart/form-data; boundary={c('boundary')}"),
             (b"{}", f"application/json; charset={c('charset')}"),
-            ((c("large") * 300).encode(), "application/json"),
+            ((c("large") * 1200).encode(), "application/json"),
         ]
         encodings = [
             ("gzip", gzip.compress(json.dumps({"a": c("gzip")}).encode())),
