@@ -91,7 +91,7 @@ def of_sign_ins(line: Line) -> str | None:
     each_user = f"{line.sign_ins.visitors_per_user:.2f}"
     each_visitor = f"{line.sign_ins.users_per_visitor:.2f}"
     return (
-        f"who signed in came as {each_user} of them, at least, and one of them was "
+        f"a user who signed in was {each_user} visitors or more, and such a visitor was "
         f"{each_visitor} users (by {number(line.sign_ins.pairs)} pairs of both)"
     )
 

@@ -385,13 +385,13 @@ async def test_what_sign_ins_tell_of_visitors_is_beside_the_people_where_there_a
         await read_report(database, wall_clock(), site, 12) for site in ("a", None, "c")
     ]
     for report, said in (
-        (of_a, "came as 1.50 of them, at least, and one of them was 1.25 users (by 30 pairs"),
-        (of_all, "came as 1.20 of them, at least, and one of them was 1.11 users (by 60 pairs"),
+        (of_a, "was 1.50 visitors or more, and such a visitor was 1.25 users (by 30 pairs"),
+        (of_all, "was 1.20 visitors or more, and such a visitor was 1.11 users (by 60 pairs"),
     ):
         for text in (as_table(report), as_html(report)):
             assert said in " ".join(text.split())
     for text in (as_table(of_c), as_html(of_c)):
-        assert "of them" not in text
+        assert "such a visitor" not in text
     rows = csv.DictReader(StringIO(as_csv(of_all, by_site=True)))
     assert {
         (row["site"], row["visitors_per_user"], row["users_per_visitor"])

@@ -194,6 +194,15 @@ def test_an_upgrade_without_a_role_is_a_dead_letter(kind: int) -> None:
         decode(with_text(b"", b"a.example", kind))
 
 
+@pytest.mark.parametrize("event", [UPGRADED, CURRENT_UPGRADED])
+def test_an_upgrade_of_the_earlier_form_without_a_sign_in_is_a_dead_letter(event: Event) -> None:
+    """And is never read as another."""
+    record = encode(event)
+    assert record[60:108] == b"p" * 16 + b"u" * 16 + b"v" * 16
+    with pytest.raises(DeadLetter):
+        decode(record[:60] + record[108:])
+
+
 @pytest.mark.parametrize("ordinal", [0, 11])
 def test_a_month_before_the_year_1_is_a_dead_letter(ordinal: int) -> None:
     record = bytearray(encode(STARTED))
