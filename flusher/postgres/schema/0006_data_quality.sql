@@ -48,8 +48,8 @@ SELECT month, site,
         AND (days_without_sessions = 0 OR sessions < 10 * days) AS comparable,
     began_on, ended_on, days_without_sessions, replaced AS salts_replaced, replaced_on AS salt_replaced_on,
     given_up AS sign_ins_given_up, waiting AS sign_ins_waiting, letters AS dead_letters, closed, timezone,
-    pairs AS sign_in_pairs, CASE WHEN pairs >= 20 THEN pairs::float8 / users END AS visitors_per_user,
-    CASE WHEN pairs >= 20 THEN pairs::float8 / visitors END AS users_per_visitor
+    pairs AS sign_in_pairs, CASE WHEN pairs >= 20 THEN pairs::float8 / nullif(users, 0) END AS visitors_per_user,
+    CASE WHEN pairs >= 20 THEN pairs::float8 / nullif(visitors, 0) END AS users_per_visitor
 FROM judged;
 
 COMMENT ON VIEW public.data_quality IS
