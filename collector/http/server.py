@@ -22,11 +22,9 @@ from collector.http.routes import Page, Route, Routes
 from collector.http.unusual import UnusualConnection, UnusualServer
 from collector.http.usual import UsualRequests
 from collector.http.written import Written
-from collector.request.site import SitePolicy
 from collector.sessions import Sessions
 from contract.errors import Ignore
 from contract.metrics import CollectorMetrics
-from runtime.clock import Clock
 
 # What was accepted is answered before the process ends: longer than a request waits for Redis.
 DRAIN_SECONDS = 10.0
@@ -46,9 +44,8 @@ class Server:
 
     def __init__(
         self,
-        clock: Clock,
+        headers: CommonHeaders,
         sessions: Sessions,
-        sites: SitePolicy,
         metrics: CollectorMetrics,
         connections: Connections,
         pages: Iterable[Page] = (),
@@ -56,9 +53,8 @@ class Server:
     ) -> None:
         """
         Args:
-            clock: what answers are dated by.
+            headers: those that all answers have.
             sessions: the two endpoints.
-            sites: whose pages may read the answers.
             metrics: where requests are counted.
             connections: all there are.
             pages: what else is served; their handlers count what they answer.
@@ -79,7 +75,7 @@ class Server:
                 *pages,
             )
         )
-        self._answering = Answering(CommonHeaders(clock, sites.allows_origin), metrics)
+        self._answering = Answering(headers, metrics)
         self._usual = UsualRequests(self._routes)
         self._unusual: UnusualServer | None = None
 

@@ -14,14 +14,14 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from collector.__main__ import SETTINGS as COLLECTOR
+from collector.process import SETTINGS as COLLECTOR
 from contract import keys, settings
 from contract.record import FIELD, encode
-from contract.settings import Setting
+from contract.setting import Setting
 from embedded.postgres import PostgresServer, find_wheel_programs
-from flusher.__main__ import SETTINGS as FLUSHER
 from flusher.postgres.database import Database
 from flusher.postgres.write import SessionWriter
+from flusher.process import SETTINGS as FLUSHER
 from rotation.__main__ import SETTINGS as ROTATION
 from tests.events import batch_of, start, upgrade
 from tests.integration.test_deploy import metric_names
