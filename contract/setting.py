@@ -17,19 +17,21 @@ Environment = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Setting(Generic[T]):
-    """One setting: `parse` raises ValueError, with what is wrong, for what it does not accept."""
+    """One setting: `parse` raises ValueError, with what is wrong, for what it does not accept.
+
+    A default that depends on another setting is a function of the environment.
+    """
 
     name: str
     parse: Callable[[str], T]
-    default: str | None
+    default: str | Callable[[Environment], str] | None
     example: str
     meaning: str
     redact: Callable[[str], str] = str
 
     def show(self, environment: Environment) -> str:
         """The text in force, without what is secret in it, for a log."""
-        text = environment.get(self.name, "").strip() or self.default or ""
-        return self.redact(text)
+        return self.redact(self._text(environment) or "")
 
     def read(self, environment: Environment) -> T:
         """The value in force.
@@ -37,13 +39,19 @@ class Setting(Generic[T]):
         Raises:
             Misconfigured: it is missing and has no default, or is not what it should be.
         """
-        text = environment.get(self.name, "").strip() or self.default
+        text = self._text(environment)
         if text is None:
             raise Misconfigured(self.name, "is not set", self._assignment())
         try:
             return self.parse(text)
         except ValueError as error:
             raise Misconfigured(self.name, str(error), self._assignment()) from None
+
+    def _text(self, environment: Environment) -> str | None:
+        text = environment.get(self.name, "").strip()
+        if text:
+            return text
+        return self.default(environment) if callable(self.default) else self.default
 
     def _assignment(self) -> str:
         return f"{self.name}={self.example}"

@@ -3,7 +3,7 @@
 from typing import Final
 
 from contract.keys import MOST_SHARDS
-from contract.setting import Setting
+from contract.setting import Environment, Setting
 from contract.setting_values import (
     parse_algorithms,
     parse_header_name,
@@ -147,12 +147,21 @@ JWT_REQUIRE_EXPIRY: Final = Setting(
 CALENDAR_TIMEZONE: Final = Setting(
     "CALENDAR_TIMEZONE", parse_timezone, "UTC", "Europe/Brussels", "whose calendar months count"
 )
+
+
+def _usual_shards(environment: Environment) -> str:
+    """With one server, one stream costs the least (docs/capacity.md); in a cluster several share
+    the load among its nodes.
+    """
+    return "8" if REDIS_CLUSTER.read(environment) else "1"
+
+
 STREAM_SHARDS: Final = Setting(
     "STREAM_SHARDS",
     whole_number_parser(1, MOST_SHARDS),
-    "8",
+    _usual_shards,
     "16",
-    "how many streams share the sessions",
+    "how many streams share the sessions; unset: 8 in a Redis Cluster, 1 without",
 )
 APPEND_DURABILITY: Final = Setting(
     "APPEND_DURABILITY",

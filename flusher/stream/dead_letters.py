@@ -61,7 +61,7 @@ class DeadLetters:
         Raises:
             Retry: Redis does not answer.
         """
-        for shard in await find_shards(self._servers, (), keys.dead_letters):
+        for shard in await find_shards(self._servers, (), [keys.dead_letters]):
             start = "-"
             while letters := await self._range(shard, start, "+", _PAGE):
                 for letter in letters:
@@ -74,7 +74,7 @@ class DeadLetters:
         Raises:
             Retry: Redis does not answer.
         """
-        found = await find_shards(self._servers, (), keys.dead_letters)
+        found = await find_shards(self._servers, (), [keys.dead_letters])
         commands = {shard: [("XLEN", keys.dead_letters(shard))] for shard in found}
         try:
             replies = await self._servers.ask(commands) if commands else {}

@@ -17,21 +17,23 @@ from runtime.shards import Shards
 
 
 async def find_shards(
-    shards: Shards, known: Sequence[int], name: Callable[[int], str] = keys.stream
+    shards: Shards,
+    known: Sequence[int],
+    names: Sequence[Callable[[int], str]] = (keys.stream, keys.dead_letters),
 ) -> list[int]:
     """The shards that are known, and every other one that has a key, in order.
 
     Args:
         shards: where to look.
         known: shards that are taken as given, whether or not they have a key yet.
-        name: of a shard's key: `keys.stream` or `keys.dead_letters`.
+        names: of the keys that are looked for.
 
     Raises:
         Retry: Redis does not answer.
     """
     unknown = sorted(set(range(keys.MOST_SHARDS)) - set(known))
     try:
-        found = await shards.having(unknown, name) if unknown else []
+        found = {shard for name in names if unknown for shard in await shards.having(unknown, name)}
     except RedisError as error:
         raise retry_for(error, "looking for shards") from None
     return sorted([*known, *found])

@@ -27,7 +27,7 @@ from bench.load.drive import Drive
 from bench.load.people import People, role_of
 from bench.load.reconcile import settle
 from bench.load.told import Told
-from contract import keys
+from contract import keys, settings
 from embedded.valkey import ValkeyServer
 from runtime.redis_client import connect_redis
 from runtime.redis_replay import SALT_WRITES, STREAM_WRITES
@@ -41,7 +41,7 @@ _SITES = ("a.example.org", "b.example.org")
 # So many at once that records share entries, which are written by MULTI and EXEC.
 _CONNECTIONS = 200
 _VISITS = 1000
-_SHARDS = range(8)
+_SHARDS = range(settings.STREAM_SHARDS.read({}))
 
 
 def url(valkey: ValkeyServer, module: str) -> str:

@@ -17,6 +17,7 @@ import pytest
 
 from bench.chaos.balance import total
 from contract import keys
+from contract.settings import STREAM_SHARDS
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.adversity.rig import Rig, running
 from tests.adversity.wire import Fault
@@ -72,7 +73,7 @@ async def test_a_full_redis_answers_503_and_stores_nothing_of_it(tmp_path: Path)
 async def test_a_consumer_group_that_has_vanished(tmp_path: Path) -> None:
     async with running(tmp_path) as rig:
         for _ in range(3):
-            for shard in range(8):
+            for shard in range(STREAM_SHARDS.read({})):
                 await rig.redis.xgroup_destroy(keys.stream(shard), keys.GROUP)
             await rig.sends(30)
         assert rig.statuses() <= FINE

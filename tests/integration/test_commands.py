@@ -158,7 +158,8 @@ async def test_a_signal_ends_a_process_cleanly(
 
 async def test_status_in_json_is_complete(running: PythonSystem) -> None:
     await running.start("rotation", "collector", "flusher")
-    code, output, errors = await run_command("flusher", "status", "--json", **running.environment)
+    environment = running.environment | {"STREAM_SHARDS": "8"}
+    code, output, errors = await run_command("flusher", "status", "--json", **environment)
     assert code == 0, errors
     status = json.loads(output)
     assert len(status["shards"]) == 8

@@ -55,7 +55,7 @@ async def test_the_first_line_has_the_settings_and_no_secret(system: System, mod
     assert first["version"] == VERSION
     assert {line["process"] for line in lines(program)} == {module}
     assert first["REDIS_URL"].startswith("redis://default:***@127.0.0.1:")
-    assert first["STREAM_SHARDS"] == "8"
+    assert first["STREAM_SHARDS"] == "1"
     assert first.get("JWT_KEY", "set") == "set"
     assert "hunter2" not in program.log
     assert JWT_KEY not in program.log

@@ -306,9 +306,9 @@ async def _appending(redis: Redis, durability: Durability) -> AsyncIterator[Appe
 async def test_each_acknowledged_record_is_in_its_shard_once(
     redis: Redis, durability: Durability
 ) -> None:
-    identities = [number.to_bytes(16, "big") for number in range(2000)]
+    identities = [number.to_bytes(16, "big") for number in range(4000)]
     async with _appending(redis, durability) as appender:
-        for start in range(0, 2000, 500):
+        for start in range(0, 4000, 500):
             part = identities[start : start + 500]
             await asyncio.gather(*(append(appender, identity, identity) for identity in part))
         assert appender.idle

@@ -161,7 +161,7 @@ EXPECTED = [
         {"Europe/Brussels": ZoneInfo("Europe/Brussels")},
         ("Brussels", "Europe", "../UTC", "/etc/localtime", "+02:00", "a" * 300, "Europe/\ud800"),
     ),
-    Expected(settings.STREAM_SHARDS, 8, {"1": 1, "1024": 1024}, ("0", "1025", *NUMBERS_ONLY)),
+    Expected(settings.STREAM_SHARDS, 1, {"8": 8, "1024": 1024}, ("0", "1025", *NUMBERS_ONLY)),
     Expected(settings.FLUSH_MAX_ROWS, 10_000, {"1": 1, "500": 500}, ("0", *NUMBERS_ONLY)),
     Expected(
         settings.FLUSH_MAX_SECONDS,
@@ -250,6 +250,14 @@ def test_unset_empty_and_blank_mean_the_default(expected: Expected) -> None:
                 setting.read(environment)
         else:
             assert setting.read(environment) == expected.default
+
+
+def test_several_streams_share_the_load_of_a_cluster_where_no_number_is_set() -> None:
+    for shards in ("", " "):
+        environment = {"REDIS_CLUSTER": "1", "STREAM_SHARDS": shards}
+        assert settings.STREAM_SHARDS.read(environment) == 8
+        assert settings.STREAM_SHARDS.show(environment) == "8"
+    assert settings.STREAM_SHARDS.read({"REDIS_CLUSTER": "1", "STREAM_SHARDS": "3"}) == 3
 
 
 @pytest.mark.parametrize("expected", ALL)
