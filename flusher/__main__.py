@@ -319,7 +319,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m flusher",
         description="Copies sessions from Redis to PostgreSQL. Without a command: the worker. "
-        "Every setting comes from the environment (see README.md).",
+        "Every setting comes from the environment (see docs/settings.md).",
     )
     add_version(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")

@@ -172,7 +172,7 @@ def main() -> int:
         prog="python -m rotation",
         description="Makes each month's salt and destroys the one before. Without a command: the "
         "process that follows the calendar. Every setting comes from the environment (see "
-        "README.md).",
+        "docs/settings.md).",
     )
     add_version(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
