@@ -12,10 +12,12 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from collector.__main__ import SETTINGS as COLLECTOR
 from contract import keys
+from contract.metrics import CollectorMetrics, FlusherMetrics, ProcessMetrics, RotationMetrics
 from contract.record import FIELD, encode
 from embedded.postgres import PostgresServer, find_wheel_programs
 from flusher.__main__ import SETTINGS as FLUSHER
@@ -23,7 +25,6 @@ from flusher.postgres.database import Database
 from flusher.postgres.write import SessionWriter
 from rotation.__main__ import SETTINGS as ROTATION
 from tests.events import batch_of, start, upgrade
-from tests.integration.test_deploy import metric_names
 from tests.servers import POSTGRES_SETTINGS, Flavour, Servers, flavours
 from tests.system import ROOT, PythonSystem, System, eventually, run_command
 
@@ -192,9 +193,18 @@ def test_a_process_logs_every_setting_that_it_reads(module: str) -> None:
     assert read <= {each.name for each in logged}
 
 
-def test_every_metric_is_there() -> None:
-    families = {
-        name.removesuffix("_bucket").removesuffix("_sum").removesuffix("_count")
-        for name in metric_names()
-    }
-    assert set(rows("Metrics")) == families
+def test_every_metric_is_there_with_its_process_and_its_meaning() -> None:
+    meanings = {}
+    for process, metrics in {
+        "all": ProcessMetrics,
+        "collector": CollectorMetrics,
+        "flusher": FlusherMetrics,
+        "rotation": RotationMetrics,
+    }.items():
+        registry = CollectorRegistry()
+        metrics(registry)
+        for family in registry.collect():
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            meanings[name] = f"{process}: {family.documentation}"
+    shown = {name: row.partition(" | ")[2].strip("| ") for name, row in rows("Metrics").items()}
+    assert shown == meanings
