@@ -1,4 +1,4 @@
-"""Step 6: the month, its salt and the time, which always agree.
+"""The month, its salt and the time, which always agree.
 
 The salt server's clock is followed, so that a collector whose own clock is wrong still hashes
 with everybody else, and stamps what it hashes with the month that the salt is of. But for a jump

@@ -1,8 +1,8 @@
-"""What is unusual is aiohttp's to read: takes a connection from a request's first byte to its end.
+"""aiohttp reads unusual requests: it gets a connection from a request's first byte to its end.
 
-aiohttp's own public server protocol, with our limits and our answers: what its parser refuses is
-answered in the contract's form and counted, and where the connection stands is known to
-`connections.py`, as of any other.
+This is aiohttp's own public server protocol, with our limits and our answers. What its parser
+refuses is answered in the contract's form and counted. `connections.py` watches these connections
+like all others.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from contract.errors import Reject, Retry
 
 Serve = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
-# A read of the event loop's comes in one piece; beyond it a request has to have begun.
+# The event loop reads in pieces; beyond this size a request must have begun.
 _MOST_UNFINISHED: Final = MAX_HEAD + MAX_BYTES
-# For so long the rest of a body is read that is refused: a client may hear why only behind it.
+# How long the rest of a refused body is read: some clients read the answer only after sending all.
 _LINGERING_SECONDS: Final = 2.0
 _END: Final = re.compile(rb"\r\n\r\n")
 
@@ -61,7 +61,7 @@ class UnusualServer(web.Server):
 
 
 class UnusualConnection(web.RequestHandler):
-    """A connection whose requests are read by aiohttp from now on."""
+    """A connection whose requests aiohttp reads from now on."""
 
     __slots__ = (
         "answering",
@@ -148,7 +148,7 @@ class UnusualConnection(web.RequestHandler):
                 return
             self.unserved += len(data)
             if not self.watched.hold(len(data)):
-                self._refuse(Retry("overload", "too many requests have only begun to arrive"))
+                self._refuse(Retry("overload", "too many requests are incomplete"))
                 return
         self._look(data)
         # aiohttp forgets the requests that come in one piece with what is none.

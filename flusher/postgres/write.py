@@ -1,4 +1,4 @@
-"""Step 3: a batch into PostgreSQL, in one transaction.
+"""Writes a batch to PostgreSQL, in one transaction.
 
 Sessions go straight into their table by COPY. One that is there already aborts that, which is rare
 (a repeat, a crash): then the batch is staged and merged. Upgrades are stored, matched with their

@@ -1,4 +1,4 @@
-"""Step 2: entries into what is written, each session once. Pure.
+"""Decodes entries into the rows of a batch, each session once. Pure.
 
 Most records are starts of sessions, so those go from their bytes to the bytes of a row without an
 object in between (`contract/record.py` says where what is); the others, and whatever is broken,

@@ -1,4 +1,4 @@
-"""Steps 1 and 2 together: a batch that grows until it is written."""
+"""Builds a batch: reads and decodes entries until it is written."""
 
 import asyncio
 import math

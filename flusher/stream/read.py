@@ -1,4 +1,4 @@
-"""Step 1, and the last: entries out of the streams, and their acknowledgement.
+"""Reads entries from the streams, and acknowledges them.
 
 Each shard is asked by a command of its own, so that the shards may lie on different nodes. No
 command blocks: a poll is one round trip a server for all of its shards.

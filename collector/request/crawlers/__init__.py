@@ -1,4 +1,4 @@
-"""Step 3: crawler or person, and what gave the crawler away.
+"""Crawler or person, and how a crawler was recognised.
 
 `filter` asks in turn: the headers (`request_signs`), then the User-Agent: our own signs (`signs`,
 `names`, `contact`), crawlerdetect's list (`listed`) less its known mistakes (`guards`), `shape`.
