@@ -86,18 +86,18 @@ SETTINGS = (
 )
 
 _OBJECTS_BETWEEN_LOOKS = 20_000
-# Within thirty seconds of a salt's end nothing of it is left here: what follows are five seconds of
-# farewell, the answers that are under way, ten at the most, and a start.
+# Thirty seconds after a salt's end nothing of it may be left here. After this delay come five
+# seconds in which clients reconnect, at most ten for pending answers, and the start.
 ANEW_AFTER_SECONDS = 1.0, 8.0
-# Far more than a probe of Redis takes, whose every step has its time.
+# Far more than a probe of Redis takes; each of its steps has a time-out.
 LONGEST_PROBE_SECONDS = 600.0
 
 log = structlog.get_logger()
 
 
 async def serve(environment: Environment, clock: Clock) -> int | Afresh:
-    """Builds the collector from its settings and runs it to its end; returns the exit code, or
-    Afresh when a salt that it held is over.
+    """Builds the collector from its settings and runs it. Returns the exit code, or Afresh if it
+    must restart in place because a salt that it held is over.
     """
     registry = make_registry()
     metrics = CollectorMetrics(registry)
@@ -197,7 +197,7 @@ async def _serve(
 
 
 async def _leave(server: Server, *, to_begin_anew: bool) -> list[socket.socket] | None:
-    """Ends the answering of requests; the sockets that are for the next program, if one follows."""
+    """Stops answering requests. Returns the sockets for the next program, if there is one."""
     if to_begin_anew:
         log.info("beginning anew, with nothing of the salt that is over left in memory")
         return await server.hand_over()
@@ -207,9 +207,10 @@ async def _leave(server: Server, *, to_begin_anew: bool) -> list[socket.socket] 
 
 
 async def _end(following: Sequence[asyncio.Task[None]], *, at_once: bool) -> None:
-    """Ends what goes on until it is asked to stop.
+    """Ends the background tasks.
 
-    Not `at_once` unless clients wait for the next program: that could cut a command in two.
+    `at_once` cancels them, which could interrupt a command: only if clients wait for the next
+    program.
     """
     if at_once:
         for task in following:
@@ -228,10 +229,10 @@ def build_server(
     sites: SitePolicy,
     new_sites: NewSites,
 ) -> Server:
-    """What answers requests, from its settings.
+    """The HTTP server, from the settings.
 
     Raises:
-        Misconfigured: one of them is wrong.
+        Misconfigured: a setting is wrong.
     """
     verifier = TokenVerifier(
         settings.JWT_KEY.read(environment),
@@ -266,21 +267,21 @@ def build_server(
 def _warn_of_weak_key(verifier: TokenVerifier) -> None:
     for weakness in verifier.weaknesses:
         log.warning(
-            "JWT_KEY is short: who guesses it can sign in as anybody",
+            "JWT_KEY is short: a person who guesses it can sign in as anybody",
             why=weakness,
             to_do="have the platform sign with a longer key, and set JWT_KEY to it: "
             "openssl rand -hex 32",
         )
-    # Said above in our own form; PyJWT would say it again at the first token, in its own.
+    # Logged above; PyJWT would warn again at the first token, in its own form.
     warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
 
 
 def _look_for_cycles_seldom() -> None:
-    """Lets Python look for garbage in cycles every 20,000 objects, not every 700, and not in what
-    is there.
+    """Lets Python collect cyclic garbage every 20,000 objects instead of every 700, and excludes
+    the objects that exist now.
 
-    A request makes no cycle, and each that waits for Redis was looked through several times: a
-    tenth of a request's time.
+    Requests make no cycles, but each waiting request was scanned several times, which took a tenth
+    of its time.
     """
     gc.collect()
     gc.freeze()
