@@ -263,10 +263,10 @@ class Worker:
         for month in written.salts_lost:
             self._metrics.salts_lost.inc()
             log.error(
-                "the month's salt was lost or replaced in its middle: "
-                "who came before and comes again is counted twice this month",
+                "the month's salt was lost or replaced within the month: "
+                "people who came before and come again count twice this month",
                 month=f"{month:%Y-%m}",
-                to_do="say it with the month's numbers: the report does; see why it was lost",
+                to_do="find out why; mention it beside the month's numbers, as the report does",
             )
 
     def _halves(self, piece: Batch) -> list[Batch]:

@@ -59,10 +59,10 @@ _SAID = {
     Outcome.UNCHANGED: "{month} has its salt: nothing to do",
     Outcome.ROTATED: "{month} has begun: its salt is made, the earlier one destroyed",
     Outcome.FIRST: "no salt was recorded: the first is made, for {month}",
-    Outcome.LOST: "the salt of {month} was lost: a new one is made. Who came before and comes "
-    "again is counted twice this month",
-    Outcome.REPLACED: "the salt of {month} is replaced. Who came before and comes again is "
-    "counted twice this month",
+    Outcome.LOST: "the salt of {month} was lost: a new one is made. People who came before "
+    "and come again count twice this month",
+    Outcome.REPLACED: "the salt of {month} is replaced. People who came before and come again "
+    "count twice this month",
     Outcome.CLOCK_WENT_BACK: "the server's clock is before {month}, whose salt stays in force. If "
     "that clock is right, it was ahead before: `python -m rotation rotate --force` brings the "
     "present month back, unless that ends within the minute",
@@ -180,9 +180,9 @@ def main() -> int:
     rotating.add_argument(
         "--force",
         action="store_true",
-        help="replace the salt in mid-month, when it has leaked, or when a later month's is in "
-        "force since a clock was ahead: from here on, whoever came before in this month and comes "
-        "again is counted a second time",
+        help="replace the salt within its month: if it has leaked, or if a later month's salt is "
+        "in force because a clock was ahead. People who came before in this month and come again "
+        "then count twice",
     )
     status = commands.add_parser("status", help="the month, its salt's life, earlier salts")
     status.add_argument("--json", action="store_true", help="for scripts")

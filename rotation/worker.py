@@ -76,10 +76,10 @@ class Worker:
             _report_made(ensured)
         if ensured.other_calendar and ensured.outcome is Outcome.UNCHANGED:
             log.error(
-                "the salt's expiry was not that of our calendar, and is now",
+                "the salt's expiry did not follow this calendar and was corrected",
                 month=str(ensured.term.month),
-                to_do="nothing if CALENDAR_TIMEZONE was changed just now; if it is said again and "
-                "again, rotation processes differ in it",
+                to_do="nothing if CALENDAR_TIMEZONE was just changed; if this repeats, rotation "
+                "processes have different values of it",
             )
         await self._disposal.note_holders()
         report = None
@@ -99,8 +99,9 @@ class Worker:
         log.error(
             "the salt stays as it is: clocks contradict each other",
             why=why,
-            to_do="compare the clocks of the salt's Redis, the streams' and this machine, and mend "
-            "the wrong one; if a later month is in force then: python -m rotation rotate --force",
+            to_do="compare the clocks of the salt's Redis, the streams' and this machine, and "
+            "correct the wrong one; if a later month is then in force: "
+            "python -m rotation rotate --force",
         )
 
     async def _was_refused(self) -> bool:
@@ -150,7 +151,7 @@ def _report_made(ensured: Ensured) -> None:
     if ensured.outcome is Outcome.LOST:
         log.error(
             "the month's salt was lost and a new one made: "
-            "who came before and comes again is counted twice this month",
+            "people who came before and come again count twice this month",
             month=month,
         )
     else:

@@ -107,7 +107,7 @@ class ServiceManager:
                 telling.sendto(what.encode(), self._address)
             except OSError as error:
                 log.warning(
-                    "systemd can't be told",
+                    "systemd can't be notified",
                     what=what,
                     why=error.strerror or type(error).__name__,
                     to_do="see that NOTIFY_SOCKET is this service's own",

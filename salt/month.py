@@ -207,7 +207,7 @@ class MonthlySalt:
         self._note_calendar(other=ensured.other_calendar)
         salt = await self._store.read(ensured.term)
         if salt is None:
-            raise Retry("salt", "the salt was gone as soon as it was there")
+            raise Retry("salt", "the salt vanished right after it was made")
         self._hold(salt)
         _report(ensured)
 
@@ -222,8 +222,8 @@ class MonthlySalt:
         log.error(
             "the clock of the salt's server is contradicted: no month ends by it alone",
             why=why,
-            to_do="compare the clocks of the salt's Redis, the streams' and this machine, and mend "
-            "the wrong one",
+            to_do="compare the clocks of the salt's Redis, the streams' and this machine, and "
+            "correct the wrong one",
         )
 
     def _note_belief(self) -> None:
@@ -316,7 +316,7 @@ def _report(ensured: Ensured) -> None:
         case Outcome.LOST | Outcome.REPLACED:
             log.error(
                 "the month's salt was lost and a new one made: "
-                "who came before and comes again is counted twice this month",
+                "people who came before and come again count twice this month",
                 month=month,
             )
         case Outcome.CLOCK_WENT_BACK:

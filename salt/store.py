@@ -278,7 +278,7 @@ class SaltStore:
                     said = from_us(_server_us(server_time)).strftime("%Y-%m-%d %H:%M")
                     raise ClocksDisagree(
                         f"the salt's server says that it is {said} UTC, and others' clocks differ "
-                        "by more than an hour: no salt is made or destroyed; mend the wrong clock"
+                        "by more than an hour: no salt is made or destroyed; correct the clock"
                     )
                 case b"another_month":
                     pass

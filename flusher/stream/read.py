@@ -230,7 +230,7 @@ class StreamReader:
             # Evicted, flushed or restored without it. From the first entry on: what was
             # written before is found to be known.
             log.warning(
-                "the consumer group was gone: made anew",
+                "the consumer group was gone and was created again",
                 shards=groupless,
                 to_do="see what took it: an eviction, a FLUSHALL, a restore of an old backup",
             )
