@@ -25,13 +25,12 @@ BENCHMARKS: dict[str, tuple[str, int, float]] = {
     "collector": ("the collector against a bare application and the obvious design", 6, 3.0),
     "collector_profile": ("where the collector's time goes", 3, 4.0),
     "flusher": ("the flusher against a bare COPY", 4, 0.0),
-    "shards": ("one stream or eight", 2, 0.0),
     "profile": ("where the flusher's time goes", 1, 0.0),
     "latency": ("how long an answer takes, and how long until the row", 4, 8.0),
     "growth": ("the flusher as the table grows", 3, 0.0),
     "cost": ("CPU seconds and Redis bytes a session", 3, 10.0),
     "memory": ("resident memory at full load", 1, 120.0),
-    "scale": ("two of each on two cores", 2, 8.0),
+    "scale": ("one Redis server or a cluster of three, one shard or eight", 5, 5.0),
 }
 
 

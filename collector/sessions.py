@@ -3,39 +3,24 @@
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from collector.buffer.append import Appender
 from collector.buffer.waiting import WAIT_SECONDS
+from collector.examination import Examination, Examined
 from collector.http import answers
 from collector.http.request import Answered, Request
-from collector.request.address_check import AddressCheck
-from collector.request.body import EMPTY, Body, parse_body, parse_session_id
-from collector.request.caller import TokenVerifier, User
-from collector.request.client_address import Address, TrustedProxies
-from collector.request.crawlers import CrawlerFilter
+from collector.request.body import parse_session_id
+from collector.request.caller import User
 from collector.request.new_sites import NewSites
-from collector.request.site import SitePolicy
 from contract.errors import Reject, Retry
 from contract.identity import network_of
 from contract.metrics import CollectorMetrics
 from contract.record import SessionUpgraded, encode, encode_started
 from salt.month import MonthlySalt
-from salt.store import Salt
+from salt.term import Salt
 
 CURRENT = "current"
-
-
-@dataclass(slots=True)
-class _Asked:
-    """What the steps that need no other server have found out."""
-
-    body: Body
-    site: str
-    user_agent: str
-    user: User | None
-    address: Address
 
 
 class Sessions:
@@ -43,27 +28,18 @@ class Sessions:
 
     def __init__(
         self,
-        sites: SitePolicy,
-        crawlers: CrawlerFilter,
-        tokens: TokenVerifier,
-        proxies: TrustedProxies,
+        examination: Examination,
+        new_sites: NewSites,
         salt: MonthlySalt,
         appender: Appender,
         metrics: CollectorMetrics,
-        addresses: AddressCheck,
-        new_sites: NewSites,
     ) -> None:
-        self._sites = sites
-        self._crawlers = crawlers
-        self._tokens = tokens
-        self._proxies = proxies
+        self._examination = examination
+        self._new_sites = new_sites
         self._salt = salt
         self._appender = appender
-        self._addresses = addresses
-        self._new_sites = new_sites
         self._accepted_session = metrics.accepted.labels("session")
         self._accepted_upgrade = metrics.accepted.labels("upgrade")
-        self._hidden_origins = metrics.hidden_origins
         self._asking: set[asyncio.Task[None]] = set()
 
     def start(self, request: Request, answered: Answered) -> None:
@@ -72,7 +48,7 @@ class Sessions:
         Raises:
             Reject, Ignore, Retry: as the steps do.
         """
-        asked = self._examine(request)
+        asked = self._examination.examine(request)
         # An upgrade makes no site: it is of a session of its own site, or waits in vain.
         self._new_sites.admit(asked.site)
         valid = self._salt.now()
@@ -88,7 +64,7 @@ class Sessions:
             Reject, Ignore, Retry: as the steps do.
         """
         session_id = None if request.named == CURRENT else parse_session_id(request.named)
-        asked = self._examine(request)
+        asked = self._examination.examine(request)
         user = asked.user
         if user is None:
             raise Reject(401, "token", "An upgrade needs a valid token of the user who signed in.")
@@ -100,7 +76,7 @@ class Sessions:
         else:
             append(*valid)
 
-    def _append_start(self, asked: _Asked, answered: Answered, salt: Salt, at_us: int) -> None:
+    def _append_start(self, asked: Examined, answered: Answered, salt: Salt, at_us: int) -> None:
         session_id, record = _record(asked, salt, at_us)
 
         def ended(error: Retry | None) -> None:
@@ -113,7 +89,7 @@ class Sessions:
     def _append_upgrade(
         self,
         session_id: bytes | None,
-        asked: _Asked,
+        asked: Examined,
         user: User,
         answered: Answered,
         salt: Salt,
@@ -141,24 +117,6 @@ class Sessions:
         self._asking.add(task)  # a loop keeps no task alive
         task.add_done_callback(self._asking.discard)
 
-    def _examine(self, request: Request) -> _Asked:
-        headers, raw = request.headers, request.body
-        body = parse_body(headers.get("content-type", ""), raw) if raw else EMPTY
-        peer = self._proxies.peer(request.peer)
-        forwarded_host = headers.get("x-forwarded-host") if peer.is_proxy else None
-        origin = headers.get("origin")
-        fetch_site = headers.get("sec-fetch-site") if not origin or origin == "null" else None
-        site = self._sites.site_of(origin, forwarded_host, headers.get("host"), fetch_site)
-        user_agent = self._crawlers.admit(headers)
-        if origin == "null" and fetch_site != "same-origin":
-            self._hidden_origins.inc()
-        user = self._tokens.verify(headers.get("authorization"), body.token)
-        address = self._proxies.client(peer, headers)
-        if address is None:
-            raise Reject(400, "address", "The connection has no client address.")
-        self._addresses.observe(address)
-        return _Asked(body, site, user_agent, user, address)
-
     async def _salt_from_redis(self) -> tuple[Salt, int]:
         try:
             async with asyncio.timeout(WAIT_SECONDS):
@@ -167,7 +125,7 @@ class Sessions:
             raise Retry("salt", "Redis did not give the salt in time") from None
 
 
-def _record(asked: _Asked, salt: Salt, at_us: int) -> tuple[bytes, bytes]:
+def _record(asked: Examined, salt: Salt, at_us: int) -> tuple[bytes, bytes]:
     """The session's id, and its record."""
     session_id = asked.body.id or _uuid7(at_us)
     if asked.user is None:
@@ -178,7 +136,7 @@ def _record(asked: _Asked, salt: Salt, at_us: int) -> tuple[bytes, bytes]:
 
 
 def _upgrade_record(
-    session_id: bytes | None, asked: _Asked, user: User, salt: Salt, at_us: int
+    session_id: bytes | None, asked: Examined, user: User, salt: Salt, at_us: int
 ) -> tuple[bytes, bytes]:
     """What chooses the shard of an upgrade, and its record."""
     visitor = _hash_of_visitor(salt, asked) if session_id is None else None
@@ -195,7 +153,7 @@ def _upgrade_record(
     return session_id or visitor or event.id, encode(event)
 
 
-def _hash_of_visitor(salt: Salt, asked: _Asked) -> bytes:
+def _hash_of_visitor(salt: Salt, asked: Examined) -> bytes:
     return salt.hasher.visitor(asked.site, network_of(asked.address), asked.user_agent)
 
 

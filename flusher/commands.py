@@ -9,7 +9,7 @@ from shutil import get_terminal_size
 
 from contract import settings
 from contract.calendar import Month
-from contract.settings import Environment
+from contract.setting import Environment
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
 from flusher.postgres.migrate import migrate

@@ -1,7 +1,6 @@
 """What a worker does beside batches, every few seconds: shards, months, what waits in vain."""
 
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import structlog
 
@@ -12,6 +11,7 @@ from flusher.postgres.write import SessionWriter
 from flusher.server_time import ServerTime
 from flusher.stream.lag import ShardLag, measure_lag
 from flusher.stream.read import StreamReader
+from flusher.worker_settings import WorkerSettings
 from runtime.periodic import Interval
 
 _EVERY_SECONDS: Final = 5.0
@@ -30,8 +30,7 @@ class Housekeeping:
         writer: SessionWriter,
         metrics: FlusherMetrics,
         server_time: ServerTime,
-        zone: ZoneInfo,
-        claim_seconds: float,
+        settings: WorkerSettings,
         *,
         finds_shards_only: bool,
     ) -> None:
@@ -40,13 +39,13 @@ class Housekeeping:
         self._writer = writer
         self._metrics = metrics
         self._server_time = server_time
-        self._zone = zone
-        self._claim_seconds = claim_seconds
+        self._zone = settings.zone
+        self._claim_seconds = settings.claim_seconds
         self._finds_shards_only = finds_shards_only
         self._running = Interval(_EVERY_SECONDS)
         # Not before whatever an earlier flusher left behind has been claimed: an entry whose
         # upgrade was applied, but not acknowledged, must find it known.
-        self._settling = Interval(2 * claim_seconds)
+        self._settling = Interval(2 * settings.claim_seconds)
         self._settling.begin()
         self._purging = Interval(_PURGE_SECONDS)
 

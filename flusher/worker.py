@@ -4,7 +4,6 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from zoneinfo import ZoneInfo
 
 import structlog
 
@@ -19,6 +18,7 @@ from flusher.set_aside import set_aside
 from flusher.stream.gather import Gathering
 from flusher.stream.portions import Portions
 from flusher.stream.read import StreamReader
+from flusher.worker_settings import WorkerSettings
 from runtime.outage import Outage
 from runtime.periodic import repeat
 from runtime.retry import Backoff
@@ -47,10 +47,7 @@ class Worker:
         reader: StreamReader,
         writer: SessionWriter,
         metrics: FlusherMetrics,
-        zone: ZoneInfo,
-        max_rows: int,
-        max_seconds: float,
-        claim_seconds: float,
+        settings: WorkerSettings,
         helps: "Worker | None" = None,
     ) -> None:
         """
@@ -58,10 +55,7 @@ class Worker:
             reader: a consumer of this worker's own.
             writer: with a connection of this worker's own.
             metrics: of the process.
-            zone: whose calendar months count.
-            max_rows: a batch closes at so many,
-            max_seconds: or when its first entry is so old.
-            claim_seconds: as the reader's.
+            settings: of the process; the claim as the reader's.
             helps: a worker that does all there is to do by itself while it keeps up; this one then
                 waits, and keeps no house.
         """
@@ -70,8 +64,8 @@ class Worker:
         self._writer = writer
         self._metrics = metrics
         server_time = ServerTime(writer.server_us)
-        self._max_seconds = max_seconds
-        self._gathering = Gathering(reader, server_time, zone, max_rows, claim_seconds)
+        self._max_seconds = settings.max_seconds
+        self._gathering = Gathering(reader, server_time, settings)
         self._portions = Portions()
         self._committed = Committed(reader, metrics, server_time)
         self._housekeeping = Housekeeping(
@@ -79,8 +73,7 @@ class Worker:
             writer,
             metrics,
             server_time,
-            zone,
-            claim_seconds,
+            settings,
             finds_shards_only=helps is not None,
         )
         self.outage: Outage = helps.outage if helps else Outage("batches go on")

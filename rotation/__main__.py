@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from contract import settings
 from contract.metrics import RotationMetrics
-from contract.settings import Environment
+from contract.setting import Environment
 from rotation.announce import Announcer
 from rotation.status import as_json, as_text, read_status
 from rotation.worker import Worker
@@ -30,7 +30,8 @@ from runtime.shards import connect_shards
 from runtime.stopping import Stopping
 from salt.client import connect_salt
 from salt.disposal import SaltDisposal
-from salt.store import Outcome, SaltStore
+from salt.store import SaltStore
+from salt.term import Outcome
 from salt.witnesses import Witnesses
 
 ADMIN_PORT = settings.admin_port(9102)
@@ -109,12 +110,7 @@ async def follow_the_calendar(environment: Environment, clock: Clock) -> int | A
                 "draining": "asked to stop" if stopping.asked else None,
             }
 
-        async def stop_to_begin_anew() -> bool:
-            is_due = await anew.is_due(stopping)
-            stopping.set()
-            return is_due
-
-        beginning = asyncio.create_task(stop_to_begin_anew())
+        beginning = asyncio.create_task(_stop_to_begin_anew(anew, stopping))
         watching = [
             beginning,
             asyncio.create_task(watch_promises(promises, stopping)),
@@ -140,6 +136,12 @@ async def follow_the_calendar(environment: Environment, clock: Clock) -> int | A
             return Afresh()
     log.info("stopped")
     return 0
+
+
+async def _stop_to_begin_anew(anew: BeginningAnew, stopping: Stopping) -> bool:
+    is_due = await anew.is_due(stopping)
+    stopping.set()
+    return is_due
 
 
 async def rotate(environment: Environment, clock: Clock, *, force: bool) -> int:

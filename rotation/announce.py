@@ -16,7 +16,7 @@ from contract.record import FIELD, SaltMade, encode
 from runtime.redis_client import retry_for
 from runtime.redis_connection import Command
 from runtime.shards import Shards
-from salt.store import made_at_us
+from salt.term import made_at_us
 
 
 class Announcer:

@@ -7,7 +7,8 @@ from contract import keys
 from contract.calendar import from_us
 from salt.disposal import SaltDisposal
 from salt.report import Report, State
-from salt.store import Outcome, SaltStore
+from salt.store import SaltStore
+from salt.term import Outcome
 
 _SAID = {
     State.CLEAN: "clean",

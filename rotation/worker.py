@@ -16,7 +16,8 @@ from runtime.service_manager import Beat
 from runtime.stopping import Stopping
 from salt.disposal import SaltDisposal
 from salt.report import Report, log_report
-from salt.store import Ensured, Outcome, SaltStore
+from salt.store import SaltStore
+from salt.term import Ensured, Outcome
 
 LOOK_SECONDS = 5.0
 RETRY_SECONDS = 1.0

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from contract.settings import Environment
+from contract.setting import Environment
 from runtime.stopping import Stopping
 
 _LISTENING = "IMPACT_LISTENING_FILES"

@@ -11,7 +11,7 @@ import structlog
 import uvloop
 
 from contract.errors import DeadLetter, Misconfigured, Retry
-from contract.settings import Environment
+from contract.setting import Environment
 from contract.version import VERSION
 from runtime.afresh import Afresh
 from runtime.clock import Clock

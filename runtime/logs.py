@@ -13,7 +13,8 @@ from typing import Any
 import structlog
 
 from contract.errors import Misconfigured
-from contract.settings import LOG_FORMAT, LOG_LEVEL, Environment, Setting
+from contract.setting import Environment, Setting
+from contract.settings import LOG_FORMAT, LOG_LEVEL
 from contract.version import VERSION
 from runtime.repetition import RepetitionLimit
 

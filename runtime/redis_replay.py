@@ -32,7 +32,10 @@ _SALT: Final = keys.salt(Month(2000, 1))
 
 # What transactions and scripts of ours, and the reading of a group, leave in the append-only file.
 # A test compares it with such a file.
+# The server writes the SELECT itself, before the first command of a new file.
+_SELECT: Final[Command] = ("SELECT", 0)
 STREAM_WRITES: Final[Sequence[Command]] = (
+    _SELECT,
     ("XADD", _STREAM, "*", FIELD, ""),
     ("XDEL", _STREAM, "0-1"),
     ("XACK", _STREAM, keys.GROUP, "0-1"),
@@ -48,6 +51,7 @@ STREAM_WRITES: Final[Sequence[Command]] = (
     ("XDEL", _DEAD, "0-1"),
 )
 SALT_WRITES: Final[Sequence[Command]] = (
+    _SELECT,
     ("SET", keys.CURRENT_SALT, ""),
     ("SETRANGE", _SALT, 0, ""),
     ("PEXPIREAT", _SALT, 0),

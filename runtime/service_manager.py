@@ -18,7 +18,7 @@ from typing import Final, Self
 
 import structlog
 
-from contract.settings import Environment
+from contract.setting import Environment
 from runtime.periodic import repeat
 from runtime.stopping import Stopping
 

@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from contract import keys, settings
-from contract.settings import Environment
+from contract.setting import Environment
 from runtime.cluster import Cluster, slot_of
 from runtime.redis_client import Address, connect_redis
 from runtime.redis_connection import Command, RedisConnection

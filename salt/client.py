@@ -8,7 +8,7 @@ from functools import partial
 from redis.asyncio import Redis
 
 from contract import keys, settings
-from contract.settings import Environment
+from contract.setting import Environment
 from runtime.cluster import Cluster
 from runtime.redis_client import connect_peer, connect_redis
 

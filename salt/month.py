@@ -16,7 +16,8 @@ from contract.errors import ClocksDisagree, Retry
 from runtime.outage import Outage
 from runtime.periodic import Told, repeat
 from runtime.stopping import Stopping
-from salt.store import AGREE_US, Ensured, Observed, Outcome, Salt, SaltStore
+from salt.store import AGREE_US, SaltStore
+from salt.term import Ensured, Observed, Outcome, Salt
 
 REFRESH_SECONDS = 1.0
 # An answer that took longer leaves open what time it is: the question is asked again at once.

@@ -7,9 +7,7 @@ script, so that no month begins without one.
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Awaitable, Callable, Iterable
 from importlib.resources import files
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,11 +16,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from contract import keys
-from contract.calendar import DAY_US, SECOND_US, Month, from_us, month_at
+from contract.calendar import SECOND_US, Month, from_us, month_at
 from contract.errors import ClocksDisagree, Retry
-from contract.identity import SALT_BYTES, Hasher
+from contract.identity import SALT_BYTES
 from runtime.redis_client import retry_for
 from salt.server_memory import push_out
+from salt.term import Ensured, Life, Observed, Outcome, Salt, Term, made_at_us
 
 _SCRIPT = files("salt").joinpath("rotate.lua").read_text()
 _ATTEMPTS = 3  # a month can end between reading the clock and the script; not twice in a row
@@ -32,90 +31,13 @@ _LOOK_AGAIN_SECONDS = 0.25
 _NO_KEY = -2  # what PEXPIRETIME says of a key that is not there
 # As in the script: clocks that differ by less are clocks that agree.
 AGREE_US = 3600 * SECOND_US
-# A salt that is of a month further ahead than the next one makes no row: no month is shorter.
-_FARTHEST_AHEAD_US = 28 * DAY_US
 
 Opinions = Callable[[], Awaitable[Iterable[int]]]
 """Asks what time it is by others than the salt's server, in microseconds. It does not fail."""
 
 
-class Outcome(StrEnum):
-    """What `ensure` found or did."""
-
-    UNCHANGED = "unchanged"  # the month has its salt
-    ROTATED = "rotated"  # a new month: it has one now, and the earlier month's is destroyed
-    FIRST = "first"  # no month was recorded: a new installation, or everything was lost
-    LOST = "lost"  # the month's salt had vanished: its visitors are counted anew from here on
-    REPLACED = "replaced"  # as LOST, on request
-    RESTORED = "restored"  # it had vanished, and whoever still held it has put it back
-    CLOCK_WENT_BACK = "clock_went_back"  # a later month is recorded: its salt stays in force
-    ANOTHER_CALENDAR = "another_calendar"  # rotation's says that an earlier month goes on
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """A month, and the bounds within which its salt may be used, in microseconds."""
-
-    month: Month
-    starts_us: int
-    ends_us: int
-
-    def makes_rows_at(self, now_us: int) -> bool:
-        """Whether a flusher stores what is hashed with its salt: it is not far ahead."""
-        return self.starts_us - now_us <= _FARTHEST_AHEAD_US
-
-
-@dataclass(frozen=True, slots=True)
-class Salt(Term):
-    """A month's salt, for its term."""
-
-    value: bytes = field(repr=False)
-    hasher: Hasher = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "hasher", Hasher(self.value))  # it is frozen for everybody else
-
-
-@dataclass(frozen=True, slots=True)
-class Ensured:
-    """Whose salt is in force, what was done to have it, and the server's clock in microseconds.
-
-    `other_calendar`: its key expired at another instant than the month ends here. So this process
-    and rotation have different settings of `CALENDAR_TIMEZONE`; or rotation has just changed it.
-    """
-
-    outcome: Outcome
-    term: Term
-    server_us: int
-    other_calendar: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """What the server has: a month's salt, if it still does; its clock in microseconds; the month
-    that is recorded; and whether the salt expires when the month ends by our calendar.
-    """
-
-    salt: Salt | None
-    server_us: int
-    recorded: Month | None
-    other_calendar: bool = False
-
-
 async def _nobody() -> Iterable[int]:
     return ()
-
-
-@dataclass(frozen=True, slots=True)
-class Life:
-    """When a month's salt was made and when it expires, in microseconds, and why it was made; None
-    where not known. And whether it is there.
-    """
-
-    made_us: int | None
-    dies_us: int | None
-    made_because: Outcome | None
-    is_there: bool
 
 
 class SaltStore:
@@ -214,7 +136,7 @@ class SaltStore:
             value: Any = await self._redis.get(keys.salt(term.month))
         except RedisError as error:
             raise retry_for(error, "reading the salt") from None
-        return _salt(term, value) if value else None
+        return Salt.of(term, value) if value else None
 
     async def observe(self, month: Month) -> Observed:
         """What the server has of a month, in one round trip.
@@ -234,7 +156,7 @@ class SaltStore:
         if value:
             self._seen = month
         return Observed(
-            _salt(self._term(month), value) if value else None,
+            Salt.of(self._term(month), value) if value else None,
             _microseconds(server_time),
             Month.parse(recorded.decode()) if recorded else None,
             bool(value) and expires_ms != self._ends_ms(month),
@@ -275,11 +197,7 @@ class SaltStore:
                     await asyncio.sleep(_LOOK_AGAIN_SECONDS)
                     continue
                 case b"clocks_disagree":
-                    said = from_us(_server_us(server_time)).strftime("%Y-%m-%d %H:%M")
-                    raise ClocksDisagree(
-                        f"the salt's server says that it is {said} UTC, and others' clocks differ "
-                        "by more than an hour: no salt is made or destroyed; correct the clock"
-                    )
+                    raise _contradicted(_server_us(server_time))
                 case b"another_month":
                     pass
                 case b"clock_went_back" | b"another_calendar":
@@ -371,14 +289,11 @@ class SaltStore:
         return Term(month, month.starts_us(self._zone), month.ends_us(self._zone))
 
 
-def made_at_us(entry_id: bytes, fields: Mapping[bytes, bytes]) -> int:
-    """When a salt was made, in microseconds, by an entry of the record of rotations."""
-    # One of an earlier release has it in its id alone.
-    return int(fields.get(b"at") or entry_id.partition(b"-")[0]) * 1000
-
-
-def _salt(term: Term, value: bytes) -> Salt:
-    return Salt(term.month, term.starts_us, term.ends_us, value)
+def _contradicted(server_us: int) -> ClocksDisagree:
+    return ClocksDisagree(
+        f"the salt's server says that it is {from_us(server_us):%Y-%m-%d %H:%M} UTC, and others' "
+        "clocks differ by more than an hour: no salt is made or destroyed; correct the clock"
+    )
 
 
 def _server_us(time: list[bytes]) -> int:

@@ -71,7 +71,8 @@ class Requests:
         some = [
             b"nonsense\r\n\r\n",
             b"post /web_api/v1/sessions HTTP/1.1\r\nHost: a\r\n\r\n",
-            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + chosen.randbytes(40),
+            # With an end: the next request's line would else be a part of this one.
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + chosen.randbytes(40) + b"\r\n\r\n",
             b"GET /beacon.js\r\n\r\n",
             b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",

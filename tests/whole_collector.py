@@ -8,10 +8,12 @@ from prometheus_client import CollectorRegistry
 
 from collector.buffer.append import Appender
 from collector.buffer.waiting import Answered
+from collector.examination import Examination
+from collector.http.common_headers import CommonHeaders
 from collector.http.connections import Connections
 from collector.http.server import Server
 from collector.request.address_check import AddressCheck
-from collector.request.caller import TokenVerifier
+from collector.request.caller import TokenRules, TokenVerifier
 from collector.request.client_address import TrustedProxies
 from collector.request.crawlers import CrawlerFilter
 from collector.request.new_sites import NewSites
@@ -22,7 +24,7 @@ from contract.metrics import CollectorMetrics
 from contract.record import SessionStarted, SessionUpgraded, decode
 from contract.settings import TRUSTED_PROXIES
 from salt.month import MonthlySalt
-from salt.store import Salt
+from salt.term import Salt
 from tests.instant import MONTH, NOON_US, clock
 
 
@@ -54,18 +56,23 @@ class Collector:
         self.stored = Stored()
         sites = SitePolicy(("*.example.org",))
         sessions = Sessions(
-            sites,
-            CrawlerFilter(),
-            TokenVerifier(["k" * 32], ("HS256",), "", "sub", Roles(("role",), ()), metrics),
-            TrustedProxies(TRUSTED_PROXIES.read({"TRUSTED_PROXIES": "127.0.0.0/8"})),
+            Examination(
+                sites,
+                CrawlerFilter(),
+                TokenVerifier(["k" * 32], TokenRules(("HS256",)), Roles(("role",), ()), metrics),
+                TrustedProxies(TRUSTED_PROXIES.read({"TRUSTED_PROXIES": "127.0.0.0/8"})),
+                AddressCheck(metrics),
+                metrics,
+            ),
+            NewSites(sites, 1_000_000, metrics),
             cast("MonthlySalt", FixedSalt()),
             cast("Appender", self.stored),
             metrics,
-            AddressCheck(metrics),
-            NewSites(sites, 1_000_000, metrics),
         )
         self.connections = Connections(10_000, metrics)
-        self.server = Server(clock, sessions, sites, metrics, self.connections)
+        self.server = Server(
+            CommonHeaders(clock, sites.allows_origin), sessions, metrics, self.connections
+        )
 
 
 class Transport(asyncio.Transport):

@@ -24,7 +24,7 @@ from bench.load.settings_check import check_settings
 from bench.load.told import Told
 from contract import settings
 from contract.errors import Misconfigured
-from contract.settings import Environment
+from contract.setting import Environment
 from runtime.command import run_command
 
 _SHOW_SECONDS = 0.2

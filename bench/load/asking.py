@@ -14,7 +14,7 @@ from bench.load.told import Who
 from contract import settings
 from contract.calendar import SECOND_US
 from contract.errors import Misconfigured
-from contract.settings import Environment
+from contract.setting import Environment
 from runtime.clock import wall_clock
 
 _PATH = "/web_api/v1/sessions"

@@ -73,7 +73,7 @@ def make_backlog(sessions: int, seed: int) -> Backlog:
     return Backlog(events, rows)
 
 
-def append_backlog(backlog: Backlog, port: int, records_a_write: int, shards: int = SHARDS) -> None:
+def append_backlog(backlog: Backlog, port: int, records_a_write: int) -> None:
     """Puts it into the streams of a Redis, as a collector does.
 
     Args:
@@ -81,11 +81,10 @@ def append_backlog(backlog: Backlog, port: int, records_a_write: int, shards: in
         port: Redis's.
         records_a_write: as many share each of the collector's writes, and where several of a write
             go to one shard, an entry; 1: as a collector that has little to do.
-        shards: how many streams (STREAM_SHARDS).
     """
     packer = EntryPacker()
     entries: list[PackedEntry] = []
-    waiting = [_waiting(event, shards) for event in backlog.events]
+    waiting = [_waiting(event) for event in backlog.events]
     for first in range(0, len(waiting), records_a_write):
         entries += packer.pack(waiting[first : first + records_a_write], together=True)
     with socket.create_connection(("127.0.0.1", port)) as connection:
@@ -131,9 +130,9 @@ def _row(start: SessionStarted, upgrade: SessionUpgraded | None) -> Row:
     )
 
 
-def _waiting(event: SessionStarted | SessionUpgraded, shards: int) -> Waiting:
+def _waiting(event: SessionStarted | SessionUpgraded) -> Waiting:
     session = event.id if isinstance(event, SessionStarted) else event.session_id
-    shard = keys.shard_of(session or b"", shards)
+    shard = keys.shard_of(session or b"", SHARDS)
     return Waiting(encode(event), shard, math.inf, lambda _: None)
 
 

@@ -36,14 +36,10 @@ async def measure(run: Run) -> Result:
     Raises:
         Unsound: what was acknowledged is not stored, or the generator was the limit.
     """
-    valkey = ValkeyServer(run.folder / "valkey")
-    postgres = PostgresServer(run.folder / "postgres")
-    with on_core(OTHER_CORE):
-        valkey.start()
-        postgres.start()
     async with AsyncExitStack() as stack:
-        stack.callback(valkey.stop)
-        stack.callback(postgres.stop)
+        with on_core(OTHER_CORE):
+            valkey = stack.enter_context(ValkeyServer(run.folder / "valkey"))
+            postgres = stack.enter_context(PostgresServer(run.folder / "postgres"))
         extra = {"LOG_LEVEL": "warning"}
         system = stack.enter_context(System(valkey.url, postgres.dsn(), run.folder / "logs", extra))
         with on_core(SERVER_CORE):

@@ -16,7 +16,7 @@ _PLACES: Final = (
     ("TrustedProxies.client", "the client's address (client_address.py)"),
     ("CrawlerFilter.admit", "crawler or person: verdicts that are known (crawlers/)"),
     ("parse_body", "the body (body.py)"),
-    ("Sessions._examine", "what else is examined: site, token, peer (sessions.py)"),
+    ("Examination.examine", "what else is examined: site, token, peer (examination.py)"),
     ("_hash_of_visitor", "the hash (contract/identity.py)"),
     ("Appender.append", "the way into the buffer (append.py)"),
     ("Sessions.start", "salt and record (sessions.py)"),

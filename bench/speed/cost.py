@@ -34,9 +34,9 @@ async def measure(run: Run) -> Result:
     """
     async with AsyncExitStack() as stack:
         with on_core(OTHER_CORE):
-            valkey = _started(stack, ValkeyServer(run.folder / "valkey"))
-            ours = _started(stack, PostgresServer(run.folder / "ours"))
-            theirs = _started(stack, PostgresServer(run.folder / "theirs"))
+            valkey = stack.enter_context(ValkeyServer(run.folder / "valkey"))
+            ours = stack.enter_context(PostgresServer(run.folder / "ours"))
+            theirs = stack.enter_context(PostgresServer(run.folder / "theirs"))
         system = stack.enter_context(
             System(
                 valkey.url,
@@ -71,12 +71,6 @@ async def measure(run: Run) -> Result:
                 costs[_OURS].append(sum(each))
                 costs[_OBVIOUS].append(sum(other))
     return _result(costs, parts, waiting)
-
-
-def _started(stack: AsyncExitStack, server: Any) -> Any:
-    server.start()
-    stack.callback(server.stop)
-    return server
 
 
 async def _cost(

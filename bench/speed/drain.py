@@ -59,16 +59,13 @@ class Drained:
     postgres_us: float
     valkey_us: float
     resident_mib: float
-    append_us: float = 0.0
-    """Valkey's, while the entries were appended."""
 
 
 class Bench(AsyncExitStack):
     """The servers, a flusher that is held while there is nothing to measure, and its rival."""
 
-    def __init__(self, folder: Path, shards: int = SHARDS) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__()
-        self._shards = shards
         self._folder = folder
         self._valkey = ValkeyServer(folder / "valkey")
         self._postgres = PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS)
@@ -91,7 +88,7 @@ class Bench(AsyncExitStack):
         extra = {
             "LOG_LEVEL": "warning",
             "FLUSH_MAX_ROWS": str(BATCH_ROWS),
-            "STREAM_SHARDS": str(self._shards),
+            "STREAM_SHARDS": str(SHARDS),
         }
         system = System(self._valkey.url, self._postgres.dsn(), self._folder / "logs", extra)
         self.enter_context(system)
@@ -111,14 +108,12 @@ class Bench(AsyncExitStack):
         Raises:
             Unsound: the streams were not drained.
         """
-        valkey_before = cpu_seconds(self._valkey.pid)
-        append_backlog(backlog, self._valkey.port, records_a_write, self._shards)
-        appended = cpu_seconds(self._valkey.pid) - valkey_before
+        append_backlog(backlog, self._valkey.port, records_a_write)
         process = self._flusher.running
         before = self._cpu()
         began = time.perf_counter()
         self._flusher.thaw()
-        while any([await self._redis.xlen(keys.stream(shard)) for shard in range(self._shards)]):
+        while any([await self._redis.xlen(keys.stream(shard)) for shard in range(SHARDS)]):
             if time.perf_counter() - began > _DRAIN_SECONDS or process.poll() is not None:
                 raise Unsound(f"the streams were not drained:\n{self._flusher.log}")
             await asyncio.sleep(_LOOK_SECONDS)
@@ -126,8 +121,7 @@ class Bench(AsyncExitStack):
         after = self._cpu()
         await self._hold()
         costs = _costs(before, after, backlog)
-        append_us = appended / len(backlog.rows) * 1e6
-        return Drained(len(backlog.rows) / seconds, *costs, resident_mib(process.pid), append_us)
+        return Drained(len(backlog.rows) / seconds, *costs, resident_mib(process.pid))
 
     async def _hold(self) -> None:
         """Freezes the flusher while it has no transaction open: its locks would bar `empty`."""

@@ -40,16 +40,14 @@ async def measure(run: Run) -> Result:
     Raises:
         Unsound: rows are missing, or the generator was the limit.
     """
-    valkey = ValkeyServer(run.folder / "valkey")
-    postgres = PostgresServer(run.folder / "postgres", settings={"track_commit_timestamp": "on"})
-    # On whichever core has time, as the kernel finds: held beside the generator, its answers would
-    # wait for the generator's turns, and no answer of the bare application does.
-    valkey.start()
-    with on_core(OTHER_CORE):
-        postgres.start()
     async with AsyncExitStack() as stack:
-        stack.callback(valkey.stop)
-        stack.callback(postgres.stop)
+        # On whichever core has time, as the kernel finds: held beside the generator, its answers
+        # would wait for the generator's turns, and no answer of the bare application does.
+        valkey = stack.enter_context(ValkeyServer(run.folder / "valkey"))
+        with on_core(OTHER_CORE):
+            postgres = stack.enter_context(
+                PostgresServer(run.folder / "postgres", settings={"track_commit_timestamp": "on"})
+            )
         extra = {"LOG_LEVEL": "warning", "FLUSH_MAX_SECONDS": str(FLUSH_MAX_SECONDS)}
         system = stack.enter_context(System(valkey.url, postgres.dsn(), run.folder / "logs", extra))
         await run_command("flusher", "migrate", **system.environment)

@@ -3,7 +3,7 @@
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -65,6 +65,12 @@ def cpu_seconds(*pids: int) -> float:
 def resident_mib(pid: int) -> float:
     """Resident memory of one process."""
     return float(psutil.Process(pid).memory_info().rss) / 2**20
+
+
+def connections(pid: int, ports: Collection[int]) -> int:
+    """How many connections a process has to servers, by their ports."""
+    found = psutil.Process(pid).net_connections("tcp")
+    return sum(bool(each.raddr) and each.raddr.port in ports for each in found)
 
 
 def _processor() -> str:

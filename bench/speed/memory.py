@@ -31,10 +31,8 @@ async def measure(run: Run) -> Result:
     """
     async with AsyncExitStack() as stack:
         with on_core(OTHER_CORE):
-            valkey = ValkeyServer(run.folder / "valkey").start()
-            stack.callback(valkey.stop)
-            postgres = PostgresServer(run.folder / "postgres").start()
-            stack.callback(postgres.stop)
+            valkey = stack.enter_context(ValkeyServer(run.folder / "valkey"))
+            postgres = stack.enter_context(PostgresServer(run.folder / "postgres"))
         extra = {"LOG_LEVEL": "warning", "FLUSH_MAX_SECONDS": "1"}
         system = stack.enter_context(System(valkey.url, postgres.dsn(), run.folder / "logs", extra))
         await run_command("flusher", "migrate", **system.environment)

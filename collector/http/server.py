@@ -22,11 +22,9 @@ from collector.http.routes import Page, Route, Routes
 from collector.http.unusual import UnusualConnection, UnusualServer
 from collector.http.usual import UsualRequests
 from collector.http.written import Written
-from collector.request.site import SitePolicy
 from collector.sessions import Sessions
 from contract.errors import Ignore
 from contract.metrics import CollectorMetrics
-from runtime.clock import Clock
 
 # Accepted requests are answered before the process ends. Longer than a request waits for Redis.
 DRAIN_SECONDS = 10.0
@@ -45,9 +43,8 @@ class Server:
 
     def __init__(
         self,
-        clock: Clock,
+        headers: CommonHeaders,
         sessions: Sessions,
-        sites: SitePolicy,
         metrics: CollectorMetrics,
         connections: Connections,
         pages: Iterable[Page] = (),
@@ -55,9 +52,8 @@ class Server:
     ) -> None:
         """
         Args:
-            clock: for the answers' `Date`.
+            headers: those that all answers have.
             sessions: the two endpoints.
-            sites: whose pages may read the answers.
             metrics: where requests are counted.
             connections: all connections.
             pages: other pages to serve; their handlers count their answers.
@@ -78,7 +74,7 @@ class Server:
                 *pages,
             )
         )
-        self._answering = Answering(CommonHeaders(clock, sites.allows_origin), metrics)
+        self._answering = Answering(headers, metrics)
         self._usual = UsualRequests(self._routes)
         self._unusual: UnusualServer | None = None
 

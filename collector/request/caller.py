@@ -38,32 +38,41 @@ class _Key(NamedTuple):
     algorithms: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class TokenRules:
+    """What a token must fulfil beside its signature.
+
+    Attributes:
+        algorithms: accepted signature algorithms.
+        audience: the required `aud`, or empty.
+        user_claim: the claim with the user's id.
+        leeway_seconds: by how much an issuer's clock may be off, for `exp` and `nbf`.
+        require_expiry: whether a token without `exp` is good for nothing.
+    """
+
+    algorithms: Sequence[str]
+    audience: str = ""
+    user_claim: str = "sub"
+    leeway_seconds: float = 0.0
+    require_expiry: bool = False
+
+
 class TokenVerifier:
     """Verifies JSON Web Tokens (RFC 7519) with PyJWT, by pinned algorithms only."""
 
     def __init__(
         self,
         keys: Sequence[str],
-        algorithms: Sequence[str],
-        audience: str,
-        user_claim: str,
+        rules: TokenRules,
         roles: Roles,
         metrics: CollectorMetrics,
-        *,
-        leeway_seconds: float = 0.0,
-        require_expiry: bool = False,
     ) -> None:
-        """The arguments are settings.
-
+        """
         Args:
             keys: secrets and PEM public keys, any of which verifies; none: no token is valid.
-            algorithms: accepted signature algorithms.
-            audience: the required `aud`, or empty.
-            user_claim: the claim with the user's id.
+            rules: what else a token must fulfil.
             roles: reads the user's role.
             metrics: counts roles, and tokens without expiry.
-            leeway_seconds: how far an issuer's clock may differ, for `exp` and `nbf`.
-            require_expiry: whether a token without `exp` is refused.
 
         Raises:
             Misconfigured: an algorithm is unknown, a key fits no algorithm, an algorithm has
@@ -71,14 +80,14 @@ class TokenVerifier:
         """
         _refuse_known_secrets([key for key in keys if "-----BEGIN" not in key])
         self.weaknesses: list[str] = []
-        self._keys = [self._prepare(key, algorithms) for key in keys]
-        for name in algorithms if keys else ():
+        self._keys = [self._prepare(key, rules.algorithms) for key in keys]
+        for name in rules.algorithms if keys else ():
             if not any(name in key.algorithms for key in self._keys):
                 raise _no_key(name)
-        self._audience = audience or None
-        self._user_claim = user_claim
+        self._audience = rules.audience or None
+        self._user_claim = rules.user_claim
         self._roles = roles
-        self._leeway = leeway_seconds
+        self._leeway = rules.leeway_seconds
         self._found = {found: metrics.token_roles.labels(found) for found in Found}
         self._without_expiry = metrics.tokens_without_expiry
         self._warned_of_expiry = False
@@ -91,7 +100,7 @@ class TokenVerifier:
             "verify_jti": False,
             "verify_iat": False,
             "verify_aud": self._audience is not None,
-            "require": ["exp"] if require_expiry else [],
+            "require": ["exp"] if rules.require_expiry else [],
         }
 
     def verify(self, authorization: str | None, token: str | None) -> User | None:

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from contract import settings
 from contract.calendar import Month, month_at
 from contract.errors import DeadLetter, Misconfigured, Retry
-from contract.settings import Environment
+from contract.setting import Environment
 from contract.site import site_name
 from flusher.imports.csv_line import COLUMNS, SITE_COLUMN, Layout, read_layout
 from flusher.imports.earlier_sessions import RUN_BYTES, EarlierSessions, Importable

@@ -13,7 +13,7 @@ from asyncpg.pgproto.pgproto import UUID
 
 from contract import settings
 from contract.errors import Misconfigured, Retry
-from contract.settings import Environment
+from contract.setting import Environment
 from flusher.postgres import locks
 from flusher.postgres.database import Database
 from flusher.postgres.locks import Lock

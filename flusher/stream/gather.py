@@ -3,7 +3,6 @@
 import asyncio
 import math
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from contract.calendar import Month, month_at
 from contract.errors import Retry
@@ -11,6 +10,7 @@ from flusher.rows.batch import Batch, decode_entries
 from flusher.rows.entry import Entry
 from flusher.server_time import ServerTime
 from flusher.stream.read import StreamReader
+from flusher.worker_settings import WorkerSettings
 from runtime.periodic import Interval
 
 _FULL: Final = 7 / 8
@@ -24,15 +24,13 @@ class Gathering:
         self,
         reader: StreamReader,
         server_time: ServerTime,
-        zone: ZoneInfo,
-        max_rows: int,
-        claim_seconds: float,
+        settings: WorkerSettings,
     ) -> None:
         self._reader = reader
         self._server_time = server_time
-        self._zone = zone
-        self._max_rows = max_rows
-        self._claiming = Interval(claim_seconds / 4)
+        self._zone = settings.zone
+        self._max_rows = settings.max_rows
+        self._claiming = Interval(settings.claim_seconds / 4)
         self._batch = Batch()
         self._left: list[Entry] = []
         self._records_an_entry = 1.0  # of late

@@ -265,7 +265,7 @@ def _in_transactions(valkey: ValkeyServer) -> set[tuple[bytes, ...]]:
 def _named(words: Any) -> tuple[bytes, ...]:
     """`XGROUP CREATE impact:sessions`: a command and what it names, without the number."""
     command, *rest = words
-    key = next(word for word in rest if word.startswith(b"impact:"))
+    key = next((word for word in rest if word.startswith(b"impact:")), b"")
     kind = b":".join(key.split(b":")[:2])
     return (command.upper(), *(rest[:1] if command.upper() == b"XGROUP" else ()), kind)
 

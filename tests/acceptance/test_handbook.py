@@ -15,14 +15,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from collector.__main__ import SETTINGS as COLLECTOR
+from collector.process import SETTINGS as COLLECTOR
 from contract import keys
 from contract.metrics import CollectorMetrics, FlusherMetrics, ProcessMetrics, RotationMetrics
 from contract.record import FIELD, encode
 from embedded.postgres import PostgresServer, find_wheel_programs
-from flusher.__main__ import SETTINGS as FLUSHER
 from flusher.postgres.database import Database
 from flusher.postgres.write import SessionWriter
+from flusher.process import SETTINGS as FLUSHER
 from rotation.__main__ import SETTINGS as ROTATION
 from tests.events import batch_of, start, upgrade
 from tests.servers import POSTGRES_SETTINGS, Flavour, Servers, flavours

@@ -95,7 +95,7 @@ async def test_without_demo_there_is_no_demo(front: Front) -> None:
 def test_without_demo_its_code_is_not_loaded() -> None:
     """Nor the client of PostgreSQL, which a collector has no use for."""
     program = (
-        "import sys; from collector.__main__ import demo_pages;"
+        "import sys; from collector.endpoints import demo_pages;"
         "assert demo_pages({'DEMO': '0'}, None) == () == demo_pages({}, None);"
         "print([name for name in sys.modules if 'demo' in name or 'asyncpg' in name])"
     )

@@ -9,9 +9,9 @@ import pytest
 from redis.asyncio import RedisCluster
 
 from contract import keys
+from embedded.cluster import Cluster, shards_of
 from embedded.postgres import PostgresServer
 from tests.adversity.grown import Grown, grown
-from tests.cluster import Cluster, shards_of
 from tests.servers import POSTGRES_SETTINGS
 
 FINE = {201, 202, 204}

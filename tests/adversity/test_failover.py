@@ -7,11 +7,11 @@ import pytest
 from redis.asyncio import Redis, RedisCluster
 
 from contract import keys
+from embedded.cluster import Cluster
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
 from tests.adversity.grown import grown
 from tests.adversity.wire import Wire
-from tests.cluster import Cluster
 from tests.replicated import Replicated
 from tests.servers import POSTGRES_SETTINGS
 from tests.system import eventually

@@ -24,8 +24,8 @@ from contract.calendar import DAY_US, SECOND_US, Month, from_us, month_at
 from contract.record import FIELD, SessionStarted, SessionUpgraded, decode
 from contract.settings import STREAM_SHARDS
 from runtime.redis_client import connect_redis
-from salt.store import Outcome as SaltOutcome
 from salt.store import SaltStore
+from salt.term import Outcome as SaltOutcome
 from tests.adversity.clocks import (
     Callers,
     ShiftedClock,

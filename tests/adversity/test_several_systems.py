@@ -11,11 +11,11 @@ from redis.asyncio import RedisCluster
 
 from bench.load.told import Told
 from contract import keys
+from embedded.cluster import Cluster
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
 from runtime.redis_client import connect_redis
 from tests.adversity.grown import Grown, grown
-from tests.cluster import Cluster
 from tests.reporting import admit_reporting, unite
 from tests.servers import POSTGRES_SETTINGS
 from tests.system import run_command

@@ -25,7 +25,8 @@ from contract import keys
 from contract.calendar import DAY_US, SECOND_US, Month
 from contract.settings import STREAM_SHARDS
 from runtime.redis_client import connect_redis
-from salt.store import Outcome, SaltStore
+from salt.store import SaltStore
+from salt.term import Outcome
 from tests.adversity.clocks import (
     Callers,
     ShiftedClock,

@@ -12,7 +12,7 @@ import pytest
 
 from contract import keys
 from contract.record import FIELD
-from tests.cluster import Cluster, shards_of
+from embedded.cluster import Cluster, shards_of
 from tests.conftest import Databases
 from tests.servers import Flavour, flavours
 from tests.system import ROOT, System, eventually, run_command

@@ -21,7 +21,7 @@ import rotation.__main__ as rotation
 from collector.http import server
 from contract import settings
 from contract.metrics import CollectorMetrics, FlusherMetrics, ProcessMetrics, RotationMetrics
-from contract.settings import Setting
+from contract.setting import Setting
 from tests.handbook import blocks
 from tests.servers import Servers
 from tests.system import ROOT, System, eventually, run_command

@@ -17,6 +17,7 @@ from flusher.postgres.database import Database
 from flusher.postgres.write import SessionWriter
 from flusher.stream.read import StreamReader
 from flusher.worker import Worker
+from flusher.worker_settings import WorkerSettings
 from runtime.shards import OneServer
 from tests.events import start, upgrade
 
@@ -30,10 +31,7 @@ async def worker(shards: OneServer, redis: Redis, database: Database) -> Worker:
         StreamReader(shards, "one", 60),
         SessionWriter(database, UTC),
         FlusherMetrics(CollectorRegistry()),
-        UTC,
-        max_rows=100_000,
-        max_seconds=0.1,
-        claim_seconds=60,
+        WorkerSettings(UTC, max_rows=100_000, max_seconds=0.1, claim_seconds=60),
     )
     await worker.prepare()
     await append(redis, 1)

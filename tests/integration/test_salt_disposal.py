@@ -20,7 +20,8 @@ from runtime.redis_client import connect_peer, connect_redis
 from salt.client import SaltServer
 from salt.disposal import SaltDisposal
 from salt.report import State
-from salt.store import Outcome, SaltStore
+from salt.store import SaltStore
+from salt.term import Outcome
 from tests.leftovers import files_with
 from tests.servers import Flavour, flavours
 from tests.system import System, eventually, run_command

@@ -13,12 +13,12 @@ from contract import keys
 from contract.calendar import Month
 from contract.errors import Retry
 from contract.identity import SALT_BYTES
+from embedded.cluster import Cluster
 from embedded.valkey import ValkeyServer
 from salt.client import SaltServer, connect_salt
 from salt.disposal import SaltDisposal
 from salt.report import Report, State
 from salt.store import SaltStore
-from tests.cluster import Cluster
 from tests.leftovers import files_with
 from tests.system import eventually
 

@@ -17,7 +17,8 @@ from runtime.redis_client import connect_peer, connect_redis
 from salt.client import SaltServer
 from salt.disposal import SaltDisposal
 from salt.report import State
-from salt.store import Outcome, Salt, SaltStore
+from salt.store import SaltStore
+from salt.term import Outcome, Salt
 from tests.memory import needs_memory, pieces
 from tests.servers import EMBEDDED, Flavour, flavours
 from tests.system import eventually

@@ -14,7 +14,8 @@ from contract.errors import ClocksDisagree
 from embedded.valkey import ValkeyServer
 from runtime.clock import wall_clock
 from runtime.redis_client import connect_redis
-from salt.store import Ensured, Outcome, Salt, SaltStore
+from salt.store import SaltStore
+from salt.term import Ensured, Outcome, Salt
 from tests.servers import Flavour, flavours
 
 UTC = ZoneInfo("UTC")

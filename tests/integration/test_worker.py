@@ -19,10 +19,12 @@ from flusher.postgres.write import SessionWriter
 from flusher.rows.entry import Entry
 from flusher.stream.read import StreamReader
 from flusher.worker import Flushed, Worker
+from flusher.worker_settings import WorkerSettings
 from runtime.shards import OneServer
 from tests.events import start, upgrade
 
 UTC = ZoneInfo("UTC")
+SETTINGS = WorkerSettings(UTC, max_rows=1000, max_seconds=0.1, claim_seconds=60)
 
 
 class Bench:
@@ -45,10 +47,7 @@ class Bench:
             self.reader,
             SessionWriter(database, UTC),
             self.metrics,
-            UTC,
-            max_rows=1000,
-            max_seconds=0.1,
-            claim_seconds=60,
+            SETTINGS,
         )
 
     async def append(self, *events: Event) -> None:
@@ -283,10 +282,7 @@ async def test_a_helper_works_only_while_the_one_that_it_helps_is_behind(
             StreamReader(shards, "helper", 60),
             SessionWriter(other, UTC),
             FlusherMetrics(CollectorRegistry()),
-            UTC,
-            max_rows=1000,
-            max_seconds=0.1,
-            claim_seconds=60,
+            SETTINGS,
             helps=bench.worker,
         )
         assert not helper._is_needed

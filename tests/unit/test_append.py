@@ -270,6 +270,17 @@ async def test_under_load_the_records_of_a_shard_share_entries() -> None:
     assert [len(entry) for entry in redis.entries] == [1, 1], "the load is over"
 
 
+async def test_a_primary_of_a_cluster_shares_entries_at_its_part_of_the_load() -> None:
+    """It gets fewer records a write than one server does, and in writes of very different sizes."""
+    redis = ScriptedRedis()
+    async with running(appender(redis)) as each:
+        for _ in range(30):
+            for records in (1, 1, 5):
+                redis.entries.clear()
+                await reasons(asking(each, range(records)))
+    assert [len(entry) for entry in redis.entries] == [5]
+
+
 async def test_an_entry_that_is_refused_is_refused_for_all_that_share_it() -> None:
     """And for no other: none of it is stored."""
     redis = ScriptedRedis()

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from collector.request.caller import TokenVerifier, User
+from collector.request.caller import TokenRules, TokenVerifier, User
 from collector.request.roles import Roles
 from contract.calendar import SECOND_US
 from contract.errors import Misconfigured
@@ -41,12 +41,9 @@ def verifier(
 ) -> TokenVerifier:
     return TokenVerifier(
         JWT_KEY.read({"JWT_KEY": key}),
-        algorithms,
-        audience,
-        user_claim,
+        TokenRules(algorithms, audience, user_claim, LEEWAY),
         Roles((role_claim,), ("admin", "user")),
         CollectorMetrics(CollectorRegistry()),
-        leeway_seconds=LEEWAY,
     )
 
 

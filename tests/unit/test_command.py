@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from contract.errors import DeadLetter, Misconfigured, Retry
-from contract.settings import Environment
+from contract.setting import Environment
 from runtime.clock import Clock, wall_clock
 from runtime.command import run_command, run_process
 

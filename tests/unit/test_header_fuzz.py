@@ -17,13 +17,14 @@ from prometheus_client import CollectorRegistry
 from bench.crawlers.corpora import ai_agents, mistaken_people
 from collector.buffer.append import Appender
 from collector.buffer.waiting import Answered
+from collector.examination import Examination
 from collector.http.answering import Answering
 from collector.http.answers import Answer
 from collector.http.common_headers import CommonHeaders
 from collector.http.request import Request
 from collector.http.routes import Route
 from collector.request.address_check import AddressCheck
-from collector.request.caller import TokenVerifier
+from collector.request.caller import TokenRules, TokenVerifier
 from collector.request.client_address import TrustedProxies
 from collector.request.crawlers import CrawlerFilter, Reason
 from collector.request.new_sites import NewSites
@@ -32,7 +33,7 @@ from collector.request.site import SitePolicy
 from collector.sessions import Sessions
 from contract.metrics import CollectorMetrics
 from salt.month import MonthlySalt
-from salt.store import Salt
+from salt.term import Salt
 from tests.instant import MONTH, NOON_US, clock
 
 COMBINATIONS = 100_000
@@ -104,15 +105,18 @@ class Collector:
         self.metrics = metrics
         sites_counted = SitePolicy(sites)
         sessions = Sessions(
-            sites_counted,
-            CrawlerFilter(),
-            TokenVerifier(["k" * 32], ("HS256",), "", "sub", Roles(("role",), ()), metrics),
-            TrustedProxies([ip_network("10.0.0.0/8")], header),
+            Examination(
+                sites_counted,
+                CrawlerFilter(),
+                TokenVerifier(["k" * 32], TokenRules(("HS256",)), Roles(("role",), ()), metrics),
+                TrustedProxies([ip_network("10.0.0.0/8")], header),
+                AddressCheck(metrics),
+                metrics,
+            ),
+            NewSites(sites_counted, 1_000_000, metrics),
             cast("MonthlySalt", FixedSalt()),
             cast("Appender", Appended()),
             metrics,
-            AddressCheck(metrics),
-            NewSites(sites_counted, 1_000_000, metrics),
         )
         self._answering = Answering(CommonHeaders(clock, sites_counted.allows_origin), metrics)
         self._route = Route("POST", "/sessions", "start", sessions.start)

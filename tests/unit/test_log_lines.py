@@ -4,7 +4,8 @@ import pytest
 import structlog
 
 from contract.calendar import SECOND_US
-from contract.settings import DATABASE_URL, JWT_KEY, REDIS_URL, Setting
+from contract.setting import Setting
+from contract.settings import DATABASE_URL, JWT_KEY, REDIS_URL
 from runtime.repetition import SECONDS, RepetitionLimit
 from runtime.server_promises import clock_difference
 

@@ -14,7 +14,8 @@ from contract.calendar import DAY_US, SECOND_US, Month, month_at
 from contract.errors import ClocksDisagree, Retry
 from runtime.stopping import Stopping
 from salt.month import REFRESH_SECONDS, MonthlySalt
-from salt.store import Ensured, Observed, Outcome, Salt, SaltStore, Term
+from salt.store import SaltStore
+from salt.term import Ensured, Observed, Outcome, Salt, Term
 
 UTC = ZoneInfo("UTC")
 NOVEMBER = Month(2026, 11)

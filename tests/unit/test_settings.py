@@ -1,4 +1,4 @@
-"""contract/settings.py: what each setting defaults to, accepts and refuses, and how it says so."""
+"""contract/settings.py and its parsers: what each setting accepts, refuses and defaults to."""
 
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from contract import settings
 from contract.errors import Misconfigured
-from contract.settings import Setting
+from contract.setting import Setting
 
 
 @dataclass(frozen=True)

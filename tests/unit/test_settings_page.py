@@ -8,10 +8,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from collector.__main__ import SETTINGS as COLLECTOR
+from collector.process import SETTINGS as COLLECTOR
 from contract import settings
-from contract.settings import Setting
-from flusher.__main__ import SETTINGS as FLUSHER
+from contract.setting import Setting
+from flusher.process import SETTINGS as FLUSHER
 from rotation.__main__ import SETTINGS as ROTATION
 from tests.system import ROOT
 

@@ -15,11 +15,13 @@ from prometheus_client import CollectorRegistry
 from bench.speed.beacons import Beacons
 from collector.buffer.append import Appender
 from collector.buffer.node_writer import NodeWriter
+from collector.examination import Examination
+from collector.http.common_headers import CommonHeaders
 from collector.http.connection import Connection
 from collector.http.connections import Connections
 from collector.http.server import Server
 from collector.request.address_check import AddressCheck
-from collector.request.caller import TokenVerifier
+from collector.request.caller import TokenRules, TokenVerifier
 from collector.request.client_address import TrustedProxies
 from collector.request.crawlers import CrawlerFilter
 from collector.request.new_sites import NewSites
@@ -29,7 +31,7 @@ from collector.sessions import Sessions
 from contract.metrics import CollectorMetrics
 from contract.settings import TRUSTED_PROXIES
 from salt.month import MonthlySalt
-from salt.store import Salt
+from salt.term import Salt
 from tests.instant import MONTH, NOON_US, clock
 
 _CONNECTIONS = 64
@@ -118,25 +120,28 @@ async def server(wire: CountingWire) -> AsyncIterator[Server]:
     appender = Appender(NodeWriter(lambda: wire, metrics), _SHARDS)
     sites = SitePolicy(("*.example.org",))
     sessions = Sessions(
-        sites,
-        CrawlerFilter(),
-        TokenVerifier(
-            ["a key of thirty-two bytes or more"],
-            ("HS256",),
-            "",
-            "sub",
-            Roles(("highest_role",), ()),
+        Examination(
+            sites,
+            CrawlerFilter(),
+            TokenVerifier(
+                ["a key of thirty-two bytes or more"],
+                TokenRules(("HS256",)),
+                Roles(("highest_role",), ()),
+                metrics,
+            ),
+            TrustedProxies(TRUSTED_PROXIES.read({"TRUSTED_PROXIES": "127.0.0.1"})),
+            AddressCheck(metrics),
             metrics,
         ),
-        TrustedProxies(TRUSTED_PROXIES.read({"TRUSTED_PROXIES": "127.0.0.1"})),
+        NewSites(sites, 100, metrics),
         cast("MonthlySalt", HeldSalt()),
         appender,
         metrics,
-        AddressCheck(metrics),
-        NewSites(sites, 100, metrics),
     )
     running = asyncio.create_task(appender.run())
-    yield Server(clock, sessions, sites, metrics, Connections(100, metrics))
+    yield Server(
+        CommonHeaders(clock, sites.allows_origin), sessions, metrics, Connections(100, metrics)
+    )
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 

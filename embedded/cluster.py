@@ -1,6 +1,6 @@
-"""A real Redis Cluster of private servers: three primaries, each with a replica."""
+"""A real Redis Cluster of private servers, for tests and benchmarks: three primaries."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,8 +15,8 @@ from redis.retry import Retry
 
 from contract import keys
 from embedded.ports import find_free_port
+from embedded.system import eventually
 from embedded.valkey import ValkeyServer
-from tests.system import eventually
 
 _SLOTS = 16384
 _PRIMARIES = 3
@@ -38,14 +38,22 @@ T = TypeVar("T")
 class Cluster:
     """Three primaries and, but for a quick one, a replica each."""
 
-    def __init__(self, folder: Path, *, replicas: bool = True, binary: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        replicas: bool = True,
+        binary: Path | None = None,
+        config: Mapping[str, str] | None = None,
+    ) -> None:
+        """`binary` and `config` as `ValkeyServer`'s."""
         count = _PRIMARIES * (2 if replicas else 1)
         self.is_embedded = binary is None
         self.servers = [
             ValkeyServer(
                 folder / f"node-{number}",
                 binary=binary,
-                config=_CONFIG | {"cluster-port": str(find_free_port())},
+                config={**_CONFIG, **(config or {}), "cluster-port": str(find_free_port())},
             )
             for number in range(count)
         ]

@@ -1,0 +1,67 @@
+"""Examines a request and decides whether it counts: the steps that do no I/O, in order."""
+
+from dataclasses import dataclass
+
+from collector.http.request import Request
+from collector.request.address_check import AddressCheck
+from collector.request.body import EMPTY, Body, parse_body
+from collector.request.caller import TokenVerifier, User
+from collector.request.client_address import Address, TrustedProxies
+from collector.request.crawlers import CrawlerFilter
+from collector.request.site import SitePolicy
+from contract.errors import Reject
+from contract.metrics import CollectorMetrics
+
+
+@dataclass(slots=True)
+class Examined:
+    """What these steps found."""
+
+    body: Body
+    site: str
+    user_agent: str
+    user: User | None
+    address: Address
+
+
+class Examination:
+    """Examines requests by the settings."""
+
+    def __init__(
+        self,
+        sites: SitePolicy,
+        crawlers: CrawlerFilter,
+        tokens: TokenVerifier,
+        proxies: TrustedProxies,
+        addresses: AddressCheck,
+        metrics: CollectorMetrics,
+    ) -> None:
+        self._sites = sites
+        self._crawlers = crawlers
+        self._tokens = tokens
+        self._proxies = proxies
+        self._addresses = addresses
+        self._hidden_origins = metrics.hidden_origins
+
+    def examine(self, request: Request) -> Examined:
+        """Everything that a request says, or why it is not counted.
+
+        Raises:
+            Reject, Ignore: as the steps do.
+        """
+        headers, raw = request.headers, request.body
+        body = parse_body(headers.get("content-type", ""), raw) if raw else EMPTY
+        peer = self._proxies.peer(request.peer)
+        forwarded_host = headers.get("x-forwarded-host") if peer.is_proxy else None
+        origin = headers.get("origin")
+        fetch_site = headers.get("sec-fetch-site") if not origin or origin == "null" else None
+        site = self._sites.site_of(origin, forwarded_host, headers.get("host"), fetch_site)
+        user_agent = self._crawlers.admit(headers)
+        if origin == "null" and fetch_site != "same-origin":
+            self._hidden_origins.inc()
+        user = self._tokens.verify(headers.get("authorization"), body.token)
+        address = self._proxies.client(peer, headers)
+        if address is None:
+            raise Reject(400, "address", "The connection has no client address.")
+        self._addresses.observe(address)
+        return Examined(body, site, user_agent, user, address)

@@ -1,0 +1,181 @@
+"""What settings accept: each parser takes the text of one and gives its value.
+
+A parser raises ValueError with what is wrong with the text.
+"""
+
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Final
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+Network = IPv4Network | IPv6Network
+
+# Each is tried with a token that none before it has signed.
+MOST_KEYS: Final = 16
+_DASHES = "-----"
+_PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
+_MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291, section 2.5.5.2
+
+
+def parse_text(text: str) -> str:
+    return text
+
+
+def url_parser(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not text:  # only a default is empty: the setting may be left out
+            return text
+        try:
+            parts = urlsplit(text)
+        except ValueError:
+            raise ValueError("is not a URL") from None
+        if parts.scheme not in schemes or not (parts.netloc or parts.path):
+            wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+            raise ValueError(f"is not a URL that begins with {wanted}")
+        return text
+
+    return parse
+
+
+def whole_number_parser(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            raise ValueError(f"{text!r} is not a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def seconds_parser(least: float, most: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = float("nan")
+        if not least <= seconds <= most:
+            raise ValueError(f"{text!r} is not a number of seconds from {least:g} to {most:g}")
+        return seconds
+
+    return parse
+
+
+def parse_kept_months(text: str) -> int:
+    months = whole_number_parser(0, 1200)(text)
+    if months == 1:
+        raise ValueError("is 0 (all months) or at least 2: sessions of last month still come late")
+    return months
+
+
+def parse_switch(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError(f"{text!r} is neither 0 nor 1")
+    return text == "1"
+
+
+def word_parser(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"{text!r} is none of {', '.join(words)}")
+        return text.lower()
+
+    return parse
+
+
+def parse_words(text: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not words:
+        raise ValueError("names nothing")
+    return words
+
+
+def parse_algorithms(text: str) -> tuple[str, ...]:
+    words = parse_words(text)
+    if "none" in (word.lower() for word in words):
+        raise ValueError("must not hold 'none', which anybody can sign with")
+    return words
+
+
+def parse_networks(text: str) -> tuple[Network, ...]:
+    if text == "none":
+        return ()
+    networks = []
+    for word in parse_words(text):
+        try:
+            network = ip_network(word, strict=False)
+        except ValueError:
+            raise ValueError(f"{word!r} is neither an address nor a network") from None
+        if "/" in word and network != _network_of_interface(word):
+            raise ValueError(f"{word!r} is an address within a network, which is {network}")
+        networks.append(_unmapped(network))
+        if networks[-1].prefixlen == 0:
+            raise ValueError(f"{word!r} is everybody: any client could then choose its address")
+    return tuple(networks)
+
+
+def _network_of_interface(word: str) -> Network | None:
+    try:
+        return ip_network(word)
+    except ValueError:
+        return None
+
+
+def _unmapped(network: Network) -> Network:
+    """The IPv4 network that an IPv4-mapped one maps: addresses are compared in that form."""
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        bits = network.prefixlen - _MAPPED.prefixlen
+        return ip_network((int(network.network_address) & 0xFFFF_FFFF, bits))
+    return network
+
+
+def parse_header_name(text: str) -> str:
+    if text and not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text):
+        raise ValueError(f"{text!r} is no header's name")
+    return text
+
+
+def parse_timezone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{text!r} is not a time zone of the IANA database") from None
+
+
+def parse_keys(text: str) -> tuple[str, ...]:
+    if "-----BEGIN" in text:
+        # A PEM key on one line, as most secret stores hand it over.
+        text = text.replace("\\r", "\r").replace("\\n", "\n")
+    blocks = tuple(block[0].strip() for block in _PEM.finditer(text))
+    rest = (line.strip() for line in _PEM.sub(_DASHES, text).splitlines())
+    secrets = tuple(line for line in rest if line.strip("- "))
+    if any(_DASHES in secret for secret in secrets):
+        # Its lines would else be secrets, and a public key's are known to everybody; or what stands
+        # beside it would, and a quotation mark is soon guessed.
+        raise ValueError("has a PEM key that is not whole, or not on lines of its own")
+    if len(blocks) + len(secrets) > MOST_KEYS:
+        raise ValueError(f"has more than {MOST_KEYS} keys")
+    return blocks + secrets
+
+
+def without_password(url: str) -> str:
+    if not url:
+        return url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "unreadable"
+    if "@" in parts.path + parts.query or parts.fragment:
+        return "unreadable"  # a password with a character that is not percent-encoded
+    credentials, at, hosts = parts.netloc.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    query = "&".join(
+        f"{name}=***" if "pass" in name.lower() else f"{name}{equals}{value}"
+        for name, equals, value in (pair.partition("=") for pair in parts.query.split("&"))
+    )
+    password = ":***" if colon else ""
+    return f"{parts.scheme}://{user}{password}{at}{hosts}{parts.path}{'?' if query else ''}{query}"
+
+
+def whether_set(text: str) -> str:
+    return "set" if text else "unset"

@@ -1,0 +1,226 @@
+"""The worker's process: what it is made of, and how it starts and ends."""
+
+import asyncio
+import os
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from contract import settings
+from contract.metrics import FlusherMetrics
+from contract.setting import Environment
+from flusher.measuring import Measuring
+from flusher.postgres.database import Database
+from flusher.postgres.match import REPEATED_WITHIN_US
+from flusher.postgres.months import MonthKeeper
+from flusher.postgres.promises import examine_postgres
+from flusher.postgres.write import SessionWriter
+from flusher.stream.dead_letters import DeadLetters
+from flusher.stream.lag import oldest_entry_seconds
+from flusher.stream.read import StreamReader
+from flusher.worker import Worker
+from flusher.worker_settings import WorkerSettings
+from runtime.admin import AdminListener
+from runtime.clock import Clock
+from runtime.logs import log_start
+from runtime.redis_promises import redis_examinations
+from runtime.registry import make_registry
+from runtime.server_promises import Examine, watch_promises
+from runtime.server_watch import ServerWatch
+from runtime.service_manager import ServiceManager
+from runtime.shards import Shards, connect_shards
+from runtime.stopping import Stopping
+
+ADMIN_PORT = settings.admin_port(9101)
+SETTINGS = (
+    settings.REDIS_URL,
+    settings.REDIS_CLUSTER,
+    settings.DATABASE_URL,
+    settings.ADMIN_HOST,
+    ADMIN_PORT,
+    settings.CALENDAR_TIMEZONE,
+    settings.STREAM_SHARDS,
+    settings.FLUSH_MAX_ROWS,
+    settings.FLUSH_MAX_SECONDS,
+    settings.FLUSH_CLAIM_SECONDS,
+    settings.SESSIONS_KEPT_MONTHS,
+    settings.ENDED_MONTHS_KEEP,
+    settings.LOG_LEVEL,
+    settings.LOG_FORMAT,
+)
+# Ready means that a flush, or a query that found nothing to flush, succeeded this recently.
+_READY_SECONDS = 30.0
+# More statements than a turn of a worker has, each with the worker's patience.
+_STATEMENTS_A_TURN = 40
+# The longest statement of those that count a month.
+_COUNTING_SECONDS = 600.0
+
+log = structlog.get_logger()
+
+
+async def work(environment: Environment, clock: Clock) -> int:
+    """Runs a flusher until it is asked to stop; returns the exit code."""
+    registry = make_registry()
+    metrics = FlusherMetrics(registry)
+    worker_settings = _read_settings(environment)
+    async with (
+        connect_shards(environment) as shards,
+        _connect_databases(environment, worker_settings.patience_seconds) as databases,
+        ServiceManager(environment) as service,
+    ):
+        log_start("flusher", SETTINGS, environment)
+        flusher = Flusher(environment, worker_settings, clock, shards, databases, metrics)
+        admin = AdminListener(
+            settings.ADMIN_HOST.read(environment),
+            ADMIN_PORT.read(environment),
+            registry,
+            flusher.checks,
+        )
+        ended = await flusher.run(admin, service)
+    if not ended:
+        log.warning("stopped with entries in hand: another flusher takes them over")
+        return 1
+    log.info("stopped")
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Databases:
+    """A connection for each that must not wait for another."""
+
+    worker: Database
+    helper: Database
+    counting: Database
+    watched: Database
+
+
+@asynccontextmanager
+async def _connect_databases(
+    environment: Environment, patience_seconds: float
+) -> AsyncIterator[_Databases]:
+    """To the end of the block; each connects when it is first asked."""
+    dsn = settings.DATABASE_URL.read(environment)
+    async with AsyncExitStack() as stack:
+        worker, helper, counting, watched = [
+            await stack.enter_async_context(Database(dsn, seconds))
+            for seconds in (
+                patience_seconds,
+                patience_seconds,
+                _COUNTING_SECONDS,
+                patience_seconds,
+            )
+        ]
+        yield _Databases(worker, helper, counting, watched)
+
+
+class Flusher:
+    """All that runs in the process, but for the admin pages."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        worker_settings: WorkerSettings,
+        clock: Clock,
+        shards: Shards,
+        databases: _Databases,
+        metrics: FlusherMetrics,
+    ) -> None:
+        """
+        Raises:
+            Misconfigured: a setting is wrong.
+        """
+        self._metrics = metrics
+        self._stopping = Stopping()
+        self._longest_turn_seconds = _STATEMENTS_A_TURN * worker_settings.patience_seconds
+        zone = worker_settings.zone
+        self._consumer = _name_consumer()
+        reader, other_reader = [
+            StreamReader(shards, name, worker_settings.claim_seconds)
+            for name in (self._consumer, f"{self._consumer}-helper")
+        ]
+        writer = SessionWriter(databases.worker, zone)
+        self._worker = Worker(reader, writer, metrics, worker_settings)
+        # While a batch is matched and committed, the rows of another are copied.
+        other_writer = SessionWriter(databases.helper, zone)
+        self._helper = Worker(other_reader, other_writer, metrics, worker_settings, self._worker)
+        self._reader = reader
+        self._count_waiting = SessionWriter(databases.watched, zone).count_waiting
+        self._watches = {
+            "redis": ServerWatch("Redis", Measuring(reader, metrics).measure),
+            "postgres": ServerWatch("PostgreSQL", self._measure_postgres),
+        }
+        dsn = settings.DATABASE_URL.read(environment)
+        self._examinations: list[Examine] = [
+            *redis_examinations(shards, clock),
+            partial(examine_postgres, dsn, clock, zone),
+        ]
+        self._keeper = MonthKeeper(
+            databases.counting,
+            self._oldest_entry,
+            settings.SESSIONS_KEPT_MONTHS.read(environment),
+            settings.ENDED_MONTHS_KEEP.read(environment),
+            partial(DeadLetters(shards).places, zone, REPEATED_WITHIN_US),
+        )
+
+    def checks(self) -> dict[str, str | None]:
+        """Those of `/readyz`."""
+        last = self._worker.last_success
+        is_recent = last is not None and time.monotonic() - last <= _READY_SECONDS
+        return {
+            "flush": None if is_recent else "no flush has succeeded recently",
+            **{server: watch.wrong for server, watch in self._watches.items()},
+            "draining": "asked to stop" if self._stopping.asked else None,
+        }
+
+    async def run(self, admin: AdminListener, service: ServiceManager) -> bool:
+        """Flushes until it is asked to stop; whether all that it had read is stored."""
+        self._stopping.install()
+        watching = [
+            asyncio.create_task(watch_promises(self._examinations, self._stopping)),
+            *(asyncio.create_task(watch.run(self._stopping)) for watch in self._watches.values()),
+        ]
+        keeping = asyncio.create_task(self._keeper.run(self._stopping, self._metrics))
+        try:
+            await admin.start()
+            log.info("flushing", consumer=self._consumer)
+            service.started()
+            ended = await asyncio.gather(
+                *(
+                    worker.run(self._stopping, service.watch(self._longest_turn_seconds))
+                    for worker in (self._worker, self._helper)
+                )
+            )
+        finally:
+            self._stopping.set()
+            await asyncio.gather(*watching)
+            keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeping
+            await admin.close()
+        return all(ended)
+
+    async def _measure_postgres(self) -> None:
+        self._metrics.upgrades_waiting.set(await self._count_waiting())
+
+    async def _oldest_entry(self) -> float:
+        return await oldest_entry_seconds(self._reader.servers, self._reader.shards)
+
+
+def _read_settings(environment: Environment) -> WorkerSettings:
+    return WorkerSettings(
+        settings.CALENDAR_TIMEZONE.read(environment),
+        settings.FLUSH_MAX_ROWS.read(environment),
+        settings.FLUSH_MAX_SECONDS.read(environment),
+        settings.FLUSH_CLAIM_SECONDS.read(environment),
+    )
+
+
+def _name_consumer() -> str:
+    """Unique among the living; who is gone is taken off the group by whoever stops next."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

@@ -1,0 +1,98 @@
+"""A month's salt, the term in which it may be used, and what the salt's server says of both."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Self
+
+from contract.calendar import DAY_US, Month
+from contract.identity import Hasher
+
+# A salt that is of a month further ahead than the next one makes no row: no month is shorter.
+_FARTHEST_AHEAD_US = 28 * DAY_US
+
+
+class Outcome(StrEnum):
+    """What `ensure` found or did."""
+
+    UNCHANGED = "unchanged"  # the month has its salt
+    ROTATED = "rotated"  # a new month: it has one now, and the earlier month's is destroyed
+    FIRST = "first"  # no month was recorded: a new installation, or everything was lost
+    LOST = "lost"  # the month's salt had vanished: its visitors are counted anew from here on
+    REPLACED = "replaced"  # as LOST, on request
+    RESTORED = "restored"  # it had vanished, and whoever still held it has put it back
+    CLOCK_WENT_BACK = "clock_went_back"  # a later month is recorded: its salt stays in force
+    ANOTHER_CALENDAR = "another_calendar"  # rotation's says that an earlier month goes on
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A month, and the bounds within which its salt may be used, in microseconds."""
+
+    month: Month
+    starts_us: int
+    ends_us: int
+
+    def makes_rows_at(self, now_us: int) -> bool:
+        """Whether a flusher stores what is hashed with its salt: it is not far ahead."""
+        return self.starts_us - now_us <= _FARTHEST_AHEAD_US
+
+
+@dataclass(frozen=True, slots=True)
+class Salt(Term):
+    """A month's salt, for its term."""
+
+    value: bytes = field(repr=False)
+    hasher: Hasher = field(init=False, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, term: Term, value: bytes) -> Self:
+        """The salt with this value."""
+        return cls(term.month, term.starts_us, term.ends_us, value)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "hasher", Hasher(self.value))  # it is frozen for everybody else
+
+
+@dataclass(frozen=True, slots=True)
+class Ensured:
+    """Whose salt is in force, what was done to have it, and the server's clock in microseconds.
+
+    `other_calendar`: its key expired at another instant than the month ends here. So this process
+    and rotation have different settings of `CALENDAR_TIMEZONE`; or rotation has just changed it.
+    """
+
+    outcome: Outcome
+    term: Term
+    server_us: int
+    other_calendar: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the server has: a month's salt, if it still does; its clock in microseconds; the month
+    that is recorded; and whether the salt expires when the month ends by our calendar.
+    """
+
+    salt: Salt | None
+    server_us: int
+    recorded: Month | None
+    other_calendar: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """When a month's salt was made and when it expires, in microseconds, and why it was made; None
+    where not known. And whether it is there.
+    """
+
+    made_us: int | None
+    dies_us: int | None
+    made_because: Outcome | None
+    is_there: bool
+
+
+def made_at_us(entry_id: bytes, fields: Mapping[bytes, bytes]) -> int:
+    """When a salt was made, in microseconds, by an entry of the record of rotations."""
+    # One of an earlier release has it in its id alone.
+    return int(fields.get(b"at") or entry_id.partition(b"-")[0]) * 1000
