@@ -1,7 +1,9 @@
 """Crawler or person, and how a crawler was recognised.
 
-`filter` asks in turn: the headers (`request_signs`), then the User-Agent: our own signs (`signs`,
-`names`, `contact`), crawlerdetect's list (`listed`) less its known mistakes (`guards`), `shape`.
+`filter` asks in turn, and the first answer counts: our own patterns (`patterns`, `names`), whether
+the User-Agent names a contact (`contact`), crawlerdetect's list (`listed`) without its known
+mistakes (`exceptions`), whether it has a browser's words (`shape`), and the other headers
+(`request_headers`).
 """
 
 from collector.request.crawlers.filter import CrawlerFilter

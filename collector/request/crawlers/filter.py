@@ -1,39 +1,39 @@
-"""The verdict on a request, and the memory of verdicts."""
+"""The verdict on a request, and a cache of verdicts."""
 
 import re
 
 from collector.request.crawlers.contact import gives_contact
-from collector.request.crawlers.guards import without_known_mistakes
+from collector.request.crawlers.exceptions import without_known_mistakes
 from collector.request.crawlers.listed import CrawlerList, fold
+from collector.request.crawlers.patterns import Patterns
 from collector.request.crawlers.reason import Reason
-from collector.request.crawlers.request_signs import reason_in_headers
+from collector.request.crawlers.request_headers import reason_in_headers
 from collector.request.crawlers.shape import is_no_browsers
-from collector.request.crawlers.signs import Signs
 from collector.request.headers import Headers
 from contract.errors import Ignore
 from contract.identity import USER_AGENT_MAX_BYTES
 
-# As much as the visitor's hash takes in, so that what tells two visitors apart has been examined.
-# The longest of a browser known to us has 681 characters.
+# The same part goes into the visitor's hash: what distinguishes two visitors has been examined. The
+# longest User-Agent of a browser that we know has 681 characters.
 EXAMINED = USER_AGENT_MAX_BYTES
 _VERDICTS = 16_384
-# ` | Initiator: https://…`: the page that had it sent, as a tool notes it behind the browser's own
-# User-Agent. It is not whom to ask.
+# ` | Initiator: https://…`: some tools add the page behind a browser's User-Agent. Its address is
+# no contact.
 _ANNOTATION = re.compile(
     r" \| (?:initiator|page|referr?er|source|url): ?https?://[^ ()]*$", re.IGNORECASE
 )
 
 
 class CrawlerFilter:
-    """Tells crawlers from people.
+    """Decides whether a request is a crawler's or a person's.
 
-    It keeps verdicts and no User-Agent: each under the 64-bit keyed hash that Python makes anew for
-    a process. At most twice `_VERDICTS` of them; those that are not asked for go first.
+    It caches verdicts, and no User-Agent: each under Python's 64-bit hash of the text, whose key is
+    new in each process. At most twice `_VERDICTS` of them; the least recently used go first.
     """
 
     def __init__(self) -> None:
         self._list = CrawlerList.of_package()
-        self._signs = Signs()
+        self._patterns = Patterns()
         self._recent: dict[int, Reason | None] = {}
         self._earlier: dict[int, Reason | None] = {}
 
@@ -67,16 +67,16 @@ class CrawlerFilter:
         return reason
 
     def examine(self, user_agent: str) -> Reason | None:
-        """The same without the memory."""
+        """The same without the cache."""
         if not user_agent.strip():
             return Reason.NO_USER_AGENT
         user_agent = _ANNOTATION.sub("", user_agent)
         text = fold(user_agent).strip()
-        reason = self._signs.reason(text)
+        reason = self._patterns.reason(text)
         if reason is not None:
             return reason
         if gives_contact(text):
             return Reason.CRAWLER
         if self._list.lists(text) and self._list.lists(fold(without_known_mistakes(user_agent))):
             return Reason.CRAWLER
-        return Reason.NOT_A_BROWSER if is_no_browsers(user_agent.strip(), text) else None
+        return Reason.NOT_A_BROWSER if is_no_browsers(text) else None

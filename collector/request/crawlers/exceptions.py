@@ -1,21 +1,18 @@
-"""What crawlerdetect's list takes for a crawler, and is a person's.
+"""Exceptions from crawlerdetect's list: what it takes for a crawler's name, and people send.
 
-Each is a piece of a User-Agent that is taken out before the list is asked again. What else tells a
-crawler stays, and is found. The pieces are looked for only where the list has found something.
+Each is a piece of a User-Agent. It is removed, and the list is asked about the rest, so that a
+crawler's other words still match. Exceptions are tried only where the list has matched.
 """
 
 import re
 
-# A television's maker and a telephone's, by `bot`, and a television's kind, by `demon`; another
-# telephone's maker, and Chrome's network library in apps, by `cron`; a model's number; an app's
-# package; a download manager in Internet Explorer; what Lynx is made with; toolbars;
-# mail and passwords opened in their own window; a portal's browser.
+# A television's maker and a telephone's, by `bot`, and a television's kind, by `demon`; Chrome's
+# network library in apps, by `cron`; an app's package; passwords opened in their own window; a
+# portal's browser; toolbars.
 _NAMES = re.compile(
-    r"\bbotech\b|\bdemonstration\b|; ?crony\w*|(?<=; )xbot[ _]\w+"
-    r"|\bcronet(?:/[\w.@-]*)?|(?<=[a-z0-9])008/|\bcom\.yandex\.[\w.]+|\bqqdownload\b"
-    r"|\blibwww(?:-fm/|/[\d.]+_mosaic)|(?<=[\d)+] )stumbleupon/1\.[\d.]+|\bpeoplepal\b"
-    r"|(?<=; )microsoft outlook [\d.]+|\b1password/[\d.]+|\bseznam\.cz/[\d.]+|\bedition seznam\b"
-    r"|\bant\.com toolbar|\b[a-z]{1,32}searchtoolbar"
+    r"\bbotech\b|\bdemonstration\b|(?<=; )xbot[ _]\w+|\bcronet(?:/[\w.@-]*)?"
+    r"|\bcom\.yandex\.[\w.]+|\b1password/[\d.]+|\bseznam\.cz/[\d.]+|\bant\.com toolbar"
+    r"|\b[a-z]{1,32}searchtoolbar"
 )
 # A telephone's model, which precedes `Build/`; or, with a digit in it, ends Android's brackets.
 # OPPO A33 is a spider's, too, which leaves out the spaces.
