@@ -11,6 +11,7 @@ from tests.system import ROOT
 
 DOCUMENTS: Final = (
     *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    ROOT / "beacon" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 )
 # What a reader without experience is asked to open to follow one POST to its row.
