@@ -6,7 +6,6 @@ that nobody else has seen: then it goes on with the salt that it holds, by its o
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import structlog
@@ -16,31 +15,20 @@ from contract.errors import ClocksDisagree, Retry
 from runtime.outage import Outage
 from runtime.periodic import Told, repeat
 from runtime.stopping import Stopping
+from salt.followed_clock import FollowedClock, steady_seconds
 from salt.store import AGREE_US, SaltStore
 from salt.term import Ensured, Observed, Outcome, Salt
 
 REFRESH_SECONDS = 1.0
-# An answer that took longer leaves open what time it is: the question is asked again at once.
-_WELL_KNOWN_US = SECOND_US // 10
+# After an answer that leaves open what time it is.
 _AGAIN_SECONDS = 0.05
-# Of two sessions the later is the newer, if we were ahead of the server by this much at the most.
-_STANDS_STILL_US = SECOND_US
 _AROUND_THE_END_SECONDS = 0.005
 # A new month that others' clocks have to confirm: less than a request waits for its salt.
 _REFUSED_SECONDS = 4.0
 _ASK_AGAIN_SECONDS = 0.1
-_NOT_KNOWN_US = 10**18
 _LONGEST_TIMER_SECONDS = 86_400.0  # then it looks again, since clocks are followed
 
 log = structlog.get_logger()
-
-
-# A clock that nobody sets, and that goes on while the machine is suspended where there is one.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-
-def _steady_seconds() -> float:
-    return time.clock_gettime(_CLOCK)
 
 
 class MonthlySalt:
@@ -52,7 +40,7 @@ class MonthlySalt:
     def __init__(
         self,
         store: SaltStore,
-        steady_seconds: Callable[[], float] = _steady_seconds,
+        steady_seconds: Callable[[], float] = steady_seconds,
         dropped: Callable[[], None] = lambda: None,
     ) -> None:
         """
@@ -63,12 +51,10 @@ class MonthlySalt:
         """
         self._store = store
         self._steady_seconds = steady_seconds
+        self._clock = FollowedClock(steady_seconds)
         self._dropped = dropped
         self._salt: Salt | None = None
-        self._server_less_steady_us = 0
         self._latest_us = 0
-        self._uncertain_us = _NOT_KNOWN_US
-        self._followed_us = self._steady_us()
         self._refreshing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._clock_is_doubted = False
@@ -102,7 +88,7 @@ class MonthlySalt:
         if salt is None:
             return None
         # As `_in_force`, whose calls within calls cost each request two microseconds.
-        now_us = int(self._steady_seconds() * SECOND_US) + self._server_less_steady_us
+        now_us = int(self._steady_seconds() * SECOND_US) + self._clock.server_less_steady_us
         if now_us >= salt.ends_us:
             self._drop()
             return None
@@ -155,7 +141,7 @@ class MonthlySalt:
         salt = self._salt
         if salt is None:
             return None
-        now_us = self._now_us()
+        now_us = self._clock.now_us()
         if now_us >= salt.ends_us:
             self._drop()
             return None
@@ -169,10 +155,10 @@ class MonthlySalt:
             return
         month = valid[0].month
         del valid  # the wait may outlast the month, and no name of it here may
-        asked_us = self._steady_us()
+        asked_us = self._clock.steady_us()
         observed = await self._store.observe(month)
         server_us = observed.server_us
-        has_jumped = abs(server_us - self._now_us()) > AGREE_US
+        has_jumped = abs(server_us - self._clock.now_us()) > AGREE_US
         if has_jumped and await self._store.is_contradicted(server_us):
             self._note_doubt(observed)
             if observed.recorded in (None, month):
@@ -194,7 +180,7 @@ class MonthlySalt:
             log.warning("the salt was replaced within its month", month=str(month))
 
     async def _ensure(self, *, put_back: bool = False) -> None:
-        asked_us = self._steady_us()
+        asked_us = self._clock.steady_us()
         try:
             # Where the record is there and the salt alone is gone, somebody has deleted it, which
             # is respected; or it has expired too early, which was seen.
@@ -240,6 +226,10 @@ class MonthlySalt:
                 "first, and see that it runs",
             )
 
+    def _follow(self, server_us: int, asked_us: int) -> None:
+        if self._clock.follow(server_us, asked_us):
+            self._latest_us = 0
+
     def _drop(self) -> None:
         self._salt = None
         self._dropped()
@@ -260,34 +250,12 @@ class MonthlySalt:
             left = min((salt.ends_us - now_us) / SECOND_US, _LONGEST_TIMER_SECONDS)
             self._timer = asyncio.get_running_loop().call_later(left, self._drop_when_over)
 
-    def _follow(self, server_us: int, asked_us: int) -> None:
-        # As if the answer had been under way for all of the time since the question: our clock is
-        # then ahead of the server's by as much at the most, and no salt outlives its month.
-        now_us = self._steady_us()
-        uncertain_us = now_us - asked_us
-        # What was known before is better than an answer that took its time: a steady clock strays
-        # by far less than one per cent.
-        known_us = self._uncertain_us + (now_us - self._followed_us) // 100
-        if uncertain_us <= known_us:
-            server_less_steady_us = server_us - asked_us
-            if self._server_less_steady_us - server_less_steady_us > _STANDS_STILL_US:
-                self._latest_us = 0  # set back, or so far ahead that to be right matters more
-            self._server_less_steady_us = server_less_steady_us
-            self._uncertain_us = uncertain_us
-            self._followed_us = now_us
-
-    def _now_us(self) -> int:
-        return self._steady_us() + self._server_less_steady_us
-
-    def _steady_us(self) -> int:
-        return int(self._steady_seconds() * SECOND_US)
-
     def _seconds_to_next_look(self) -> float:
         valid = self._in_force()
         if valid is None:
             return REFRESH_SECONDS
         salt, now_us = valid
-        pause = REFRESH_SECONDS if self._uncertain_us <= _WELL_KNOWN_US else _AGAIN_SECONDS
+        pause = REFRESH_SECONDS if self._clock.is_well_known else _AGAIN_SECONDS
         return min(pause, (salt.ends_us - now_us) / SECOND_US)
 
 
