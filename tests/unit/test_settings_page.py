@@ -45,8 +45,8 @@ def shown_default(setting: Setting[Any]) -> str:
             return "required"
         case "" | "none":
             return "none"
-        case default:
-            return f"`{default}`"
+        case _:
+            return f"`{setting.show({})}`"
 
 
 def test_the_page_has_every_setting_with_its_default_its_processes_and_its_meaning() -> None:
