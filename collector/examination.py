@@ -65,3 +65,9 @@ class Examination:
             raise Reject(400, "address", "The connection has no client address.")
         self._addresses.observe(address)
         return Examined(body, site, user_agent, user, address)
+
+    def is_visitors_own(self, asked: Examined) -> bool:
+        """Whether its address is one of a visitor, and not that of a backend of ours: one that
+        names nobody asks for all of its users from one address.
+        """
+        return not self._proxies.trusts(asked.address)

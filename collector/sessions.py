@@ -95,7 +95,7 @@ class Sessions:
         salt: Salt,
         at_us: int,
     ) -> None:
-        identity, record = _upgrade_record(session_id, asked, user, salt, at_us)
+        identity, record = self._upgrade_record(session_id, asked, user, salt, at_us)
 
         def ended(error: Retry | None) -> None:
             if error is None:
@@ -103,6 +103,25 @@ class Sessions:
             answered(error or answers.accepted_upgrade())
 
         self._appender.append(identity, record, ended)
+
+    def _upgrade_record(
+        self, session_id: bytes | None, asked: Examined, user: User, salt: Salt, at_us: int
+    ) -> tuple[bytes, bytes]:
+        """What chooses the shard of an upgrade, and its record."""
+        own = self._examination.is_visitors_own(asked)
+        visitor, user_hash = _hash_of_visitor(salt, asked), salt.hasher.user(asked.site, user.id)
+        event = SessionUpgraded(
+            _uuid7(at_us),
+            session_id,
+            visitor if session_id is None else None,
+            salt.month,
+            at_us,
+            asked.site,
+            user_hash,
+            user.role,
+            salt.hasher.sign_in(visitor, user_hash) if own else None,
+        )
+        return session_id or visitor, encode(event)
 
     def _when_known(self, append: Callable[[Salt, int], None], answered: Answered) -> None:
         """Goes on when Redis has given the salt."""
@@ -133,24 +152,6 @@ def _record(asked: Examined, salt: Salt, at_us: int) -> tuple[bytes, bytes]:
     else:
         hash_, role = salt.hasher.user(asked.site, asked.user.id), asked.user.role
     return session_id, encode_started(session_id, salt.month, at_us, asked.site, hash_, role)
-
-
-def _upgrade_record(
-    session_id: bytes | None, asked: Examined, user: User, salt: Salt, at_us: int
-) -> tuple[bytes, bytes]:
-    """What chooses the shard of an upgrade, and its record."""
-    visitor = _hash_of_visitor(salt, asked) if session_id is None else None
-    event = SessionUpgraded(
-        _uuid7(at_us),
-        session_id,
-        visitor,
-        salt.month,
-        at_us,
-        asked.site,
-        salt.hasher.user(asked.site, user.id),
-        user.role,
-    )
-    return session_id or visitor or event.id, encode(event)
 
 
 def _hash_of_visitor(salt: Salt, asked: Examined) -> bytes:

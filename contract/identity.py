@@ -3,11 +3,14 @@
 HMAC-SHA256 (RFC 2104) keyed by the month's salt; its first 16 bytes as a UUIDv8 (RFC 9562,
 section 5.8). The message is a tag and length-prefixed fields, so that no two different callers
 share one: `"ab" + "c"` differs from `"a" + "bc"`, and a visitor from a user.
+
+A sign-in has three more hashes, made the same way: with them a visitor's and a user's
+`monthly_user_hash` that belong together can be counted, and not be found.
 """
 
 import hashlib
 import struct
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 SALT_BYTES = 32
 USER_AGENT_MAX_BYTES = 1024
@@ -25,6 +28,7 @@ _LENGTH = struct.Struct(">I")
 _SITES = 1024  # of which the beginnings are kept
 _VISITOR = b"V"
 _USER = b"U"
+_SIGN_IN = b"sign-in "
 # RFC 2104: the key, padded to a block of the hash function, with each byte XORed.
 _BLOCK_BYTES = 64
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
@@ -90,6 +94,18 @@ class _Hash(Protocol):
     def digest(self) -> bytes: ...
 
 
+class SignIn(NamedTuple):
+    """A sign-in as it is counted: digests of 16 bytes each, of who came as what, and of either.
+
+    Without the salt nobody can tell which visitor or user one of them is of, or which three
+    belong together.
+    """
+
+    pair: bytes
+    user: bytes
+    visitor: bytes
+
+
 class Hasher:
     """Makes hashes keyed by one salt, which it holds: it must not outlive the salt's month.
 
@@ -133,6 +149,20 @@ class Hasher:
         """
         user = user_id.encode("utf-8", "surrogatepass")
         return self._end(self._inner, _USER + _field(site.encode()) + _field(user))
+
+    def sign_in(self, visitor: bytes, user: bytes) -> SignIn:
+        """The digests of a sign-in.
+
+        Args:
+            visitor: the `monthly_user_hash` that its request has as a visitor's; 16 bytes.
+            user: that of the user who signed in; 16 bytes. Both of one site.
+        """
+        begun, of_visitor, of_user = self._inner, _field(visitor), _field(user)
+        return SignIn(
+            self._end(begun, _SIGN_IN + b"pair" + of_visitor + of_user),
+            self._end(begun, _SIGN_IN + b"user" + of_user),
+            self._end(begun, _SIGN_IN + b"visitor" + of_visitor),
+        )
 
     def _begin_site(self, site: str) -> _Hash:
         begun = self._inner.copy()

@@ -12,6 +12,8 @@ release follows another, an entry of the next version waits for a flusher that k
     at       8 bytes  when the request arrived: microseconds since the epoch
     hash    16 bytes  the session's visitor or user (kind 1), or the user that signed in (2, 3)
     target  16 bytes  the session's id (kind 2) or the caller's visitor hash (kind 3)
+    sign-in 48 bytes  three digests to count it by (kinds 2, 3; `contract.identity.SignIn`); zeros
+                      where the request was no visitor's own
     role     1 byte length (0: none), then UTF-8; kind 4: why the salt was made
     site     1 byte length, then ASCII (kinds 1 to 3)
 """
@@ -22,6 +24,7 @@ from typing import Final
 
 from contract.calendar import Month
 from contract.errors import DeadLetter, NewerVersion
+from contract.identity import SignIn
 
 VERSION: Final = 1
 NEXT_VERSION: Final = 3  # 2 begins an entry of several records (contract/entry.py)
@@ -37,10 +40,10 @@ _SALT_MADE: Final = 4
 
 _HEAD = struct.Struct(">BB16sHq")
 _START = struct.Struct(">H16sHq16s")
-_UPGRADE = struct.Struct(">H16sHq16s16s")
+_UPGRADE = struct.Struct(">H16sHq16s16s48s")
 # For whoever reads more records than it can make objects of: the first two bytes; what is of fixed
 # size, by their tag (a struct.error where it is too short): the tag, id, month's ordinal, instant,
-# hash and for an upgrade target; and where role and site begin, which `decode` checks.
+# hash and for an upgrade target and sign-in; and where role and site begin, which `decode` checks.
 START_TAG: Final = VERSION << 8 | _STARTED
 unpack_start: Final = _START.unpack_from
 START_BYTES: Final = _START.size
@@ -49,6 +52,8 @@ unpack_upgrade: Final = _UPGRADE.unpack_from
 UPGRADE_BYTES: Final = _UPGRADE.size
 _ID_BYTES: Final = 16
 _HASH_BYTES: Final = 16
+_SIGN_IN_BYTES: Final = 3 * _HASH_BYTES
+NO_SIGN_IN: Final = bytes(_SIGN_IN_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ class SessionStarted:
 class SessionUpgraded:
     """A sign-in during a session: the one with `session_id`, or where a front-end keeps no id
     (`current`) the newest still-anonymous one of `visitor_hash`. The other of the two is None.
+    `sign_in` counts who came as what; None: the request was no visitor's own.
     """
 
     id: bytes
@@ -77,6 +83,7 @@ class SessionUpgraded:
     site: str
     user_hash: bytes
     role: str
+    sign_in: SignIn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +121,8 @@ def encode(event: Event) -> bytes:
     head = _head(kind, event.id, event.month, event.at_us)
     role = _short(event.role.encode(), ROLE_MAX_BYTES)
     site = _short(event.site.encode("ascii"), SITE_MAX_BYTES)
-    return b"".join((head, event.user_hash, target, role, site))
+    sign_in = b"".join(event.sign_in) if event.sign_in else NO_SIGN_IN
+    return b"".join((head, event.user_hash, target, sign_in, role, site))
 
 
 def encode_started(
@@ -170,20 +178,24 @@ def _decode(record: bytes) -> Event:
         return SaltMade(id_, month, at_us, outcome.decode())
     if kind not in (_STARTED, _UPGRADED, _CURRENT_UPGRADED):
         raise DeadLetter("unknown_kind", f"a record of kind {kind}")
-    hash_, start = _hash(record, _HEAD.size)
+    hash_, start = _bytes(record, _HEAD.size, _HASH_BYTES)
     if kind == _STARTED:
         role, site = _role_and_site(record, start)
         return SessionStarted(id_, month, at_us, site, hash_, role)
-    target, start = _hash(record, start)
+    target, start = _bytes(record, start, _HASH_BYTES)
+    digests, start = _bytes(record, start, _SIGN_IN_BYTES)
     role, site = _role_and_site(record, start)
     if role is None:
         raise ValueError("an upgrade without a role")
     session_id, visitor_hash = (target, None) if kind == _UPGRADED else (None, target)
-    return SessionUpgraded(id_, session_id, visitor_hash, month, at_us, site, hash_, role)
+    sign_in = None
+    if digests != NO_SIGN_IN:
+        sign_in = SignIn(digests[:16], digests[16:32], digests[32:])
+    return SessionUpgraded(id_, session_id, visitor_hash, month, at_us, site, hash_, role, sign_in)
 
 
-def _hash(record: bytes, start: int) -> tuple[bytes, int]:
-    end = start + _HASH_BYTES
+def _bytes(record: bytes, start: int, length: int) -> tuple[bytes, int]:
+    end = start + length
     if end > len(record):
         raise ValueError("it ends in the middle of a hash")
     return record[start:end], end

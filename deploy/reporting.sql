@@ -60,7 +60,10 @@ BEGIN
             'max(ended_on) AS ended_on, min(days_without_sessions) AS days_without_sessions, sum(salts_replaced)::bigint AS salts_replaced, '
             'max(salt_replaced_on) AS salt_replaced_on, sum(sign_ins_given_up)::bigint AS sign_ins_given_up, '
             'sum(sign_ins_waiting)::bigint AS sign_ins_waiting, sum(dead_letters)::bigint AS dead_letters, '
-            'bool_and(closed) AS closed, min(timezone) AS timezone', 'GROUP BY month, site')
+            'bool_and(closed) AS closed, min(timezone) AS timezone, sum(sign_in_pairs)::bigint AS sign_in_pairs, '
+            'sum(sign_in_pairs) FILTER (WHERE visitors_per_user > 0) / sum(sign_in_pairs / visitors_per_user) AS visitors_per_user, '
+            'sum(sign_in_pairs) FILTER (WHERE users_per_visitor > 0) / sum(sign_in_pairs / users_per_visitor) AS users_per_visitor',
+            'GROUP BY month, site')
     LOOP
         -- By name, as the first system has them: one that lacks any is an error that names it.
         SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO columns FROM pg_attribute

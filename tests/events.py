@@ -4,6 +4,7 @@ import itertools
 import uuid
 
 from contract.calendar import SECOND_US, Month
+from contract.identity import SignIn
 from contract.record import Event, SessionStarted, SessionUpgraded, encode
 from flusher.rows.batch import Batch, decode_entries
 from flusher.rows.entry import Entry
@@ -36,10 +37,14 @@ def upgrade(
     user: bytes = b"u" * 16,
     role: str = "user",
     site: str = SITE,
+    month: Month = MONTH,
+    sign_in: SignIn | None = None,
 ) -> SessionUpgraded:
     """An upgrade of a session, or without one of `current`."""
     at_us = NOON_US + int(seconds * SECOND_US)
-    return SessionUpgraded(uuid.uuid4().bytes, session, visitor, MONTH, at_us, site, user, role)
+    return SessionUpgraded(
+        uuid.uuid4().bytes, session, visitor, month, at_us, site, user, role, sign_in
+    )
 
 
 def batch_of(*events: Event) -> Batch:

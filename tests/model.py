@@ -6,8 +6,10 @@ which it was requested, where the flusher sees events in any order, repeated and
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import date
 
 from contract.calendar import SECOND_US, Month
+from contract.identity import SignIn
 from contract.record import Event, SessionStarted, SessionUpgraded
 
 # How much earlier than its session an upgrade of `current` may have been handled.
@@ -61,6 +63,18 @@ def rows_after(events: Iterable[Event]) -> set[Row]:
                 else row.monthly_user_hash,
             )
     return set(rows.values())
+
+
+def sign_ins_after(events: Iterable[Event]) -> set[tuple[object, ...]]:
+    """Of each month and site: how many pairs of a user and a visitor signed in, users, visitors."""
+    found: dict[tuple[date, str], set[SignIn]] = {}
+    for event in events:
+        if isinstance(event, SessionUpgraded) and event.sign_in is not None:
+            found.setdefault((event.month.first_day, event.site), set()).add(event.sign_in)
+    return {
+        (*place, *(len({digests[n] for digests in of_place}) for n in range(3)))
+        for place, of_place in found.items()
+    }
 
 
 def _may_take(upgrade: SessionUpgraded, row: Row) -> bool:

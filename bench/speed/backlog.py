@@ -20,6 +20,7 @@ from collector.buffer.entries import EntryPacker, PackedEntry
 from collector.buffer.waiting import Waiting
 from contract import keys
 from contract.calendar import DAY_US, SECOND_US, Month, from_us, month_at
+from contract.identity import SignIn
 from contract.record import SessionStarted, SessionUpgraded, encode
 from runtime.clock import wall_clock
 
@@ -115,6 +116,7 @@ def _upgrade(chance: random.Random, start: SessionStarted) -> SessionUpgraded:
         start.site,
         chance.randbytes(16),
         "user",
+        SignIn(*(chance.randbytes(16) for _ in range(3))),
     )
 
 

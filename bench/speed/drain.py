@@ -160,7 +160,8 @@ class Bench(AsyncExitStack):
     async def empty(self) -> None:
         """Forgets all rows, so that the next turn begins as this one did."""
         await self._connection.execute(
-            "TRUNCATE sessions, flusher.upgrades, flusher.count_changes, flusher.counts"
+            "TRUNCATE sessions, flusher.upgrades, flusher.count_changes, flusher.counts, "
+            "flusher.sign_ins, flusher.sign_in_digests"
         )
         await self._connection.execute("CHECKPOINT")
 

@@ -167,6 +167,9 @@ class SessionWriter:
             if batch.months:
                 matching = Matching(connection, batch, self._zone, counts)
                 matched = await matching.run(merged.stored, merged.replaced)
+                if batch.sign_ins:
+                    columns = zip(*batch.sign_ins.values(), strict=True)
+                    await connection.execute(statement("note_sign_ins"), *map(list, columns))
                 await store_counts(connection, counts)
             copies, upgrades = matched.copies, matched.upgrades
             if new < len(batch.starts) or upgrades < len(batch.upgrades) or batch.salts:

@@ -84,6 +84,18 @@ def between(line: Line) -> str:
     return f"between {least} and {most}, since who came signed in and also not counts twice"
 
 
+def of_sign_ins(line: Line) -> str | None:
+    """How far visitors are from people, by a month's sign-ins."""
+    if line.sign_ins is None:
+        return None
+    each_user = f"{line.sign_ins.visitors_per_user:.2f}"
+    each_visitor = f"{line.sign_ins.users_per_visitor:.2f}"
+    return (
+        f"a user who signed in was {each_user} visitors or more, and such a visitor was "
+        f"{each_visitor} users (by {number(line.sign_ins.pairs)} pairs of both)"
+    )
+
+
 def last_finished(report: Report) -> Line | None:
     return next((line for line in reversed(report.months) if not line.unfinished), None)
 
@@ -135,6 +147,9 @@ def as_table(report: Report, *, by_site: bool = False, width: int = REPORT_WIDTH
     last = last_finished(report)
     if last:
         of_all.append(f"People in {last.month}: {between(last)}.")
+        signed_in = of_sign_ins(last)
+        if signed_in:
+            of_all.append(f"Visitors in {last.month}: {signed_in}.")
     if by_site:
         tables = [
             _table(str(month), list(lines), _OF_SITES, lambda line: line.site or "", width)
@@ -191,7 +206,7 @@ def _table(
 
 
 def _fields(line: Line) -> dict[str, Any]:
-    before, year = line.before, line.year
+    before, year, sign_ins = line.before, line.year, line.sign_ins
     values = {
         "month": str(line.month),
         "site": line.site,
@@ -207,6 +222,8 @@ def _fields(line: Line) -> dict[str, Any]:
         "people_change_in_a_year": year and year.people,
         "sites_compared": before and before.sites,
         "visitors": line.counts.visitors,
+        "visitors_per_user": sign_ins and sign_ins.visitors_per_user,
+        "users_per_visitor": sign_ins and sign_ins.users_per_visitor,
         "signed_in_sessions": line.counts.signed_in_sessions,
         "signed_in_people": line.counts.signed_in_people,
         "signed_in_share": line.signed_in_share,

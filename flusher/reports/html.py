@@ -18,6 +18,7 @@ from flusher.reports.formats import (
     last_finished,
     notes,
     number,
+    of_sign_ins,
     people_change,
     percent,
     sessions_change,
@@ -125,6 +126,9 @@ def _headline(line: Line) -> str:
         for value, name, said in figures
     )
     certain = f"<p>People: {between(line)}.</p>"
+    signed_in = of_sign_ins(line)
+    if signed_in:
+        certain += f"<p>Visitors: {signed_in}.</p>"
     return (
         f'<section><h2>{line.month}</h2>\n<div class="figures">\n{cells}\n</div>{certain}</section>'
     )

@@ -60,6 +60,20 @@ class Quality:
     sign_ins_given_up: int = 0
     sign_ins_waiting: int = 0
     dead_letters: int = 0
+    sign_in_pairs: int = 0
+    visitors_per_user: float | None = None
+    users_per_visitor: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignIns:
+    """How far visitors' hashes are from people, by those who signed in: so many pairs of a user and
+    a visitor's hash, with so many such hashes a user and users such a hash.
+    """
+
+    pairs: int
+    visitors_per_user: float
+    users_per_visitor: float
 
 
 BySite = Mapping[str, Counts]
@@ -79,7 +93,8 @@ class Line:
     """A month of all sites (`site` is None) or of one.
 
     `share` is that of the month's sessions of all sites; `before` and `year` compare with the month
-    before and with the same month a year ago. None: there is nothing fair to tell.
+    before and with the same month a year ago. None, as of `sign_ins`: there is nothing fair to
+    tell.
     """
 
     month: Month
@@ -90,6 +105,7 @@ class Line:
     before: Change | None = None
     year: Change | None = None
     remarks: tuple[str, ...] = ()
+    sign_ins: SignIns | None = None
 
     @property
     def signed_in_share(self) -> float | None:
@@ -165,6 +181,7 @@ class Figures:
                 *self._remarks(month, site or alone),
                 *self._not_compared(month, site or alone, before),
             ),
+            self._sign_ins(month, site),
         )
 
     def only_site(self) -> str | None:
@@ -175,6 +192,16 @@ class Figures:
     def unreadable_dead_letters(self) -> int:
         rows = [row for by_site in self._quality.values() for row in by_site.items()]
         return sum(quality.dead_letters for site, quality in rows if site == UNKNOWN_SITE)
+
+    def _sign_ins(self, month: Month, site: str | None) -> SignIns | None:
+        """Of several sites those count that have enough of them to tell."""
+        pairs, users, visitors = 0, 0.0, 0.0
+        for row in self._here(month, site).values():
+            if row.visitors_per_user and row.users_per_visitor:
+                pairs += row.sign_in_pairs
+                users += row.sign_in_pairs / row.visitors_per_user
+                visitors += row.sign_in_pairs / row.users_per_visitor
+        return SignIns(pairs, pairs / users, pairs / visitors) if pairs else None
 
     def _change(self, month: Month, other: Month, site: str | None) -> Change | None:
         both = [

@@ -15,6 +15,7 @@ from contract.calendar import Month, from_us
 from contract.entry import split_entry
 from contract.errors import DeadLetter
 from contract.record import (
+    NO_SIGN_IN,
     START_BYTES,
     START_TAG,
     UPGRADE_BYTES,
@@ -28,7 +29,7 @@ from contract.record import (
 from flusher.rows.copy_format import EPOCH_US, began_us
 from flusher.rows.entry import Entry
 from flusher.rows.records_month import RecordsMonth
-from flusher.rows.upgrade_row import UpgradeRow, upgrade_row
+from flusher.rows.upgrade_row import SignInRow, UpgradeRow, sign_in_row, upgrade_row
 
 _EARLIEST = Month(2000, 1)
 _NEVER_US = 1 << 63
@@ -57,6 +58,8 @@ class Batch:
     near_months_end: dict[bytes, Month] = field(default_factory=dict)
     """Those of `starts`, with their month, that may have a copy in the month beside it."""
     upgrades: dict[bytes, UpgradeRow] = field(default_factory=dict)
+    sign_ins: dict[bytes, SignInRow] = field(default_factory=dict)
+    """Of those of `upgrades` that have one, by the same id."""
     salts: dict[bytes, SaltMade] = field(default_factory=dict)
     repeated_starts: int = 0
     repeated_upgrades: int = 0
@@ -176,13 +179,15 @@ class Batch:
             if event.id in self.upgrades:
                 self.repeated_upgrades += 1
             else:
-                self.upgrades[event.id] = upgrade_row(event)
+                self.upgrades[event.id] = row = upgrade_row(event)
+                if event.sign_in is not None:
+                    self.sign_ins[event.id] = sign_in_row(row, event.sign_in)
         return False
 
     def _add_upgrade(self, record: bytes, latest: Month) -> bool:
         """Adds an upgrade by id, as `_add_other` would, without an event in between."""
         try:
-            _, id_, ordinal, at_us, user_hash, session_id = unpack_upgrade(record)
+            _, id_, ordinal, at_us, user_hash, session_id, digests = unpack_upgrade(record)
         except struct.error:
             decode(record)  # which tells what is wrong with it
             raise
@@ -207,6 +212,14 @@ class Batch:
             role,
             from_us(at_us),
         )
+        if digests != NO_SIGN_IN:
+            self.sign_ins[id_] = SignInRow(
+                month.first_day,
+                site,
+                UUID(digests[:16]),
+                UUID(digests[16:32]),
+                UUID(digests[32:]),
+            )
         return False
 
     def _month(self, ordinal: int, record: bytes, latest: Month) -> RecordsMonth:
@@ -224,7 +237,7 @@ class Batch:
         while len(self.starts) > starts:
             self.starts.popitem()
         while len(self.upgrades) > upgrades:
-            self.upgrades.popitem()
+            self.sign_ins.pop(self.upgrades.popitem()[0], None)
         self.repeated_starts, self.repeated_upgrades = repeated
 
 

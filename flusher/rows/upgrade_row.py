@@ -6,6 +6,7 @@ from typing import NamedTuple
 from asyncpg.pgproto.pgproto import UUID
 
 from contract.calendar import from_us
+from contract.identity import SignIn
 from contract.record import SessionUpgraded
 
 
@@ -22,6 +23,16 @@ class UpgradeRow(NamedTuple):
     upgraded_at: datetime
 
 
+class SignInRow(NamedTuple):
+    """A sign-in as it is counted, in the statement's order: nothing of it names the upgrade."""
+
+    month: date
+    site: str
+    pair: UUID
+    user: UUID
+    visitor: UUID
+
+
 def upgrade_row(upgrade: SessionUpgraded) -> UpgradeRow:
     """The row of an upgrade."""
     return UpgradeRow(
@@ -34,3 +45,8 @@ def upgrade_row(upgrade: SessionUpgraded) -> UpgradeRow:
         upgrade.role,
         from_us(upgrade.at_us),
     )
+
+
+def sign_in_row(upgrade: UpgradeRow, sign_in: SignIn) -> SignInRow:
+    """That of an upgrade."""
+    return SignInRow(upgrade.month, upgrade.site, *map(UUID, sign_in))

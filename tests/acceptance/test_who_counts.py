@@ -49,6 +49,30 @@ async def test_forwarded_tells_two_visitors_apart(front: Front) -> None:
     assert len({row["monthly_user_hash"] for row in rows}) == 2
 
 
+async def test_sign_ins_tell_how_far_visitors_are_from_users(front: Front) -> None:
+    """One user's two devices, of which another signs in at one, too; by id, and by `current`. A
+    backend that names nobody is no visitor.
+    """
+    for user, address, by_id in (
+        ("ada", "192.0.2.1", True),
+        ("ada", "192.0.2.2", True),
+        ("bob", "192.0.2.2", False),
+    ):
+        session = await front.start(address=address)
+        for _ in range(2):
+            answer = await front.upgrade(
+                session if by_id else "current", address=address, token=front.token(user)
+            )
+            assert answer.status == 202
+    session = await front.start()
+    answer = await front.upgrade(session, address="127.0.0.1", token=front.token("cyd"))
+    assert answer.status == 202
+    await front.settled(4, upgraded=4)
+    query = "SELECT pairs, users, visitors FROM flusher.sign_ins WHERE site = $1"
+    counted = await front.database.fetch(query, front.site)
+    assert [tuple(row) for row in counted] == [(3, 2, 2)]
+
+
 async def test_visits_of_one_address_are_warned_of_and_the_collector_stays_ready(
     front: Front,
 ) -> None:

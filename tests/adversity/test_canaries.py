@@ -86,7 +86,7 @@ import asyncio
 import runpy
 
 from collector.http import answers
-from collector import sessions
+from collector import examination
 from collector.http.answering import Answering
 from contract.identity import Hasher
 
@@ -102,7 +102,7 @@ def fail_in(owner, name):
     setattr(owner, name, step)
 
 
-fail_in(sessions, "parse_body")
+fail_in(examination, "parse_body")
 fail_in(Hasher, "visitor")
 fail_in(Hasher, "user")
 fail_in(answers, "allow_origin")
@@ -421,7 +421,7 @@ class Site:
             (c("other").encode(), c("type")),
             (c("part").encode(), f"multipart/form-data; boundary={c('boundary')}"),
             (b"{}", f"application/json; charset={c('charset')}"),
-            ((c("large") * 300).encode(), "application/json"),
+            ((c("large") * 1200).encode(), "application/json"),
         ]
         encodings = [
             ("gzip", gzip.compress(json.dumps({"a": c("gzip")}).encode())),

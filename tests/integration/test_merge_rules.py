@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 
 from contract.calendar import SECOND_US, Month, month_at, to_us
 from contract.errors import DeadLetter, Retry
+from contract.identity import Hasher
 from contract.record import Event, SessionStarted, SessionUpgraded, encode
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
@@ -36,7 +37,7 @@ from flusher.rows.entry import Entry
 from tests.conftest import Databases
 from tests.instant import MONTH
 from tests.live_counts import views_and_live_counts_that_differ
-from tests.model import Row, rows_after
+from tests.model import Row, rows_after, sign_ins_after
 
 UTC = ZoneInfo("UTC")
 # Both months are over, so that they may be closed.
@@ -60,8 +61,17 @@ _SECONDS = st.integers(-60, 60)
 # As a database in which nothing ever was.
 _EMPTY = """
     TRUNCATE sessions, flusher.upgrades, flusher.count_changes,
-        flusher.counts;
+        flusher.counts, flusher.sign_ins, flusher.sign_in_digests;
     UPDATE flusher.months SET closed_at = NULL, dropped_at = NULL, kept = NULL
+"""
+
+
+# What open months have counted is what is noted, and of closed ones nothing is.
+_WRONG_SIGN_INS = """
+    SELECT FROM flusher.sign_ins k JOIN flusher.months m USING (month)
+    WHERE CASE WHEN m.closed_at IS NULL THEN k.pairs + k.users + k.visitors ELSE 0 END
+        <> (SELECT count(*) FROM flusher.sign_in_digests d
+            WHERE (d.month, d.site) = (k.month, k.site))
 """
 
 
@@ -103,6 +113,7 @@ class Machine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.events: list[Event] = []
         self.delivered: set[int] = set()
+        self.closed = False
         self.dropped: set[tuple[object, ...]] | None = None
         self.connection = self.connections.connection
         self.writers = [SessionWriter(database, UTC) for database in self.connections.databases]
@@ -115,6 +126,9 @@ class Machine(RuleBasedStateMachine):
         self._deliver([sent for sent in left if sent[0] not in self.delivered], 0)
         rows = self.runner.run(self._rows())
         assert rows == rows_after(self.events)
+        if not self.closed:
+            counted = self.runner.run(self.connection.fetch("SELECT * FROM flusher.sign_ins"))
+            assert {tuple(row) for row in counted} == sign_ins_after(self.events)
         self.runner.run(self._check())
 
     @rule()
@@ -132,6 +146,7 @@ class Machine(RuleBasedStateMachine):
         self.runner.run(self._close())
 
     async def _close(self) -> None:
+        self.closed = True  # what comes late is not among its sign-ins
         await self.keeper.close()
         await self._check()
 
@@ -171,6 +186,7 @@ class Machine(RuleBasedStateMachine):
         dropped = None if self.dropped is None else EARLIER.first_day
         assert await views_and_live_counts_that_differ(self.connection, dropped) == []
         assert await check_counts(self.connections.other) == []
+        assert await self.connection.fetch(_WRONG_SIGN_INS) == []
         if self.dropped is not None:
             assert await self._counts_of_earlier() == self.dropped
 
@@ -186,11 +202,23 @@ class Machine(RuleBasedStateMachine):
         at_us, month = self._instant(seconds)
         return self._send(SessionStarted(session, month, at_us, site, user, role))
 
-    @rule(target=sent, session=_SESSIONS, site=_SITES, user=_USERS, role=_ROLES, seconds=_SECONDS)
-    def upgrade(self, session: bytes, site: str, user: bytes, role: str, seconds: int) -> Any:
+    @rule(
+        target=sent,
+        session=_SESSIONS,
+        site=_SITES,
+        user=_USERS,
+        role=_ROLES,
+        seconds=_SECONDS,
+        own=st.none() | _VISITORS,
+    )
+    def upgrade(
+        self, session: bytes, site: str, user: bytes, role: str, seconds: int, own: bytes | None
+    ) -> Any:
+        """`own`: which visitor's the request is."""
         at_us, month = self._instant(seconds)
+        sign_in = Hasher(site.encode()).sign_in(own, user) if own else None
         return self._send(
-            SessionUpgraded(self._new_id(), session, None, month, at_us, site, user, role)
+            SessionUpgraded(self._new_id(), session, None, month, at_us, site, user, role, sign_in)
         )
 
     @rule(target=sent, visitor=_VISITORS, site=_SITES, user=_USERS, role=_ROLES, seconds=_SECONDS)
@@ -198,8 +226,10 @@ class Machine(RuleBasedStateMachine):
         self, visitor: bytes, site: str, user: bytes, role: str, seconds: int
     ) -> Any:
         at_us, month = self._instant(seconds)
+        # Nobody has one hash on two sites.
+        sign_in = Hasher(site.encode()).sign_in(visitor, user)
         return self._send(
-            SessionUpgraded(self._new_id(), None, visitor, month, at_us, site, user, role)
+            SessionUpgraded(self._new_id(), None, visitor, month, at_us, site, user, role, sign_in)
         )
 
     @rule(events=st.lists(sent, min_size=1, max_size=6), writer=st.integers(0, 1))

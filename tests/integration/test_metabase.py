@@ -167,6 +167,21 @@ async def test_what_is_to_be_known_is_found(
     assert [row[:4] for row in rows] == [(before, OTHER, None, before + timedelta(days=3))]
 
 
+async def test_how_far_visitors_are_from_people_is_told_of_enough_sign_ins(
+    metabase: asyncpg.Connection, dsn: str, this_month: Month
+) -> None:
+    months = [this_month.plus(-number).first_day for number in (0, 1, 2)]
+    owner = await asyncpg.connect(dsn)
+    await owner.executemany(
+        "INSERT INTO flusher.sign_ins VALUES ($1, $2, $3, 10, $4)",
+        [(months[2], SITE, 30, 20), (months[1], SITE, 20, 20), (months[0], SITE, 19, 19)],
+    )
+    await owner.close()
+    told = [(months[1], SITE, 2.0, 1.0, 20), (months[2], SITE, 3.0, 1.5, 30)]
+    for site, expected in ((SITE, told), (None, told), (OTHER, [])):
+        assert await ask(metabase, "How far visitors are from people", site) == expected
+
+
 @pytest.mark.parametrize(
     ("title", "of_site", "of_all"),
     [
@@ -241,7 +256,7 @@ async def test_metabase_finds_the_four_and_what_they_are(metabase: asyncpg.Conne
     assert {row["table_name"] for row in fields} == {*READABLE}
     assert all(row["comment"] for row in fields)
     types = {row["udt_name"] for row in fields}
-    assert types == {"uuid", "date", "text", "timestamptz", "int8", "bool"}, (
+    assert types == {"uuid", "date", "text", "timestamptz", "int8", "float8", "bool"}, (
         "Metabase knows each of them"
     )
 

@@ -370,6 +370,36 @@ async def test_what_is_certain_of_double_counting_by_sign_in_is_beside_the_peopl
         assert "between 120 and 150, since who came" in text
 
 
+async def test_what_sign_ins_tell_of_visitors_is_beside_the_people_where_there_are_enough(
+    connection: asyncpg.Connection, database: Database, this_month: Month
+) -> None:
+    """Of each site, and of all by their sums; of fewer than 20 pairs nothing is claimed."""
+    before = this_month.plus(-1)
+    for site, pairs, users, visitors in (("a", 30, 20, 24), ("b", 30, 30, 30), ("c", 19, 10, 10)):
+        await count(connection, before.first_day, last_day(before), site=site)
+        await connection.execute(
+            "INSERT INTO flusher.sign_ins VALUES ($1, $2, $3, $4, $5)",
+            *(before.first_day, site, pairs, users, visitors),
+        )
+    of_a, of_all, of_c = [
+        await read_report(database, wall_clock(), site, 12) for site in ("a", None, "c")
+    ]
+    for report, said in (
+        (of_a, "was 1.50 visitors or more, and such a visitor was 1.25 users (by 30 pairs"),
+        (of_all, "was 1.20 visitors or more, and such a visitor was 1.11 users (by 60 pairs"),
+    ):
+        for text in (as_table(report), as_html(report)):
+            assert said in " ".join(text.split())
+    for text in (as_table(of_c), as_html(of_c)):
+        assert "such a visitor" not in text
+    rows = csv.DictReader(StringIO(as_csv(of_all, by_site=True)))
+    assert {
+        (row["site"], row["visitors_per_user"], row["users_per_visitor"])
+        for row in rows
+        if row["month"] == str(before)
+    } == {("a", "1.5", "1.25"), ("b", "1.0", "1.0"), ("c", "", "")}
+
+
 def example(site: str | None = "city.example.org") -> Report:
     months = [
         Line(Month(2026, 9), None, Counts(1200, 800, 650, 300, 200)),

@@ -218,6 +218,29 @@ async def test_a_site_that_moved_is_one_site(united: United, reader: asyncpg.Con
         assert [row[0] for row in quality] == [comparable and there[0][0]]
 
 
+async def test_the_sign_ins_of_a_site_that_moved_are_those_of_both(
+    united: United, reader: asyncpg.Connection
+) -> None:
+    month = MONTH.plus(-1)
+    await store(united.north, "f.example.org", b"v", month, day=2)
+    await store(united.south, "f.example.org", b"v", month, day=3)
+    query = (
+        "SELECT sign_in_pairs, visitors_per_user, users_per_visitor FROM data_quality "
+        "WHERE site = 'f.example.org' AND month = $1"
+    )
+    none = await reader.fetchrow(query, month.first_day)
+    assert none is not None
+    assert tuple(none) == (0, None, None)
+    for server, counted in ((united.north, (30, 15, 20)), (united.south, (30, 25, 30))):
+        connection = await asyncpg.connect(server.dsn())
+        insert = "INSERT INTO flusher.sign_ins VALUES ($1, 'f.example.org', $2, $3, $4)"
+        await connection.execute(insert, month.first_day, *counted)
+        await connection.close()
+    both = await reader.fetchrow(query, month.first_day)
+    assert both is not None
+    assert tuple(both) == pytest.approx((60, 1.5, 1.2))
+
+
 @pytest.mark.usefixtures("reader")
 async def test_the_report_reads_it_as_it_reads_one_system(
     united: United, this_month: Month

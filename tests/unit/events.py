@@ -8,6 +8,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from contract.calendar import DAY_US, Month
+from contract.identity import SignIn
 from contract.record import (
     ROLE_MAX_BYTES,
     SITE_MAX_BYTES,
@@ -24,11 +25,12 @@ VISITOR: Final = bytes.fromhex("00112233445586778899aabbccddeeff")
 USER: Final = bytes.fromhex("ffeeddccbbaa89988877665544332211")
 
 STARTED: Final = SessionStarted(SESSION_ID, NOVEMBER, AT_US, "city.example.org", VISITOR, None)
+SIGN_IN: Final = SignIn(b"p" * 16, b"u" * 16, b"v" * 16)
 UPGRADED: Final = SessionUpgraded(
-    UPGRADE_ID, SESSION_ID, None, NOVEMBER, AT_US, "city.example.org", USER, "user"
+    UPGRADE_ID, SESSION_ID, None, NOVEMBER, AT_US, "city.example.org", USER, "user", SIGN_IN
 )
 CURRENT_UPGRADED: Final = SessionUpgraded(
-    UPGRADE_ID, None, VISITOR, NOVEMBER, AT_US, "city.example.org", USER, "user"
+    UPGRADE_ID, None, VISITOR, NOVEMBER, AT_US, "city.example.org", USER, "user", SIGN_IN
 )
 SALT_MADE: Final = SaltMade(UPGRADE_ID, NOVEMBER, AT_US, "rotated")
 
@@ -57,9 +59,10 @@ starts = st.builds(
     sixteen_bytes,
     st.none() | roles,
 )
+sign_ins = st.builds(SignIn, *[sixteen_bytes] * 3).filter(lambda digests: any(map(any, digests)))
 upgrades = st.builds(
-    lambda id_, target, moment, site, hash_, role: SessionUpgraded(
-        id_, target[0], target[1], moment[0], moment[1], site, hash_, role
+    lambda id_, target, moment, site, hash_, role, sign_in: SessionUpgraded(
+        id_, target[0], target[1], moment[0], moment[1], site, hash_, role, sign_in
     ),
     sixteen_bytes,
     st.tuples(sixteen_bytes, st.none()) | st.tuples(st.none(), sixteen_bytes),
@@ -67,6 +70,7 @@ upgrades = st.builds(
     sites,
     sixteen_bytes,
     roles,
+    st.none() | sign_ins,
 )
 salts_made = st.builds(
     lambda id_, moment, outcome: SaltMade(id_, moment[0], moment[1], outcome),

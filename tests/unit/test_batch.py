@@ -14,13 +14,14 @@ from contract.record import Event, SessionStarted, SessionUpgraded, encode
 from flusher.rows.batch import decode_entries
 from flusher.rows.copy_format import EPOCH_US, RowTemplate, began_us, copy_source
 from flusher.rows.entry import Entry
-from flusher.rows.upgrade_row import upgrade_row
+from flusher.rows.upgrade_row import sign_in_row, upgrade_row
 from tests.unit.events import (
     AT_US,
     CURRENT_UPGRADED,
     NOVEMBER,
     SALT_MADE,
     SESSION_ID,
+    SIGN_IN,
     STARTED,
     UPGRADED,
     VISITOR,
@@ -69,7 +70,16 @@ def test_each_kind_of_event_finds_its_place() -> None:
         UPGRADED.id: upgrade_row(UPGRADED),
         current.id: upgrade_row(current),
     }
+    assert batch.sign_ins == {
+        event.id: sign_in_row(upgrade_row(event), SIGN_IN) for event in (UPGRADED, current)
+    }
     assert batch.undecodable == []
+
+
+@pytest.mark.parametrize("event", [UPGRADED, CURRENT_UPGRADED])
+def test_an_upgrade_of_nobodys_own_is_no_sign_in_to_count(event: SessionUpgraded) -> None:
+    batch = decode_entries(entries(replace(event, sign_in=None)), LATEST)
+    assert (len(batch.upgrades), batch.sign_ins) == (1, {})
 
 
 def test_a_repeated_session_is_one_and_the_earliest_stays() -> None:
@@ -232,6 +242,7 @@ def test_records_that_share_an_entry_come_to_the_same_as_alone(
         entries_of([join_records([encode(event) for event in piece]) for piece in pieces]), FAR
     )
     assert (together.starts, together.upgrades) == (alone.starts, alone.upgrades)
+    assert together.sign_ins == alone.sign_ins
     assert (together.records, len(together.entries)) == (len(events), len(pieces))
     assert together.repeated_starts == alone.repeated_starts
     assert together.repeated_upgrades == alone.repeated_upgrades
@@ -250,6 +261,7 @@ def test_of_an_entry_with_a_broken_record_nothing_is_written(
     assert len(batch.entries) == batch.records == 1
     assert set(batch.starts) == {STARTED.id}
     assert (batch.upgrades, batch.undecodable, batch.repeated_starts) == ({}, [], 0)
+    assert batch.sign_ins == {}
 
 
 def test_an_entry_that_does_not_hold_what_it_says_is_a_dead_letter_whole() -> None:

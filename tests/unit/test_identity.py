@@ -28,6 +28,7 @@ networks = st.binary(min_size=4, max_size=4) | st.binary(min_size=8, max_size=8)
 salts = st.binary(min_size=SALT_BYTES, max_size=SALT_BYTES)
 visitors = st.tuples(texts, networks, texts)
 users = st.tuples(texts, texts)
+hashes = st.binary(min_size=16, max_size=16)
 
 
 def independent_hash(salt: bytes, tag: bytes, *fields: bytes) -> bytes:
@@ -75,6 +76,42 @@ def test_every_hash_is_a_uuid_of_version_8(
     for hash_ in (Hasher(salt).visitor(*visitor), Hasher(salt).user(*user)):
         uuid = UUID(bytes=hash_)
         assert (uuid.version, uuid.variant) == (8, RFC_4122)
+
+
+@given(salts, visitors, users)
+def test_a_sign_ins_digests_follow_the_described_encoding(
+    salt: bytes, visitor: tuple[str, bytes, str], user: tuple[str, str]
+) -> None:
+    as_visitor, as_user = Hasher(salt).visitor(*visitor), Hasher(salt).user(*user)
+    assert Hasher(salt).sign_in(as_visitor, as_user) == (
+        independent_hash(salt, b"sign-in pair", as_visitor, as_user),
+        independent_hash(salt, b"sign-in user", as_user),
+        independent_hash(salt, b"sign-in visitor", as_visitor),
+    )
+
+
+@given(salts, salts, st.tuples(hashes, hashes), st.tuples(hashes, hashes))
+def test_a_pair_has_one_digest_a_month_and_each_of_it_another(
+    salt: bytes, later: bytes, one: tuple[bytes, bytes], other: tuple[bytes, bytes]
+) -> None:
+    """Else two sign-ins would be one; and none tells of another month, or which user it is of."""
+    assume(salt != later)
+    first, second = Hasher(salt).sign_in(*one), Hasher(salt).sign_in(*other)
+    assert first == Hasher(salt).sign_in(*one)
+    assert (first.pair == second.pair) == (one == other)
+    assert (first.visitor == second.visitor) == (one[0] == other[0])
+    assert (first.user == second.user) == (one[1] == other[1])
+    assert len({*first, *one}) == 3 + len({*one})
+    assert not {*first} & {*Hasher(later).sign_in(*one)}
+
+
+def test_without_the_salt_a_digest_can_not_be_found_from_what_rows_hold() -> None:
+    """Whoever has both hashes, and another key or none, gets other digests."""
+    visitor, user = Hasher(SALT).visitor(SITE, NETWORK, AGENT), Hasher(SALT).user(SITE, "4711")
+    digests = {*Hasher(SALT).sign_in(visitor, user)}
+    for key in (b"", bytes(32), visitor, user, visitor + user, SALT[:-1] + b"\xff"):
+        assert not digests & {*Hasher(key).sign_in(visitor, user)}
+        assert not digests & {*Hasher(key).sign_in(user, visitor)}
 
 
 @given(visitors, visitors)

@@ -52,6 +52,7 @@ def layout(event: Event) -> bytes:
     end = bytes([len(role)]) + role + bytes([len(site)]) + site
     if isinstance(event, SessionStarted):
         return b"\x01\x01" + event.id + fixed + event.monthly_user_hash + end
+    end = b"".join(event.sign_in or [bytes(48)]) + end
     if event.session_id is not None:
         return b"\x01\x02" + event.id + fixed + event.user_hash + event.session_id + end
     assert event.visitor_hash is not None
@@ -75,8 +76,8 @@ def test_a_stream_entry_has_one_field_of_one_byte() -> None:
 
 
 @pytest.mark.parametrize("event", KINDS)
-def test_a_typical_record_takes_at_most_100_bytes(event: Event) -> None:
-    assert len(encode(event)) <= 100
+def test_a_typical_record_takes_at_most_130_bytes(event: Event) -> None:
+    assert len(encode(event)) <= 130
 
 
 def test_a_typical_visitors_session_takes_62_bytes() -> None:
@@ -164,7 +165,7 @@ def test_a_dead_letters_reason_quotes_nothing_of_the_record(record: bytes) -> No
 
 
 def with_text(role: bytes, site: bytes, kind: int = 1) -> bytes:
-    target = b"" if kind == 1 else SESSION_ID
+    target = b"" if kind == 1 else SESSION_ID + bytes(48)
     head = struct.pack(">BB16sHq16s", 1, kind, SESSION_ID, NOVEMBER.ordinal, AT_US, VISITOR)
     return head + target + bytes([len(role)]) + role + bytes([len(site)]) + site
 
@@ -191,6 +192,15 @@ def test_text_that_postgresql_could_not_hold_is_a_dead_letter(role: bytes, site:
 def test_an_upgrade_without_a_role_is_a_dead_letter(kind: int) -> None:
     with pytest.raises(DeadLetter):
         decode(with_text(b"", b"a.example", kind))
+
+
+@pytest.mark.parametrize("event", [UPGRADED, CURRENT_UPGRADED])
+def test_an_upgrade_of_the_earlier_form_without_a_sign_in_is_a_dead_letter(event: Event) -> None:
+    """And is never read as another."""
+    record = encode(event)
+    assert record[60:108] == b"p" * 16 + b"u" * 16 + b"v" * 16
+    with pytest.raises(DeadLetter):
+        decode(record[:60] + record[108:])
 
 
 @pytest.mark.parametrize("ordinal", [0, 11])

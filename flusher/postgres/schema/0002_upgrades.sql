@@ -40,3 +40,23 @@ CREATE TABLE flusher.upgrades_given_up (
 );
 COMMENT ON TABLE flusher.upgrades_given_up IS
     'How many sign-ins were reported for a session that never came: they are in no count.';
+
+CREATE TABLE flusher.sign_ins (
+    month date,
+    site text,
+    pairs bigint NOT NULL, -- of a visitor's hash and a user's: not how often
+    users bigint NOT NULL,
+    visitors bigint NOT NULL,
+    PRIMARY KEY (month, site)
+);
+COMMENT ON TABLE flusher.sign_ins IS
+    'How many users signed in, from how many visitors'' hashes, and how many of these belong together: docs/who-counts.md.';
+
+CREATE TABLE flusher.sign_in_digests (
+    month date,
+    digest uuid, -- keyed by the month's salt: contract/identity.py
+    site text NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('pair', 'user', 'visitor')),
+    PRIMARY KEY (month, digest)
+);
+COMMENT ON TABLE flusher.sign_in_digests IS 'What flusher.sign_ins has counted already, until the month is closed.';

@@ -40,6 +40,7 @@ DECLARE
     partition regclass := to_regclass('flusher.sessions_' || to_char(wanted, 'YYYY_MM'));
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('flusher.sessions', 0));
+    DELETE FROM flusher.sign_in_digests WHERE month = wanted;
     UPDATE flusher.months SET closed_at = coalesce(closed_at, now()), kept = nullif(keeps, 'instant')
     WHERE month = wanted AND dropped_at IS NULL AND (closed_at IS NULL OR kept IS DISTINCT FROM nullif(keeps, 'instant'));
     IF NOT FOUND OR keeps = 'instant' OR partition IS NULL THEN

@@ -32,7 +32,8 @@ WITH days AS ( -- with sessions
         CASE WHEN ended < today - 7 AND ended >= k.month AND ended < ends - 2 THEN ended END AS ended_on,
         greatest(0, least(ends, CASE WHEN ended < today - 7 THEN ended + 1 ELSE greatest(ended + 1, today) END)
             - greatest(began, k.month) - days)::bigint AS days_without_sessions,
-        coalesce(s.replaced, 0) AS replaced, s.last AS replaced_on, m.closed_at IS NOT NULL AS closed
+        coalesce(s.replaced, 0) AS replaced, s.last AS replaced_on, m.closed_at IS NOT NULL AS closed,
+        coalesce(i.pairs, 0) AS pairs, i.users, i.visitors
     FROM known k
     CROSS JOIN (SELECT timezone, (now() AT TIME ZONE timezone)::date AS today FROM flusher.calendar) c
     LEFT JOIN (
@@ -40,12 +41,15 @@ WITH days AS ( -- with sessions
         FROM flusher.salts, flusher.calendar WHERE outcome IN ('lost', 'replaced') GROUP BY month
     ) s ON s.month = k.month
     LEFT JOIN flusher.months m ON m.month = k.month
+    LEFT JOIN flusher.sign_ins i ON i.month = k.month AND i.site = k.site
 )
 SELECT month, site,
     ends <= today AND days > 0 AND coalesce(began_on, ended_on, replaced_on) IS NULL
         AND (days_without_sessions = 0 OR sessions < 10 * days) AS comparable,
     began_on, ended_on, days_without_sessions, replaced AS salts_replaced, replaced_on AS salt_replaced_on,
-    given_up AS sign_ins_given_up, waiting AS sign_ins_waiting, letters AS dead_letters, closed, timezone
+    given_up AS sign_ins_given_up, waiting AS sign_ins_waiting, letters AS dead_letters, closed, timezone,
+    pairs AS sign_in_pairs, CASE WHEN pairs >= 20 THEN pairs::float8 / nullif(users, 0) END AS visitors_per_user,
+    CASE WHEN pairs >= 20 THEN pairs::float8 / nullif(visitors, 0) END AS users_per_visitor
 FROM judged;
 
 COMMENT ON VIEW public.data_quality IS
@@ -70,3 +74,11 @@ COMMENT ON COLUMN public.data_quality.dead_letters IS
     'Sessions and sign-ins that could not be stored: in no count until an operator replays them. As of a minute ago.';
 COMMENT ON COLUMN public.data_quality.closed IS 'Whether the month is over, and nothing of it is known to be on its way.';
 COMMENT ON COLUMN public.data_quality.timezone IS 'Whose calendar''s months and days these are.';
+COMMENT ON COLUMN public.data_quality.sign_in_pairs IS
+    'From how many sign-ins the next two are known, of one user with one visitor''s hash counted once.';
+COMMENT ON COLUMN public.data_quality.visitors_per_user IS
+    'Can''t be added up: with how many different visitors'' hashes a user signed in. So often one person was several visitors, '
+    'at least. Empty where there are fewer than 20 pairs.';
+COMMENT ON COLUMN public.data_quality.users_per_visitor IS
+    'Can''t be added up: how many different users signed in with one visitor''s hash. So often several people were one visitor. '
+    'Empty where there are fewer than 20 pairs.';

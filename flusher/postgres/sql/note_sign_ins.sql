@@ -1,0 +1,18 @@
+-- Notes the digests of sign-ins, of months that are not closed, and counts those that are new. After `Lock.UPGRADES`.
+-- In the order of the digests, which does not tell what belongs together.
+-- $1, $2: months and sites; $3 to $5: digests of the pairs, users and visitors.
+WITH new AS (
+    INSERT INTO flusher.sign_in_digests (month, site, kind, digest)
+    SELECT s.month, s.site, d.kind, d.digest
+    FROM unnest($1::date[], $2::text[], $3::uuid[], $4::uuid[], $5::uuid[]) AS s (month, site, of_pair, of_user, of_visitor)
+    CROSS JOIN LATERAL (VALUES ('pair', s.of_pair), ('user', s.of_user), ('visitor', s.of_visitor)) AS d (kind, digest)
+    WHERE (SELECT m.closed_at FROM flusher.months m WHERE m.month = s.month) IS NULL
+    ORDER BY d.digest
+    ON CONFLICT DO NOTHING
+    RETURNING month, site, kind
+)
+INSERT INTO flusher.sign_ins AS k (month, site, pairs, users, visitors)
+SELECT month, site, count(*) FILTER (WHERE kind = 'pair'), count(*) FILTER (WHERE kind = 'user'), count(*) FILTER (WHERE kind = 'visitor')
+FROM new GROUP BY month, site
+ON CONFLICT (month, site) DO UPDATE
+SET pairs = k.pairs + excluded.pairs, users = k.users + excluded.users, visitors = k.visitors + excluded.visitors
