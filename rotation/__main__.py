@@ -1,4 +1,4 @@
-"""`python -m rotation`: the clock, and the commands of whoever looks after the salt."""
+"""`python -m rotation`: the process that follows the calendar, and its commands."""
 
 import argparse
 import asyncio
@@ -50,8 +50,8 @@ SETTINGS = (
 # A disposal waits for rewrites and saves of Redis's files, ten minutes for each.
 LONGEST_TURN_SECONDS = 6 * 3600.0
 
-# Once Prometheus has seen that a salt was made, which is the next program's no more; and within
-# thirty seconds, for its month may be about to end.
+# After Prometheus has seen the metric of the new salt, which the next program does not know; and
+# within thirty seconds, because its month may be about to end.
 ANEW_AFTER_SECONDS = 18.0, 25.0
 
 log = structlog.get_logger()
@@ -77,7 +77,7 @@ async def _worker(
     metrics: RotationMetrics,
     has_made: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[tuple[Worker, SaltStore, SaltDisposal, list[Examine]]]:
-    """The worker and what it works on, connected until the end of the block."""
+    """The worker and its parts, connected until the end of the block."""
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     async with connect_salt(environment) as server, connect_shards(environment) as shards:
         opinions = Witnesses(clock, shards).ask
@@ -89,7 +89,7 @@ async def _worker(
 
 
 async def follow_the_calendar(environment: Environment, clock: Clock) -> int | Afresh:
-    """Runs rotation until it is asked to stop; returns the exit code, or Afresh when it has made a
+    """Runs rotation until it is asked to stop; returns the exit code, or Afresh if it has made a
     salt.
     """
     registry = make_registry()
@@ -145,9 +145,8 @@ async def _stop_to_begin_anew(anew: BeginningAnew, stopping: Stopping) -> bool:
 
 
 async def rotate(environment: Environment, clock: Clock, *, force: bool) -> int:
-    """`rotate`: 1 when clocks contradict each other, and when something of an earlier salt may be
-    left, also where the server refused to let us look. A disposal that was refused before is tried
-    again.
+    """`rotate`: 1 if clocks contradict each other, or if something of an earlier salt may be left,
+    also because the server refused the check. A disposal that was refused before is tried again.
     """
     configure_logging(environment, "rotation")
     metrics = RotationMetrics(CollectorRegistry())

@@ -1,4 +1,4 @@
-"""The worker: looks every few seconds whether the month has its salt, and rotates when it ends."""
+"""The worker: checks every few seconds whether the month has its salt, and rotates at its end."""
 
 import time
 from collections.abc import Callable
@@ -53,14 +53,14 @@ class Worker:
 
         Args:
             replace: make a new salt even if the month has one.
-            again: dispose also where nothing is due and the last disposal was refused something:
-                an operator may have let us in since.
+            again: also dispose if nothing is due but the server refused a part of the last
+                disposal: an operator may have allowed it since.
 
         Returns:
             What was done about the salt, and what a disposal found if one was due.
 
         Raises:
-            ClocksDisagree: nothing was done, since clocks contradict each other.
+            ClocksDisagree: nothing was done, because clocks contradict each other.
             Retry: Redis does not answer.
         """
         try:
@@ -110,7 +110,7 @@ class Worker:
         return last is not None and bool(last.refused)
 
     async def measure(self) -> None:
-        """Looks at the salts that there are: a disposal may take minutes, and nobody waits for it.
+        """Counts the existing salts, separately from a disposal, which may take minutes.
 
         Raises:
             Retry: Redis does not answer.
@@ -121,7 +121,7 @@ class Worker:
         self._metrics.disposal_unverified.set(status.disposal_unverified)
 
     async def run(self, stopping: Stopping, beat: Beat) -> None:
-        """Looks again and again, at the month's end on the dot, until asked to stop."""
+        """Checks repeatedly, and exactly at the month's end, until asked to stop."""
         pause = LOOK_SECONDS
 
         async def turn() -> None:
