@@ -34,7 +34,7 @@ class Status:
 
     @property
     def earlier_salts_left(self) -> int:
-        """Earlier salts in the keyspace, plus one if a disposal is due: it may still find copies."""
+        """Earlier salts in the keyspace, plus one if a disposal is due: it may find copies."""
         return len(self.earlier_salts) + (self.disposal_due_since is not None)
 
     @property
