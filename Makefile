@@ -11,7 +11,7 @@ COMPILE := uv pip compile --quiet pyproject.toml --universal --python-version 3.
 	--no-emit-index-url --no-emit-find-links --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install run check check-package audit test test-newest-aiohttp test-days test-long beacon-table bench lock clean
+.PHONY: help install run check check-package audit test test-newest-aiohttp test-days test-long beacon-table settings-page bench lock clean
 
 help: ## this list; each target installs into .venv what it takes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' Makefile
@@ -77,6 +77,9 @@ test-long: $(TEST) ## the tests that take minutes
 
 beacon-table: $(TEST) ## what each engine does with the beacon, anew into beacon/README.md
 	BEACON_TABLE=write $(BIN)/python -m pytest tests/browser/test_engines.py
+
+settings-page: $(TEST) ## the table of docs/settings.md, from contract/settings.py
+	SETTINGS_PAGE=write $(BIN)/python -m pytest tests/unit/test_settings_page.py
 
 bench: $(DEVELOPMENT) ## every benchmark of speed; tables and plots go to bench/results/
 	$(BIN)/python -m bench all

@@ -13,7 +13,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m collector",
         description="Counts sessions: answers front-ends' beacons and buffers them in Redis. "
-        "Every setting comes from the environment (see README.md).",
+        "Every setting comes from the environment (see docs/settings.md).",
     )
     add_version(parser)
     parser.parse_args()

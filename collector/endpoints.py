@@ -1,4 +1,4 @@
-"""What answers requests, from its settings."""
+"""Builds the endpoints from the settings."""
 
 import warnings
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ log = structlog.get_logger()
 
 
 class Endpoints:
-    """The two endpoints and the pages beside them; and what of them is looked at from outside.
+    """The two endpoints and the other pages, and the parts of them that others use.
 
     Attributes:
         sessions: the two endpoints.
-        pages: what else is served.
-        sites: whose sessions are counted.
-        addresses: whether clients' addresses look as if a proxy were not trusted.
-        new_sites: how many sites may begin.
+        pages: the other pages.
+        sites: the sites that are counted.
+        addresses: checks whether clients' addresses look as if a proxy were not trusted.
+        new_sites: limits new sites.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Endpoints:
         self.pages: Sequence[Page] = [*Beacon(metrics).routes, *demo_pages(environment, metrics)]
 
     def warnings(self) -> dict[str, str | None]:
-        """What an operator should look at."""
+        """What an operator should check."""
         return self.addresses.warnings() | self.new_sites.warnings()
 
 
@@ -88,17 +88,17 @@ def _make_verifier(environment: Environment, metrics: CollectorMetrics) -> Token
 def _warn_of_weak_key(verifier: TokenVerifier) -> None:
     for weakness in verifier.weaknesses:
         log.warning(
-            "JWT_KEY is short: who guesses it can sign in as anybody",
+            "JWT_KEY is short: a person who guesses it can sign in as anybody",
             why=weakness,
             to_do="have the platform sign with a longer key, and set JWT_KEY to it: "
             "openssl rand -hex 32",
         )
-    # Said above in our own form; PyJWT would say it again at the first token, in its own.
+    # Logged above; PyJWT would warn again at the first token, in its own form.
     warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
 
 
 def demo_pages(environment: Environment, metrics: CollectorMetrics) -> Sequence[Page]:
-    """The routes of `/demo` where DEMO is 1, and none otherwise.
+    """The routes of `/demo` if DEMO is 1, otherwise none.
 
     Raises:
         Misconfigured: a setting of the demo's is missing or wrong.

@@ -1,4 +1,4 @@
-"""What a request says and whether it counts: the steps that need no other server, in order."""
+"""Examines a request and decides whether it counts: the steps that do no I/O, in order."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from contract.metrics import CollectorMetrics
 
 @dataclass(slots=True)
 class Examined:
-    """What the steps that need no other server have found out."""
+    """What these steps found."""
 
     body: Body
     site: str
@@ -25,7 +25,7 @@ class Examined:
 
 
 class Examination:
-    """Examines requests by what the settings say."""
+    """Examines requests by the settings."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Examination:
         self._hidden_origins = metrics.hidden_origins
 
     def examine(self, request: Request) -> Examined:
-        """All that a request says, or why it is not counted.
+        """Everything that a request says, or why it is not counted.
 
         Raises:
             Reject, Ignore: as the steps do.

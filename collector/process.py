@@ -1,4 +1,4 @@
-"""The collector's process: what it is made of, and how it starts and ends."""
+"""The collector's process: its parts, and how it starts and ends."""
 
 import asyncio
 import gc
@@ -72,18 +72,18 @@ SETTINGS = (
 )
 
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
-# Within thirty seconds of a salt's end nothing of it is left here: what follows are five seconds of
-# farewell, the answers that are under way, ten at the most, and a start.
+# Thirty seconds after a salt's end nothing of it may be left here. After this delay come five
+# seconds in which clients reconnect, at most ten for pending answers, and the start.
 _ANEW_AFTER_SECONDS = 1.0, 8.0
-# Far more than a probe of Redis takes, whose every step has its time.
+# Far more than a probe of Redis takes; each of its steps has a time-out.
 _LONGEST_PROBE_SECONDS = 600.0
 
 log = structlog.get_logger()
 
 
 async def serve(environment: Environment, clock: Clock) -> int | Afresh:
-    """Builds the collector from its settings and runs it to its end; returns the exit code, or
-    Afresh when a salt that it held is over.
+    """Builds the collector from its settings and runs it. Returns the exit code, or Afresh if it
+    must restart in place because a salt that it held is over.
     """
     registry = make_registry()
     metrics = CollectorMetrics(registry)
@@ -105,7 +105,7 @@ async def serve(environment: Environment, clock: Clock) -> int | Afresh:
 
 @dataclass(frozen=True, slots=True)
 class _RedisServers:
-    """What a collector asks of Redis: the salt, the streams' state, and to append."""
+    """A collector's connections to Redis: to the salt, to the streams' servers, and to append."""
 
     salt: SaltServer
     shards: Shards
@@ -113,7 +113,7 @@ class _RedisServers:
 
 
 class Collector:
-    """All that runs in the process, but for the admin pages."""
+    """Everything that runs in the process, except for the admin pages."""
 
     def __init__(
         self,
@@ -204,9 +204,7 @@ class Collector:
         ]
 
     async def _leave(self, *, to_begin_anew: bool) -> list[socket.socket] | None:
-        """Ends the answering of requests; the sockets that are for the next program, if one
-        follows.
-        """
+        """Stops answering requests. Returns the sockets for the next program, if there is one."""
         if to_begin_anew:
             log.info("beginning anew, with nothing of the salt that is over left in memory")
             return await self._server.hand_over()
@@ -216,9 +214,10 @@ class Collector:
 
 
 async def _end(following: Sequence[asyncio.Task[None]], *, at_once: bool) -> None:
-    """Ends what goes on until it is asked to stop.
+    """Ends the background tasks.
 
-    Not `at_once` unless clients wait for the next program: that could cut a command in two.
+    `at_once` cancels them, which could interrupt a command: only if clients wait for the next
+    program.
     """
     if at_once:
         for task in following:
@@ -227,11 +226,11 @@ async def _end(following: Sequence[asyncio.Task[None]], *, at_once: bool) -> Non
 
 
 def _collect_garbage_seldom() -> None:
-    """Lets Python look for garbage in cycles every 20,000 objects, not every 700, and not in what
-    is there.
+    """Lets Python collect cyclic garbage every 20,000 objects instead of every 700, and excludes
+    the objects that exist now.
 
-    A request makes no cycle, and each that waits for Redis was looked through several times: a
-    tenth of a request's time.
+    Requests make no cycles, but each waiting request was scanned several times, which took a tenth
+    of its time.
     """
     gc.collect()
     gc.freeze()
@@ -250,7 +249,7 @@ def _exit_code(*, clean: bool) -> int:
 async def _connect(
     environment: Environment, metrics: CollectorMetrics
 ) -> AsyncIterator[_RedisServers]:
-    """To the end of the block."""
+    """Connects to Redis until the end of the block."""
     async with (
         connect_salt(environment) as salt,
         connect_shards(environment) as shards,

@@ -1,12 +1,12 @@
-"""Whether this collector is to be sent requests, found out while nobody asks.
+"""Whether this collector should get requests. It is checked also without traffic.
 
-Every few seconds Redis is asked to write something of no meaning, as durably as a session, how full
-it is, and whether a restart would keep what is written: a collector without traffic has no other
-way to know. Where a restart would lose sessions, none is accepted.
+Every few seconds the collector writes a probe to Redis, as durably as a session, and asks how full
+Redis is and whether a restart would keep what is written. If a restart would lose sessions, it
+accepts none.
 
-A check that fails says: send the requests to other collectors. What is wrong with a server that all
-of them share is a warning, as soon as this one has shown that it is set up right: there is no
-better collector then, and a front-end that is answered 503 knows when to try again
+A check that fails says: send the requests to other collectors. A fault of a server that all
+collectors share is only a warning, once this collector has shown that its settings are right. Then
+no other collector could do better, and a front-end that is answered 503 knows when to try again
 (`docs/decisions/0013-ready-without-redis.md`).
 """
 
@@ -33,22 +33,22 @@ from runtime.stopping import Stopping
 from salt.month import MonthlySalt
 
 PROBE_SECONDS: Final = 5.0
-# A probe and the wait for its answer, and another: what is older than this is no evidence.
+# Two probes and the wait for their answers: an older success proves nothing.
 _RECENT_SECONDS: Final = 15.0
-# Above this share of Redis's memory it is time to say so, before sessions are refused.
+# Above this share of Redis's memory it warns, before sessions are refused.
 BUFFER_MARK: Final = 0.95
 _PROBE_LIVES_SECONDS: Final = 60
-_NOT_YET: Final = "it was not looked at yet"
+_NOT_YET: Final = "not checked yet"
 _FORGETS: Final = (
-    "a restart of Redis would lose sessions: its user default lacks rights, with which it reads "
-    "its append-only file"
+    "a restart of Redis would lose sessions: its user default lacks the rights to replay the "
+    "append-only file"
 )
 
 log = structlog.get_logger()
 
 
 class Readiness:
-    """Probes Redis. Use `run` as a task for as long as the checks may be asked."""
+    """Probes Redis. Run `run` as a task while the checks are in use."""
 
     def __init__(
         self,
@@ -64,15 +64,15 @@ class Readiness:
         self._durability = durability
         self._stopping = stopping
         self._last_write = -math.inf
-        self._write_fails: str | None = "nothing was written yet"
+        self._write_fails: str | None = "nothing written yet"
         self._buffer_fails: str | None = _NOT_YET
         self._restart_fails: str | None = _NOT_YET
         self._may_ask_of_restart = True
-        # It has written, and had the salt: so its settings are right, whatever fails from then on.
+        # It has written once and had the salt, so its settings are right, whatever fails later.
         self._proven = False
 
     def checks(self) -> dict[str, str | None]:
-        """What keeps requests away from it, by name, with what is wrong."""
+        """The checks that decide about readiness: each name with its problem, or None."""
         self._prove()
         shared = {} if self._proven else self._of_shared_servers()
         return {
@@ -82,7 +82,7 @@ class Readiness:
         }
 
     def warnings(self) -> dict[str, str | None]:
-        """What is only shown, likewise."""
+        """The checks that are only shown, in the same form."""
         self._prove()
         shared = self._of_shared_servers() if self._proven else {}
         return {**shared, "buffer": self._buffer_fails}
@@ -97,7 +97,7 @@ class Readiness:
         await repeat(turn, self._stopping, PROBE_SECONDS)
 
     async def probe(self) -> None:
-        """One look."""
+        """Checks once."""
         await self.look_at_restart()
         try:
             await self._write()
@@ -123,15 +123,15 @@ class Readiness:
         }
 
     async def look_at_restart(self) -> None:
-        """Looks whether a restart of the servers keeps sessions; holds the appender where not.
+        """Checks whether a restart of the servers keeps sessions; if not, the appender refuses all.
 
-        To be done before the first request: until a server has answered once, nothing is accepted.
-        Where none answers later, what was found before goes on being true.
+        Call it before the first request: until a server has answered once, nothing is accepted. If
+        no server answers later, the last result stays valid.
         """
         if not self._may_ask_of_restart:
             return
         found = await self._survivals()
-        # `runtime.redis_promises` warns of it. Asked again and again, it would fill the ACL's log.
+        # `runtime.redis_promises` warns of it. Asking repeatedly would fill the ACL log.
         self._may_ask_of_restart = found != {Survival.UNKNOWN}
         if Survival.DROPPED in found:
             log.error("no session is accepted", why=_FORGETS, to_do=REPLAY_TO_DO)
@@ -146,7 +146,7 @@ class Readiness:
             self._appender.hold(Retry("redis_away", "Redis has not answered yet"))
 
     async def _survivals(self) -> set[Survival]:
-        """What a restart does to writes, on those servers that answer."""
+        """What a restart does to writes, for each server that answers."""
         found: set[Survival] = set()
         try:
             servers = await self._shards.servers()
@@ -167,7 +167,7 @@ class Readiness:
         return None if age < _RECENT_SECONDS else "no write has succeeded recently"
 
     async def _write(self) -> None:
-        """Writes to each server that has shards; one that takes it is enough."""
+        """Writes to each server that has shards; it is enough if one accepts the write."""
         try:
             replies = await self._shards.ask(
                 {

@@ -1,4 +1,4 @@
-"""The way of a request: each step in its turn, from the socket to the stream."""
+"""The two endpoints: each has a request examined, makes its record, and appends it."""
 
 import asyncio
 import os
@@ -49,7 +49,7 @@ class Sessions:
             Reject, Ignore, Retry: as the steps do.
         """
         asked = self._examination.examine(request)
-        # An upgrade makes no site: it is of a session of its own site, or waits in vain.
+        # An upgrade creates no site: it only finds a session of its own site.
         self._new_sites.admit(asked.site)
         valid = self._salt.now()
         if valid is None:
@@ -107,7 +107,7 @@ class Sessions:
     def _upgrade_record(
         self, session_id: bytes | None, asked: Examined, user: User, salt: Salt, at_us: int
     ) -> tuple[bytes, bytes]:
-        """What chooses the shard of an upgrade, and its record."""
+        """The bytes that choose an upgrade's shard, and its record."""
         own = self._examination.is_visitors_own(asked)
         visitor, user_hash = _hash_of_visitor(salt, asked), salt.hasher.user(asked.site, user.id)
         event = SessionUpgraded(
@@ -124,7 +124,7 @@ class Sessions:
         return session_id or visitor, encode(event)
 
     def _when_known(self, append: Callable[[Salt, int], None], answered: Answered) -> None:
-        """Goes on when Redis has given the salt."""
+        """Calls `append` when Redis has given the salt."""
 
         async def wait() -> None:
             try:

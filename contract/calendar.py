@@ -23,7 +23,7 @@ class Month:
     number: int
 
     def __post_init__(self) -> None:
-        date(self.year, self.number, 1)  # a ValueError for a month that is none
+        date(self.year, self.number, 1)  # raises ValueError if there is no such month
 
     @classmethod
     def parse(cls, text: str) -> "Month":
@@ -57,8 +57,8 @@ class Month:
     def starts_us(self, zone: tzinfo) -> int:
         """The instant at which the month begins in `zone`, in microseconds.
 
-        Where daylight saving skips or repeats midnight, the first instant that bears the new
-        date: the gap is taken as its end, a repeated hour as its first pass (PEP 495).
+        If daylight saving skips or repeats midnight, it is the first instant with the new
+        date: the end of a gap, or the first pass of a repeated hour (PEP 495).
         """
         local = datetime(self.year, self.number, 1, tzinfo=zone)
         return to_us(local)

@@ -1,7 +1,7 @@
 """What one stream entry holds: a record, or several that were appended together.
 
-An entry costs Redis more than the records in it: it is delivered, held as pending, propagated,
-acknowledged and deleted as one. Records that reach a shard in one write therefore share one.
+An entry costs Redis more than its content: it is delivered, kept as pending, replicated,
+acknowledged and deleted. So records that reach a shard in one write share an entry.
 
     one record       the record as it is (`contract/record.py`; its first byte is its version, 1)
     several records  version  1 byte   2
@@ -10,8 +10,8 @@ acknowledged and deleted as one. Records that reach a shard in one write therefo
                      length   2 bytes  the record's, big-endian
                      record
 
-A flusher that knows no version 2 sets such an entry aside as a dead letter, whole, and a later one
-can replay it: so flushers are deployed before the collectors that write it.
+A flusher that does not know version 2 makes a dead letter of the whole entry, which can be replayed
+later. So flushers are deployed before the collectors that write such entries.
 """
 
 import struct
@@ -21,7 +21,7 @@ from typing import Final
 from contract.errors import DeadLetter
 
 SEVERAL: Final = 2
-# Bounds what a reader that asks for so many entries can be given.
+# Limits how many records a reader can get with one entry.
 RECORDS_MAX: Final = 32
 
 _HEAD_BYTES: Final = 2
@@ -47,15 +47,15 @@ def join_records(records: Sequence[bytes]) -> bytes:
 
 
 def count_records(content: bytes) -> int:
-    """How many records an entry says that it holds."""
+    """How many records an entry claims to hold."""
     return content[1] if content[:1] == b"\2" and len(content) > 1 else 1
 
 
 def split_entry(content: bytes) -> Sequence[bytes]:
-    """The records of an entry, at least one. Whether each can be read, `decode` tells.
+    """The records of an entry, at least one. `decode` checks each record.
 
     Raises:
-        DeadLetter: it does not hold the records that it says.
+        DeadLetter: it does not hold the records that it claims.
     """
     if content[:1] != b"\2":
         return (content,)

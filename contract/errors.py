@@ -1,8 +1,8 @@
 """The decisions that an error can ask for.
 
-An exception is named for what is to be done about it, not for where it came from. Each process
-maps these to answers in one place: the collector to HTTP answers (`collector/http/answers.py`), the
-flusher to what becomes of a batch (`flusher/worker.py`), every command to its exit code
+An exception is named for the action that it requires, not for its origin. Each process
+handles these in one place: the collector makes HTTP answers of them (`collector/http/answers.py`),
+the flusher decides about a batch (`flusher/worker.py`), a command turns them into its exit code
 (`runtime/command.py`).
 """
 
@@ -16,10 +16,10 @@ class Misconfigured(Exception):
 
 
 class Reject(Exception):
-    """The caller's request is wrong and will not get better: answer 4xx, store nothing."""
+    """The request is wrong, and repeating it would not help: answer 4xx, store nothing."""
 
     def __init__(self, status: int, reason: str, detail: str) -> None:
-        """What the caller is told, and what is counted.
+        """What the answer says, and what is counted.
 
         Args:
             status: the HTTP status, 400 to 499.
@@ -33,7 +33,7 @@ class Reject(Exception):
 
 
 class Ignore(Exception):
-    """A request that is right but is not to be counted (a crawler's): answer 204, store nothing."""
+    """The request is valid but must not be counted (a crawler's): answer 204, store nothing."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -41,10 +41,10 @@ class Ignore(Exception):
 
 
 class Retry(Exception):
-    """A server is away, full or busy: nothing is wrong with the request, try it again later."""
+    """A server is away, full or busy. The request is valid: try it again later."""
 
     def __init__(self, reason: str, detail: str) -> None:
-        """What is counted, and what the operator is told.
+        """What is counted, and what the log says.
 
         Args:
             reason: the metric label, a fixed word.
@@ -55,12 +55,12 @@ class Retry(Exception):
 
 
 class TimedOut(Retry):
-    """It took longer than it may: it is too much at once, or the server is slow. Try less of it."""
+    """It took longer than allowed: too much at once, or the server is slow. Try a smaller part."""
 
 
 class ClocksDisagree(Retry):
-    """Two clocks contradict each other, and what was asked for would be wrong by one of them: leave
-    all as it is and say so, until an operator has mended the clock.
+    """Two clocks contradict each other, and the action would be wrong by one of them: change
+    nothing and log it, until an operator has corrected the clock.
     """
 
     def __init__(self, detail: str) -> None:
@@ -69,14 +69,14 @@ class ClocksDisagree(Retry):
 
 
 class DeadLetter(Exception):
-    """A stream entry can never become a row: set it aside, with the reason, and go on."""
+    """A stream entry can never become a row: move it to the dead letters, with the reason."""
 
     def __init__(self, reason: str, detail: str) -> None:
-        """What is counted, and what the operator is told.
+        """What is counted, and what the log says.
 
         Args:
             reason: the metric label, a fixed word.
-            detail: what is wrong with it, without quoting what it holds.
+            detail: what is wrong with it, without quoting its content.
         """
         super().__init__(detail)
         self.reason = reason

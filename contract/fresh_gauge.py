@@ -1,7 +1,7 @@
-"""A gauge of what a server says: an old answer is not told as if it were true now.
+"""A gauge for a value that a server answered: an old answer is not exported as if it were new.
 
-A gauge of `prometheus_client` keeps its last value for as long as its process lives. Where the
-server is away, or whoever asks it is stuck, that value says that all is well.
+A gauge of `prometheus_client` keeps its last value as long as its process lives. If the server is
+away, or the code that asks it is stuck, that old value would say that all is well.
 """
 
 import time
@@ -17,7 +17,7 @@ FRESH_SECONDS: Final = 30.0
 
 
 class FreshGauge(Collector):
-    """Has a value while that is fresh, and none from then on."""
+    """Has a value for `FRESH_SECONDS`, and none after that."""
 
     def __init__(
         self,
@@ -32,12 +32,11 @@ class FreshGauge(Collector):
         """
         Args:
             name: as Prometheus has it.
-            documentation: for whoever reads the page.
+            documentation: for the reader of the metrics page.
             labels: their names.
-            registry: that it becomes part of.
-            unknown: what it says, where it has no labels, while it has no fresh value; None: no
-                sample.
-            now: a steady clock's seconds.
+            registry: where it is registered.
+            unknown: its value while it has no fresh one, if it has no labels; None: no sample.
+            now: a monotonic clock, in seconds.
         """
         self.name = name
         self.documentation = documentation
@@ -48,7 +47,7 @@ class FreshGauge(Collector):
         registry.register(self)
 
     def set(self, value: float, *labels: object) -> None:
-        """Takes an answer that has just come."""
+        """Stores an answer that has just arrived."""
         self._values[tuple(map(str, labels))] = float(value), self._now()
 
     def collect(self) -> Iterator[Metric]:

@@ -1,11 +1,11 @@
-"""The `monthly_user_hash`: who a session is, for one month, for one site, and for nobody else.
+"""The `monthly_user_hash`: who a session belongs to, for one month and one site.
 
 HMAC-SHA256 (RFC 2104) keyed by the month's salt; its first 16 bytes as a UUIDv8 (RFC 9562,
 section 5.8). The message is a tag and length-prefixed fields, so that no two different callers
 share one: `"ab" + "c"` differs from `"a" + "bc"`, and a visitor from a user.
 
-A sign-in has three more hashes, made the same way: with them a visitor's and a user's
-`monthly_user_hash` that belong together can be counted, and not be found.
+A sign-in has three more hashes, made the same way. They allow counting pairs of a visitor's and a
+user's `monthly_user_hash`, but not finding them.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ SALT_BYTES = 32
 USER_AGENT_MAX_BYTES = 1024
 
 _IPV4_BYTES = 4
-# Prefixes behind which an IPv4 address stands: RFC 6052, 8215, 4380, 4291 (section 2.5.5), 7915.
+# Prefixes of addresses that contain an IPv4 address: RFC 6052, 8215, 4380, 4291 (2.5.5), 7915.
 _NAT64 = bytes.fromhex("0064ff9b0000000000000000")
 _LOCAL_NAT64 = bytes.fromhex("0064ff9b0001")
 _TEREDO = bytes.fromhex("20010000")
@@ -25,7 +25,7 @@ _TRANSLATED = bytes.fromhex("0000000000000000ffff0000")
 _ZEROS = bytes(12)
 
 _LENGTH = struct.Struct(">I")
-_SITES = 1024  # of which the beginnings are kept
+_SITES = 1024  # whose begun hashes are cached
 _VISITOR = b"V"
 _USER = b"U"
 _SIGN_IN = b"sign-in "
@@ -41,8 +41,8 @@ def network_of(address: bytes) -> bytes:
     Args:
         address: its 4 or 16 bytes.
 
-    IPv4 whole. IPv6 by its /64, since privacy extensions (RFC 8981) give one device a new lower
-    half every day. An IPv6 address that embeds an IPv4 address is that one.
+    An IPv4 address whole, an IPv6 address by its /64, because privacy extensions (RFC 8981) give a
+    device a new lower half every day. An IPv6 address that embeds an IPv4 address counts as that.
     """
     if len(address) == _IPV4_BYTES:
         return address
@@ -50,10 +50,10 @@ def network_of(address: bytes) -> bytes:
 
 
 def embedded_ipv4(packed: bytes) -> bytes | None:
-    """The 4 bytes of the IPv4 address that an IPv6 address, in its 16 bytes, stands for; or None.
+    """The IPv4 address (4 bytes) that is embedded in an IPv6 address (16 bytes), or None.
 
-    All who come through one translator (NAT64) or tunnel share a /64: only so are they several.
-    Only for telling people apart: whoever has a 6to4 address can choose what is embedded in it.
+    All people behind one translator (NAT64) or tunnel share a /64: this distinguishes them. Use it
+    for nothing else: the owner of a 6to4 address can choose what is embedded in it.
     """
     first = packed[:2]
     if first == b"\x00\x64":
@@ -66,14 +66,14 @@ def embedded_ipv4(packed: bytes) -> bytes | None:
         return bytes(byte ^ 0xFF for byte in packed[12:])
     if packed.startswith((_MAPPED, _TRANSLATED)):
         return packed[12:]
-    # IPv4-compatible; `::1` and its like are no IPv4 addresses.
+    # IPv4-compatible; `::1` and similar ones are not IPv4 addresses.
     return packed[12:] if packed.startswith(_ZEROS) and any(packed[12:14]) else None
 
 
 def _local_nat64(packed: bytes) -> bytes:
-    """Of a network's own translators, which may place it in four ways (RFC 6052, section 2.2).
+    """The address from a network's own translator, in one of four places (RFC 6052, section 2.2).
 
-    What is behind it is zero; at the end of the address it is where nothing is behind.
+    The bytes after it are zero, which shows its place.
     """
     if any(packed[13:]):
         return packed[12:]  # /96
@@ -85,7 +85,7 @@ def _local_nat64(packed: bytes) -> bytes:
 
 
 class _Hash(Protocol):
-    """What `hashlib` makes: a hash of what it was given so far. The type's own name is private."""
+    """A hash object of `hashlib`, whose own type name is private."""
 
     def copy(self) -> "_Hash": ...
 
@@ -95,10 +95,9 @@ class _Hash(Protocol):
 
 
 class SignIn(NamedTuple):
-    """A sign-in as it is counted: digests of 16 bytes each, of who came as what, and of either.
+    """How a sign-in is counted: digests (16 bytes each) of the pair, the user and the visitor.
 
-    Without the salt nobody can tell which visitor or user one of them is of, or which three
-    belong together.
+    Without the salt nobody can find out whose digest one is, or which three belong together.
     """
 
     pair: bytes
@@ -107,10 +106,10 @@ class SignIn(NamedTuple):
 
 
 class Hasher:
-    """Makes hashes keyed by one salt, which it holds: it must not outlive the salt's month.
+    """Makes hashes keyed by one salt. It holds the salt, so it must not outlive the salt's month.
 
-    What all hashes have in front is hashed once and copied: HMAC's two inner states, which depend
-    on the key alone, and for a site's visitors the tag and the site.
+    The common beginning of all hashes is hashed once and copied: HMAC's two states, which depend
+    only on the key, and for a site's visitors the tag and the site.
     """
 
     __slots__ = ("_inner", "_of_site", "_outer")
@@ -134,7 +133,7 @@ class Hasher:
         Args:
             site: the lower-case host.
             network: from `network_of`; never empty.
-            user_agent: as received, never empty; what is beyond 1,024 bytes does not count.
+            user_agent: as received, never empty; only the first 1,024 bytes count.
         """
         agent = user_agent.encode("utf-8", "surrogateescape")[:USER_AGENT_MAX_BYTES]
         begun = self._of_site.get(site) or self._begin_site(site)
@@ -154,8 +153,8 @@ class Hasher:
         """The digests of a sign-in.
 
         Args:
-            visitor: the `monthly_user_hash` that its request has as a visitor's; 16 bytes.
-            user: that of the user who signed in; 16 bytes. Both of one site.
+            visitor: the `monthly_user_hash` of the request as a visitor's; 16 bytes.
+            user: that of the user who signed in, on the same site; 16 bytes.
         """
         begun, of_visitor, of_user = self._inner, _field(visitor), _field(user)
         return SignIn(
@@ -184,5 +183,5 @@ class Hasher:
 
 def _field(text: bytes) -> bytes:
     if not text:
-        raise ValueError("an empty field would make one person of everybody who lacks it")
+        raise ValueError("an empty field would give many people the same hash")
     return _LENGTH.pack(len(text)) + text

@@ -1,7 +1,8 @@
 """Names in Redis, and which shard a session goes to.
 
-The braces are Redis Cluster's hash tags: a shard's keys share one slot, so that
-an entry moves between its stream and its dead letters atomically; so do all the salt's keys.
+The braces are Redis Cluster's hash tags. A shard's keys share one slot, so that
+an entry moves between its stream and its dead letters atomically. All keys of the salt also share
+one slot.
 """
 
 from typing import Final
@@ -16,12 +17,12 @@ CURRENT_SALT: Final = "impact:{salt}:current"
 SALT_PATTERN: Final = "impact:{salt}:*"
 # When each salt was made and why, without the salt: a stream.
 ROTATIONS: Final = "impact:rotations:{salt}"
-# The last of them that was passed on to the flusher.
+# The last of these that was sent to the flusher.
 ROTATIONS_ANNOUNCED: Final = "impact:announced:{salt}"
-# Since when a destroyed salt's copies are to be disposed of, and what the last disposal found.
+# Since when copies of a destroyed salt must be removed, and what the last disposal found.
 DISPOSAL_DUE: Final = "impact:disposal_due:{salt}"
 DISPOSAL_REPORT: Final = "impact:disposal:{salt}"
-# The servers that have the salt in their files, or had it.
+# The servers that have, or had, the salt in their files.
 SALT_HOLDERS: Final = "impact:holders:{salt}"
 # Filler that pushes older writes out of the replication backlog.
 SCRUB: Final = "impact:scrub:{salt}"
@@ -43,7 +44,7 @@ def joined(shard: int) -> str:
 
 
 def probe(shard: int) -> str:
-    """What a collector writes to see that a shard's server takes it; it expires, unread."""
+    """What a collector writes to test that a shard's server accepts writes; it expires unread."""
     return f"impact:probe:{{{shard}}}"
 
 

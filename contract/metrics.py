@@ -1,19 +1,19 @@
 """Every metric, declared once with its meaning. No label ever holds anything personal.
 
-The funnel balances at any moment:
+These equations hold at any moment:
 
     received = accepted + ignored + rejected + failed
     accepted = written + duplicate + dead + still in the streams
 
-where received is `impact_requests_total` over all its labels. While a server is being killed or cut
-off, nobody can know whether a command without an answer was carried out: the second equation then
-holds up to `impact_append_unanswered_total` and `impact_acknowledge_unanswered_total` more on its
-right. The rows are right all the same: a session's id makes them one. And a process that is killed
-takes with it what it had counted since it was last asked.
+where received is `impact_requests_total` over all its labels. If a server is killed or cut off, it
+is unknown whether a command without an answer was carried out. The right side of the second
+equation may then be too large by up to `impact_append_unanswered_total` plus
+`impact_acknowledge_unanswered_total`. The rows are right nevertheless, because a session's id makes
+repeats the same row. If a process is killed, its counts since the last scrape are lost.
 
-A counter that is born with its first event has no increase that Prometheus could see. So where the
-words of a label are known they are all there from the start, at 0. Not known are the SQLSTATE that
-an entry is set aside for, and which route has which status.
+Prometheus can't see the increase of a counter that appears with its first event. So if the values
+of a label are known, they all exist from the start, at 0. Unknown are the SQLSTATE of a dead
+letter, and which route has which status.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -84,7 +84,7 @@ _STAGES = ("acknowledge", "write")
 
 
 class ProcessMetrics:
-    """Every process's, beside those that Prometheus has for any (`process_…`)."""
+    """Those of every process, in addition to Prometheus's own (`process_…`)."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.build_info = Gauge(
@@ -111,7 +111,7 @@ class CollectorMetrics:
         )
         self.ignored = Counter(
             "impact_ignored",
-            "Requests that are right but store nothing, by reason: what gave a crawler away "
+            "Valid requests that store nothing, by reason: how a crawler was recognised "
             "(docs/who-counts.md), preflight, pageview, static pages.",
             ("reason",),
             registry=registry,
@@ -130,45 +130,45 @@ class CollectorMetrics:
         )
         self.connections_closed = Counter(
             "impact_connections_closed",
-            "Connections that were refused or cut: too many, a request that came too slowly, or "
-            "answers that the client did not read.",
+            "Connections that were refused or closed: too many, a request that arrived too slowly, "
+            "or answers that the client did not read.",
             ("reason",),
             registry=registry,
         )
         self.client_address_suspect = Gauge(
             "impact_client_address_suspect",
-            "1 when most of the last 500 visits had one address (one_address), or private ones "
-            "(private): see TRUSTED_PROXIES; else 0.",
+            "1 if most of the last 500 visits had the same address (one_address), or private "
+            "addresses (private), else 0: see TRUSTED_PROXIES.",
             ("reason",),
             registry=registry,
         )
         self.new_sites = Counter(
             "impact_new_sites",
-            "Sites that SITES does not name and that this process had not seen lately.",
+            "New sites: not in SITES, and not seen recently by this process.",
             registry=registry,
         )
         self.hidden_origins = Counter(
             "impact_hidden_origins",
             "Requests of pages that hide their origin (`Origin: null`), from browsers too old to "
-            "say where the page is: taken for the site that was asked, which may be wrong.",
+            "say where the page is: counted for the host they called, which may be wrong.",
             registry=registry,
         )
         self.token_roles = Counter(
             "impact_token_roles",
-            "Good tokens, by the role they name: one of JWT_ROLE_RANK (ranked), one that it lacks "
-            "(unranked), several that it lacks (undecided: stored as `user`), none.",
+            "Valid tokens, by the role they name: one in JWT_ROLE_RANK (ranked), one that is not "
+            "in it (unranked), several that are not in it (undecided: stored as `user`), none.",
             ("role",),
             registry=registry,
         )
         self.tokens_without_expiry = Counter(
             "impact_tokens_without_expiry",
-            "Good tokens without an end (`exp`): see JWT_REQUIRE_EXPIRY.",
+            "Valid tokens without an expiry (`exp`): see JWT_REQUIRE_EXPIRY.",
             registry=registry,
         )
         self.append_unanswered = Counter(
             "impact_append_unanswered",
-            "Events in writes to Redis that got no answer, or were not made durable in time, each "
-            "time: stored or not.",
+            "Events in writes to Redis that got no answer, or were not durable in time, once per "
+            "try: perhaps stored, perhaps not.",
             registry=registry,
         )
         self.append_batch_size = PlainHistogram(
@@ -176,7 +176,7 @@ class CollectorMetrics:
         )
         self.clocks_disagree = Gauge(
             "impact_clocks_disagree",
-            "1 while the clock of the salt's server is contradicted by others and not followed.",
+            "1 while other clocks contradict that of the salt's server, so it is not followed.",
             registry=registry,
         )
         _begin(self.accepted, _KINDS)
@@ -208,39 +208,39 @@ class FlusherMetrics:
             "impact_dead", "Entries moved to the dead letters.", ("reason",), registry=registry
         )
         self.dead_letters = FreshGauge(
-            "impact_dead_letters", "Dead letters that are there now.", (), registry
+            "impact_dead_letters", "Dead letters that exist now.", (), registry
         )
         self.dead_dropped = Counter(
             "impact_dead_dropped",
-            "Dead letters that were dropped unseen, since a shard keeps a bounded number.",
+            "Dead letters that were deleted unread, because a shard keeps a limited number.",
             registry=registry,
         )
         self.acknowledge_unanswered = Counter(
             "impact_acknowledge_unanswered",
-            "Events in acknowledgements that got no answer, each time: counted by this flusher, "
-            "and perhaps by another that had them too.",
+            "Events in acknowledgements that got no answer, once per try: counted by this flusher, "
+            "and perhaps also by another one.",
             registry=registry,
         )
         self.upgrades_waiting = FreshGauge(
             "impact_upgrades_waiting",
-            "Upgrades in PostgreSQL whose session has not come yet.",
+            "Upgrades in PostgreSQL whose session has not arrived yet.",
             (),
             registry,
         )
         self.upgrades_given_up = Counter(
             "impact_upgrades_given_up",
-            "Upgrades whose session never came and that were given up.",
+            "Upgrades that were given up because their session never arrived.",
             registry=registry,
         )
         self.upgrades_of_another_user = Counter(
             "impact_upgrades_of_another_user",
-            "Upgrades of a session that another user has: the first stays. Who knows a session's "
-            "id can claim it.",
+            "Upgrades of a session that another user has already upgraded: the first one stays. "
+            "Everyone who knows a session's id can claim it.",
             registry=registry,
         )
         self.stream_entries = FreshGauge(
             "impact_stream_entries",
-            "Sessions and upgrades in a shard's stream, also where several share an entry.",
+            "Sessions and upgrades in a shard's stream, also if several share an entry.",
             ("shard",),
             registry,
         )
@@ -252,7 +252,7 @@ class FlusherMetrics:
         )
         self.oldest_entry_seconds = FreshGauge(
             "impact_oldest_entry_seconds",
-            "Age of a shard's oldest entry, 0 when it is empty.",
+            "Age of a shard's oldest entry; 0 if the shard is empty.",
             ("shard",),
             registry,
         )
@@ -264,14 +264,14 @@ class FlusherMetrics:
         )
         self.buffer_seconds_left = FreshGauge(
             "impact_buffer_seconds_left",
-            "Until Redis is full, if it goes on growing as it does; +Inf when it does not grow.",
+            "Time until Redis is full, at its present growth; +Inf if it does not grow.",
             (),
             registry,
         )
         self.salts_lost = Counter(
             "impact_salts_lost",
-            "Salts that were made in mid-month for one that was lost or replaced: who came before "
-            "and comes again counts twice that month.",
+            "Salts that were made within a month for one that was lost or replaced: people who "
+            "came before and come again count twice that month.",
             registry=registry,
         )
         self.counts_checked = Gauge(
@@ -288,7 +288,7 @@ class FlusherMetrics:
         )
         self.end_to_end_seconds = Histogram(
             "impact_end_to_end_seconds",
-            "From a session's request to its committed row, one observation a batch: its oldest.",
+            "From a session's request to its committed row; each batch observes its oldest.",
             buckets=_LONG_SECONDS,
             registry=registry,
         )
@@ -307,32 +307,32 @@ class RotationMetrics:
         )
         self.clocks_disagreed = Counter(
             "impact_clocks_disagreed",
-            "Looks at the salt that left it as it was, since clocks contradict each other.",
+            "Checks that left the salt unchanged because clocks contradict each other.",
             registry=registry,
         )
         self.salt_month_current = FreshGauge(
             "impact_salt_month_current",
-            "1 when the stored salt is the current month's; 0 when not, or when that is not known.",
+            "1 if the stored salt is the current month's; 0 if not, or if it is unknown.",
             (),
             registry,
             unknown=0,
         )
         self.earlier_salts_left = FreshGauge(
             "impact_earlier_salts_left",
-            "Earlier months' salts found wherever rotation can look.",
+            "Earlier months' salts that rotation found in all places that it can check.",
             (),
             registry,
         )
         self.disposal_unverified = FreshGauge(
             "impact_disposal_unverified",
-            "Places (a server's file, its slow log) where the last disposal of a salt was refused, "
-            "so that an operator has to do it.",
+            "Places (a server's file, its slow log) where the server refused the last disposal of "
+            "a salt, so that an operator has to do it.",
             (),
             registry,
         )
 
 
 def _begin(metric: Counter | Histogram | PlainCounter, words: tuple[str, ...]) -> None:
-    """Has it at 0 for each word that its one label may be."""
+    """Makes it 0 for each value of its one label."""
     for word in words:
         metric.labels(word)

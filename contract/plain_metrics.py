@@ -1,7 +1,7 @@
-"""Metrics of plain numbers, which Prometheus reads and which cost next to nothing to count.
+"""Metrics of plain numbers: Prometheus reads them, and counting costs almost nothing.
 
-Those of `prometheus_client` take a lock for each number and look up each label: 9 µs a request, in
-a process that counts in one thread.
+Those of `prometheus_client` take a lock for each number and look up each label. That costs 9 µs per
+request, though the process counts in only one thread.
 """
 
 from bisect import bisect_left
@@ -41,7 +41,7 @@ class PlainCounter(Collector):
         registry.register(self)
 
     def labels(self, *values: object) -> Count:
-        """The number for these labels; worth keeping where it is counted often."""
+        """The number for these labels. Keep it if you count often."""
         words = tuple(map(str, values))
         if len(words) != len(self.label_names):
             raise ValueError(f"{self.name} has {len(self.label_names)} labels, not {len(words)}")

@@ -1,8 +1,8 @@
 """The events and their bytes in a stream entry.
 
-A record is compact, versioned and self-contained: it holds hashes, never what was hashed. All
-integers are big-endian. A change that an older flusher can't read takes the next version: while one
-release follows another, an entry of the next version waits for a flusher that knows it.
+A record is compact, versioned and self-contained: it holds hashes, never the hashed values. All
+integers are big-endian. A change that an older flusher can't read needs the next version: during an
+upgrade, an entry of the next version waits for a flusher that knows it.
 
     version  1 byte   1
     kind     1 byte   1 a session started, 2 a session upgraded by its id, 3 `current` upgraded,
@@ -41,9 +41,9 @@ _SALT_MADE: Final = 4
 _HEAD = struct.Struct(">BB16sHq")
 _START = struct.Struct(">H16sHq16s")
 _UPGRADE = struct.Struct(">H16sHq16s16s48s")
-# For whoever reads more records than it can make objects of: the first two bytes; what is of fixed
-# size, by their tag (a struct.error where it is too short): the tag, id, month's ordinal, instant,
-# hash and for an upgrade target and sign-in; and where role and site begin, which `decode` checks.
+# For fast reading without objects. The tags are the first two bytes. The unpackers give the fields
+# of fixed size (tag, id, month's ordinal, time, hash, and for an upgrade target and sign-in), and
+# raise struct.error if a record is too short. The sizes are where role and site begin.
 START_TAG: Final = VERSION << 8 | _STARTED
 unpack_start: Final = _START.unpack_from
 START_BYTES: Final = _START.size
@@ -70,9 +70,9 @@ class SessionStarted:
 
 @dataclass(frozen=True, slots=True)
 class SessionUpgraded:
-    """A sign-in during a session: the one with `session_id`, or where a front-end keeps no id
-    (`current`) the newest still-anonymous one of `visitor_hash`. The other of the two is None.
-    `sign_in` counts who came as what; None: the request was no visitor's own.
+    """A sign-in during a session: that with `session_id`, or (`current`) the newest anonymous
+    session of `visitor_hash`. The other of the two is None. `sign_in` counts the pair of visitor
+    and user; None: the request did not come from the visitor's own address.
     """
 
     id: bytes
@@ -88,8 +88,8 @@ class SessionUpgraded:
 
 @dataclass(frozen=True, slots=True)
 class SaltMade:
-    """A month got a salt, and why: who came before a salt that was lost or replaced, and comes
-    again, is counted twice in that month. Reports say so.
+    """A month got a salt, and why. If a salt was lost or replaced, people who came before and come
+    again count twice in that month. Reports say so.
     """
 
     id: bytes
@@ -105,8 +105,8 @@ def encode(event: Event) -> bytes:
     """The event as a record of version 1.
 
     Raises:
-        ValueError: a role or site that is longer than a record holds. The collector refuses
-            such a request before it comes here.
+        ValueError: a role or site is longer than a record allows. The collector refuses
+            such a request earlier.
     """
     if isinstance(event, SessionStarted):
         hash_ = event.monthly_user_hash
@@ -128,7 +128,7 @@ def encode(event: Event) -> bytes:
 def encode_started(
     id_: bytes, month: Month, at_us: int, site: str, monthly_user_hash: bytes, role: str | None
 ) -> bytes:
-    """A `SessionStarted` as a record, without the event: there is one for each request.
+    """A `SessionStarted` as a record, without making the event: each request needs one.
 
     Raises:
         ValueError: as in `encode`.
@@ -156,7 +156,7 @@ def decode(record: bytes) -> Event:
 
     Raises:
         NewerVersion: it is a record for the flushers of the next release.
-        DeadLetter: it is no record.
+        DeadLetter: it is not a record.
     """
     try:
         return _decode(record)
@@ -209,7 +209,7 @@ def _role_and_site(record: bytes, start: int) -> tuple[str | None, str]:
 
 
 def _texts(record: bytes, start: int, count: int) -> list[bytes]:
-    """The texts, each behind its length, that fill the rest of a record."""
+    """The texts that fill the rest of a record, each after its length."""
     texts = []
     for _ in range(count):
         end = start + 1 + record[start]

@@ -1,6 +1,6 @@
-"""What settings accept: each parser takes the text of one and gives its value.
+"""The parsers of settings: each takes a setting's text and returns its value.
 
-A parser raises ValueError with what is wrong with the text.
+A parser raises ValueError with a message that says what is wrong with the text.
 """
 
 import re
@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 Network = IPv4Network | IPv6Network
 
-# Each is tried with a token that none before it has signed.
+# A token is tried with each key until one verifies it.
 MOST_KEYS: Final = 16
 _DASHES = "-----"
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
@@ -25,7 +25,7 @@ def parse_text(text: str) -> str:
 
 def url_parser(*schemes: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
-        if not text:  # only a default is empty: the setting may be left out
+        if not text:  # only a default can be empty: the setting may be left out
             return text
         try:
             parts = urlsplit(text)
@@ -64,7 +64,7 @@ def seconds_parser(least: float, most: float) -> Callable[[str], float]:
 def parse_kept_months(text: str) -> int:
     months = whole_number_parser(0, 1200)(text)
     if months == 1:
-        raise ValueError("is 0 (all months) or at least 2: sessions of last month still come late")
+        raise ValueError("must be 0 (all months) or at least 2: last month's may come late")
     return months
 
 
@@ -86,14 +86,14 @@ def word_parser(*words: str) -> Callable[[str], str]:
 def parse_words(text: str) -> tuple[str, ...]:
     words = tuple(word.strip() for word in text.split(",") if word.strip())
     if not words:
-        raise ValueError("names nothing")
+        raise ValueError("is an empty list")
     return words
 
 
 def parse_algorithms(text: str) -> tuple[str, ...]:
     words = parse_words(text)
     if "none" in (word.lower() for word in words):
-        raise ValueError("must not hold 'none', which anybody can sign with")
+        raise ValueError("must not contain 'none': everybody could sign tokens")
     return words
 
 
@@ -110,7 +110,7 @@ def parse_networks(text: str) -> tuple[Network, ...]:
             raise ValueError(f"{word!r} is an address within a network, which is {network}")
         networks.append(_unmapped(network))
         if networks[-1].prefixlen == 0:
-            raise ValueError(f"{word!r} is everybody: any client could then choose its address")
+            raise ValueError(f"{word!r} is every address: any client could then choose its own")
     return tuple(networks)
 
 
@@ -122,7 +122,7 @@ def _network_of_interface(word: str) -> Network | None:
 
 
 def _unmapped(network: Network) -> Network:
-    """The IPv4 network that an IPv4-mapped one maps: addresses are compared in that form."""
+    """An IPv4-mapped network as the IPv4 network: addresses are compared in that form."""
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         bits = network.prefixlen - _MAPPED.prefixlen
         return ip_network((int(network.network_address) & 0xFFFF_FFFF, bits))
@@ -131,7 +131,7 @@ def _unmapped(network: Network) -> Network:
 
 def parse_header_name(text: str) -> str:
     if text and not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text):
-        raise ValueError(f"{text!r} is no header's name")
+        raise ValueError(f"{text!r} is not a header name")
     return text
 
 
@@ -144,15 +144,15 @@ def parse_timezone(text: str) -> ZoneInfo:
 
 def parse_keys(text: str) -> tuple[str, ...]:
     if "-----BEGIN" in text:
-        # A PEM key on one line, as most secret stores hand it over.
+        # A PEM key on one line, as most secret stores give it.
         text = text.replace("\\r", "\r").replace("\\n", "\n")
     blocks = tuple(block[0].strip() for block in _PEM.finditer(text))
     rest = (line.strip() for line in _PEM.sub(_DASHES, text).splitlines())
     secrets = tuple(line for line in rest if line.strip("- "))
     if any(_DASHES in secret for secret in secrets):
-        # Its lines would else be secrets, and a public key's are known to everybody; or what stands
-        # beside it would, and a quotation mark is soon guessed.
-        raise ValueError("has a PEM key that is not whole, or not on lines of its own")
+        # Otherwise the lines of a public key, which everybody knows, would be accepted as secrets;
+        # or a character beside it, such as a quotation mark, which is easy to guess.
+        raise ValueError("has a PEM key that is incomplete, or has other text on its lines")
     if len(blocks) + len(secrets) > MOST_KEYS:
         raise ValueError(f"has more than {MOST_KEYS} keys")
     return blocks + secrets

@@ -1,4 +1,4 @@
-"""The one rule for what a site is called, for requests, `SITES` and imports alike. Pure."""
+"""The one rule for a site's name, for requests, `SITES` and imports. Pure."""
 
 import re
 
@@ -12,13 +12,13 @@ _PORT = re.compile(r":\d*$", re.ASCII)
 
 
 def site_name(text: str) -> str | None:
-    """The host that a text names, with or without a port: in lower case and ASCII, without its port
-    and final dot. None: it names none.
+    """The host in a text that may have a port: in lower case and ASCII, without port and final dot.
+    None if the text is not a host.
     """
     text = text.strip().lower()
     if not text.isascii():
-        # A browser sends the ASCII form of an internationalised name, which it makes by UTS 46;
-        # SITES, and others, may have it as people write it.
+        # A browser sends an internationalised name in its ASCII form (UTS 46). SITES and imports
+        # may have it as people write it.
         port = _PORT.search(text)
         try:
             name = text[: port.start()] if port else text

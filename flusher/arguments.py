@@ -12,7 +12,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m flusher",
         description="Copies sessions from Redis to PostgreSQL. Without a command: the worker. "
-        "Every setting comes from the environment (see README.md).",
+        "Every setting comes from the environment (see docs/settings.md).",
     )
     add_version(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -22,12 +22,12 @@ def make_parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="how far behind the flushers are")
     how = status.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="for scripts")
-    how.add_argument("--watch", action="store_true", help="anew every second, until Ctrl-C")
+    how.add_argument("--watch", action="store_true", help="refresh every second, until Ctrl-C")
     _add_dead_letter_commands(
         commands.add_parser("dead", help="entries that could not become rows")
     )
     _add_report_command(
-        commands.add_parser("report", help="what was reached, month by month; to standard output")
+        commands.add_parser("report", help="the impact report, month by month; to standard output")
     )
     _add_check_command(
         commands.add_parser("check", help="compare the kept counts with the sessions")
@@ -40,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
 def _add_dead_letter_commands(dead: argparse.ArgumentParser) -> None:
     verbs = dead.add_subparsers(dest="verb", metavar="VERB", required=True)
     verbs.add_parser("list", help="one line each")
-    show = verbs.add_parser("show", help="all that is known of one")
+    show = verbs.add_parser("show", help="everything that is known of one")
     show.add_argument("id", metavar="ID", help="as `list` shows it")
     replay = verbs.add_parser(
         "replay", help="back into the streams, and through the same deduplication as any entry"
@@ -69,7 +69,7 @@ def _add_check_command(check: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--repair",
         action="store_true",
-        help="make the counts of each month that differs again, from its sessions",
+        help="correct the counts of each month that differs, from its sessions",
     )
 
 
@@ -93,31 +93,33 @@ def _add_import_command(imports: argparse.ArgumentParser) -> None:
         "file",
         metavar="FILE.csv",
         nargs="?",
-        help="with a first line that names id, monthly_user_hash, highest_role, created_at and, "
-        "where it has several sites, site; may be compressed (gzip, bzip2, xz), and of UTF-8 or "
-        "UTF-16; - is standard input",
+        help="its first line names id, monthly_user_hash, highest_role, created_at and, if it has "
+        "several sites, site; may be compressed (gzip, bzip2, xz), in UTF-8 or UTF-16; "
+        "- is standard input",
     )
     what.add_argument(
-        "--undo", metavar="NAME", help="take back all that imports of this name stored"
+        "--undo", metavar="NAME", help="delete all sessions that imports of this name stored"
     )
     imports.add_argument(
         "--site",
         metavar="S",
-        help="whose sessions those are that name none; default: SITES, where that is one",
+        help="the site of lines that name none; default: SITES, if that is a single site",
     )
     imports.add_argument(
         "--name",
         metavar="NAME",
         type=_name,
-        help="by which the import can be undone; default: the file's name",
+        help="a name for --undo; default: the file's name",
     )
     imports.add_argument(
         "--separator",
         metavar="C",
         type=_separator,
-        help="what separates fields: a character, or `tab`; default: as the first line shows",
+        help="the field separator: a character, or `tab`; default: detected in the first line",
     )
-    imports.add_argument("--dry-run", action="store_true", help="store nothing, say what would be")
+    imports.add_argument(
+        "--dry-run", action="store_true", help="store nothing, only say what would be"
+    )
 
 
 def _name(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Batches that are in PostgreSQL and still in the streams: acknowledged, deleted and counted."""
+"""Acknowledges, deletes and counts the entries of batches that are committed to PostgreSQL."""
 
 import time
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from flusher.stream.read import StreamReader
 
 @dataclass(slots=True)
 class _One:
-    """A batch, and whether its acknowledgement once went unanswered."""
+    """A batch, and whether an acknowledgement of it got no answer."""
 
     batch: Batch
     written: Written
@@ -22,12 +22,12 @@ class _One:
 
 
 class Committed:
-    """A worker's, in the order in which they were committed."""
+    """A worker's committed batches, in the order of their commits."""
 
     def __init__(
         self, reader: StreamReader, metrics: FlusherMetrics, server_time: ServerTime
     ) -> None:
-        """As the worker's."""
+        """The arguments are the worker's."""
         self._reader = reader
         self._metrics = metrics
         self._server_time = server_time
@@ -38,20 +38,18 @@ class Committed:
 
     @property
     def entries(self) -> int:
-        """How many they are of."""
+        """The number of their entries."""
         return sum(len(each.batch.entries) for each in self._batches)
 
     def add(self, batch: Batch, written: Written) -> None:
-        """From here on these are rows: if they can't be acknowledged now, that is all that is left
-        to do for them.
-        """
+        """Adds a committed batch, whose entries only have to be acknowledged."""
         self._batches.append(_One(batch, written))
 
     async def acknowledge(self) -> None:
-        """Ends their entries, and counts them.
+        """Acknowledges, deletes and counts the entries.
 
         Raises:
-            Retry: Redis does not answer; what is left is kept for the next call.
+            Retry: Redis does not answer; the rest is kept for the next call.
         """
         while self._batches:
             first = self._batches[0]
@@ -73,7 +71,7 @@ class Committed:
             self._count(first, 0 if first.was_unanswered else accepted - ended)
 
     def _count(self, one: _One, others: int) -> None:
-        """Counts a batch, less the entries that others have ended."""
+        """Counts a batch, without the entries that other flushers have deleted."""
         metrics, written = self._metrics, one.written
         metrics.upgrades_of_another_user.inc(written.upgrades_of_others)
         counts = (

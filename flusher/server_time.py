@@ -68,7 +68,7 @@ class ServerTime:
             Retry: it has not been asked yet.
         """
         if self._asked is None:
-            raise Retry("postgres", "what time it is by PostgreSQL is not known yet")
+            raise Retry("postgres", "PostgreSQL's time is not known yet")
         return self._steady_us() + self._postgres_less_steady_us
 
     def latest_us(self) -> int:

@@ -25,7 +25,7 @@ async def set_aside(
         log.error(
             "the oldest dead letters were dropped: there are too many",
             count=dropped,
-            to_do="`python -m flusher dead list`; mend the cause, replay or drop them",
+            to_do="`python -m flusher dead list`; fix the cause, replay or drop them",
         )
     metrics.dead.labels(undecodable.why.reason).inc()
     log.error(
@@ -34,5 +34,5 @@ async def set_aside(
         entry=undecodable.entry.id.decode(),
         reason=undecodable.why.reason,
         detail=str(undecodable.why),
-        to_do="`python -m flusher dead list`; replay it once the cause is mended",
+        to_do="`python -m flusher dead list`; replay it once the cause is fixed",
     )

@@ -1,4 +1,4 @@
-"""The worker: batches, from the streams to PostgreSQL, until it is asked to stop."""
+"""The worker: writes batches from the streams to PostgreSQL, until it is asked to stop."""
 
 import time
 from contextlib import suppress
@@ -33,14 +33,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Flushed:
-    """What one batch came to: entries that ended, of which `dead` were set aside."""
+    """The result of one batch: the finished entries, of which `dead` became dead letters."""
 
     entries: int = 0
     dead: int = 0
 
 
 class Worker:
-    """One flusher. `run` is `run_once` over and over, with its faults waited out."""
+    """One worker of a flusher. `run` repeats `run_once`, and waits after errors."""
 
     def __init__(
         self,
@@ -52,12 +52,12 @@ class Worker:
     ) -> None:
         """
         Args:
-            reader: a consumer of this worker's own.
-            writer: with a connection of this worker's own.
+            reader: this worker's own consumer.
+            writer: with this worker's own connection.
             metrics: of the process.
-            settings: of the process; the claim as the reader's.
-            helps: a worker that does all there is to do by itself while it keeps up; this one then
-                waits, and keeps no house.
+            settings: of the process; the claim is the same as the reader's.
+            helps: the main worker, if this is a second one. This one only works while the main
+                worker is behind, and does no housekeeping.
         """
         self._reader = reader
         self._helps = helps
@@ -79,11 +79,11 @@ class Worker:
         self.outage: Outage = helps.outage if helps else Outage("batches go on")
         self._failing: object = self  # what a turn does
         self._is_prepared = False
-        # By the steady clock: a batch ended, or there was none.
+        # By the monotonic clock: when a batch was finished, or there was none.
         self.last_success: float | None = None
 
     async def prepare(self) -> None:
-        """Makes what must be there before the first batch: the consumer groups.
+        """Creates what the first batch needs: the consumer groups.
 
         Raises:
             Retry: Redis is away.
@@ -92,24 +92,24 @@ class Worker:
         await self._housekeeping.find_shards()
 
     async def run_once(self) -> Flushed:
-        """Reads what there is, up to a batch, and stores it.
+        """Reads the entries that are there, up to one batch, and stores them.
 
         Raises:
-            Retry: a server is away; what was read is kept for the next call.
+            Retry: a server is away; the entries are kept for the next call.
         """
         await self._gathering.gather()
         return await self._flush(self._gathering.take())
 
     async def run(self, stopping: Stopping, beat: Beat) -> bool:
-        """Flushes batches as they fill or age, until asked to stop; then what it holds.
+        """Writes batches when they are full or old enough, until asked to stop; then the last one.
 
         Args:
-            stopping: asked to stop.
+            stopping: whether it was asked to stop.
             beat: called at each turn, also while a server is away.
 
         Returns:
-            Whether everything that it had read is stored and acknowledged. What is not stays
-            pending, and is taken over by another flusher, or by this one when it is back.
+            Whether everything that it had read is stored and acknowledged. The rest stays pending,
+            until another flusher takes it over, or this one when it is back.
         """
         turn = partial(self._turn, stopping, beat)
         await repeat(turn, stopping, self._pause, trouble=self, backoff=_BACKOFF)
@@ -136,23 +136,23 @@ class Worker:
             await self._fill(stopping, beat)
             await self._flush(self._gathering.take())
             self.outage.works(self)
-            self._failing = self._housekeeping  # an empty batch says nothing of PostgreSQL
+            self._failing = self._housekeeping  # an empty batch does not show that PostgreSQL works
             if await self._housekeeping.run_if_due():
                 self.outage.works(self._housekeeping)
         except Retry:
             with suppress(Retry):
-                await self._housekeeping.run_if_due()  # what failed may be one batch alone
+                await self._housekeeping.run_if_due()  # perhaps only one batch failed
             raise
 
     def fails(self, error: Exception, pause: float) -> None:
-        """Says that a batch has to wait; as `Trouble`'s."""
+        """Logs that a batch has to wait; part of `Trouble`."""
         self.outage.fails(self._failing)
         redis = isinstance(error, Retry) and error.reason.startswith("redis")
         to_do = f"nothing is lost; see that {'Redis' if redis else 'PostgreSQL'} is up"
         log.warning("a batch has to wait", why=str(error), seconds=round(pause, 1), to_do=to_do)
 
     def works(self) -> None:
-        """Nothing: a turn says which of its parts work."""
+        """Does nothing: a turn itself reports which of its parts work."""
 
     @property
     def is_behind(self) -> bool:
@@ -165,7 +165,7 @@ class Worker:
         return self._helps is None or self._helps.is_behind or in_hand
 
     async def _fill(self, stopping: Stopping, beat: Beat) -> None:
-        """Gathers until a batch is full, or its first entry is `max_seconds` old."""
+        """Reads until a batch is full, or its first entry is `max_seconds` old."""
         closes: float | None = None
         while not self._gathering.is_full and not stopping.asked:
             beat()
@@ -182,7 +182,7 @@ class Worker:
     async def _flush(self, batch: Batch) -> Flushed:
         entries = len(batch.entries) + len(batch.broken)
         entries += self._committed.entries
-        # What PostgreSQL refuses, or takes too long for, is halved until it stands alone.
+        # A piece that PostgreSQL refuses, or takes too long for, is halved until it is one entry.
         pieces = [batch] if batch.entries else []
         buried = newer = 0
         try:
@@ -190,7 +190,7 @@ class Worker:
             while pieces:
                 await self._store_first(pieces, batch)
                 await self._committed.acknowledge()
-            # Last, since a full Redis has no room for more until the others are gone.
+            # Last, because a full Redis has no room for new entries until the others are deleted.
             while batch.divisible:
                 await self._reader.divide(batch.divisible[0])
                 batch.divisible.pop(0)
@@ -204,15 +204,15 @@ class Worker:
             self._gathering.put_back([*left, *batch.broken])
             raise
         if newer:
-            # Pending, not forgotten: flushers take them over in turns, until one can read them.
+            # They stay pending: flushers take them over in turns, until one can read them.
             wait = "entries of a newer release wait for a flusher of that release"
             log.warning(wait, count=newer, to_do="deploy the flushers of that release")
         self.last_success = time.monotonic()
         return Flushed(entries - newer, buried)
 
     async def _store_first(self, pieces: list[Batch], batch: Batch) -> None:
-        """Writes the first piece of a batch. What of it is still to be written comes in its place,
-        or after all others where it took too long.
+        """Writes the first piece of a batch. The part that is still to be written takes its place,
+        or goes after all others if it took too long.
         """
         piece = pieces[0]
         entries = len(piece.entries)
@@ -256,10 +256,10 @@ class Worker:
         for month in written.salts_lost:
             self._metrics.salts_lost.inc()
             log.error(
-                "the month's salt was lost or replaced in its middle: "
-                "who came before and comes again is counted twice this month",
+                "the month's salt was lost or replaced within the month: "
+                "people who came before and come again count twice this month",
                 month=f"{month:%Y-%m}",
-                to_do="say it with the month's numbers: the report does; see why it was lost",
+                to_do="find out why; mention it beside the month's numbers, as the report does",
             )
 
     def _halves(self, piece: Batch) -> list[Batch]:
@@ -268,7 +268,7 @@ class Worker:
         return [decode_entries(half, self._gathering.latest) for half in halves]
 
     def _isolate(self, piece: Batch, why: DeadLetter, batch: Batch) -> list[Batch]:
-        """The halves of a piece that PostgreSQL refuses; one entry is set apart."""
+        """The halves of a piece that PostgreSQL refuses; a single entry becomes a dead letter."""
         if len(piece.entries) > 1:
             return self._halves(piece)
         (entry,) = piece.entries
@@ -280,7 +280,7 @@ class Worker:
 
 
 def _take_newer(batch: Batch) -> int:
-    """Takes out of a batch what is for a newer release's flushers; how many entries that is."""
+    """Removes the entries that need a newer release's flusher from a batch; returns how many."""
     before = len(batch.undecodable)
     batch.undecodable[:] = [
         each for each in batch.undecodable if not isinstance(each.why, NewerVersion)

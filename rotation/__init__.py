@@ -1,1 +1,1 @@
-"""The clock: makes each month's salt when it begins, and sees that no earlier one is left."""
+"""Rotation: makes each month's salt when the month begins, and destroys the earlier ones."""

@@ -1,4 +1,4 @@
-"""`python -m rotation`: the clock, and the commands of whoever looks after the salt."""
+"""`python -m rotation`: the process that follows the calendar, and its commands."""
 
 import argparse
 import asyncio
@@ -50,8 +50,8 @@ SETTINGS = (
 # A disposal waits for rewrites and saves of Redis's files, ten minutes for each.
 LONGEST_TURN_SECONDS = 6 * 3600.0
 
-# Once Prometheus has seen that a salt was made, which is the next program's no more; and within
-# thirty seconds, for its month may be about to end.
+# After Prometheus has seen the metric of the new salt, which the next program does not know; and
+# within thirty seconds, because its month may be about to end.
 ANEW_AFTER_SECONDS = 18.0, 25.0
 
 log = structlog.get_logger()
@@ -60,10 +60,10 @@ _SAID = {
     Outcome.UNCHANGED: "{month} has its salt: nothing to do",
     Outcome.ROTATED: "{month} has begun: its salt is made, the earlier one destroyed",
     Outcome.FIRST: "no salt was recorded: the first is made, for {month}",
-    Outcome.LOST: "the salt of {month} was lost: a new one is made. Who came before and comes "
-    "again is counted twice this month",
-    Outcome.REPLACED: "the salt of {month} is replaced. Who came before and comes again is "
-    "counted twice this month",
+    Outcome.LOST: "the salt of {month} was lost: a new one is made. People who came before "
+    "and come again count twice this month",
+    Outcome.REPLACED: "the salt of {month} is replaced. People who came before and come again "
+    "count twice this month",
     Outcome.CLOCK_WENT_BACK: "the server's clock is before {month}, whose salt stays in force. If "
     "that clock is right, it was ahead before: `python -m rotation rotate --force` brings the "
     "present month back, unless that ends within the minute",
@@ -77,7 +77,7 @@ async def _worker(
     metrics: RotationMetrics,
     has_made: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[tuple[Worker, SaltStore, SaltDisposal, list[Examine]]]:
-    """The worker and what it works on, connected until the end of the block."""
+    """The worker and its parts, connected until the end of the block."""
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     async with connect_salt(environment) as server, connect_shards(environment) as shards:
         opinions = Witnesses(clock, shards).ask
@@ -89,7 +89,7 @@ async def _worker(
 
 
 async def follow_the_calendar(environment: Environment, clock: Clock) -> int | Afresh:
-    """Runs rotation until it is asked to stop; returns the exit code, or Afresh when it has made a
+    """Runs rotation until it is asked to stop; returns the exit code, or Afresh if it has made a
     salt.
     """
     registry = make_registry()
@@ -145,9 +145,8 @@ async def _stop_to_begin_anew(anew: BeginningAnew, stopping: Stopping) -> bool:
 
 
 async def rotate(environment: Environment, clock: Clock, *, force: bool) -> int:
-    """`rotate`: 1 when clocks contradict each other, and when something of an earlier salt may be
-    left, also where the server refused to let us look. A disposal that was refused before is tried
-    again.
+    """`rotate`: 1 if clocks contradict each other, or if something of an earlier salt may be left,
+    also because the server refused the check. A disposal that was refused before is tried again.
     """
     configure_logging(environment, "rotation")
     metrics = RotationMetrics(CollectorRegistry())
@@ -174,7 +173,7 @@ def main() -> int:
         prog="python -m rotation",
         description="Makes each month's salt and destroys the one before. Without a command: the "
         "process that follows the calendar. Every setting comes from the environment (see "
-        "README.md).",
+        "docs/settings.md).",
     )
     add_version(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -182,9 +181,9 @@ def main() -> int:
     rotating.add_argument(
         "--force",
         action="store_true",
-        help="replace the salt in mid-month, when it has leaked, or when a later month's is in "
-        "force since a clock was ahead: from here on, whoever came before in this month and comes "
-        "again is counted a second time",
+        help="replace the salt within its month: if it has leaked, or if a later month's salt is "
+        "in force because a clock was ahead. People who came before in this month and come again "
+        "then count twice",
     )
     status = commands.add_parser("status", help="the month, its salt's life, earlier salts")
     status.add_argument("--json", action="store_true", help="for scripts")

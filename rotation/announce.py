@@ -1,7 +1,7 @@
 """Tells the flusher which salts were made, so that a report can show where a count is affected.
 
-By the way that sessions take, since the flusher has no business with the salt's server. At least
-once: what was told and not noted as told is told again, with the same id.
+It uses the streams, because the flusher never connects to the salt's server. Each notice is sent at
+least once: if it was sent but not recorded as sent, it is sent again with the same id.
 """
 
 import hashlib
@@ -20,14 +20,14 @@ from salt.term import made_at_us
 
 
 class Announcer:
-    """Passes on the record of rotations from the salt's server to the streams'."""
+    """Copies the record of rotations from the salt's server to the streams."""
 
     def __init__(self, salt_redis: Redis, shards: Shards) -> None:
         self._salt_redis = salt_redis
         self._shards = shards
 
     async def announce(self) -> int:
-        """Tells what has not been told; how many salts that were.
+        """Sends the notices that were not sent yet; returns how many.
 
         Raises:
             Retry: a server does not answer.

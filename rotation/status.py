@@ -20,7 +20,7 @@ _SAID = {
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the salt's server says. Instants are ISO 8601, in UTC."""
+    """What the salt's server reports. Times are ISO 8601, in UTC."""
 
     month: str
     recorded_month: str | None
@@ -34,12 +34,12 @@ class Status:
 
     @property
     def earlier_salts_left(self) -> int:
-        """Earlier salts in the keyspace, and one for what a disposal that is due may still find."""
+        """Earlier salts in the keyspace, plus one if a disposal is due: it may find copies."""
         return len(self.earlier_salts) + (self.disposal_due_since is not None)
 
     @property
     def disposal_unverified(self) -> int:
-        """Places where the last disposal was refused, so that an operator has to do it."""
+        """Places where the server refused the last disposal, so that an operator has to do it."""
         return 0 if self.last_disposal is None else len(self.last_disposal.refused)
 
 

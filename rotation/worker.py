@@ -1,4 +1,4 @@
-"""The worker: looks every few seconds whether the month has its salt, and rotates when it ends."""
+"""The worker: checks every few seconds whether the month has its salt, and rotates at its end."""
 
 import time
 from collections.abc import Callable
@@ -53,14 +53,14 @@ class Worker:
 
         Args:
             replace: make a new salt even if the month has one.
-            again: dispose also where nothing is due and the last disposal was refused something:
-                an operator may have let us in since.
+            again: also dispose if nothing is due but the server refused a part of the last
+                disposal: an operator may have allowed it since.
 
         Returns:
             What was done about the salt, and what a disposal found if one was due.
 
         Raises:
-            ClocksDisagree: nothing was done, since clocks contradict each other.
+            ClocksDisagree: nothing was done, because clocks contradict each other.
             Retry: Redis does not answer.
         """
         try:
@@ -77,10 +77,10 @@ class Worker:
             _report_made(ensured)
         if ensured.other_calendar and ensured.outcome is Outcome.UNCHANGED:
             log.error(
-                "the salt's expiry was not that of our calendar, and is now",
+                "the salt's expiry did not follow this calendar and was corrected",
                 month=str(ensured.term.month),
-                to_do="nothing if CALENDAR_TIMEZONE was changed just now; if it is said again and "
-                "again, rotation processes differ in it",
+                to_do="nothing if CALENDAR_TIMEZONE was just changed; if this repeats, rotation "
+                "processes have different values of it",
             )
         await self._disposal.note_holders()
         report = None
@@ -100,8 +100,9 @@ class Worker:
         log.error(
             "the salt stays as it is: clocks contradict each other",
             why=why,
-            to_do="compare the clocks of the salt's Redis, the streams' and this machine, and mend "
-            "the wrong one; if a later month is in force then: python -m rotation rotate --force",
+            to_do="compare the clocks of the salt's Redis, the streams' and this machine, and "
+            "correct the wrong one; if a later month is then in force: "
+            "python -m rotation rotate --force",
         )
 
     async def _was_refused(self) -> bool:
@@ -109,7 +110,7 @@ class Worker:
         return last is not None and bool(last.refused)
 
     async def measure(self) -> None:
-        """Looks at the salts that there are: a disposal may take minutes, and nobody waits for it.
+        """Counts the existing salts, separately from a disposal, which may take minutes.
 
         Raises:
             Retry: Redis does not answer.
@@ -120,7 +121,7 @@ class Worker:
         self._metrics.disposal_unverified.set(status.disposal_unverified)
 
     async def run(self, stopping: Stopping, beat: Beat) -> None:
-        """Looks again and again, at the month's end on the dot, until asked to stop."""
+        """Checks repeatedly, and exactly at the month's end, until asked to stop."""
         pause = LOOK_SECONDS
 
         async def turn() -> None:
@@ -151,7 +152,7 @@ def _report_made(ensured: Ensured) -> None:
     if ensured.outcome is Outcome.LOST:
         log.error(
             "the month's salt was lost and a new one made: "
-            "who came before and comes again is counted twice this month",
+            "people who came before and come again count twice this month",
             month=month,
         )
     else:

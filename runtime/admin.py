@@ -1,8 +1,8 @@
 """The admin listener: health and metrics, on an address of its own.
 
-`/livez` says that this process runs; it depends on nothing else. `/readyz` says whether it is to be
-given work: every check that fails by name, and 503 when one does; and what an operator should look
-at, which does not make it less ready. `/metrics` is Prometheus's text format.
+`/livez` says that this process runs; it depends on nothing else. `/readyz` says whether it should
+get work: it names every check that fails, and is 503 if one does. It also has warnings for an
+operator, which do not change readiness. `/metrics` is Prometheus's text format.
 """
 
 import errno
@@ -33,7 +33,7 @@ class AdminListener:
         checks: Checks,
         warnings: Checks = dict,
     ) -> None:
-        """`port` 0 serves nothing. A warning is shown, and fails nothing."""
+        """With `port` 0 it serves nothing. Warnings are shown, and do not change readiness."""
         self._host = host
         self._port = port
         self._registry = registry
@@ -46,7 +46,7 @@ class AdminListener:
         self._runner = web.AppRunner(application, access_log=None)
 
     async def start(self) -> None:
-        """Listens; on a free port when another process of this host has the wanted one.
+        """Listens; on a free port if another process of this host has the wanted one.
 
         Raises:
             Misconfigured: there is no such address here, or the port is the system's.

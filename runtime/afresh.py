@@ -1,8 +1,8 @@
-"""A program that begins anew in its own process, with nothing left in memory of what it held.
+"""Restarts a program in its own process, so that nothing of the old one stays in memory.
 
-Python can't write over what it has held: copies lie in buffers of its libraries and in memory that
-was freed. A new program in the same process (execve(2)) gives all of it back to the system, which
-clears it. Whoever has started the process sees the same one, with the same number.
+Python can't overwrite its values: copies are in buffers of its libraries and in freed memory. A new
+program in the same process (execve(2)) gives all memory back to the system, which clears it. The
+process id stays the same.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Afresh:
-    """How a program ends that is to begin anew.
+    """The result of a program that is to restart in place.
 
-    `listening`: its sockets on which clients wait for the new one.
+    `listening`: its sockets, on which clients wait for the new program.
     """
 
     listening: Sequence[socket.socket] = ()
@@ -50,7 +50,7 @@ class Afresh:
 
 
 def listening_before(environment: Environment) -> list[socket.socket]:
-    """The listening sockets of the program that was in this process before; none at its start."""
+    """The listening sockets of the program that ran in this process before, if there was one."""
     sockets = [socket.socket(fileno=int(file)) for file in environment.get(_LISTENING, "").split()]
     for each in sockets:
         each.set_inheritable(False)
@@ -58,7 +58,7 @@ def listening_before(environment: Environment) -> list[socket.socket]:
 
 
 class BeginningAnew:
-    """Whether a program has to begin anew, since it has held what must not be left."""
+    """Decides when a program must restart in place, because it has held a secret that is over."""
 
     def __init__(self, soonest_seconds: float, latest_seconds: float) -> None:
         """When it does so, after that was over: at random, so that not all programs do at once."""

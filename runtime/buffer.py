@@ -1,4 +1,4 @@
-"""How much room the streams have left, and for how long at the present rate."""
+"""How much memory Redis has left for the streams, and for how long at the present rate."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from runtime.shards import Shards
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """Redis's memory at an instant, in bytes and in seconds of any steady clock."""
+    """Redis's memory at one time, in bytes, and that time in seconds of a monotonic clock."""
 
     used_bytes: int
     most_bytes: int

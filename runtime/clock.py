@@ -1,13 +1,13 @@
-"""The machine's clock: the one place that asks it. Whoever needs the time is given it.
+"""The machine's clock. Only this module reads it; all other code gets a clock as an argument.
 
-A command's entry point (`__main__.py`) hands `wall_clock` on; tests hand on a clock of their own.
-How long something takes is measured with `time.monotonic`, which is no matter of this module.
+A command's entry point (`__main__.py`) passes `wall_clock` on; tests pass their own clock.
+Durations are measured with `time.monotonic`, which is not part of this module.
 """
 
 import time
 from collections.abc import Callable
 
-# Says what time it is: microseconds since the Unix epoch, UTC.
+# Returns the time: microseconds since the Unix epoch, UTC.
 Clock = Callable[[], int]
 
 

@@ -1,6 +1,6 @@
 """Which node of a Redis Cluster has which slot, and clients of the nodes.
 
-Own code beside redis-py's RedisCluster: see docs/decisions/0007-redis-cluster.md.
+docs/decisions/0007-redis-cluster.md says why this is not redis-py's RedisCluster.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from runtime.redis_connection import RedisConnection
 SLOTS: Final = 16384
 _ASKED_AT_ONCE = 3
 _LEAST_SECONDS = 0.2
-# How old the map may get: a primary that is frozen gives no error to learn from.
+# The greatest age of the map: a frozen primary gives no error to learn from.
 _MOST_SECONDS = 5.0
 _ANSWER_SECONDS = 1.5
 _EXAMPLE = f"{REDIS_URL.name}=redis://node-1:6379,redis://node-2:6379"
@@ -39,7 +39,7 @@ def slot_of(key: str) -> int:
 
 
 class Cluster:
-    """The map of a cluster, as its nodes tell it, and a client of each node."""
+    """The cluster's map of slots, as its nodes report it, and a client of each node."""
 
     def __init__(self, urls: str) -> None:
         """
@@ -48,7 +48,7 @@ class Cluster:
                 the others may be no more than `host:port`.
 
         Raises:
-            Misconfigured: one is no URL of a node.
+            Misconfigured: one of them is not a node's URL.
         """
         nodes = _node_urls(urls)
         self._url = nodes[0]
@@ -62,7 +62,7 @@ class Cluster:
         self._asking: set[asyncio.Task[_Answer | RedisError]] = set()
 
     async def refresh(self) -> None:
-        """Asks for the map anew if there is reason to, and it was not asked just now.
+        """Asks for the map again if it is in doubt, but not too often.
 
         Raises:
             RedisError: there is no map, and no node answers.
@@ -80,37 +80,37 @@ class Cluster:
                 raise
 
     def owner(self, slot: int) -> Address | None:
-        """The primary that has a slot, as far as is known."""
+        """The primary that has a slot, if it is known."""
         return self._owners[slot]
 
     def doubt(self) -> None:
-        """Tells that the map may be wrong: a node does not answer, or refuses."""
+        """Marks the map as doubtful: a node does not answer, or refuses."""
         self._doubted = True
 
     def learn(self, error: RedisError) -> None:
-        """What a node's error says about the map."""
+        """Learns from a node's error where a slot is."""
         self._doubted = True
         if isinstance(error, MovedError):
             self._owners[error.slot_id] = Address(error.host, int(error.port))
 
     def client(self, node: Address) -> Redis:
-        """A node's client, which is this object's to close."""
+        """A node's client; this object closes it."""
         if node not in self._clients:
             self._clients[node] = connect_peer(self._url, *node)
         return self._clients[node]
 
     def connection(self, node: Address) -> RedisConnection:
-        """A connection to a node, for what is asked often; this object's to close."""
+        """A connection to a node, for frequent commands; this object closes it."""
         if node not in self._connections:
             self._connections[node] = RedisConnection(self.client(node))
         return self._connections[node]
 
     def following(self, key: str) -> Redis:
-        """A client of whichever node has a key's slot, and of no other; the caller's to close."""
+        """A client that always connects to the node of a key's slot; the caller closes it."""
         return connect_redis(self._url, locator=_SlotLocator(self, slot_of(key)))
 
     def connect_to(self, host: str, port: int) -> Redis:
-        """A client of any node, the caller's to close."""
+        """A client of any node; the caller closes it."""
         return connect_peer(self._url, host, port)
 
     async def aclose(self) -> None:
@@ -127,9 +127,9 @@ class Cluster:
         await self._clients.pop(node).aclose()
 
     async def _refresh(self) -> None:
-        """Takes the first answer of some nodes, and asks others when none of these answers.
+        """Takes the first answer of some nodes, and asks others if none of these answers.
 
-        Who answers too late is not waited for, nor cut short: that could leave a connection behind.
+        Late answers are neither awaited nor cancelled: cancelling could leave a connection behind.
         """
         left = list(dict.fromkeys([*filter(None, self._owners), *self._known]))
         random.shuffle(left)

@@ -1,4 +1,4 @@
-"""How a program begins and ends: the event loop, the errors it may end with, the exit code."""
+"""How a program starts and ends: the event loop, the errors it may end with, the exit code."""
 
 import argparse
 import asyncio
@@ -28,7 +28,7 @@ def add_version(parser: argparse.ArgumentParser) -> None:
 def run_command(main: Coroutine[Any, Any, int]) -> int:
     """Runs a command to its end and returns its exit code: 0 success, 2 misconfigured, 1 otherwise.
 
-    What an operator can mend is one line on standard error, not a traceback.
+    An error that an operator can fix is one line on standard error, not a traceback.
     """
     try:
         return uvloop.run(main)
@@ -46,11 +46,11 @@ def run_process(
     environment: Environment,
     clock: Clock,
 ) -> int:
-    """Runs a process that stays, likewise; its last line, too, is as LOG_FORMAT says. Where it ends
-    with Afresh, it begins anew.
+    """Runs a long-running process in the same way. Its last line, too, is as LOG_FORMAT says. If it
+    returns Afresh, it restarts in place.
 
-    A fault of ours is one line: its type and where it happened, without its words, which could
-    quote a request.
+    A bug is one line: its type and where it happened, without its message, which could quote a
+    request.
     """
     try:
         configure_logging(environment, name)
@@ -84,7 +84,7 @@ def _say(why: object, code: int) -> int:
 
 
 def _fault(error: BaseException) -> dict[str, Any]:
-    """The error's type, and its calls from the outermost on; of several at once, of the first."""
+    """The error's type, and its calls from the outermost on; of a group, that of the first."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     calls = traceback.extract_tb(error.__traceback__)

@@ -1,7 +1,7 @@
 """Structured logs on standard error: one event a line, as text for people or JSON for machines.
 
-Nothing personal is ever passed to a logger. Exceptions are logged by type and by our own words,
-never by their arguments where those could quote a request.
+Nothing personal is ever passed to a logger. Exceptions are logged with their type and our own text,
+never with their arguments if these could quote a request.
 """
 
 import logging
@@ -20,10 +20,10 @@ from runtime.repetition import RepetitionLimit
 
 
 def configure_logging(environment: Environment, process: str) -> None:
-    """Sets up structlog for this process, whose name is in each line for machines.
+    """Sets up structlog for this process, whose name is in each JSON line.
 
     Raises:
-        Misconfigured: LOG_LEVEL or LOG_FORMAT is wrong. Whoever says so can log it.
+        Misconfigured: LOG_LEVEL or LOG_FORMAT is wrong. The caller can log it nevertheless.
     """
     level, wrong = logging.INFO, None
     try:
@@ -48,7 +48,7 @@ def configure_logging(environment: Environment, process: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    # Libraries log through the standard module. Below warning they say nothing an operator needs.
+    # Libraries use the standard module. Below warning they log nothing that an operator needs.
     logging.basicConfig(
         level=max(level, logging.WARNING), handlers=[_WithoutTheirWords()], force=True
     )
@@ -57,14 +57,12 @@ def configure_logging(environment: Environment, process: str) -> None:
 
 
 def is_json(environment: Environment) -> bool:
-    """Whether lines are for machines; where LOG_FORMAT is wrong, they are for people."""
+    """Whether lines are for machines; if LOG_FORMAT is wrong, they are for people."""
     return LOG_FORMAT.show(environment).lower() == "json"
 
 
 def log_start(process: str, settings: Iterable[Setting[Any]], environment: Environment) -> None:
-    """The line at a process's start: its release, and its settings as they are in force, without
-    their secrets.
-    """
+    """Logs the start of a process: its release, and the settings in force, without secrets."""
     shown = {setting.name: setting.show(environment) for setting in settings}
     structlog.get_logger().info(f"{process} starts", version=VERSION, **shown)
 
@@ -81,10 +79,10 @@ class _Named:
 
 
 class _WithoutTheirWords(logging.Handler):
-    """A library's line as one of ours: where it comes from and the error's type.
+    """Logs a library's line in our form: where it comes from and the error's type.
 
-    Not its words, nor the error's: aiohttp quotes addresses and malformed requests, and asyncio an
-    exception that nobody waited for, with whatever was being called.
+    Its message is left out, and the error's too: aiohttp quotes addresses and malformed requests,
+    and asyncio quotes unhandled exceptions with their calls.
     """
 
     def emit(self, record: logging.LogRecord) -> None:

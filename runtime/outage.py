@@ -1,7 +1,7 @@
-"""The end of an outage is a line, as its beginning is: who reads the log knows that it is over.
+"""Logs the end of an outage, so that a reader of the log knows that it is over.
 
-A warning, too: whoever sees the beginning sees the end, and what goes up and down is held back
-alike (`runtime/repetition.py`).
+It is a warning like the beginning: a reader who sees one also sees the other, and repeated lines
+are held back in the same way (`runtime/repetition.py`).
 """
 
 import time
@@ -13,13 +13,13 @@ log = structlog.get_logger()
 
 
 class Outage:
-    """Knows what fails; says once that all of it works again, and how long that took."""
+    """Keeps track of what fails; logs once that everything works again, and how long it took."""
 
     def __init__(self, over: str, now: Callable[[], float] = time.monotonic) -> None:
         """
         Args:
-            over: the line that says that it is over.
-            now: a steady clock's seconds.
+            over: the line to log at the end.
+            now: a monotonic clock, in seconds.
         """
         self._over = over
         self._now = now
@@ -27,13 +27,13 @@ class Outage:
         self._failing: set[object] = set()
 
     def fails(self, what: object = None) -> None:
-        """Something fails; `what` tells apart those that fail at the same time."""
+        """Something fails; `what` distinguishes several things that fail at the same time."""
         if not self._failing:
             self._began = self._now()
         self._failing.add(what)
 
     def works(self, what: object = None) -> None:
-        """It works, or is needed no more; with the last that failed the outage is over."""
+        """It works, or is no longer needed. When nothing fails any more, the outage is over."""
         if what not in self._failing:
             return
         self._failing.discard(what)

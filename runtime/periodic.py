@@ -1,6 +1,6 @@
-"""The one loop of what is done again and again, its faults waited out, until asked to stop.
+"""The loop for repeated work: it waits after errors, and runs until asked to stop.
 
-Own code: docs/decisions/0015 says why.
+docs/decisions/0015 says why this is not a library.
 """
 
 import math
@@ -21,10 +21,10 @@ log = structlog.get_logger()
 
 
 class Trouble(Protocol):
-    """What is said of turns that fail."""
+    """Is told about turns that fail."""
 
     def fails(self, error: Exception, pause: float) -> None:
-        """A turn has failed; the next comes after so many seconds."""
+        """A turn has failed; the next one comes after this pause, in seconds."""
         ...
 
     def works(self) -> None:
@@ -33,16 +33,16 @@ class Trouble(Protocol):
 
 
 class Told:
-    """A line for each turn that fails (equal ones are held back, `runtime/repetition.py`), and one
-    when that is over.
+    """Logs a line for each turn that fails (equal lines are held back, `runtime/repetition.py`),
+    and one when that is over.
     """
 
     def __init__(self, fails: str, works: str, to_do: str) -> None:
         """
         Args:
-            fails: what can't be done.
-            works: that it can be done again.
-            to_do: for an operator.
+            fails: the line for a failed turn.
+            works: the line when turns succeed again.
+            to_do: the next step for an operator.
         """
         self._fails = fails
         self._to_do = to_do
@@ -65,15 +65,15 @@ async def repeat(
     passing: Failure = Retry,
     backoff: Backoff | None = None,
 ) -> None:
-    """Turn after turn, the first at once, until asked to stop. A turn that has begun is ended.
+    """Runs turn after turn, the first at once, until asked to stop. A begun turn is finished.
 
     Args:
-        turn: what to do, once.
-        stopping: ends it, also in a pause. It is the clock, too: all waiting is its `wait`.
-        every: so many seconds from one turn's end to the next; asked after each turn.
-        trouble: is told of each turn, whether it failed. None: turns tell themselves.
-        passing: a turn's errors after which there is a next one. Any other ends the loop.
-        backoff: the pauses after turns that failed. None: the same as after others.
+        turn: one turn of the work.
+        stopping: ends the loop, also in a pause. It is also the clock: all waiting is its `wait`.
+        every: seconds from the end of a turn to the next one; a function is called after each turn.
+        trouble: is told after each turn whether it failed. None: turns report failures themselves.
+        passing: errors after which the loop goes on. Any other error ends it.
+        backoff: the pauses after failed turns. None: the same pauses as after others.
     """
     failures = 0
     while not stopping.asked:
@@ -95,7 +95,7 @@ async def repeat(
 
 
 class Interval:
-    """What is due when it was never done, or some seconds ago."""
+    """Something that is due if it was never done, or was done some seconds ago."""
 
     def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
         """`now`: a steady clock's seconds."""
@@ -109,7 +109,7 @@ class Interval:
         return self._now() >= self._due
 
     def begin(self) -> None:
-        """It is done now."""
+        """Notes that it is done now."""
         self._due = self._now() + self._seconds
 
     def ended(self) -> bool:

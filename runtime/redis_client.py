@@ -32,7 +32,7 @@ from contract.errors import Misconfigured, Retry
 from contract.settings import REDIS_URL
 
 CONNECT_SECONDS = 2.0
-# Above the time any command of ours takes; none of them blocks on the server.
+# Longer than any command of ours takes; none of them blocks on the server.
 COMMAND_SECONDS = 5.0
 
 # Answers of a server that is not, or not yet, the one that takes writes. Where its address leads to
@@ -62,30 +62,30 @@ class Address(NamedTuple):
 
 
 class Locator(Protocol):
-    """Knows which server to connect to, where that changes."""
+    """Knows which server to connect to, if that can change."""
 
     async def find(self) -> Address:
-        """Which it is now.
+        """The server's address now.
 
         Raises:
-            RedisError: nobody who could know answers.
+            RedisError: no server that could know it answers.
         """
         ...
 
     def known(self) -> Address | None:
-        """Which it was when last looked; None: it has to be found."""
+        """The last known address; None: it has to be found."""
         ...
 
     def lost(self, error: RedisError) -> None:
-        """Tells that the known server does not answer, or says that it is not the one."""
+        """Marks the known address as doubtful: the server does not answer, or is the wrong one."""
         ...
 
 
 class _OnUvloop(AbstractConnection):
-    """A connection that tells a lost wire from a fault of ours, and whether a server takes writes.
+    """A connection that recognises a lost connection, and a server that accepts no writes.
 
-    Where asyncio's own transport raises ConnectionError for a socket that the other side has
-    closed meanwhile, uvloop's raises RuntimeError, which redis-py passes on as if it were a bug.
+    If the other side has closed the socket, asyncio's own transport raises ConnectionError, but
+    uvloop's raises RuntimeError, which redis-py passes on as if it were a bug.
     """
 
     async def send_packed_command(self, *arguments: Any, **options: Any) -> None:
@@ -108,7 +108,7 @@ class _OnUvloop(AbstractConnection):
 
 
 class _Following(_OnUvloop):
-    """A connection to the server that the locator finds, given up when that is another."""
+    """A connection to the server that the locator finds; it is closed if that changes."""
 
     locator: ClassVar[Locator]
     host: str
@@ -135,18 +135,18 @@ class _Following(_OnUvloop):
 
 
 def connect_redis(url: str, setting: str = REDIS_URL.name, locator: Locator | None = None) -> Redis:
-    """A client that connects on its first command and never repeats one by itself.
+    """A client that connects on its first command and never repeats a command by itself.
 
-    Whether a command may be repeated is known only to its caller. Replies are bytes.
+    Only the caller knows whether a command may be repeated. Replies are bytes.
 
     Args:
         url: of the server.
-        setting: where the URL comes from, for the error.
-        locator: says which server it is, each time that a connection is made; all else (encryption,
-            credentials) is the URL's.
+        setting: the setting that has the URL, for the error.
+        locator: finds the server each time that a connection is made; everything else (encryption,
+            credentials) comes from the URL.
 
     Raises:
-        Misconfigured: the URL has a port, database or option that is none.
+        Misconfigured: the URL has an invalid port, database or option.
     """
     # A Unix socket has nothing to keep alive, and redis-py's class for it knows no such option.
     of_tcp = {} if urlsplit(url).scheme == "unix" else {"socket_keepalive": True}
@@ -189,7 +189,7 @@ def connect_peer(url: str, host: str, port: int) -> Redis:
 
 
 def server_name(redis: Redis) -> str:
-    """Where a client's server is, for people."""
+    """The address of a client's server, for people."""
     pool = redis.connection_pool
     if issubclass(pool.connection_class, _Following):
         known = pool.connection_class.locator.known()
@@ -216,10 +216,10 @@ _LONGEST_WORDS: Final = 120
 
 
 def server_words(error: RedisError) -> str:
-    """What the server said: its code and its first words, up to where it may quote a command.
+    """The server's error: its code and first words, up to where it may quote a command.
 
-    `NOPERM this user has no permissions to run the`. Where the error is not the server's, but the
-    client's (no connection, no answer), the type's name.
+    `NOPERM this user has no permissions to run the`. If the error comes from the client (no
+    connection, no answer), it is the name of its type.
     """
     # The client library takes known codes off the text, and keeps them as `status_code`.
     text = f"{error.status_code} {error}" if error.status_code else str(error)
@@ -231,7 +231,7 @@ def server_words(error: RedisError) -> str:
 
 
 def retry_for(error: RedisError, doing: str) -> Retry:
-    """The decision for an error of Redis, in words that do not quote the command."""
+    """A Retry for an error of Redis, with a text that does not quote the command."""
     if isinstance(error, OutOfMemoryError) or str(error).startswith("OOM"):
         said = server_words(error)
         return Retry("redis_full", f"{doing}: Redis has reached its maxmemory ({said})")

@@ -1,9 +1,10 @@
-"""The one client of Redis's protocol: packed commands there, their replies back.
+"""The client of Redis's protocol: sends packed commands, and returns their replies.
 
-For what the collector and the flusher ask for each session. redis-py packs each argument and waits
-for each reply in Python, which costs more than all else of ours (docs/decisions/0014). Its settings
-say how to connect, its types say what a refusal is; hiredis packs and parses. RESP 2, in which a
-server says nothing unasked. All else is asked through redis-py's own client.
+The collector and the flusher use it for every session. redis-py packs each argument and waits for
+each reply in Python, which would cost more than everything else (docs/decisions/0014). redis-py's
+settings say how to connect, and its types are used for errors; hiredis packs and parses. The
+protocol is RESP 2, in which a server sends nothing unasked. All other commands use redis-py's own
+client.
 """
 
 import asyncio
@@ -35,10 +36,10 @@ def pack(*words: str | bytes | int) -> bytes:
 
 
 class RedisConnection:
-    """A connection to one server, made when it is needed, and anew when it was lost.
+    """A connection to one server, opened when it is needed, and again after it was lost.
 
-    Any number of exchanges may be under way: replies come in the order of the commands. When it is
-    lost, each of them fails, once.
+    Any number of exchanges may be under way: replies come in the order of the commands. If the
+    connection is lost, each of them fails once.
     """
 
     def __init__(self, redis: Redis) -> None:
@@ -48,10 +49,10 @@ class RedisConnection:
         self._connecting: asyncio.Task[_Link] | None = None
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """As `exchange`, for commands that are not packed.
+        """Like `exchange`, for commands that are not packed.
 
         Raises:
-            RedisError: as there; or the server is not, or not yet, one that takes writes.
+            RedisError: as in `exchange`; or the server does not accept writes (yet).
         """
         packed = b"".join([pack(*command) for command in commands])
         replies = await self.exchange(packed, len(commands))
@@ -61,17 +62,17 @@ class RedisConnection:
         return replies
 
     async def exchange(self, commands: bytes, count: int, take: Take | None = None) -> list[Any]:
-        """Sends commands and gives their replies, in order; a refused command's is its RedisError.
+        """Sends commands and returns their replies in order; a refused command's is a RedisError.
 
-        Where the server says that it is not, or not yet, one that takes writes, the next exchange
-        has another connection: its address may lead to another server by then. One that is
-        cancelled may be carried out all the same; the others' replies stay theirs.
+        If the server says that it does not accept writes (yet), the next exchange opens another
+        connection: its address may lead to another server by then. If an exchange is cancelled, its
+        commands may be carried out nevertheless; the other exchanges keep their replies.
 
         Args:
             commands: packed.
-            count: how many they are.
-            take: gets the replies the moment they are there: before the task that waits for them
-                has its turn, which is after all else that came meanwhile. It must not raise.
+            count: the number of commands.
+            take: gets the replies as soon as they arrive. The task that waits for them runs later,
+                after everything else that arrived meanwhile. It must not raise.
 
         Raises:
             RedisError: there is no connection, it was lost, or the replies took longer than the
@@ -88,14 +89,14 @@ class RedisConnection:
             raise RedisTimeoutError("no reply in time") from None
 
     def close(self) -> None:
-        """Ends the connection at once; a next exchange makes another."""
+        """Closes the connection at once; the next exchange opens another."""
         self._connecting = None
         if self._link is not None:
             self._link.end(RedisConnectionError("the connection was closed"))
             self._link = None
 
     async def _connect(self) -> "_Link":
-        """One attempt, whoever waits for it: who goes away must not take it from the others."""
+        """One attempt for all waiting exchanges: a cancelled one must not end it for the others."""
         if self._connecting is None:
             self._connecting = asyncio.create_task(_open(self._pool.make_connection()))  # type: ignore[no-untyped-call]  # the library has no types here
             self._connecting.add_done_callback(self._connected)
@@ -115,7 +116,7 @@ class RedisConnection:
 
 @dataclass(slots=True)
 class _Exchange:
-    """Commands that were sent, and the replies that have come."""
+    """Commands that were sent, and the replies that have arrived."""
 
     count: int
     take: Take | None
@@ -124,7 +125,7 @@ class _Exchange:
 
 
 class _Link(asyncio.Protocol):
-    """A connection that was made: what comes, as replies to what was sent, until it is lost."""
+    """An open connection: assigns the replies to the commands, until it is lost."""
 
     def __init__(self, patience_seconds: float | None) -> None:
         self.patience_seconds = patience_seconds
@@ -149,7 +150,7 @@ class _Link(asyncio.Protocol):
         return exchange.answered
 
     def end(self, error: RedisError) -> None:
-        """Closes it; what is under way fails."""
+        """Closes it; pending exchanges fail."""
         self.lost = True
         self._transport.abort()
         under_way, self._under_way = self._under_way, deque()
@@ -199,7 +200,7 @@ Settings = Connection | SSLConnection | UnixDomainSocketConnection
 
 
 async def _open(settings: Settings) -> _Link:
-    """Connects, and is let in.
+    """Connects and authenticates.
 
     Raises:
         RedisError: the server does not answer in time, or refuses.
@@ -238,7 +239,7 @@ async def _reach(link: _Link, settings: Settings) -> None:
 
 
 async def _enter(link: _Link, settings: Settings) -> None:
-    """Says who we are, and which database is meant."""
+    """Sends the credentials, and selects the database."""
     commands: list[Command] = []
     if settings.username:
         commands.append(("AUTH", settings.username, settings.password or ""))

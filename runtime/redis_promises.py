@@ -1,4 +1,4 @@
-"""Settings of a Redis server that this project's promises rest upon, and its clock."""
+"""Checks the settings of a Redis server on which this project's promises depend, and its clock."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -42,7 +42,7 @@ REPLAY_TO_DO: Final = (
 
 
 def redis_examinations(streams: Shards, clock: Clock, salts: Redis | None = None) -> list[Examine]:
-    """Looks at the streams' servers and, where that is another, at the salt's."""
+    """Checks the streams' servers and, if it is another one, the salt's."""
     found: list[Examine] = [partial(_examine_streams, streams, clock)]
     if salts is not None:
         found.append(partial(examine_redis, salts, clock, SALT_REDIS_URL.name, SALT_WRITES))
@@ -58,20 +58,20 @@ async def _examine_streams(streams: Shards, clock: Clock) -> list[Broken]:
         await examine_redis(server, clock, REDIS_URL.name, STREAM_WRITES)
         for server in servers.values()
     ]
-    # What is wrong with several is said once.
+    # A fault of several servers is logged once.
     return list(dict.fromkeys(broken for of_server in found for broken in of_server))
 
 
 async def examine_redis(
     redis: Redis, clock: Clock, setting: str, writes: Sequence[Command]
 ) -> list[Broken]:
-    """What of a server's settings breaks a promise, or could not be looked at.
+    """The settings of a server that break a promise, or that could not be checked.
 
     Args:
         redis: the server.
-        clock: ours, beside which the server's is held.
-        setting: the name of the setting that names it.
-        writes: what it has to keep, as in `runtime.redis_replay`.
+        clock: our clock, with which the server's is compared.
+        setting: the setting that names the server.
+        writes: the commands that it must keep, as in `runtime.redis_replay`.
 
     Raises:
         Retry: it does not answer.

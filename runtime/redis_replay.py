@@ -1,12 +1,12 @@
-"""Whether what is written to a server would survive its restart.
+"""Whether writes to a server would survive its restart.
 
-Redis and Valkey read their append-only file as the user `default`, also where nobody may log in as
-that user. What was a transaction or a script is then held against the user's rights and dropped,
-whole, where these do not allow one of its commands. The server says so in its own log alone.
+Redis and Valkey read their append-only file as the user `default`, even if nobody may log in as
+that user. They check each transaction and script against this user's rights, and drop it completely
+if one of its commands is not allowed. The server reports this only in its own log.
 
-Tried: Redis 7.0.15 and Valkey 9.0.0, 9.1.0 and 9.1.1 drop it; Valkey 9.1.2 asks for no rights there
-(https://github.com/valkey-io/valkey/issues/3983). Redis has mended it, too
-(https://github.com/redis/redis/pull/14545); in which releases was not tried.
+Tested: Redis 7.0.15 and Valkey 9.0.0, 9.1.0 and 9.1.1 drop it; Valkey 9.1.2 checks no rights there
+(https://github.com/valkey-io/valkey/issues/3983). Redis has fixed it, too
+(https://github.com/redis/redis/pull/14545); it was not tested in which releases.
 """
 
 import re
@@ -78,7 +78,7 @@ class Survival(Enum):
 async def survival(redis: Redis, writes: Sequence[Command]) -> Survival:
     """What a restart of a server would do to transactions with these commands.
 
-    A server without an append-only file replays nothing: that is another fault, and told as such.
+    A server without an append-only file replays nothing: that is another fault with its own line.
 
     Raises:
         Retry: it does not answer.

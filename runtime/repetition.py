@@ -1,4 +1,4 @@
-"""A line that says the same again and again is written once in a while."""
+"""Holds back log lines that repeat."""
 
 import time
 from collections.abc import Callable, Mapping, MutableMapping
@@ -13,10 +13,10 @@ _PASSING: Final = ("entry", "timestamp")
 
 
 class RepetitionLimit:
-    """A structlog processor: of equal warnings and errors, one every `SECONDS` seconds.
+    """A structlog processor: of equal warnings and errors it writes one every `SECONDS` seconds.
 
-    Equal are those whose words are; numbers may differ. The next one that is written has
-    `repeated`: how many were not.
+    Lines are equal if their words are; numbers may differ. The next line that is written has
+    `repeated`: how many were held back.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:

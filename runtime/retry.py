@@ -1,6 +1,6 @@
-"""The one way to try again: with pauses that grow, for so long and no longer.
+"""Retries with growing pauses, for a limited time.
 
-Own code: docs/decisions/0015 says why.
+docs/decisions/0015 says why this is not a library.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ _DOUBLINGS: Final = 30  # enough for any, and no number that grows without end
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Pauses in seconds, doubled from the first to the longest. Each is up to a quarter shorter, by
-    chance: those who wait for the same server do not come back all at once.
+    """Pauses in seconds, doubled from the first to the longest. Each is shortened at random by up
+    to a quarter, so that processes that wait for the same server do not return all at once.
     """
 
     first: float
@@ -28,7 +28,7 @@ class Backoff:
     chance: Callable[[], float] = random.random
 
     def pause(self, failures: int) -> float:
-        """After so many failures in a row, one at least."""
+        """The pause after this many failures in a row (at least one)."""
         seconds = min(self.first * 2.0 ** min(failures - 1, _DOUBLINGS), self.longest)
         return seconds * (1 - _JITTER * self.chance())
 
@@ -41,14 +41,14 @@ async def retry(
     within: float,
     sleep: Sleep = asyncio.sleep,
 ) -> Result:
-    """What an attempt gives, which is made again while it fails by what may pass.
+    """The result of an attempt, which is repeated while it fails with a temporary error.
 
     Args:
-        attempt: what to do; it may be done any number of times.
-        passing: its errors that may pass. Any other ends it at once.
+        attempt: the action; it must be safe to repeat.
+        passing: the temporary errors. Any other error ends it at once.
         backoff: the pauses between attempts.
-        within: how many seconds of pauses there may be in all.
-        sleep: waits for so many seconds.
+        within: the sum of all pauses, in seconds.
+        sleep: waits for a number of seconds.
 
     Raises:
         Exception: the last attempt's.

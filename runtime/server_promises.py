@@ -1,7 +1,7 @@
 """A warning for each setting of a server that breaks what this project promises.
 
-Looked at when a process starts and every hour from then on: a server that was replaced or restarted
-may have others.
+The settings are checked when a process starts, and then every hour: a server that was replaced or
+restarted may have other ones.
 """
 
 from collections.abc import Awaitable, Callable
@@ -30,9 +30,9 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A setting of a server, its value, why that matters and what an operator is to do.
+    """A setting of a server, its value, why it matters, and what an operator should do.
 
-    Where it could not be looked at, the value is `UNKNOWN`, and `why` says why not.
+    If it could not be checked, the value is `UNKNOWN`, and `why` says why not.
     `server` is the name of the setting that names the server.
     """
 
@@ -47,13 +47,13 @@ Examine = Callable[[], Awaitable[list[Broken]]]
 
 
 def clock_difference(server: str, its_us: int, asked_us: int, answered_us: int) -> Broken | None:
-    """The server's clock beside ours; None where they agree. All in microseconds since the epoch.
+    """The difference of a server's clock from ours; None if they agree. In microseconds.
 
     Args:
-        server: the name of the setting that names it.
-        its_us: what its clock said.
-        asked_us: what ours said before.
-        answered_us: what ours said after.
+        server: the setting that names the server.
+        its_us: the time of its clock.
+        asked_us: the time of ours before the query.
+        answered_us: the time of ours after it.
     """
     if asked_us - CLOCKS_DIFFER_US <= its_us <= answered_us + CLOCKS_DIFFER_US:
         return None
@@ -68,7 +68,7 @@ def clock_difference(server: str, its_us: int, asked_us: int, answered_us: int) 
 
 
 async def watch_promises(examinations: list[Examine], stopping: Stopping) -> None:
-    """Looks at servers, and again every hour, until asked to stop; warns of what it finds."""
+    """Checks servers now and every hour, until asked to stop; logs warnings."""
     left: list[Examine] = []  # whose server could not be looked at
     unverified: set[Broken] = set()
 
@@ -80,9 +80,10 @@ async def watch_promises(examinations: list[Examine], stopping: Stopping) -> Non
 
 
 async def _warned(examine: Examine, unverified: set[Broken]) -> bool:
-    """Warns of what is found; whether the server could be looked at.
+    """Logs warnings; returns whether the server could be checked.
 
-    `unverified` has what was said to be so: once, since an account does not get other rights.
+    `unverified` has the settings that were already logged as such: each is logged once, because an
+    account's rights do not change.
     """
     try:
         found = await examine()

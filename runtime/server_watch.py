@@ -1,6 +1,6 @@
-"""Whether a server answers: asked every few seconds, whatever else has to wait.
+"""Checks every few seconds whether a server answers, whatever else has to wait.
 
-Each server has a watch of its own, so that one that is away is never taken for the other.
+Each server has its own watch, so that it is clear which one is away.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ _LOST_SECONDS: Final = 30.0
 
 
 class ServerWatch:
-    """Looks at one server again and again."""
+    """Checks one server repeatedly."""
 
     def __init__(self, server: str, look: Callable[[], Awaitable[None]]) -> None:
-        """`server` is its name for people. `look` asks it something; Retry: it does not answer."""
+        """`server` is its name for people. `look` queries it; Retry means that it is away."""
         self._server = server
         self._look = look
         self._last_contact: float | None = None
@@ -34,14 +34,14 @@ class ServerWatch:
 
     @property
     def wrong(self) -> str | None:
-        """What is wrong, for an operator; None: it has answered lately."""
+        """What is wrong, for an operator; None: it has answered recently."""
         last = self._last_contact
         if last is not None and time.monotonic() - last <= _LOST_SECONDS:
             return None
         return f"{self._server} has not answered recently" + (f": {self._why}" if self._why else "")
 
     async def run_once(self) -> None:
-        """One look.
+        """Checks once.
 
         Raises:
             Misconfigured, Retry, TimeoutError: it does not answer.

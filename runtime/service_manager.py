@@ -1,10 +1,10 @@
-"""What systemd is told of this process: that it has started, and that its loops still turn.
+"""Notifies systemd that this process has started, and that its loops are still running.
 
-Where no systemd has started it, as in a container, NOTIFY_SOCKET is not set and nothing is told.
+If systemd has not started it, as in a container, NOTIFY_SOCKET is not set and nothing is sent.
 
-The protocol is one datagram (sd_notify(3), which has an implementation of this length and says that
-programs may have their own). No library: `sdnotify` has had no release since 2017,
-`systemd-watchdog` leaves the loops and the pace to the caller as well, and `systemd-python` needs a
+The protocol is one datagram. sd_notify(3) has an implementation of this length, and says that
+programs may have their own. Libraries: `sdnotify` has had no release since 2017,
+`systemd-watchdog` also leaves the loops and the pace to the caller, and `systemd-python` needs a
 compiler and systemd's headers.
 """
 
@@ -34,19 +34,19 @@ log = structlog.get_logger()
 
 
 class ServiceManager:
-    """systemd, for as long as the block lasts.
+    """Notifies systemd until the end of the block.
 
-    A process that is frozen gives no sign of life, and is replaced after the unit's `WatchdogSec`.
-    One of whose loops hangs gives none either, once a turn takes longer than any can.
+    A frozen process sends nothing, and systemd restarts it after the unit's `WatchdogSec`. If one
+    loop hangs, which means that a turn takes longer than is possible, it also stops sending.
     """
 
     def __init__(
         self, environment: Environment, steady_seconds: Callable[[], float] = time.monotonic
     ) -> None:
-        """Where to tell it, and how often, from what systemd puts into the environment.
+        """Reads where and how often to notify from systemd's environment variables.
 
         NOTIFY_SOCKET: the address of a datagram socket; `@` stands for an abstract one's NUL.
-        WATCHDOG_USEC: in so many microseconds it expects a sign of life.
+        WATCHDOG_USEC: systemd expects a sign of life within this many microseconds.
         """
         address = environment.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
@@ -76,7 +76,7 @@ class ServiceManager:
                 await self._telling
 
     def watch(self, longest_turn_seconds: float) -> Beat:
-        """One more loop that must turn; a turn that has taken longer hangs."""
+        """Watches one more loop; if a turn takes longer than this, the loop hangs."""
         loop = len(self._turn_ends)
         self._turn_ends.append(self._steady_seconds() + longest_turn_seconds)
 
@@ -87,11 +87,11 @@ class ServiceManager:
 
     @property
     def all_turn(self) -> bool:
-        """Whether none of the loops hangs."""
+        """Whether no loop hangs."""
         return all(end >= self._steady_seconds() for end in self._turn_ends)
 
     def started(self) -> None:
-        """The process does its work from here on, or waits for the servers that it needs for it."""
+        """The process has started: it works, or waits for the servers that it needs."""
         self._tell("READY=1")
 
     async def _give_sign(self) -> None:
@@ -107,7 +107,7 @@ class ServiceManager:
                 telling.sendto(what.encode(), self._address)
             except OSError as error:
                 log.warning(
-                    "systemd can't be told",
+                    "systemd can't be notified",
                     what=what,
                     why=error.strerror or type(error).__name__,
                     to_do="see that NOTIFY_SOCKET is this service's own",

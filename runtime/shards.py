@@ -1,6 +1,6 @@
 """The stream shards' servers: each shard's commands go to the server that has the shard.
 
-One round trip a server, whatever the number of shards.
+It takes one round trip to each server, whatever the number of shards.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _AWAY = (RedisConnectionError, RedisTimeoutError)
 
 
 class Shards(Protocol):
-    """The stream shards, wherever they are."""
+    """The stream shards, on one server or in a cluster."""
 
     @property
     def count(self) -> int: ...
@@ -36,8 +36,8 @@ class Shards(Protocol):
         """Carries out each shard's commands, in their order, on the server that has the shard.
 
         Returns:
-            A reply for each command; where it was refused, or the shard's server is away, its
-            RedisError as a value. In the latter case whether anything was done is unknown.
+            A reply for each command. If it was refused, or the shard's server is away, the reply is
+            a RedisError. In the latter case it is unknown whether anything was done.
 
         Raises:
             RedisError: no server answers.
@@ -45,7 +45,7 @@ class Shards(Protocol):
         ...
 
     async def having(self, shards: Sequence[int], name: Callable[[int], str]) -> list[int]:
-        """Those of the shards that have a key of this name, as far as their servers answer.
+        """The shards that have a key of this name, of all servers that answer.
 
         Raises:
             RedisError: no server answers.
@@ -56,7 +56,7 @@ class Shards(Protocol):
         """A client of each server that has shards, by one of the shards that it has.
 
         Raises:
-            RedisError: which they are can't be found out.
+            RedisError: the servers are not known.
         """
         ...
 
@@ -93,10 +93,10 @@ class OneServer:
 
 
 class ClusterShards:
-    """Shards spread over the primaries of a cluster; follows them as they move and fail over."""
+    """Shards on the primaries of a cluster; it follows them when they move or fail over."""
 
     def __init__(self, cluster: Cluster, count: int) -> None:
-        """`cluster` is this object's to close."""
+        """This object closes `cluster`."""
         self._cluster = cluster
         self._slots: dict[int, int] = {}
         self.count = count
@@ -211,7 +211,7 @@ async def connect_shards(environment: Environment) -> AsyncIterator[Shards]:
 
 
 def first_error(replies: Iterable[Any]) -> RedisError | None:
-    """The first reply that is a refusal."""
+    """The first reply that is an error."""
     return next((reply for reply in replies if isinstance(reply, RedisError)), None)
 
 
@@ -242,9 +242,9 @@ def _with_asking(commands: Sequence[Command]) -> list[Command]:
 
 
 def _elsewhere(replies: Sequence[Any]) -> AskError | None:
-    """That the shard is elsewhere: then none of its commands was carried out there.
+    """The error that says that the shard is elsewhere. None of its commands was then carried out.
 
-    Nor was a part of them, since all of a shard's commands name keys of one slot.
+    This holds for all of them, because all commands of a shard name keys of one slot.
     """
     return next((reply for reply in replies if isinstance(reply, AskError)), None)
 

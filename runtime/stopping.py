@@ -1,4 +1,4 @@
-"""Stopping on SIGTERM or SIGINT: the first asks, the second forces."""
+"""Stopping on SIGTERM or SIGINT: the first signal asks, the second forces."""
 
 import asyncio
 import os
@@ -10,21 +10,21 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopping:
-    """Set once the process is asked to stop; whatever loops, looks here."""
+    """Is set when the process is asked to stop; every loop checks it."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
         self._signalled = False
 
     def install(self) -> None:
-        """Listens to the signals on the running loop, those that wait included."""
+        """Handles the signals on the running loop, including pending ones."""
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def leave_signals(self) -> None:
-        """Leaves the signals that come, and one that came already, to the program that follows."""
+        """Leaves all signals, also one that has already come, to the next program."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         if self._signalled:
             signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # it waits
@@ -37,7 +37,7 @@ class Stopping:
         return self._event.is_set()
 
     async def wait(self, seconds: float | None = None) -> bool:
-        """Waits until asked to stop, `seconds` at the most; whether it was asked."""
+        """Waits until asked to stop, at most `seconds`; returns whether it was asked."""
         try:
             async with asyncio.timeout(seconds):
                 await self._event.wait()

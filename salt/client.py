@@ -1,4 +1,4 @@
-"""A client of the server that has the salt, by the settings."""
+"""A client of the server that has the salt, from the settings."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,13 +15,13 @@ from runtime.redis_client import connect_peer, connect_redis
 
 @dataclass(frozen=True, slots=True)
 class SaltServer:
-    """Where the salt is.
+    """The salt's server.
 
     Attributes:
-        redis: a client of it. In a cluster, of whichever node has the salt's slot now.
-        is_streams: whether the streams are there, too.
-        connect_to: a client of another server, by host and port, with the same credentials; the
-            caller's to close.
+        redis: a client of it. In a cluster, of the node that has the salt's slot now.
+        is_streams: whether the streams are on the same server.
+        connect_to: makes a client of another server, by host and port, with the same credentials;
+            the caller closes it.
     """
 
     redis: Redis

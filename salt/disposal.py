@@ -1,9 +1,9 @@
-"""What a destroyed salt has left outside of the keyspace: overwritten, and looked at again.
+"""Removes the copies of a destroyed salt outside of the keyspace, and checks the result.
 
 Deleting a key does not delete its bytes. The append-only file keeps the command that wrote it until
 the file is rewritten; an RDB file keeps the value until the next save; the slow log keeps
-arguments; the replication backlog keeps commands; memory that was freed keeps all of it; and each
-replica has files and memory of its own. This walks all of them.
+arguments; the replication backlog keeps commands; freed memory keeps all of these; and each
+replica has its own files and memory. This code cleans all of them.
 """
 
 import json
@@ -29,7 +29,7 @@ _SCRUB_CHUNK = 512 * 1024
 
 
 class SaltDisposal:
-    """Disposes of what destroyed salts have left on a server, its replicas and its predecessors."""
+    """Removes copies of destroyed salts from a server, its replicas and its predecessors."""
 
     def __init__(self, server: SaltServer, store: SaltStore) -> None:
         """
@@ -43,7 +43,7 @@ class SaltDisposal:
         self._connect_to = server.connect_to
 
     async def note_holders(self) -> None:
-        """Writes down who has the salt in its files by now; to be done again and again.
+        """Records which servers have the salt in their files now; call it repeatedly.
 
         Raises:
             Retry: Redis does not answer.
@@ -51,7 +51,7 @@ class SaltDisposal:
         await self._holders.note()
 
     async def due_since(self) -> int | None:
-        """Since when a disposal is due, in milliseconds of the server's clock; None: it is not.
+        """Since when a disposal is due, in milliseconds of the server's clock; None: none is due.
 
         Raises:
             Retry: Redis does not answer.
@@ -63,7 +63,7 @@ class SaltDisposal:
         return int(due) if due else None
 
     async def last_report(self) -> Report | None:
-        """What the last disposal found.
+        """The result of the last disposal.
 
         Raises:
             Retry: Redis does not answer.
@@ -79,9 +79,9 @@ class SaltDisposal:
         return Report(report["at"], places)
 
     async def dispose(self, due_since: int) -> Report:
-        """Walks every place, and ends what is due unless something failed.
+        """Cleans every place. The disposal is then no longer due, unless something failed.
 
-        Whatever rotates meanwhile makes it due again.
+        A rotation meanwhile makes it due again.
 
         Raises:
             Retry: Redis does not answer; it stays due.
@@ -129,8 +129,8 @@ class SaltDisposal:
                     await pipeline.execute()
 
     async def _scrub_backlog(self) -> State:
-        """Pushes everything older out of the replication backlog, by as much that means nothing;
-        and out of those that replicas keep, who may be another's primary tomorrow.
+        """Overwrites the replication backlog with filler, and also the backlogs of replicas, which
+        may become primaries later.
         """
         info = await self._redis.info("replication")
         if not info.get("repl_backlog_active"):

@@ -1,11 +1,11 @@
-"""The clock of another machine, followed by a steady one of this machine."""
+"""The clock of another machine, computed from a monotonic clock of this machine."""
 
 import time
 from collections.abc import Callable
 
 from contract.calendar import SECOND_US
 
-# An answer that took longer leaves open what time it is.
+# An answer that took longer is not exact enough.
 _WELL_KNOWN_US = SECOND_US // 10
 # Of two sessions the later is the newer, if we were ahead of the server by this much at the most.
 _STANDS_STILL_US = SECOND_US
@@ -16,15 +16,15 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def steady_seconds() -> float:
-    """Seconds since some instant, by a clock that nobody sets."""
+    """A monotonic clock, in seconds."""
     return time.clock_gettime(_CLOCK)
 
 
 class FollowedClock:
-    """What the other clock says now, from what it said when it was asked.
+    """The other clock's present time, computed from its last answer.
 
     Attributes:
-        server_less_steady_us: its time less that of the steady clock, in microseconds.
+        server_less_steady_us: its time minus that of the monotonic clock, in microseconds.
     """
 
     def __init__(self, steady_seconds: Callable[[], float]) -> None:
@@ -35,7 +35,7 @@ class FollowedClock:
 
     @property
     def is_well_known(self) -> bool:
-        """Whether the last answer that was followed came at once."""
+        """Whether the last answer that was used arrived quickly."""
         return self._uncertain_us <= _WELL_KNOWN_US
 
     def now_us(self) -> int:
@@ -47,19 +47,19 @@ class FollowedClock:
         return int(self._steady_seconds() * SECOND_US)
 
     def follow(self, server_us: int, asked_us: int) -> bool:
-        """Takes an answer; whether the clock is set back by it so far that later instants may come
+        """Uses an answer. Returns whether this set the clock back so far that later times may be
         before earlier ones.
 
         Args:
-            server_us: what the other clock said.
-            asked_us: when it was asked, by the steady clock.
+            server_us: the other clock's time.
+            asked_us: when it was asked, by the monotonic clock.
         """
-        # As if the answer had been under way for all of the time since the question: our clock is
-        # then ahead of the server's by as much at the most, and no salt outlives its month.
+        # We assume that the server read its clock when we asked. Our clock can then only be ahead
+        # of the server's, by the time of the answer, so no salt outlives its month.
         now_us = self.steady_us()
         uncertain_us = now_us - asked_us
-        # What was known before is better than an answer that took its time: a steady clock strays
-        # by far less than one per cent.
+        # An earlier quick answer is better than a slow one now: a monotonic clock drifts by far
+        # less than one per cent.
         known_us = self._uncertain_us + (now_us - self._followed_us) // 100
         if uncertain_us > known_us:
             return False

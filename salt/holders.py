@@ -1,7 +1,7 @@
 """Which servers have, or have had, the salt in their files: its server and replicas, over time.
 
-After a failover, or when its slot moved to another node, those that had it before still have it on
-their disks.
+After a failover, or after its slot moved to another node, the earlier servers still have the salt
+on their disks.
 """
 
 from enum import StrEnum
@@ -24,7 +24,7 @@ class _Known(StrEnum):
 
 
 class SaltHolders:
-    """The record of holders, which is kept where the salt is."""
+    """The record of these servers (the holders), which is stored on the salt's server."""
 
     def __init__(self, server: SaltServer) -> None:
         self._redis = server.redis
@@ -32,10 +32,10 @@ class SaltHolders:
         self._looking = Interval(_LOOK_SECONDS)
 
     async def note(self) -> None:
-        """Writes down who holds the salt now; to be done again and again.
+        """Records which servers have the salt now; call it repeatedly.
 
-        One that could not be looked at after a salt was destroyed, and that answers again, makes a
-        disposal due.
+        If a server could not be checked after a salt was destroyed, and answers again, a disposal
+        becomes due.
 
         Raises:
             Retry: Redis does not answer.
@@ -49,12 +49,12 @@ class SaltHolders:
             raise retry_for(error, "noting who holds the salt") from None
 
     async def former(self) -> list[Address]:
-        """Those that held it, and are neither its server nor a replica of it now."""
+        """The former holders: neither the salt's server nor one of its replicas now."""
         now = {server_name(self._redis), *map(str, await replicas(self._redis))}
         return [_parse(holder) for holder in await self._read() if holder not in now]
 
     async def disposed(self, unverified: list[str]) -> None:
-        """Begins the record anew: nobody but these has an earlier salt any more."""
+        """Replaces the record: only these servers may still have an earlier salt."""
         now = [server_name(self._redis), *map(str, await replicas(self._redis))]
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.delete(keys.SALT_HOLDERS)

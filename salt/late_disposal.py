@@ -1,6 +1,6 @@
-"""Disposes of a destroyed salt's copies when no rotation process does.
+"""Removes a destroyed salt's copies if no rotation process does.
 
-That is rotation's work; but a month's salt ends with its month, with or without it.
+This is rotation's work, but a month's salt must end with its month even if rotation does not run.
 """
 
 import structlog
@@ -20,14 +20,14 @@ log = structlog.get_logger()
 
 
 class LateDisposal:
-    """Looks now and then whether a disposal is overdue."""
+    """Checks now and then whether a disposal is overdue."""
 
     def __init__(self, store: SaltStore, disposal: SaltDisposal) -> None:
         self._store = store
         self._disposal = disposal
 
     async def run_once(self) -> bool:
-        """Disposes if that is overdue; whether it was.
+        """Does an overdue disposal; returns whether there was one.
 
         Raises:
             Retry: Redis does not answer.
@@ -38,15 +38,15 @@ class LateDisposal:
         late_us = await self._store.server_us() - due_since_ms * 1000
         if late_us < LATE_SECONDS * SECOND_US:
             return False
-        log.warning("rotation has not disposed of a destroyed salt: doing it here; is it running?")
+        log.warning("rotation has not removed a destroyed salt: doing it here; does rotation run?")
         log_report(await self._disposal.dispose(due_since_ms))
         return True
 
     async def run(self, stopping: Stopping) -> None:
-        """Looks until asked to stop."""
+        """Checks until asked to stop."""
         told = Told(
-            "a destroyed salt's copies could not be looked for",
-            "a destroyed salt's copies can be looked for again",
+            "copies of a destroyed salt could not be searched for",
+            "copies of a destroyed salt can be searched for again",
             "see that the salt's Redis is up",
         )
         await stopping.wait(LOOK_SECONDS)  # a rotation that starts with it comes first

@@ -1,8 +1,8 @@
-"""Step 6: the month, its salt and the time, which always agree.
+"""The month, its salt and the time, which always agree.
 
-The salt server's clock is followed, so that a collector whose own clock is wrong still hashes
-with everybody else, and stamps what it hashes with the month that the salt is of. But for a jump
-that nobody else has seen: then it goes on with the salt that it holds, by its own steady clock.
+The salt server's clock is followed, so that a collector whose own clock is wrong uses the same salt
+as the others, and the month of that salt. The exception is a jump that no other clock confirms:
+then the collector keeps its salt, and uses its own monotonic clock.
 """
 
 import asyncio
@@ -32,9 +32,9 @@ log = structlog.get_logger()
 
 
 class MonthlySalt:
-    """The salt in force, kept in memory for as long as its month lasts and not a moment longer.
+    """The salt in force, cached in memory until its month ends, and no longer.
 
-    Its bytes are left in memory that was freed, though: Python can't write over them.
+    Its bytes stay in freed memory, though, because Python can't overwrite them.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class MonthlySalt:
         """
         Args:
             store: where the salt is.
-            steady_seconds: a clock that nobody sets.
-            dropped: called when a salt that was held is over; it must not raise.
+            steady_seconds: a monotonic clock, in seconds.
+            dropped: called when the cached salt is over; it must not raise.
         """
         self._store = store
         self._steady_seconds = steady_seconds
@@ -66,23 +66,22 @@ class MonthlySalt:
 
     @property
     def clock_doubt(self) -> str | None:
-        """What contradicts the clock of the salt's server; None: nothing does."""
+        """What contradicts the clock of the salt's server, or None."""
         if not self._clock_is_doubted:
             return None
         return "the clock of the salt's server, and others, differ by more than an hour"
 
     @property
     def calendar_doubt(self) -> str | None:
-        """How the calendar of this process differs from rotation's; None: it does not."""
+        """How the calendar of this process differs from rotation's, or None."""
         if not self._other_calendar:
             return None
         return "CALENDAR_TIMEZONE is another one here than rotation's, or rotation does not run"
 
     def now(self) -> tuple[Salt, int] | None:
-        """The salt and the instant that it is valid for, or None when there is none in memory.
+        """The salt and the present time, for which it is valid; None if there is none in memory.
 
-        Of two calls the later one has the later instant, unless we were ahead of the server by more
-        than a second.
+        A later call returns a later time, unless we were ahead of the server by more than a second.
         """
         salt = self._salt
         if salt is None:
@@ -94,28 +93,28 @@ class MonthlySalt:
             return None
         now_us = max(now_us, salt.starts_us)
         if now_us < self._latest_us:
-            # We were ahead of the server, and know better now. Whoever comes later began later all
-            # the same: an upgrade of `current` takes the newest session.
+            # We were ahead of the server and were corrected. A later session must still get a later
+            # time, because an upgrade of `current` takes the newest session.
             now_us = min(self._latest_us + 1, salt.ends_us - 1)
         self._latest_us = now_us
         return salt, now_us
 
     async def get(self) -> tuple[Salt, int]:
-        """As `now`, asking Redis where memory has none. Any number of callers share one question.
+        """Like `now`, but asks Redis if memory has none. All waiting callers share one query.
 
         Raises:
-            ClocksDisagree: there is no salt to count with until clocks are mended.
+            ClocksDisagree: there is no salt to count with until clocks are corrected.
             Retry: Redis does not answer.
         """
         patience_ends = asyncio.get_running_loop().time() + _REFUSED_SECONDS
         while (valid := self.now()) is None:
             if self._refreshing is None or self._refreshing.done():
                 self._refreshing = asyncio.create_task(self._ensure())
-            # A request that goes away must not take the others' answer with it.
+            # A request that is cancelled must not cancel the query of the others.
             try:
                 await asyncio.shield(self._refreshing)
             except ClocksDisagree:
-                # Where it is our clock that is wrong, another process makes the month's salt.
+                # If our own clock is wrong, another process makes the month's salt.
                 if asyncio.get_running_loop().time() > patience_ends:
                     raise
                 await asyncio.sleep(_ASK_AGAIN_SECONDS)
@@ -134,7 +133,7 @@ class MonthlySalt:
         await repeat(self._refresh, stopping, self._seconds_to_next_look, trouble=told)
 
     def is_current(self) -> bool:
-        """Whether a request that came now would find its salt in memory."""
+        """Whether a request would find its salt in memory now."""
         return self._in_force() is not None
 
     def _in_force(self) -> tuple[Salt, int] | None:
@@ -145,7 +144,7 @@ class MonthlySalt:
         if now_us >= salt.ends_us:
             self._drop()
             return None
-        # The server's clock was set back after its month began: the month stays as it is.
+        # If the server's clock was set back after the month began, the month stays.
         return salt, max(now_us, salt.starts_us)
 
     async def _refresh(self) -> None:
@@ -154,7 +153,7 @@ class MonthlySalt:
             await self.get()
             return
         month = valid[0].month
-        del valid  # the wait may outlast the month, and no name of it here may
+        del valid  # the wait may outlast the month, but this reference to the salt must not
         asked_us = self._clock.steady_us()
         observed = await self._store.observe(month)
         server_us = observed.server_us
@@ -162,7 +161,7 @@ class MonthlySalt:
         if has_jumped and await self._store.is_contradicted(server_us):
             self._note_doubt(observed)
             if observed.recorded in (None, month):
-                return  # nobody has agreed that the month is over, either
+                return  # no process has recorded a later month, either
         else:
             self._follow(server_us, asked_us)
             self._note_belief()
@@ -182,8 +181,8 @@ class MonthlySalt:
     async def _ensure(self, *, put_back: bool = False) -> None:
         asked_us = self._clock.steady_us()
         try:
-            # Where the record is there and the salt alone is gone, somebody has deleted it, which
-            # is respected; or it has expired too early, which was seen.
+            # If the record exists and only the salt is gone, somebody has deleted it, and it is not
+            # put back; unless it expired too early, which was noticed.
             ensured = await self._store.ensure(held=self._salt if put_back else None)
         except ClocksDisagree as error:
             self._say_doubt(str(error))
@@ -194,7 +193,7 @@ class MonthlySalt:
         self._note_calendar(other=ensured.other_calendar)
         salt = await self._store.read(ensured.term)
         if salt is None:
-            raise Retry("salt", "the salt was gone as soon as it was there")
+            raise Retry("salt", "the salt vanished right after it was made")
         self._hold(salt)
         _report(ensured)
 
@@ -209,8 +208,8 @@ class MonthlySalt:
         log.error(
             "the clock of the salt's server is contradicted: no month ends by it alone",
             why=why,
-            to_do="compare the clocks of the salt's Redis, the streams' and this machine, and mend "
-            "the wrong one",
+            to_do="compare the clocks of the salt's Redis, the streams' and this machine, and "
+            "correct the wrong one",
         )
 
     def _note_belief(self) -> None:
@@ -243,7 +242,7 @@ class MonthlySalt:
         self._drop_when_over()
 
     def _drop_when_over(self) -> None:
-        """Drops the salt when its month ends, whether or not anybody asks for it then."""
+        """Drops the salt when its month ends, also without any request."""
         valid = self._in_force()
         if valid is not None:
             salt, now_us = valid
@@ -285,7 +284,7 @@ def _report(ensured: Ensured) -> None:
         case Outcome.LOST | Outcome.REPLACED:
             log.error(
                 "the month's salt was lost and a new one made: "
-                "who came before and comes again is counted twice this month",
+                "people who came before and come again count twice this month",
                 month=month,
             )
         case Outcome.CLOCK_WENT_BACK:

@@ -1,4 +1,4 @@
-"""What a disposal found: each place where a destroyed salt may be left, and what is to be done."""
+"""A disposal's result: each place where a destroyed salt may be left, and what is to be done."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -44,7 +44,7 @@ class Report:
 
 
 def log_report(report: Report) -> None:
-    """Says what a disposal found, and what an operator has to do about it."""
+    """Logs a disposal's result, and what an operator has to do about it."""
     for place in report.failed:
         log.error(
             "a destroyed salt may be left; this is tried again",

@@ -1,4 +1,4 @@
-"""A server's files and log: rewritten, so that nothing of a destroyed salt is left in them."""
+"""Has a server's files and slow log rewritten, so that no destroyed salt is left in them."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -17,7 +17,7 @@ _POLL: Final = Backoff(0.05, 0.05)
 
 
 class _Busy(Retry):
-    """A rewrite or save runs, of which there can be one."""
+    """A rewrite or save is already running; there can be only one."""
 
     def __init__(self) -> None:
         super().__init__("busy", "a rewrite or save has been running for too long")
@@ -49,7 +49,7 @@ _TO_DO = {
 
 
 async def attempt(name: str, place: str, dispose: Callable[[], Awaitable[State]]) -> Place:
-    """Does one thing at one place. That one server refuses or is away does not spare the others."""
+    """Does one step at one place. If a server refuses or is away, the others are still cleaned."""
     try:
         state = await dispose()
     except RedisError as error:
@@ -94,7 +94,7 @@ async def _reset_slow_log(server: Redis) -> State:
 
 
 async def _begin(command: Callable[[], Awaitable[object]]) -> None:
-    """Has the server begin in the background what `command` asks for."""
+    """Starts the background work of `command` on the server."""
 
     async def ask() -> None:
         try:

@@ -1,4 +1,4 @@
-"""A server's memory, written over where it was freed, so that no byte of a salt is left in it."""
+"""Overwrites a server's freed memory, so that no byte of a salt is left in it."""
 
 from importlib.resources import files
 from typing import Final
@@ -13,12 +13,12 @@ _BUFFER: Final = 15 * 1024
 
 
 async def push_out(server: Redis) -> None:
-    """Writes over what a server has freed, and over what lies in the connection's buffers there.
+    """Overwrites a server's freed memory, and the buffers of the connection on the server.
 
-    Its replicas write over what they have freed.
+    Its replicas overwrite their freed memory, too.
 
     Raises:
-        RedisError: it does not answer, or refuses.
+        RedisError: the server does not answer, or refuses.
     """
     await server.register_script(_SCRIPT)(keys=[keys.SCRUB])
     await server.echo(bytes(_BUFFER))

@@ -1,6 +1,6 @@
-"""The month's salt in Redis: the one place that makes, reads and destroys it.
+"""The month's salt in Redis: the only code that makes, reads and destroys it.
 
-Rotation calls it on a schedule, and a collector that meets a month without a salt calls the same
+Rotation calls it on a schedule. A collector that finds a month without a salt calls the same
 script, so that no month begins without one.
 """
 
@@ -55,8 +55,8 @@ class SaltStore:
         Args:
             redis: the salt's server.
             zone: whose calendar months count.
-            opinions: beside which the server's clock is held before a month ends.
-            sets_expiry: a salt's expiry follows `zone`, whatever it was: rotation's does.
+            opinions: other clocks, with which the server's is compared before a month ends.
+            sets_expiry: whether it sets a salt's expiry by `zone`, as rotation does.
         """
         self._redis = redis
         self._zone = zone
@@ -77,7 +77,7 @@ class SaltStore:
             raise retry_for(error, "reading the server's clock") from None
 
     async def server_month(self) -> Month:
-        """The month that it is by the server's clock.
+        """The present month by the server's clock.
 
         Raises:
             Retry: Redis does not answer.
@@ -97,7 +97,7 @@ class SaltStore:
         return Month.parse(text.decode()) if isinstance(text, bytes) else None
 
     async def salt_keys(self) -> list[str]:
-        """The key of every salt on the server, sorted: one, when all is well.
+        """The key of every salt on the server, sorted: normally only one.
 
         Raises:
             Retry: Redis does not answer.
@@ -109,7 +109,7 @@ class SaltStore:
         return sorted(found - {keys.CURRENT_SALT})
 
     async def life(self, month: Month) -> Life:
-        """When a month's salt was made, why, and when it dies.
+        """When a month's salt was made, why, and when it expires.
 
         Raises:
             Retry: Redis does not answer.
@@ -127,7 +127,7 @@ class SaltStore:
         return Life(made_us, dies_us, made_because, dies_ms != _NO_KEY)
 
     async def read(self, term: Term) -> Salt | None:
-        """A month's salt; None: it is not there.
+        """A month's salt, or None if it is not there.
 
         Raises:
             Retry: Redis does not answer.
@@ -163,24 +163,24 @@ class SaltStore:
         )
 
     async def is_contradicted(self, server_us: int) -> bool:
-        """Whether others say that it is another time than the server says."""
+        """Whether other clocks contradict the server's time."""
         return any(abs(us - server_us) > AGREE_US for us in await self._opinions())
 
     async def ensure(self, *, replace: bool = False, held: Salt | None = None) -> Ensured:
         """Makes sure that the server's current month has its salt and that no other month does.
 
-        A salt that is missing is waited for: whoever holds it puts it back within a second.
+        If the salt is missing, it waits: a process that holds it puts it back within a second.
 
         Args:
             replace: make a new one even if the month has one (a leaked salt), or if a later month
                 is recorded (a clock that was ahead).
-            held: the salt that this process has, and that vanished from the server by no one's
-                will: it is put back.
+            held: the salt that this process has, if it vanished from the server by accident: it is
+                put back.
 
         Raises:
-            ClocksDisagree: a month would end, or a salt be made or destroyed, that others' clocks
-                say should not; or the recorded month is too far ahead to be counted in.
-            Retry: Redis does not answer, or its clock is not to be followed.
+            ClocksDisagree: a month would end, or a salt would be made or destroyed, against other
+                clocks; or the recorded month is too far ahead for its sessions to be counted.
+            Retry: Redis does not answer, or its clock can't be followed.
         """
         missing_since: float | None = None
         attempts = 0
@@ -220,7 +220,7 @@ class SaltStore:
     async def _rotate(
         self, month: Month, held: Salt | None, *, replace: bool, has_waited: bool
     ) -> list[Any]:
-        """Runs the script; a second time, with a fresh salt, if it wants one."""
+        """Runs the script; a second time, with a new salt, if it asks for one."""
         others = await self.salt_keys()
         opinions = [us // 1000 for us in await self._opinions()]
         put_back = held.value if held is not None and held.month == month else b""
@@ -260,11 +260,11 @@ class SaltStore:
             raise retry_for(error, "rotating the salt") from None
 
     async def _going_on(self, outcome: Outcome, recorded: Month) -> Ensured | None:
-        """Where the recorded month is another than the server's clock says; None: its salt is not
-        there any more.
+        """The result if the recorded month is not that of the server's clock; None: its salt is
+        gone.
 
         Raises:
-            ClocksDisagree: it is not one to count with.
+            ClocksDisagree: sessions can't be counted in the recorded month.
             Retry: Redis does not answer.
         """
         life, server_us = await self.life(recorded), await self.server_us()
@@ -292,7 +292,7 @@ class SaltStore:
 def _contradicted(server_us: int) -> ClocksDisagree:
     return ClocksDisagree(
         f"the salt's server says that it is {from_us(server_us):%Y-%m-%d %H:%M} UTC, and others' "
-        "clocks differ by more than an hour: no salt is made or destroyed; mend the wrong clock"
+        "clocks differ by more than an hour: no salt is made or destroyed; correct the clock"
     )
 
 

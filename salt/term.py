@@ -1,4 +1,4 @@
-"""A month's salt, the term in which it may be used, and what the salt's server says of both."""
+"""A month's salt, the term in which it may be used, and what the salt's server reports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ class Term:
     ends_us: int
 
     def makes_rows_at(self, now_us: int) -> bool:
-        """Whether a flusher stores what is hashed with its salt: it is not far ahead."""
+        """Whether a flusher accepts sessions of this month now: it is not too far ahead."""
         return self.starts_us - now_us <= _FARTHEST_AHEAD_US
 
 
@@ -56,10 +56,10 @@ class Salt(Term):
 
 @dataclass(frozen=True, slots=True)
 class Ensured:
-    """Whose salt is in force, what was done to have it, and the server's clock in microseconds.
+    """Which month's salt is in force, what was done, and the server's clock in microseconds.
 
-    `other_calendar`: its key expired at another instant than the month ends here. So this process
-    and rotation have different settings of `CALENDAR_TIMEZONE`; or rotation has just changed it.
+    `other_calendar`: the key expires at another time than the month ends here. So this process
+    and rotation have different values of `CALENDAR_TIMEZONE`, or rotation has just changed it.
     """
 
     outcome: Outcome
@@ -70,8 +70,8 @@ class Ensured:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the server has: a month's salt, if it still does; its clock in microseconds; the month
-    that is recorded; and whether the salt expires when the month ends by our calendar.
+    """What the server has: a month's salt, or None; its clock in microseconds; the recorded month;
+    and whether the salt expires at another time than the month ends by our calendar.
     """
 
     salt: Salt | None
@@ -82,8 +82,8 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """When a month's salt was made and when it expires, in microseconds, and why it was made; None
-    where not known. And whether it is there.
+    """When a month's salt was made and expires, in microseconds, and why it was made; None if
+    unknown. And whether it exists.
     """
 
     made_us: int | None

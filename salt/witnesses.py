@@ -1,4 +1,4 @@
-"""Whose clocks the salt server's is held beside before a month may end.
+"""The clocks with which the salt server's clock is compared before a month may end.
 
 No single clock ends a month: docs/decisions/0016-no-single-clock-ends-a-month.md.
 """
@@ -15,11 +15,11 @@ class Witnesses:
         """
         Args:
             clock: this machine's.
-            streams: where the sessions go. The same server as the salt's says nothing new.
+            streams: the streams' servers. If one is also the salt's server, it adds nothing.
         """
         self._clock = clock
         self._streams = streams
 
     async def ask(self) -> list[int]:
-        """What time it is by each that answers, in microseconds."""
+        """The time of each clock that answers, in microseconds."""
         return [*await server_clocks(self._streams), self._clock()]

@@ -1,4 +1,4 @@
-"""Step 7: the event into its stream, and word of it when it is durable."""
+"""Appends a record to its stream, and calls back when it is durable."""
 
 from typing import Protocol
 
@@ -16,7 +16,7 @@ class Writer(Protocol):
 
     @property
     def failing_since(self) -> float | None:
-        """Since when, in the loop's time, no write has succeeded; None when the last one did."""
+        """Since when, in the loop's time, no write has succeeded; None if the last one did."""
         ...
 
     @property
@@ -25,17 +25,17 @@ class Writer(Protocol):
         ...
 
     async def run(self) -> None:
-        """Writes what gathers, until cancelled."""
+        """Writes the waiting records, until cancelled."""
         ...
 
 
 class Appender:
-    """Appends records to the stream shards. Use `run` as a task for as long as it may be used."""
+    """Appends records to the stream shards. Run `run` as a task while it is in use."""
 
     def __init__(self, writer: Writer, shards: int) -> None:
         """
         Args:
-            writer: of the servers that have the streams.
+            writer: for the servers that have the streams.
             shards: how many streams there are.
         """
         self._writer = writer
@@ -43,21 +43,21 @@ class Appender:
         self._held: Retry | None = None
 
     def hold(self, why: Retry | None) -> None:
-        """Refuses every record from now on, with this error; None: takes them again."""
+        """Refuses every record from now on, with this error; None: accepts them again."""
         self._held = why
 
     def append(self, identity: bytes, record: bytes, answered: Answered) -> None:
-        """Appends a record; `answered` is called, once, when it is known what became of it.
+        """Appends a record; `answered` is called once, when the result is known.
 
         Args:
             identity: the 16 bytes that choose the shard.
             record: from `contract.record.encode`.
-            answered: gets None once Redis has acknowledged it; Retry when that took longer than
-                `WAIT_SECONDS`, or Redis is full or refuses it. It may have been stored all the
-                same; a repeat with the same id counts once.
+            answered: gets None once Redis has acknowledged the record. It gets Retry if that took
+                longer than `WAIT_SECONDS`, or if Redis is full or refuses it. The record may have
+                been stored nevertheless; a repeat with the same id counts once.
 
         Raises:
-            Retry: too many wait already, or the server would not keep it.
+            Retry: too many records wait already, or the server would not keep it.
         """
         if self._held is not None:
             raise Retry(self._held.reason, str(self._held))

@@ -1,7 +1,7 @@
-"""Writes to the primaries of a Redis Cluster: a `NodeWriter` each, and what moves between them.
+"""Writes to the primaries of a Redis Cluster: one `NodeWriter` for each.
 
-A record that fails where it was sent is appended where its shard is by then, within the same
-`WAIT_SECONDS`. It may be appended twice for that: a session's id makes it count once.
+If a record fails where it was sent, it is appended where its shard is by then, within the same
+`WAIT_SECONDS`. It may be appended twice: a session's id makes it count once.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _SLOW_SECONDS = 1.0
 
 
 class ClusterWriter:
-    """Each shard's records to the primary that has it. Use `run` as a task, as `NodeWriter`'s."""
+    """Sends each shard's records to its primary. Run `run` as a task, like `NodeWriter`'s."""
 
     def __init__(
         self,
@@ -39,11 +39,11 @@ class ClusterWriter:
     ) -> None:
         """
         Args:
-            cluster: where the shards are.
-            shards: how many.
+            cluster: knows where the shards are.
+            shards: the number of shards.
             connect: makes a connection to the server of a client.
-            metrics: as `NodeWriter`'s.
-            durability: as `NodeWriter`'s.
+            metrics: as in `NodeWriter`.
+            durability: as in `NodeWriter`.
         """
         self._cluster = cluster
         self._slots = [slot_of(keys.stream(shard)) for shard in range(shards)]
@@ -54,7 +54,7 @@ class ClusterWriter:
         self._primaries: dict[Address, NodeWriter] = {}
         self._importers: dict[Address, NodeWriter] = {}
         self._outage = Outage(WRITTEN_AGAIN)
-        # It never writes: what waits here waits until it is known where its shard is.
+        # It never writes: it holds records until it is known where their shard is.
         self._homeless = NodeWriter(_nowhere, metrics)
         self._of_shard = [self._homeless] * shards
         self._group = asyncio.TaskGroup()
@@ -65,7 +65,7 @@ class ClusterWriter:
 
     @property
     def failing_since(self) -> float | None:
-        """Since when no write has succeeded on any node; None when the last one on some did."""
+        """Since when no write has succeeded on any node; None if the last one on some node did."""
         since = [writer.failing_since for writer in {*self._of_shard}]
         return None if None in since else min(filter(None, since), default=None)
 
@@ -75,12 +75,12 @@ class ClusterWriter:
         return self._homeless.idle and all(writer.idle for writer in self._tasks)
 
     async def run(self) -> None:
-        """Writes what gathers, and follows the shards, until cancelled."""
+        """Writes the waiting records, and follows the shards, until cancelled."""
         async with self._group as tasks:
             tasks.create_task(repeat(self._follow, Stopping(), _LOOK_SECONDS))
 
     async def _follow(self) -> None:
-        """Gives each shard the writer of its primary, and what is homeless to those writers."""
+        """Gives each shard the writer of its primary, and homeless records to these writers."""
         try:
             await self._cluster.refresh()
         except RedisError as error:
@@ -127,7 +127,7 @@ class ClusterWriter:
     def _redirect(self, failed: list[Waiting], error: RedisError) -> list[Waiting]:
         self._cluster.learn(error)
         if isinstance(error, AskError) and not isinstance(error, MovedError):
-            # Its slot is just moving, and the stream is there already.
+            # The slot is moving, and the stream is already at the new node.
             node = Address(error.host, int(error.port))
             self._writer(self._importers, node).take_over(failed)
         elif isinstance(error, AskError) or is_passing(error):

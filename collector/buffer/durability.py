@@ -1,5 +1,5 @@
-"""How durable a record must be before it counts as stored (`APPEND_DURABILITY`), and how Redis is
-asked for it.
+"""How durable a record must be before it counts as stored (`APPEND_DURABILITY`), and the commands
+that wait for it.
 """
 
 from enum import StrEnum
@@ -28,11 +28,11 @@ WAIT_UNTIL_DURABLE: Final[dict[Durability, list[Command]]] = {
     Durability.FSYNC: [("WAITAOF", 1, 0, _WAIT_MS)],
     Durability.REPLICA: [("WAIT", 1, _WAIT_MS)],
 }
-"""None or one command, which follows the writes on their connection."""
+"""No command or one, which follows the writes on their connection."""
 
 
 def why_not_durable(reply: Any) -> Retry | None:
-    """What is wrong with an answer to WAITAOF or WAIT, if anything."""
+    """The error in a reply to WAITAOF or WAIT, if there is one."""
     if isinstance(reply, RedisError):
         return retry_for(reply, "waiting until it is durable (APPEND_DURABILITY)")
     # WAITAOF counts this server's disk and the replicas', WAIT the replicas.

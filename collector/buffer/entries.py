@@ -1,7 +1,8 @@
-"""Part of step 7: the records of one write as entries of their streams, packed. Pure.
+"""Packs the records of one write as entries of their streams. Pure.
 
-An entry costs Redis more than the records in it, so under load those of a shard share one. Then
-`XLEN` is less than what waits: by how much, `contract.keys.joined` counts, in the same transaction.
+An entry costs Redis more than the records in it, so under load the records of a shard share one.
+`XLEN` is then less than the number of waiting records. `contract.keys.joined` counts the
+difference, in the same transaction.
 """
 
 from collections import defaultdict
@@ -22,7 +23,7 @@ _EXEC: Final = pack(b"EXEC")
 
 
 class PackedEntry(NamedTuple):
-    """One entry: who waits for it, its commands, and how many replies they get."""
+    """One entry: its records, its commands, and how many replies they get."""
 
     waiting: Sequence[Waiting]
     commands: bytes

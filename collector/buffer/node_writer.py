@@ -55,11 +55,11 @@ class Wire(Protocol):
 
 
 Redirect = Callable[[list[Waiting], RedisError], list[Waiting]]
-"""Takes over what another server may have to append, by the error; returns what stays here."""
+"""Takes over the records that, by the error, belong to another server; returns the others."""
 
 
 class NodeWriter:
-    """Appends records on one server. Use `run` as a task for as long as it may be used."""
+    """Appends records on one server. Run `run` as a task while it is in use."""
 
     def __init__(
         self,
@@ -73,12 +73,12 @@ class NodeWriter:
     ) -> None:
         """
         Args:
-            connect: makes a connection to the server; each is used by one task alone.
+            connect: makes a connection to the server; only one task uses each connection.
             metrics: where batches are counted.
             durability: when a record counts as stored.
-            redirect: what becomes of a record that failed; None: it is tried again here.
-            outage: of all shards, of which other servers may have some; None: this one has all.
-            asking: as `EntryPacker`'s.
+            redirect: gets the records that failed; None: they are tried again here.
+            outage: that of all shards, if other servers have some; None: this server has all.
+            asking: as in `EntryPacker`.
         """
         self._redirect = redirect
         self._packer = EntryPacker(asking=asking)
@@ -94,18 +94,18 @@ class NodeWriter:
         self._outage = outage or Outage(WRITTEN_AGAIN)
 
     def write(self, record: bytes, shard: int, answered: Answered) -> Waiting:
-        """Appends a record; `answered` is called, once, when it is known what became of it. No
-        future: what wakes a task costs as much as all else here.
+        """Appends a record; `answered` is called once, when the result is known. This is not a
+        future, because waking a task costs as much as everything else here.
 
         Args:
             record: from `contract.record.encode`.
-            shard: that it goes to.
-            answered: gets None once the server has acknowledged it, as durably as asked for; Retry
-                when that took longer than `WAIT_SECONDS`, or the server is full or refuses it. It
-                may have been stored all the same.
+            shard: the shard that it goes to.
+            answered: gets None once the server has acknowledged the record as durably as asked
+                for. It gets Retry if that took longer than `WAIT_SECONDS`, or if the server is
+                full or refuses it. The record may have been stored nevertheless.
 
         Raises:
-            Retry: too many wait already.
+            Retry: too many records wait already.
         """
         if len(self._waiting) >= MAX_WAITING:
             raise Retry("overload", "too many requests wait for Redis")
@@ -116,13 +116,13 @@ class NodeWriter:
         return waiting
 
     def take_over(self, others: Iterable[Waiting]) -> None:
-        """Appends what waited elsewhere, before what waits here."""
+        """Appends records that waited elsewhere, before those that wait here."""
         self._waiting.extendleft(reversed([each for each in others if not each.is_over]))
         if self._waiting:
             self._filled.set()
 
     def give_up(self) -> list[Waiting]:
-        """Hands out all that waits, also what is on its way: it may be stored all the same."""
+        """Returns all waiting records, also those that were sent and may be stored nevertheless."""
         under_way = [waiting for batch in self._in_flight.values() for waiting in batch]
         self._metrics.append_unanswered.inc(len(under_way))
         waiting = [*under_way, *self._waiting]
@@ -132,13 +132,13 @@ class NodeWriter:
         return waiting
 
     def is_slow(self, seconds: float) -> bool:
-        """Whether something has been on its way for so long."""
+        """Whether a write has been under way for this long."""
         longest = asyncio.get_running_loop().time() + WAIT_SECONDS - seconds
         return any(batch[0].deadline < longest for batch in self._in_flight.values())
 
     @property
     def failing_since(self) -> float | None:
-        """Since when, in the loop's time, no write has succeeded; None when the last one did."""
+        """Since when, in the loop's time, no write has succeeded; None if the last one did."""
         return self._failing_since
 
     @property
@@ -147,7 +147,7 @@ class NodeWriter:
         return not self._waiting and not self._in_flight
 
     async def run(self) -> None:
-        """Writes what gathers, until cancelled."""
+        """Writes the waiting records, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for writer in range(self._writers):
                 tasks.create_task(self._write_what_gathers(writer))
@@ -173,12 +173,12 @@ class NodeWriter:
             wire.close()
 
     async def refuse_what_waits_too_long(self) -> None:
-        """Answers what has waited for `WAIT_SECONDS`; again and again, as a part of `run`."""
+        """Answers records that have waited for `WAIT_SECONDS`; `run` calls it repeatedly."""
         now = asyncio.get_running_loop().time()
         for queue in (*self._in_flight.values(), self._waiting):
             for waiting in queue:
                 if waiting.deadline > now:
-                    break  # each is in the order in which they came
+                    break  # each queue is in the order of arrival
                 _answer(waiting, Retry("redis_away", "Redis did not acknowledge it in time"))
 
     def _next_batch(self) -> list[Waiting]:
@@ -186,14 +186,14 @@ class NodeWriter:
         queue = self._waiting
         while queue and len(batch) < MAX_BATCH:
             waiting = queue.popleft()
-            if not waiting.is_over:  # else it was refused, or its request went away
+            if not waiting.is_over:  # otherwise it was refused, or its request has ended
                 batch.append(waiting)
         if not queue:
             self._filled.clear()
         return batch
 
     async def _write(self, wire: Wire, batch: list[Waiting]) -> list[Waiting]:
-        """Writes a batch; what may be tried again is returned."""
+        """Writes a batch; returns the records that may be tried again."""
         self._metrics.append_batch_size.observe(len(batch))
         is_full = len(batch) >= _TOGETHER_FROM * len({waiting.shard for waiting in batch})
         self._full_writes += (is_full - self._full_writes) / _LAST_WRITES
@@ -202,21 +202,21 @@ class NodeWriter:
         count = sum([entry.replies for entry in entries]) + bool(self._durable)
         left: list[Waiting] = []
         try:
-            # Answered at once: by the time of this task's turn there may be requests to examine.
+            # Requests are answered at once: this task's next turn may come after other requests.
             await wire.exchange(
                 packed, count, lambda replies: left.extend(self._settle(entries, replies))
             )
         except RedisError as error:
             self._metrics.append_unanswered.inc(len(batch))
             return self._after(batch, error)
-        except Exception as error:  # noqa: BLE001 - the one writer must outlive any fault
+        except Exception as error:  # noqa: BLE001 - the only writer must survive any fault
             self._fails(Retry("fault", f"appending: {type(error).__name__}"), batch)
             self._metrics.append_unanswered.inc(len(batch))
             return batch
         return left
 
     def _settle(self, entries: Sequence[PackedEntry], replies: Sequence[Any]) -> list[Waiting]:
-        """Tells each request what became of its entry; what may be tried again is returned."""
+        """Gives each record its result; returns the records that may be tried again."""
         not_durable = why_not_durable(replies[-1]) if self._durable else None
         left = []
         first = 0
@@ -232,7 +232,7 @@ class NodeWriter:
                 self._outage.works(self)
                 self._outage.works(some[0].shard)
             else:
-                # It is in the stream, and may be lost with the server: not what a 2xx promises.
+                # It is in the stream, but may be lost with the server: a 2xx promises more.
                 self._fails(not_durable, some)
                 self._metrics.append_unanswered.inc(len(some))
             for waiting in some:
@@ -240,8 +240,8 @@ class NodeWriter:
         return left
 
     def _after(self, batch: list[Waiting], error: RedisError) -> list[Waiting]:
-        """What of a failed batch is to be tried again here; what is of no use fails."""
-        if not isinstance(error, AskError):  # which says where it is instead
+        """The records of a failed batch that are to be tried again here; the others fail."""
+        if not isinstance(error, AskError):  # this error says where the slot is
             self._fails(retry_for(error, "appending"), batch)
         left = batch if self._redirect is None else self._redirect(batch, error)
         if is_passing(error):
@@ -251,8 +251,8 @@ class NodeWriter:
         return []
 
     def _fails(self, why: Retry, batch: Sequence[Waiting]) -> None:
-        # A refusal may be of its shard alone, and is not over when another is written. All else is
-        # of the server.
+        # A refusal may concern only its shard, and is not over when another shard is written. All
+        # other errors concern the server.
         whats: set[object] = {self}
         if why.reason == "redis_refused":
             whats = {waiting.shard for waiting in batch}
@@ -261,17 +261,17 @@ class NodeWriter:
         self.fails(why)
 
     def fails(self, why: Retry) -> None:
-        """Notes, and says once, that nothing can be written."""
+        """Notes, and logs once, that nothing can be written."""
         if self._failing_since is None:
             self._failing_since = asyncio.get_running_loop().time()
             log.error(
                 "sessions can't be written",
                 why=str(why),
-                to_do="see that Redis is up, has memory left and takes writes",
+                to_do="see that Redis is up, has memory left and accepts writes",
             )
 
     def works(self) -> None:
-        """Notes that nothing keeps it from writing any more."""
+        """Notes that it can write again."""
         self._failing_since = None
 
 
@@ -281,7 +281,7 @@ def _answer(waiting: Waiting, error: Retry | None) -> None:
     waiting.is_over = True
     try:
         waiting.answered(error)
-    except Exception as fault:  # noqa: BLE001 - the one writer must outlive any fault
+    except Exception as fault:  # noqa: BLE001 - the only writer must survive any fault
         log.error(  # noqa: TRY400 - exception() would write a message that may quote the request
             "a request could not be answered; this is a fault in the collector",
             error=type(fault).__name__,

@@ -1,4 +1,4 @@
-"""A request that waits for Redis, and how long it may before it is answered 503."""
+"""A record that waits for Redis, and how long it may wait before its request is answered 503."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ WAIT_SECONDS = 5.0
 RETRY_AFTER_SECONDS = 5
 
 Answered = Callable[[Retry | None], None]
-"""Takes what became of a record: None, the server has acknowledged it. It must not raise."""
+"""Called with a record's result: None, Redis has acknowledged it; or Retry. It must not raise."""
 
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A record that is to be appended."""
+    """A record that is to be appended, and the callback of its request."""
 
     record: bytes
     shard: int
     deadline: float  # in the loop's time
     answered: Answered
-    is_over: bool = False  # it was answered, or nobody waits for it any more
+    is_over: bool = False  # it was answered, or its request has ended

@@ -1,6 +1,6 @@
-"""From a request that has arrived to its answer, counted: where every error becomes an answer.
+"""Has an endpoint answer a request, turns errors into answers, and counts both.
 
-Both HTTP parsers end here (`connection.py`, `unusual.py`): one set of rules, whoever read it.
+Both HTTP parsers end here (`connection.py`, `unusual.py`), so the same rules hold for both.
 """
 
 import time
@@ -20,7 +20,7 @@ from contract.metrics import CollectorMetrics
 from contract.plain_metrics import Count
 
 Send = Callable[[Answer, bytes], None]
-"""Takes an answer and the header lines that it has beside its own."""
+"""Takes an answer, and header lines to add to it."""
 
 _CODING = "content-encoding"
 
@@ -36,7 +36,7 @@ class Answering:
         self._requests: dict[tuple[str, int], Count] = {}
 
     def begin(self, route: Route, request: Request, send: Send) -> None:
-        """Has a request answered, now or later, by one call of `send`; raises nothing."""
+        """Has a request answered, now or later, by one call of `send`. It never raises."""
         started = time.perf_counter()
         origin = request.headers.get("origin")
 
@@ -44,7 +44,7 @@ class Answering:
             try:
                 answer = end if isinstance(end, Answer) else self.of_error(end)
                 lines = self.count(route.name, answer.status, origin, started)
-            except Exception as error:  # noqa: BLE001 - nobody else would answer
+            except Exception as error:  # noqa: BLE001 - no other code would answer
                 answer, lines = self.of_error(error), b""
             send(answer, lines)
 
@@ -56,22 +56,22 @@ class Answering:
             answered(error)
 
     def refuse(self, error: Exception) -> tuple[Answer, bytes]:
-        """The answer to what is no request, and its header lines."""
+        """The answer to bytes that are not a request, and its header lines."""
         answer = self.of_error(error)
         return answer, self.count("unknown", answer.status, None, time.perf_counter())
 
     def count(self, name: str, status: int, origin: str | None, started: float) -> bytes:
-        """Counts an answer; the header lines that any has."""
+        """Counts an answer; returns the header lines that all answers have."""
         lines = self._common.lines(origin)
         counter = self._requests.get((name, status))
-        if counter is None:  # to look up labels costs more than to count
+        if counter is None:  # looking up labels costs more than counting
             counter = self._requests[name, status] = self._metrics.requests.labels(name, status)
         counter.inc()
         self._metrics.request_seconds.observe(time.perf_counter() - started)
         return lines
 
     def of_error(self, error: BaseException) -> Answer:
-        """The answer to a request that failed, which is counted by its reason."""
+        """The answer to a request that failed; it counts the reason."""
         match error:
             case Ignore():
                 self._metrics.ignored.labels(error.reason).inc()
@@ -85,17 +85,17 @@ class Answering:
             case ConnectionError():
                 self._metrics.rejected.labels("disconnected").inc()
                 return answers.make(400)
-            case _:  # the last line: a fault must not end the process
+            case _:  # a bug must not end the process
                 self._metrics.failed.labels("fault").inc()
                 _report(error)
                 return answers.broken()
 
 
 def check_coding(headers: Headers) -> None:
-    """Bodies have no content coding: what is small on the wire may be large in memory.
+    """A body must have no content coding: a small compressed body may be large in memory.
 
     Raises:
-        Reject: 415, it says that it has one.
+        Reject: 415, it has a content coding.
     """
     for coding in headers.getall(_CODING, ()):
         if coding.strip().lower() not in {"", "identity"}:
@@ -103,7 +103,7 @@ def check_coding(headers: Headers) -> None:
 
 
 def has_a_coding() -> Reject:
-    """What is answered to a body in one."""
+    """The answer to a body with a content coding."""
     return Reject(415, "content_coding", "Send the body without a content coding.")
 
 

@@ -1,6 +1,6 @@
-"""Step 8: the answers, and the one place where an error becomes a status.
+"""The answers, and the one place where an error becomes a status.
 
-An answer is made of bytes: what recurs is put together once, when the program starts.
+An answer is made of bytes. Its constant parts are built once, when the program starts.
 """
 
 import json
@@ -17,9 +17,9 @@ from contract.errors import Reject, Retry
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _PREFLIGHT_SECONDS = "86400"
 _METHODS = "POST, PATCH, OPTIONS"
-# `*` does not stand for `Authorization`, and for nothing where a page sends credentials.
+# `*` does not include `Authorization`, and means nothing if a page sends credentials.
 _ANY_HEADERS = "*, Authorization, Content-Type"
-# What browsers ask with: lower case, sorted, a comma between. Longer lists nobody has.
+# What browsers send: lower case, sorted, separated by commas. No real list is longer.
 _NAMES = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 _LONGEST_NAMES = 2048
 CLOSING = b"Connection: close\r\n"
@@ -36,7 +36,7 @@ class Answer:
 
 
 class NotAllowed(Reject):
-    """The path is right and the method is not."""
+    """The path exists, but not with this method."""
 
     def __init__(self, methods: tuple[str, ...]) -> None:
         """`methods`: those that are."""

@@ -1,4 +1,4 @@
-"""`GET /beacon.js`: the front-end module, for pages that have no build of their own."""
+"""`GET /beacon.js`: the front-end module, for pages without a build step."""
 
 import gzip
 import hashlib
@@ -14,8 +14,8 @@ from contract.metrics import CollectorMetrics
 
 _NOTHING = re.compile(r"q\s*=\s*0(?:\.0{0,3})?")
 SOURCE = Path(__file__).parents[2] / "beacon" / "beacon.js"
-# How long a browser uses it unasked: as long as a mended one takes to reach everybody. For a day
-# more it may use what it has while it asks again, so no page waits for the answer.
+# How long a browser uses it without asking, and so how long a corrected version takes to reach all.
+# For one more day a browser may use its copy while it asks again, so that no page has to wait.
 _LIFETIME = "public, max-age=3600, stale-while-revalidate=86400"
 
 
@@ -43,13 +43,13 @@ class Beacon:
         return pages_at("/beacon.js", self.serve)
 
     async def serve(self, request: web.BaseRequest, _: str = "") -> web.Response:
-        """200 with the module, or 304 where the browser has it."""
+        """200 with the module, or 304 if the browser has it."""
         self._metrics.ignored.labels("page").inc()
         headers = {
             hdrs.CACHE_CONTROL: _LIFETIME,
             hdrs.ETAG: f'W/"{self._etag}"',  # weak: it names the compressed bytes as well
             hdrs.VARY: hdrs.ACCEPT_ENCODING,
-            # A module is fetched with CORS. Any page may: whether it is counted, `SITES` says.
+            # A module is fetched with CORS. Any page may load it; `SITES` decides who is counted.
             hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
             "Cross-Origin-Resource-Policy": "cross-origin",
             "X-Content-Type-Options": "nosniff",
@@ -75,9 +75,9 @@ def takes_gzip(accepted: str) -> bool:
 
 
 def without_comments(source: str) -> str:
-    """JavaScript without indentation, empty lines and lines that are comments.
+    """JavaScript without indentation, empty lines and comment lines.
 
-    Right for a source whose comments have lines of their own, and whose strings have one line.
+    It requires that each comment has its own line, and that no string spans lines.
     """
     lines = (line.strip() for line in source.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"

@@ -11,7 +11,7 @@ _ORIGINS = 1024
 
 
 class CommonHeaders:
-    """Made once a second for each origin that asks."""
+    """Builds these lines once a second for each origin."""
 
     def __init__(self, clock: Clock, allows_origin: Callable[[str], bool]) -> None:
         """`allows_origin`: whether a page of this origin may read the answers."""
@@ -21,7 +21,7 @@ class CommonHeaders:
         self._lines: dict[str | None, bytes] = {}
 
     def lines(self, origin: str | None) -> bytes:
-        """`Date` (RFC 9110, section 6.6.1), and where there is an origin what it may read."""
+        """`Date` (RFC 9110, section 6.6.1), and the CORS headers if there is an origin."""
         now = self._clock() // SECOND_US
         if now != self._second or len(self._lines) > _ORIGINS:
             self._second = now

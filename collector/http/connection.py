@@ -1,10 +1,10 @@
-"""A client's connection: takes its bytes, answers usual requests, hands on what is unusual.
+"""A client's connection: receives its bytes, answers usual requests, hands over unusual ones.
 
-One request at a time: the next is begun when the one before it is answered, so answers have the
-order of their requests. A request that is not a usual one (`usual.py`) is handed to aiohttp's
-public server protocol (`unusual.py`) with all that came since its first byte, and the connection
-with it: one way, and before anything of it was answered. What is bounded here (lines, headers,
-unfinished requests, what waits to be read) is so for both.
+One request at a time: the next one begins when the one before is answered, so answers have the
+order of their requests. An unusual request (see `usual.py`) is handed to aiohttp's public server
+protocol (`unusual.py`), with all bytes since its first one and before anything of it was answered.
+The connection then stays with aiohttp. The limits (lines, headers, unfinished requests, unread
+answers) are the same for both.
 """
 
 import asyncio
@@ -21,20 +21,20 @@ from collector.http.usual import Usual, UsualRequests
 from collector.request.body import MAX_BYTES
 from contract.errors import Reject, Retry
 
-# Behind an unfinished request no more is read than belongs to it.
+# No more is read than one unfinished request may have.
 _MOST_HELD: Final = MAX_HEAD + MAX_BYTES
-# What the system takes no more of waits here, then no request is begun until the client has read.
+# If more answers than this wait for the client, no new request begins until the client has read.
 _MOST_UNREAD: Final = 16 * 1024
 
 _END: Final = b"\r\n\r\n"
 _END_BYTES: Final = len(_END)
-# As far as it has come, it may be a request: else there is no waiting for the rest of it.
+# Whether the bytes so far can be the beginning of a request; if not, it does not wait for the rest.
 _BEGINNING: Final = re.compile(rb"[A-Z]+(?: [^ \r\n]*(?: [^ \r\n]*(?:\r|\r\n.*)?)?)?", re.DOTALL)
 _BARE: Final = re.compile(rb"(?<!\r)\n")
 
 
 class Parts:
-    """What all connections share."""
+    """The objects that all connections share."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Parts:
         usual: UsualRequests,
         hand_over: Callable[[], asyncio.Protocol],
     ) -> None:
-        """`hand_over`: makes the protocol that reads what is unusual."""
+        """`hand_over`: makes the protocol that reads unusual requests."""
         self.answering = answering
         self.connections = connections
         self.usual = usual
@@ -51,7 +51,7 @@ class Parts:
 
 
 class Connection(asyncio.Protocol):
-    """One of them."""
+    """A client's connection."""
 
     __slots__ = (
         "_answering",
@@ -84,7 +84,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def standing(self) -> Standing:
-        """Where it stands."""
+        """Its phase."""
         if self._unread:
             return Standing.WRITING
         if self._ending:
@@ -124,7 +124,7 @@ class Connection(asyncio.Protocol):
             self._work(data, seen)
 
     def eof_received(self) -> bool:
-        """The client sends no more; what it has sent is answered."""
+        """The client sends no more; its requests are still answered."""
         self._half_closed = True
         return self._answering or (self._unread and not self._ending)
 
@@ -136,11 +136,11 @@ class Connection(asyncio.Protocol):
         self._go_on()
 
     def _work(self, data: bytes, seen: int = 0) -> None:
-        """Begins one request after the other, as far as they have come and are answered.
+        """Begins one request after the other, as far as they are complete and answered.
 
         Args:
-            data: what came since the first byte of a request.
-            seen: how much of it was here before, and was no whole request.
+            data: all bytes since the first byte of a request.
+            seen: how many of them were here before, and were not a complete request.
         """
         self._working = True
         rest: bytes | None = data
@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
         self._working = False
 
     def _begin(self, data: bytes, seen: int) -> bytes | None:
-        """Begins a request; what follows it. None: there is no more to do by now."""
+        """Begins a request; returns the bytes after it. None: there is no more to do now."""
         usual = self._usual
         start = data.find(_END, max(seen - _END_BYTES, 0) if usual is None else 0) + _END_BYTES
         if usual is None:
@@ -185,7 +185,7 @@ class Connection(asyncio.Protocol):
         return data[end:]
 
     def _send(self, answer: Answer, lines: bytes) -> None:
-        """Takes the answer to the request that is under way."""
+        """Sends the answer to the current request."""
         self._answering = False
         transport = self._transport
         if transport is None:
@@ -245,10 +245,10 @@ class Connection(asyncio.Protocol):
         if self._answering or self._unread:
             self.cut()  # another answer is to come first
         else:
-            self._refuse(Retry("overload", "too many requests have only begun to arrive"))
+            self._refuse(Retry("overload", "too many requests are incomplete"))
 
     def _hand_over(self, data: bytes) -> None:
-        """Gives the connection to aiohttp, with what came since the first byte of a request."""
+        """Gives the connection to aiohttp, with all bytes since the first one of the request."""
         transport = self._transport
         if transport is None:
             return

@@ -1,8 +1,8 @@
-"""All connections: how many there may be, how long each may take over what, and their end.
+"""All connections: how many there may be, how long each phase may take, and how they end.
 
-Takes every connection from its first byte to its last, whoever reads it (`connection.py`,
-`unusual.py`). A sweep once a second looks at where each stands, so that a request on time costs
-nothing; what has stood at one place for too long is closed.
+This covers every connection from its first byte to its last, whichever code reads it
+(`connection.py`, `unusual.py`). Once a second a sweep checks the phase of each connection, so that
+requests need no timers of their own. A connection that stays in one phase for too long is closed.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ from collector.buffer.waiting import RETRY_AFTER_SECONDS
 from contract.metrics import CollectorMetrics
 from runtime.stopping import Stopping
 
-# Longer than a load balancer keeps an idle connection (60 s where nothing is set), so that it is
-# never this side that closes one on which a request is already on its way.
+# Longer than a load balancer keeps an idle connection (60 s by default), so that this side never
+# closes a connection on which a request is already on its way.
 KEEPALIVE_SECONDS: Final = 75.0
-# Of requests that have not wholly arrived, all connections together: bytes.
+# Bytes of incomplete requests, of all connections together.
 MAX_UNFINISHED: Final = 16 * 1024 * 1024
 
 _SWEEP_SECONDS: Final = 1.0
@@ -38,19 +38,19 @@ log = structlog.get_logger()
 
 
 class Standing(Enum):
-    """Where a connection stands."""
+    """The phase of a connection."""
 
-    NEW = auto()  # nothing has come
-    HEAD = auto()  # a request's headers are coming
-    BODY = auto()  # its body is coming
-    ANSWERING = auto()  # ours to do
+    NEW = auto()  # nothing has arrived
+    HEAD = auto()  # a request's headers are arriving
+    BODY = auto()  # its body is arriving
+    ANSWERING = auto()  # we are working on the answer
     WRITING = auto()  # the client does not read its answers
-    ENDING = auto()  # it was told to go, and has not yet
+    ENDING = auto()  # the client was asked to close it, and has not yet
     IDLE = auto()  # between two requests
 
 
-# For how many seconds, and how a connection is counted that is closed for having been longer. An
-# answer has no limit here: it waits for Redis, which has its own.
+# The limit of each phase in seconds, and the label under which a connection that exceeds it is
+# counted. An answer has no limit here: it waits for Redis, which has its own limit.
 _LIMITS: Final[dict[Standing, tuple[float, str | None]]] = {
     Standing.NEW: (20.0, "slow"),
     Standing.HEAD: (10.0, "slow"),
@@ -63,13 +63,13 @@ _LIMITS: Final[dict[Standing, tuple[float, str | None]]] = {
 
 
 class Watched(Protocol):
-    """A connection, as far as its end is concerned."""
+    """A connection that may be closed for taking too long."""
 
     turns: int  # changes with each request
 
     @property
     def standing(self) -> Standing:
-        """Where it stands."""
+        """Its phase."""
         ...
 
     def cut(self) -> None:
@@ -78,10 +78,10 @@ class Watched(Protocol):
 
 
 class Connections:
-    """Every connection there is. Use `sweep` as a task."""
+    """All connections. Run `sweep` as a task."""
 
     def __init__(self, most: int, metrics: CollectorMetrics) -> None:
-        """`most`: connections at a time."""
+        """`most`: the most connections at a time."""
         self._most = most
         self._metrics = metrics
         self._all: set[Watched] = set()
@@ -121,30 +121,30 @@ class Connections:
             log.warning(
                 "a connection was refused: there are too many",
                 most=self._most,
-                to_do="start more collectors, or raise MAX_CONNECTIONS; see whether it is a flood",
+                to_do="start more collectors, or raise MAX_CONNECTIONS; check for an attack",
             )
             return _Refusal()
 
         return admitted
 
     def add(self, connection: Watched) -> None:
-        """One more."""
+        """Registers a connection."""
         self._all.add(connection)
         self._none_left.clear()
 
     def remove(self, connection: Watched) -> None:
-        """It has ended, or another protocol has it."""
+        """The connection has ended, or another protocol has taken it over."""
         self._all.discard(connection)
         if not self._all:
             self._none_left.set()
 
     def hold(self, more: int) -> bool:
-        """Notes bytes of unfinished requests that are held, or fewer of them; False: too many."""
+        """Adds to (or subtracts from) the bytes of unfinished requests; False: too many."""
         self._unfinished += more
         return self._unfinished <= MAX_UNFINISHED
 
     async def wait_until_none(self, seconds: float) -> bool:
-        """Waits until every connection has ended; False: they have not in this time."""
+        """Waits until every connection has ended; False: not within this time."""
         try:
             async with asyncio.timeout(seconds):
                 await self._none_left.wait()
@@ -153,18 +153,18 @@ class Connections:
         return True
 
     def cut(self, *standings: Standing) -> None:
-        """Closes those that stand there; without any, all."""
+        """Closes the connections in these phases; without arguments, all."""
         for connection in list(self._all):
             if not standings or connection.standing in standings:
                 connection.cut()
 
     async def sweep(self, stopping: Stopping) -> None:
-        """Closes, again and again, what takes too long, until asked to stop."""
+        """Repeatedly closes connections that take too long, until asked to stop."""
         while not await stopping.wait(_SWEEP_SECONDS):
             self.sweep_once(asyncio.get_running_loop().time())
 
     def sweep_once(self, now: float) -> int:
-        """One look, at an instant of the loop's time; how many connections were closed."""
+        """One sweep, at a time of the event loop; returns how many connections were closed."""
         self._metrics.connections.set(len(self._all))
         seen: dict[Watched, tuple[Standing, int, float]] = {}
         closed = 0
@@ -185,7 +185,7 @@ class Connections:
 
 
 class _Refusal(asyncio.Protocol):
-    """Says 503 and closes, with nothing read."""
+    """Answers 503 and closes, without reading."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         writing = cast("asyncio.Transport", transport)  # uvloop's is none by its class

@@ -1,13 +1,13 @@
-"""How large a request may be before its body, and what is answered to one that is larger."""
+"""The limits of a request's headers, and the answer to a request that exceeds them."""
 
 from typing import Final
 
 from contract.errors import Reject
 
-MAX_LINE: Final = 16 * 1024  # the request's, or a header's
+MAX_LINE: Final = 16 * 1024  # the request line, or a header's line
 MAX_HEAD: Final = 32 * 1024  # all of them together
 MAX_HEADERS: Final = 64
 
 TOO_LARGE: Final = Reject(
-    431, "headers_too_large", "The headers are larger than 32 KiB, or a line than 16 KiB."
+    431, "headers_too_large", "The headers are larger than 32 KiB, or one line than 16 KiB."
 )

@@ -1,10 +1,10 @@
 """The port on which beacons arrive, and its hand-over when this collector leaves.
 
 Several collectors of one machine share a port (SO_REUSEPORT): the kernel gives each new connection
-to one of them, and resets those that this one has not accepted yet when it closes its socket. So a
-second descriptor keeps the socket open until the last of them is taken, or for the program that
-follows in this process. What is left is a connection whose handshake is not complete when the
-socket is closed; `net.ipv4.tcp_migrate_req=1` lets the kernel hand it to another collector.
+to one of them. When a socket is closed, the kernel resets the connections that were not accepted
+yet. So a second descriptor keeps the socket open until these are accepted, or passes it to the next
+program in this process. Only a connection whose handshake is not complete at that moment is lost;
+with `net.ipv4.tcp_migrate_req=1` the kernel gives it to another collector.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ class Listener:
     """Listens on HOST:PORT."""
 
     def __init__(self, kept: Sequence[socket.socket] = ()) -> None:
-        """`kept`: what the program that was in this process before has listened on."""
+        """`kept`: the sockets of the program that ran in this process before."""
         self._before = kept
         self._servers: list[asyncio.Server] = []
         self._kept: list[socket.socket] = []
@@ -32,7 +32,7 @@ class Listener:
         """Accepts connections from here on.
 
         Args:
-            host: a name or an address; each address that it stands for is listened on.
+            host: a name or an address; it listens on each address of the name.
             port: a TCP port.
             factory: makes each connection's protocol.
 
@@ -57,14 +57,14 @@ class Listener:
         return bool(self._servers)
 
     def pause(self) -> list[socket.socket]:
-        """Takes no more connections: they wait in the sockets that are listened on."""
+        """Accepts no more connections; new ones wait in the returned sockets."""
         for server in self._servers:
             server.close()
         self._servers.clear()
         return self._kept
 
     async def close(self) -> None:
-        """Takes the connections that the kernel has made by now, and no more."""
+        """Accepts the connections that the kernel has already made, and no more."""
         loop = asyncio.get_running_loop()
         self.pause()
         accepted = []
@@ -78,7 +78,7 @@ class Listener:
 
 
 async def _bind(host: str, port: int) -> list[socket.socket]:
-    """A socket for each address that the name stands for.
+    """A socket for each address of the name.
 
     Raises:
         OSError: one of them can't be bound.

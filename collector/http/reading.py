@@ -1,4 +1,4 @@
-"""Reads a request's body, and no more of it than is allowed."""
+"""Reads a request's body, up to the allowed size."""
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
@@ -15,7 +15,7 @@ async def read_body(request: web.BaseRequest) -> bytes:
     """The whole body.
 
     Raises:
-        Reject: 413, it is too large; 400, what came is no body; 415, it has a coding.
+        Reject: 413, it is too large; 400, it is malformed; 415, it has a content coding.
         ConnectionError: the client has gone.
     """
     content = request.content
@@ -40,7 +40,7 @@ async def read_body(request: web.BaseRequest) -> bytes:
 
 
 def _encourage(request: web.BaseRequest) -> None:
-    """Asks for the body that a client holds back (`Expect`; RFC 9110, section 10.1.1)."""
+    """Asks for a body that the client has not sent yet (`Expect`; RFC 9110, section 10.1.1)."""
     transport = request.transport
     if (
         request.headers.get(hdrs.EXPECT, "").lower() == _EXPECTED

@@ -1,4 +1,4 @@
-"""A request that has arrived whole, as its endpoint takes it, and how the endpoint answers."""
+"""A complete request, as its endpoint gets it, and how the endpoint answers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from collector.request.headers import Headers
 
 @dataclass(slots=True)
 class Request:
-    """What the HTTP parsers know of it, whichever has read it."""
+    """A request, the same for both HTTP parsers."""
 
     headers: Headers
     peer: str | None  # the address at the other end of the connection
     body: bytes = b""
-    named: str = ""  # what stood in the place of the path's `{}`
+    named: str = ""  # the text in place of the path's `{}`
 
 
 Answered = Callable[[Answer | Exception], None]
-"""Takes a request's end, once: the answer, or the error that becomes one."""
+"""Called once with a request's answer, or with the error that becomes its answer."""
 
 Endpoint = Callable[[Request, Answered], None]
-"""Answers now, or later; or raises the error."""
+"""Answers now or later, or raises the error."""

@@ -1,4 +1,4 @@
-"""Which path and method leads to what."""
+"""The table of endpoints and pages, by path and method."""
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from collector.http.request import Endpoint
 from contract.errors import Reject
 
 Show = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
-"""Takes the request and the text that stood in the place of the path's `{}`, if it has one."""
+"""Takes the request, and the text in place of the path's `{}` if it has one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`path` may have one `{}`, for a text without a slash; `name` is the metrics' label."""
+    """An endpoint. `path` may have one `{}`, for a text without a slash; `name` is a label."""
 
     method: str
     path: str
@@ -25,7 +25,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The same for what is looked at: answered as aiohttp's applications do."""
+    """The same for a page that people or browsers load, answered by aiohttp."""
 
     method: str
     path: str
@@ -34,12 +34,12 @@ class Page:
 
 
 def pages_at(path: str, show: Show) -> tuple[Page, Page]:
-    """The routes of a page that may be looked at."""
+    """The routes of a page."""
     return Page("GET", path, show), Page("HEAD", path, show)
 
 
 class Routes:
-    """Finds routes: by one look into a dictionary, where the path has no `{}`."""
+    """Finds routes. For a path without `{}` this is one dictionary look-up."""
 
     def __init__(self, routes: Iterable[Route | Page]) -> None:
         self._exact: dict[str, dict[str, Route | Page]] = {}
@@ -54,7 +54,7 @@ class Routes:
             methods[route.method] = route
 
     def find(self, method: str, path: str) -> tuple[Route | Page, str]:
-        """The request's route, and what stood in the place of `{}`.
+        """The request's route, and the text in place of `{}`.
 
         Args:
             method: in upper case.
@@ -65,7 +65,7 @@ class Routes:
         """
         methods, named = self._look(path)
         if methods is None and path.endswith("/"):
-            # Some put a slash behind every path.
+            # Some callers add a slash to every path.
             methods, named = self._look(path[:-1])
         if methods is None:
             raise Reject(404, "unknown_path", "There is nothing at this path.")

@@ -26,12 +26,11 @@ from collector.sessions import Sessions
 from contract.errors import Ignore
 from contract.metrics import CollectorMetrics
 
-# What was accepted is answered before the process ends: longer than a request waits for Redis.
+# Accepted requests are answered before the process ends. Longer than a request waits for Redis.
 DRAIN_SECONDS = 10.0
-# Connections that are kept alive are told with their next answer to go elsewhere; this long is
-# waited for that answer.
+# Kept-alive connections are told to close with their next answer. How long to wait for that.
 FAREWELL_SECONDS = 2.0
-# Longer, where no client waits for it.
+# Longer for a restart in place, for which no client waits.
 HAND_OVER_SECONDS = 5.0
 
 _START = "/web_api/v1/sessions"
@@ -56,9 +55,9 @@ class Server:
             headers: those that all answers have.
             sessions: the two endpoints.
             metrics: where requests are counted.
-            connections: all there are.
-            pages: what else is served; their handlers count what they answer.
-            listening: what the program that was in this process before has listened on.
+            connections: all connections.
+            pages: other pages to serve; their handlers count their answers.
+            listening: the sockets of the program that ran in this process before.
         """
         self._metrics = metrics
         self._connections = connections
@@ -80,13 +79,13 @@ class Server:
         self._unusual: UnusualServer | None = None
 
     def protocol(self) -> Connection:
-        """A new connection's; takes a running event loop."""
+        """The protocol of a new connection. It needs a running event loop."""
         return Connection(
             Parts(self._answering, self._connections, self._usual, self.unusual_protocol)
         )
 
     def unusual_protocol(self) -> UnusualConnection:
-        """The same for one whose requests are all read by aiohttp."""
+        """The same for a connection whose requests aiohttp reads."""
         if self._unusual is None:
             self._unusual = UnusualServer(self._serve, self._answering, self._connections)
         return self._unusual()
@@ -100,22 +99,22 @@ class Server:
         await self._listener.open(host, port, self._connections.admit(self.protocol))
 
     async def stop(self) -> None:
-        """Accepts nothing more, answers what it has, closes every connection."""
+        """Accepts nothing more, answers its requests, closes every connection."""
         self._connections.leaving = True
         await self._listener.close()
         await self._end_connections()
 
     async def hand_over(self) -> list[socket.socket]:
-        """Answers what it has, closes every connection; those that come wait in these sockets.
+        """Answers its requests and closes every connection; new ones wait in the returned sockets.
 
-        Clients that keep connections alive are first told with their next answers to make new
-        ones, which are taken meanwhile.
+        Clients with kept-alive connections are first told, with their next answers, to open new
+        ones. These are accepted meanwhile.
         """
         connections = self._connections
         connections.leaving = True
         await connections.wait_until_none(HAND_OVER_SECONDS)
         listening = self._listener.pause()
-        await asyncio.sleep(0)  # what was taken last is among the connections now
+        await asyncio.sleep(0)  # so that the last accepted connections are registered
         connections.cut(Standing.IDLE)
         await self._end_connections()
         return listening
@@ -138,11 +137,11 @@ class Server:
         answered(answers.preflight(request.headers.get("access-control-request-headers")))
 
     def _pageview(self, _: Request, __: Answered) -> None:
-        """A page within a session, as some front-ends tell it: nothing of it is kept."""
+        """A page view within a session, which some front-ends report: nothing is stored."""
         raise Ignore("pageview")
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        """A request that aiohttp has read the headers of."""
+        """Answers a request whose headers aiohttp has read."""
         connection = cast("UnusualConnection", request.protocol)  # which the server has made
         connection.begins(request.content)
         try:
@@ -155,7 +154,7 @@ class Server:
     ) -> web.StreamResponse:
         started = time.perf_counter()
         name, origin = "unknown", request.headers.get(hdrs.ORIGIN)
-        # What follows a request to speak something else might be no HTTP.
+        # After a request to change the protocol, the next bytes might not be HTTP.
         keep_alive = request.keep_alive and hdrs.UPGRADE not in request.headers
         try:
             try:
@@ -177,7 +176,7 @@ class Server:
                 or not content.is_eof()
                 or content.exception() is not None
             ):
-                # What is left of the body would be taken for the next request.
+                # The rest of the body would be read as the next request.
                 keep_alive = False
         else:
             asked = Request(request.headers, _peer(request), body, named)

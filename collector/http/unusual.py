@@ -1,8 +1,8 @@
-"""What is unusual is aiohttp's to read: takes a connection from a request's first byte to its end.
+"""aiohttp reads unusual requests: it gets a connection from a request's first byte to its end.
 
-aiohttp's own public server protocol, with our limits and our answers: what its parser refuses is
-answered in the contract's form and counted, and where the connection stands is known to
-`connections.py`, as of any other.
+This is aiohttp's own public server protocol, with our limits and our answers. What its parser
+refuses is answered in the contract's form and counted. `connections.py` watches these connections
+like all others.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from contract.errors import Reject, Retry
 
 Serve = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
-# A read of the event loop's comes in one piece; beyond it a request has to have begun.
+# The event loop reads in pieces; beyond this size a request must have begun.
 _MOST_UNFINISHED: Final = MAX_HEAD + MAX_BYTES
-# For so long the rest of a body is read that is refused: a client may hear why only behind it.
+# How long the rest of a refused body is read: some clients read the answer only after sending all.
 _LINGERING_SECONDS: Final = 2.0
 _END: Final = re.compile(rb"\r\n\r\n")
 
@@ -61,7 +61,7 @@ class UnusualServer(web.Server):
 
 
 class UnusualConnection(web.RequestHandler):
-    """A connection whose requests are read by aiohttp from now on."""
+    """A connection whose requests aiohttp reads from now on."""
 
     __slots__ = (
         "answering",
@@ -91,8 +91,8 @@ class UnusualConnection(web.RequestHandler):
         """
         Args:
             manager: aiohttp's server.
-            answering: answers what is no request.
-            connections: all there are.
+            answering: answers bytes that are not a request.
+            connections: all connections.
             options: aiohttp's.
         """
         super().__init__(manager, **options)
@@ -100,21 +100,21 @@ class UnusualConnection(web.RequestHandler):
         self.watched: Final = connections
         self.serving = False  # a request is under way
         self.waits = False  # for the rest of its body
-        self.unserved = 0  # bytes of what is none yet
-        self.body: StreamReader | None = None  # of the one under way
+        self.unserved = 0  # bytes that are not yet a request
+        self.body: StreamReader | None = None  # of the current request
         self.second_look: HttpRequestParser | None = HttpRequestParser(self)
-        self.malformed = False  # what came last
-        self.last = b""  # the last three bytes that came
-        self.refused = False  # it ends, with an answer to what is no request
-        self.headed = 0  # requests whose headers came whole
-        self.come = 0  # requests that came whole
+        self.malformed = False  # the last bytes were not HTTP
+        self.last = b""  # the last three bytes received
+        self.refused = False  # it ends with an answer to bytes that are not a request
+        self.headed = 0  # requests whose headers are complete
+        self.come = 0  # complete requests
         self.begun = 0
         self.half_closed = False
         self.turns = 0
 
     @property
     def standing(self) -> Standing:
-        """Where it stands."""
+        """Its phase."""
         if self.writing_paused:
             return Standing.WRITING
         if self.serving and not self.waits:
@@ -148,23 +148,23 @@ class UnusualConnection(web.RequestHandler):
                 return
             self.unserved += len(data)
             if not self.watched.hold(len(data)):
-                self._refuse(Retry("overload", "too many requests have only begun to arrive"))
+                self._refuse(Retry("overload", "too many requests are incomplete"))
                 return
         self._look(data)
-        # aiohttp forgets the requests that come in one piece with what is none.
+        # aiohttp drops requests that arrive in one piece with bytes that are not a request.
         for piece in self._by_headers(data):
             super().data_received(piece)
         self._fail_body()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio keeps it open for True
-        """The client sends no more; what it has sent is answered."""
+        """The client sends no more; its requests are still answered."""
         super().eof_received()
         self.half_closed = True
         self._close_when_answered()
         return True
 
     def begins(self, body: StreamReader) -> None:
-        """A request's headers are there."""
+        """A request's headers are complete."""
         self.serving = self.waits = True
         self.begun += 1
         self.body = body
@@ -173,12 +173,12 @@ class UnusualConnection(web.RequestHandler):
         self._served()
 
     def has_come(self) -> None:
-        """Its body is there."""
+        """Its body is complete."""
         self.waits = False
         self.body = None
 
     def ends(self) -> None:
-        """Its answer is made."""
+        """Its answer is ready."""
         self.serving = self.waits = False
         if self.body is not None and self.body.is_eof():
             self.body = None
@@ -188,11 +188,11 @@ class UnusualConnection(web.RequestHandler):
         self._close_when_answered()
 
     def on_headers_complete(self) -> None:
-        """The second look's parser has seen all headers of a request."""
+        """The second parser has seen all headers of a request."""
         self.headed += 1
 
     def on_message_complete(self) -> None:
-        """The second look's parser has seen a whole request."""
+        """The second parser has seen a complete request."""
         self.come += 1
 
     def handle_error(
@@ -202,7 +202,7 @@ class UnusualConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - it quotes the request
     ) -> web.StreamResponse:
-        """The contract's answer to what aiohttp's parser refuses; the connection ends."""
+        """The contract's answer to bytes that aiohttp's parser refuses; the connection ends."""
         self.refused = True
         error: Exception
         if isinstance(exc, LineTooLong):
@@ -215,18 +215,18 @@ class UnusualConnection(web.RequestHandler):
         return Written(request, answer, lines, _nobody_waits, keep_alive=False)
 
     def _close_when_answered(self) -> None:
-        """Closes where the client sends no more, and nothing that came is to be answered."""
+        """Closes if the client sends no more and everything is answered."""
         if (
             self.half_closed
-            and self.second_look is not None  # else there is something that aiohttp refuses
+            and self.second_look is not None  # otherwise aiohttp refuses something
             and self.begun >= self.come
             and (self.waits or not self.serving)
         ):
             self.force_close()
 
     def _by_headers(self, data: bytes) -> Iterator[bytes]:
-        """Cuts where headers end, also where the end itself came in two. Nothing stays one piece:
-        aiohttp gives it to itself, to go on with what it has kept.
+        """Splits at the end of headers, also if that end arrived in two pieces. Empty data stays
+        one piece: aiohttp passes that to itself, to continue with what it has kept.
         """
         seen = self.last
         self.last = (seen + data)[-3:]
@@ -238,7 +238,7 @@ class UnusualConnection(web.RequestHandler):
             yield data[start:]
 
     def _look(self, data: bytes) -> None:
-        """Looks for what is no HTTP."""
+        """Finds bytes that are not HTTP."""
         if self.second_look is None:
             return
         try:
@@ -250,8 +250,8 @@ class UnusualConnection(web.RequestHandler):
             self.malformed = True
 
     def _fail_body(self) -> None:
-        """Ends the wait for a body that aiohttp has only stopped reading: something malformed came,
-        or all of it did, with more behind its last chunk than aiohttp takes.
+        """Ends the wait for a body that aiohttp has silently stopped reading: it is malformed, or
+        it is complete but has more after its last chunk than aiohttp accepts.
         """
         if self.body is None or self.body.is_eof():
             return

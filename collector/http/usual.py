@@ -1,9 +1,9 @@
-"""The usual request: takes the bytes of a header section, gives what it asks for, or None.
+"""Parses the usual request: the bytes of a header section become a route and headers, or None.
 
-What a front-end's beacon sends, straight or through a proxy, and nothing else: an endpoint's
-request line of HTTP/1.1, each header once, and a body of a known and allowed length. None is no
-refusal: the request is then read by aiohttp (`unusual.py`), which knows the rest of HTTP/1.1. So
-what is read here is only what nobody reads in another way: no control character but a tab, lines
+The usual request is what a front-end's beacon sends, directly or through a proxy: an endpoint's
+request line of HTTP/1.1, each header once, and a body of a known and allowed length. None is not a
+refusal: aiohttp (`unusual.py`), which knows the rest of HTTP/1.1, then reads the request. So this
+parser accepts only what every parser reads the same way: no control character but a tab, lines
 that end with CR and LF, names without white space.
 """
 
@@ -24,7 +24,7 @@ _DIGITS: Final = re.compile(r"[0-9]{1,6}")
 _CONNECTION: Final = "connection"
 _HOST: Final = "host"
 _LENGTH: Final = "content-length"
-# Each of them says how the rest is to be read, or what is to become of the connection.
+# Each of these changes how the rest is read, or what happens to the connection.
 _UNUSUAL: Final = frozenset(
     (
         "expect",
@@ -36,8 +36,8 @@ _UNUSUAL: Final = frozenset(
         "upgrade",
     )
 )
-# What recurs in the requests of many, and tells of a page or a program, not of a person. Lines of
-# no others are remembered: what is a person's is forgotten with its request.
+# Headers that recur in many requests, and say something about a page or a program, not about a
+# person. Only lines of these are cached: personal data must not outlive its request.
 _NOBODYS: Final = frozenset(
     (
         "accept",
@@ -55,24 +55,23 @@ _NOBODYS: Final = frozenset(
         "x-forwarded-proto",
     )
 )
-# What comes with each request and is a person's, as browsers and proxies spell it: known at once.
+# Personal headers that come with each request, as browsers and proxies spell them.
 _PERSONS: Final = {
     spelling.encode(): name
     for name in ("user-agent", "x-forwarded-for", "accept-language", "referer")
     for spelling in (name, name.title())
 }
-# Anybody may send others: then all are forgotten.
+# Anybody may send other lines. If there are more than this, the cache is cleared.
 _REMEMBERED: Final = 1024
 _LONGEST_REMEMBERED: Final = 128
 
 
 Usual = tuple[Route, str, OnceEach, int]
-"""What a request asks for, what stood in the place of its path's `{}`, its headers, and how many
-bytes its body has."""
+"""A request's route, the text in place of its path's `{}`, its headers, and its body's length."""
 
 
 class UsualRequests:
-    """Recognises them."""
+    """Recognises usual requests."""
 
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
@@ -100,7 +99,7 @@ class UsualRequests:
             name, value = field
             headers[name] = value
         if len(headers) != len(lines) - 3 or _HOST not in headers:
-            return None  # some name came twice
+            return None  # a name came twice
         length = int(headers.get(_LENGTH, 0))
         return None if length > MAX_BYTES else (*found, headers, length)
 
@@ -115,7 +114,7 @@ class UsualRequests:
         return (found, named) if isinstance(found, Route) else None
 
     def _read(self, line: bytes) -> tuple[str, str] | None:
-        """A header's name, in lower case, and its value; None where it is no usual one."""
+        """A header's name, in lower case, and its value; None if it is not a usual header."""
         word, colon, rest = line.partition(b":")
         if not colon or rest.translate(None, _TEXT):
             return None

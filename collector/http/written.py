@@ -1,4 +1,4 @@
-"""An answer of ours, as aiohttp takes one: takes an `Answer`, gives aiohttp a response."""
+"""Wraps an `Answer` as a response for aiohttp."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from collector.http.answers import CLOSING, Answer, to_bytes
 
 
 class Written(web.StreamResponse):
-    """An answer of ours, as aiohttp takes one: written as the bytes that it is."""
+    """An `Answer` as a response for aiohttp, which writes its bytes unchanged."""
 
     def __init__(
         self,
@@ -22,10 +22,10 @@ class Written(web.StreamResponse):
     ) -> None:
         """
         Args:
-            request: to which it is the answer.
-            answer: is not changed.
+            request: the request that is answered.
+            answer: the answer; it is not changed.
             lines: more header lines.
-            was_written: is called when it is on its way.
+            was_written: called when the answer is on its way.
             keep_alive: whether the connection may have another request.
         """
         super().__init__(status=answer.status)
@@ -46,10 +46,10 @@ class Written(web.StreamResponse):
         return self._goes_on
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Nothing is left to do."""
+        """Does nothing: the answer is complete."""
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Writes it; waits where the client does not read.
+        """Writes the answer; waits while the client does not read.
 
         Raises:
             ConnectionError: the client has gone.

@@ -1,9 +1,9 @@
-"""Whether the clients' addresses can be right: a wrong proxy setting ruins the count in silence.
+"""Whether the clients' addresses can be right: a wrong proxy setting silently ruins the count.
 
-Where a proxy is not trusted, all clients have its address, which most often is a private one. So
-the collector looks at the last visits: is more than half of them from one network, or from private
-ones? What it holds of a network is a hash under a key of this process and window, for as long as
-the window lasts, and nothing of it leaves this module.
+If a proxy is not trusted, all clients seem to have its address, which is usually a private one. So
+the collector checks the last visits: did more than half come from one network, or from private
+addresses? Of each network it keeps only a hash. The key is new for each window of visits and is
+deleted with it, and nothing leaves this module.
 """
 
 import os
@@ -27,11 +27,11 @@ PRIVATE = "private"
 _ADVICE = {
     ONE_ADDRESS: (
         "most visits come from one address: if that is a proxy's, name it in TRUSTED_PROXIES, and "
-        "see that it sends X-Forwarded-For"
+        "make sure that it sends X-Forwarded-For"
     ),
     PRIVATE: (
         "most visits come from private addresses: if they pass a proxy, name it in TRUSTED_PROXIES,"
-        " and see that it sends X-Forwarded-For"
+        " and make sure that it sends X-Forwarded-For"
     ),
 }
 
@@ -52,7 +52,7 @@ _PRIVATE_4 = _ranges(
     "169.254.0.0/16",
 )
 _PRIVATE_6 = _ranges("fc00::/7", "fe80::/10", "::1/128")
-# Nearly every address is known by its first byte to be none of them.
+# For nearly every address the first byte shows that it is none of these.
 _FIRST_BYTES_4, _FIRST_BYTES_6 = (
     frozenset(byte for first, last in ranges for byte in range(first[0], last[0] + 1))
     for ranges in (_PRIVATE_4, _PRIVATE_6)
@@ -60,7 +60,7 @@ _FIRST_BYTES_4, _FIRST_BYTES_6 = (
 
 
 class AddressCheck:
-    """Looks at the addresses of visits, and says what is suspect about them."""
+    """Checks the addresses of visits, and warns if they look wrong."""
 
     def __init__(self, metrics: CollectorMetrics) -> None:
         self._suspect = {
@@ -72,7 +72,7 @@ class AddressCheck:
         self._open_window()
 
     def observe(self, address: bytes) -> None:
-        """Takes one visit's address, its 4 or 16 bytes, in, and forgets it."""
+        """Counts one visit's address (4 or 16 bytes) without keeping it."""
         network = network_of(address)
         if len(network) == _IPV4_BYTES:
             if network[0] in _FIRST_BYTES_4:
@@ -84,7 +84,7 @@ class AddressCheck:
             self._close_window()
 
     def warnings(self) -> dict[str, str | None]:
-        """What the last full window showed, for `/readyz`: each sign with advice, or None."""
+        """The result of the last full window, for `/readyz`: each sign with advice, or None."""
         return {
             f"client_address_{sign}": advice if sign in self._found else None
             for sign, advice in _ADVICE.items()

@@ -1,4 +1,4 @@
-"""Step 1: what a request's body says."""
+"""A request's body: the session's id and the token."""
 
 import json
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import msgspec
 
 from contract.errors import Reject
 
-# A token, the longest there is, and what front-ends send along that is ignored.
+# Room for the longest token, and for keys of front-ends that are ignored.
 MAX_BYTES = 16_384
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some write it before UTF-8; RFC 8259, section 8.1
 _CONTENT_TYPES = frozenset(("", "application/json", "text/plain"))
@@ -57,7 +57,7 @@ def _parse_json(raw: bytes) -> object:
     try:
         return _DECODER.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # It refuses some of what is JSON all the same: a lone surrogate, a number beyond a float.
+        # msgspec refuses some valid JSON: a lone surrogate, a number beyond a float.
         pass
     try:
         # UnicodeDecodeError is a ValueError; RecursionError comes from thousands of brackets.
@@ -67,18 +67,18 @@ def _parse_json(raw: bytes) -> object:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is JavaScript's, not JSON's")
+    raise ValueError(f"{name} is not JSON")
 
 
 def parse_session_id(text: object) -> bytes:
     """A session's id in its 16 bytes.
 
     Raises:
-        Reject: 400, it is not a UUID in its canonical text form, or is the nil UUID, which every
-            broken client would share.
+        Reject: 400, it is not a UUID in its canonical text form, or it is the nil UUID, which many
+            broken clients would send.
     """
-    # Without its dashes it must be 32 hexadecimal digits; `fromhex` lets white space pass, which
-    # then leaves fewer than 16 bytes.
+    # Without its dashes it must be 32 hexadecimal digits. `fromhex` accepts white space, but the
+    # result is then shorter than 16 bytes.
     if isinstance(text, str) and len(text) == 36 and text[8:24:5] == "----":
         try:
             session_id = bytes.fromhex(text.replace("-", ""))
@@ -89,5 +89,5 @@ def parse_session_id(text: object) -> bytes:
     if len(session_id) != len(_NO_SESSION):
         raise Reject(400, "session_id", "The session's id is not a UUID.")
     if session_id == _NO_SESSION:
-        raise Reject(400, "session_id", "The nil UUID names no session.")
+        raise Reject(400, "session_id", "The nil UUID is not a session's id.")
     return session_id

@@ -1,4 +1,4 @@
-"""Step 4: who calls, as far as a token says."""
+"""Who is calling, according to the token."""
 
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from contract.errors import Misconfigured
 from contract.metrics import CollectorMetrics
 
 USER_ID_MAX_BYTES = 255
-# So many users without a role, one after the other, are no chance any more.
+# After this many users without a role, the setting is probably wrong.
 HINT_AFTER = 100
 
 _GIVE = 'JWT_KEY="$(cat public.pem)" JWT_ALGORITHMS=RS256'
@@ -32,7 +32,7 @@ class User:
 
 
 class _Key(NamedTuple):
-    """A key as PyJWT wants it, so that it is read once; and the algorithms that it is one for."""
+    """A key in PyJWT's form, so that it is parsed once, and the algorithms that it fits."""
 
     prepared: Any
     algorithms: list[str]
@@ -69,14 +69,14 @@ class TokenVerifier:
     ) -> None:
         """
         Args:
-            keys: secrets and PEM public keys, any of which verifies; none: no token is ever good.
+            keys: secrets and PEM public keys, any of which verifies; none: no token is valid.
             rules: what else a token must fulfil.
             roles: reads the user's role.
-            metrics: where it is counted what tokens lack.
+            metrics: counts roles, and tokens without expiry.
 
         Raises:
-            Misconfigured: an algorithm is unknown, a key is one for none of them, one of them has
-                no key, or a key is a private one, or a public one that would be a secret.
+            Misconfigured: an algorithm is unknown, a key fits no algorithm, an algorithm has
+                no key, or a key is private, or is a public key that would be used as a secret.
         """
         _refuse_known_secrets([key for key in keys if "-----BEGIN" not in key])
         self.weaknesses: list[str] = []
@@ -91,10 +91,10 @@ class TokenVerifier:
         self._found = {found: metrics.token_roles.labels(found) for found in Found}
         self._without_expiry = metrics.tokens_without_expiry
         self._warned_of_expiry = False
-        # Users without a role so far; None once there was one who had one, or it was said.
+        # Users without a role so far; None once a user had one, or once it was logged.
         self._without_role: int | None = 0
-        # Whose token it is and for how long is what counts. `sub` may be a number in tokens older
-        # than RFC 7519: its type is checked below. `iat` differs by as much as clocks do.
+        # Only the user and the expiry matter. `sub` may be a number in tokens older than RFC 7519:
+        # its type is checked below. `iat` may be in the future if clocks differ.
         self._options: jwt.types.Options = {
             "verify_sub": False,
             "verify_jti": False,
@@ -104,9 +104,9 @@ class TokenVerifier:
         }
 
     def verify(self, authorization: str | None, token: str | None) -> User | None:
-        """The user that a header or a body's token proves, or None: a visitor.
+        """The user of a valid token in the header or the body, or None: a visitor.
 
-        A missing, malformed, expired or wrongly signed token proves nobody.
+        A missing, malformed, expired or wrongly signed token is a visitor's.
         """
         scheme, _, bearer = (authorization or "").partition(" ")
         if scheme.lower() == "bearer" and (user := self._user(bearer.strip())) is not None:
@@ -122,14 +122,14 @@ class TokenVerifier:
                 prepared = algorithm.prepare_key(key)
                 weakness = algorithm.check_key_length(prepared)
             except NotImplementedError:
-                problem = f"{name!r} is not an algorithm that is known here"
+                problem = f"{name!r} is not a known algorithm"
                 raise Misconfigured("JWT_ALGORITHMS", problem, "JWT_ALGORITHMS=HS256") from None
             except (jwt.InvalidKeyError, ValueError, TypeError):
                 continue
             if hasattr(prepared, "private_bytes"):
                 raise Misconfigured(
                     "JWT_KEY",
-                    "is a private key, and nothing is signed here: give its public one",
+                    "is a private key, but only the public key is needed: use that",
                     _GIVE,
                 )
             fit.append(name)
@@ -158,7 +158,7 @@ class TokenVerifier:
         return User(user_id, role)
 
     def _claims(self, token: str) -> Mapping[str, object] | None:
-        """What the token says, if one of the keys signed it and it is good now."""
+        """The token's claims, if one of the keys signed it and it is valid now."""
         for key in self._keys:
             try:
                 return jwt.decode(
@@ -170,7 +170,7 @@ class TokenVerifier:
                     leeway=self._leeway,
                 )
             except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError, jwt.InvalidKeyError):
-                continue  # another key may have signed it; whatever else is wrong, it stays wrong
+                continue  # another key may have signed it; other faults are the same for all keys
             except (jwt.PyJWTError, ValueError):
                 return None
         return None
@@ -180,8 +180,8 @@ class TokenVerifier:
         if not self._warned_of_expiry:
             self._warned_of_expiry = True
             log.warning(
-                "a token without an end (`exp`) was accepted: whoever once had it can use it "
-                "for ever",
+                "a token without an expiry (`exp`) was accepted: everyone who ever gets it can use "
+                "it for ever",
                 to_do="have the platform set `exp`, then JWT_REQUIRE_EXPIRY=1 here",
             )
 
@@ -195,7 +195,7 @@ class TokenVerifier:
             log.warning(
                 "no token has named a role so far: all users are stored as `user`",
                 tokens=HINT_AFTER,
-                to_do="name the claim that holds it in JWT_ROLE_CLAIM, if your tokens have one",
+                to_do="if your tokens name roles, name their claim in JWT_ROLE_CLAIM",
             )
 
 

@@ -1,7 +1,7 @@
-"""Step 5: the client's address, which proxies pass on in headers that anybody can write.
+"""The client's address, which proxies pass on in headers that anybody can write.
 
-Which header a proxy writes, nobody can tell from a request. So one rule: `CLIENT_ADDRESS_HEADER`
-where it is set; else `X-Forwarded-For`; else, where there is none of it, `Forwarded`.
+A request does not show which header a proxy wrote. So there is one rule: `CLIENT_ADDRESS_HEADER`
+if it is set, else `X-Forwarded-For` if there is one, else `Forwarded`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,10 +14,10 @@ from collector.request.forwarded import forwarded_for
 from collector.request.headers import Headers
 
 Address = bytes
-"""Its 4 or 16 bytes: objects of `ipaddress` cost more than all else here."""
+"""Its 4 or 16 bytes. Objects of `ipaddress` would cost more than everything else here."""
 Network = IPv4Network | IPv6Network
 
-# Of a longer chain those that are nearest count: the rest is a client's, which can write thousands.
+# Of a longer chain only the nearest entries count: a client can write thousands of others.
 HOPS = 64
 _LIST = "x-forwarded-for"
 _STANDARD = "forwarded"
@@ -25,28 +25,28 @@ _REMEMBERED = 1024
 
 
 class Peer(NamedTuple):
-    """Who is at the other end of a connection; no address: it has none, or none that is known."""
+    """The other end of a connection. Without an address, it has none or an unknown one."""
 
     address: Address | None
-    is_proxy: bool  # a trusted one
+    is_proxy: bool  # a trusted proxy
 
 
 _NOBODY = Peer(None, is_proxy=False)
 
 
 class TrustedProxies:
-    """The proxies whose word counts (`TRUSTED_PROXIES`), and where they leave it."""
+    """The trusted proxies (`TRUSTED_PROXIES`), and how to read what they write."""
 
     def __init__(self, networks: Sequence[Network], header: str = "") -> None:
-        """Takes the networks, and `CLIENT_ADDRESS_HEADER`, the empty string where it is unset."""
-        # As numbers, by the length of an address: a request is compared with each of them.
+        """`header`: `CLIENT_ADDRESS_HEADER`, or the empty string if it is unset."""
+        # As numbers, by the length of an address: each request is compared with all of them.
         self._networks: dict[int, list[tuple[int, int]]] = {}
         for network in networks:
             bounds = int(network.network_address), int(network.netmask)
             length = network.max_prefixlen // 8
             self._networks.setdefault(length, []).append(bounds)
         self._header = header.lower()
-        # What the peers' texts mean, of proxies alone: a client's is forgotten with its request.
+        # The parsed addresses of proxies only: a client's address must not outlive its request.
         self._proxies: dict[str, Peer] = {}
 
     def peer(self, text: str | None) -> Peer:
@@ -70,15 +70,15 @@ class TrustedProxies:
         return False
 
     def client(self, peer: Peer, headers: Headers) -> Address | None:
-        """The rightmost address that is not a trusted proxy's; None where the peer has none.
+        """The rightmost address that is not a trusted proxy's; None if the peer has none.
 
         Args:
-            peer: who is at the other end of the connection.
+            peer: the other end of the connection.
             headers: the request's.
 
-        Each proxy appends the address that it saw, so only the entries to the right of the first
-        one that no trusted proxy wrote are facts. What is no address ends the walk: its writer is
-        then the closest that is known. Of a chain that is longer than `HOPS`, so much is looked at.
+        Each proxy appends the address that it saw. So, from the right, entries are reliable up to
+        the first address that is not a trusted proxy's. An entry that is not an address ends the
+        search: its writer is then the client. At most `HOPS` entries are read.
         """
         client = peer.address
         if not peer.is_proxy:
@@ -93,7 +93,7 @@ class TrustedProxies:
         return client
 
     def _nodes(self, headers: Headers) -> Iterable[str | None]:
-        """What proxies wrote, the nearest first; None for who is not named."""
+        """What the proxies wrote, the nearest first; None for an entry without an address."""
         name = self._header or (_LIST if _LIST in headers else _STANDARD)
         lines = headers.getall(name, ())
         if name == _LIST:

@@ -1,4 +1,4 @@
-"""The header `Forwarded` (RFC 7239), as far as it says for whom a proxy asked."""
+"""The header `Forwarded` (RFC 7239): only its parameter `for`, the client of each proxy."""
 
 import re
 
@@ -14,12 +14,11 @@ _MOST_PARTS = 256
 
 
 def forwarded_for(line: str) -> list[str | None]:
-    """The node that each proxy's element names in `for`, in their order; None for one without.
+    """The node that each element names in `for`, in order; None for an element without `for`.
 
     Args:
-        line: one header line. Where it is malformed, or far too long for a chain of proxies,
-            nobody can tell a proxy's words from a client's, so it is then one element that names
-            nobody.
+        line: one header line. If it is malformed, or far too long for a chain of proxies, it is
+            unknown which part a proxy wrote and which the client. The result is then one None.
     """
     if line.count(",") + line.count(";") >= _MOST_PARTS:
         return [None]

@@ -1,11 +1,11 @@
-"""A request's headers, as the steps ask for them, whoever has read them."""
+"""A request's headers, the same for both HTTP parsers."""
 
 from collections.abc import Sequence
 from typing import Protocol, overload
 
 
 class Headers(Protocol):
-    """A request's headers, asked for by names in lower case. aiohttp's are such, too."""
+    """A request's headers, by names in lower case. aiohttp's fit this protocol, too."""
 
     def __contains__(self, name: object, /) -> bool: ...
 
@@ -21,7 +21,7 @@ class Headers(Protocol):
 
 
 class OnceEach(dict[str, str]):
-    """Headers of which none came twice, by their names in lower case."""
+    """Headers that each came once, by their names in lower case."""
 
     def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]:
         """The values of all lines of this name, in order."""

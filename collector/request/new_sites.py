@@ -1,8 +1,8 @@
-"""Step 2, its second half: how fast sites come in that nobody has named.
+"""Limits how many new sites a collector accepts in a minute.
 
-With `SITES=*` the site is what a caller writes, and each new one is a row in every report from then
-on. So a collector lets only some begin a minute, and says so. Who is refused may try again: a site
-that is real comes in later, and one that is known, or named in SITES, is never refused.
+With `SITES=*` the caller chooses the site's name, and each new site is a row in every report from
+then on. So a collector accepts only some new sites each minute, and warns. A refused front-end may
+try again, so that a real site is accepted later. A known site, or one in SITES, is never refused.
 """
 
 import time
@@ -14,21 +14,21 @@ from collector.request.site import SitePolicy
 from contract.errors import Retry
 from contract.metrics import CollectorMetrics
 
-# A collector that starts knows none: as many as this many minutes' come in at once.
+# A collector that starts knows no site, so it accepts those of this many minutes at once.
 BURST_MINUTES = 10
 _REMEMBERED = 16_384
 _WARNED_SECONDS = 600.0
 _BETWEEN_WARNINGS_SECONDS = 3600.0
 _ADVICE = (
-    "more new sites come than NEW_SITES_PER_MINUTE lets in, and are answered 503: name yours in "
-    "SITES, which are then never refused"
+    "more new sites come than NEW_SITES_PER_MINUTE allows, and are answered 503: name your sites "
+    "in SITES, and they are never refused"
 )
 
 log = structlog.get_logger()
 
 
 class NewSites:
-    """The sites that this process has seen lately, and when it may see another one."""
+    """The sites that this process has seen recently, and a limit for new ones."""
 
     def __init__(
         self,
@@ -39,10 +39,10 @@ class NewSites:
     ) -> None:
         """
         Args:
-            sites: those that are named are not bounded.
-            per_minute: how many others may begin in a minute, and ten times as many at once.
-            metrics: where it is counted how many did.
-            clock: seconds, from whenever.
+            sites: those that SITES names are not limited.
+            per_minute: how many others are accepted in a minute, and ten times as many at once.
+            metrics: counts the new sites.
+            clock: monotonic seconds.
         """
         self._sites = sites
         self._per_second = per_minute / 60
@@ -52,15 +52,15 @@ class NewSites:
         self._clock = clock
         self._filled_at = clock()
         self._refused_at = self._warned_at = float("-inf")
-        # Those that are not asked for go first: at most twice `_REMEMBERED`.
+        # At most twice `_REMEMBERED`; the least recently used are dropped first.
         self._recent: set[str] = set()
         self._earlier: set[str] = set()
 
     def admit(self, site: str) -> None:
-        """Takes note of a site that is about to be stored.
+        """Remembers a site that is about to be stored.
 
         Raises:
-            Retry: too many new ones have come.
+            Retry: too many new sites have come.
         """
         if site not in self._recent:
             self._admit_another(site)
@@ -86,5 +86,5 @@ class NewSites:
             if now - self._warned_at >= _BETWEEN_WARNINGS_SECONDS:
                 self._warned_at = now
                 log.warning(_ADVICE)
-            raise Retry("new_sites", "too many sites that nobody has named came at once")
+            raise Retry("new_sites", "too many new sites came at once")
         self._left -= 1

@@ -1,19 +1,19 @@
-"""Step 4, its second half: which role a token names."""
+"""Which role a token names."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 
 from contract.record import ROLE_MAX_BYTES
 
-DEFAULT_ROLE = "user"  # where a token names none that can be stored
+DEFAULT_ROLE = "user"  # if a token names no role that can be stored
 
 
 class Found(StrEnum):
-    """What was found: the labels of `impact_token_roles_total`, and no others."""
+    """What was found: the labels of `impact_token_roles_total`."""
 
-    RANKED = "ranked"  # the highest of those that JWT_ROLE_RANK has
-    UNRANKED = "unranked"  # the only one, which it has not: kept as it is
-    UNDECIDED = "undecided"  # several, and none that it has: nobody can tell the highest
+    RANKED = "ranked"  # the highest of the roles that are in JWT_ROLE_RANK
+    UNRANKED = "unranked"  # a single role that is not in it: stored as it is
+    UNDECIDED = "undecided"  # several roles, none in it: the highest is unknown
     NONE = "none"
 
 
@@ -21,7 +21,7 @@ class Roles:
     """Reads roles in the forms that platforms' tokens have."""
 
     def __init__(self, claims: Sequence[str], rank: Sequence[str]) -> None:
-        """As the settings say.
+        """The arguments are settings.
 
         Args:
             claims: where a role may be; the first that names one counts.
@@ -33,7 +33,7 @@ class Roles:
     def of(self, claims: Mapping[str, object]) -> tuple[str, Found]:
         """The highest role that a token's claims name, and how it was found.
 
-        Of several that are all unknown to the rank none is chosen: `user`, as where there is none.
+        If there are several, and none of them is in the rank, it is `user`, as without any role.
         """
         for claim in self._claims:
             named = set(_named(claims.get(claim)))
@@ -49,7 +49,7 @@ class Roles:
 
 
 def _named(value: object) -> Iterator[str]:
-    """The roles that a claim names: a text, a list of texts, or of objects with a `type`."""
+    """The roles that a claim names: a string, a list of strings, or of objects with `type`."""
     for entry in value if isinstance(value, list) else [value]:
         role = entry.get("type") if isinstance(entry, dict) else entry
         if isinstance(role, str) and _can_be_stored(role):
@@ -57,7 +57,7 @@ def _named(value: object) -> Iterator[str]:
 
 
 def _can_be_stored(role: str) -> bool:
-    """Whether it is a name: no control character, which a report would print, nor a lone
-    surrogate, which PostgreSQL can't hold; and no longer than a record has room for.
+    """Whether it is a usable name: no control character, which a report would print, no lone
+    surrogate, which PostgreSQL can't store, and not longer than a record allows.
     """
     return role.isprintable() and not role.isspace() and 0 < len(role.encode()) <= ROLE_MAX_BYTES

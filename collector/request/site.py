@@ -1,4 +1,4 @@
-"""Step 2: which site a request belongs to."""
+"""Which site a request belongs to."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -8,10 +8,10 @@ from contract.errors import Misconfigured, Reject
 from contract.record import SITE_MAX_BYTES
 from contract.site import site_name
 
-# A longer header names no host: a scheme and a port are all that may come with one.
+# A longer header can't be a host: only a scheme and a port may come with it.
 _LONGEST = SITE_MAX_BYTES + 64
 _REMEMBERED = 1024
-# A page of another origin (Fetch Metadata, section 2.3), whose site `Host` therefore is not.
+# The page has another origin (Fetch Metadata, section 2.3), so `Host` is not its site.
 _ELSEWHERE = frozenset(("cross-site", "same-site"))
 
 
@@ -22,7 +22,7 @@ class SitePolicy:
         """Takes hosts, `*.example.org` for the subdomains of one, `*` for all.
 
         Raises:
-            Misconfigured: one of them is none of these.
+            Misconfigured: a pattern has none of these forms.
         """
         named = [pattern for pattern in patterns if pattern != "*"]
         self._all = len(named) < len(patterns)
@@ -30,7 +30,7 @@ class SitePolicy:
         self._suffixes = tuple(
             "." + _known_host(name[2:]) for name in named if name.startswith("*.")
         )
-        # The same few come with nearly every request. Bounded, since anybody may send others.
+        # Nearly all requests have the same few. Limited, because anybody may send others.
         self._site_of_origin = lru_cache(_REMEMBERED)(self._find_site_of_origin)
         self._site_of_host = lru_cache(_REMEMBERED)(self._find_site_of_host)
 
@@ -40,7 +40,7 @@ class SitePolicy:
         return self._all
 
     def names(self, site: str) -> bool:
-        """Whether it is one by its name, or a subdomain of one that is named."""
+        """Whether SITES has this site, or a pattern for its subdomain."""
         return site in self._hosts or site.endswith(self._suffixes)
 
     def allows(self, site: str) -> bool:
@@ -53,31 +53,31 @@ class SitePolicy:
         host: str | None,
         fetch_site: str | None = None,
     ) -> str:
-        """The request's site: the host of `Origin`, else the proxy's word, else `Host`.
+        """The request's site: the host of `Origin`, else of `X-Forwarded-Host`, else `Host`.
 
         Args:
             origin: the `Origin` header.
-            forwarded_host: `X-Forwarded-Host` where a trusted proxy sent it, else None.
+            forwarded_host: `X-Forwarded-Host` if a trusted proxy sent it, else None.
             host: the `Host` header.
-            fetch_site: `Sec-Fetch-Site`, where browsers say how page and collector are related.
+            fetch_site: `Sec-Fetch-Site`: how the page and the collector are related.
 
         Raises:
-            Reject: 403, the site is not one of `SITES`, or there is none; or a page of another
-                origin does not say which.
+            Reject: 403, the site is not in `SITES`, or there is none; or the page has another
+                origin and does not say which.
         """
         if origin and origin != "null":
             site = self._site_of_origin(origin) if len(origin) <= _LONGEST else None
         elif fetch_site in _ELSEWHERE:
-            # A sandboxed frame, a file, a page that hides its address: it is not on this host.
+            # A sandboxed frame, a file, or a page that hides its address: it is not on this host.
             raise Reject(403, "origin", "The page does not say on which site it is (Origin).")
         elif forwarded_host:
-            # A proxy behind a proxy appends its own; the first is what the browser asked for.
+            # A proxy behind a proxy appends its own value; the first one is the browser's.
             host = forwarded_host.partition(",")[0]
             site = self._site_of_host(host) if len(host) <= _LONGEST else None
         else:
             site = self._site_of_host(host) if host and len(host) <= _LONGEST else None
         if site is None:
-            raise Reject(403, "site", "This site is not one of those that are counted here.")
+            raise Reject(403, "site", "This site is not counted here.")
         return site
 
     def allows_origin(self, origin: str) -> bool:
@@ -95,7 +95,7 @@ class SitePolicy:
 
 
 def host_of_origin(origin: str) -> str | None:
-    """The host of an `Origin` header in lower case without its port; None where it has none."""
+    """The host of an `Origin` header in lower case without its port; None if it has none."""
     try:
         return site_name(urlsplit(origin).netloc)
     except ValueError:
@@ -105,5 +105,7 @@ def host_of_origin(origin: str) -> str | None:
 def _known_host(text: str) -> str:
     host = site_name(text)
     if host is None:
-        raise Misconfigured("SITES", f"{text!r} is no host", "SITES=city.example.org,*.example.net")
+        raise Misconfigured(
+            "SITES", f"{text!r} is not a host name", "SITES=city.example.org,*.example.net"
+        )
     return host

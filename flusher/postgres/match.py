@@ -1,4 +1,4 @@
-"""Step 3, second half: the upgrades of a batch, and those that waited, find their sessions.
+"""The upgrades of a batch, and those that waited, find their sessions.
 
 The rules, which end in the same rows in whatever order and however often events come:
 

@@ -1,4 +1,4 @@
-"""Step 3, where upgrades say `current`: what a batch changes for a visitor is decided again.
+"""Upgrades of `current`: what a batch changes for a visitor is decided again.
 
 Only from the time on of which there is news: what was decided before does not depend on it. So the
 work grows with what has happened since, and not with all that a visitor ever did.

@@ -54,7 +54,7 @@ async def migrate(
     """Brings the database up to date; safe to repeat, and to run from several places at once.
 
     Args:
-        connection: a role with the rights that README.md names.
+        connection: a role with the rights that docs/operations.md names.
         zone: whose calendar days the views show.
         tell: is told, in a line, what somebody else is to do, and what is waited for.
         patience_seconds: how long a lock is waited for.

@@ -191,7 +191,7 @@ class MonthKeeper:
         names = sorted(map(str, held))
         if names and names != self._held:
             log.warning(
-                "months can't be closed: dead letters are of them",
+                "months can't be closed: dead letters belong to them",
                 months=names,
                 to_do="python -m flusher dead list; replay or drop them",
             )
@@ -221,7 +221,7 @@ class MonthKeeper:
             log.info("sessions were dropped; their counts stay", months=list(map(str, dropped)))
         if self._to_drop:
             log.warning(
-                "sessions will be dropped at the next look",
+                "sessions will be dropped at the next check",
                 months=sorted(map(str, self._to_drop)),
                 seconds=_DROP_SECONDS,
                 to_do="nothing, or set SESSIONS_KEPT_MONTHS higher before that",

@@ -1,4 +1,4 @@
-"""Step 3, last part: what a batch changes in the counts, in the transaction that changes it.
+"""What a batch changes in the counts, stored in the transaction of the batch.
 
 Why the counts are exact at each commit: docs/decisions/0006-kept-counts.md.
 """

@@ -1,10 +1,10 @@
-"""Step 3: a batch into PostgreSQL, in one transaction.
+"""Writes a batch to PostgreSQL, in one transaction.
 
-Sessions go straight into their table by COPY. One that is there already aborts that, which is rare
-(a repeat, a crash): then the batch is staged and merged. Upgrades are stored, matched with their
-sessions, and left waiting where there is none. At last the counts are changed by what changed.
+Sessions are copied directly into their table (COPY). This fails if one of them exists already,
+which is rare (a repeat, a crash): then the batch is staged and merged. Upgrades are stored and
+matched with their sessions; those without a session wait. At the end the counts are updated.
 
-Of copies of one session the earliest stays. The rules for upgrades are in `match.py`.
+Of several copies of one session the earliest stays. The rules for upgrades are in `match.py`.
 """
 
 from collections.abc import Iterable
@@ -35,9 +35,8 @@ AWAITED: Final = timedelta(hours=48)
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How many events a transaction stored, how many changed nothing, how many upgrades came second
-    to one of another user; and the months, by their first day, that got another salt in their
-    middle.
+    """How many events a transaction stored, how many changed nothing, and how many upgrades came
+    after one of another user; and the months (their first day) whose salt was replaced.
     """
 
     sessions: int = 0
@@ -49,7 +48,7 @@ class Written:
 
 
 class _PartitionIsGone(Exception):
-    """A month that had its partition has none any more: somebody has dropped or detached it."""
+    """The partition of a month is gone: somebody has dropped or detached it."""
 
 
 class SessionWriter:
@@ -65,13 +64,13 @@ class SessionWriter:
 
         Args:
             batch: what to store.
-            briefly: no statement may take more than a part of the time that it usually may.
+            briefly: gives each statement only a part of the usual time.
 
         Raises:
             DeadLetter: PostgreSQL refuses something in the batch.
-            TimedOut: a statement took longer than it may.
+            TimedOut: a statement took longer than allowed.
             Retry: PostgreSQL is away or busy, or a month's partition is gone, which the next call
-                makes again; a repeat is safe.
+                creates again. Repeating is safe.
         """
         await self.create_months(batch.months)
         try:
@@ -99,7 +98,7 @@ class SessionWriter:
         """Makes sure that months have their partitions.
 
         Raises:
-            DeadLetter: the sessions of one were dropped (SESSIONS_KEPT_MONTHS).
+            DeadLetter: the sessions of a month were dropped (SESSIONS_KEPT_MONTHS).
             Retry: PostgreSQL is away or busy, or a partition can't be made.
         """
         for month in set(months) - self._months:
@@ -118,7 +117,7 @@ class SessionWriter:
             self._months.add(month)
 
     async def purge(self) -> int:
-        """Forgets upgrades that can't matter any more; how many waited in vain.
+        """Deletes upgrades that are no longer needed; returns how many never got their session.
 
         Raises:
             Retry: PostgreSQL is away or busy.

@@ -1,8 +1,8 @@
-"""Step 2: entries into what is written, each session once. Pure.
+"""Decodes entries into the rows of a batch, each session once. Pure.
 
-Most records are starts of sessions, so those go from their bytes to the bytes of a row without an
-object in between (`contract/record.py` says where what is); the others, and whatever is broken,
-through `decode`.
+Most records are starts of sessions. These are converted from the record's bytes to a row's bytes
+without an object in between (`contract/record.py` has the layout). All others, and broken records,
+go through `decode`.
 """
 
 import struct
@@ -37,7 +37,7 @@ _NEVER_US = 1 << 63
 
 @dataclass(frozen=True, slots=True)
 class Undecodable:
-    """An entry that is no event, and why."""
+    """An entry that is not an event, and why."""
 
     entry: Entry
     why: DeadLetter
@@ -45,7 +45,7 @@ class Undecodable:
 
 @dataclass(slots=True)
 class Batch:
-    """What is written in one transaction."""
+    """The events that are written in one transaction."""
 
     entries: list[Entry] = field(default_factory=list)
     """All that it came from, and that end when it is written."""
@@ -72,12 +72,12 @@ class Batch:
 
     @property
     def months(self) -> set[Month]:
-        """Of its sessions and upgrades: those that writing it may change."""
+        """The months of its sessions and upgrades, which writing it may change."""
         return {month.month for month in self._months.values() if month.of_events}
 
     @property
     def accepted(self) -> list[Entry]:
-        """Those of `entries` that somebody was told of: all but the notices."""
+        """The entries for which a client got a 2xx: all but the notices of salts."""
         if not self.notices:
             return self.entries
         notices = {(notice.shard, notice.id) for notice in self.notices}
@@ -85,7 +85,7 @@ class Batch:
 
     @property
     def broken(self) -> list[Entry]:
-        """What was read, and is none of `entries`."""
+        """The entries that were read, but are not in `entries`."""
         return [*self.divisible, *(undecodable.entry for undecodable in self.undecodable)]
 
     @property
@@ -98,8 +98,8 @@ class Batch:
 
         Args:
             entries: as read.
-            latest: the last month that an event may be of. A later one is a broken record: no
-                collector can have had its salt.
+            latest: the latest month that an event may have. A record with a later month is broken:
+                no collector can have had its salt.
         """
         for entry in entries:
             try:
@@ -185,7 +185,7 @@ class Batch:
         return False
 
     def _add_upgrade(self, record: bytes, latest: Month) -> bool:
-        """Adds an upgrade by id, as `_add_other` would, without an event in between."""
+        """Adds an upgrade by id like `_add_other`, but without an event in between."""
         try:
             _, id_, ordinal, at_us, user_hash, session_id, digests = unpack_upgrade(record)
         except struct.error:
@@ -232,7 +232,7 @@ class Batch:
         return month
 
     def _take_back(self, added: tuple[int, int], repeated: tuple[int, int]) -> None:
-        """What was added of an entry that turned out to be broken further on."""
+        """Removes the records of an entry of which a later record is broken."""
         starts, upgrades = added
         while len(self.starts) > starts:
             self.starts.popitem()

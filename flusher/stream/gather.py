@@ -1,4 +1,4 @@
-"""Steps 1 and 2 together: a batch that grows until it is written."""
+"""Builds a batch: reads and decodes entries until it is written."""
 
 import asyncio
 import math
@@ -18,7 +18,7 @@ _DECODED_AT_ONCE: Final = 1000
 
 
 class Gathering:
-    """What is read and not yet in PostgreSQL, but for what is being written."""
+    """The entries that were read and are not being written yet."""
 
     def __init__(
         self,
@@ -37,30 +37,30 @@ class Gathering:
 
     @property
     def size(self) -> int:
-        """How much there is: records, and entries that hold none."""
+        """Its size: records, and entries without records."""
         return self._batch.records + len(self._batch.broken) + len(self._left)
 
     @property
     def is_full(self) -> bool:
-        # Not to the last: what is left over would be asked for in ever smaller portions.
+        # Not completely: the rest would be read in smaller and smaller portions.
         return self.size >= self._max_rows * _FULL
 
     @property
     def may_go_on(self) -> bool:
-        """Whether the streams have more, so that there is no point in waiting."""
+        """Whether the streams have more, so that waiting is useless."""
         return self._reader.left_some or self.is_full
 
     @property
     def latest(self) -> Month:
-        """The last month that an event may be of, by the servers' clocks."""
+        """The latest month that an event may have, by the servers' clocks."""
         return month_at(self._server_time.latest_us(), self._zone).plus(1)
 
     async def gather(self) -> None:
-        """Reads and decodes what there is room for, evenly from the shards.
+        """Reads and decodes as many entries as there is room for, evenly from the shards.
 
         Raises:
-            Retry: Redis does not answer; or PostgreSQL never has, so that what was read can't be
-                judged, and waits.
+            Retry: Redis does not answer; or PostgreSQL has never answered, so that the months of
+                the entries can't be checked, and they wait.
         """
         if self.size:
             await self._server_time.look()
@@ -71,7 +71,7 @@ class Gathering:
             await self._add(await self._reader.read(self._room))
 
     def take(self) -> Batch:
-        """All of it, to be written: first what could not be before."""
+        """Returns all of it for writing; entries that could not be written before come first."""
         latest = self.latest if self._left else None
         batch, self._batch = self._batch, Batch()
         if latest is not None:
@@ -80,7 +80,7 @@ class Gathering:
         return batch
 
     def put_back(self, entries: list[Entry]) -> None:
-        """What was taken and could not be written."""
+        """Takes back entries that could not be written."""
         self._left += entries
 
     @property

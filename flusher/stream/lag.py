@@ -80,7 +80,7 @@ async def oldest_entry_seconds(servers: Shards, shards: Sequence[int]) -> float:
     """
     lags = await measure_lag(servers, shards)
     if len(lags) < len(shards):
-        raise Retry("redis_away", "what waits in some shards is not known")
+        raise Retry("redis_away", "it is unknown what waits in some shards")
     return max((lag.oldest_seconds or 0.0 for lag in lags), default=0.0)
 
 

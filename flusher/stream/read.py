@@ -1,7 +1,7 @@
-"""Step 1, and the last: entries out of the streams, and their acknowledgement.
+"""Reads entries from the streams, and acknowledges them.
 
-Each shard is asked by a command of its own, so that the shards may lie on different nodes. No
-command blocks: a poll is one round trip a server for all of its shards.
+Each shard has its own command, so that the shards may be on different nodes. No command blocks: a
+poll is one round trip to each server for all of its shards.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,9 +34,9 @@ class StreamReader:
         """
         Args:
             shards: the streams; `find_shards` finds more than are configured.
-            consumer: this process's name in the group, unique among the living.
-            claim_seconds: an entry that another consumer has held for longer is taken over. More
-                than a flush may take, or it is done twice (which costs time, not correctness).
+            consumer: this process's name in the group, unique among running processes.
+            claim_seconds: entries that another consumer has held for longer are taken over. It must
+                be longer than a batch takes; otherwise work is done twice (but counted once).
         """
         self._servers = shards
         self._shards: Sequence[int] = range(shards.count)
@@ -49,7 +49,7 @@ class StreamReader:
         self.left_some = False
 
     async def find_shards(self) -> list[int]:
-        """Takes on the streams that another number of shards has left; which are new.
+        """Also reads streams that an earlier number of shards has left; returns the new ones.
 
         Raises:
             Retry: Redis does not answer.
@@ -58,7 +58,7 @@ class StreamReader:
         return sorted(set(self._shards) - set(known))
 
     async def create_groups(self) -> None:
-        """Makes the consumer group of each shard where it is missing, from the first entry on.
+        """Creates missing consumer groups, which begin with the first entry.
 
         Raises:
             Retry: Redis does not answer.
@@ -79,7 +79,7 @@ class StreamReader:
                 raise retry_for(reply, "creating the consumer group")
 
     async def read(self, most: int) -> list[Entry]:
-        """New entries: those that no consumer of the group has had. About `most`, evenly by shard.
+        """New entries, which no consumer of the group has had. About `most`, evenly by shard.
 
         Raises:
             Retry: Redis does not answer.
@@ -99,7 +99,7 @@ class StreamReader:
         return entries
 
     async def claim(self, most: int) -> list[Entry]:
-        """Entries that another consumer has had for too long: it died, or is stuck.
+        """Entries that another consumer has had for too long, because it died or is stuck.
 
         Raises:
             Retry: Redis does not answer.
@@ -124,14 +124,13 @@ class StreamReader:
         return entries
 
     async def acknowledge(self, entries: Iterable[Entry]) -> int:
-        """Ends entries whose events are committed: acknowledged and deleted in one step a shard.
+        """Acknowledges and deletes entries whose events are committed, in one step for each shard.
 
         Returns:
-            How many records were ended by this call, and not by another flusher's that had them
-            too.
+            How many records this call has deleted, and not another flusher that also had them.
 
         Raises:
-            Retry: Redis does not answer; they will be read again, and found to be known.
+            Retry: Redis does not answer; they will be read again, and count as duplicates.
         """
         commands = scripts.end_entries(entries)
         ended = 0
@@ -148,8 +147,8 @@ class StreamReader:
         """Moves an entry to its shard's dead letters, with the reason, in one step.
 
         Returns:
-            Whether it was still there, and not ended by another flusher; and how many of the
-            oldest dead letters had to make room: `DEAD_LETTERS_KEPT` are kept.
+            Whether it was still there, and not deleted by another flusher; and how many of the
+            oldest dead letters were deleted for it: `DEAD_LETTERS_KEPT` are kept.
 
         Raises:
             Retry: Redis does not answer, or is full.
@@ -167,12 +166,13 @@ class StreamReader:
         await self._run(entry.shard, scripts.divide_entry(entry), "dividing an entry")
 
     async def take_up_forgotten(self, shard: int) -> int:
-        """Makes entries of a shard claimable that count as read and are pending for nobody.
+        """Makes a shard's entries claimable again that count as read, but that no consumer has.
 
-        Whose rows are committed already is found to be known, as with any entry that is read twice.
+        If their rows are already committed, they count as duplicates, like any entry that is read
+        twice.
 
         Returns:
-            How many they were.
+            The number of these entries.
 
         Raises:
             Retry: Redis does not answer.
@@ -181,7 +181,7 @@ class StreamReader:
         return int(await self._run(shard, command, "looking for forgotten entries"))
 
     async def retire(self) -> None:
-        """Takes this consumer, and those long gone, off the group, if nothing is pending for them.
+        """Removes this consumer, and dead ones, from the group, if nothing is pending for them.
 
         Raises:
             Retry: Redis does not answer.
@@ -207,10 +207,10 @@ class StreamReader:
         return reply
 
     async def _ask_each(self, commands: Mapping[int, Command], doing: str) -> dict[int, Any]:
-        """One command a shard: the replies of those that answer.
+        """Sends one command for each shard; returns the replies of those that answer.
 
         Raises:
-            Retry: none does.
+            Retry: no shard answers.
         """
         replies = await ask(
             self._servers, {shard: [each] for shard, each in commands.items()}, doing
@@ -230,7 +230,7 @@ class StreamReader:
             # Evicted, flushed or restored without it. From the first entry on: what was
             # written before is found to be known.
             log.warning(
-                "the consumer group was gone: made anew",
+                "the consumer group was gone and was created again",
                 shards=groupless,
                 to_do="see what took it: an eviction, a FLUSHALL, a restore of an old backup",
             )
@@ -238,7 +238,7 @@ class StreamReader:
         return answered
 
     def _tell_of(self, failed: Mapping[int, Exception]) -> None:
-        """Says which shards have to wait, while the others go on."""
+        """Logs which shards have to wait, while the others are read."""
         if list(failed) == self._silent:
             return
         self._silent = list(failed)

@@ -22,7 +22,7 @@ from tests.servers import POSTGRES_SETTINGS, flavours
 from tests.system import ROOT, run_command
 
 UTC = ZoneInfo("UTC")
-# As README.md names them.
+# As docs/operations.md names them.
 RIGHTS = (
     "GRANT CREATE ON DATABASE {database} TO {role}",
     "GRANT CREATE ON SCHEMA public TO {role}",
@@ -134,8 +134,8 @@ async def test_an_owner_with_the_rights_that_the_readme_names_migrates(
     assert output == "the database is up to date\n"
 
 
-def test_the_readme_names_these_rights() -> None:
-    text = (ROOT / "README.md").read_text()
+def test_the_handbook_names_these_rights() -> None:
+    text = (ROOT / "docs/operations.md").read_text()
     for right in RIGHTS:
         assert right.format(database="impact", role="impact_owner") in text
     assert "CREATE ROLE impact_reader NOLOGIN" in text

@@ -1,4 +1,4 @@
-"""The verdict on a request, and a cache of verdicts."""
+"""Decides whether a request is a crawler's, and caches these decisions."""
 
 import re
 
@@ -18,7 +18,7 @@ from contract.identity import USER_AGENT_MAX_BYTES
 EXAMINED = USER_AGENT_MAX_BYTES
 _VERDICTS = 16_384
 # ` | Initiator: https://…`: some tools add the page behind a browser's User-Agent. Its address is
-# no contact.
+# not a contact.
 _ANNOTATION = re.compile(
     r" \| (?:initiator|page|referr?er|source|url): ?https?://[^ ()]*$", re.IGNORECASE
 )
@@ -44,7 +44,7 @@ class CrawlerFilter:
             headers: the request's.
 
         Raises:
-            Ignore: it is no person's; the reason is one of `Reason`.
+            Ignore: it is not a person's; the reason is one of `Reason`.
         """
         user_agent = headers.get("user-agent", "")
         reason = self.reason(user_agent) or reason_in_headers(headers)
@@ -53,7 +53,7 @@ class CrawlerFilter:
         return user_agent
 
     def reason(self, user_agent: str) -> Reason | None:
-        """Why this User-Agent is no person's, or None. The first 1,024 characters count."""
+        """Why this User-Agent is not a person's, or None. The first 1,024 characters count."""
         key = hash(user_agent[:EXAMINED])
         try:
             return self._recent[key]

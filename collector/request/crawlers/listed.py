@@ -1,10 +1,9 @@
 r"""crawlerdetect's list, with its own verdicts, two orders of magnitude faster.
 
-The package searches a text, in any case, for one of 1,460 expressions, after it has taken out what
-52 others match (`Mozilla/5.0`, `Safari/537.36` …). Here both are made once into expressions that
-`re` is good at, over a text that is in lower case already; why so is in docs/decisions/0005. That
-the verdicts are the package's own is what tests/unit/test_listed.py holds, so that an update of the
-package either fits or fails there.
+The package removes what 52 expressions match (`Mozilla/5.0`, `Safari/537.36` …), and searches the
+rest for 1,460 others, ignoring case. Here both lists become expressions that are fast in `re`, over
+a text in lower case (docs/decisions/0005 says why). tests/unit/test_listed.py checks that the
+decisions are the package's own, so that an update of the package either fits or fails there.
 """
 
 import re
@@ -14,22 +13,22 @@ from typing import cast
 
 from collector.request.crawlers.pattern_tree import SearchTree, split_atoms
 
-# What `re.IGNORECASE` takes for an ASCII letter, and `str.lower` does not, or in two characters.
+# Characters that `re.IGNORECASE` matches with an ASCII letter, but `str.lower` does not.
 _LIKE_ASCII = str.maketrans({"İ": "i", "ı": "i", "ſ": "s", "\u212a": "k"})  # noqa: RUF001 - meant
 _UPPER_CASE_CLASS = re.compile(r"(?<!\\)(?:\\\\)*\\[A-Z]")
 _OPTIONAL_BEGINNING = re.compile(r"\(([^()|?*+\\\[\].^$]+)\)\?")
 
 
 def fold(text: str) -> str:
-    """The text in lower case, each letter that a search in any case takes for ASCII as ASCII."""
+    """The text in lower case, with the letters that `re.IGNORECASE` treats as ASCII as ASCII."""
     return text.lower() if text.isascii() else text.translate(_LIKE_ASCII).lower()
 
 
 class CrawlerList:
-    """The verdicts of a list of crawlers and a list of what to leave out first."""
+    """Decides by a list of crawlers, after removing the matches of a list of exclusions."""
 
     def __init__(self, crawlers: Iterable[str], exclusions: Sequence[str]) -> None:
-        """Takes expressions as `re` does, to be matched in any case."""
+        """Both are regular expressions that ignore case."""
         self._crawlers = SearchTree(map(_in_lower_case, crawlers))
         self._leave_out = re.compile(by_first_letter(list(map(_in_lower_case, exclusions)))).sub
 
@@ -39,15 +38,16 @@ class CrawlerList:
         return cls(_data("crawlers"), _data("exclusions"))
 
     def lists(self, text: str) -> bool:
-        """Whether it is a crawler's, of a text that `fold` gave."""
+        """Whether the list has this User-Agent, which must be the result of `fold`."""
         return self._crawlers.finds(self._leave_out("", text.strip()))
 
 
 def by_first_letter(expressions: Sequence[str]) -> str:
-    """The expressions as one, which takes the same one of them at each place of a text.
+    """Combines the expressions into one that finds the same match at each position of a text.
 
-    The first that matches is taken, so those that can match at one place keep their order. Two
-    that begin with different letters can't, and `re` is fast with alternatives that begin so.
+    `re` takes the first alternative that matches, so expressions that can match at the same
+    position keep their order. Those that begin with different letters can't, and `re` is fast if
+    the alternatives begin with different letters.
     """
     spelt: list[str] = []
     for expression in expressions:
@@ -62,7 +62,7 @@ def by_first_letter(expressions: Sequence[str]) -> str:
         first, *others = split_atoms(expression)
         first = re.escape(first[1]) if re.fullmatch(r"\[[^\\^]\]", first) else first
         if not re.fullmatch(r"[^\\()\[\].^$|*+?{}]|\\[^\w]", first):
-            return "|".join(spelt)  # it may begin with several letters: as the list has it
+            return "|".join(spelt)  # it may begin with several letters: keep the list's order
         groups.setdefault(first, []).append("".join(others))
     return "|".join(f"{first}(?:{'|'.join(rests)})" for first, rests in groups.items())
 

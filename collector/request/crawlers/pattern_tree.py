@@ -1,17 +1,17 @@
-"""A list of regular expressions as one that is fast: a tree of their common beginnings.
+"""Combines many regular expressions into a fast one: a tree of their common prefixes.
 
-`re` tries the alternatives of `a|b|c` one after the other at each place of a text. 1,460 of them
-take a millisecond; as a tree they take some microseconds. Whether there is a match is all that is
-kept: which alternative it was, and what a `*` at the beginning would have taken in, is not.
+`re` tries the alternatives of `a|b|c` one after the other at each position of a text. 1,460 of them
+take a millisecond; as a tree they take some microseconds. The result is only whether there is a
+match, not which alternative matched or how long the match is.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
 _QUANTIFIER = re.compile(r"[*+?]|\{\d*,?\d*\}")
-# What may be spelt with or without a backslash is spelt one way.
+# Characters that need no backslash are written without it.
 _NEEDLESS_ESCAPE = re.compile(r"\\([^\w.^$*+?{}\[\]\\|()#&~ -])")
-# A character that is no letter, and one that is.
+# A character that is not a letter, and one that is.
 _SIGN = re.compile(r"[^a-z\\()\[\].^$|*+?{}]|\\[^\w]")
 _LETTER = re.compile(r"[a-z]")
 
@@ -19,7 +19,7 @@ Atoms = list[str]
 """A regular expression in pieces: a character, a class or a group, each with its quantifier."""
 
 Node = dict[str, "Node"]
-"""What may come next; `""` where the expression may end."""
+"""The atoms that may come next; `""` if the expression may end here."""
 
 
 class SearchTree:
@@ -29,7 +29,7 @@ class SearchTree:
         r"""Takes expressions in lower case, without `\b`-like letters in upper case.
 
         Raises:
-            re.error: one of them is no regular expression.
+            re.error: one of them is not a regular expression.
         """
         anchored: list[Atoms] = []
         free: list[Atoms] = []
@@ -48,7 +48,7 @@ class SearchTree:
 
 
 def branches(expression: str) -> Iterator[Atoms]:
-    """The alternatives of an expression, each without what may be absent at its beginning."""
+    """The alternatives of an expression, each without optional atoms at its beginning."""
     for alternative in split_alternatives(expression):
         rest = split_atoms(alternative)
         while rest and len(rest[0]) > 1 and rest[0][-1] in "*?" and rest[0][0] not in "\\(":
@@ -61,10 +61,10 @@ def branches(expression: str) -> Iterator[Atoms]:
 
 
 def _from_its_letter(branch: Atoms) -> Atoms:
-    """The same, begun at its first letter, which looks back at what precedes it.
+    """The same, starting at its first letter, with a look-behind for what precedes it.
 
-    `re` skips what none of the alternatives begins with, so spaces, digits and dots cost nothing
-    where all of them begin with letters.
+    `re` skips positions at which no alternative can begin. So if all alternatives begin with
+    letters, spaces, digits and dots cost nothing.
     """
     signs = 0
     while signs < len(branch) and _SIGN.fullmatch(branch[signs]):
@@ -76,7 +76,7 @@ def _from_its_letter(branch: Atoms) -> Atoms:
 
 
 def split_alternatives(expression: str) -> list[str]:
-    """The parts between the `|` that stand in no group."""
+    """The parts between the `|` that are outside of groups."""
     parts = [""]
     for atom in split_atoms(expression):
         if atom == "|":
@@ -104,7 +104,7 @@ def _end_of_atom(expression: str, at: int) -> int:
     if first == "\\":
         return at + 2
     if first == "[":
-        at += 2 if expression[at + 1] != "^" else 3  # a `]` that stands first is itself
+        at += 2 if expression[at + 1] != "^" else 3  # a `]` in the first place is a literal
         while expression[at] != "]":
             at += 2 if expression[at] == "\\" else 1
         return at + 1
@@ -124,7 +124,7 @@ def _tree(alternatives: Sequence[Atoms]) -> Node:
     for atoms in alternatives:
         node = root
         for atom in atoms:
-            if "" in node:  # a shorter one matches wherever this one would
+            if "" in node:  # a shorter expression matches wherever this one would
                 break
             node = node.setdefault(atom, {})
         else:
