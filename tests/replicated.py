@@ -14,7 +14,7 @@ from embedded.postgres import PostgresServer, find_wheel_programs
 from tests.servers import POSTGRES_SETTINGS
 from tests.system import eventually
 
-_SECONDS = 30.0
+_SECONDS = 60.0
 _SETTINGS = POSTGRES_SETTINGS | {"wal_level": "replica", "hot_standby": "on"}
 
 

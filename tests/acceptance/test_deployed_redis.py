@@ -100,7 +100,7 @@ class Deployed:
 
     async def is_exact(self, told: Told) -> None:
         """Waits for the flushers; every answer has its row, and no row is without its answer."""
-        differences = await settle(told, self.system.database_url, ZoneInfo("UTC"), 10)
+        differences = await settle(told, self.system.database_url, ZoneInfo("UTC"), 60)
         assert differences.exact, f"{differences.reasons} {differences.examples}"
         assert differences.found > _VISITS / 2
 

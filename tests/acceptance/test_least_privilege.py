@@ -58,7 +58,8 @@ class Guarded:
         account = f"impact-{module}:{module.upper()}_PASSWORD"
         if self.certificates is None:
             return f"redis://{account}@127.0.0.1:{self.valkey.port}/0"
-        query = f"ssl_ca_certs={self.certificates.authority}"
+        # Encryption takes its time on a busy machine.
+        query = f"ssl_ca_certs={self.certificates.authority}&socket_connect_timeout=30"
         return f"rediss://{account}@127.0.0.1:{self.tls_port}/0?{query}"
 
     @property

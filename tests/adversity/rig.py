@@ -93,7 +93,7 @@ class Rig:
         async def made() -> int:
             return self.drive.tally.visits
 
-        await eventually(made, lambda count: count >= goal, 40)
+        await eventually(made, lambda count: count >= goal)
 
     async def buffered(self) -> int:
         """How many entries are in the streams."""
@@ -194,7 +194,7 @@ async def load(
 
 
 async def _reconcile(rig: Rig, told: Told) -> None:
-    differences = await settle(told, rig.postgres.dsn(), ZoneInfo("UTC"), 20)
+    differences = await settle(told, rig.postgres.dsn(), ZoneInfo("UTC"), 60)
     assert differences.exact, f"{differences.reasons} {differences.examples}\n{rig.system.logs}"
     await eventually(rig.buffered, lambda entries: entries == 0)
     assert await rig.dead_letters() == 0, "an outage never makes a dead letter"

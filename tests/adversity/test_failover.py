@@ -70,7 +70,7 @@ async def _follow(replica: ValkeyServer, primary: ValkeyServer) -> None:
             info = await asked.info("replication")
             return bool(info.get("master_link_status") == "up")
 
-        await eventually(linked, bool, 30)
+        await eventually(linked)
 
 
 async def _do(redis: Redis, *words: object) -> None:

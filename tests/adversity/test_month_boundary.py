@@ -177,7 +177,7 @@ async def test_a_months_end_under_load(
                 assert f"month={later}" in collector.log, collector.log
                 await collector.ready()
 
-            differences = await settle(callers.told, dsn, zone, patience_seconds=15)
+            differences = await settle(callers.told, dsn, zone, patience_seconds=60)
             assert differences.exact, (differences, differences.examples)
             await eventually(lambda: entries_left(redis), lambda left: left == 0)
             await eventually(lambda: status_of_salts(system), is_clean)

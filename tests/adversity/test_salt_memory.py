@@ -106,7 +106,7 @@ async def test_after_a_forced_rotation_nothing_is_left_in_any_process(
             await loading
             collectors_began_anew(programs)
             assert set(callers.answers) == {201, 202}, callers.answers
-            found = await settle(callers.told, dsn, UTC, patience_seconds=15)
+            found = await settle(callers.told, dsn, UTC, patience_seconds=60)
             # But that who came before and came again is counted twice, which is known.
             assert (found.lost, found.twice, found.invented) == (0, 0, 0), found.examples
             assert found.expected == found.found
@@ -159,5 +159,5 @@ async def test_after_a_months_end_nothing_is_left_in_any_process(
             assert not left_in(old, pids)
             collectors_began_anew(programs)
             assert set(callers.answers) == {201, 202}, callers.answers
-            differences = await settle(callers.told, dsn, UTC, patience_seconds=15)
+            differences = await settle(callers.told, dsn, UTC, patience_seconds=60)
             assert differences.exact, (differences, differences.examples)

@@ -56,7 +56,7 @@ async def test_each_session_of_a_shared_entry_is_one_row_whatever_is_killed(tmp_
         await redis.connection_pool.disconnect()
         turn = await load
         assert set(turn.load.statuses) == {"201"}
-        await eventually(lambda: buffered(redis), lambda entries: entries == 0, 60)
+        await eventually(lambda: buffered(redis), lambda entries: entries == 0)
         assert await joined(redis) == 0
         database = await asyncpg.connect(postgres.dsn())
         assert await database.fetchval("SELECT count(*) FROM sessions") == turn.stored

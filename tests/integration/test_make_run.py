@@ -19,6 +19,7 @@ import pytest
 
 from contract.settings import JWT_KEY
 from embedded.ports import find_free_port
+from tests.processes import left_of
 
 ROOT = Path(__file__).parents[2]
 WEB = "python -m http.server $PORT --bind 127.0.0.1"
@@ -110,8 +111,7 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> list[psutil.P
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
     process.communicate(timeout=60)
-    _, left = psutil.wait_procs(family, timeout=20)
-    return [one for one in left if one.status() != psutil.STATUS_ZOMBIE]
+    return left_of(family)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -173,7 +173,7 @@ def test_the_last_three_lines_say_where_to_look_and_what_to_try_works(folder: Pa
         curl = shlex.split(shown[at].removesuffix("\\") + shown[at + 1])  # it goes on there
         assert (curl[1:3], curl[4]) == (["-X", "POST"], "-A")
         address, _, path = curl[3].removeprefix("http://").partition("/")
-        collector = http.client.HTTPConnection(address, timeout=10)
+        collector = http.client.HTTPConnection(address, timeout=60)
         collector.request("POST", f"/{path}", headers={"User-Agent": curl[5]})
         assert collector.getresponse().status == 201
         collector.close()
