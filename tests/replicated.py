@@ -11,7 +11,7 @@ import asyncpg
 
 from embedded.launch import account_for
 from embedded.postgres import PostgresServer, find_wheel_programs
-from tests.servers import POSTGRES_SETTINGS
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
 from tests.system import eventually
 
 _SECONDS = 60.0
@@ -77,7 +77,7 @@ class Replicated:
             await connection.close()
 
     def _server(self, folder: Path) -> PostgresServer:
-        return PostgresServer(folder, bin_dir=self._bin_dir, settings=_SETTINGS, sync=False)
+        return CopiedPostgres(folder, bin_dir=self._bin_dir, settings=_SETTINGS)
 
     def _copy(self) -> None:
         cluster = self.replica.data_dir / "cluster"

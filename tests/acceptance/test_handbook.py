@@ -25,7 +25,7 @@ from flusher.postgres.write import SessionWriter
 from rotation.__main__ import SETTINGS as ROTATION
 from tests.events import batch_of, start, upgrade
 from tests.integration.test_deploy import metric_names
-from tests.servers import POSTGRES_SETTINGS, Flavour, Servers, flavours
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Flavour, Servers, flavours
 from tests.system import ROOT, PythonSystem, System, eventually, run_command
 
 HANDBOOK = (ROOT / "docs/operations.md").read_text()
@@ -87,9 +87,7 @@ def run_two_servers(flavour: Flavour, folder: Path) -> Iterator[tuple[PostgresSe
     """The one that is backed up, and a fresh one."""
     folder.chmod(0o755)
     first, fresh = (
-        PostgresServer(
-            folder / name, bin_dir=flavour.postgres_programs, settings=POSTGRES_SETTINGS, sync=False
-        )
+        CopiedPostgres(folder / name, bin_dir=flavour.postgres_programs, settings=POSTGRES_SETTINGS)
         for name in ("first", "fresh")
     )
     with first, fresh:

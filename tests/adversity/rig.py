@@ -24,7 +24,7 @@ from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
 from runtime.redis_client import connect_redis
 from tests.adversity.wire import Wire
-from tests.servers import POSTGRES_SETTINGS
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
 from tests.system import Program, System, eventually, run_command
 
 CLAIM_SECONDS = 3
@@ -129,7 +129,7 @@ async def running(
     valkey = ValkeyServer(
         folder / "valkey", config={"appendfsync": "always", **(valkey_config or {})}
     )
-    postgres = PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS, sync=False)
+    postgres = CopiedPostgres(folder / "postgres", settings=POSTGRES_SETTINGS)
     with valkey, postgres:
         extra = {"FLUSH_CLAIM_SECONDS": str(CLAIM_SECONDS), **(settings or {})}
         with System(valkey.url, postgres.dsn(), folder / "logs", extra) as system:

@@ -27,6 +27,7 @@ from embedded.valkey import ValkeyServer
 from runtime.clock import wall_clock
 from tests.moved_clock import moved_environment, needs_moved_clock
 from tests.processes import left_of
+from tests.servers import CopiedPostgres
 
 REDIS = Path("/usr/bin/redis-server")
 POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
@@ -40,9 +41,9 @@ MAKERS = [
         id="redis",
         marks=pytest.mark.skipif(not REDIS.exists(), reason="no Redis is installed"),
     ),
-    pytest.param(lambda folder: PostgresServer(folder, sync=False), id="postgresql"),
+    pytest.param(CopiedPostgres, id="postgresql"),
     pytest.param(
-        lambda folder: PostgresServer(folder, sync=False, bin_dir=POSTGRES_15),
+        lambda folder: CopiedPostgres(folder, bin_dir=POSTGRES_15),
         id="postgresql-15",
         marks=pytest.mark.skipif(not POSTGRES_15.exists(), reason="no PostgreSQL 15 is installed"),
     ),

@@ -18,7 +18,6 @@ from contract import keys
 from contract.calendar import DAY_US, SECOND_US, Month, from_us
 from contract.errors import Retry
 from contract.record import FIELD, SessionStarted, encode
-from embedded.postgres import PostgresServer
 from flusher.imports.csv_line import Fields
 from flusher.imports.earlier_sessions import EarlierSession, EarlierSessions, Importable
 from flusher.imports.store import ImportWriter, Run
@@ -30,7 +29,7 @@ from flusher.postgres.write import SessionWriter
 from tests.events import batch_of, start, upgrade
 from tests.instant import MONTH, NOON_US
 from tests.live_counts import views_and_live_counts_that_differ
-from tests.servers import POSTGRES_SETTINGS, Servers
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Servers
 from tests.system import System, eventually
 
 UTC = ZoneInfo("UTC")
@@ -125,7 +124,7 @@ async def test_no_file_of_the_server_holds_an_ended_months_ids_or_instants(
     tmp_path: Path,
 ) -> None:
     """After VACUUM and a checkpoint. WAL excepted, which is kept as long as settings say."""
-    with PostgresServer(tmp_path / "pg", settings=POSTGRES_SETTINGS, sync=False) as server:
+    with CopiedPostgres(tmp_path / "pg", settings=POSTGRES_SETTINGS) as server:
         dsn = server.dsn()
         connection = await asyncpg.connect(dsn)
         await migrate(connection, UTC)
