@@ -30,7 +30,7 @@ from tests.system import Program, System, eventually, run_command
 CLAIM_SECONDS = 3
 SITES = ("a.example.org", "b.example.org")
 _VISITS = 100_000  # more than any test sends
-_RATE = 150.0
+_RATE = 100.0
 CONNECTIONS = 8
 
 

@@ -57,6 +57,10 @@ async def is_gone(salt: bytes, pids: dict[str, int], seconds: float) -> None:
     await eventually(left, lambda found: not found, seconds)
 
 
+async def began_anew(collectors: list[Program]) -> bool:
+    return all(BEGINS_ANEW in collector.log for collector in collectors)
+
+
 def collectors_began_anew(programs: list[Program]) -> None:
     for program in programs:
         assert program.running.poll() is None, program.log
@@ -99,6 +103,8 @@ async def test_after_a_forced_rotation_nothing_is_left_in_any_process(
                 "rotation", "rotate", "--force", **system.environment
             )
             assert code == 0, errors
+            # Before that there is no need to look, which takes a second of a processor.
+            await eventually(lambda: began_anew(programs[1:3]))
             await is_gone(old, pids, WITHIN_SECONDS)
             for program in programs:
                 await program.ready()
