@@ -13,7 +13,7 @@ _ROOT: Final = Path(__file__).parent
 
 # How many seconds of a processor the tests of a file, or of files that share servers, take, where
 # that is many. `make test` is as right with other figures, and a bit slower.
-_SECONDS: Final = {
+SECONDS: Final = {
     "browser/test_engines.py": 50,
     "browser": 45,
     "acceptance": 20,
@@ -84,11 +84,11 @@ def in_shares(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
 
 def _seconds(name: str, group: list[pytest.Item]) -> float:
     each = 0.02 if name.startswith("unit/") else 0.15
-    return _SECONDS.get(name, each * len(group))
+    return SECONDS.get(name, each * len(group))
 
 
 def _group(item: pytest.Item) -> str:
     name = item.path.relative_to(_ROOT).as_posix()
     if name in _ON_ONE_SYSTEM:
         return "acceptance"
-    return "browser" if name.startswith("browser/") and name not in _SECONDS else name
+    return "browser" if name.startswith("browser/") and name not in SECONDS else name

@@ -19,7 +19,7 @@ from tests.system import eventually
 from tests.whole_collector import Collector, Transport
 
 BEHIND_NGINX = 300  # as many as one address may ask at once, and fewer
-CASES = 4000
+CASES = 2000
 AT_ONCE = 150
 _MADE_ID = re.compile(rb'"id":"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}"')
 
@@ -117,7 +117,7 @@ async def test_made_up_requests_are_answered_as_by_aiohttp_alone() -> None:
 
 @pytest.mark.long
 async def test_many_made_up_requests_are_answered_as_by_aiohttp_alone() -> None:
-    await run(range(CASES, 20 * CASES))
+    await run(range(CASES, 40 * CASES))
 
 
 @pytest.mark.parametrize("kind", ["usual", "chunked", "old", "expect", "two of another"])
