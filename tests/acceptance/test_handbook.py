@@ -26,7 +26,7 @@ from rotation.__main__ import SETTINGS as ROTATION
 from tests.events import batch_of, start, upgrade
 from tests.integration.test_deploy import metric_names
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Flavour, Servers, flavours
-from tests.system import ROOT, PythonSystem, System, eventually, run_command
+from tests.system import ROOT, System, eventually, run_command
 
 HANDBOOK = (ROOT / "docs/operations.md").read_text()
 BACKUP = "Backup and restore"
@@ -76,7 +76,7 @@ async def test_every_command_runs_as_it_is_written(
     assert await redis.dbsize() == 0
     others = [each for each in commands(HANDBOOK) if each not in commands(section(BACKUP))]
     assert len(others) >= 8
-    with PythonSystem(embedded_servers.redis.url, dsn, tmp_path / "logs") as system:
+    with System(embedded_servers.redis.url, dsn, tmp_path / "logs") as system:
         collector, _, _ = await system.start("collector", "flusher", "rotation")
         for command in others:
             assert await run(command, tmp_path, find_wheel_programs(), collector.environment)

@@ -38,7 +38,7 @@ from tests.conftest import Databases
 from tests.moved_clock import needs_moved_clock
 from tests.system import ROOT, Program, System, eventually, run_command
 
-pytestmark = [needs_moved_clock, pytest.mark.timeout(120)]
+pytestmark = [needs_moved_clock, pytest.mark.timeout(300)]  # a busy machine starts slowly
 
 UTC = ZoneInfo("UTC")
 DAY_SECONDS = 86_400.0
