@@ -135,12 +135,26 @@ class Program:
         return any(s.status == psutil.CONN_LISTEN and s.laddr.port == port for s in sockets)
 
     async def metrics(self) -> dict[str, float]:
-        """Every sample by its name and labels, as Prometheus reads them."""
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"{self.admin_url}/metrics") as response,
-        ):
-            text = await response.text()
+        """Every sample by its name and labels, as Prometheus reads them. One that begins anew, and
+        has no page for a moment, is waited for.
+
+        Raises:
+            aiohttp.ClientError: it has ended.
+        """
+
+        async def page() -> str:
+            try:
+                async with (
+                    aiohttp.ClientSession() as session,
+                    session.get(f"{self.admin_url}/metrics") as response,
+                ):
+                    return await response.text()
+            except aiohttp.ClientConnectionError:
+                if self.running.poll() is not None:
+                    raise
+                return ""
+
+        text = await eventually(page)
         samples = (line.rpartition(" ") for line in text.splitlines() if line[0] != "#")
         return {name: float(value) for name, _, value in samples}
 

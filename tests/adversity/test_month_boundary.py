@@ -56,7 +56,7 @@ class Load:
         self._url = url
 
     async def run(self, boundary_us: int, until_us: int) -> None:
-        async with Client(Address.parse(self._url), CONNECTIONS) as client:
+        async with Client(Address.parse(self._url), CONNECTIONS, 60.0) as client:
             await asyncio.gather(
                 *(
                     self._come_and_go(connection, index, boundary_us, until_us)
