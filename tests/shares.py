@@ -39,7 +39,7 @@ SECONDS: Final = {
     "integration/test_kept_counts.py": 14,
     "integration/test_load.py": 6,
     "integration/test_logs.py": 5,
-    "integration/test_make_run.py": 12,
+    "integration/test_make_run.py": 20,
     "integration/test_merge_rules.py": 9,
     "integration/test_plans.py": 5,
     "integration/test_reporting.py": 8,
