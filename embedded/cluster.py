@@ -20,8 +20,8 @@ from embedded.valkey import ValkeyServer
 
 _SLOTS = 16384
 _PRIMARIES = 3
-_START_SECONDS = 30.0
-_FAILOVER_SECONDS = 30.0
+_START_SECONDS = 60.0
+_FAILOVER_SECONDS = 60.0
 _CONFIG = {
     "cluster-enabled": "yes",
     # How long a primary may be silent until its replica takes its place.

@@ -26,8 +26,9 @@ ROOT = Path(__file__).parent.parent
 JWT_KEY = "a key of more than thirty-two bytes, for tests"
 
 _START_SECONDS = 60.0  # of a busy machine; who ends meanwhile is told at once
-_STOP_SECONDS = 20.0
-_POLL_SECONDS = 0.02
+_STOP_SECONDS = 60.0
+_PATIENCE_SECONDS = 60.0
+_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.2
 
 T = TypeVar("T")
 
@@ -50,14 +51,19 @@ class Running(Protocol):
 
 
 async def eventually(
-    look: Callable[[], Awaitable[T]], holds: Callable[[T], bool] = bool, seconds: float = 15.0
+    look: Callable[[], Awaitable[T]],
+    holds: Callable[[T], bool] = bool,
+    seconds: float = _PATIENCE_SECONDS,
 ) -> T:
     """Looks again and again until what is seen holds; fails with what was seen last."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not holds(seen := await look()):
-        if time.monotonic() >= deadline:
+        waited = time.monotonic() - began
+        if waited >= seconds:
             raise AssertionError(f"not within {seconds} s: {seen!r}")
-        await asyncio.sleep(_POLL_SECONDS)
+        # To look takes a processor from what is waited for.
+        pause = min(max(waited / 10, _SHORTEST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
+        await asyncio.sleep(pause)
     return seen
 
 
@@ -129,12 +135,26 @@ class Program:
         return any(s.status == psutil.CONN_LISTEN and s.laddr.port == port for s in sockets)
 
     async def metrics(self) -> dict[str, float]:
-        """Every sample by its name and labels, as Prometheus reads them."""
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"{self.admin_url}/metrics") as response,
-        ):
-            text = await response.text()
+        """Every sample by its name and labels, as Prometheus reads them. One that begins anew, and
+        has no page for a moment, is waited for.
+
+        Raises:
+            aiohttp.ClientError: it has ended.
+        """
+
+        async def page() -> str:
+            try:
+                async with (
+                    aiohttp.ClientSession() as session,
+                    session.get(f"{self.admin_url}/metrics") as response,
+                ):
+                    return await response.text()
+            except aiohttp.ClientConnectionError:
+                if self.running.poll() is not None:
+                    raise
+                return ""
+
+        text = await eventually(page)
         samples = (line.rpartition(" ") for line in text.splitlines() if line[0] != "#")
         return {name: float(value) for name, _, value in samples}
 

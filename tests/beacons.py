@@ -23,7 +23,7 @@ async def main(url: str, site: str, file: Path) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     headers = {"User-Agent": _BROWSER, "Host": site}
-    timeout = aiohttp.ClientTimeout(total=15)
+    timeout = aiohttp.ClientTimeout(total=60)
     with file.open("w", buffering=1) as answers:
         async with (
             aiohttp.ClientSession(headers=headers, timeout=timeout) as http,

@@ -18,6 +18,7 @@ from runtime.redis_client import connect_redis
 from runtime.shards import OneServer
 from tests.browser import programs
 from tests.servers import EMBEDDED, Servers, describe, run_servers
+from tests.shares import in_shares
 
 UTC = ZoneInfo("UTC")
 _TEMPLATE = "template_impact"
@@ -36,20 +37,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(trylast=True)  # when those that are not asked for are gone
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives each worker its share of the longest tests, and those first.
-
-    `--dist worksteal` begins by cutting the list into one piece a worker; who is done takes from
-    the end of another's.
-    """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    longest = [item for item in items if "adversity" in item.path.parts]
-    others = [item for item in items if "adversity" not in item.path.parts]
-    pieces = [
-        longest[number::workers]
-        + others[len(others) * number // workers : len(others) * (number + 1) // workers]
-        for number in range(workers)
-    ]
-    items[:] = itertools.chain.from_iterable(pieces)
+    items[:] = in_shares(items, workers)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -22,18 +22,19 @@ from typing import Final, Self
 from embedded.system import ROOT, Program
 
 MODULES: Final = ("collector", "flusher", "rotation")
+_FORKED: Final = (*MODULES, "bench.load")
 # What Python and the dynamic linker read only when a program starts.
 _READ_AT_A_START = ("PYTHON", "LD_", "DYLD_")
 
 _PR_SET_PDEATHSIG: Final = 1
 
 _CONTEXT: Final = get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__, *(f"{module}.__main__" for module in MODULES)])
+_CONTEXT.set_forkserver_preload([__name__, *(f"{module}.__main__" for module in _FORKED)])
 
 
 def can_be_forked(module: str, environment: Mapping[str, str]) -> bool:
     """Whether the process that is forked knows this module, and can be given this environment."""
-    return module in MODULES and not any(name.startswith(_READ_AT_A_START) for name in environment)
+    return module in _FORKED and not any(name.startswith(_READ_AT_A_START) for name in environment)
 
 
 async def run_forked(

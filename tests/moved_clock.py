@@ -22,7 +22,7 @@ import pytest
 # By how many seconds the whole suite's clock is moved already (tests/days.py).
 MOVED_VARIABLE: Final = "IMPACT_TESTS_MOVED_SECONDS"
 _MOVED_SECONDS: Final = float(os.environ.get(MOVED_VARIABLE, "0"))
-_PROBE_SECONDS: Final = 20.0
+_PROBE_SECONDS: Final = 60.0
 
 
 def suite_is_moved() -> bool:

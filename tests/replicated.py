@@ -11,10 +11,10 @@ import asyncpg
 
 from embedded.launch import account_for
 from embedded.postgres import PostgresServer, find_wheel_programs
-from tests.servers import POSTGRES_SETTINGS
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
 from tests.system import eventually
 
-_SECONDS = 30.0
+_SECONDS = 60.0
 _SETTINGS = POSTGRES_SETTINGS | {"wal_level": "replica", "hot_standby": "on"}
 
 
@@ -77,7 +77,7 @@ class Replicated:
             await connection.close()
 
     def _server(self, folder: Path) -> PostgresServer:
-        return PostgresServer(folder, bin_dir=self._bin_dir, settings=_SETTINGS, sync=False)
+        return CopiedPostgres(folder, bin_dir=self._bin_dir, settings=_SETTINGS)
 
     def _copy(self) -> None:
         cluster = self.replica.data_dir / "cluster"

@@ -25,8 +25,8 @@ from flusher.postgres.write import SessionWriter
 from flusher.process import SETTINGS as FLUSHER
 from rotation.__main__ import SETTINGS as ROTATION
 from tests.events import batch_of, start, upgrade
-from tests.servers import POSTGRES_SETTINGS, Flavour, Servers, flavours
-from tests.system import ROOT, PythonSystem, System, eventually, run_command
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Flavour, Servers, flavours
+from tests.system import ROOT, System, eventually, run_command
 
 HANDBOOK = (ROOT / "docs/operations.md").read_text()
 BACKUP = "Backup and restore"
@@ -76,7 +76,7 @@ async def test_every_command_runs_as_it_is_written(
     assert await redis.dbsize() == 0
     others = [each for each in commands(HANDBOOK) if each not in commands(section(BACKUP))]
     assert len(others) >= 8
-    with PythonSystem(embedded_servers.redis.url, dsn, tmp_path / "logs") as system:
+    with System(embedded_servers.redis.url, dsn, tmp_path / "logs") as system:
         collector, _, _ = await system.start("collector", "flusher", "rotation")
         for command in others:
             assert await run(command, tmp_path, find_wheel_programs(), collector.environment)
@@ -87,9 +87,7 @@ def run_two_servers(flavour: Flavour, folder: Path) -> Iterator[tuple[PostgresSe
     """The one that is backed up, and a fresh one."""
     folder.chmod(0o755)
     first, fresh = (
-        PostgresServer(
-            folder / name, bin_dir=flavour.postgres_programs, settings=POSTGRES_SETTINGS, sync=False
-        )
+        CopiedPostgres(folder / name, bin_dir=flavour.postgres_programs, settings=POSTGRES_SETTINGS)
         for name in ("first", "fresh")
     )
     with first, fresh:

@@ -34,7 +34,7 @@ from runtime.redis_connection import RedisConnection
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.certificates import Certificates, make_certificates
 from tests.events import start
-from tests.servers import POSTGRES_SETTINGS, installed
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, installed
 from tests.system import JWT_KEY, ROOT, Program, System, eventually, run_command
 
 _HBA = """\
@@ -58,7 +58,8 @@ class Guarded:
         account = f"impact-{module}:{module.upper()}_PASSWORD"
         if self.certificates is None:
             return f"redis://{account}@127.0.0.1:{self.valkey.port}/0"
-        query = f"ssl_ca_certs={self.certificates.authority}"
+        # Encryption takes its time on a busy machine.
+        query = f"ssl_ca_certs={self.certificates.authority}&socket_connect_timeout=30"
         return f"rediss://{account}@127.0.0.1:{self.tls_port}/0?{query}"
 
     @property
@@ -125,7 +126,7 @@ def guarded(
     valkey_class = ValkeyServer if certificates is None else _TlsValkey
     operator = ("impact-operator", "OPERATOR_PASSWORD")
     valkey = valkey_class(folder / "redis", binary=redis_binary, config=config, account=operator)
-    postgres = PostgresServer(folder / "postgres", bin_dir=programs, settings=settings, sync=False)
+    postgres = CopiedPostgres(folder / "postgres", bin_dir=programs, settings=settings)
     if certificates is not None:
         postgres._settings |= _tls_of(postgres, certificates)
     with (

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from contract.calendar import SECOND_US
 from runtime.clock import wall_clock
 from tests.acceptance.conftest import CHROME, FIREFOX, SESSIONS, Front, front_of, start_all
-from tests.servers import flavours, run_servers
+from tests.servers import EMBEDDED as EMBEDDED_SERVERS
+from tests.servers import run_servers
 from tests.system import JWT_KEY, Program, System, eventually
 
 IPHONE = (
@@ -25,16 +26,18 @@ IPHONE = (
     "Gecko) Version/15.1 Mobile/15E148 Safari/604.1"
 )
 TEXT = {"Content-Type": "text/plain;charset=UTF-8"}
+# What callers send ends in the collector; what is stored of it is tested on all in test_sessions.
+ON_ONE_PAIR = pytest.mark.parametrize(
+    "running_system", [EMBEDDED_SERVERS], indirect=True, ids=["embedded"]
+)
 
 
-@pytest.fixture(scope="module", params=flavours(), ids=lambda flavour: flavour.name)
-def system_apart(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[System]:
+@pytest.fixture(scope="module")
+def system_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One for collectors with settings of their own: what they accept is in no other's metrics."""
     folder = tmp_path_factory.mktemp("apart")
     with (
-        run_servers(request.param, folder) as servers,
+        run_servers(EMBEDDED_SERVERS, folder) as servers,
         System(servers.redis.url, servers.postgres.dsn(), folder / "logs") as system,
     ):
         asyncio.run(start_all(system, "rotation", "flusher"))
@@ -82,6 +85,7 @@ async def metric(front: Front, name: str) -> float:
         ({"highest_role": "adm\rin"}, "user"),
     ],
 )
+@ON_ONE_PAIR
 async def test_the_roles_of_the_platforms_own_tokens_are_stored(
     front: Front, claims: dict[str, Any], stored: str
 ) -> None:
@@ -96,6 +100,7 @@ async def test_the_roles_of_the_platforms_own_tokens_are_stored(
 # --- tokens ---
 
 
+@ON_ONE_PAIR
 async def test_a_clock_that_is_a_little_off_makes_no_visitor_of_a_user(front: Front) -> None:
     now = wall_clock() // SECOND_US
     for claim, at in (("nbf", 10), ("exp", -10), ("nbf", 600), ("exp", -600)):
@@ -173,6 +178,7 @@ async def test_tokens_that_never_name_a_role_are_hinted_at(apart: Front, tmp_pat
 # --- bodies ---
 
 
+@ON_ONE_PAIR
 async def test_an_ignored_part_of_the_body_does_not_cost_the_session(front: Front) -> None:
     long = front.token(role="admin", padding="x" * 4400)
     await front.start(data=json.dumps({"token": long}), headers=TEXT)
@@ -188,6 +194,7 @@ async def test_an_ignored_part_of_the_body_does_not_cost_the_session(front: Fron
     assert [row["highest_role"] for row in rows] == ["admin", None, None]
 
 
+@ON_ONE_PAIR
 async def test_a_byte_order_mark_before_the_json_is_passed_over(front: Front) -> None:
     session = uuid.uuid4()
     body = b"\xef\xbb\xbf" + json.dumps({"id": str(session)}).encode()
@@ -204,6 +211,7 @@ TRACING = "authorization,baggage,content-type,sentry-trace,traceparent,x-request
 
 
 @pytest.mark.parametrize("path", [SESSIONS, f"{SESSIONS}/{uuid.UUID(int=7)}/upgrade"])
+@ON_ONE_PAIR
 async def test_a_preflight_allows_the_headers_that_tools_add(front: Front, path: str) -> None:
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": TRACING}
     answer = await front.send("OPTIONS", path, headers=asked)
@@ -215,6 +223,7 @@ async def test_a_preflight_allows_the_headers_that_tools_add(front: Front, path:
 
 
 @pytest.mark.parametrize("asked", ["x" * 5000, "a b", "x-é", "", None])
+@ON_ONE_PAIR
 async def test_what_is_no_list_of_names_is_allowed_in_general(
     front: Front, asked: str | None
 ) -> None:
@@ -227,6 +236,7 @@ async def test_what_is_no_list_of_names_is_allowed_in_general(
     assert {"*", "Authorization"} <= set(allowed)
 
 
+@ON_ONE_PAIR
 async def test_a_page_that_sends_credentials_may_read_the_answer(front: Front) -> None:
     answer = await front.send("POST", SESSIONS, headers={"Cookie": "session=secret"})
     assert answer.status == 201
@@ -240,6 +250,7 @@ async def test_a_page_that_sends_credentials_may_read_the_answer(front: Front) -
 # --- today's front-end ---
 
 
+@ON_ONE_PAIR
 async def test_a_pageview_of_todays_front_end_is_answered_and_stores_nothing(front: Front) -> None:
     session = await front.start()
     path = f"{SESSIONS}/{session}/track_pageview"
@@ -256,6 +267,7 @@ async def test_a_pageview_of_todays_front_end_is_answered_and_stores_nothing(fro
     await front.settled(1)
 
 
+@ON_ONE_PAIR
 async def test_a_slash_at_the_end_of_the_path_changes_nothing(front: Front) -> None:
     answer = await front.send("POST", SESSIONS + "/")
     assert answer.status == 201
@@ -273,6 +285,7 @@ async def test_a_slash_at_the_end_of_the_path_changes_nothing(front: Front) -> N
 
 
 @pytest.mark.parametrize("origin", ["null", None])
+@ON_ONE_PAIR
 async def test_a_page_that_hides_where_it_is_does_not_count_for_the_collectors_name(
     front: Front, origin: str | None
 ) -> None:
@@ -298,6 +311,7 @@ async def test_a_page_that_hides_where_it_is_does_not_count_for_the_collectors_n
     await front.settled(2)
 
 
+@ON_ONE_PAIR
 async def test_a_site_that_a_page_writes_into_the_body_is_not_believed(front: Front) -> None:
     """Any page could have its visitors counted as another site's."""
     headers = {"Origin": "null", "Host": front.site, "Sec-Fetch-Site": "cross-site"}
@@ -321,6 +335,7 @@ EMBEDDED = [
 ]
 
 
+@ON_ONE_PAIR
 async def test_an_ipv4_address_within_an_ipv6_one_is_that_address(front: Front) -> None:
     addresses = [PLAIN, *(address for _, address in EMBEDDED)]
     for address in addresses:
@@ -334,6 +349,7 @@ async def test_an_ipv4_address_within_an_ipv6_one_is_that_address(front: Front) 
     assert len(set(hashes)) == 3
 
 
+@ON_ONE_PAIR
 async def test_an_ipv4_address_within_is_no_word_of_a_trusted_proxy(front: Front) -> None:
     """Anybody with a 6to4 address could else have that of a proxy."""
     chain = "203.0.113.9, 2002:7f00:1::1"
@@ -343,6 +359,7 @@ async def test_an_ipv4_address_within_is_no_word_of_a_trusted_proxy(front: Front
     assert first["monthly_user_hash"] == second["monthly_user_hash"]
 
 
+@ON_ONE_PAIR
 async def test_of_a_long_chain_of_proxies_the_nearest_count(front: Front) -> None:
     """64 of them; a client that writes more changes nothing."""
     proxies = ", ".join(["127.0.0.1"] * 63)
@@ -369,6 +386,7 @@ async def test_of_a_long_chain_of_proxies_the_nearest_count(front: Front) -> Non
         "Mozilla/5.0 (X11; Linux) Gecko/20100101 Firefox/140.0",
     ],
 )
+@ON_ONE_PAIR
 async def test_a_whole_browser_with_a_tools_or_an_apps_name_is_a_person(
     front: Front, user_agent: str
 ) -> None:
@@ -380,6 +398,7 @@ async def test_a_whole_browser_with_a_tools_or_an_apps_name_is_a_person(
     "user_agent",
     ["Mozilla/5.0", "-", "null", "Chrome", "Windows NT 6.1", "Mozilla/5.0 ()", "?", "Firefox"],
 )
+@ON_ONE_PAIR
 async def test_what_no_browser_calls_itself_is_nobody(front: Front, user_agent: str) -> None:
     before = await metric(front, 'impact_ignored_total{reason="not_a_browser"}')
     answer = await front.send("POST", SESSIONS, user_agent=user_agent)
@@ -427,6 +446,7 @@ async def test_sites_that_are_named_are_never_bounded(apart: Front, tmp_path: Pa
 # --- upgrades by whoever knows the id ---
 
 
+@ON_ONE_PAIR
 async def test_upgrades_that_came_second_with_another_user_are_counted(front: Front) -> None:
     async def of_others() -> float:
         flushers = [one for one in front.system.programs if one.module == "flusher"]

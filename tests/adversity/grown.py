@@ -46,7 +46,7 @@ class Grown:
         async def made() -> int:
             return self.drive.tally.visits
 
-        await eventually(made, lambda count: count >= goal, 60)
+        await eventually(made, lambda count: count >= goal)
 
     async def kill(self, program: Program) -> None:
         """SIGKILL; what it had counted since it was looked at is gone."""
@@ -106,7 +106,7 @@ async def grown(
                 await rig.sends(20)
                 drive.stop()
                 await driving
-                differences = await settle(told, rig.reports, ZoneInfo("UTC"), 30)
+                differences = await settle(told, rig.reports, ZoneInfo("UTC"), 60)
                 logs = system.logs
                 assert differences.exact, f"{differences.reasons} {differences.examples}\n{logs}"
                 await eventually(rig.buffered, lambda entries: entries == 0)

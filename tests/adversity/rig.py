@@ -24,13 +24,13 @@ from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
 from runtime.redis_client import connect_redis
 from tests.adversity.wire import Wire
-from tests.servers import POSTGRES_SETTINGS
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
 from tests.system import Program, System, eventually, run_command
 
 CLAIM_SECONDS = 3
 SITES = ("a.example.org", "b.example.org")
 _VISITS = 100_000  # more than any test sends
-_RATE = 150.0
+_RATE = 100.0
 CONNECTIONS = 8
 
 
@@ -93,7 +93,7 @@ class Rig:
         async def made() -> int:
             return self.drive.tally.visits
 
-        await eventually(made, lambda count: count >= goal, 40)
+        await eventually(made, lambda count: count >= goal)
 
     async def buffered(self) -> int:
         """How many entries are in the streams."""
@@ -129,7 +129,7 @@ async def running(
     valkey = ValkeyServer(
         folder / "valkey", config={"appendfsync": "always", **(valkey_config or {})}
     )
-    postgres = PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS, sync=False)
+    postgres = CopiedPostgres(folder / "postgres", settings=POSTGRES_SETTINGS)
     with valkey, postgres:
         extra = {"FLUSH_CLAIM_SECONDS": str(CLAIM_SECONDS), **(settings or {})}
         with System(valkey.url, postgres.dsn(), folder / "logs", extra) as system:
@@ -194,7 +194,7 @@ async def load(
 
 
 async def _reconcile(rig: Rig, told: Told) -> None:
-    differences = await settle(told, rig.postgres.dsn(), ZoneInfo("UTC"), 20)
+    differences = await settle(told, rig.postgres.dsn(), ZoneInfo("UTC"), 60)
     assert differences.exact, f"{differences.reasons} {differences.examples}\n{rig.system.logs}"
     await eventually(rig.buffered, lambda entries: entries == 0)
     assert await rig.dead_letters() == 0, "an outage never makes a dead letter"

@@ -30,7 +30,7 @@ from embedded.valkey import ValkeyServer
 from flusher.stream.read import DEAD_LETTERS_KEPT
 from runtime.redis_client import connect_redis
 from tests.acceptance.conftest import FIREFOX, SESSIONS
-from tests.servers import POSTGRES_SETTINGS
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
 from tests.system import ROOT, Program, System, find_free_port, run_command
 
 RULES = ROOT / "deploy/prometheus/alerts.yaml"
@@ -167,7 +167,7 @@ class Stage:
 @asynccontextmanager
 async def staged(folder: Path) -> AsyncIterator[Stage]:
     valkey = ValkeyServer(folder / "valkey")
-    postgres = PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS, sync=False)
+    postgres = CopiedPostgres(folder / "postgres", settings=POSTGRES_SETTINGS)
     with (
         valkey,
         postgres,

@@ -10,9 +10,8 @@ from redis.asyncio import RedisCluster
 
 from contract import keys
 from embedded.cluster import Cluster, shards_of
-from embedded.postgres import PostgresServer
 from tests.adversity.grown import Grown, grown
-from tests.servers import POSTGRES_SETTINGS
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
 
 FINE = {201, 202, 204}
 
@@ -75,7 +74,7 @@ async def test_a_shard_that_stays_half_moved(tmp_path: Path) -> None:
 async def running(
     folder: Path, settings: dict[str, str] | None = None
 ) -> AsyncIterator[tuple[Grown, Cluster]]:
-    postgres = PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS, sync=False)
+    postgres = CopiedPostgres(folder / "postgres", settings=POSTGRES_SETTINGS)
     with Cluster(folder / "cluster") as cluster, postgres:
         await cluster.form()
         client = RedisCluster(host="127.0.0.1", port=cluster.servers[-1].port)

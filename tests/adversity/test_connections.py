@@ -73,6 +73,8 @@ async def front() -> AsyncIterator[Front]:
     listener = await asyncio.get_running_loop().create_server(
         front.connections.admit(front.protocol), "127.0.0.1", 0
     )
+    # Its connections get it from it: a client that does not read is soon felt.
+    listener.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     front.port = listener.sockets[0].getsockname()[1]
     yield front
     listener.close()

@@ -8,12 +8,11 @@ from redis.asyncio import Redis, RedisCluster
 
 from contract import keys
 from embedded.cluster import Cluster
-from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
 from tests.adversity.grown import grown
 from tests.adversity.wire import Wire
 from tests.replicated import Replicated
-from tests.servers import POSTGRES_SETTINGS
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
 from tests.system import eventually
 
 pytestmark = pytest.mark.long
@@ -38,7 +37,7 @@ async def test_an_address_that_moves_from_a_redis_to_its_replica(tmp_path: Path)
     """Handed over, with the connections to the old primary open, and then killed."""
     config = {"appendfsync": "always", "repl-diskless-sync-delay": "0"}
     one, other = (ValkeyServer(tmp_path / name, config=config) for name in ("one", "other"))
-    postgres = PostgresServer(tmp_path / "postgres", settings=POSTGRES_SETTINGS, sync=False)
+    postgres = CopiedPostgres(tmp_path / "postgres", settings=POSTGRES_SETTINGS)
     with one, other, postgres:
         await _follow(other, one)
         async with Wire(one.port) as wire:
@@ -70,7 +69,7 @@ async def _follow(replica: ValkeyServer, primary: ValkeyServer) -> None:
             info = await asked.info("replication")
             return bool(info.get("master_link_status") == "up")
 
-        await eventually(linked, bool, 30)
+        await eventually(linked)
 
 
 async def _do(redis: Redis, *words: object) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from contract import keys
-from tests.adversity.rig import CLAIM_SECONDS, running
+from tests.adversity.rig import running
 from tests.system import eventually
 
 FINE = {201, 202, 204}
@@ -85,7 +85,7 @@ async def test_a_flusher_that_is_frozen_past_the_claim_time_and_goes_on(tmp_path
             await eventually(partial(_pending_of, rig.redis, sleeper.running.pid))
             sleeper.freeze()
             taken_over = partial(_pending_of, rig.redis, sleeper.running.pid)
-            await eventually(taken_over, lambda pending: pending == 0, CLAIM_SECONDS * 6)
+            await eventually(taken_over, lambda pending: pending == 0)
             sleeper.thaw()
             await rig.sends(40)
             sleeper, other = other, sleeper
@@ -95,7 +95,7 @@ async def test_a_flusher_that_is_frozen_past_the_claim_time_and_goes_on(tmp_path
 async def test_redis_that_is_frozen_and_goes_on(tmp_path: Path) -> None:
     async with running(tmp_path) as rig:
         rig.valkey.freeze()
-        await asyncio.wait_for(rig.flushers[0].metrics(), 5)
+        await asyncio.wait_for(rig.flushers[0].metrics(), 30)
         await _seconds_pass(2)
         rig.valkey.thaw()
         await rig.sends(20)

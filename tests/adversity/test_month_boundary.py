@@ -56,7 +56,7 @@ class Load:
         self._url = url
 
     async def run(self, boundary_us: int, until_us: int) -> None:
-        async with Client(Address.parse(self._url), CONNECTIONS) as client:
+        async with Client(Address.parse(self._url), CONNECTIONS, 60.0) as client:
             await asyncio.gather(
                 *(
                     self._come_and_go(connection, index, boundary_us, until_us)
@@ -177,7 +177,7 @@ async def test_a_months_end_under_load(
                 assert f"month={later}" in collector.log, collector.log
                 await collector.ready()
 
-            differences = await settle(callers.told, dsn, zone, patience_seconds=15)
+            differences = await settle(callers.told, dsn, zone, patience_seconds=60)
             assert differences.exact, (differences, differences.examples)
             await eventually(lambda: entries_left(redis), lambda left: left == 0)
             await eventually(lambda: status_of_salts(system), is_clean)

@@ -80,7 +80,7 @@ async def test_twenty_processes_race_at_a_months_end(tmp_path: Path) -> None:
                 for collector in collectors
             ]
             await clock.reaches(boundary_us)
-            await eventually(store.salt_keys, lambda left: left == [keys.salt(later)], 5)
+            await eventually(store.salt_keys, lambda left: left == [keys.salt(later)])
             await asyncio.gather(*coming)
             new = await salt_of(redis, later)
             assert set(callers.answers) == {201, 202}, callers.answers
@@ -246,9 +246,7 @@ async def test_a_killed_server_comes_back_with_the_same_salt(tmp_path: Path) -> 
         ]
 
         async def stored_more(than: int, by: int) -> None:
-            await eventually(
-                lambda: told_so_far(callers), lambda told: told >= than + by, seconds=20
-            )
+            await eventually(lambda: told_so_far(callers), lambda told: told >= than + by)
 
         for _ in range(4):
             await stored_more(callers.answers[201], chance.randint(1, 80))
@@ -295,11 +293,11 @@ async def test_a_salt_that_was_deleted_by_hand_is_made_anew_and_said_to_be(
             deleted_us = clock.now_us()
             assert await redis.delete(keys.salt(month)) == 1
 
-            await eventually(lambda: redis.exists(keys.salt(month)), bool, 5)
+            await eventually(lambda: redis.exists(keys.salt(month)))
             new = await salt_of(redis, month)
             assert new != old
             for collector in collectors_of(system):
-                await eventually(partial(salts_taken, collector), lambda taken: taken >= 2, 5)
+                await eventually(partial(salts_taken, collector), lambda taken: taken >= 2)
                 await expect_hash(callers, collector, dsn, new)
             assert await salt_of(redis, month) == new
             assert await made(redis) == [(month, "first"), (month, "lost")]
@@ -371,7 +369,7 @@ async def test_a_salt_ends_with_its_month_though_nobody_is_there(tmp_path: Path)
         assert await redis.exists(keys.salt(month)) == 1
         await clock.reaches(boundary_us)
         # Counted, not asked for: to ask for an expired key deletes it.
-        await eventually(redis.dbsize, lambda count: count == keys_before - 1, 2)
+        await eventually(redis.dbsize, lambda count: count == keys_before - 1)
         assert (await redis.info("stats"))["expired_keys"] == 1
         assert await store.salt_keys() == []
 

@@ -17,7 +17,7 @@ from embedded.valkey import ValkeyServer
 from runtime.redis_client import connect_redis
 from tests.adversity.grown import Grown, grown
 from tests.reporting import admit_reporting, unite
-from tests.servers import POSTGRES_SETTINGS
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
 from tests.system import run_command
 
 FINE = {201, 202, 204}
@@ -28,8 +28,7 @@ NORTH, SOUTH = ("a.example.org", "b.example.org"), ("c.example.org", "d.example.
 async def test_every_2xx_of_both_is_a_row_of_the_report_whatever_is_killed(tmp_path: Path) -> None:
     """Each system's answers are reconciled with the reporting database's rows (`grown`)."""
     postgres = [
-        PostgresServer(tmp_path / name, settings=POSTGRES_SETTINGS, sync=False)
-        for name in ("north", "south")
+        CopiedPostgres(tmp_path / name, settings=POSTGRES_SETTINGS) for name in ("north", "south")
     ]
     with postgres[0] as north_rows, postgres[1] as south_rows:
         async with both(tmp_path, north_rows, south_rows) as (north, south, cluster):

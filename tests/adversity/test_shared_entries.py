@@ -8,10 +8,9 @@ from redis.asyncio import Redis
 
 from bench.speed.contender import put_load
 from contract import keys
-from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
 from runtime.redis_client import connect_redis
-from tests.servers import POSTGRES_SETTINGS
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
 from tests.system import System, eventually, run_command
 
 LOAD_SECONDS = 4.0
@@ -28,7 +27,7 @@ async def buffered(redis: Redis) -> int:
 
 async def test_each_session_of_a_shared_entry_is_one_row_whatever_is_killed(tmp_path: Path) -> None:
     valkey = ValkeyServer(tmp_path / "valkey")
-    postgres = PostgresServer(tmp_path / "postgres", settings=POSTGRES_SETTINGS, sync=False)
+    postgres = CopiedPostgres(tmp_path / "postgres", settings=POSTGRES_SETTINGS)
     settings = {"LOG_LEVEL": "warning", "FLUSH_CLAIM_SECONDS": "2", "TRUSTED_PROXIES": "127.0.0.1"}
     with (
         valkey,
@@ -56,7 +55,7 @@ async def test_each_session_of_a_shared_entry_is_one_row_whatever_is_killed(tmp_
         await redis.connection_pool.disconnect()
         turn = await load
         assert set(turn.load.statuses) == {"201"}
-        await eventually(lambda: buffered(redis), lambda entries: entries == 0, 60)
+        await eventually(lambda: buffered(redis), lambda entries: entries == 0)
         assert await joined(redis) == 0
         database = await asyncpg.connect(postgres.dsn())
         assert await database.fetchval("SELECT count(*) FROM sessions") == turn.stored

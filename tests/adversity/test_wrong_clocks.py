@@ -9,7 +9,7 @@ import json
 import re
 import shlex
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -39,7 +39,7 @@ from tests.conftest import Databases
 from tests.moved_clock import needs_moved_clock
 from tests.system import ROOT, Program, System, eventually, run_command
 
-pytestmark = [needs_moved_clock, pytest.mark.timeout(120)]
+pytestmark = [needs_moved_clock, pytest.mark.timeout(300)]  # a busy machine starts slowly
 
 UTC = ZoneInfo("UTC")
 DAY_SECONDS = 86_400.0
@@ -116,13 +116,15 @@ class Running:
 
 
 async def page(program: Program) -> tuple[int, dict[str, Any]]:
-    """`/readyz`: its status, and what it says."""
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"{program.admin_url}/readyz") as response,
-    ):
-        said: dict[str, Any] = await response.json()
-        return response.status, said
+    """`/readyz`: its status, and what it says; 0 while it begins, or begins anew."""
+    with suppress(aiohttp.ClientConnectionError):
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{program.admin_url}/readyz") as response,
+        ):
+            said: dict[str, Any] = await response.json()
+            return response.status, said
+    return 0, {}
 
 
 async def migrated(databases: Databases, zone: ZoneInfo = UTC) -> str:
@@ -165,17 +167,17 @@ async def test_the_salts_server_jumps_ahead_and_comes_back(
         status, said = await eventually(lambda: page(rotation), lambda page: page[0] == 503)
         assert "clocks" in said["failed"], (status, said)
         _, said = await eventually(
-            lambda: page(collector), lambda page: "clocks" in page[1]["warnings"]
+            lambda: page(collector), lambda page: "clocks" in page[1].get("warnings", {})
         )
         assert await running.comes() == 201
         assert (await collector.metrics())["impact_clocks_disagree"] == 1
-        assert (await rotation.metrics())["impact_clocks_disagreed_total"] > 0
+        await eventually(rotation.metrics, lambda told: told["impact_clocks_disagreed_total"] > 0)
 
         running.server.move_clock(0)
         await eventually(running.has_salt)
         assert await running.salt() == old
         await eventually(lambda: page(rotation), lambda page: page[0] == 200)
-        await eventually(lambda: page(collector), lambda page: page[1]["warnings"] == {})
+        await eventually(lambda: page(collector), lambda page: page[1].get("warnings") == {})
         assert await running.comes() == 201
         assert await running.made() == [f"{running.month} first", f"{running.month} restored"]
         await running.all_are_rows_by(old, dsn)
@@ -205,7 +207,8 @@ async def test_a_later_month_that_came_into_force_all_the_same_is_taken_back(
         assert await running.comes() == 201
         running.server.move_clock(0)
         await eventually(running.comes, lambda status: status == 503)
-        assert (await page(running.program("rotation")))[0] == 503
+        rotation = running.program("rotation")
+        await eventually(lambda: page(rotation), lambda page: page[0] == 503)
 
         environment = {**running.system.environment, **running.clock.environment()}
         code, output, errors = await run_command("rotation", "rotate", **environment)
@@ -349,7 +352,9 @@ async def test_a_calendar_that_moves_westward_keeps_the_months_salt(
         old = await running.salt()
         assert old is not None
         assert await running.comes() == 201
-        await eventually(lambda: page(collector), lambda page: "calendar" in page[1]["warnings"])
+        await eventually(
+            lambda: page(collector), lambda page: "calendar" in page[1].get("warnings", {})
+        )
         late = system.program("collector").start()
         await clock.reaches(boundary_us + SECOND_US)
         assert await running.salt() == old
@@ -357,7 +362,7 @@ async def test_a_calendar_that_moves_westward_keeps_the_months_salt(
         assert await running.comes() == 201
         assert await running.made() == [f"{month} first"]
         status, said = await eventually(
-            lambda: _page_if_up(late), lambda page: "calendar" in page[1].get("failed", {})
+            lambda: page(late), lambda page: "calendar" in page[1].get("failed", {})
         )
         assert status == 503, said
         await running.all_are_rows_by(old, dsn)
@@ -368,10 +373,3 @@ async def test_a_calendar_that_moves_westward_keeps_the_months_salt(
             **{**system.environment, "CALENDAR_TIMEZONE": west.key},
         )
         assert (code, json.loads(output)["salt_is_current"]) == (0, True)
-
-
-async def _page_if_up(program: Program) -> tuple[int, dict[str, Any]]:
-    try:
-        return await page(program)
-    except aiohttp.ClientError:
-        return 0, {}

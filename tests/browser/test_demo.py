@@ -37,14 +37,14 @@ async def test_the_demo_shows_the_row_before_and_after_a_sign_in(
     page.on("console", lambda message: complaints.append(message.text))
     await page.goto(address)
     sign_in = page.get_by_role("button", name="Sign in as the demo user")
-    await expect(sign_in).to_be_enabled(timeout=15_000)
+    await expect(sign_in).to_be_enabled(timeout=60_000)
     before = await shown_row(page)
     assert before == await stored_row(database, before["id"])
     assert before["site"] == visit.page_door.host
     assert before["highest_role"] == before["upgraded_at"] == "empty"
 
     await sign_in.click()
-    await expect(page.get_by_role("status")).to_contain_text("Signed in", timeout=15_000)
+    await expect(page.get_by_role("status")).to_contain_text("Signed in", timeout=60_000)
     after = await shown_row(page)
     assert after == await stored_row(database, before["id"])
     assert after["highest_role"] == "user"

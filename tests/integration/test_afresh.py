@@ -32,7 +32,7 @@ async def main(environment, clock):
         stopping.leave_signals()
         return Afresh([listening])
     (listening,) = before
-    listening.settimeout(20)
+    listening.settimeout(60)
     with listening.accept()[0] as client:
         client.sendall(str(os.getpid()).encode())
     print("answered", flush=True)

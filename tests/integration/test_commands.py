@@ -13,7 +13,7 @@ from embedded.valkey import ValkeyServer
 from tests.conftest import Databases
 from tests.forked import MODULES
 from tests.servers import Servers
-from tests.system import Program, PythonSystem, eventually, run_command, run_python
+from tests.system import Program, PythonSystem, System, eventually, run_command, run_python
 
 COMMANDS = [
     ("collector",),
@@ -37,6 +37,12 @@ async def system(
 ) -> PythonSystem:
     assert await redis.dbsize() == 0
     return PythonSystem(embedded_servers.redis.url, await databases.create(), tmp_path)
+
+
+@pytest.fixture
+def forked(system: PythonSystem, tmp_path: Path) -> Iterator[System]:
+    with System(system.redis_url, system.database_url, tmp_path) as forked:
+        yield forked
 
 
 @pytest.fixture
@@ -156,9 +162,9 @@ async def test_a_signal_ends_a_process_cleanly(
     assert "Traceback" not in program.log
 
 
-async def test_status_in_json_is_complete(running: PythonSystem) -> None:
-    await running.start("rotation", "collector", "flusher")
-    environment = running.environment | {"STREAM_SHARDS": "8"}
+async def test_status_in_json_is_complete(forked: System) -> None:
+    await forked.start("rotation", "collector", "flusher")
+    environment = forked.environment | {"STREAM_SHARDS": "8"}
     code, output, errors = await run_command("flusher", "status", "--json", **environment)
     assert code == 0, errors
     status = json.loads(output)
@@ -166,7 +172,7 @@ async def test_status_in_json_is_complete(running: PythonSystem) -> None:
     assert status["shards"][0].keys() >= {"shard", "entries", "pending", "oldest_seconds"}
     assert (status["dead_letters"], status["upgrades_waiting"]) == (0, 0)
 
-    code, output, errors = await run_command("rotation", "status", "--json", **running.environment)
+    code, output, errors = await run_command("rotation", "status", "--json", **forked.environment)
     assert code == 0, errors
     status = json.loads(output)
     assert status["salt_is_current"] is True

@@ -14,7 +14,7 @@ from tests.events import batch_of, start, upgrade
 from tests.instant import NOON_US
 from tests.system import ROOT
 
-SESSIONS, A_BATCH = 100_000, 10_000
+SESSIONS, A_BATCH = 40_000, 10_000
 
 
 async def test_a_sessions_bytes_are_those_of_the_page(dsn: str) -> None:

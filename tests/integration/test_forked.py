@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
+from tests.processes import left_of
 from tests.system import ROOT
 
 _PROGRAM = """
@@ -31,5 +32,4 @@ def test_a_program_is_gone_when_who_started_it_is_killed(tmp_path: Path) -> None
         program = psutil.Process(int(asked.stdout.readline()))
         family = [program, program.parent()]
         asked.kill()
-    _, alive = psutil.wait_procs(family, timeout=20)
-    assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
+    assert left_of(family) == []

@@ -88,7 +88,9 @@ async def imported(dsn: str, file: Path, tag: bytes, *, dry: bool = False) -> To
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     lines=st.lists(LINES, max_size=25),

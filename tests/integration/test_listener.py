@@ -31,7 +31,7 @@ async def test_connections_that_wait_while_the_port_is_closed_are_served() -> No
     await listener.close()
     for number, connection in enumerate(waiting):
         with connection:
-            connection.settimeout(5)
+            connection.settimeout(30)
             assert await asyncio.to_thread(connection.recv, 10) == b"%d" % number
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))

@@ -59,7 +59,7 @@ async def test_every_kind_of_difference_is_seen(system: System, dsn: str) -> Non
     asking = Asking(people, TokenSigner({"JWT_KEY": JWT_KEY}), SITES, str(address))
     async with Client(address, 8) as client:
         await Drive(client, people.visits(), asking, told).run()
-    differences = await settle(told, dsn, UTC, patience_seconds=20, aftermath_seconds=0.5)
+    differences = await settle(told, dsn, UTC, patience_seconds=60, aftermath_seconds=0.5)
     assert differences.exact, differences.examples
     connection = await asyncpg.connect(dsn)
     ids = await connection.fetch("SELECT id FROM sessions ORDER BY id LIMIT 4")

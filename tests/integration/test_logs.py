@@ -138,7 +138,7 @@ async def said(program: Program, *events: str, after: int = 0) -> list[dict[str,
             if line["event"] in events
         ]
 
-    return await eventually(found, lambda seen: {line["event"] for line in seen} == {*events}, 30)
+    return await eventually(found, lambda seen: {line["event"] for line in seen} == {*events})
 
 
 async def post(system: System) -> int:

@@ -19,6 +19,7 @@ import pytest
 
 from contract.settings import JWT_KEY
 from embedded.ports import find_free_port
+from tests.processes import left_of
 
 ROOT = Path(__file__).parents[2]
 WEB = "python -m http.server $PORT --bind 127.0.0.1"
@@ -26,6 +27,8 @@ SETTINGS = (
     "ADMIN_HOST ADMIN_PORT DATABASE_URL HOST JWT_ALGORITHMS JWT_KEY LOG_LEVEL PORT "
     "REDIS_URL SALT_REDIS_URL TRUSTED_PROXIES"
 )
+# Servers that are not started, where a test is not about them.
+OWN = {"REDIS_URL": "redis://:s3cret@db/0", "DATABASE_URL": "postgresql://u:s3cret@db/impact"}
 PUBLIC_KEY = "-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----\n"
 # Not ready until it is asked for the third time.
 LATE = """
@@ -110,8 +113,7 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> list[psutil.P
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
     process.communicate(timeout=60)
-    _, left = psutil.wait_procs(family, timeout=20)
-    return [one for one in left if one.status() != psutil.STATUS_ZOMBIE]
+    return left_of(family)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -140,7 +142,7 @@ def test_a_second_run_finds_the_data_again(folder: Path) -> None:
 
 def test_the_release_row_runs_first_and_its_failure_ends_the_run(folder: Path) -> None:
     write_procfile(folder, release="echo no schema today; exit 3", web=WEB)
-    result = embedded(folder, "run")
+    result = embedded(folder, "run", **OWN)
     assert result.returncode == 1
     assert "no schema today" in result.stdout
     assert "web started" not in result.stdout
@@ -150,7 +152,7 @@ def test_the_release_row_runs_first_and_its_failure_ends_the_run(folder: Path) -
 
 def test_a_process_that_ends_by_itself_ends_the_run_and_is_named(folder: Path) -> None:
     write_procfile(folder, web=WEB, worker="exit 7")
-    result = embedded(folder, "run")
+    result = embedded(folder, "run", **OWN)
     assert result.returncode == 1
     assert result.stderr.startswith("worker (exit 7) ended by itself with status 7")
 
@@ -173,7 +175,7 @@ def test_the_last_three_lines_say_where_to_look_and_what_to_try_works(folder: Pa
         curl = shlex.split(shown[at].removesuffix("\\") + shown[at + 1])  # it goes on there
         assert (curl[1:3], curl[4]) == (["-X", "POST"], "-A")
         address, _, path = curl[3].removeprefix("http://").partition("/")
-        collector = http.client.HTTPConnection(address, timeout=10)
+        collector = http.client.HTTPConnection(address, timeout=60)
         collector.request("POST", f"/{path}", headers={"User-Agent": curl[5]})
         assert collector.getresponse().status == 201
         collector.close()
@@ -199,7 +201,7 @@ def test_the_last_three_lines_say_where_to_look_and_what_to_try_works(folder: Pa
 def test_nothing_is_said_before_all_are_ready(folder: Path) -> None:
     (folder / "late.py").write_text(LATE)
     write_procfile(folder, front=WEB, worker="python late.py")
-    with running(folder) as (_, lines):
+    with running(folder, **OWN) as (_, lines):
         pages = [line for line in lines if "GET /readyz" in line]
     assert [page.split()[-2] for page in pages] == ["503", "503", "200"]
 
@@ -213,7 +215,7 @@ def test_the_usual_admin_ports_are_left_to_whoever_has_them(folder: Path) -> Non
         with suppress(OSError):  # somebody else's already
             taken.bind(("127.0.0.1", 9100))
             taken.listen()
-        output = embedded(folder, "run", ADMIN_PORT="").stdout
+        output = embedded(folder, "run", ADMIN_PORT="", **OWN).stdout
     port = next(line.split()[-1] for line in output.splitlines() if "| port " in line)
     assert port != "9100"
 
@@ -251,7 +253,7 @@ def test_a_platforms_key_signs_nothing_here(
         "print('values', json.dumps([os.environ.get(n) for n in names]))"
     )
     write_procfile(folder, worker=f'python -c "{program}"')
-    result = embedded(folder, "run", HOST="127.0.0.2", **own)
+    result = embedded(folder, "run", HOST="127.0.0.2", **own, **OWN)
     line = next(line for line in result.stdout.splitlines() if "values [" in line)
     keys, accepted, token, host = json.loads(line.partition("values ")[2])
     demo_key = (folder / ".data" / "jwt_key").read_text().strip()
@@ -263,13 +265,12 @@ def test_a_platforms_key_signs_nothing_here(
 
 
 def test_servers_of_ones_own_are_used_and_not_repeated(folder: Path) -> None:
-    own = {"REDIS_URL": "redis://:s3cret@db/0", "DATABASE_URL": "postgresql://u:s3cret@db/impact"}
-    with running(folder, **own) as (_, lines):
+    with running(folder, **OWN) as (_, lines):
         shown = embedded(folder, "env")
     assert "s3cret" not in "".join(lines)
     assert "/demo\n" in "".join(lines)
-    assert own["REDIS_URL"] in shown.stdout
-    assert own["DATABASE_URL"] in shown.stdout
+    assert OWN["REDIS_URL"] in shown.stdout
+    assert OWN["DATABASE_URL"] in shown.stdout
     assert not (folder / ".data" / "valkey").exists()
     assert not (folder / ".data" / "postgres").exists()
 

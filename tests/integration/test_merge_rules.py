@@ -363,7 +363,7 @@ async def close(connections: Connections) -> None:
         await database.close()
 
 
-@pytest.mark.parametrize("examples", [75, pytest.param(500, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [40, pytest.param(500, marks=pytest.mark.long)])
 @pytest.mark.timeout(0 if "MERGE_EXAMPLES" in os.environ else 240)
 def test_whatever_the_order_the_rows_are_the_models(machine: type[Machine], examples: int) -> None:
     run(machine, int(os.environ.get("MERGE_EXAMPLES", examples)))

@@ -23,7 +23,7 @@ from tests.events import batch_of, start, upgrade
 from tests.instant import MONTH, NOON_US
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.moved_clock import moved_environment, needs_moved_clock
-from tests.servers import POSTGRES_SETTINGS, Servers, flavours
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Servers, flavours
 from tests.system import eventually
 
 UTC = ZoneInfo("UTC")
@@ -57,7 +57,7 @@ def two_servers(
     with ExitStack() as stack:
         settings = POSTGRES_SETTINGS | {"wal_level": "logical"}
         servers = [
-            PostgresServer(tmp_path / name, bin_dir=request.param, settings=settings, sync=False)
+            CopiedPostgres(tmp_path / name, bin_dir=request.param, settings=settings)
             for name in ("old", "new")
         ]
         for server in servers:
@@ -202,9 +202,7 @@ async def test_a_server_whose_clock_is_five_years_ahead_has_nothing_dropped(tmp_
     """All months were gone within a second. By that clock all are over, and closed."""
     months = [MONTH.plus(-number) for number in range(5)]
     clock = moved_environment(FIVE_YEARS_SECONDS)
-    with PostgresServer(
-        tmp_path / "ahead", settings=POSTGRES_SETTINGS, env=clock, sync=False
-    ) as server:
+    with CopiedPostgres(tmp_path / "ahead", settings=POSTGRES_SETTINGS, env=clock) as server:
         connection = await asyncpg.connect(server.dsn())
         await migrate(connection, UTC)
         year = await connection.fetchval("SELECT extract(year FROM now())::integer")

@@ -16,7 +16,7 @@ from flusher.postgres.write import SessionWriter
 from tests import pgbouncer
 from tests.events import batch_of, start
 from tests.pgbouncer import PgBouncer
-from tests.servers import POSTGRES_SETTINGS, flavours
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, flavours
 from tests.system import run_command
 
 pytestmark = pytest.mark.skipif(
@@ -34,11 +34,10 @@ MakePool = Callable[..., PgBouncer]
 def postgres(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PostgresServer]:
-    with PostgresServer(
+    with CopiedPostgres(
         tmp_path_factory.mktemp("pooled") / "postgres",
         bin_dir=request.param.postgres_programs,
         settings=POSTGRES_SETTINGS,
-        sync=False,
     ) as postgres:
         yield postgres
 

@@ -55,7 +55,7 @@ async def warns(program: Program, *checks: str) -> None:
         return await ask(program, "/readyz")
 
     status, answer = await eventually(
-        readyz, lambda told: bool(told[1]) and set(told[1]["warnings"]) == set(checks), 30
+        readyz, lambda told: bool(told[1]) and set(told[1]["warnings"]) == set(checks)
     )
     assert (status, answer["ready"], answer["failed"]) == (200, True, {})
 

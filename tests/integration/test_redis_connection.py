@@ -104,7 +104,7 @@ async def _patiently(connection: RedisConnection) -> list[int]:
 async def test_a_server_that_does_not_answer_is_given_up(
     embedded_servers: Servers, redis: Redis
 ) -> None:
-    client = connect_redis(embedded_servers.redis.url + "?socket_timeout=0.1")
+    client = connect_redis(embedded_servers.redis.url + "?socket_timeout=1")
     connection = RedisConnection(client)
     with pytest.raises(RedisTimeoutError):
         await connection.exchange(pack(b"BLPOP", b"nothing", b"0"), 1)

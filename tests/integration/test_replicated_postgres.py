@@ -82,7 +82,7 @@ async def _patiently(writer: SessionWriter, batch: Batch) -> Written:
         except Retry:
             return None
 
-    written = await eventually(write, bool, 30)
+    written = await eventually(write)
     assert written is not None
     return written
 

@@ -23,7 +23,7 @@ from tests.instant import MONTH, NOON_US
 from tests.integration.test_metabase import QUERIES
 from tests.replicated import Replicated
 from tests.reporting import BEHIND, admit_reporting, ask_for_passwords, run_again, unite
-from tests.servers import POSTGRES_SETTINGS, flavours
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, flavours
 from tests.system import ROOT, eventually, run_command
 
 UTC = ZoneInfo("UTC")
@@ -47,7 +47,7 @@ def servers(
     folder = tmp_path_factory.mktemp("reporting")
     programs = request.param.postgres_programs
     north, south = (
-        PostgresServer(folder / name, bin_dir=programs, settings=POSTGRES_SETTINGS, sync=False)
+        CopiedPostgres(folder / name, bin_dir=programs, settings=POSTGRES_SETTINGS)
         for name in ("north", "south")
     )
     with north, south:

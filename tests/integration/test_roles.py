@@ -18,7 +18,7 @@ from flusher.postgres.database import Database, connect
 from flusher.postgres.migrate import migrate
 from flusher.postgres.write import SessionWriter
 from tests.events import batch_of, start
-from tests.servers import POSTGRES_SETTINGS, flavours
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, flavours
 from tests.system import ROOT, run_command
 
 UTC = ZoneInfo("UTC")
@@ -60,11 +60,10 @@ class Server:
 def postgres(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PostgresServer]:
-    with PostgresServer(
+    with CopiedPostgres(
         tmp_path_factory.mktemp("roles") / "postgres",
         bin_dir=request.param.postgres_programs,
         settings=POSTGRES_SETTINGS,
-        sync=False,
     ) as postgres:
         yield postgres
 

@@ -28,8 +28,13 @@ from tests.system import System, eventually, run_command
 
 UTC = ZoneInfo("UTC")
 EARLIER = Month(2020, 1)
-# Both kinds of files, and a slow log that keeps every command.
-CONFIG = {"appendonly": "yes", "save": "3600 1", "slowlog-log-slower-than": "0"}
+# Both kinds of files, a slow log that keeps every command, and replicas that are copied to at once.
+CONFIG = {
+    "appendonly": "yes",
+    "save": "3600 1",
+    "slowlog-log-slower-than": "0",
+    "repl-diskless-sync-delay": "0",
+}
 
 
 async def is_idle(redis: Redis) -> bool:

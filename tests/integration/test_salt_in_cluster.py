@@ -97,4 +97,4 @@ async def _patiently(do: Any) -> None:
             return False
         return True
 
-    await eventually(done, bool, 30)
+    await eventually(done)

@@ -120,7 +120,7 @@ async def test_nothing_is_left_of_one_that_has_expired(in_force: InForce) -> Non
     made = await in_force.store.ensure()
     assert made.outcome is Outcome.LOST
     await in_force.dispose()
-    await eventually(in_force.left, lambda left: not left, 5)
+    await eventually(in_force.left, lambda left: not left)
 
 
 async def test_nothing_is_left_of_one_that_was_replaced(in_force: InForce) -> None:
@@ -129,7 +129,7 @@ async def test_nothing_is_left_of_one_that_was_replaced(in_force: InForce) -> No
     replaced = await in_force.store.ensure(replace=True)
     assert replaced.outcome is Outcome.REPLACED
     await in_force.dispose()
-    await eventually(in_force.left, lambda left: not left, 5)
+    await eventually(in_force.left, lambda left: not left)
 
 
 async def test_nor_where_the_server_was_restarted_meanwhile(in_force: InForce) -> None:
@@ -145,4 +145,4 @@ async def test_nor_where_the_server_was_restarted_meanwhile(in_force: InForce) -
     await in_force.store.observe(in_force.salt.month)
     await in_force.store.ensure(replace=True)
     await in_force.dispose()
-    await eventually(left, lambda left: not left, 5)
+    await eventually(left, lambda left: not left)

@@ -68,7 +68,7 @@ class Terminal:
         return await eventually(seen, lambda shown: shown.count(text) >= times)
 
     async def end(self) -> int:
-        code = await asyncio.to_thread(self.process.wait, 20)
+        code = await asyncio.to_thread(self.process.wait, 60)
         with suppress(OSError):
             self.shown += os.read(self._end, 1 << 16)
         return code

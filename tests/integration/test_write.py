@@ -298,7 +298,7 @@ async def test_a_merge_waits_for_who_stores_and_never_the_other_way_round(
             return int(await other.fetchval(query))
 
         await eventually(waits)
-        await asyncio.wait_for(locks.take(other, Lock.UPGRADES), 5)
+        await asyncio.wait_for(locks.take(other, Lock.UPGRADES), 30)
     assert await merging == Written(0, 0, 2, 0)
     await other.close()
 

@@ -4,10 +4,12 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# A shared machine may pause a process for longer than any deadline.
-settings.register_profile("unit", deadline=None, max_examples=60)
+# A shared machine may pause a process for longer than any deadline, or while examples are made.
+settings.register_profile(
+    "unit", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("unit")
 
 

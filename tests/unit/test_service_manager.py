@@ -48,7 +48,7 @@ async def test_signs_of_life_come_at_the_pace_that_is_asked_for_and_while_all_lo
         service.started()
         beat = service.watch(10.0)
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             messages = [await loop.sock_recv(systemd, 100) for _ in range(3)]
         assert sorted(messages) == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
         now = 11.0
@@ -57,7 +57,7 @@ async def test_signs_of_life_come_at_the_pace_that_is_asked_for_and_while_all_lo
                 async with asyncio.timeout(0.5):
                     await loop.sock_recv(systemd, 100)
         beat()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await loop.sock_recv(systemd, 100) == b"WATCHDOG=1"
 
 

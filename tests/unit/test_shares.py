@@ -1,0 +1,44 @@
+"""tests/shares.py and tests/days.py: no test is lost, and what they name is there."""
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.days import LEFT_OUT
+from tests.shares import SECONDS, in_shares
+from tests.system import ROOT
+
+NAMES = ("browser/test_engines.py", "browser/test_page.py", "adversity/test_kills.py")
+
+
+def items(**numbers: int) -> list[Any]:
+    """So many tests of each file of `unit/`, and some of files that take long."""
+    paths = [
+        ROOT / "tests" / "unit" / f"{name}.py" for name in numbers for _ in range(numbers[name])
+    ]
+    paths += [ROOT / "tests" / name for name in NAMES for _ in range(5)]
+    return [SimpleNamespace(path=path, number=number) for number, path in enumerate(paths)]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4, 7])
+def test_each_test_is_in_one_share(workers: int) -> None:
+    tests = items(a=60, b=3, c=17)
+    shared = in_shares(tests, workers)
+    assert Counter(test.number for test in shared) == Counter(test.number for test in tests)  # type: ignore[attr-defined]  # these have it
+
+
+def test_what_takes_long_comes_first_and_a_file_is_one_workers() -> None:
+    tests = items(a=60, b=3, c=17)
+    shared = in_shares(tests, 3)
+    begins = (0, len(tests) // 3, len(tests) // 3 + (len(tests) + 1) // 3)
+    assert {shared[at].path.name for at in begins} == {name.split("/")[1] for name in NAMES}
+    for name in NAMES:
+        at = [number for number, test in enumerate(shared) if test.path == ROOT / "tests" / name]
+        assert at[-1] - at[0] == 4, name
+
+
+def test_every_file_that_is_named_is_there() -> None:
+    assert [name for name in SECONDS if not (ROOT / "tests" / name).exists()] == []
+    assert [name for name in LEFT_OUT if not (ROOT / name).exists()] == []
