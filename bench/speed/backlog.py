@@ -22,9 +22,10 @@ from contract import keys
 from contract.calendar import DAY_US, SECOND_US, Month, from_us, month_at
 from contract.identity import SignIn
 from contract.record import SessionStarted, SessionUpgraded, encode
+from contract.settings import STREAM_SHARDS
 from runtime.clock import wall_clock
 
-SHARDS: Final = 8
+SHARDS: Final = STREAM_SHARDS.read({})
 COLUMNS: Final = (
     *("id", "month", "site", "monthly_user_hash", "highest_role", "created_at", "upgraded_at"),
 )

@@ -21,11 +21,12 @@ from bench.speed.machine import on_core
 from contract import keys
 from contract.entry import count_records
 from contract.record import FIELD
+from contract.settings import STREAM_SHARDS
 from embedded.postgres import PostgresServer
 from embedded.system import System
 from embedded.valkey import ValkeyServer
 
-_SHARDS = 8
+_SHARDS = STREAM_SHARDS.read({})
 _OURS, _BARE, _OBVIOUS = "ours", "bare aiohttp", "obvious design"
 _WHAT = "collector, requests/s on one core"
 

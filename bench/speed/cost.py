@@ -15,11 +15,12 @@ from bench.speed.benchmark import Figure, Result, Run, Series, Unsound, at_most,
 from bench.speed.contender import OTHER_CORE, SERVER_CORE, Rival, put_load
 from bench.speed.machine import cpu_seconds, on_core
 from contract import keys
+from contract.settings import STREAM_SHARDS
 from embedded.postgres import PostgresServer
 from embedded.system import System, eventually, run_command
 from embedded.valkey import ValkeyServer
 
-_SHARDS = 8
+_SHARDS = STREAM_SHARDS.read({})
 _SETTLE_SECONDS = 60.0
 _OURS, _OBVIOUS = "ours", "obvious design"
 _MILLION = 1_000_000

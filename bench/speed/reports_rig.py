@@ -19,6 +19,7 @@ from bench.speed.machine import cpu_seconds
 from contract import keys
 from contract.calendar import SECOND_US, Month, from_us
 from contract.record import FIELD, encode
+from contract.settings import STREAM_SHARDS
 from embedded.system import System
 from flusher.postgres.check import add_missing_counts
 from flusher.postgres.migrate import migrate
@@ -34,7 +35,7 @@ QUERIES: Final = {
 
 _FILL = (Path(__file__).parent / "known_months.sql").read_text()
 _UTC = ZoneInfo("UTC")
-_SHARDS = 8
+_SHARDS = STREAM_SHARDS.read({})
 _PIPELINE = 2_000
 _FILLING = 2  # connections
 _POLL_SECONDS = 0.02
