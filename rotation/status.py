@@ -102,7 +102,7 @@ def _why_made(status: Status) -> str:
         return ""
     return (
         f", for the one before was {status.salt_made_because}: "
-        "who came before and came again is counted twice this month"
+        "people who came before and came again count twice this month"
     )
 
 

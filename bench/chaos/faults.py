@@ -13,6 +13,7 @@ import redis
 from bench.chaos.balance import Balance, Unbalanced
 from contract import keys
 from contract.calendar import SECOND_US
+from contract.settings import STREAM_SHARDS
 from embedded.postgres import PostgresServer
 from embedded.server_process import ServerProcess
 from embedded.system import Program, System
@@ -144,6 +145,6 @@ class Faults:
         server.thaw()
 
     async def _destroy_group(self) -> None:
-        shard = self.dice.randrange(8)
+        shard = self.dice.randrange(STREAM_SHARDS.read({}))
         with suppress(redis.RedisError), redis.Redis(port=self.valkey.port) as client:
             client.xgroup_destroy(keys.stream(shard), keys.GROUP)

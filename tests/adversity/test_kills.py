@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from contract import keys
+from contract.settings import STREAM_SHARDS
 from tests.adversity.rig import running
 from tests.system import eventually
 
@@ -114,7 +115,7 @@ async def _seconds_pass(seconds: float) -> None:
 async def _pending_of(redis: Any, pid: int) -> int:
     """How many entries the flusher with this process id holds."""
     pending = 0
-    for shard in range(8):
+    for shard in range(STREAM_SHARDS.read({})):
         for consumer in await redis.xinfo_consumers(keys.stream(shard), keys.GROUP):
             if f"-{pid}-".encode() in consumer["name"]:
                 pending += consumer["pending"]

@@ -12,11 +12,13 @@ import pytest
 from redis.asyncio import Redis
 
 from contract import keys
+from contract.settings import STREAM_SHARDS
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.servers import Servers
 from tests.system import Program, System, eventually, run_command
 
 SENT = 40
+_SHARDS = range(STREAM_SHARDS.read({}))
 
 
 @pytest.fixture
@@ -61,12 +63,12 @@ async def test_what_a_newer_collector_appends_waits_for_a_newer_flusher(
         return int(await database.fetchval("SELECT count(*) FROM sessions"))
 
     async def pending() -> int:
-        found: Any = [await redis.xpending(keys.stream(n), keys.GROUP) for n in range(8)]
+        found: Any = [await redis.xpending(keys.stream(shard), keys.GROUP) for shard in _SHARDS]
         return sum(each["pending"] for each in found)
 
     await eventually(rows, lambda count: count == SENT - newer)
     await eventually(pending, lambda count: count == newer)
-    assert [await redis.xlen(keys.dead_letters(shard)) for shard in range(8)] == [0] * 8
+    assert not any([await redis.xlen(keys.dead_letters(shard)) for shard in _SHARDS])
     assert "wait for a flusher of that release" in old_flusher.log
 
     new_flusher = await of_next_release(system, "flusher").ready()

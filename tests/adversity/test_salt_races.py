@@ -304,7 +304,7 @@ async def test_a_salt_that_was_deleted_by_hand_is_made_anew_and_said_to_be(
             assert set(callers.answers) == {201}, callers.answers
             errors = [line for line in system.logs.splitlines() if "[error" in line]
             assert [line for line in errors if "salt was lost" in line], system.logs
-            assert [line for line in errors if "counted twice this month" in line]
+            assert [line for line in errors if "count twice this month" in line]
 
             code, output, _ = await run_command(
                 "rotation", "status", "--json", **system.environment
@@ -315,7 +315,7 @@ async def test_a_salt_that_was_deleted_by_hand_is_made_anew_and_said_to_be(
             assert from_us(deleted_us) <= made_at <= from_us(clock.now_us())
             assert status["salt_made_because"] == "lost"
             code, output, _ = await run_command("rotation", "status", **system.environment)
-            assert (code, "counted twice this month" in output) == (0, True), output
+            assert (code, "count twice this month" in output) == (0, True), output
 
         async def outcomes() -> list[tuple[str, datetime]]:
             connection = await asyncpg.connect(dsn)
@@ -339,10 +339,10 @@ async def test_rotation_says_so_too_when_it_is_the_one_to_find_a_salt_lost(
         await SaltStore(redis, ZONE).ensure()
         assert await redis.delete(keys.salt(month)) == 1
         code, output, log = await run_command("rotation", "rotate", **system.environment)
-        assert (code, "counted twice this month" in output) == (0, True), output
+        assert (code, "count twice this month" in output) == (0, True), output
         (error,) = [line for line in log.splitlines() if "[error" in line]
         assert "salt was lost" in error
-        assert "counted twice this month" in error
+        assert "count twice this month" in error
         assert await made(redis) == [(month, "first"), (month, "lost")]
 
 

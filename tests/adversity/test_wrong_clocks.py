@@ -311,7 +311,7 @@ async def test_a_salt_that_nobody_holds_any_more_is_told_to_be_lost(
             return (await flusher.metrics())["impact_salts_lost_total"]
 
         await eventually(lost, lambda lost: lost == 1)
-        assert "counted twice this month" in flusher.log
+        assert "count twice this month" in flusher.log
         await rotation.stop()
         environment = {**running.system.environment, **running.clock.environment()}
         code, output, errors = await run_command(
