@@ -11,7 +11,7 @@ COMPILE := uv pip compile --quiet pyproject.toml --universal --python-version 3.
 	--no-emit-index-url --no-emit-find-links --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help install run check check-package audit test test-newest-aiohttp test-days test-long beacon-table settings-page bench lock clean
+.PHONY: help install run check check-package audit test test-engines test-newest-aiohttp test-days test-long beacon-table settings-page bench lock clean
 
 help: ## this list; each target installs into .venv what it takes
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' Makefile
@@ -54,8 +54,11 @@ check-package:
 audit: $(TEST) ## what production installs, against the known vulnerabilities; asks PyPI
 	$(BIN)/python requirements/audit.py
 
-test: $(TEST) ## the test suite, but for the tests of test-long
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long"
+test: $(TEST) ## the test suite, but for the tests of test-engines and test-long
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long and not engines"
+
+test-engines: $(TEST) ## the beacon in Firefox and WebKit, as make test has it in Chromium
+	$(BIN)/python -m pytest -n 2 -m engines tests/browser
 
 # In an environment of its own: .venv has what the lock file says. Without an index it says so.
 NEWEST := .data/newest-aiohttp

@@ -14,7 +14,7 @@ _ROOT: Final = Path(__file__).parent
 # How many seconds of a processor the tests of a file, or of files that share servers, take, where
 # that is many. `make test` is as right with other figures, and a bit slower.
 SECONDS: Final = {
-    "browser/test_engines.py": 50,
+    "browser/test_engines.py": 15,
     "browser": 45,
     "acceptance": 30,
     "acceptance/test_behind_nginx.py": 8,

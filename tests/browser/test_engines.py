@@ -38,7 +38,14 @@ NEXT_TRY_IN_A_MINUTE = "Math.random = () => 60;"
 NO_KEEPALIVE = "delete Request.prototype.keepalive;"
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session", params=ENGINES, ids=lambda e: e.name)
+@pytest_asyncio.fixture(
+    scope="session",
+    loop_scope="session",
+    params=[
+        pytest.param(each, id=each.name, marks=() if each is Chromium else pytest.mark.engines)
+        for each in ENGINES
+    ],
+)
 async def engine(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Engine]:

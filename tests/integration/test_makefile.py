@@ -64,6 +64,7 @@ def make(clone: Path, target: str) -> tuple[int, list[str]]:
         ("run", EVERY[:1]),
         ("test", EVERY[:2]),
         ("test-long", EVERY[:2]),
+        ("test-engines", EVERY[:2]),
         ("check", EVERY),
         ("bench", EVERY),
         ("install", EVERY),
