@@ -292,6 +292,7 @@ async def test_a_server_that_is_flushed_in_mid_month_gets_its_salt_back(
         await running.all_are_rows_by(old, dsn)
 
 
+@pytest.mark.long
 async def test_a_salt_that_nobody_holds_any_more_is_told_to_be_lost(
     databases: Databases, tmp_path: Path
 ) -> None:
@@ -320,6 +321,7 @@ async def test_a_salt_that_nobody_holds_any_more_is_told_to_be_lost(
         assert (code, "lost" in output) == (0, True), output + errors
 
 
+@pytest.mark.long
 async def test_a_calendar_that_moves_westward_keeps_the_months_salt(
     databases: Databases, tmp_path: Path
 ) -> None:
