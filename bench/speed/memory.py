@@ -15,7 +15,7 @@ from embedded.postgres import PostgresServer
 from embedded.system import System, eventually, run_command
 from embedded.valkey import ValkeyServer
 
-_MOST_MIB = 120.0
+_MOST_MIB = 80.0
 _SAMPLE_SECONDS = 1.0
 _SETTLE_SECONDS = 120.0
 # Flat: the last quarter is not above the second by more than this share.
@@ -91,7 +91,7 @@ def _figure(name: str, samples: list[float], seconds: float) -> Figure:
     return Figure(
         f"resident memory, {name}, at full load for {seconds / 60:.0f} minutes",
         "",
-        "flat, ≤ 120 MiB",
+        "flat, ≤ 80 MiB",
         most,
         f"at most {number(most)} MiB; {number(second)} MiB in the second quarter, "
         f"{number(last)} in the last",
