@@ -84,7 +84,7 @@ class DebianTree:
         deadline = time.monotonic() + seconds
         while (done := self.run(command, check=False)).returncode != 0:
             assert time.monotonic() < deadline, f"not within {seconds} s: {command}\n{done.stdout}"
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)  # between two questions
         return done.stdout
 
     def put_checkout(self, folder: str) -> None:
@@ -175,7 +175,7 @@ def _leader(machine: "subprocess.Popen[bytes]", log: Path) -> int:
         for child in psutil.Process(machine.pid).children():
             if child.name() == "systemd":
                 return int(child.pid)
-        time.sleep(_POLL_SECONDS)
+        time.sleep(_POLL_SECONDS)  # between two questions
     raise AssertionError(f"it did not boot:\n{log.read_text(errors='replace')}")
 
 

@@ -75,7 +75,7 @@ class Prometheus:
                 targets = (await self.ask("targets"))["activeTargets"]
                 if [each["health"] for each in targets] == ["up"] * programs:
                     return
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.5)  # between two questions
         raise AssertionError(targets)
 
     async def fires(self, seconds: float, *names: str) -> None:
@@ -91,7 +91,7 @@ class Prometheus:
         while not holds(firing := await self.firing()):
             if time.monotonic() >= deadline:
                 raise AssertionError(f"{names} after {seconds} s: {firing}")
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.5)  # between two questions
 
 
 @contextmanager
@@ -228,7 +228,7 @@ async def test_a_redis_that_is_frozen(tmp_path: Path) -> None:
         async def visits() -> None:
             while True:
                 await stage.post()
-                await asyncio.sleep(1)
+                await asyncio.sleep(1)  # the pace of the visits
 
         visiting = asyncio.create_task(visits())
         stage.valkey.freeze()
@@ -279,7 +279,7 @@ async def test_dead_letters_rows_that_are_late_a_redis_that_fills_and_a_flood(
                         )
                 for _, writer in connections:
                     writer.close()
-                await asyncio.sleep(1)
+                await asyncio.sleep(1)  # the pace of the flood
 
         flooding = asyncio.create_task(flood())
         await look.fires(2 * MINUTE, "ImpactBufferFilling", "ImpactConnectionsRefused")

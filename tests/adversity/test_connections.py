@@ -180,7 +180,7 @@ async def test_a_client_that_does_not_read_is_bounded_and_cut_off(
         asked = front.asked
         for _ in range(20):
             await send()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the loop's other tasks have a turn
         assert front.asked <= asked + 1, "no more is begun"
         assert front.connections.sweep_once(1000) == 0
         assert front.connections.sweep_once(1011) == 1

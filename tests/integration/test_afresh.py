@@ -139,7 +139,7 @@ def test_at_its_start_a_program_has_no_sockets_of_another() -> None:
 async def test_it_is_due_a_while_after_it_is_over_and_never_once_asked_to_stop() -> None:
     stopping, anew = Stopping(), BeginningAnew(0.0, 0.0)
     due = asyncio.create_task(anew.is_due(stopping))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the task has a turn
     assert not due.done()
     anew.is_over()
     assert await due

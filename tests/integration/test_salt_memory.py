@@ -1,7 +1,7 @@
 """A server's memory, every byte that it has written, holds nothing of a salt that is over."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -90,12 +90,6 @@ _FLAVOURS = [
 def flavour(request: pytest.FixtureRequest) -> Flavour:
     found: Flavour = request.param
     return found
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 @pytest.fixture
