@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import threading
+from functools import partial
+from types import FrameType
 from typing import Final
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -15,19 +17,26 @@ class Stopping:
     def __init__(self) -> None:
         self._event = asyncio.Event()
         self._signalled = False
+        self._left = False
 
     def install(self) -> None:
-        """Handles the signals on the running loop, including pending ones."""
-        loop = asyncio.get_running_loop()
+        """Handles the signals for the running loop, including pending ones.
+
+        By signal.signal: a handler of the loop's runs a turn later, and a signal that comes just
+        before `leave_signals` would be lost.
+        """
+        handle = partial(self._on_signal, asyncio.get_running_loop())
         for number in _SIGNALS:
-            loop.add_signal_handler(number, self._on_signal)
+            signal.signal(number, handle)
+            signal.siginterrupt(number, False)  # system calls go on
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def leave_signals(self) -> None:
         """Leaves all signals, also one that has already come, to the next program."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        self._left = True
         if self._signalled:
-            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # it waits
+            _keep_for_the_next_program()
 
     def set(self) -> None:
         self._event.set()
@@ -45,8 +54,19 @@ class Stopping:
             pass
         return self.asked
 
-    def _on_signal(self) -> None:
+    def _on_signal(
+        self, loop: asyncio.AbstractEventLoop, _number: int, _frame: FrameType | None
+    ) -> None:
+        if self._left:  # another thread, in which signals aren't blocked, was sent it
+            _keep_for_the_next_program()
+            return
         if self._signalled:
             os._exit(1)  # a second signal: now, with nothing awaited
         self._signalled = True
-        self._event.set()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(self._event.set)
+
+
+def _keep_for_the_next_program() -> None:
+    """A blocked signal waits, and outlives execve(2)."""
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)

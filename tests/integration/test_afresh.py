@@ -15,7 +15,7 @@ from runtime.stopping import Stopping
 from tests.system import ROOT, eventually
 
 PROGRAM = """
-import asyncio, os, socket, sys
+import asyncio, os, signal, socket, sys
 from runtime.afresh import Afresh, listening_before
 from runtime.clock import wall_clock
 from runtime.command import run_process
@@ -28,8 +28,12 @@ async def main(environment, clock):
     if not before:
         listening = socket.create_server(("127.0.0.1", 0))
         print(os.getpid(), listening.getsockname()[1], flush=True)
-        await asyncio.to_thread(sys.stdin.readline)
+        asked_to_stop = (await asyncio.to_thread(sys.stdin.readline)).strip()
+        if asked_to_stop == "in the same turn":
+            os.kill(os.getpid(), signal.SIGTERM)
         stopping.leave_signals()
+        if asked_to_stop == "by another thread":
+            await asyncio.to_thread(signal.raise_signal, signal.SIGTERM)
         return Afresh([listening])
     (listening,) = before
     listening.settimeout(60)
@@ -55,9 +59,10 @@ class Begun:
         assert self.process.stdout is not None
         return (await self.process.stdout.readline()).decode().strip()
 
-    def begin_anew(self) -> None:
+    def begin_anew(self, asked_to_stop: str = "") -> None:
+        """`asked_to_stop`: whether it is to signal itself, and when."""
         assert self.process.stdin is not None
-        self.process.stdin.write(b"\n")
+        self.process.stdin.write(f"{asked_to_stop}\n".encode())
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -97,14 +102,16 @@ async def test_whoever_waits_is_answered_by_the_next_program_of_the_same_process
         assert await begun.process.wait() == 0
 
 
-@pytest.mark.parametrize("when", ["before", "while it begins"])
+@pytest.mark.parametrize(
+    "when", ["before", "in the same turn", "by another thread", "while it begins"]
+)
 async def test_who_is_asked_to_stop_meanwhile_first_answers_who_waits(when: str) -> None:
     async with program() as begun:
         reader, writer = await asyncio.open_connection("127.0.0.1", begun.port)
         if when == "before":
             begun.stop()
-        begun.begin_anew()
-        if when != "before":
+        begun.begin_anew(when)
+        if when == "while it begins":
             await _has_begun_anew(begun.process.pid)
             begun.stop()
         assert int(await reader.read()) == begun.process.pid
