@@ -1,4 +1,4 @@
-"""`python -m bench`: each benchmark beside its limit and its rivals, on servers of its own."""
+"""`python -m bench`: each benchmark beside its limit and its baselines, on servers of its own."""
 
 import argparse
 import importlib

@@ -23,15 +23,15 @@ from contract import settings
 from contract.metrics import CollectorMetrics
 from contract.setting import Environment
 from runtime.admin import AdminListener
-from runtime.afresh import Afresh, BeginningAnew, listening_before
 from runtime.clock import Clock
 from runtime.cluster import Cluster
 from runtime.logs import log_start
+from runtime.redis_checks import redis_examinations
 from runtime.redis_client import connect_redis
 from runtime.redis_connection import RedisConnection
-from runtime.redis_promises import redis_examinations
 from runtime.registry import make_registry
-from runtime.server_promises import watch_promises
+from runtime.restart import Restart, RestartTimer, listening_before
+from runtime.server_checks import watch_servers
 from runtime.service_manager import ServiceManager
 from runtime.shards import Shards, connect_shards
 from runtime.stopping import Stopping
@@ -74,15 +74,15 @@ SETTINGS = (
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
 # Thirty seconds after a salt's end nothing of it may be left here. After this delay come five
 # seconds in which clients reconnect, at most ten for pending answers, and the start.
-_ANEW_AFTER_SECONDS = 1.0, 8.0
+_RESTART_AFTER_SECONDS = 1.0, 8.0
 # Far more than a probe of Redis takes; each of its steps has a time-out.
 _LONGEST_PROBE_SECONDS = 600.0
 
 log = structlog.get_logger()
 
 
-async def serve(environment: Environment, clock: Clock) -> int | Afresh:
-    """Builds the collector from its settings and runs it. Returns the exit code, or Afresh if it
+async def serve(environment: Environment, clock: Clock) -> int | Restart:
+    """Builds the collector from its settings and runs it. Returns the exit code, or Restart if it
     must restart in place because a salt that it held is over.
     """
     registry = make_registry()
@@ -132,8 +132,8 @@ class Collector:
         zone = settings.CALENDAR_TIMEZONE.read(environment)
         store = SaltStore(redis.salt.redis, zone, opinions)
         self._late_disposal = LateDisposal(store, SaltDisposal(redis.salt, store))
-        self._anew = BeginningAnew(*_ANEW_AFTER_SECONDS)
-        self._salt = salt = MonthlySalt(store, dropped=self._anew.is_over)
+        self._restart_timer = RestartTimer(*_RESTART_AFTER_SECONDS)
+        self._salt = salt = MonthlySalt(store, dropped=self._restart_timer.is_over)
         metrics.clocks_disagree.set_function(lambda: salt.clock_doubt is not None)
         self._appender = Appender(redis.writer, settings.STREAM_SHARDS.read(environment))
         self._connections = Connections(settings.MAX_CONNECTIONS.read(environment), metrics)
@@ -161,7 +161,7 @@ class Collector:
         """What an operator should look at."""
         return self._readiness.warnings() | self._endpoints.warnings()
 
-    async def run(self, admin: AdminListener, service: ServiceManager) -> int | Afresh:
+    async def run(self, admin: AdminListener, service: ServiceManager) -> int | Restart:
         """Answers requests until it is asked to stop, or a salt that it held is over."""
         if self._endpoints.sites.allows_any:
             log.warning(
@@ -180,7 +180,9 @@ class Collector:
             await self._server.start(*self._address)
             log.info("listening", address="{}:{}".format(*self._address))
             service.started()
-            listening = await self._leave(to_begin_anew=await self._anew.is_due(self._stopping))
+            listening = await self._leave(
+                to_restart=await self._restart_timer.is_due(self._stopping)
+            )
             clean = self._appender.idle
         finally:
             self._stopping.set()
@@ -191,7 +193,7 @@ class Collector:
             await asyncio.gather(writing, return_exceptions=True)
             await admin.close()
         code = _exit_code(clean=clean)
-        return code if listening is None else Afresh(listening)
+        return code if listening is None else Restart(listening)
 
     def _follow(self, service: ServiceManager) -> Sequence[asyncio.Task[None]]:
         """Begins what goes on beside requests."""
@@ -199,13 +201,13 @@ class Collector:
             asyncio.create_task(self._salt.keep_fresh(self._stopping)),
             asyncio.create_task(self._readiness.run(service.watch(_LONGEST_PROBE_SECONDS))),
             asyncio.create_task(self._connections.sweep(self._stopping)),
-            asyncio.create_task(watch_promises(self._examinations, self._stopping)),
+            asyncio.create_task(watch_servers(self._examinations, self._stopping)),
             asyncio.create_task(self._late_disposal.run(self._stopping)),
         ]
 
-    async def _leave(self, *, to_begin_anew: bool) -> list[socket.socket] | None:
+    async def _leave(self, *, to_restart: bool) -> list[socket.socket] | None:
         """Stops answering requests. Returns the sockets for the next program, if there is one."""
-        if to_begin_anew:
+        if to_restart:
             log.info("beginning anew, with nothing of the salt that is over left in memory")
             return await self._server.hand_over()
         log.info("stopping: no new requests, answering what was accepted")

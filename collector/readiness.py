@@ -24,8 +24,8 @@ from contract import keys
 from contract.errors import Retry
 from runtime.buffer import read_buffer
 from runtime.periodic import repeat
+from runtime.redis_checks import REPLAY_TO_DO
 from runtime.redis_client import retry_for
-from runtime.redis_promises import REPLAY_TO_DO
 from runtime.redis_replay import STREAM_WRITES, Survival, survival
 from runtime.service_manager import Beat
 from runtime.shards import Shards, first_error
@@ -131,7 +131,7 @@ class Readiness:
         if not self._may_ask_of_restart:
             return
         found = await self._survivals()
-        # `runtime.redis_promises` warns of it. Asking repeatedly would fill the ACL log.
+        # `runtime.redis_checks` warns of it. Asking repeatedly would fill the ACL log.
         self._may_ask_of_restart = found != {Survival.UNKNOWN}
         if Survival.DROPPED in found:
             log.error("no session is accepted", why=_FORGETS, to_do=REPLAY_TO_DO)

@@ -19,7 +19,7 @@ from flusher.measuring import Measuring
 from flusher.postgres.database import Database
 from flusher.postgres.match import REPEATED_WITHIN_US
 from flusher.postgres.months import MonthKeeper
-from flusher.postgres.promises import examine_postgres
+from flusher.postgres.server_checks import examine_postgres
 from flusher.postgres.write import SessionWriter
 from flusher.stream.dead_letters import DeadLetters
 from flusher.stream.lag import oldest_entry_seconds
@@ -29,9 +29,9 @@ from flusher.worker_settings import WorkerSettings
 from runtime.admin import AdminListener
 from runtime.clock import Clock
 from runtime.logs import log_start
-from runtime.redis_promises import redis_examinations
+from runtime.redis_checks import redis_examinations
 from runtime.registry import make_registry
-from runtime.server_promises import Examine, watch_promises
+from runtime.server_checks import Examine, watch_servers
 from runtime.server_watch import ServerWatch
 from runtime.service_manager import ServiceManager
 from runtime.shards import Shards, connect_shards
@@ -182,7 +182,7 @@ class Flusher:
         """Flushes until it is asked to stop; whether all that it had read is stored."""
         self._stopping.install()
         watching = [
-            asyncio.create_task(watch_promises(self._examinations, self._stopping)),
+            asyncio.create_task(watch_servers(self._examinations, self._stopping)),
             *(asyncio.create_task(watch.run(self._stopping)) for watch in self._watches.values()),
         ]
         keeping = asyncio.create_task(self._keeper.run(self._stopping, self._metrics))

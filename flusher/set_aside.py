@@ -17,7 +17,7 @@ async def set_aside(
     Raises:
         Retry: Redis does not answer, or is full.
     """
-    found, dropped = await reader.bury(undecodable.entry, undecodable.why)
+    found, dropped = await reader.dead_letter(undecodable.entry, undecodable.why)
     if not found:
         return
     if dropped:

@@ -15,7 +15,7 @@ from flusher.postgres.write import SessionWriter, Written
 from flusher.rows.batch import Batch, Undecodable, decode_entries
 from flusher.server_time import ServerTime
 from flusher.set_aside import set_aside
-from flusher.stream.gather import Gathering
+from flusher.stream.batch_builder import BatchBuilder
 from flusher.stream.portions import Portions
 from flusher.stream.read import StreamReader
 from flusher.worker_settings import WorkerSettings
@@ -65,7 +65,7 @@ class Worker:
         self._metrics = metrics
         server_time = ServerTime(writer.server_us)
         self._max_seconds = settings.max_seconds
-        self._gathering = Gathering(reader, server_time, settings)
+        self._builder = BatchBuilder(reader, server_time, settings)
         self._portions = Portions()
         self._committed = Committed(reader, metrics, server_time)
         self._housekeeping = Housekeeping(
@@ -97,8 +97,8 @@ class Worker:
         Raises:
             Retry: a server is away; the entries are kept for the next call.
         """
-        await self._gathering.gather()
-        return await self._flush(self._gathering.take())
+        await self._builder.fill()
+        return await self._flush(self._builder.take())
 
     async def run(self, stopping: Stopping, beat: Beat) -> bool:
         """Writes batches when they are full or old enough, until asked to stop; then the last one.
@@ -117,7 +117,7 @@ class Worker:
             await self._reader.retire()
         except Retry as error:
             log.warning("the consumer group could not be left", why=str(error))
-        return not self._gathering.size and not self._committed
+        return not self._builder.size and not self._committed
 
     def _pause(self) -> float:
         return 0.0 if self._is_needed else _POLL_SECONDS
@@ -134,7 +134,7 @@ class Worker:
                 await self.prepare()
                 self._is_prepared = True
             await self._fill(stopping, beat)
-            await self._flush(self._gathering.take())
+            await self._flush(self._builder.take())
             self.outage.works(self)
             self._failing = self._housekeeping  # an empty batch does not show that PostgreSQL works
             if await self._housekeeping.run_if_due():
@@ -161,20 +161,20 @@ class Worker:
 
     @property
     def _is_needed(self) -> bool:
-        in_hand = bool(self._gathering.size or self._committed)
+        in_hand = bool(self._builder.size or self._committed)
         return self._helps is None or self._helps.is_behind or in_hand
 
     async def _fill(self, stopping: Stopping, beat: Beat) -> None:
         """Reads until a batch is full, or its first entry is `max_seconds` old."""
         closes: float | None = None
-        while not self._gathering.is_full and not stopping.asked:
+        while not self._builder.is_full and not stopping.asked:
             beat()
-            await self._gathering.gather()
-            if self._gathering.size and closes is None:
+            await self._builder.fill()
+            if self._builder.size and closes is None:
                 closes = time.monotonic() + self._max_seconds
             if closes is not None and time.monotonic() >= closes:
                 return
-            if not self._gathering.may_go_on:
+            if not self._builder.may_go_on:
                 await stopping.wait(_POLL_SECONDS)
             if closes is None and self._housekeeping.is_due:
                 return
@@ -192,7 +192,7 @@ class Worker:
                 await self._committed.acknowledge()
             # Last, because a full Redis has no room for new entries until the others are deleted.
             while batch.divisible:
-                await self._reader.divide(batch.divisible[0])
+                await self._reader.split(batch.divisible[0])
                 batch.divisible.pop(0)
             newer = _take_newer(batch)
             while batch.undecodable:
@@ -201,7 +201,7 @@ class Worker:
                 buried += 1
         except BaseException:
             left = [entry for piece in pieces for entry in piece.entries]
-            self._gathering.put_back([*left, *batch.broken])
+            self._builder.put_back([*left, *batch.broken])
             raise
         if newer:
             # They stay pending: flushers take them over in turns, until one can read them.
@@ -265,7 +265,7 @@ class Worker:
     def _halves(self, piece: Batch) -> list[Batch]:
         middle = len(piece.entries) // 2
         halves = piece.entries[:middle], piece.entries[middle:]
-        return [decode_entries(half, self._gathering.latest) for half in halves]
+        return [decode_entries(half, self._builder.latest) for half in halves]
 
     def _isolate(self, piece: Batch, why: DeadLetter, batch: Batch) -> list[Batch]:
         """The halves of a piece that PostgreSQL refuses; a single entry becomes a dead letter."""

@@ -17,13 +17,13 @@ from rotation.announce import Announcer
 from rotation.status import as_json, as_text, read_status
 from rotation.worker import Worker
 from runtime.admin import AdminListener
-from runtime.afresh import Afresh, BeginningAnew
 from runtime.clock import Clock, wall_clock
 from runtime.command import add_version, run_command, run_process
 from runtime.logs import configure_logging, log_start
-from runtime.redis_promises import redis_examinations
+from runtime.redis_checks import redis_examinations
 from runtime.registry import make_registry
-from runtime.server_promises import Examine, watch_promises
+from runtime.restart import Restart, RestartTimer
+from runtime.server_checks import Examine, watch_servers
 from runtime.server_watch import ServerWatch
 from runtime.service_manager import ServiceManager
 from runtime.shards import connect_shards
@@ -52,7 +52,7 @@ LONGEST_TURN_SECONDS = 6 * 3600.0
 
 # After Prometheus has seen the metric of the new salt, which the next program does not know; and
 # within thirty seconds, because its month may be about to end.
-ANEW_AFTER_SECONDS = 18.0, 25.0
+RESTART_AFTER_SECONDS = 18.0, 25.0
 
 log = structlog.get_logger()
 
@@ -88,17 +88,17 @@ async def _worker(
         yield Worker(store, disposal, announcer, metrics, has_made), store, disposal, promises
 
 
-async def follow_the_calendar(environment: Environment, clock: Clock) -> int | Afresh:
-    """Runs rotation until it is asked to stop; returns the exit code, or Afresh if it has made a
+async def follow_the_calendar(environment: Environment, clock: Clock) -> int | Restart:
+    """Runs rotation until it is asked to stop; returns the exit code, or Restart if it has made a
     salt.
     """
     registry = make_registry()
     metrics = RotationMetrics(registry)
     stopping = Stopping()
     stopping.install()
-    anew = BeginningAnew(*ANEW_AFTER_SECONDS)
+    restart_timer = RestartTimer(*RESTART_AFTER_SECONDS)
     async with (
-        _worker(environment, clock, metrics, anew.is_over) as (worker, _, _, promises),
+        _worker(environment, clock, metrics, restart_timer.is_over) as (worker, _, _, promises),
         ServiceManager(environment) as service,
     ):
         log_start("rotation", SETTINGS, environment)
@@ -110,10 +110,10 @@ async def follow_the_calendar(environment: Environment, clock: Clock) -> int | A
                 "draining": "asked to stop" if stopping.asked else None,
             }
 
-        beginning = asyncio.create_task(_stop_to_begin_anew(anew, stopping))
+        beginning = asyncio.create_task(_stop_to_restart(restart_timer, stopping))
         watching = [
             beginning,
-            asyncio.create_task(watch_promises(promises, stopping)),
+            asyncio.create_task(watch_servers(promises, stopping)),
             asyncio.create_task(ServerWatch("the salt's Redis", worker.measure).run(stopping)),
         ]
         admin = AdminListener(
@@ -133,13 +133,13 @@ async def follow_the_calendar(environment: Environment, clock: Clock) -> int | A
         if beginning.result():
             log.info("beginning anew, with nothing of the salt that was made left in memory")
             stopping.leave_signals()
-            return Afresh()
+            return Restart()
     log.info("stopped")
     return 0
 
 
-async def _stop_to_begin_anew(anew: BeginningAnew, stopping: Stopping) -> bool:
-    is_due = await anew.is_due(stopping)
+async def _stop_to_restart(restart_timer: RestartTimer, stopping: Stopping) -> bool:
+    is_due = await restart_timer.is_due(stopping)
     stopping.set()
     return is_due
 

@@ -10,7 +10,7 @@ from contract.errors import ClocksDisagree, Retry
 from contract.metrics import RotationMetrics
 from rotation.announce import Announcer
 from rotation.status import read_status
-from runtime.periodic import Told, repeat
+from runtime.periodic import FailureLog, repeat
 from runtime.retry import Backoff
 from runtime.service_manager import Beat
 from runtime.stopping import Stopping
@@ -138,13 +138,13 @@ class Worker:
             left -= time.monotonic() - began  # a disposal takes its time
             pause = min(LOOK_SECONDS, max(left, 0.01))
 
-        told = Told(
+        failure_log = FailureLog(
             "the salt could not be looked after",
             "the salt is looked after again",
             "see that the salt's Redis is up and takes commands",
         )
         again = Backoff(RETRY_SECONDS, RETRY_SECONDS)
-        await repeat(turn, stopping, lambda: pause, trouble=told, backoff=again)
+        await repeat(turn, stopping, lambda: pause, trouble=failure_log, backoff=again)
 
 
 def _report_made(ensured: Ensured) -> None:

@@ -13,9 +13,9 @@ import uvloop
 from contract.errors import DeadLetter, Misconfigured, Retry
 from contract.setting import Environment
 from contract.version import VERSION
-from runtime.afresh import Afresh
 from runtime.clock import Clock
 from runtime.logs import configure_logging, is_json
+from runtime.restart import Restart
 
 _INTERRUPTED: Final = "interrupted"
 
@@ -42,12 +42,12 @@ def run_command(main: Coroutine[Any, Any, int]) -> int:
 
 def run_process(
     name: str,
-    main: Callable[[Environment, Clock], Coroutine[Any, Any, int | Afresh]],
+    main: Callable[[Environment, Clock], Coroutine[Any, Any, int | Restart]],
     environment: Environment,
     clock: Clock,
 ) -> int:
     """Runs a long-running process in the same way. Its last line, too, is as LOG_FORMAT says. If it
-    returns Afresh, it restarts in place.
+    returns Restart, it restarts in place.
 
     A bug is one line: its type and where it happened, without its message, which could quote a
     request.
@@ -55,7 +55,7 @@ def run_process(
     try:
         configure_logging(environment, name)
         end = uvloop.run(main(environment, clock))
-        return end.begin() if isinstance(end, Afresh) else end
+        return end.begin() if isinstance(end, Restart) else end
     except (Misconfigured, Retry) as error:
         return _log_end(environment, error, _code(error))
     except (KeyboardInterrupt, asyncio.CancelledError):

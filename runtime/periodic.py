@@ -32,7 +32,7 @@ class Trouble(Protocol):
         ...
 
 
-class Told:
+class FailureLog:
     """Logs a line for each turn that fails (equal lines are held back, `runtime/repetition.py`),
     and one when that is over.
     """

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from contract.errors import Misconfigured, Retry
-from runtime.periodic import Told, repeat
+from runtime.periodic import FailureLog, repeat
 from runtime.stopping import Stopping
 
 _EVERY_SECONDS: Final = 5.0
@@ -28,7 +28,7 @@ class ServerWatch:
         self._look = look
         self._last_contact: float | None = None
         self._why = ""
-        self._told = Told(
+        self._failure_log = FailureLog(
             f"{server} does not answer", f"{server} answers again", "see that it is up"
         )
 
@@ -60,4 +60,6 @@ class ServerWatch:
     async def run(self, stopping: Stopping) -> None:
         """Until asked to stop."""
         passing = (Retry, Misconfigured, TimeoutError)
-        await repeat(self.run_once, stopping, _EVERY_SECONDS, trouble=self._told, passing=passing)
+        await repeat(
+            self.run_once, stopping, _EVERY_SECONDS, trouble=self._failure_log, passing=passing
+        )

@@ -6,7 +6,7 @@ This is rotation's work, but a month's salt must end with its month even if rota
 import structlog
 
 from contract.calendar import SECOND_US
-from runtime.periodic import Told, repeat
+from runtime.periodic import FailureLog, repeat
 from runtime.stopping import Stopping
 from salt.disposal import SaltDisposal
 from salt.report import log_report
@@ -44,10 +44,10 @@ class LateDisposal:
 
     async def run(self, stopping: Stopping) -> None:
         """Checks until asked to stop."""
-        told = Told(
+        failure_log = FailureLog(
             "copies of a destroyed salt could not be searched for",
             "copies of a destroyed salt can be searched for again",
             "see that the salt's Redis is up",
         )
         await stopping.wait(LOOK_SECONDS)  # a rotation that starts with it comes first
-        await repeat(self.run_once, stopping, LOOK_SECONDS, trouble=told)
+        await repeat(self.run_once, stopping, LOOK_SECONDS, trouble=failure_log)

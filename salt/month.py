@@ -13,7 +13,7 @@ import structlog
 from contract.calendar import SECOND_US
 from contract.errors import ClocksDisagree, Retry
 from runtime.outage import Outage
-from runtime.periodic import Told, repeat
+from runtime.periodic import FailureLog, repeat
 from runtime.stopping import Stopping
 from salt.followed_clock import FollowedClock, steady_seconds
 from salt.store import AGREE_US, SaltStore
@@ -125,12 +125,12 @@ class MonthlySalt:
 
     async def keep_fresh(self, stopping: Stopping) -> None:
         """Follows the server until asked to stop: its clock, a replaced salt, the month's end."""
-        told = Told(
+        failure_log = FailureLog(
             "the salt could not be checked",
             "the salt is checked again",
             "see that the salt's Redis is up",
         )
-        await repeat(self._refresh, stopping, self._seconds_to_next_look, trouble=told)
+        await repeat(self._refresh, stopping, self._seconds_to_next_look, trouble=failure_log)
 
     def is_current(self) -> bool:
         """Whether a request would find its salt in memory now."""

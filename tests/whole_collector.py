@@ -7,7 +7,7 @@ from typing import Any, cast
 from prometheus_client import CollectorRegistry
 
 from collector.buffer.append import Appender
-from collector.buffer.waiting import Answered
+from collector.buffer.pending import OnResult
 from collector.examination import Examination
 from collector.http.common_headers import CommonHeaders
 from collector.http.connections import Connections
@@ -40,7 +40,7 @@ class Stored:
         self.of_site: dict[str, list[tuple[object, ...]]] = {}
         self._waits = random.Random(3)  # noqa: S311 - the same each time
 
-    def append(self, _: bytes, record: bytes, answered: Answered) -> None:
+    def append(self, _: bytes, record: bytes, answered: OnResult) -> None:
         event = decode(record)
         assert isinstance(event, SessionStarted | SessionUpgraded)
         hash_ = getattr(event, "monthly_user_hash", None) or getattr(event, "user_hash", None)

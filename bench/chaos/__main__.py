@@ -28,12 +28,12 @@ from rich.table import Table
 
 from bench.chaos.balance import Balance, Balanced
 from bench.chaos.faults import CLAIM_SECONDS, Faults
-from bench.load.asking import Asking, TokenSigner
 from bench.load.client import Address, Client
-from bench.load.drive import Drive
 from bench.load.people import People, role_of
 from bench.load.reconcile import Differences, settle
-from bench.load.told import Told
+from bench.load.request_builder import RequestBuilder, TokenSigner
+from bench.load.sender import Sender
+from bench.load.sent_log import SentLog
 from embedded.postgres import PostgresServer
 from embedded.system import System, eventually, run_command
 from embedded.valkey import ValkeyServer
@@ -91,30 +91,30 @@ async def _run(
 ) -> int:
     console = Console(stderr=True)
     seconds = arguments.minutes * 60
-    told = Told(_SITES, role_of)
+    sent_log = SentLog(_SITES, role_of)
     people = People(
         max(1000, int(seconds * arguments.rate)),
         len(_SITES),
         _UPGRADED_PERCENT,
         _CRAWLERS_PERCENT,
         arguments.seed,
-        told.tag,
+        sent_log.tag,
     )
     address = Address.parse(system.url)
     signer = TokenSigner({"JWT_KEY": system.environment["JWT_KEY"]})
-    asking = Asking(people, signer, _SITES, str(address))
+    builder = RequestBuilder(people, signer, _SITES, str(address))
     deadline = time.monotonic() + seconds
     async with Client(address, _CONNECTIONS, keep_going=True) as client:
-        drive = Drive(client, _endless(people), asking, told, arguments.rate)
+        sender = Sender(client, _endless(people), builder, sent_log, arguments.rate)
         stream_redis = connect_redis(valkey.url)
-        balance = Balance(drive.tally, stream_redis, _CONNECTIONS)
+        balance = Balance(sender.tally, stream_redis, _CONNECTIONS)
         faults = Faults(system, valkey, postgres, random.Random(arguments.seed), balance)
-        driving = asyncio.create_task(drive.run())
+        driving = asyncio.create_task(sender.run())
         looking = asyncio.create_task(faults.keep_looking())
         with _progress(console) as bar:
             task = bar.add_task("", total=seconds, doing="")
             while (left := deadline - time.monotonic()) > 0:
-                tally = drive.tally
+                tally = sender.tally
                 doing = (
                     f"{faults.kills} kills, {tally.visits:,} visits, {tally.no_answer} unanswered"
                 )
@@ -122,14 +122,14 @@ async def _run(
                 await asyncio.sleep(min(left, faults.dice.expovariate(1 / _BETWEEN_SECONDS)))
                 await faults.restart_what_ended_by_itself()
                 await faults.fault()
-        drive.stop()
+        sender.stop()
         await driving
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
     with console.status("everything is up again; waiting for the flushers …"):
         await asyncio.gather(*(program.ready() for program in system.programs))
         differences = await settle(
-            told, system.database_url, ZoneInfo("UTC"), _SETTLE_SECONDS, progress=None
+            sent_log, system.database_url, ZoneInfo("UTC"), _SETTLE_SECONDS, progress=None
         )
         # What is in PostgreSQL is counted a moment later.
         with suppress(AssertionError):  # told below
@@ -138,7 +138,7 @@ async def _run(
             )
         balanced = await balance.balance(system.programs)
         await stream_redis.aclose()
-    document = _document(arguments, faults, drive, differences, balanced)
+    document = _document(arguments, faults, sender, differences, balanced)
     Console().print(_table(document))
     for reason, count in differences.reasons.most_common():
         console.print(f"{count} x {reason}")
@@ -163,11 +163,11 @@ def _endless(people: People) -> Iterator[Any]:
 def _document(
     arguments: Arguments,
     faults: Faults,
-    drive: Drive,
+    sender: Sender,
     differences: Differences,
     balanced: Balanced,
 ) -> dict[str, dict[str, Any]]:
-    tally = drive.tally
+    tally = sender.tally
     return {
         "run": {
             "minutes": arguments.minutes,

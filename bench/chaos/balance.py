@@ -18,7 +18,7 @@ import aiohttp
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from bench.load.drive import Tally
+from bench.load.sender import Tally
 from contract import keys
 from contract.entry import RECORDS_MAX
 from embedded.system import Program, eventually

@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bench.load.asking import Asking, TokenSigner
 from bench.load.client import Address, Client, Unreachable
-from bench.load.drive import Drive, Tally
 from bench.load.people import FIRST, SIGNED_IN, People, role_of
 from bench.load.reconcile import Differences, settle
+from bench.load.request_builder import RequestBuilder, TokenSigner
+from bench.load.sender import Sender, Tally
+from bench.load.sent_log import SentLog
 from bench.load.settings_check import check_settings
-from bench.load.told import Told
 from contract import settings
 from contract.errors import Misconfigured
 from contract.setting import Environment
@@ -52,11 +52,11 @@ class Interrupts:
     def __init__(self) -> None:
         self.sending = asyncio.Event()
         self.waiting = asyncio.Event()
-        self._drive: Drive | None = None
+        self._sender: Sender | None = None
 
-    def install(self, drive: Drive) -> None:
+    def install(self, sender: Sender) -> None:
         """Listens on the running loop."""
-        self._drive = drive
+        self._sender = sender
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._interrupted)
@@ -65,8 +65,8 @@ class Interrupts:
         if self.sending.is_set():
             self.waiting.set()
         self.sending.set()
-        if self._drive is not None:
-            self._drive.stop()
+        if self._sender is not None:
+            self._sender.stop()
 
 
 async def load(arguments: Arguments, environment: Environment) -> int:
@@ -80,32 +80,32 @@ async def load(arguments: Arguments, environment: Environment) -> int:
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     signer = TokenSigner(environment)
     address = Address.parse(arguments.url)
-    told = Told(arguments.sites, role_of)
+    sent_log = SentLog(arguments.sites, role_of)
     people = People(
         arguments.sessions,
         len(arguments.sites),
         arguments.upgraded,
         arguments.crawlers,
         arguments.seed,
-        told.tag,
+        sent_log.tag,
     )
-    asking = Asking(people, signer, arguments.sites, str(address))
+    builder = RequestBuilder(people, signer, arguments.sites, str(address))
     console = Console(stderr=True)
     async with Client(address, arguments.connections) as client:
-        drive = Drive(client, people.visits(), asking, told, arguments.rate)
+        sender = Sender(client, people.visits(), builder, sent_log, arguments.rate)
         interrupts = Interrupts()
-        interrupts.install(drive)
+        interrupts.install(sender)
         try:
-            await drive.first(FIRST)
+            await sender.first(FIRST)
         except Unreachable as error:
             raise Misconfigured("--url", str(error), "--url http://127.0.0.1:8000") from None
         with console.status("the first sessions are on their way to their rows …"):
             await check_settings(
-                told, drive.tally, dsn, zone, arguments.settle_seconds, interrupts.sending
+                sent_log, sender.tally, dsn, zone, arguments.settle_seconds, interrupts.sending
             )
         with _progress(console) as bar:
-            complete = await _send(drive, arguments.sessions, bar, console)
-    expected, _ = told.expected()
+            complete = await _send(sender, arguments.sessions, bar, console)
+    expected, _ = sent_log.expected()
     with console.status("waiting for the flushers …") as status:
 
         def show(rows: int, upgraded: int) -> None:
@@ -114,27 +114,27 @@ async def load(arguments: Arguments, environment: Environment) -> int:
             )
 
         differences = await settle(
-            told,
+            sent_log,
             dsn,
             zone,
             arguments.settle_seconds,
             interrupted=interrupts.waiting,
             progress=show,
         )
-    Console().print(_table(drive.tally, differences))
+    Console().print(_table(sender.tally, differences))
     _explain(differences, console)
     if arguments.json is not None:
-        document = json.dumps(_as_json(arguments, drive.tally, differences), indent=2)
+        document = json.dumps(_as_json(arguments, sender.tally, differences), indent=2)
         arguments.json.write_text(document + "\n")
     return 0 if differences.exact and complete else 1
 
 
-async def _send(drive: Drive, sessions: int, bar: Progress, console: Console) -> bool:
+async def _send(sender: Sender, sessions: int, bar: Progress, console: Console) -> bool:
     """Drives with a progress bar; whether the collector stayed reachable."""
     task = bar.add_task("sending", total=sessions, rate="", statuses="")
 
     def show() -> None:
-        tally = drive.tally
+        tally = sender.tally
         rate = f"{tally.visits / bar_seconds:,.0f}/s" if (bar_seconds := _elapsed(bar)) else ""
         bar.update(task, completed=tally.visits, rate=rate, statuses=_statuses(tally))
 
@@ -145,7 +145,7 @@ async def _send(drive: Drive, sessions: int, bar: Progress, console: Console) ->
 
     showing = asyncio.create_task(keep_showing())
     try:
-        await drive.run()
+        await sender.run()
     except Unreachable as error:
         console.print(f"error: {error}; what was sent is reconciled")
         return False
@@ -182,7 +182,7 @@ def _table(tally: Tally, differences: Differences) -> Table:
     table = Table(title="What was told, and what is in PostgreSQL", show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    told = [
+    rows = [
         ("requests sent", tally.sent),
         ("201 (session)", tally.statuses[201]),
         ("202 (upgrade)", tally.statuses[202]),
@@ -202,7 +202,7 @@ def _table(tally: Tally, differences: Differences) -> Table:
         ("wrong", differences.wrong),
         ("wrong answers", differences.misjudged),
     ]
-    for name, count in told:
+    for name, count in rows:
         table.add_row(name, f"{count:,}")
     table.add_section()
     for name, count in stored:
@@ -266,8 +266,8 @@ def _as_json(
 
 
 def _other(tally: Tally) -> int:
-    told = sum(tally.statuses[status] for status in (201, 202, 204))
-    return tally.statuses.total() - told
+    as_asked = sum(tally.statuses[status] for status in (201, 202, 204))
+    return tally.statuses.total() - as_asked
 
 
 def _whole(least: int) -> Any:

@@ -11,7 +11,7 @@ from enum import Enum, auto
 from importlib.resources import files
 from socket import AF_INET, AF_INET6, inet_ntop
 
-from bench.load.told import Who
+from bench.load.sent_log import Who
 
 # Shares, in per cent of the sessions that are no crawler's, that have no option of their own.
 SIGNED_IN = 20.0
@@ -58,7 +58,7 @@ class Upgrade(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One session, and all that will be asked for it. Numbers as in `Told.session`."""
+    """One session, and all that will be asked for it. Numbers as in `SentLog.session`."""
 
     who: Who
     site: int

@@ -2,8 +2,8 @@
 
 `compare` is pure; `reconcile` gives it the rows; `settle` waits for the flushers first.
 
-    told = Told(sites, role_of)        # written while requests are sent
-    differences = await settle(told, dsn, zone, patience_seconds=60)
+    sent_log = SentLog(sites, role_of)  # written while requests are sent
+    differences = await settle(sent_log, dsn, zone, patience_seconds=60)
     assert differences.exact, differences.examples
 """
 
@@ -18,7 +18,7 @@ from importlib.resources import files
 
 import asyncpg
 
-from bench.load.told import Outcome, Told, Who
+from bench.load.sent_log import Outcome, SentLog, Who
 from contract.calendar import month_at
 from contract.errors import Misconfigured, Retry
 
@@ -109,29 +109,29 @@ class Differences:
 class Comparison:
     """Takes rows one by one, in the order of their ids; then `finish`."""
 
-    def __init__(self, told: Told, zone: tzinfo) -> None:
+    def __init__(self, sent_log: SentLog, zone: tzinfo) -> None:
         """
         Args:
-            told: what was sent and answered.
+            sent_log: what was sent and answered.
             zone: whose calendar months count (`CALENDAR_TIMEZONE`).
         """
-        self._told = told
+        self._sent_log = sent_log
         self._zone = zone
         self._differences = Differences()
-        self._seen = bytearray(len(told))
+        self._seen = bytearray(len(sent_log))
         # The identity that a row must have, as a number, and the first hash it was seen with.
         self._hashes: dict[int, bytes] = {}
 
     def row(self, row: Row) -> None:
         """Compares one row of this run."""
-        told, differences = self._told, self._differences
-        number = told.number_of(row.id)
+        sent_log, differences = self._sent_log, self._differences
+        number = sent_log.number_of(row.id)
         if number is None:
             differences.invented += 1
             differences.note("an id that was never sent", row.id)
             return
-        outcome = told.start_outcome(number)
-        if outcome not in (Outcome.TOLD, Outcome.UNKNOWN):
+        outcome = sent_log.start_outcome(number)
+        if outcome not in (Outcome.ACCEPTED, Outcome.UNKNOWN):
             differences.invented += 1
             differences.note("a row that must not be", row.id, f"its start was {outcome.name}")
             return
@@ -153,46 +153,46 @@ class Comparison:
 
     def finish(self) -> Differences:
         """What it came to, with the rows that are missing."""
-        told, differences = self._told, self._differences
-        for number in range(len(told)):
-            outcome = told.start_outcome(number)
+        sent_log, differences = self._sent_log, self._differences
+        for number in range(len(sent_log)):
+            outcome = sent_log.start_outcome(number)
             differences.unanswered += outcome is Outcome.UNKNOWN
-            if outcome is Outcome.TOLD:
+            if outcome is Outcome.ACCEPTED:
                 differences.expected += 1
                 if not self._seen[number]:
                     differences.lost += 1
-                    differences.note("lost", told.id_of(number))
+                    differences.note("lost", sent_log.id_of(number))
         shared = len(self._hashes) - len(set(self._hashes.values()))
         if shared:
             differences.wrong += shared
             differences.reasons["different people with one hash"] += shared
-        differences.misjudged = told.misjudged.total()
-        differences.reasons.update(told.misjudged)
+        differences.misjudged = sent_log.misjudged.total()
+        differences.reasons.update(sent_log.misjudged)
         return differences
 
     def _faults_of_start(self, number: int, row: Row) -> list[tuple[str, str]]:
-        told = self._told
+        sent_log = self._sent_log
         faults = []
-        if row.site != told.site(number):
-            faults.append(("site", f"{row.site}, not {told.site(number)}"))
+        if row.site != sent_log.site(number):
+            faults.append(("site", f"{row.site}, not {sent_log.site(number)}"))
         if row.month != month_at(row.created_us, self._zone).first_day:
             faults.append(("month", f"{row.month}, with another created_at"))
-        if not _within(row.created_us, told.start_window_us(number)):
+        if not _within(row.created_us, sent_log.start_window_us(number)):
             faults.append(("created_at", "not when it was sent"))
         return faults
 
     def _faults_of_upgrade(self, number: int, row: Row) -> list[tuple[str, str]]:
-        told = self._told
-        if told.who(number) is Who.USER:
+        sent_log = self._sent_log
+        if sent_log.who(number) is Who.USER:
             upgraded = False
-            role: str | None = told.role_of(told.user(number))
+            role: str | None = sent_log.role_of(sent_log.user(number))
         else:
-            outcome = told.upgrade_outcome(number)
+            outcome = sent_log.upgrade_outcome(number)
             if outcome is Outcome.UNKNOWN:
                 upgraded = row.upgraded_us is not None
             else:
-                upgraded = outcome is Outcome.TOLD
-            role = told.role_of(told.user(number)) if upgraded else None
+                upgraded = outcome is Outcome.ACCEPTED
+            role = sent_log.role_of(sent_log.user(number)) if upgraded else None
         faults = []
         if upgraded and row.upgraded_us is None:
             self._differences.not_upgraded += 1
@@ -204,38 +204,38 @@ class Comparison:
         if (
             upgraded
             and row.upgraded_us is not None
-            and not _within(row.upgraded_us, told.upgrade_window_us(number))
+            and not _within(row.upgraded_us, sent_log.upgrade_window_us(number))
         ):
             faults.append(("upgraded_at", "not when it was sent"))
         return faults
 
     def _faults_of_hash(self, number: int, row: Row) -> list[tuple[str, str]]:
-        told = self._told
-        user = told.who(number) is Who.USER or (
+        sent_log = self._sent_log
+        user = sent_log.who(number) is Who.USER or (
             # In a later month the salt is gone: the hash stays the visitor's.
             row.upgraded_us is not None
             and month_at(row.upgraded_us, self._zone).first_day == row.month
         )
-        person = told.user(number) if user else told.visitor(number)
+        person = sent_log.user(number) if user else sent_log.visitor(number)
         months = row.month.year * 12 + row.month.month
-        identity = ((months << 16 | told.site_index(number)) << 1 | user) << 32 | person
+        identity = ((months << 16 | sent_log.site_index(number)) << 1 | user) << 32 | person
         known = self._hashes.setdefault(identity, row.hash)
         return [] if known == row.hash else [("one person with two hashes", "")]
 
 
-def compare(told: Told, rows: Iterable[Row], zone: tzinfo) -> Differences:
+def compare(sent_log: SentLog, rows: Iterable[Row], zone: tzinfo) -> Differences:
     """What differs between what was told and the rows of this run, given in the order of ids."""
-    comparison = Comparison(told, zone)
+    comparison = Comparison(sent_log, zone)
     for row in rows:
         comparison.row(row)
     return comparison.finish()
 
 
-async def reconcile(told: Told, dsn: str, zone: tzinfo) -> Differences:
+async def reconcile(sent_log: SentLog, dsn: str, zone: tzinfo) -> Differences:
     """What differs between what was told and what is in the database now.
 
     Args:
-        told: what was sent and answered.
+        sent_log: what was sent and answered.
         dsn: the database; SELECT on `sessions` is enough.
         zone: whose calendar months count (`CALENDAR_TIMEZONE`).
 
@@ -243,26 +243,28 @@ async def reconcile(told: Told, dsn: str, zone: tzinfo) -> Differences:
         Misconfigured: the DSN is wrong, or the database was not migrated.
         Retry: PostgreSQL is away.
     """
-    comparison = Comparison(told, zone)
-    if len(told):
+    comparison = Comparison(sent_log, zone)
+    if len(sent_log):
         async with _connected(dsn) as connection, connection.transaction():
-            async for record in connection.cursor(_ROWS, *_bounds(told), prefetch=_ROWS_A_FETCH):
+            async for record in connection.cursor(
+                _ROWS, *_bounds(sent_log), prefetch=_ROWS_A_FETCH
+            ):
                 comparison.row(Row(*record))
     return comparison.finish()
 
 
-async def read_rows(told: Told, dsn: str) -> list[Row]:
+async def read_rows(sent_log: SentLog, dsn: str) -> list[Row]:
     """The rows of a run that has few.
 
     Raises:
         Misconfigured, Retry: as `reconcile`.
     """
     async with _connected(dsn) as connection:
-        return [Row(*record) for record in await connection.fetch(_ROWS, *_bounds(told))]
+        return [Row(*record) for record in await connection.fetch(_ROWS, *_bounds(sent_log))]
 
 
 async def settle(
-    told: Told,
+    sent_log: SentLog,
     dsn: str,
     zone: tzinfo,
     patience_seconds: float,
@@ -274,7 +276,7 @@ async def settle(
     """Waits until the flushers have caught up, then reconciles.
 
     Args:
-        told: what was sent and answered.
+        sent_log: what was sent and answered.
         dsn: the database.
         zone: whose calendar months count.
         patience_seconds: without progress for so long (PostgreSQL being away is none), what is
@@ -290,13 +292,13 @@ async def settle(
     """
     stop = asyncio.Event() if interrupted is None else interrupted
     loop = asyncio.get_running_loop()
-    wanted = told.expected()
+    wanted = sent_log.expected()
     last: tuple[int, int] | None = None
     moved = loop.time()
     while not stop.is_set() and loop.time() - moved < patience_seconds:
         began = loop.time()
         try:
-            found = await count_rows(told, dsn)
+            found = await count_rows(sent_log, dsn)
             took = loop.time() - began
             if found != last:
                 last, moved = found, loop.time()
@@ -304,26 +306,26 @@ async def settle(
                     progress(*found)
                 # Rows that need not be there may have made up the number: so look closely.
                 if found[0] >= wanted[0] and found[1] >= wanted[1]:
-                    differences = await reconcile(told, dsn, zone)
+                    differences = await reconcile(sent_log, dsn, zone)
                     if differences.settled:
                         await _pause(stop, aftermath_seconds)
                         break
         except Retry:
             took = 0.0
         await _pause(stop, max(_POLL_SECONDS, took * _POLL_SHARE))
-    return await reconcile(told, dsn, zone)
+    return await reconcile(sent_log, dsn, zone)
 
 
-async def count_rows(told: Told, dsn: str) -> tuple[int, int]:
+async def count_rows(sent_log: SentLog, dsn: str) -> tuple[int, int]:
     """How many rows of this run there are, and how many of them upgraded.
 
     Raises:
         Misconfigured, Retry: as `reconcile`.
     """
-    if not len(told):
+    if not len(sent_log):
         return 0, 0
     async with _connected(dsn) as connection:
-        record = await connection.fetchrow(_PROGRESS, *_bounds(told))
+        record = await connection.fetchrow(_PROGRESS, *_bounds(sent_log))
     return (record[0], record[1]) if record is not None else (0, 0)
 
 
@@ -357,9 +359,9 @@ def _away(error: Exception) -> Retry:
     return Retry("postgres_away", f"PostgreSQL can't be asked: {why}")
 
 
-def _bounds(told: Told) -> tuple[uuid.UUID, uuid.UUID, bytes]:
-    first, last = told.id_bounds(_MARGIN_SECONDS)
-    return uuid.UUID(bytes=first), uuid.UUID(bytes=last), told.tag
+def _bounds(sent_log: SentLog) -> tuple[uuid.UUID, uuid.UUID, bytes]:
+    first, last = sent_log.id_bounds(_MARGIN_SECONDS)
+    return uuid.UUID(bytes=first), uuid.UUID(bytes=last), sent_log.tag
 
 
 def _within(at_us: int, window: tuple[int, int | None]) -> bool:

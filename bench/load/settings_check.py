@@ -3,14 +3,14 @@
 import asyncio
 from datetime import tzinfo
 
-from bench.load.drive import Tally
 from bench.load.reconcile import Row, read_rows, settle
-from bench.load.told import Told, Who
+from bench.load.sender import Tally
+from bench.load.sent_log import SentLog, Who
 from contract.errors import Misconfigured, Retry
 
 
 async def check_settings(
-    told: Told,
+    sent_log: SentLog,
     tally: Tally,
     dsn: str,
     zone: tzinfo,
@@ -28,16 +28,18 @@ async def check_settings(
         raise Misconfigured(
             "SITES", "the collector does not count the first of --sites", "SITES=*.example.org"
         )
-    if tally.statuses[201] != len(told):
+    if tally.statuses[201] != len(sent_log):
         statuses = ", ".join(str(status) for status in tally.statuses) or "nothing"
         raise Misconfigured(
             "--url",
             f"what is there answers a session with {statuses}",
             "--url http://127.0.0.1:8000",
         )
-    await settle(told, dsn, zone, patience_seconds, interrupted=interrupted, aftermath_seconds=0)
-    rows = await read_rows(told, dsn)
-    if len(rows) < len(told):
+    await settle(
+        sent_log, dsn, zone, patience_seconds, interrupted=interrupted, aftermath_seconds=0
+    )
+    rows = await read_rows(sent_log, dsn)
+    if len(rows) < len(sent_log):
         if interrupted.is_set():
             return
         raise Retry(
@@ -45,10 +47,10 @@ async def check_settings(
             f"the first sessions have no rows after {patience_seconds:g} s: is a flusher "
             "running, and is DATABASE_URL its database?",
         )
-    check_rows(told, rows)
+    check_rows(sent_log, rows)
 
 
-def check_rows(told: Told, rows: list[Row]) -> None:
+def check_rows(sent_log: SentLog, rows: list[Row]) -> None:
     """Looks at the first rows: two visitors', who differ in their address only, and a user's.
 
     Raises:
@@ -56,9 +58,9 @@ def check_rows(told: Told, rows: list[Row]) -> None:
     """
     by_who: dict[Who, list[Row]] = {who: [] for who in Who}
     for row in rows:
-        number = told.number_of(row.id)
+        number = sent_log.number_of(row.id)
         if number is not None:
-            by_who[told.who(number)].append(row)
+            by_who[sent_log.who(number)].append(row)
     one, other = by_who[Who.VISITOR]
     if one.hash == other.hash:
         raise Misconfigured(

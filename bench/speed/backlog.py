@@ -17,7 +17,7 @@ from uuid import UUID
 import hiredis
 
 from collector.buffer.entries import EntryPacker, PackedEntry
-from collector.buffer.waiting import Waiting
+from collector.buffer.pending import PendingRecord
 from contract import keys
 from contract.calendar import DAY_US, SECOND_US, Month, from_us, month_at
 from contract.identity import SignIn
@@ -86,9 +86,9 @@ def append_backlog(backlog: Backlog, port: int, records_a_write: int) -> None:
     """
     packer = EntryPacker()
     entries: list[PackedEntry] = []
-    waiting = [_waiting(event) for event in backlog.events]
-    for first in range(0, len(waiting), records_a_write):
-        entries += packer.pack(waiting[first : first + records_a_write], together=True)
+    pending = [_pending(event) for event in backlog.events]
+    for first in range(0, len(pending), records_a_write):
+        entries += packer.pack(pending[first : first + records_a_write], together=True)
     with socket.create_connection(("127.0.0.1", port)) as connection:
         for first in range(0, len(entries), _PIPELINED):
             part = entries[first : first + _PIPELINED]
@@ -133,10 +133,10 @@ def _row(start: SessionStarted, upgrade: SessionUpgraded | None) -> Row:
     )
 
 
-def _waiting(event: SessionStarted | SessionUpgraded) -> Waiting:
+def _pending(event: SessionStarted | SessionUpgraded) -> PendingRecord:
     session = event.id if isinstance(event, SessionStarted) else event.session_id
     shard = keys.shard_of(session or b"", SHARDS)
-    return Waiting(encode(event), shard, math.inf, lambda _: None)
+    return PendingRecord(encode(event), shard, math.inf, lambda _: None)
 
 
 def _await_replies(connection: socket.socket, count: int) -> None:

@@ -4,10 +4,10 @@
 
     async def measure(run: Run) -> Result
 
-and saves what it returns. A `measure` measures ours, its rivals and its limit in turns, round after
-round (`Run.rounds`), so that what disturbs a shared machine disturbs all of them; says what it is
-doing through `run.say(...)`; checks what it counted (rows, entries) before it gives a figure, and
-raises `Unsound` where the check fails; and ends all that it started.
+and saves what it returns. A `measure` measures ours, its baselines and its limit in turns, round
+after round (`Run.rounds`), so that what disturbs a shared machine disturbs all of them; says what
+it is doing through `run.say(...)`; checks what it counted (rows, entries) before it gives a
+figure, and raises `Unsound` where the check fails; and ends all that it started.
 """
 
 import statistics

@@ -1,4 +1,4 @@
-"""How many requests a collector answers on one core, beside its limit and its rival."""
+"""How many requests a collector answers on one core, beside its limit and its baseline."""
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -11,7 +11,7 @@ from bench.speed.benchmark import Result, Run, Series, Unsound, at_least, ratio
 from bench.speed.contender import (
     OTHER_CORE,
     SERVER_CORE,
-    Rival,
+    Baseline,
     Turn,
     check_generator,
     generators_limit,
@@ -46,9 +46,9 @@ async def measure(run: Run) -> Result:
         with on_core(SERVER_CORE):
             collector = system.program("collector").start()
         await collector.ready()
-        bare = await stack.enter_async_context(Rival("bench.speed.rivals.bare", run.folder))
+        bare = await stack.enter_async_context(Baseline("bench.speed.baselines.bare", run.folder))
         obvious = await stack.enter_async_context(
-            Rival("bench.speed.rivals.obvious", run.folder, "--dsn", postgres.dsn())
+            Baseline("bench.speed.baselines.obvious", run.folder, "--dsn", postgres.dsn())
         )
         run.say("the generator's own limit")
         limit = await generators_limit(run.folder, run.seconds)

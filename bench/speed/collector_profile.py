@@ -7,7 +7,13 @@ from typing import Final
 from bench.speed.benchmark import Result, Run, Unsound
 from bench.speed.contender import OTHER_CORE, SERVER_CORE, put_load
 from bench.speed.machine import on_core
-from bench.speed.spy import NOT_ALLOWED, end, series_of, shares_of_stacks, spy_on
+from bench.speed.profiler import (
+    NOT_ALLOWED,
+    series_of,
+    shares_of_stacks,
+    start_profiler,
+    stop_profiler,
+)
 from embedded.system import System
 from embedded.valkey import ValkeyServer
 
@@ -54,12 +60,12 @@ async def measure(run: Run) -> Result:
         for number in range(1, run.rounds + 1):
             run.say(f"round {number} of {run.rounds}")
             stacks = run.folder / f"stacks-{number}.txt"
-            spy = await spy_on(pid, stacks)
+            profiler = await start_profiler(pid, stacks)
             turn = await put_load(system.port, pid, run.seconds)
             if turn.stored != turn.answered:
                 raise Unsound(f"{turn.answered} answers, {turn.stored} were 201")
-            if spy is not None:
-                await end(spy)
+            if profiler is not None:
+                await stop_profiler(profiler)
                 shares.append(shares_of_stacks(stacks.read_text(), _PLACES))
     return Result(
         "collector_profile",

@@ -48,7 +48,7 @@ class Turn:
         return self.answered / self.cpu_seconds
 
 
-class Rival:
+class Baseline:
     """`python -m MODULE --port P …` on the server's core. Runs while it is used as a context."""
 
     def __init__(self, module: str, folder: Path, *arguments: str) -> None:
@@ -142,7 +142,7 @@ async def put_load(
 
 async def generators_limit(folder: Path, seconds: float) -> float:
     """Requests a second that the generator makes when the answer costs next to nothing."""
-    async with Rival("bench.speed.rivals.canned", folder) as canned:
+    async with Baseline("bench.speed.baselines.canned", folder) as canned:
         return (await put_load(canned.port, canned.pid, seconds)).load.per_second
 
 

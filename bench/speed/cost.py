@@ -12,7 +12,7 @@ import asyncpg
 import redis
 
 from bench.speed.benchmark import Figure, Result, Run, Series, Unsound, at_most, number, ratio
-from bench.speed.contender import OTHER_CORE, SERVER_CORE, Rival, put_load
+from bench.speed.contender import OTHER_CORE, SERVER_CORE, Baseline, put_load
 from bench.speed.machine import cpu_seconds, on_core
 from contract import keys
 from contract.settings import STREAM_SHARDS
@@ -56,7 +56,7 @@ async def measure(run: Run) -> Result:
             flusher = system.program("flusher").start()
         await flusher.ready()
         obvious = await stack.enter_async_context(
-            Rival("bench.speed.rivals.obvious", run.folder, "--dsn", theirs.dsn())
+            Baseline("bench.speed.baselines.obvious", run.folder, "--dsn", theirs.dsn())
         )
         pids = (collector.running.pid, valkey.pid, flusher.running.pid, ours.pid)
         costs: dict[str, list[float]] = {_OURS: [], _OBVIOUS: []}

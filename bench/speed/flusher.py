@@ -7,7 +7,7 @@ from typing import Final
 
 from bench.speed.backlog import Backlog, make_backlog
 from bench.speed.benchmark import Result, Run, Series, Unsound, at_least, at_most, ratio
-from bench.speed.drain import BATCH_ROWS, FULL_LOAD, SETTINGS_NOTE, Bench, Drained
+from bench.speed.flusher_rig import BATCH_ROWS, FULL_LOAD, SETTINGS_NOTE, Bench, FlusherRun
 
 # Seconds a turn: its first and last batch, which have nothing beside them, count for little.
 _SESSIONS: Final = 400_000
@@ -22,7 +22,7 @@ async def measure(run: Run) -> Result:
     """
     run.say("making events")
     backlog = make_backlog(_SESSIONS, seed=1)
-    turns: dict[str, list[Drained]] = {_OURS: [], _ALONE: [], _COPY: []}
+    turns: dict[str, list[FlusherRun]] = {_OURS: [], _ALONE: [], _COPY: []}
     async with Bench(run.folder) as bench:
         for number in range(1, run.rounds + 1):
             found = []
@@ -51,7 +51,7 @@ def _check(found: list[tuple[int, int, int]], backlog: Backlog) -> None:
             raise Unsound(f"{each} is not what was copied: {copied}")
 
 
-def _result(turns: dict[str, list[Drained]], backlog: Backlog) -> Result:
+def _result(turns: dict[str, list[FlusherRun]], backlog: Backlog) -> Result:
     rates = {name: [turn.rows_per_second for turn in each] for name, each in turns.items()}
     series = [Series(name, "rows/s", tuple(each)) for name, each in rates.items()]
     for name, each in turns.items():

@@ -10,7 +10,7 @@ import asyncpg
 
 from bench.speed.backlog import Backlog, make_backlog
 from bench.speed.benchmark import Result, Run, Series, Unsound, at_least, ratio
-from bench.speed.drain import FULL_LOAD, SETTINGS_NOTE, Bench, Drained
+from bench.speed.flusher_rig import FULL_LOAD, SETTINGS_NOTE, Bench, FlusherRun
 
 _STEPS: Final = (0, 1_000_000, 10_000_000, 20_000_000)
 _SESSIONS: Final = 150_000
@@ -39,8 +39,8 @@ class _Step:
     """What was measured while the table had about so many rows."""
 
     rows: int
-    ours: list[Drained] = field(default_factory=list)
-    copies: list[Drained] = field(default_factory=list)
+    ours: list[FlusherRun] = field(default_factory=list)
+    copies: list[FlusherRun] = field(default_factory=list)
 
     @property
     def name(self) -> str:

@@ -14,7 +14,7 @@ from bench.speed.benchmark import Result, Run, Series, Unsound, at_most, ratio
 from bench.speed.contender import (
     OTHER_CORE,
     SERVER_CORE,
-    Rival,
+    Baseline,
     Turn,
     check_generator,
     generators_limit,
@@ -56,7 +56,7 @@ async def measure(run: Run) -> Result:
         with on_core(OTHER_CORE):
             flusher = system.program("flusher").start()
         await asyncio.gather(collector.ready(), flusher.ready())
-        bare = await stack.enter_async_context(Rival("bench.speed.rivals.bare", run.folder))
+        bare = await stack.enter_async_context(Baseline("bench.speed.baselines.bare", run.folder))
         database = await asyncpg.connect(postgres.dsn())
         stack.push_async_callback(database.close)
         run.say("the most that the collector answers")

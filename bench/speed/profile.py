@@ -14,8 +14,16 @@ import asyncpg
 
 from bench.speed.backlog import make_backlog
 from bench.speed.benchmark import Result, Run, Unsound
-from bench.speed.drain import FULL_LOAD, SETTINGS_NOTE, Bench
-from bench.speed.spy import IDLE, NOT_ALLOWED, OTHER, end, series_of, shares_of_stacks, spy_on
+from bench.speed.flusher_rig import FULL_LOAD, SETTINGS_NOTE, Bench
+from bench.speed.profiler import (
+    IDLE,
+    NOT_ALLOWED,
+    OTHER,
+    series_of,
+    shares_of_stacks,
+    start_profiler,
+    stop_profiler,
+)
 
 _SESSIONS: Final = 400_000
 _LOOK_SECONDS: Final = 0.01
@@ -59,14 +67,14 @@ async def measure(run: Run) -> Result:
         for number in range(1, run.rounds + 1):
             run.say(f"round {number} of {run.rounds}")
             stacks = run.folder / f"stacks-{number}.txt"
-            spy = await spy_on(bench.flusher_pid, stacks)
+            profiler = await start_profiler(bench.flusher_pid, stacks)
             drained = asyncio.Event()
             watching = asyncio.create_task(_watch_postgres(bench.dsn, drained))
             await bench.drain(backlog, FULL_LOAD)
             drained.set()
             in_postgres.append(await watching)
-            if spy is not None:
-                await end(spy)
+            if profiler is not None:
+                await stop_profiler(profiler)
                 in_python.append(shares_of_stacks(stacks.read_text(), _MODULES))
             rows, _, _ = await bench.digest([backlog])
             if rows != len(backlog.rows):

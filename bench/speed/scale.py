@@ -13,7 +13,7 @@ import asyncpg
 
 from bench.speed.benchmark import Figure, Result, Run, Series, Unsound, number, ratio
 from bench.speed.contender import put_load
-from bench.speed.drain import POSTGRES_SETTINGS, SETTINGS_NOTE
+from bench.speed.flusher_rig import POSTGRES_SETTINGS, SETTINGS_NOTE
 from bench.speed.machine import connections, cpu_seconds, resident_mib
 from embedded.cluster import Cluster
 from embedded.postgres import PostgresServer

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from collector.buffer.waiting import Answered, Waiting
+from collector.buffer.pending import OnResult, PendingRecord
 from contract import keys
 from contract.errors import Retry
 
@@ -10,7 +10,7 @@ from contract.errors import Retry
 class Writer(Protocol):
     """Appends records: `NodeWriter` on one server, `ClusterWriter` on those of a cluster."""
 
-    def write(self, record: bytes, shard: int, answered: Answered) -> Waiting:
+    def write(self, record: bytes, shard: int, on_result: OnResult) -> PendingRecord:
         """As `NodeWriter.write`."""
         ...
 
@@ -46,13 +46,13 @@ class Appender:
         """Refuses every record from now on, with this error; None: accepts them again."""
         self._held = why
 
-    def append(self, identity: bytes, record: bytes, answered: Answered) -> None:
-        """Appends a record; `answered` is called once, when the result is known.
+    def append(self, identity: bytes, record: bytes, on_result: OnResult) -> None:
+        """Appends a record; `on_result` is called once, when the result is known.
 
         Args:
             identity: the 16 bytes that choose the shard.
             record: from `contract.record.encode`.
-            answered: gets None once Redis has acknowledged the record. It gets Retry if that took
+            on_result: gets None once Redis has acknowledged the record. It gets Retry if that took
                 longer than `WAIT_SECONDS`, or if Redis is full or refuses it. The record may have
                 been stored nevertheless; a repeat with the same id counts once.
 
@@ -61,7 +61,7 @@ class Appender:
         """
         if self._held is not None:
             raise Retry(self._held.reason, str(self._held))
-        self._writer.write(record, keys.shard_of(identity, self._shards), answered)
+        self._writer.write(record, keys.shard_of(identity, self._shards), on_result)
 
     @property
     def failing_since(self) -> float | None:

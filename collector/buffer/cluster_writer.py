@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from redis.exceptions import AskError, MovedError, RedisError
 
 from collector.buffer.durability import Durability
-from collector.buffer.node_writer import WRITTEN_AGAIN, NodeWriter, Wire
-from collector.buffer.waiting import Answered, Waiting
+from collector.buffer.node_writer import WRITTEN_AGAIN, Connection, NodeWriter
+from collector.buffer.pending import OnResult, PendingRecord
 from contract import keys
 from contract.metrics import CollectorMetrics
 from runtime.cluster import Cluster, slot_of
@@ -33,7 +33,7 @@ class ClusterWriter:
         self,
         cluster: Cluster,
         shards: int,
-        connect: Callable[[Redis], Wire],
+        connect: Callable[[Redis], Connection],
         metrics: CollectorMetrics,
         durability: Durability = Durability.SERVER,
     ) -> None:
@@ -59,9 +59,9 @@ class ClusterWriter:
         self._of_shard = [self._homeless] * shards
         self._group = asyncio.TaskGroup()
 
-    def write(self, record: bytes, shard: int, answered: Answered) -> Waiting:
+    def write(self, record: bytes, shard: int, on_result: OnResult) -> PendingRecord:
         """As `NodeWriter.write`."""
-        return self._of_shard[shard].write(record, shard, answered)
+        return self._of_shard[shard].write(record, shard, on_result)
 
     @property
     def failing_since(self) -> float | None:
@@ -99,8 +99,8 @@ class ClusterWriter:
             self._retire(self._primaries.pop(node))
         for node in [node for node, writer in self._importers.items() if writer.idle]:
             self._retire(self._importers.pop(node))
-        for waiting in reversed(self._homeless.give_up()):
-            self._of_shard[waiting.shard].take_over([waiting])
+        for pending in reversed(self._homeless.give_up()):
+            self._of_shard[pending.shard].take_over([pending])
         if any(writer.is_slow(_SLOW_SECONDS) for writer in self._tasks):
             self._cluster.doubt()
 
@@ -124,7 +124,7 @@ class ClusterWriter:
         self._outage.works(writer)
         self._tasks.pop(writer).cancel()
 
-    def _redirect(self, failed: list[Waiting], error: RedisError) -> list[Waiting]:
+    def _redirect(self, failed: list[PendingRecord], error: RedisError) -> list[PendingRecord]:
         self._cluster.learn(error)
         if isinstance(error, AskError) and not isinstance(error, MovedError):
             # The slot is moving, and the stream is already at the new node.
@@ -137,5 +137,5 @@ class ClusterWriter:
         return []
 
 
-def _nowhere() -> Wire:
+def _nowhere() -> Connection:
     raise RuntimeError("it does not run")

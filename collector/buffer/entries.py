@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from redis.exceptions import RedisError
 
-from collector.buffer.waiting import Waiting
+from collector.buffer.pending import PendingRecord
 from contract import keys
 from contract.entry import RECORDS_MAX, join_records
 from contract.record import FIELD
@@ -25,7 +25,7 @@ _EXEC: Final = pack(b"EXEC")
 class PackedEntry(NamedTuple):
     """One entry: its records, its commands, and how many replies they get."""
 
-    waiting: Sequence[Waiting]
+    pending: Sequence[PendingRecord]
     commands: bytes
     replies: int
 
@@ -43,7 +43,7 @@ class EntryPacker:
         # By shard, for each number of records: what ends a transaction.
         self._ends: dict[int, list[bytes]] = {}
 
-    def pack(self, batch: Sequence[Waiting], *, together: bool) -> list[PackedEntry]:
+    def pack(self, batch: Sequence[PendingRecord], *, together: bool) -> list[PackedEntry]:
         """The entries of a write, in the order of their first records.
 
         Args:
@@ -52,21 +52,21 @@ class EntryPacker:
         """
         if not together or self._asking:
             return list(map(self._one, batch))
-        by_shard: defaultdict[int, list[Waiting]] = defaultdict(list)
-        for waiting in batch:
-            by_shard[waiting.shard].append(waiting)
+        by_shard: defaultdict[int, list[PendingRecord]] = defaultdict(list)
+        for pending in batch:
+            by_shard[pending.shard].append(pending)
         return [
             self._one(some[0]) if len(some) == 1 else self._several(shard, some)
             for shard, of_shard in by_shard.items()
             for some in ((of_shard,) if len(of_shard) <= RECORDS_MAX else _portions(of_shard))
         ]
 
-    def _one(self, waiting: Waiting) -> PackedEntry:
-        commands = self._prefix + self._xadd(waiting.shard, waiting.record)
-        return PackedEntry((waiting,), commands, 1 + self._asking)
+    def _one(self, pending: PendingRecord) -> PackedEntry:
+        commands = self._prefix + self._xadd(pending.shard, pending.record)
+        return PackedEntry((pending,), commands, 1 + self._asking)
 
-    def _several(self, shard: int, some: Sequence[Waiting]) -> PackedEntry:
-        content = join_records([waiting.record for waiting in some])
+    def _several(self, shard: int, some: Sequence[PendingRecord]) -> PackedEntry:
+        content = join_records([pending.record for pending in some])
         ends = self._ends.get(shard)
         if ends is None:
             ends = self._ends[shard] = _ends_of(shard)
@@ -91,9 +91,9 @@ def refusal(replies: Sequence[Any]) -> RedisError | None:
     return appended if isinstance(appended, RedisError) else None
 
 
-def _portions(waiting: list[Waiting]) -> Iterator[list[Waiting]]:
-    for first in range(0, len(waiting), RECORDS_MAX):
-        yield waiting[first : first + RECORDS_MAX]
+def _portions(pending: list[PendingRecord]) -> Iterator[list[PendingRecord]]:
+    for first in range(0, len(pending), RECORDS_MAX):
+        yield pending[first : first + RECORDS_MAX]
 
 
 def _ends_of(shard: int) -> list[bytes]:

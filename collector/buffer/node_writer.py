@@ -13,7 +13,7 @@ from redis.exceptions import AskError, RedisError
 
 from collector.buffer.durability import WAIT_UNTIL_DURABLE, Durability, why_not_durable
 from collector.buffer.entries import EntryPacker, PackedEntry, refusal
-from collector.buffer.waiting import WAIT_SECONDS, Answered, Waiting
+from collector.buffer.pending import WAIT_SECONDS, OnResult, PendingRecord
 from contract.errors import Retry
 from contract.metrics import CollectorMetrics
 from runtime.outage import Outage
@@ -40,7 +40,7 @@ _FULL_WRITES = 0.25
 log = structlog.get_logger()
 
 
-class Wire(Protocol):
+class Connection(Protocol):
     """A connection: `RedisConnection`, or what a test puts in its place."""
 
     async def exchange(
@@ -54,7 +54,7 @@ class Wire(Protocol):
         ...
 
 
-Redirect = Callable[[list[Waiting], RedisError], list[Waiting]]
+Redirect = Callable[[list[PendingRecord], RedisError], list[PendingRecord]]
 """Takes over the records that, by the error, belong to another server; returns the others."""
 
 
@@ -63,7 +63,7 @@ class NodeWriter:
 
     def __init__(
         self,
-        connect: Callable[[], Wire],
+        connect: Callable[[], Connection],
         metrics: CollectorMetrics,
         durability: Durability = Durability.SERVER,
         redirect: Redirect | None = None,
@@ -87,49 +87,49 @@ class NodeWriter:
         self._metrics = metrics
         self._durable = b"".join([pack(*each) for each in WAIT_UNTIL_DURABLE[durability]])
         self._writers = _DURABLE_WRITERS if self._durable else 1
-        self._waiting: deque[Waiting] = deque()
-        self._in_flight: dict[int, list[Waiting]] = {}  # by writer
+        self._pending: deque[PendingRecord] = deque()
+        self._in_flight: dict[int, list[PendingRecord]] = {}  # by writer
         self._filled = asyncio.Event()
         self._failing_since: float | None = None
         self._outage = outage or Outage(WRITTEN_AGAIN)
 
-    def write(self, record: bytes, shard: int, answered: Answered) -> Waiting:
-        """Appends a record; `answered` is called once, when the result is known. This is not a
+    def write(self, record: bytes, shard: int, on_result: OnResult) -> PendingRecord:
+        """Appends a record; `on_result` is called once, when the result is known. This is not a
         future, because waking a task costs as much as everything else here.
 
         Args:
             record: from `contract.record.encode`.
             shard: the shard that it goes to.
-            answered: gets None once the server has acknowledged the record as durably as asked
+            on_result: gets None once the server has acknowledged the record as durably as asked
                 for. It gets Retry if that took longer than `WAIT_SECONDS`, or if the server is
                 full or refuses it. The record may have been stored nevertheless.
 
         Raises:
             Retry: too many records wait already.
         """
-        if len(self._waiting) >= MAX_WAITING:
+        if len(self._pending) >= MAX_WAITING:
             raise Retry("overload", "too many requests wait for Redis")
         deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
-        waiting = Waiting(record, shard, deadline, answered)
-        self._waiting.append(waiting)
+        pending = PendingRecord(record, shard, deadline, on_result)
+        self._pending.append(pending)
         self._filled.set()
-        return waiting
+        return pending
 
-    def take_over(self, others: Iterable[Waiting]) -> None:
+    def take_over(self, others: Iterable[PendingRecord]) -> None:
         """Appends records that waited elsewhere, before those that wait here."""
-        self._waiting.extendleft(reversed([each for each in others if not each.is_over]))
-        if self._waiting:
+        self._pending.extendleft(reversed([each for each in others if not each.is_over]))
+        if self._pending:
             self._filled.set()
 
-    def give_up(self) -> list[Waiting]:
+    def give_up(self) -> list[PendingRecord]:
         """Returns all waiting records, also those that were sent and may be stored nevertheless."""
-        under_way = [waiting for batch in self._in_flight.values() for waiting in batch]
+        under_way = [pending for batch in self._in_flight.values() for pending in batch]
         self._metrics.append_unanswered.inc(len(under_way))
-        waiting = [*under_way, *self._waiting]
+        pending = [*under_way, *self._pending]
         self._in_flight.clear()
-        self._waiting.clear()
+        self._pending.clear()
         self._filled.clear()
-        return waiting
+        return pending
 
     def is_slow(self, seconds: float) -> bool:
         """Whether a write has been under way for this long."""
@@ -144,7 +144,7 @@ class NodeWriter:
     @property
     def idle(self) -> bool:
         """Whether nothing waits to be acknowledged."""
-        return not self._waiting and not self._in_flight
+        return not self._pending and not self._in_flight
 
     async def run(self) -> None:
         """Writes the waiting records, until cancelled."""
@@ -155,7 +155,7 @@ class NodeWriter:
             tasks.create_task(refusing)
 
     async def _write_what_gathers(self, writer: int) -> None:
-        wire = self._connect()
+        connection = self._connect()
         try:
             while True:
                 await self._filled.wait()
@@ -163,47 +163,49 @@ class NodeWriter:
                 if not batch:
                     continue
                 self._in_flight[writer] = batch
-                left = await self._write(wire, batch)
+                left = await self._write(connection, batch)
                 self._in_flight.pop(writer, None)
                 if left:
-                    self._waiting.extendleft(reversed(left))  # the oldest in front again
+                    self._pending.extendleft(reversed(left))  # the oldest in front again
                     self._filled.set()
                     await asyncio.sleep(_PAUSE_SECONDS)
         finally:
-            wire.close()
+            connection.close()
 
     async def refuse_what_waits_too_long(self) -> None:
         """Answers records that have waited for `WAIT_SECONDS`; `run` calls it repeatedly."""
         now = asyncio.get_running_loop().time()
-        for queue in (*self._in_flight.values(), self._waiting):
-            for waiting in queue:
-                if waiting.deadline > now:
+        for queue in (*self._in_flight.values(), self._pending):
+            for pending in queue:
+                if pending.deadline > now:
                     break  # each queue is in the order of arrival
-                _answer(waiting, Retry("redis_away", "Redis did not acknowledge it in time"))
+                _answer(pending, Retry("redis_away", "Redis did not acknowledge it in time"))
 
-    def _next_batch(self) -> list[Waiting]:
-        batch: list[Waiting] = []
-        queue = self._waiting
+    def _next_batch(self) -> list[PendingRecord]:
+        batch: list[PendingRecord] = []
+        queue = self._pending
         while queue and len(batch) < MAX_BATCH:
-            waiting = queue.popleft()
-            if not waiting.is_over:  # otherwise it was refused, or its request has ended
-                batch.append(waiting)
+            pending = queue.popleft()
+            if not pending.is_over:  # otherwise it was refused, or its request has ended
+                batch.append(pending)
         if not queue:
             self._filled.clear()
         return batch
 
-    async def _write(self, wire: Wire, batch: list[Waiting]) -> list[Waiting]:
+    async def _write(
+        self, connection: Connection, batch: list[PendingRecord]
+    ) -> list[PendingRecord]:
         """Writes a batch; returns the records that may be tried again."""
         self._metrics.append_batch_size.observe(len(batch))
-        is_full = len(batch) >= _TOGETHER_FROM * len({waiting.shard for waiting in batch})
+        is_full = len(batch) >= _TOGETHER_FROM * len({pending.shard for pending in batch})
         self._full_writes += (is_full - self._full_writes) / _LAST_WRITES
         entries = self._packer.pack(batch, together=self._full_writes > _FULL_WRITES)
         packed = b"".join([entry.commands for entry in entries]) + self._durable
         count = sum([entry.replies for entry in entries]) + bool(self._durable)
-        left: list[Waiting] = []
+        left: list[PendingRecord] = []
         try:
             # Requests are answered at once: this task's next turn may come after other requests.
-            await wire.exchange(
+            await connection.exchange(
                 packed, count, lambda replies: left.extend(self._settle(entries, replies))
             )
         except RedisError as error:
@@ -215,7 +217,9 @@ class NodeWriter:
             return batch
         return left
 
-    def _settle(self, entries: Sequence[PackedEntry], replies: Sequence[Any]) -> list[Waiting]:
+    def _settle(
+        self, entries: Sequence[PackedEntry], replies: Sequence[Any]
+    ) -> list[PendingRecord]:
         """Gives each record its result; returns the records that may be tried again."""
         not_durable = why_not_durable(replies[-1]) if self._durable else None
         left = []
@@ -235,27 +239,27 @@ class NodeWriter:
                 # It is in the stream, but may be lost with the server: a 2xx promises more.
                 self._fails(not_durable, some)
                 self._metrics.append_unanswered.inc(len(some))
-            for waiting in some:
-                _answer(waiting, not_durable)
+            for pending in some:
+                _answer(pending, not_durable)
         return left
 
-    def _after(self, batch: list[Waiting], error: RedisError) -> list[Waiting]:
+    def _after(self, batch: list[PendingRecord], error: RedisError) -> list[PendingRecord]:
         """The records of a failed batch that are to be tried again here; the others fail."""
         if not isinstance(error, AskError):  # this error says where the slot is
             self._fails(retry_for(error, "appending"), batch)
         left = batch if self._redirect is None else self._redirect(batch, error)
         if is_passing(error):
             return left
-        for waiting in left:
-            _answer(waiting, retry_for(error, "appending"))
+        for pending in left:
+            _answer(pending, retry_for(error, "appending"))
         return []
 
-    def _fails(self, why: Retry, batch: Sequence[Waiting]) -> None:
+    def _fails(self, why: Retry, batch: Sequence[PendingRecord]) -> None:
         # A refusal may concern only its shard, and is not over when another shard is written. All
         # other errors concern the server.
         whats: set[object] = {self}
         if why.reason == "redis_refused":
-            whats = {waiting.shard for waiting in batch}
+            whats = {pending.shard for pending in batch}
         for what in whats:
             self._outage.fails(what)
         self.fails(why)
@@ -275,12 +279,12 @@ class NodeWriter:
         self._failing_since = None
 
 
-def _answer(waiting: Waiting, error: Retry | None) -> None:
-    if waiting.is_over:
+def _answer(pending: PendingRecord, error: Retry | None) -> None:
+    if pending.is_over:
         return
-    waiting.is_over = True
+    pending.is_over = True
     try:
-        waiting.answered(error)
+        pending.on_result(error)
     except Exception as fault:  # noqa: BLE001 - the only writer must survive any fault
         log.error(  # noqa: TRY400 - exception() would write a message that may quote the request
             "a request could not be answered; this is a fault in the collector",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from collector.buffer.waiting import RETRY_AFTER_SECONDS
+from collector.buffer.pending import RETRY_AFTER_SECONDS
 from contract.errors import Reject, Retry
 
 _JSON = {"Content-Type": "application/json; charset=utf-8"}

@@ -14,7 +14,7 @@ from typing import Final, Protocol, cast
 
 import structlog
 
-from collector.buffer.waiting import RETRY_AFTER_SECONDS
+from collector.buffer.pending import RETRY_AFTER_SECONDS
 from contract.metrics import CollectorMetrics
 from runtime.stopping import Stopping
 

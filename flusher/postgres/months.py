@@ -20,7 +20,7 @@ from flusher.postgres import locks
 from flusher.postgres.database import Database
 from flusher.postgres.locks import Lock
 from flusher.postgres.statements import statement
-from runtime.periodic import Interval, Told, repeat
+from runtime.periodic import FailureLog, Interval, repeat
 from runtime.retry import Backoff, retry
 from runtime.stopping import Stopping
 
@@ -96,14 +96,14 @@ class MonthKeeper:
             if dropping.ended():
                 await self.drop()
 
-        told = Told(
+        failure_log = FailureLog(
             "adding up counts has to wait",
             "counts are added up again",
             "nothing for a while, since the views are exact without it; see that PostgreSQL is up",
         )
         # Whatever is wrong with PostgreSQL: no reason to end a flusher.
         passing = (Retry, DeadLetter, Misconfigured)
-        await repeat(turn, stopping, _PAUSE_SECONDS, trouble=told, passing=passing)
+        await repeat(turn, stopping, _PAUSE_SECONDS, trouble=failure_log, passing=passing)
 
     async def run_once(self) -> Done:
         """All of it once, whatever may be due.

@@ -132,7 +132,7 @@ class StreamReader:
         Raises:
             Retry: Redis does not answer; they will be read again, and count as duplicates.
         """
-        commands = scripts.end_entries(entries)
+        commands = scripts.acknowledge_entries(entries)
         ended = 0
         for replies in (
             await ask(self._servers, commands, "acknowledging") if commands else {}
@@ -143,7 +143,7 @@ class StreamReader:
             ended += sum(replies)
         return ended
 
-    async def bury(self, entry: Entry, why: DeadLetter) -> tuple[bool, int]:
+    async def dead_letter(self, entry: Entry, why: DeadLetter) -> tuple[bool, int]:
         """Moves an entry to its shard's dead letters, with the reason, in one step.
 
         Returns:
@@ -153,17 +153,17 @@ class StreamReader:
         Raises:
             Retry: Redis does not answer, or is full.
         """
-        command = scripts.bury_entry(entry, why, DEAD_LETTERS_KEPT)
+        command = scripts.dead_letter_entry(entry, why, DEAD_LETTERS_KEPT)
         found, dropped = await self._run(entry.shard, command, "setting a dead letter aside")
         return bool(found), int(dropped)
 
-    async def divide(self, entry: Entry) -> None:
+    async def split(self, entry: Entry) -> None:
         """Replaces an entry by one for each of its records, at the stream's end, in one step.
 
         Raises:
             Retry: Redis does not answer, or is full.
         """
-        await self._run(entry.shard, scripts.divide_entry(entry), "dividing an entry")
+        await self._run(entry.shard, scripts.split_entry_command(entry), "splitting an entry")
 
     async def take_up_forgotten(self, shard: int) -> int:
         """Makes a shard's entries claimable again that count as read, but that no consumer has.

@@ -16,9 +16,9 @@ from flusher.rows.entry import Entry
 from runtime.redis_connection import Command
 
 _FOLDER: Final = files("flusher.stream")
-_BURY: Final = _FOLDER.joinpath("bury_entry.lua").read_text()
-_END: Final = _FOLDER.joinpath("end_entries.lua").read_text()
-_DIVIDE: Final = _FOLDER.joinpath("divide_entry.lua").read_text()
+_DEAD_LETTER: Final = _FOLDER.joinpath("dead_letter_entry.lua").read_text()
+_ACKNOWLEDGE: Final = _FOLDER.joinpath("acknowledge_entries.lua").read_text()
+_SPLIT: Final = _FOLDER.joinpath("split_entry.lua").read_text()
 _RETIRE: Final = _FOLDER.joinpath("retire_consumer.lua").read_text()
 _TAKE_UP: Final = _FOLDER.joinpath("take_up_forgotten.lua").read_text()
 
@@ -28,7 +28,7 @@ _ENDED_AT_ONCE: Final = 4000
 _LOOKED_AT: Final = 1000
 
 
-def end_entries(entries: Iterable[Entry]) -> dict[int, list[Command]]:
+def acknowledge_entries(entries: Iterable[Entry]) -> dict[int, list[Command]]:
     """Acknowledges and deletes entries, by shard. A reply is how many records it ended."""
     # By how many records they hold: a call names that once.
     ids: defaultdict[tuple[int, int], list[bytes]] = defaultdict(list)
@@ -38,25 +38,27 @@ def end_entries(entries: Iterable[Entry]) -> dict[int, list[Command]]:
     for (shard, records), of_size in ids.items():
         for first in range(0, len(of_size), _ENDED_AT_ONCE):
             some = of_size[first : first + _ENDED_AT_ONCE]
-            command = _evaluate(_END, shard, [keys.joined(shard)], keys.GROUP, records, *some)
+            command = _evaluate(
+                _ACKNOWLEDGE, shard, [keys.joined(shard)], keys.GROUP, records, *some
+            )
             commands[shard].append(command)
     return commands
 
 
-def bury_entry(entry: Entry, why: DeadLetter, most: int) -> Command:
+def dead_letter_entry(entry: Entry, why: DeadLetter, most: int) -> Command:
     """Moves an entry to its shard's dead letters, of which so many are kept.
 
     Its reply: whether it was there, and how many of the oldest had to make room.
     """
     letters = [keys.dead_letters(entry.shard)]
     arguments = (keys.GROUP, entry.id, FIELD, why.reason, str(why), most)
-    return _evaluate(_BURY, entry.shard, letters, *arguments)
+    return _evaluate(_DEAD_LETTER, entry.shard, letters, *arguments)
 
 
-def divide_entry(entry: Entry) -> Command:
+def split_entry_command(entry: Entry) -> Command:
     """Replaces an entry by one for each of its records, at the stream's end."""
     arguments: Command = (keys.GROUP, entry.id, FIELD, *split_entry(entry.record))
-    return _evaluate(_DIVIDE, entry.shard, [keys.joined(entry.shard)], *arguments)
+    return _evaluate(_SPLIT, entry.shard, [keys.joined(entry.shard)], *arguments)
 
 
 def take_up_forgotten(shard: int, consumer: str, claim_ms: int) -> Command:

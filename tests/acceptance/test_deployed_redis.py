@@ -21,12 +21,12 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 
-from bench.load.asking import Asking, TokenSigner
 from bench.load.client import Address, Client
-from bench.load.drive import Drive
 from bench.load.people import People, role_of
 from bench.load.reconcile import settle
-from bench.load.told import Told
+from bench.load.request_builder import RequestBuilder, TokenSigner
+from bench.load.sender import Sender
+from bench.load.sent_log import SentLog
 from contract import keys, settings
 from embedded.valkey import ValkeyServer
 from runtime.redis_client import connect_redis
@@ -86,21 +86,21 @@ class Deployed:
         return sum(int(of_shard["pending"]) for of_shard in pending)
 
     @asynccontextmanager
-    async def load(self) -> AsyncIterator[Told]:
+    async def load(self) -> AsyncIterator[SentLog]:
         """Sends visits, as many at once as there are connections; what was answered to them."""
-        told = Told(_SITES, role_of)
-        people = People(_VISITS, len(_SITES), 20, 5, 1, told.tag)
+        sent_log = SentLog(_SITES, role_of)
+        people = People(_VISITS, len(_SITES), 20, 5, 1, sent_log.tag)
         address = Address.parse(self.system.url)
-        asking = Asking(people, TokenSigner({"JWT_KEY": JWT_KEY}), _SITES, str(address))
+        builder = RequestBuilder(people, TokenSigner({"JWT_KEY": JWT_KEY}), _SITES, str(address))
         async with Client(address, _CONNECTIONS) as client:
-            drive = Drive(client, people.visits(), asking, told)
-            await drive.run()
-        assert not [status for status in drive.tally.statuses if status >= 500]
-        yield told
+            sender = Sender(client, people.visits(), builder, sent_log)
+            await sender.run()
+        assert not [status for status in sender.tally.statuses if status >= 500]
+        yield sent_log
 
-    async def is_exact(self, told: Told) -> None:
+    async def is_exact(self, sent_log: SentLog) -> None:
         """Waits for the flushers; every answer has its row, and no row is without its answer."""
-        differences = await settle(told, self.system.database_url, ZoneInfo("UTC"), 60)
+        differences = await settle(sent_log, self.system.database_url, ZoneInfo("UTC"), 60)
         assert differences.exact, f"{differences.reasons} {differences.examples}"
         assert differences.found > _VISITS / 2
 
@@ -157,11 +157,11 @@ async def ask(redis: Redis, *command: Any) -> Any:
 async def test_a_restart_of_redis_loses_nothing_that_was_answered_201(deployed: Deployed) -> None:
     """With the flushers stopped, so that all of it is in the streams alone."""
     await deployed.start("rotation", "collector")
-    async with deployed.load() as told:
+    async with deployed.load() as sent_log:
         assert await deployed.joined() > 100, "records share entries"
         await deployed.restart()
         await deployed.start("flusher")
-        await deployed.is_exact(told)
+        await deployed.is_exact(sent_log)
     await eventually(deployed.entries, lambda count: count == 0)
     assert "the month's salt was lost" not in deployed.system.logs
 
@@ -171,14 +171,14 @@ async def test_what_was_acknowledged_does_not_come_again_after_a_restart(
 ) -> None:
     """Nor does anything stay pending for ever, or in a stream without being pending."""
     _, _, flusher = await deployed.start("rotation", "collector", "flusher")
-    async with deployed.load() as told:
-        await deployed.is_exact(told)
+    async with deployed.load() as sent_log:
+        await deployed.is_exact(sent_log)
     await eventually(deployed.entries, lambda count: count == 0)
     before = await flusher.metrics()
     await deployed.restart()
     assert await deployed.entries() == 0
-    async with deployed.load() as told:
-        await deployed.is_exact(told)
+    async with deployed.load() as sent_log:
+        await deployed.is_exact(sent_log)
     await eventually(deployed.entries, lambda count: count == 0)
     assert await deployed.pending() == 0
     after = await flusher.metrics()
@@ -190,7 +190,7 @@ async def test_what_was_acknowledged_does_not_come_again_after_a_restart(
 async def test_what_no_flusher_has_in_hand_is_read_again(deployed: Deployed) -> None:
     """As after a restart that dropped what a group had given out: read, and pending for nobody."""
     await deployed.start("rotation", "collector")
-    async with deployed.load() as told:
+    async with deployed.load() as sent_log:
         for shard in _SHARDS:
             stream = keys.stream(shard)
             await ask(deployed.flusher_redis, "XGROUP", "CREATE", stream, keys.GROUP, "0")
@@ -198,7 +198,7 @@ async def test_what_no_flusher_has_in_hand_is_read_again(deployed: Deployed) -> 
             await deployed.flusher_redis.xgroup_delconsumer(stream, keys.GROUP, "gone")
         assert (await deployed.entries() > 0, await deployed.pending()) == (True, 0)
         (flusher,) = await deployed.start("flusher")
-        await deployed.is_exact(told)
+        await deployed.is_exact(sent_log)
     await eventually(deployed.entries, lambda count: count == 0)
     assert "in no flusher's hands" in flusher.log
 
@@ -217,8 +217,8 @@ async def test_all_that_transactions_leave_in_the_append_only_file_is_asked_for(
 ) -> None:
     """Else a collector would take a server for safe that drops one of them."""
     await deployed.start("rotation", "collector", "flusher")
-    async with deployed.load() as told:
-        await deployed.is_exact(told)
+    async with deployed.load() as sent_log:
+        await deployed.is_exact(sent_log)
     async with logged_in(deployed.valkey, "collector") as collector:
         await collector.xadd(keys.stream(0), {b"e": b"no record"})
     environment = {"REDIS_URL": url(deployed.valkey, "flusher")}

@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from collector.buffer.entries import EntryPacker, refusal
-from collector.buffer.waiting import Waiting
+from collector.buffer.pending import PendingRecord
 from contract import keys
 from contract.record import FIELD, encode
 from embedded.launch import account_for
@@ -241,7 +241,7 @@ async def test_everything_works(guarded: Guarded, http: aiohttp.ClientSession) -
 
 async def test_the_accounts_may_do_what_only_load_makes_them_do(guarded: Guarded) -> None:
     """Entries that records share are appended, and ended, with their count."""
-    batch = [Waiting(encode(start()), 5, 0.0, lambda _: None) for _ in range(3)]
+    batch = [PendingRecord(encode(start()), 5, 0.0, lambda _: None) for _ in range(3)]
     (entry,) = EntryPacker().pack(batch, together=True)
     collector, flusher = (
         connect_redis(guarded.redis_url(module)) for module in ("collector", "flusher")
@@ -249,10 +249,10 @@ async def test_the_accounts_may_do_what_only_load_makes_them_do(guarded: Guarded
     connection = RedisConnection(collector)
     assert refusal(await connection.exchange(entry.commands, entry.replies)) is None
 
-    async def waiting() -> tuple[Any, Any]:
+    async def pending() -> tuple[Any, Any]:
         return await flusher.xlen(keys.stream(5)), await flusher.get(keys.joined(5))
 
-    await eventually(waiting, lambda found: found == (0, None))
+    await eventually(pending, lambda found: found == (0, None))
     connection.close()
     for client in (collector, flusher):
         await client.aclose()

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import jwt
 
 from bench.load.client import Connection, NoAnswer, Unreachable
-from bench.load.told import Told, Who
+from bench.load.sent_log import SentLog, Who
 from contract.calendar import DAY_US, SECOND_US, Month, month_at
 from contract.identity import Hasher
 from embedded.valkey import ValkeyServer
@@ -180,13 +180,13 @@ class Callers:
     """The same visitors and users again and again, who live by a shifted clock.
 
     A visitor of a number becomes, when signed in, the user of that number. What is sent and what is
-    answered is in `told`, by the shifted clock, and in `answers`, by status (None: no answer).
+    answered is in `sent_log`, by the shifted clock, and in `answers`, by status (None: no answer).
     """
 
     SITES = ("one.example.org", "another.example.org")
 
     def __init__(self, clock: ShiftedClock) -> None:
-        self.told = Told(self.SITES, self._role)
+        self.sent_log = SentLog(self.SITES, self._role)
         self.answers: Counter[int | None] = Counter()
         self.longest_seconds = 0.0
         self._clock = clock
@@ -195,29 +195,29 @@ class Callers:
         self, connection: Connection, who: Who, person: int, site: int
     ) -> tuple[int, int | None]:
         """Starts a session; its number, and the answer's status."""
-        number = self.told.session(who, site, person, person, self._clock.now_us())
-        self.told.start_sent(number, self._clock.now_us())
+        number = self.sent_log.session(who, site, person, person, self._clock.now_us())
+        self.sent_log.start_sent(number, self._clock.now_us())
         token = self._token(person) if who is Who.USER else ""
-        body = f'{{"id": "{uuid.UUID(bytes=self.told.id_of(number))}"}}'
+        body = f'{{"id": "{uuid.UUID(bytes=self.sent_log.id_of(number))}"}}'
         status = await self._ask(connection, "POST", "", number, token, body)
-        self.told.start_answered(number, status, self._clock.now_us())
+        self.sent_log.start_answered(number, status, self._clock.now_us())
         return number, status
 
     async def upgrade(self, connection: Connection, number: int) -> int | None:
         """Signs the visitor of a session in; the answer's status."""
-        self.told.upgrade_sent(number, self._clock.now_us())
-        path = f"/{uuid.UUID(bytes=self.told.id_of(number))}/upgrade"
-        token = self._token(self.told.user(number))
+        self.sent_log.upgrade_sent(number, self._clock.now_us())
+        path = f"/{uuid.UUID(bytes=self.sent_log.id_of(number))}/upgrade"
+        token = self._token(self.sent_log.user(number))
         status = await self._ask(connection, "PATCH", path, number, token, "")
-        self.told.upgrade_answered(number, status, self._clock.now_us())
+        self.sent_log.upgrade_answered(number, status, self._clock.now_us())
         return status
 
     def hash_with(self, salt: bytes, number: int, *, as_user: bool) -> bytes:
         """The `monthly_user_hash` of a session, from scratch."""
-        site = self.told.site(number)
+        site = self.sent_log.site(number)
         if as_user:
-            return Hasher(salt).user(site, f"user-{self.told.user(number)}")
-        network = IPv4Address(_address(self.told.visitor(number))).packed
+            return Hasher(salt).user(site, f"user-{self.sent_log.user(number)}")
+        network = IPv4Address(_address(self.sent_log.visitor(number))).packed
         return Hasher(salt).visitor(site, network, _USER_AGENT)
 
     @staticmethod
@@ -239,8 +239,8 @@ class Callers:
         authorization = f"Authorization: Bearer {token}\r\n" if token else ""
         request = (
             f"{method} /web_api/v1/sessions{path} HTTP/1.1\r\n"
-            f"Host: collector\r\nOrigin: https://{self.told.site(number)}\r\n"
-            f"X-Forwarded-For: {_address(self.told.visitor(number))}\r\n"
+            f"Host: collector\r\nOrigin: https://{self.sent_log.site(number)}\r\n"
+            f"X-Forwarded-For: {_address(self.sent_log.visitor(number))}\r\n"
             f"User-Agent: {_USER_AGENT}\r\n{authorization}Content-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         )

@@ -15,9 +15,9 @@ from zoneinfo import ZoneInfo
 from redis.asyncio import Redis, RedisCluster
 
 from bench.chaos.balance import Balance, Balanced
-from bench.load.drive import Drive
 from bench.load.reconcile import settle
-from bench.load.told import Told
+from bench.load.sender import Sender
+from bench.load.sent_log import SentLog
 from contract import keys
 from tests.adversity.rig import CLAIM_SECONDS, CONNECTIONS, SITES, load
 from tests.system import Program, System, eventually, run_command
@@ -31,20 +31,20 @@ class Grown:
 
     system: System
     redis: Redis | RedisCluster
-    drive: Drive
+    sender: Sender
     collectors: list[Program]
     flushers: list[Program]
     rotation: Program
     ledger: Balance
-    told: Told
+    sent_log: SentLog
     reports: str  # the DSN whose rows are reconciled
 
     async def sends(self, visits: int = 60) -> None:
         """Waits until so many more visits were made."""
-        goal = self.drive.tally.visits + visits
+        goal = self.sender.tally.visits + visits
 
         async def made() -> int:
-            return self.drive.tally.visits
+            return self.sender.tally.visits
 
         await eventually(made, lambda count: count >= goal)
 
@@ -56,7 +56,7 @@ class Grown:
 
     def statuses(self) -> set[int]:
         """Every status that any answer had."""
-        return set(self.drive.tally.statuses)
+        return set(self.sender.tally.statuses)
 
     async def buffered(self) -> int:
         """How many entries are in the streams."""
@@ -96,17 +96,17 @@ async def grown(
         assert code == 0, errors
         rotation, *others = await system.start("rotation", *["collector"] * collectors)
         flushers = await system.start("flusher", "flusher")
-        async with load(system, sites=sites) as (drive, told, driving):
+        async with load(system, sites=sites) as (sender, sent_log, driving):
             # What it asks, a cluster's client answers just so.
-            ledger = Balance(drive.tally, cast(Redis, redis), CONNECTIONS)
-            rig = Grown(system, redis, drive, others, flushers, rotation, ledger, told, dsn)
+            ledger = Balance(sender.tally, cast(Redis, redis), CONNECTIONS)
+            rig = Grown(system, redis, sender, others, flushers, rotation, ledger, sent_log, dsn)
             try:
                 await rig.sends(20)
                 yield rig
                 await rig.sends(20)
-                drive.stop()
+                sender.stop()
                 await driving
-                differences = await settle(told, rig.reports, ZoneInfo("UTC"), 60)
+                differences = await settle(sent_log, rig.reports, ZoneInfo("UTC"), 60)
                 logs = system.logs
                 assert differences.exact, f"{differences.reasons} {differences.examples}\n{logs}"
                 await eventually(rig.buffered, lambda entries: entries == 0)

@@ -13,18 +13,18 @@ from zoneinfo import ZoneInfo
 from redis.asyncio import Redis
 
 from bench.chaos.balance import Balance, Balanced
-from bench.load.asking import Asking, TokenSigner
 from bench.load.client import Address, Client
-from bench.load.drive import Drive
 from bench.load.people import People, role_of
 from bench.load.reconcile import settle
-from bench.load.told import Told
+from bench.load.request_builder import RequestBuilder, TokenSigner
+from bench.load.sender import Sender
+from bench.load.sent_log import SentLog
 from contract import keys
 from contract.settings import STREAM_SHARDS
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
 from runtime.redis_client import connect_redis
-from tests.adversity.wire import Wire
+from tests.adversity.breakable_proxy import BreakableProxy
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
 from tests.system import Program, System, eventually, run_command
 
@@ -44,17 +44,17 @@ class Rig:
     valkey: ValkeyServer
     postgres: PostgresServer
     redis: Redis
-    drive: Drive
+    sender: Sender
     collectors: list[Program]
     flushers: list[Program]
     ledger: Balance
-    wires: dict[str, Wire] = field(default_factory=dict)
+    proxies: dict[str, BreakableProxy] = field(default_factory=dict)
 
     @property
-    def wire(self) -> Wire:
-        """The one wire that there is."""
-        (wire,) = self.wires.values()
-        return wire
+    def proxy(self) -> BreakableProxy:
+        """The one proxy that there is."""
+        (proxy,) = self.proxies.values()
+        return proxy
 
     async def look(self, program: Program) -> None:
         """Takes down what it has counted: to be done before it ends."""
@@ -90,10 +90,10 @@ class Rig:
 
     async def sends(self, visits: int = 60) -> None:
         """Waits until so many more visits were made."""
-        goal = self.drive.tally.visits + visits
+        goal = self.sender.tally.visits + visits
 
         async def made() -> int:
-            return self.drive.tally.visits
+            return self.sender.tally.visits
 
         await eventually(made, lambda count: count >= goal)
 
@@ -108,14 +108,14 @@ class Rig:
 
     def statuses(self) -> set[int]:
         """Every status that any answer had."""
-        return set(self.drive.tally.statuses)
+        return set(self.sender.tally.statuses)
 
 
 @asynccontextmanager
 async def running(
     folder: Path,
     *,
-    wired: str = "",
+    proxied: str = "",
     valkey_config: Mapping[str, str] | None = None,
     collectors: int = 1,
     settings: Mapping[str, str] | None = None,
@@ -124,7 +124,8 @@ async def running(
 
     Args:
         folder: for the servers' data and the logs.
-        wired: who talks over a wire: `collector-redis`, `flusher-redis` or `flusher-postgres`.
+        proxied: whose connection goes through a proxy: `collector-redis`, `flusher-redis` or
+            `flusher-postgres`.
         valkey_config: beside `appendfsync always`: killed in between, `everysec` may lose what
             it had put off writing.
         collectors: how many, sharing a port.
@@ -139,17 +140,20 @@ async def running(
         with System(valkey.url, postgres.dsn(), folder / "logs", extra) as system:
             code, _, errors = await run_command("flusher", "migrate", **system.environment)
             assert code == 0, errors
-            wires: dict[str, Wire] = {}
-            async with Wire(valkey.port) as redis_wire, Wire(postgres.port) as postgres_wire:
+            proxies: dict[str, BreakableProxy] = {}
+            async with (
+                BreakableProxy(valkey.port) as redis_wire,
+                BreakableProxy(postgres.port) as postgres_wire,
+            ):
                 collector_settings, flusher_settings = {}, {}
-                if wired == "collector-redis":
-                    wires[wired] = redis_wire
+                if proxied == "collector-redis":
+                    proxies[proxied] = redis_wire
                     collector_settings["REDIS_URL"] = _through(redis_wire, system.redis_url)
-                elif wired == "flusher-redis":
-                    wires[wired] = redis_wire
+                elif proxied == "flusher-redis":
+                    proxies[proxied] = redis_wire
                     flusher_settings["REDIS_URL"] = _through(redis_wire, system.redis_url)
-                elif wired == "flusher-postgres":
-                    wires[wired] = postgres_wire
+                elif proxied == "flusher-postgres":
+                    proxies[proxied] = postgres_wire
                     flusher_settings["DATABASE_URL"] = _through(postgres_wire, system.database_url)
                 rotation = system.program("rotation").start()
                 started = [
@@ -158,19 +162,19 @@ async def running(
                 ]
                 flushers = [system.program("flusher", **flusher_settings).start() for _ in range(2)]
                 await asyncio.gather(*(p.ready() for p in (rotation, *started, *flushers)))
-                async with load(system) as (drive, told, driving):
+                async with load(system) as (sender, sent_log, driving):
                     redis, redis_of_ledger = connect_redis(valkey.url), connect_redis(valkey.url)
-                    ledger = Balance(drive.tally, redis_of_ledger, CONNECTIONS)
+                    ledger = Balance(sender.tally, redis_of_ledger, CONNECTIONS)
                     rig = Rig(
-                        system, valkey, postgres, redis, drive, started, flushers, ledger, wires
+                        system, valkey, postgres, redis, sender, started, flushers, ledger, proxies
                     )
                     try:
                         await rig.sends(20)
                         yield rig
                         await rig.sends(20)
-                        drive.stop()
+                        sender.stop()
                         await driving
-                        await _reconcile(rig, told)
+                        await _reconcile(rig, sent_log)
                     finally:
                         await redis.aclose()
                         await redis_of_ledger.aclose()
@@ -179,26 +183,26 @@ async def running(
 @asynccontextmanager
 async def load(
     system: System, rate: float = _RATE, sites: tuple[str, ...] = SITES
-) -> AsyncIterator[tuple[Drive, Told, "asyncio.Task[None]"]]:
+) -> AsyncIterator[tuple[Sender, SentLog, "asyncio.Task[None]"]]:
     """Visits to a system's sites, `rate` a second, until the end of the block."""
-    told = Told(sites, role_of)
-    people = People(_VISITS, len(sites), 20, 5, 1, told.tag)
+    sent_log = SentLog(sites, role_of)
+    people = People(_VISITS, len(sites), 20, 5, 1, sent_log.tag)
     address = Address.parse(system.url)
     signer = TokenSigner({"JWT_KEY": system.environment["JWT_KEY"]})
-    asking = Asking(people, signer, sites, str(address))
+    builder = RequestBuilder(people, signer, sites, str(address))
     async with Client(address, CONNECTIONS, keep_going=True) as client:
-        drive = Drive(client, people.visits(), asking, told, rate)
-        driving = asyncio.create_task(drive.run())
+        sender = Sender(client, people.visits(), builder, sent_log, rate)
+        driving = asyncio.create_task(sender.run())
         try:
-            yield drive, told, driving
+            yield sender, sent_log, driving
         finally:
-            drive.stop()
+            sender.stop()
             driving.cancel()
             await asyncio.gather(driving, return_exceptions=True)
 
 
-async def _reconcile(rig: Rig, told: Told) -> None:
-    differences = await settle(told, rig.postgres.dsn(), ZoneInfo("UTC"), 60)
+async def _reconcile(rig: Rig, sent_log: SentLog) -> None:
+    differences = await settle(sent_log, rig.postgres.dsn(), ZoneInfo("UTC"), 60)
     assert differences.exact, f"{differences.reasons} {differences.examples}\n{rig.system.logs}"
     await eventually(rig.buffered, lambda entries: entries == 0)
     assert await rig.dead_letters() == 0, "an outage never makes a dead letter"
@@ -208,7 +212,7 @@ async def _reconcile(rig: Rig, told: Told) -> None:
     assert balanced.accepted > 0
 
 
-def _through(wire: Wire, url: str) -> str:
+def _through(proxy: BreakableProxy, url: str) -> str:
     head, _, tail = url.rpartition(":")
     _, slash, path = tail.partition("/")
-    return f"{head}:{wire.port}{slash}{path}"
+    return f"{head}:{proxy.port}{slash}{path}"

@@ -16,13 +16,13 @@ from collector.http.answers import make
 from collector.http.common_headers import CommonHeaders
 from collector.http.connection import Connection, Parts
 from collector.http.connections import Connections, Standing
-from collector.http.request import Answered, Request
+from collector.http.request import OnResult, Request
 from collector.http.routes import Route, Routes
 from collector.http.unusual import UnusualConnection, UnusualServer
 from collector.http.usual import UsualRequests
 from collector.http.written import Written
 from contract.metrics import CollectorMetrics
-from tests.adversity.test_floods import wire
+from tests.adversity.test_floods import raw_connection
 from tests.instant import NOON_US
 from tests.system import eventually
 
@@ -36,14 +36,14 @@ class Front:
         self.connections = Connections(100, metrics)
         self.port = 0
         self.asked = 0
-        self.held: list[Answered] | None = None
+        self.held: list[OnResult] | None = None
         routes = Routes((Route("POST", "/sessions", "start", self.answer),))
         answering = Answering(CommonHeaders(lambda: NOON_US, lambda _: False), metrics)
         self.unusual = UnusualServer(self.serve, answering, self.connections)
         parts = Parts(answering, self.connections, UsualRequests(routes), self.unusual)
         self.protocol = lambda: Connection(parts)
 
-    def answer(self, _: Request, answered: Answered) -> None:
+    def answer(self, _: Request, answered: OnResult) -> None:
         self.asked += 1
         if self.held is None:
             answered(make(200, b"here"))
@@ -107,7 +107,7 @@ async def test_a_request_that_does_not_arrive_in_time_is_cut_off(
     front: Front, before: bytes, sent: bytes, seconds: int
 ) -> None:
     """The first of a connection, and one behind another, whoever reads it."""
-    async with wire(front.port) as (reader, writer):
+    async with raw_connection(front.port) as (reader, writer):
         if before:
             writer.write(before)
             await reader.readuntil(b"here")
@@ -128,7 +128,7 @@ async def stands(front: Front) -> Standing | None:
 
 
 async def test_a_connection_on_which_nothing_comes_is_cut_off(front: Front) -> None:
-    async with wire(front.port) as (reader, _):
+    async with raw_connection(front.port) as (reader, _):
         await eventually(front.there)
         assert front.connections.sweep_once(1000) == 0
         assert front.connections.sweep_once(1021) == 1
@@ -140,7 +140,7 @@ async def test_a_connection_on_which_nothing_comes_is_cut_off(front: Front) -> N
 async def test_what_is_idle_between_two_requests_is_kept_for_as_long_as_a_proxy_keeps_it(
     front: Front, request_: bytes
 ) -> None:
-    async with wire(front.port) as (reader, writer):
+    async with raw_connection(front.port) as (reader, writer):
         for seconds in (1000, 1060, 1120):
             writer.write(request_)
             assert (await reader.readuntil(b"here")).startswith(b"HTTP/1.1 200")
@@ -151,7 +151,7 @@ async def test_what_is_idle_between_two_requests_is_kept_for_as_long_as_a_proxy_
 
 async def test_what_waits_for_its_answer_is_left_alone(front: Front) -> None:
     front.held = []
-    async with wire(front.port) as (reader, writer):
+    async with raw_connection(front.port) as (reader, writer):
         writer.write(USUAL)
         await eventually(partial(stands, front), lambda found: found is Standing.ANSWERING)
         assert front.connections.sweep_once(1000) == front.connections.sweep_once(2000) == 0
@@ -194,13 +194,13 @@ async def test_unfinished_requests_are_bounded_together(
     monkeypatch.setattr(connections, "MAX_UNFINISHED", 100_000)
     async with AsyncExitStack() as stack:
         for _ in range(4):
-            reader, writer = await stack.enter_async_context(wire(front.port))
+            reader, writer = await stack.enter_async_context(raw_connection(front.port))
             writer.write(b"POST /sessions HTTP/1.1\r\n" + (b"X: " + b"a" * 10_000 + b"\r\n") * 3)
         answered = await reader.read()
         assert answered.startswith(b"HTTP/1.1 503 ")
         assert b"Retry-After: 5\r\n" in answered
     await eventually(front.there, lambda count: count == 0)
-    async with wire(front.port) as (reader, writer):
+    async with raw_connection(front.port) as (reader, writer):
         writer.write(USUAL)
         await reader.readuntil(b"here")
     assert front.connections.hold(0)

@@ -9,8 +9,8 @@ from redis.asyncio import Redis, RedisCluster
 from contract import keys
 from embedded.cluster import Cluster
 from embedded.valkey import ValkeyServer
+from tests.adversity.breakable_proxy import BreakableProxy
 from tests.adversity.grown import grown
-from tests.adversity.wire import Wire
 from tests.replicated import Replicated
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
 from tests.system import eventually
@@ -40,22 +40,22 @@ async def test_an_address_that_moves_from_a_redis_to_its_replica(tmp_path: Path)
     postgres = CopiedPostgres(tmp_path / "postgres", settings=POSTGRES_SETTINGS)
     with one, other, postgres:
         await _follow(other, one)
-        async with Wire(one.port) as wire:
-            client = Redis(port=wire.port)
+        async with BreakableProxy(one.port) as proxy:
+            client = Redis(port=proxy.port)
             settings = {"APPEND_DURABILITY": "replica"}
-            url = f"redis://127.0.0.1:{wire.port}"
+            url = f"redis://127.0.0.1:{proxy.port}"
             async with grown(tmp_path / "logs", client, url, postgres.dsn(), settings) as rig:
                 async with Redis(port=one.port) as asked:
                     await _do(asked, "FAILOVER")
                     await eventually(lambda: _role(asked), lambda role: role == "slave")
-                wire.lead_to(other.port)
+                proxy.lead_to(other.port)
                 await rig.sends(100)
                 assert rig.statuses() <= FINE, "front-ends notice nothing of it"
 
                 other.kill()
                 async with Redis(port=one.port) as asked:
                     await _do(asked, "REPLICAOF", "NO", "ONE")
-                wire.lead_to(one.port)
+                proxy.lead_to(one.port)
                 await asyncio.to_thread(other.start)
                 await _follow(other, one)
                 await rig.sends(100)

@@ -15,7 +15,7 @@ from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.servers import Servers
 from tests.system import System, eventually
 
-Wire = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+RawConnection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 HEAD = f"POST {SESSIONS} HTTP/1.1\r\nHost: a.example.org\r\nUser-Agent: {FIREFOX}\r\n"
 
 
@@ -27,7 +27,7 @@ def system(embedded_servers: Servers, redis: Redis, tmp_path: Path) -> Iterator[
 
 
 @asynccontextmanager
-async def wire(port: int) -> AsyncIterator[Wire]:
+async def raw_connection(port: int) -> AsyncIterator[RawConnection]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         yield reader, writer
@@ -50,16 +50,18 @@ async def test_too_many_connections_are_refused_and_those_there_are_go_on(
 ) -> None:
     collector = await system.program("collector", MAX_CONNECTIONS="20").start().ready()
     async with AsyncExitStack() as stack:
-        wires = [await stack.enter_async_context(wire(system.port)) for _ in range(20)]
+        connections = [
+            await stack.enter_async_context(raw_connection(system.port)) for _ in range(20)
+        ]
         # The kernel tells the client before the collector has the connection.
-        for reader, writer in wires:
+        for reader, writer in connections:
             writer.write(f"{HEAD}Content-Length: 0\r\n\r\n".encode())
             assert b" 201 " in await reader.readline()
         for _ in range(200):
-            async with wire(system.port) as (reader, _):
+            async with raw_connection(system.port) as (reader, _):
                 with suppress(ConnectionError):
                     assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
-        reader, writer = wires[0]
+        reader, writer = connections[0]
         writer.write(f"{HEAD}Content-Length: 0\r\n\r\n".encode())
         await reader.readuntil(b" 201 ")
 
@@ -80,7 +82,7 @@ async def test_slow_clients_keep_nobody_else_waiting(system: System) -> None:
     await system.start("collector")
     async with AsyncExitStack() as stack:
         for _ in range(300):
-            _, writer = await stack.enter_async_context(wire(system.port))
+            _, writer = await stack.enter_async_context(raw_connection(system.port))
             writer.write(HEAD.encode() + b"X-Slow: a")
         async with asyncio.timeout(30):
             assert [await post(system) for _ in range(10)] == [201] * 10
@@ -127,7 +129,7 @@ async def test_what_is_too_large_is_refused_and_the_public_port_has_no_admin_pag
 ) -> None:
     await system.start("collector")
     for name, (request, status) in TOO_LARGE.items():
-        async with wire(system.port) as (reader, writer):
+        async with raw_connection(system.port) as (reader, writer):
             writer.write(request.encode())
             async with asyncio.timeout(30):
                 line = await reader.readline()
@@ -149,7 +151,7 @@ async def test_a_client_that_ends_within_a_body_is_no_fault_of_the_collectors(
     (collector,) = await system.start("collector")
     for rest in ("Content-Length: 9\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n9\r\n{"):
         for how in ("", "TE: trailers\r\n"):
-            async with wire(system.port) as (reader, writer):
+            async with raw_connection(system.port) as (reader, writer):
                 writer.write(f"{HEAD}{how}{rest}".encode())
                 writer.write_eof()
                 async with asyncio.timeout(30):
@@ -167,7 +169,7 @@ async def test_a_good_request_is_counted_wherever_it_and_the_garbage_behind_it_a
     first = f"{HEAD}TE: trailers\r\nContent-Length: 0\r\n\r\n".encode()
     second, garbage = first, b"\0garbage\r\n\r\n"
     for left in range(5):
-        async with wire(system.port) as (reader, writer):
+        async with raw_connection(system.port) as (reader, writer):
             writer.write(first)
             async with asyncio.timeout(30):
                 await reader.readuntil(b" 201 ")
@@ -184,7 +186,7 @@ async def test_many_requests_at_once_that_aiohttp_reads_are_all_answered(system:
     await system.start("collector")
     with_body = f"{HEAD}TE: trailers\r\nContent-Length: 2\r\n\r\n{{}}"
     without = f"{HEAD}TE: trailers\r\nContent-Length: 0\r\n\r\n"
-    async with wire(system.port) as (reader, writer):
+    async with raw_connection(system.port) as (reader, writer):
         writer.write((with_body + without).encode() * 40)
         async with asyncio.timeout(30):
             for _ in range(80):
@@ -194,7 +196,7 @@ async def test_many_requests_at_once_that_aiohttp_reads_are_all_answered(system:
 async def test_a_body_far_too_large_is_refused_once(system: System) -> None:
     """What comes of it after the answer is no request, and resets no connection."""
     (collector,) = await system.start("collector")
-    async with wire(system.port) as (reader, writer):
+    async with raw_connection(system.port) as (reader, writer):
         writer.write(f"{HEAD}Content-Length: 1000000\r\n\r\n".encode() + b"a" * 1_000_000)
         async with asyncio.timeout(30):
             told = await reader.read()

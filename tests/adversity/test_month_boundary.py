@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from bench.load.client import Address, Client, Connection
 from bench.load.reconcile import Row, read_rows, settle
-from bench.load.told import Outcome, Who
+from bench.load.sent_log import Outcome, Who
 from contract import keys
 from contract.calendar import SECOND_US, Month, month_at
 from contract.settings import STREAM_SHARDS
@@ -177,12 +177,12 @@ async def test_a_months_end_under_load(
                 assert f"month={later}" in collector.log, collector.log
                 await collector.ready()
 
-            differences = await settle(callers.told, dsn, zone, patience_seconds=60)
+            differences = await settle(callers.sent_log, dsn, zone, patience_seconds=60)
             assert differences.exact, (differences, differences.examples)
             await eventually(lambda: entries_left(redis), lambda left: left == 0)
             await eventually(lambda: status_of_salts(system), is_clean)
     assert set(callers.answers) == {201, 202}, callers.answers
-    rows = await read_rows(callers.told, dsn)
+    rows = await read_rows(callers.sent_log, dsn)
     check_rows(rows, callers, zone, {month: old, later: new})
 
 
@@ -190,25 +190,25 @@ def check_rows(
     rows: list[Row], callers: Callers, zone: ZoneInfo, salts: dict[Month, bytes]
 ) -> None:
     """Every row is of the month that it was created in, and its hash is by that month's salt."""
-    told = callers.told
+    sent_log = callers.sent_log
     hashes: dict[tuple[bool, int, int], dict[Month, set[bytes]]] = defaultdict(
         lambda: defaultdict(set)
     )
     upgraded_after = 0
     for row in rows:
-        number = told.number_of(row.id)
+        number = sent_log.number_of(row.id)
         assert number is not None
         month = month_at(row.created_us, zone)
         assert row.month == month.first_day
         upgraded_in = None if row.upgraded_us is None else month_at(row.upgraded_us, zone)
-        if told.upgrade_outcome(number) is Outcome.TOLD:
+        if sent_log.upgrade_outcome(number) is Outcome.ACCEPTED:
             assert upgraded_in is not None
-            assert row.role == told.role_of(told.user(number))
+            assert row.role == sent_log.role_of(sent_log.user(number))
         if upgraded_in not in (None, month):
             upgraded_after += 1
-        as_user = told.who(number) is Who.USER or upgraded_in == month
+        as_user = sent_log.who(number) is Who.USER or upgraded_in == month
         assert row.hash == callers.hash_with(salts[month], number, as_user=as_user)
-        person = (as_user, told.visitor(number), told.site_index(number))
+        person = (as_user, sent_log.visitor(number), sent_log.site_index(number))
         hashes[person][month].add(row.hash)
     assert upgraded_after >= CONNECTIONS, "sessions that began before the end, upgraded after it"
     people = CONNECTIONS * PEOPLE_A_CONNECTION * len(callers.SITES)

@@ -19,8 +19,8 @@ from bench.chaos.balance import total
 from contract import keys
 from contract.settings import STREAM_SHARDS
 from tests.acceptance.conftest import FIREFOX, SESSIONS
+from tests.adversity.breakable_proxy import Fault
 from tests.adversity.rig import Rig, running
-from tests.adversity.wire import Fault
 from tests.system import Program, eventually, find_free_port, run_command
 
 FINE = {201, 202, 204}
@@ -30,17 +30,17 @@ SLACK_SECONDS = 20.0
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("wire", ["collector-redis", "flusher-redis", "flusher-postgres"])
-async def test_a_wire_that_stalls_is_reset_and_truncates(tmp_path: Path, wire: str) -> None:
+@pytest.mark.parametrize("proxy", ["collector-redis", "flusher-redis", "flusher-postgres"])
+async def test_a_connection_that_stalls_is_reset_and_truncates(tmp_path: Path, proxy: str) -> None:
     """Also in the middle of a COPY, and of a commit or an acknowledgement whose answer is lost."""
-    async with running(tmp_path, wired=wire) as rig:
+    async with running(tmp_path, proxied=proxy) as rig:
         for fault in (*Fault, *Fault):
-            rig.wire.cut(fault)
-            if wire == "collector-redis":
+            rig.proxy.cut(fault)
+            if proxy == "collector-redis":
                 await _seconds_pass(1)  # requests wait
             else:
                 await rig.sends(80)  # front-ends notice nothing of it
-            rig.wire.mend()
+            rig.proxy.mend()
             await rig.sends(20)
         assert rig.statuses() <= FINE, "a short outage is waited for"
 
@@ -151,7 +151,7 @@ async def test_a_drain_answers_and_stores_what_was_accepted(tmp_path: Path, modu
             await rig.sends(20)
             await program.start().ready()
         assert rig.statuses() <= FINE
-        assert rig.drive.tally.no_answer == 0
+        assert rig.sender.tally.no_answer == 0
 
 
 @pytest.mark.long

@@ -35,7 +35,7 @@ pytestmark = [needs_memory, pytest.mark.timeout(300)]
 UTC = ZoneInfo("UTC")
 WITHIN_SECONDS = 30.0
 PROCESSES = ("rotation", "collector", "collector", "flusher")
-BEGINS_ANEW = "beginning anew"
+RESTARTS = "beginning anew"
 
 
 def left_in(salt: bytes, pids: dict[str, int]) -> dict[str, Counter[str]]:
@@ -61,14 +61,14 @@ async def is_gone(salt: bytes, pids: dict[str, int], seconds: float) -> None:
     await eventually(left, lambda found: not found, seconds)
 
 
-async def began_anew(collectors: list[Program]) -> bool:
-    return all(BEGINS_ANEW in collector.log for collector in collectors)
+async def restarted(collectors: list[Program]) -> bool:
+    return all(RESTARTS in collector.log for collector in collectors)
 
 
-def collectors_began_anew(programs: list[Program]) -> None:
+def collectors_restarted(programs: list[Program]) -> None:
     for program in programs:
         assert program.running.poll() is None, program.log
-        assert program.module != "collector" or BEGINS_ANEW in program.log, program.log
+        assert program.module != "collector" or RESTARTS in program.log, program.log
         assert "Traceback" not in program.log
 
 
@@ -110,15 +110,15 @@ async def test_after_a_forced_rotation_nothing_is_left_in_any_process(
             )
             assert code == 0, errors
             # Before that there is no need to look, which takes a second of a processor.
-            await eventually(lambda: began_anew(programs[1:3]))
+            await eventually(lambda: restarted(programs[1:3]))
             await is_gone(old, pids, WITHIN_SECONDS)
             for program in programs:
                 await program.ready()
             load.stopped = True
             await loading
-            collectors_began_anew(programs)
+            collectors_restarted(programs)
             assert set(callers.answers) == {201, 202}, callers.answers
-            found = await settle(callers.told, dsn, UTC, patience_seconds=60)
+            found = await settle(callers.sent_log, dsn, UTC, patience_seconds=60)
             # But that who came before and came again is counted twice, which is known.
             assert (found.lost, found.twice, found.invented) == (0, 0, 0), found.examples
             assert found.expected == found.found
@@ -169,7 +169,7 @@ async def test_after_a_months_end_nothing_is_left_in_any_process(
             await is_gone(old, pids, left_us / SECOND_US)
             await load
             assert not left_in(old, pids)
-            collectors_began_anew(programs)
+            collectors_restarted(programs)
             assert set(callers.answers) == {201, 202}, callers.answers
-            differences = await settle(callers.told, dsn, UTC, patience_seconds=60)
+            differences = await settle(callers.sent_log, dsn, UTC, patience_seconds=60)
             assert differences.exact, (differences, differences.examples)

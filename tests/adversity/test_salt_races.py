@@ -18,7 +18,7 @@ import pytest
 from redis.asyncio import Redis
 
 from bench.load.client import Address, Client, Connection
-from bench.load.told import Outcome, Who
+from bench.load.sent_log import Outcome, Who
 from contract import keys
 from contract.calendar import DAY_US, SECOND_US, Month, from_us, month_at
 from contract.record import FIELD, SessionStarted, SessionUpgraded, decode
@@ -95,9 +95,9 @@ async def test_twenty_processes_race_at_a_months_end(tmp_path: Path) -> None:
         for program in programs:
             assert program.running.poll() is None, program.log
     check_events(events, callers, {month: old, later: new}, boundary_us)
-    told = callers.told
+    sent_log = callers.sent_log
     starts = [event.id for event in events if isinstance(event, SessionStarted)]
-    assert sorted(starts) == sorted(told.id_of(number) for number in range(len(told)))
+    assert sorted(starts) == sorted(sent_log.id_of(number) for number in range(len(sent_log)))
     assert len(events) - len(starts) == callers.answers[202]
     everybody = len(COLLECTORS_AHEAD) * PEOPLE * len(callers.SITES)
     for of in (month, later):
@@ -141,13 +141,15 @@ def check_events(
     events: list[StreamEvent], callers: Callers, salts: dict[Month, bytes], boundary_us: int
 ) -> None:
     """Each is of the month that it was by the server's clock, and hashed by that month's salt."""
-    told = callers.told
+    sent_log = callers.sent_log
     hashes: dict[tuple[Month, bool, int, int], set[bytes]] = defaultdict(set)
     for event in events:
-        number = told.number_of(start_of(event))
+        number = sent_log.number_of(start_of(event))
         assert number is not None
         started = isinstance(event, SessionStarted)
-        sent_us, answered_us = (told.start_window_us if started else told.upgrade_window_us)(number)
+        sent_us, answered_us = (
+            sent_log.start_window_us if started else sent_log.upgrade_window_us
+        )(number)
         assert answered_us is not None
         assert sent_us - CLOCK_TOLERANCE_US < event.at_us < answered_us + CLOCK_TOLERANCE_US
         assert event.month == month_at(event.at_us, ZONE)
@@ -155,11 +157,11 @@ def check_events(
             assert event.month.starts_us(ZONE) == boundary_us
         if answered_us < boundary_us - CLOCK_TOLERANCE_US:
             assert event.month.ends_us(ZONE) == boundary_us
-        as_user = not started or told.who(number) is Who.USER
+        as_user = not started or sent_log.who(number) is Who.USER
         hash_ = event.monthly_user_hash if isinstance(event, SessionStarted) else event.user_hash
         assert hash_ == callers.hash_with(salts[event.month], number, as_user=as_user)
-        person = told.visitor(number)
-        hashes[event.month, as_user, person, told.site_index(number)].add(hash_)
+        person = sent_log.visitor(number)
+        hashes[event.month, as_user, person, sent_log.site_index(number)].add(hash_)
     assert all(len(of_one) == 1 for of_one in hashes.values())
     assert len(set.union(*hashes.values())) == len(hashes), "two share a hash"
 
@@ -200,7 +202,7 @@ async def test_a_server_that_hangs_over_a_months_end(tmp_path: Path) -> None:
                 )
             server.thaw()
             answered = callers.answers[201]
-            await eventually(lambda: told_so_far(callers), lambda told: told > answered + 100)
+            await eventually(lambda: told_so_far(callers), lambda found: found > answered + 100)
             stop.set()
             await asyncio.gather(*coming)
             new = await salt_of(redis, month.plus(1))
@@ -246,7 +248,7 @@ async def test_a_killed_server_comes_back_with_the_same_salt(tmp_path: Path) -> 
         ]
 
         async def stored_more(than: int, by: int) -> None:
-            await eventually(lambda: told_so_far(callers), lambda told: told >= than + by)
+            await eventually(lambda: told_so_far(callers), lambda found: found >= than + by)
 
         for _ in range(4):
             await stored_more(callers.answers[201], chance.randint(1, 80))
@@ -262,16 +264,16 @@ async def test_a_killed_server_comes_back_with_the_same_salt(tmp_path: Path) -> 
             assert await salt_of(redis, month) == salt
             assert await made(redis) == [(month, "first")]
             events = [event async for event in stored(redis)]
-    told = callers.told
+    sent_log = callers.sent_log
     for event in events:
-        number = told.number_of(start_of(event))
+        number = sent_log.number_of(start_of(event))
         assert number is not None
         hash_ = event.monthly_user_hash if isinstance(event, SessionStarted) else event.user_hash
-        as_user = isinstance(event, SessionUpgraded) or told.who(number) is Who.USER
+        as_user = isinstance(event, SessionUpgraded) or sent_log.who(number) is Who.USER
         assert hash_ == callers.hash_with(salt, number, as_user=as_user)
     starts = {event.id for event in events if isinstance(event, SessionStarted)}
-    answered = [n for n in range(len(told)) if told.start_outcome(n) is Outcome.TOLD]
-    assert starts.issuperset(told.id_of(number) for number in answered), "a lost session"
+    answered = [n for n in range(len(sent_log)) if sent_log.start_outcome(n) is Outcome.ACCEPTED]
+    assert starts.issuperset(sent_log.id_of(number) for number in answered), "a lost session"
 
 
 async def test_a_salt_that_was_deleted_by_hand_is_made_anew_and_said_to_be(
@@ -411,7 +413,7 @@ async def expect_hash(callers: Callers, collector: Program, dsn: str, salt: byte
 
     async def stored_hash() -> bytes | None:
         query = "SELECT monthly_user_hash FROM sessions WHERE id = $1"
-        found = await database.fetchval(query, callers.told.id_of(number).hex())
+        found = await database.fetchval(query, callers.sent_log.id_of(number).hex())
         return None if found is None else bytes(found.bytes)
 
     found = await eventually(stored_hash, lambda found: found is not None)

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from redis.asyncio import RedisCluster
 
-from bench.load.told import Told
+from bench.load.sent_log import SentLog
 from contract import keys
 from embedded.cluster import Cluster
 from embedded.postgres import PostgresServer
@@ -57,8 +57,8 @@ async def test_every_2xx_of_both_is_a_row_of_the_report_whatever_is_killed(tmp_p
         )
         assert [tuple(row) for row in counted] == [tuple(row) for row in rows]
         assert {row["site"] for row in rows} == {*NORTH, *SOUTH}
-        assert sum(row["sessions"] for row in counted) >= sessions(north.told) + sessions(
-            south.told
+        assert sum(row["sessions"] for row in counted) >= sessions(north.sent_log) + sessions(
+            south.sent_log
         )
         await reports.close()
         for server in postgres:
@@ -66,9 +66,9 @@ async def test_every_2xx_of_both_is_a_row_of_the_report_whatever_is_killed(tmp_p
             assert code == 0, output + errors
 
 
-def sessions(told: Told) -> int:
+def sessions(sent_log: SentLog) -> int:
     """How many were answered with 201."""
-    return told.expected()[0]
+    return sent_log.expected()[0]
 
 
 @asynccontextmanager

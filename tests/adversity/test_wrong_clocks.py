@@ -20,7 +20,7 @@ import pytest
 from redis.asyncio import Redis
 
 from bench.load.client import Address, Connection
-from bench.load.told import Who
+from bench.load.sent_log import Who
 from contract import keys
 from contract.calendar import DAY_US, SECOND_US, Month
 from contract.settings import STREAM_SHARDS
@@ -106,10 +106,10 @@ class Running:
         """Each answered session is one row of the month, hashed with the salt."""
         assert set(self.callers.answers) == {201}, self.callers.answers
         rows = {row["id"].bytes: row for row in await self.rows(dsn)}
-        told = self.callers.told
-        assert set(rows) == {told.id_of(number) for number in range(len(told))}
-        for number in range(len(told)):
-            row = rows[told.id_of(number)]
+        sent_log = self.callers.sent_log
+        assert set(rows) == {sent_log.id_of(number) for number in range(len(sent_log))}
+        for number in range(len(sent_log)):
+            row = rows[sent_log.id_of(number)]
             assert row["month"] == self.month.first_day
             expected = self.callers.hash_with(salt, number, as_user=False)
             assert row["monthly_user_hash"].bytes == expected
@@ -171,7 +171,7 @@ async def test_the_salts_server_jumps_ahead_and_comes_back(
         )
         assert await running.comes() == 201
         assert (await collector.metrics())["impact_clocks_disagree"] == 1
-        await eventually(rotation.metrics, lambda told: told["impact_clocks_disagreed_total"] > 0)
+        await eventually(rotation.metrics, lambda found: found["impact_clocks_disagreed_total"] > 0)
 
         running.server.move_clock(0)
         await eventually(running.has_salt)

@@ -9,13 +9,13 @@ import pytest
 
 from contract.errors import Retry
 from flusher.postgres.database import Database
-from flusher.postgres.promises import examine_postgres
-from tests.adversity.wire import Wire
+from flusher.postgres.server_checks import examine_postgres
+from tests.adversity.breakable_proxy import BreakableProxy
 from tests.instant import clock
 from tests.servers import Servers
 
 
-class LateEnd(Wire):
+class LateEnd(BreakableProxy):
     """Passes on what the server says, but not that it has hung up."""
 
     def __init__(self, to_port: int) -> None:
@@ -26,7 +26,7 @@ class LateEnd(Wire):
         with suppress(EOFError):
             await super()._pass_on(reader, writer)
         self.hung_up.set()
-        await asyncio.Event().wait()  # until the wire is taken away
+        await asyncio.Event().wait()  # until the connection is taken away
 
 
 @pytest.mark.parametrize(("query", "arguments"), [("SELECT 1", []), ("SELECT $1::int", [1])])
@@ -37,14 +37,14 @@ async def test_a_connection_that_the_server_ended_meanwhile_is_an_outage(
     port = embedded_servers.postgres.port
     direct = await asyncpg.connect(dsn)
     async with (
-        LateEnd(port) as wire,
-        Database(dsn.replace(f":{port}/", f":{wire.port}/")) as database,
+        LateEnd(port) as proxy,
+        Database(dsn.replace(f":{port}/", f":{proxy.port}/")) as database,
     ):
         async with database.connection() as connection:
             ended = connection.get_server_pid()
-        wire.hung_up.clear()
+        proxy.hung_up.clear()
         await direct.execute("SELECT pg_terminate_backend($1)", ended)
-        await wire.hung_up.wait()
+        await proxy.hung_up.wait()
         await direct.execute("SELECT 1")  # a turn of the loop: its last words are read
         with pytest.raises(Retry, match="it has ended the connection"):
             async with database.connection() as connection:

@@ -162,7 +162,7 @@ async def test_they_are_bounded_and_the_newest_stay(
     await reader.create_groups()
     for number in range(5):
         await redis.xadd(keys.stream(0), {FIELD: b"%d" % number})
-    dropped = [await reader.bury(e, DeadLetter("test", "")) for e in await reader.read(100)]
+    dropped = [await reader.dead_letter(e, DeadLetter("test", "")) for e in await reader.read(100)]
     assert dropped == [(True, 0), (True, 0), (True, 0), (True, 1), (True, 1)]
     assert [letter.record for letter in await letters(shards)] == [b"2", b"3", b"4"]
 

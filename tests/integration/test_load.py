@@ -13,12 +13,12 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from bench.load.asking import Asking, TokenSigner
 from bench.load.client import Address, Client, Connection, NoAnswer, Unreachable
-from bench.load.drive import Drive
 from bench.load.people import People, role_of
 from bench.load.reconcile import reconcile, settle
-from bench.load.told import Told
+from bench.load.request_builder import RequestBuilder, TokenSigner
+from bench.load.sender import Sender
+from bench.load.sent_log import SentLog
 from tests.servers import Servers
 from tests.system import JWT_KEY, System, eventually, find_free_port, run_command
 
@@ -53,13 +53,13 @@ async def test_a_load_reconciles_exactly(system: System, tmp_path: Path) -> None
 
 async def test_every_kind_of_difference_is_seen(system: System, dsn: str) -> None:
     await system.start("collector", "flusher")
-    told = Told(SITES, role_of)
-    people = People(500, len(SITES), 20, 5, 1, told.tag)
+    sent_log = SentLog(SITES, role_of)
+    people = People(500, len(SITES), 20, 5, 1, sent_log.tag)
     address = Address.parse(system.url)
-    asking = Asking(people, TokenSigner({"JWT_KEY": JWT_KEY}), SITES, str(address))
+    builder = RequestBuilder(people, TokenSigner({"JWT_KEY": JWT_KEY}), SITES, str(address))
     async with Client(address, 8) as client:
-        await Drive(client, people.visits(), asking, told).run()
-    differences = await settle(told, dsn, UTC, patience_seconds=60, aftermath_seconds=0.5)
+        await Sender(client, people.visits(), builder, sent_log).run()
+    differences = await settle(sent_log, dsn, UTC, patience_seconds=60, aftermath_seconds=0.5)
     assert differences.exact, differences.examples
     connection = await asyncpg.connect(dsn)
     ids = await connection.fetch("SELECT id FROM sessions ORDER BY id LIMIT 4")
@@ -86,7 +86,7 @@ async def test_every_kind_of_difference_is_seen(system: System, dsn: str) -> Non
         invented,
     )
     await connection.close()
-    differences = await reconcile(told, dsn, UTC)
+    differences = await reconcile(sent_log, dsn, UTC)
     assert not differences.exact
     assert (differences.lost, differences.twice, differences.invented) == (1, 1, 1)
     assert differences.wrong >= 1

@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 
 from contract.version import VERSION
 from runtime.clock import wall_clock
+from runtime.redis_checks import examine_redis
 from runtime.redis_client import connect_redis
-from runtime.redis_promises import examine_redis
 from runtime.redis_replay import STREAM_WRITES
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.servers import Servers

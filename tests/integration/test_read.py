@@ -78,14 +78,14 @@ async def test_what_waits_is_counted_by_records_at_every_step(
     assert not await redis.exists(keys.joined(0))
 
 
-async def test_an_entry_that_is_divided_still_counts_as_its_records(
+async def test_an_entry_that_is_split_still_counts_as_its_records(
     shards: OneServer, redis: Redis
 ) -> None:
     await append_shared(redis, 4, 3)
     reader = await reader_of(shards)
     entries = await reader.read(100)
     for _ in range(2):  # a second time it is not there
-        await reader.divide(entries[0])
+        await reader.split(entries[0])
     assert await waiting(reader) == (5, 7)
     await reader.acknowledge([*entries, *await reader.read(100)])
     assert await waiting(reader) == (0, 0)
@@ -140,7 +140,7 @@ async def test_a_dead_letter_is_moved_whole_and_once(shards: OneServer, redis: R
     reader = await reader_of(shards)
     (entry,) = await reader.read(100)
     for _ in range(2):
-        await reader.bury(entry, DeadLetter("undecodable", "not a record"))
+        await reader.dead_letter(entry, DeadLetter("undecodable", "not a record"))
     letters: Any = await redis.xrange(keys.dead_letters(2))
     ((_, letter),) = letters
     assert letter[FIELD] == b"\xff broken"

@@ -163,7 +163,7 @@ async def test_an_entry_that_two_flushers_had_is_counted_once(
     slow = Bench(shards, redis, database, StreamReader(shards, "slow", 60))
     await slow.worker.prepare()
     await slow.append(*(start() for _ in range(10)))
-    await slow.worker._gathering.gather()
+    await slow.worker._builder.fill()
     async with Database(dsn) as other:
         quick = Bench(shards, redis, other, StreamReader(shards, "quick", 0))
         assert await quick.worker.run_once() == Flushed(10, 0)
@@ -190,7 +190,7 @@ async def test_sessions_that_share_an_entry_are_stored_and_counted_each(bench: B
 async def test_a_broken_record_is_set_aside_without_those_that_share_its_entry(
     bench: Bench,
 ) -> None:
-    """The entry is divided, and each of its records ends by itself."""
+    """The entry is split, and each of its records ends by itself."""
     await bench.append_together(encode(start()), b"\xff broken", encode(start()))
     await bench.append(start())
     assert await bench.worker.run_once() == Flushed(2, 0)
@@ -286,12 +286,12 @@ async def test_a_helper_works_only_while_the_one_that_it_helps_is_behind(
             helps=bench.worker,
         )
         assert not helper._is_needed
-        bench.worker._gathering._max_rows = 8
+        bench.worker._builder._max_rows = 8
         await bench.append(*(start() for _ in range(12)))
         await bench.worker.run_once()
         assert bench.worker.is_behind
         assert helper._is_needed
-        await helper._gathering.gather()
+        await helper._builder.fill()
         await bench.worker.run_once()
         assert not bench.worker.is_behind
         assert helper._is_needed, "it has read something"

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from collector.buffer.waiting import RETRY_AFTER_SECONDS, WAIT_SECONDS
+from collector.buffer.pending import RETRY_AFTER_SECONDS, WAIT_SECONDS
 from collector.http import answers
 from collector.http.answers import Answer, NotAllowed
 from contract.errors import Reject, Retry

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from collector.buffer import node_writer
 from collector.buffer.append import Appender
-from collector.buffer.node_writer import MAX_BATCH, NodeWriter, Wire
+from collector.buffer.node_writer import MAX_BATCH, Connection, NodeWriter
 from contract import keys
 from contract.entry import RECORDS_MAX, split_entry
 from contract.errors import Retry
@@ -45,8 +45,8 @@ def refuse_some(error: exceptions.RedisError, *records: bytes) -> Answer:
 
 
 class ScriptedRedis:
-    """A wire that answers each write by the next line of a script, and takes it when the script is
-    over.
+    """A connection that answers each write by the next line of a script, and takes it when the
+    script is over.
     """
 
     def __init__(self, *script: Answer) -> None:
@@ -103,7 +103,7 @@ class ScriptedRedis:
 
 
 class FakeWire:
-    """A wire to a server that is played."""
+    """A connection to a server that is played."""
 
     def __init__(self, redis: FakeAsyncRedis) -> None:
         self._redis = redis
@@ -141,9 +141,11 @@ def registry() -> CollectorRegistry:
     return CollectorRegistry()
 
 
-def appender(wire: Wire, shards: int = 4, registry: CollectorRegistry | None = None) -> Appender:
+def appender(
+    connection: Connection, shards: int = 4, registry: CollectorRegistry | None = None
+) -> Appender:
     metrics = CollectorMetrics(registry or CollectorRegistry())
-    return Appender(NodeWriter(lambda: wire, metrics), shards)
+    return Appender(NodeWriter(lambda: connection, metrics), shards)
 
 
 @asynccontextmanager

@@ -253,7 +253,7 @@ def test_records_that_share_an_entry_come_to_the_same_as_alone(
 def test_of_an_entry_with_a_broken_record_nothing_is_written(
     events: list[Event], data: st.DataObject
 ) -> None:
-    """It is divided first, so that each record ends once: as a row or as a dead letter."""
+    """It is split first, so that each record ends once: as a row or as a dead letter."""
     records = [encode(event) for event in events]
     records.insert(data.draw(st.integers(0, len(records))), b"\x01\x01broken")
     batch = decode_entries(entries_of([encode(STARTED), join_records(records)]), FAR)

@@ -14,7 +14,7 @@ PRODUCTION = ("contract", "runtime", "salt", "collector", "flusher", "rotation")
 ASK_THE_MACHINE = {
     "runtime/clock.py": "the one place",
     "tests/moved_clock.py": "it looks whether a clock is moved",
-    "bench/speed/rivals/obvious.py": "an application as most people write it",
+    "bench/speed/baselines/obvious.py": "an application as most people write it",
 }
 # Production code that hands `wall_clock` on; everything behind it is given a `Clock`.
 HAND_IT_ON = {"collector/__main__.py", "flusher/__main__.py", "rotation/__main__.py"}

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from collector.buffer import cluster_writer
 from collector.buffer.append import Appender
 from collector.buffer.cluster_writer import ClusterWriter
-from collector.buffer.node_writer import Wire
+from collector.buffer.node_writer import Connection
 from contract.errors import Retry
 from contract.metrics import CollectorMetrics
 from runtime.cluster import Cluster
@@ -56,7 +56,7 @@ class Map:
 
 
 class Node:
-    """A wire to a node that answers each command by the next line of its script, or takes it."""
+    """A connection to a node: the next line of its script answers each command, or it is taken."""
 
     def __init__(self) -> None:
         self.script: list[object] = []
@@ -93,7 +93,7 @@ class System:
         self.map = Map()
         self.nodes = {ONE: Node(), OTHER: Node()}
 
-        def connect(client: Redis) -> Wire:
+        def connect(client: Redis) -> Connection:
             return self.nodes[cast(Address, client)]
 
         self.writer = ClusterWriter(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from redis.exceptions import ExecAbortError, OutOfMemoryError, RedisError, ResponseError
 
 from collector.buffer.entries import EntryPacker, PackedEntry, refusal
-from collector.buffer.waiting import Waiting
+from collector.buffer.pending import PendingRecord
 from contract import keys
 from contract.entry import RECORDS_MAX, split_entry
 from contract.record import FIELD, encode
@@ -20,7 +20,7 @@ OOM = OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
 
 batches = st.lists(
     st.tuples(events.map(encode), st.integers(0, 3)).map(
-        lambda pair: Waiting(*pair, 0.0, lambda _: None)
+        lambda pair: PendingRecord(*pair, 0.0, lambda _: None)
     ),
     max_size=200,
 )
@@ -39,10 +39,10 @@ def content_of(entry: PackedEntry) -> tuple[str, bytes]:
     """The stream and the content of what is appended, in one transaction with its count."""
     commands = parse(entry)
     names = [command[0] for command in commands]
-    if len(entry.waiting) > 1:
+    if len(entry.pending) > 1:
         assert names == [b"MULTI", b"XADD", b"INCRBY", b"EXEC"]
-        joined = keys.joined(entry.waiting[0].shard).encode()
-        assert commands[2][1:] == [joined, b"%d" % (len(entry.waiting) - 1)]
+        joined = keys.joined(entry.pending[0].shard).encode()
+        assert commands[2][1:] == [joined, b"%d" % (len(entry.pending) - 1)]
         del commands[2:], commands[0]
     ((name, stream, id_, field, content),) = commands
     assert (name, id_, field) == (b"XADD", b"*", FIELD)
@@ -51,22 +51,22 @@ def content_of(entry: PackedEntry) -> tuple[str, bytes]:
 
 @given(batch=batches, together=st.booleans())
 def test_each_record_is_once_in_an_entry_of_its_own_stream(
-    *, batch: list[Waiting], together: bool
+    *, batch: list[PendingRecord], together: bool
 ) -> None:
     entries = EntryPacker().pack(batch, together=together)
     written = Counter[tuple[str, bytes]]()
     for entry in entries:
         stream, content = content_of(entry)
         records = split_entry(content)
-        assert list(records) == [waiting.record for waiting in entry.waiting]
+        assert list(records) == [pending.record for pending in entry.pending]
         assert len(records) <= RECORDS_MAX
         written.update((stream, record) for record in records)
     assert written == Counter((keys.stream(each.shard), each.record) for each in batch)
-    assert Counter(w for e in entries for w in e.waiting) == Counter(batch)
+    assert Counter(w for e in entries for w in e.pending) == Counter(batch)
 
 
 @given(batches)
-def test_a_shards_records_share_as_few_entries_as_hold_them(batch: list[Waiting]) -> None:
+def test_a_shards_records_share_as_few_entries_as_hold_them(batch: list[PendingRecord]) -> None:
     shards = Counter(each.shard for each in batch)
     entries = EntryPacker().pack(batch, together=True)
     assert len(entries) == sum(-(-count // RECORDS_MAX) for count in shards.values())
@@ -74,7 +74,7 @@ def test_a_shards_records_share_as_few_entries_as_hold_them(batch: list[Waiting]
 
 
 def test_a_node_that_takes_over_a_slot_is_asked_for_each_record_apart() -> None:
-    batch = [Waiting(b"record", 0, 0.0, lambda _: None)] * 2
+    batch = [PendingRecord(b"record", 0, 0.0, lambda _: None)] * 2
     entries = EntryPacker(asking=True).pack(batch, together=True)
     assert [[command[0] for command in parse(entry)] for entry in entries] == [
         [b"ASKING", b"XADD"]

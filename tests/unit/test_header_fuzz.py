@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from bench.crawlers.corpora import ai_agents, mistaken_people
 from collector.buffer.append import Appender
-from collector.buffer.waiting import Answered
+from collector.buffer.pending import OnResult
 from collector.examination import Examination
 from collector.http.answering import Answering
 from collector.http.answers import Answer
@@ -94,7 +94,7 @@ class FixedSalt:
 
 
 class Appended:
-    def append(self, _: bytes, record: bytes, answered: Answered) -> None:
+    def append(self, _: bytes, record: bytes, answered: OnResult) -> None:
         assert record
         asyncio.get_running_loop().call_soon(answered, None)
 

@@ -5,10 +5,10 @@ import json
 import jwt
 import pytest
 
-from bench.load.asking import Asking, TokenSigner
 from bench.load.client import Address, Answer, parse_answer
 from bench.load.people import People, Token, Upgrade, Visit
-from bench.load.told import Who
+from bench.load.request_builder import RequestBuilder, TokenSigner
+from bench.load.sent_log import Who
 from contract.calendar import SECOND_US
 from contract.errors import Misconfigured
 from runtime.clock import wall_clock
@@ -83,13 +83,13 @@ def asked(raw: bytes) -> tuple[str, dict[str, str], str]:
     return first, headers, body
 
 
-def asking() -> Asking:
+def builder() -> RequestBuilder:
     load = People(100, 1, 10, 5, 1, bytes(4))
-    return Asking(load, TokenSigner({"JWT_KEY": KEY}), ("a.example.org",), "h:1")
+    return RequestBuilder(load, TokenSigner({"JWT_KEY": KEY}), ("a.example.org",), "h:1")
 
 
 def test_a_start_names_its_id_site_and_client() -> None:
-    first, headers, body = asked(asking().start(visit(), ID))
+    first, headers, body = asked(builder().start(visit(), ID))
     assert first == "POST /web_api/v1/sessions HTTP/1.1"
     assert json.loads(body) == {"id": "0199b0a0-0000-7000-8000-000100000000"}
     assert headers["Origin"] == "https://a.example.org"
@@ -99,7 +99,7 @@ def test_a_start_names_its_id_site_and_client() -> None:
 
 
 def test_a_token_is_in_the_header_or_in_the_body_or_is_none() -> None:
-    make = asking()
+    make = builder()
     _, headers, _ = asked(make.start(visit(Token.HEADER), ID))
     claims = jwt.decode(headers["Authorization"].removeprefix("Bearer "), KEY, ["HS256"])
     assert claims["sub"] == "user-1"
@@ -116,7 +116,7 @@ def test_a_token_is_in_the_header_or_in_the_body_or_is_none() -> None:
 
 
 def test_an_upgrade_names_its_session_or_current() -> None:
-    make = asking()
+    make = builder()
     first, headers, _ = asked(make.upgrade(visit(upgrade=Upgrade.BY_ID), ID))
     assert first.split()[1].endswith("/0199b0a0-0000-7000-8000-000100000000/upgrade")
     assert headers["Authorization"].startswith("Bearer ey")

@@ -5,7 +5,7 @@ from collections import Counter
 from ipaddress import ip_address
 
 from bench.load.people import FIRST, People, Token, Upgrade, UserAgents, role_in_token, role_of
-from bench.load.told import Who
+from bench.load.sent_log import Who
 from collector.request.crawlers import CrawlerFilter
 from contract.identity import network_of
 

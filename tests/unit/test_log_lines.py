@@ -7,7 +7,7 @@ from contract.calendar import SECOND_US
 from contract.setting import Setting
 from contract.settings import DATABASE_URL, JWT_KEY, REDIS_URL
 from runtime.repetition import SECONDS, RepetitionLimit
-from runtime.server_promises import clock_difference
+from runtime.server_checks import clock_difference
 
 
 class Clock:

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from contract.errors import Misconfigured, Retry
-from runtime.periodic import Interval, Told, repeat
+from runtime.periodic import FailureLog, Interval, repeat
 from runtime.retry import Backoff
 from runtime.stopping import Stopping
 
@@ -97,7 +97,7 @@ async def test_pauses_grow_while_turns_fail_and_are_the_usual_ones_again_after_o
 
 
 async def test_each_turn_that_fails_is_a_line_and_so_is_the_end() -> None:
-    told = Told("it can't be done", "it is done again", "see to it")
+    told = FailureLog("it can't be done", "it is done again", "see to it")
     with capture_logs() as lines:
         await repeat(Turns(None, AWAY, AWAY), Watched(5), 5.0, trouble=told)
     assert [line["event"] for line in lines] == ["it can't be done"] * 2 + ["it is done again"]

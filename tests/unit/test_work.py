@@ -49,7 +49,7 @@ EXCHANGES_A_THOUSAND_SESSIONS = 1000 / _CONNECTIONS * 1.1
 COMMANDS_A_THOUSAND_SESSIONS = 1000 / _CONNECTIONS * 4 * _SHARDS
 
 
-class CountingWire:
+class CountingConnection:
     """Counts what would go to Redis."""
 
     def __init__(self) -> None:
@@ -110,14 +110,14 @@ class HeldSalt:
 
 
 @pytest.fixture
-def wire() -> CountingWire:
-    return CountingWire()
+def connection() -> CountingConnection:
+    return CountingConnection()
 
 
 @pytest.fixture
-async def server(wire: CountingWire) -> AsyncIterator[Server]:
+async def server(connection: CountingConnection) -> AsyncIterator[Server]:
     metrics = CollectorMetrics(CollectorRegistry())
-    appender = Appender(NodeWriter(lambda: wire, metrics), _SHARDS)
+    appender = Appender(NodeWriter(lambda: connection, metrics), _SHARDS)
     sites = SitePolicy(("*.example.org",))
     sessions = Sessions(
         Examination(
@@ -193,9 +193,9 @@ async def test_calls_a_session(clients: Clients) -> None:
 
 
 async def test_sessions_that_arrive_together_share_a_write(
-    clients: Clients, wire: CountingWire
+    clients: Clients, connection: CountingConnection
 ) -> None:
-    wire.exchanges = wire.commands = 0
+    connection.exchanges = connection.commands = 0
     await clients.send(_ROUNDS)
-    assert wire.commands * 1000 / _SESSIONS <= COMMANDS_A_THOUSAND_SESSIONS
-    assert wire.exchanges * 1000 / _SESSIONS <= EXCHANGES_A_THOUSAND_SESSIONS
+    assert connection.commands * 1000 / _SESSIONS <= COMMANDS_A_THOUSAND_SESSIONS
+    assert connection.exchanges * 1000 / _SESSIONS <= EXCHANGES_A_THOUSAND_SESSIONS

@@ -21,9 +21,9 @@ _ATTACH_SECONDS: Final = 1.5
 _LEAST_PERCENT: Final = 2.0
 
 
-async def spy_on(pid: int, output: Path) -> asyncio.subprocess.Process | None:
+async def start_profiler(pid: int, output: Path) -> asyncio.subprocess.Process | None:
     """py-spy, looking at a process; None where it may not."""
-    spy = await asyncio.create_subprocess_exec(
+    profiler = await asyncio.create_subprocess_exec(
         *(str(Path(sys.executable).with_name("py-spy")), "record", "--nonblocking"),
         *("--format", "raw", "--rate", str(_RATE)),
         *("--pid", str(pid), "--output", str(output)),
@@ -31,15 +31,15 @@ async def spy_on(pid: int, output: Path) -> asyncio.subprocess.Process | None:
         stderr=asyncio.subprocess.DEVNULL,
     )
     with suppress(TimeoutError):
-        await asyncio.wait_for(spy.wait(), _ATTACH_SECONDS)
+        await asyncio.wait_for(profiler.wait(), _ATTACH_SECONDS)
         return None  # it ended at once: it may not look
-    return spy
+    return profiler
 
 
-async def end(spy: asyncio.subprocess.Process) -> None:
+async def stop_profiler(profiler: asyncio.subprocess.Process) -> None:
     """Ends it; what it has seen is then in its output."""
-    spy.send_signal(signal.SIGINT)
-    await spy.wait()
+    profiler.send_signal(signal.SIGINT)
+    await profiler.wait()
 
 
 def shares_of_stacks(raw: str, places: Sequence[tuple[str, str]]) -> Counter[str]:

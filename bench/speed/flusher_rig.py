@@ -51,7 +51,7 @@ _DRAIN_SECONDS: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Drained:
+class FlusherRun:
     """What a turn came to. CPU in microseconds a row."""
 
     rows_per_second: float
@@ -62,7 +62,7 @@ class Drained:
 
 
 class Bench(AsyncExitStack):
-    """The servers, a flusher that is held while there is nothing to measure, and its rival."""
+    """The servers, a flusher that is held while there is nothing to measure, and its baseline."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -100,7 +100,7 @@ class Bench(AsyncExitStack):
         (self._flusher,) = await system.start("flusher")
         await self._hold()
 
-    async def drain(self, backlog: Backlog, records_a_write: int) -> Drained:
+    async def drain(self, backlog: Backlog, records_a_write: int) -> FlusherRun:
         """The flusher's turn: from a backlog in the streams to the last acknowledgement.
 
         `records_a_write` as in `append_backlog`.
@@ -121,7 +121,7 @@ class Bench(AsyncExitStack):
         after = self._cpu()
         await self._hold()
         costs = _costs(before, after, backlog)
-        return Drained(len(backlog.rows) / seconds, *costs, resident_mib(process.pid))
+        return FlusherRun(len(backlog.rows) / seconds, *costs, resident_mib(process.pid))
 
     async def _hold(self) -> None:
         """Freezes the flusher while it has no transaction open: its locks would bar `empty`."""
@@ -132,15 +132,15 @@ class Bench(AsyncExitStack):
             self._flusher.thaw()
             await asyncio.sleep(_LOOK_SECONDS)
 
-    async def copy(self, backlog: Backlog) -> Drained:
-        """The rival's turn: the rows as they must be in the end, a COPY a batch."""
+    async def copy(self, backlog: Backlog) -> FlusherRun:
+        """The baseline's turn: the rows as they must be in the end, a COPY a batch."""
         before = (time.process_time(), *self._cpu()[1:])
         began = time.perf_counter()
         for rows in in_batches(backlog.rows, BATCH_ROWS):
             await self._connection.copy_records_to_table("sessions", records=rows, columns=COLUMNS)
         seconds = time.perf_counter() - began
         costs = _costs(before, (time.process_time(), *self._cpu()[1:]), backlog)
-        return Drained(len(backlog.rows) / seconds, *costs, resident_mib(os.getpid()))
+        return FlusherRun(len(backlog.rows) / seconds, *costs, resident_mib(os.getpid()))
 
     async def differences(self) -> list[str]:
         """Where the kept counts are not those of the sessions."""

@@ -7,7 +7,7 @@ from contract.calendar import SECOND_US
 from flusher.postgres.database import Database
 from flusher.postgres.statements import statement
 from runtime.clock import Clock
-from runtime.server_promises import Broken, clock_difference
+from runtime.server_checks import Broken, clock_difference
 
 _SERVER: Final = "DATABASE_URL"
 _KEPT: Final = {

@@ -28,10 +28,10 @@ class Outcome(IntEnum):
     UNSENT = 0
     REFUSED = 1  # 204 or 4xx: it must not be stored
     UNKNOWN = 2  # no answer or 5xx: it may be stored or not
-    TOLD = 3  # 201 or 202: it must be stored
+    ACCEPTED = 3  # 201 or 202: it must be stored
 
 
-class Told:
+class SentLog:
     """The sessions of one run, numbered from 0.
 
     Every id is a UUIDv7 (RFC 9562) whose bytes 8 to 11 are the run's random `tag` and whose last
@@ -153,10 +153,10 @@ class Told:
     def expected(self) -> tuple[int, int]:
         """How many rows there must be at least, and how many of them upgraded."""
         starts, upgrades = self._start.outcome, self._upgrade.outcome
-        told = int(Outcome.TOLD)
-        rows = starts.count(told)
+        accepted = int(Outcome.ACCEPTED)
+        rows = starts.count(accepted)
         upgraded = sum(
-            start == told and upgrade == told and who == Who.VISITOR
+            start == accepted and upgrade == accepted and who == Who.VISITOR
             for start, upgrade, who in zip(starts, upgrades, self._who, strict=True)
         )
         return rows, upgraded
@@ -173,7 +173,7 @@ class Told:
         if status is None or status >= 500:
             outcome = Outcome.UNKNOWN
         elif status in (201, 202):
-            outcome = Outcome.TOLD
+            outcome = Outcome.ACCEPTED
         else:
             outcome = Outcome.REFUSED
         if outcome != Outcome.UNKNOWN and status != wanted:
@@ -199,7 +199,7 @@ class _Requests:
             self._sent_us[number] = at_us
 
     def answered(self, number: int, outcome: Outcome, at_us: int) -> None:
-        if outcome == Outcome.TOLD and not self._told_us[number]:
+        if outcome == Outcome.ACCEPTED and not self._told_us[number]:
             self._told_us[number] = at_us
         self.outcome[number] = max(self.outcome[number], outcome)
 

@@ -12,7 +12,9 @@ async def handle(request: web.Request) -> web.Response:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.speed.rivals.bare", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.speed.baselines.bare", description=__doc__
+    )
     parser.add_argument("--port", type=int, required=True)
     application = web.Application()
     application.router.add_post("/web_api/v1/sessions", handle)

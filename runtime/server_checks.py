@@ -67,7 +67,7 @@ def clock_difference(server: str, its_us: int, asked_us: int, answered_us: int) 
     )
 
 
-async def watch_promises(examinations: list[Examine], stopping: Stopping) -> None:
+async def watch_servers(examinations: list[Examine], stopping: Stopping) -> None:
     """Checks servers now and every hour, until asked to stop; logs warnings."""
     left: list[Examine] = []  # whose server could not be looked at
     unverified: set[Broken] = set()

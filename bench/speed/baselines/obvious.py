@@ -58,7 +58,7 @@ async def start_session(request: web.Request) -> web.Response:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.speed.rivals.obvious", description=__doc__
+        prog="python -m bench.speed.baselines.obvious", description=__doc__
     )
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--dsn", required=True)

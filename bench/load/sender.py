@@ -7,10 +7,10 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bench.load.asking import Asking, id_text
 from bench.load.client import Client, Connection, NoAnswer
 from bench.load.people import Upgrade, Visit
-from bench.load.told import Told
+from bench.load.request_builder import RequestBuilder, id_text
+from bench.load.sent_log import SentLog
 from runtime.clock import wall_clock
 
 # What a visit does later (a repeat, a late sign-in) comes after as many seconds: in another batch
@@ -69,30 +69,30 @@ class _Ask:
     request: bytes
 
 
-class Drive:
-    """Sends visits; `tally` and `told` are up to date at any moment."""
+class Sender:
+    """Sends visits; `tally` and `sent_log` are up to date at any moment."""
 
     def __init__(
         self,
         client: Client,
         visits: Iterator[Visit],
-        asking: Asking,
-        told: Told,
+        builder: RequestBuilder,
+        sent_log: SentLog,
         per_second: float | None = None,
     ) -> None:
         """
         Args:
             client: its connections; each has one visit at a time.
             visits: who come; taken as connections become free.
-            asking: makes the requests.
-            told: where they are written down.
+            builder: makes the requests.
+            sent_log: where they are written down.
             per_second: visits started a second at most; None: as fast as answers come.
         """
         self.tally = Tally()
         self._client = client
         self._visits = visits
-        self._asking = asking
-        self._told = told
+        self._builder = builder
+        self._sent_log = sent_log
         self._pace = Pace(per_second) if per_second else None
         self._later: deque[tuple[float, _Ask]] = deque()  # when it is due, in the loop's time
         self._stopping = False
@@ -105,7 +105,7 @@ class Drive:
         """Sends all there is, or until `stop`.
 
         Raises:
-            Unreachable: no connection could be made. What was sent until then is in `told`.
+            Unreachable: no connection could be made. What was sent until then is in `sent_log`.
         """
         started = time.perf_counter()
         running = [asyncio.create_task(self._serve(connection)) for connection in self._client]
@@ -144,12 +144,14 @@ class Drive:
             await self._ask(connection, self._later.popleft()[1])
 
     async def _visit(self, connection: Connection, visit: Visit) -> None:
-        number = self._told.session(visit.who, visit.site, visit.visitor, visit.user, wall_clock())
-        session_id = self._told.id_of(number)
-        start = _Ask(number, is_upgrade=False, request=self._asking.start(visit, session_id))
+        number = self._sent_log.session(
+            visit.who, visit.site, visit.visitor, visit.user, wall_clock()
+        )
+        session_id = self._sent_log.id_of(number)
+        start = _Ask(number, is_upgrade=False, request=self._builder.start(visit, session_id))
         upgrade = None
         if visit.upgrade is not Upgrade.NONE:
-            request = self._asking.upgrade(visit, session_id)
+            request = self._builder.upgrade(visit, session_id)
             upgrade = _Ask(number, is_upgrade=True, request=request)
         if upgrade is not None and visit.upgrade is Upgrade.OVERTAKING:
             await self._ask(connection, upgrade)
@@ -173,11 +175,11 @@ class Drive:
 
     async def _ask(self, connection: Connection, ask: _Ask) -> int | None:
         """Sends a request and writes it down; its status, or None: there was no answer."""
-        told, tally = self._told, self.tally
+        sent_log, tally = self._sent_log, self.tally
         sent, answered = (
-            (told.upgrade_sent, told.upgrade_answered)
+            (sent_log.upgrade_sent, sent_log.upgrade_answered)
             if ask.is_upgrade
-            else (told.start_sent, told.start_answered)
+            else (sent_log.start_sent, sent_log.start_answered)
         )
         await connection.ready()
         sent(ask.number, wall_clock())
@@ -194,6 +196,6 @@ class Drive:
         tally.latencies.append(time.perf_counter() - began)
         tally.statuses[answer.status] += 1
         answered(ask.number, answer.status, wall_clock())
-        if answer.status == 201 and id_text(told.id_of(ask.number)).encode() not in answer.body:
-            told.misjudged["201 that names another session"] += 1
+        if answer.status == 201 and id_text(sent_log.id_of(ask.number)).encode() not in answer.body:
+            sent_log.misjudged["201 that names another session"] += 1
         return answer.status

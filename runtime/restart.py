@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Afresh:
+class Restart:
     """The result of a program that is to restart in place.
 
     `listening`: its sockets, on which clients wait for the new program.
@@ -57,7 +57,7 @@ def listening_before(environment: Environment) -> list[socket.socket]:
     return sockets
 
 
-class BeginningAnew:
+class RestartTimer:
     """Decides when a program must restart in place, because it has held a secret that is over."""
 
     def __init__(self, soonest_seconds: float, latest_seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""A real wire that can be broken: a TCP proxy between two programs, on this event loop."""
+"""A TCP proxy between two programs that can be broken, on this event loop."""
 
 import asyncio
 import socket
@@ -12,14 +12,14 @@ _CHUNK = 65536
 
 
 class Fault(Enum):
-    """What a broken wire does."""
+    """What a broken proxy does."""
 
     STALL = auto()  # nothing arrives any more, and nobody is told
     RESET = auto()  # every connection ends with RST, and every new one
     TRUNCATE = auto()  # what is on its way is cut in the middle, then the connection ends
 
 
-class Wire:
+class BreakableProxy:
     """Passes bytes on to a port of this machine, until it is broken and after it is mended."""
 
     def __init__(self, to_port: int) -> None:

@@ -10,7 +10,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 
 from bench.load.people import People, Token, Upgrade, Visit, role_in_token
-from bench.load.told import Who
+from bench.load.sent_log import Who
 from contract import settings
 from contract.calendar import SECOND_US
 from contract.errors import Misconfigured
@@ -73,7 +73,7 @@ class TokenSigner:
         return f"{signed.decode()}.{signature.decode()}"
 
 
-class Asking:
+class RequestBuilder:
     """Makes requests."""
 
     def __init__(

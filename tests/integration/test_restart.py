@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from runtime.afresh import Afresh, BeginningAnew, listening_before
+from runtime.restart import Restart, RestartTimer, listening_before
 from runtime.stopping import Stopping
 from tests.system import ROOT, eventually
 
 PROGRAM = """
 import asyncio, os, signal, socket, sys
-from runtime.afresh import Afresh, listening_before
+from runtime.restart import Restart, listening_before
 from runtime.clock import wall_clock
 from runtime.command import run_process
 from runtime.stopping import Stopping
@@ -34,7 +34,7 @@ async def main(environment, clock):
         stopping.leave_signals()
         if asked_to_stop == "by another thread":
             await asyncio.to_thread(signal.raise_signal, signal.SIGTERM)
-        return Afresh([listening])
+        return Restart([listening])
     (listening,) = before
     listening.settimeout(60)
     with listening.accept()[0] as client:
@@ -59,7 +59,7 @@ class Begun:
         assert self.process.stdout is not None
         return (await self.process.stdout.readline()).decode().strip()
 
-    def begin_anew(self, asked_to_stop: str = "") -> None:
+    def restart(self, asked_to_stop: str = "") -> None:
         """`asked_to_stop`: whether it is to signal itself, and when."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{asked_to_stop}\n".encode())
@@ -93,7 +93,7 @@ async def program() -> AsyncIterator[Begun]:
 async def test_whoever_waits_is_answered_by_the_next_program_of_the_same_process() -> None:
     async with program() as begun:
         reader, writer = await asyncio.open_connection("127.0.0.1", begun.port)
-        begun.begin_anew()
+        begun.restart()
         assert int(await reader.read()) == begun.process.pid
         writer.close()
         assert await begun.line() == "answered"
@@ -110,9 +110,9 @@ async def test_who_is_asked_to_stop_meanwhile_first_answers_who_waits(when: str)
         reader, writer = await asyncio.open_connection("127.0.0.1", begun.port)
         if when == "before":
             begun.stop()
-        begun.begin_anew(when)
+        begun.restart(when)
         if when == "while it begins":
-            await _has_begun_anew(begun.process.pid)
+            await _has_restarted(begun.process.pid)
             begun.stop()
         assert int(await reader.read()) == begun.process.pid
         writer.close()
@@ -120,7 +120,7 @@ async def test_who_is_asked_to_stop_meanwhile_first_answers_who_waits(when: str)
         assert await begun.process.wait() == 0
 
 
-async def _has_begun_anew(pid: int) -> None:
+async def _has_restarted(pid: int) -> None:
     """Waits for the moment in which nobody listens to signals yet."""
     environment = Path(f"/proc/{pid}/environ")
     await eventually(
@@ -135,7 +135,7 @@ def test_a_program_that_is_not_there_any_more_ends_and_says_so(
     """As when the folder with it was replaced: whoever has started it starts it again."""
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     monkeypatch.setitem(os.environ, "IMPACT_LISTENING_FILES", "")
-    assert Afresh().begin() == 1
+    assert Restart().begin() == 1
     assert "could not begin anew" in capsys.readouterr().out
 
 
@@ -144,15 +144,15 @@ def test_at_its_start_a_program_has_no_sockets_of_another() -> None:
 
 
 async def test_it_is_due_a_while_after_it_is_over_and_never_once_asked_to_stop() -> None:
-    stopping, anew = Stopping(), BeginningAnew(0.0, 0.0)
-    due = asyncio.create_task(anew.is_due(stopping))
+    stopping, restart_timer = Stopping(), RestartTimer(0.0, 0.0)
+    due = asyncio.create_task(restart_timer.is_due(stopping))
     await asyncio.sleep(0)  # the task has a turn
     assert not due.done()
-    anew.is_over()
+    restart_timer.is_over()
     assert await due
 
-    anew = BeginningAnew(3600.0, 3600.0)
-    anew.is_over()
-    due = asyncio.create_task(anew.is_due(stopping))
+    restart_timer = RestartTimer(3600.0, 3600.0)
+    restart_timer.is_over()
+    due = asyncio.create_task(restart_timer.is_due(stopping))
     stopping.set()
     assert not await due

@@ -24,7 +24,7 @@ async def _serve(port: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.speed.rivals.canned", description=__doc__
+        prog="python -m bench.speed.baselines.canned", description=__doc__
     )
     parser.add_argument("--port", type=int, required=True)
     uvloop.run(_serve(parser.parse_args().port))

@@ -13,7 +13,7 @@ from runtime.clock import Clock
 from runtime.redis_client import retry_for
 from runtime.redis_connection import Command
 from runtime.redis_replay import SALT_WRITES, STREAM_WRITES, Survival, survival
-from runtime.server_promises import UNKNOWN, Broken, Examine, clock_difference
+from runtime.server_checks import UNKNOWN, Broken, Examine, clock_difference
 from runtime.shards import Shards
 
 _NAMES: Final = ("maxmemory-policy", "appendonly", "appendfsync")

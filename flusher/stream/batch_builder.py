@@ -17,7 +17,7 @@ _FULL: Final = 7 / 8
 _DECODED_AT_ONCE: Final = 1000
 
 
-class Gathering:
+class BatchBuilder:
     """The entries that were read and are not being written yet."""
 
     def __init__(
@@ -55,7 +55,7 @@ class Gathering:
         """The latest month that an event may have, by the servers' clocks."""
         return month_at(self._server_time.latest_us(), self._zone).plus(1)
 
-    async def gather(self) -> None:
+    async def fill(self) -> None:
         """Reads and decodes as many entries as there is room for, evenly from the shards.
 
         Raises:
