@@ -19,7 +19,7 @@ from collector.request.roles import Roles
 from collector.request.site import SitePolicy
 from collector.sessions import Sessions
 from contract import settings
-from contract.metrics import CollectorMetrics
+from contract.collector_metrics import CollectorMetrics
 from contract.setting import Environment
 from salt.month import MonthlySalt
 

@@ -9,8 +9,8 @@ from collector.request.caller import TokenVerifier, User
 from collector.request.client_address import Address, TrustedProxies
 from collector.request.crawlers import CrawlerFilter
 from collector.request.site import SitePolicy
+from contract.collector_metrics import CollectorMetrics
 from contract.errors import Reject
-from contract.metrics import CollectorMetrics
 
 
 @dataclass(slots=True)

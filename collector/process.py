@@ -20,7 +20,7 @@ from collector.http.connections import Connections
 from collector.http.server import Server
 from collector.readiness import Readiness
 from contract import settings
-from contract.metrics import CollectorMetrics
+from contract.collector_metrics import CollectorMetrics
 from contract.setting import Environment
 from runtime.admin import AdminListener
 from runtime.clock import Clock

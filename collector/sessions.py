@@ -13,9 +13,9 @@ from collector.http.request import OnResult, Request
 from collector.request.body import parse_session_id
 from collector.request.caller import User
 from collector.request.new_sites import NewSites
+from contract.collector_metrics import CollectorMetrics
 from contract.errors import Reject, Retry
 from contract.identity import network_of
-from contract.metrics import CollectorMetrics
 from contract.record import SessionUpgraded, encode, encode_started
 from salt.month import MonthlySalt
 from salt.term import Salt

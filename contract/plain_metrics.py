@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
@@ -79,3 +79,9 @@ class PlainHistogram(Collector):
         bounds = map(floatToGoString, self._bounds)
         buckets = list(zip(bounds, map(float, accumulate(self._counts)), strict=True))
         yield HistogramMetricFamily(self.name, self.documentation, buckets, self._sum)
+
+
+def begin_at_zero(metric: Counter | Histogram | PlainCounter, words: tuple[str, ...]) -> None:
+    """Makes it 0 for each value of its one label, so that its first increase can be seen."""
+    for word in words:
+        metric.labels(word)

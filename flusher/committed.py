@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from contract.calendar import SECOND_US
 from contract.errors import Retry
-from contract.metrics import FlusherMetrics
+from contract.flusher_metrics import FlusherMetrics
 from flusher.postgres.write import Written
 from flusher.rows.batch import Batch
 from flusher.server_time import ServerTime

@@ -6,7 +6,7 @@ import structlog
 
 from contract.calendar import Month, month_at
 from contract.errors import DeadLetter
-from contract.metrics import FlusherMetrics
+from contract.flusher_metrics import FlusherMetrics
 from flusher.postgres.write import SessionWriter
 from flusher.server_time import ServerTime
 from flusher.stream.lag import ShardLag, measure_lag

@@ -3,7 +3,7 @@
 import math
 import time
 
-from contract.metrics import FlusherMetrics
+from contract.flusher_metrics import FlusherMetrics
 from flusher.stream.lag import count_dead_letters, measure_lag
 from flusher.stream.read import StreamReader
 from runtime.buffer import Buffer, read_buffer

@@ -13,7 +13,7 @@ from functools import partial
 import structlog
 
 from contract import settings
-from contract.metrics import FlusherMetrics
+from contract.flusher_metrics import FlusherMetrics
 from contract.setting import Environment
 from flusher.measuring import Measuring
 from flusher.postgres.database import Database

@@ -2,7 +2,7 @@
 
 import structlog
 
-from contract.metrics import FlusherMetrics
+from contract.flusher_metrics import FlusherMetrics
 from flusher.rows.batch import Undecodable
 from flusher.stream.read import StreamReader
 

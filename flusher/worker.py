@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 
 from contract.errors import DeadLetter, NewerVersion, Retry, TimedOut
-from contract.metrics import FlusherMetrics
+from contract.flusher_metrics import FlusherMetrics
 from flusher.committed import Committed
 from flusher.housekeeping import Housekeeping
 from flusher.postgres.write import SessionWriter, Written

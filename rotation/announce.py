@@ -40,8 +40,8 @@ class Announcer:
             for entry_id, fields in rotations:
                 event = _event(entry_id, fields)
                 shard = keys.shard_of(event.id, self._shards.count)
-                told: Command = ("XADD", keys.stream(shard), "*", FIELD, encode(event))
-                ((reply,),) = (await self._shards.ask({shard: [told]})).values()
+                notice: Command = ("XADD", keys.stream(shard), "*", FIELD, encode(event))
+                ((reply,),) = (await self._shards.ask({shard: [notice]})).values()
                 if isinstance(reply, RedisError):
                     raise reply
                 await self._salt_redis.set(keys.ROTATIONS_ANNOUNCED, entry_id)
@@ -54,6 +54,6 @@ def _event(entry_id: bytes, fields: dict[bytes, bytes]) -> SaltMade:
     return SaltMade(
         id=hashlib.sha256(b"salt made " + entry_id).digest()[:16],
         month=Month.parse(fields[b"month"].decode()),
-        at_us=made_at_us(entry_id, fields),
+        at_us=made_at_us(fields),
         outcome=fields[b"outcome"].decode(),
     )

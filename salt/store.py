@@ -21,7 +21,7 @@ from contract.errors import ClocksDisagree, Retry
 from contract.identity import SALT_BYTES
 from runtime.redis_client import retry_for
 from salt.server_memory import push_out
-from salt.term import Ensured, Life, Observed, Outcome, Salt, Term, made_at_us
+from salt.term import Ensured, Life, Observed, Outcome, Salt, Term, made_at_us, microseconds
 
 _SCRIPT = files("salt").joinpath("rotate.lua").read_text()
 _ATTEMPTS = 3  # a month can end between reading the clock and the script; not twice in a row
@@ -72,7 +72,7 @@ class SaltStore:
             Retry: Redis does not answer.
         """
         try:
-            return _microseconds(await self._redis.time())
+            return microseconds(await self._redis.time())
         except RedisError as error:
             raise retry_for(error, "reading the server's clock") from None
 
@@ -121,7 +121,7 @@ class SaltStore:
             raise retry_for(error, "reading the salt's life") from None
         made_us = made_because = None
         if rotations and rotations[0][1][b"month"].decode() == str(month):
-            made_us = made_at_us(*rotations[0])
+            made_us = made_at_us(rotations[0][1])
             made_because = Outcome(rotations[0][1][b"outcome"].decode())
         dies_us = dies_ms * 1000 if dies_ms > 0 else None
         return Life(made_us, dies_us, made_because, dies_ms != _NO_KEY)
@@ -157,7 +157,7 @@ class SaltStore:
             self._seen = month
         return Observed(
             Salt.of(self._term(month), value) if value else None,
-            _microseconds(server_time),
+            microseconds(server_time),
             Month.parse(recorded.decode()) if recorded else None,
             bool(value) and expires_ms != self._ends_ms(month),
         )
@@ -197,7 +197,7 @@ class SaltStore:
                     await asyncio.sleep(_LOOK_AGAIN_SECONDS)
                     continue
                 case b"clocks_disagree":
-                    raise _contradicted(_server_us(server_time))
+                    raise _contradicted(microseconds(server_time))
                 case b"another_month":
                     pass
                 case b"clock_went_back" | b"another_calendar":
@@ -211,7 +211,7 @@ class SaltStore:
                     return Ensured(
                         Outcome(outcome.decode()),
                         self._term(month),
-                        _server_us(server_time),
+                        microseconds(server_time),
                         expired != [self._ends_ms(month)],
                     )
             attempts += 1
@@ -294,11 +294,3 @@ def _contradicted(server_us: int) -> ClocksDisagree:
         f"the salt's server says that it is {from_us(server_us):%Y-%m-%d %H:%M} UTC, and others' "
         "clocks differ by more than an hour: no salt is made or destroyed; correct the clock"
     )
-
-
-def _server_us(time: list[bytes]) -> int:
-    return _microseconds((int(time[0]), int(time[1])))
-
-
-def _microseconds(time: tuple[int, int]) -> int:
-    return time[0] * SECOND_US + time[1]

@@ -1,11 +1,11 @@
 """A month's salt, the term in which it may be used, and what the salt's server reports."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
 
-from contract.calendar import DAY_US, Month
+from contract.calendar import DAY_US, SECOND_US, Month
 from contract.identity import Hasher
 
 # A salt that is of a month further ahead than the next one makes no row: no month is shorter.
@@ -92,7 +92,11 @@ class Life:
     is_there: bool
 
 
-def made_at_us(entry_id: bytes, fields: Mapping[bytes, bytes]) -> int:
+def made_at_us(fields: Mapping[bytes, bytes]) -> int:
     """When a salt was made, in microseconds, by an entry of the record of rotations."""
-    # One of an earlier release has it in its id alone.
-    return int(fields.get(b"at") or entry_id.partition(b"-")[0]) * 1000
+    return int(fields[b"at"]) * 1000
+
+
+def microseconds(time: Sequence[int | bytes]) -> int:
+    """A Redis server's clock, of the seconds and microseconds that TIME returns."""
+    return int(time[0]) * SECOND_US + int(time[1])

@@ -20,7 +20,7 @@ from collector.request.new_sites import NewSites
 from collector.request.roles import Roles
 from collector.request.site import SitePolicy
 from collector.sessions import Sessions
-from contract.metrics import CollectorMetrics
+from contract.collector_metrics import CollectorMetrics
 from contract.record import SessionStarted, SessionUpgraded, decode
 from contract.settings import TRUSTED_PROXIES
 from salt.month import MonthlySalt

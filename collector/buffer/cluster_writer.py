@@ -14,7 +14,7 @@ from collector.buffer.durability import Durability
 from collector.buffer.node_writer import WRITTEN_AGAIN, Connection, NodeWriter
 from collector.buffer.pending import OnResult, PendingRecord
 from contract import keys
-from contract.metrics import CollectorMetrics
+from contract.collector_metrics import CollectorMetrics
 from runtime.cluster import Cluster, slot_of
 from runtime.outage import Outage
 from runtime.periodic import repeat

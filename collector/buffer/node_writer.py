@@ -14,8 +14,8 @@ from redis.exceptions import AskError, RedisError
 from collector.buffer.durability import WAIT_UNTIL_DURABLE, Durability, why_not_durable
 from collector.buffer.entries import EntryPacker, PackedEntry, refusal
 from collector.buffer.pending import WAIT_SECONDS, OnResult, PendingRecord
+from contract.collector_metrics import CollectorMetrics
 from contract.errors import Retry
-from contract.metrics import CollectorMetrics
 from runtime.outage import Outage
 from runtime.periodic import repeat
 from runtime.redis_client import is_passing, retry_for

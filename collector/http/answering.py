@@ -15,8 +15,8 @@ from collector.http.common_headers import CommonHeaders
 from collector.http.request import Request
 from collector.http.routes import Route
 from collector.request.headers import Headers
+from contract.collector_metrics import CollectorMetrics
 from contract.errors import Ignore, Reject, Retry
-from contract.metrics import CollectorMetrics
 from contract.plain_metrics import Count
 
 Send = Callable[[Answer, bytes], None]

@@ -9,8 +9,8 @@ from pathlib import Path
 from aiohttp import hdrs, web
 
 from collector.http.routes import Page, pages_at
+from contract.collector_metrics import CollectorMetrics
 from contract.errors import Misconfigured
-from contract.metrics import CollectorMetrics
 
 _NOTHING = re.compile(r"q\s*=\s*0(?:\.0{0,3})?")
 SOURCE = Path(__file__).parents[2] / "beacon" / "beacon.js"

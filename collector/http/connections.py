@@ -15,7 +15,7 @@ from typing import Final, Protocol, cast
 import structlog
 
 from collector.buffer.pending import RETRY_AFTER_SECONDS
-from contract.metrics import CollectorMetrics
+from contract.collector_metrics import CollectorMetrics
 from runtime.stopping import Stopping
 
 # Longer than a load balancer keeps an idle connection (60 s by default), so that this side never

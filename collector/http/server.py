@@ -23,8 +23,8 @@ from collector.http.unusual import UnusualConnection, UnusualServer
 from collector.http.usual import UsualRequests
 from collector.http.written import Written
 from collector.sessions import Sessions
+from contract.collector_metrics import CollectorMetrics
 from contract.errors import Ignore
-from contract.metrics import CollectorMetrics
 
 # Accepted requests are answered before the process ends. Longer than a request waits for Redis.
 DRAIN_SECONDS = 10.0

@@ -13,8 +13,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 import structlog
 
+from contract.collector_metrics import CollectorMetrics
 from contract.identity import network_of
-from contract.metrics import CollectorMetrics
 
 WINDOW = 500
 _MOST = 0.5

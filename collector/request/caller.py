@@ -11,8 +11,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from collector.request.roles import Found, Roles
+from contract.collector_metrics import CollectorMetrics
 from contract.errors import Misconfigured
-from contract.metrics import CollectorMetrics
 
 USER_ID_MAX_BYTES = 255
 # After this many users without a role, the setting is probably wrong.

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import structlog
 
 from collector.request.site import SitePolicy
+from contract.collector_metrics import CollectorMetrics
 from contract.errors import Retry
-from contract.metrics import CollectorMetrics
 
 # A collector that starts knows no site, so it accepts those of this many minutes at once.
 BURST_MINUTES = 10

@@ -15,7 +15,7 @@ import structlog
 
 from contract.calendar import Month
 from contract.errors import DeadLetter, Misconfigured, Retry
-from contract.metrics import FlusherMetrics
+from contract.flusher_metrics import FlusherMetrics
 from flusher.postgres import locks
 from flusher.postgres.database import Database
 from flusher.postgres.locks import Lock

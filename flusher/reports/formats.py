@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from contract.calendar import Month
-from flusher.reports.report import Change, Counts, Line, Report
+from flusher.reports.report_lines import Change, Counts, Line, Report
 
 # Where there is nothing to tell.
 NONE: Final = "-"

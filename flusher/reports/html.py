@@ -24,7 +24,7 @@ from flusher.reports.formats import (
     sessions_change,
     title,
 )
-from flusher.reports.report import Line, Report
+from flusher.reports.report_lines import Line, Report
 
 _PAGE: Final = Template(files("flusher.reports").joinpath("report.html").read_text())
 _STEPS: Final = (1, 2, 2.5, 5, 10)

@@ -10,7 +10,8 @@ from contract.calendar import Month, from_us, month_at
 from contract.errors import Misconfigured
 from flusher.postgres.database import Database
 from flusher.postgres.statements import statement
-from flusher.reports.report import Counts, Figures, Quality, Report, make_report
+from flusher.reports.report import Figures, make_report
+from flusher.reports.report_lines import Counts, Quality, Report
 
 
 async def read_report(database: Database, now_us: int, site: str | None, months: int) -> Report:

@@ -17,7 +17,9 @@ from redis.asyncio import Redis
 
 from collector.process import SETTINGS as COLLECTOR
 from contract import keys
-from contract.metrics import CollectorMetrics, FlusherMetrics, ProcessMetrics, RotationMetrics
+from contract.collector_metrics import CollectorMetrics
+from contract.flusher_metrics import FlusherMetrics
+from contract.metrics import ProcessMetrics, RotationMetrics
 from contract.record import FIELD, encode
 from embedded.postgres import PostgresServer, find_wheel_programs
 from flusher.postgres.database import Database

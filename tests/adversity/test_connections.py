@@ -21,7 +21,7 @@ from collector.http.routes import Route, Routes
 from collector.http.unusual import UnusualConnection, UnusualServer
 from collector.http.usual import UsualRequests
 from collector.http.written import Written
-from contract.metrics import CollectorMetrics
+from contract.collector_metrics import CollectorMetrics
 from tests.adversity.test_floods import raw_connection
 from tests.instant import NOON_US
 from tests.system import eventually

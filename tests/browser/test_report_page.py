@@ -9,7 +9,8 @@ from playwright.async_api import Browser, Page
 
 from contract.calendar import Month
 from flusher.reports.html import as_html
-from flusher.reports.report import Counts, Figures, Quality, Report, make_report
+from flusher.reports.report import Figures, make_report
+from flusher.reports.report_lines import Counts, Quality, Report
 
 # The browser is one for all of them.
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -20,7 +20,9 @@ from redis.asyncio import Redis
 import rotation.__main__ as rotation
 from collector.http import server
 from contract import settings
-from contract.metrics import CollectorMetrics, FlusherMetrics, ProcessMetrics, RotationMetrics
+from contract.collector_metrics import CollectorMetrics
+from contract.flusher_metrics import FlusherMetrics
+from contract.metrics import ProcessMetrics, RotationMetrics
 from contract.setting import Setting
 from tests.handbook import blocks
 from tests.servers import Servers

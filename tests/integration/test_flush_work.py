@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from contract import keys
 from contract.entry import join_records
-from contract.metrics import FlusherMetrics
+from contract.flusher_metrics import FlusherMetrics
 from contract.record import FIELD, encode
 from flusher.postgres.database import Database
 from flusher.postgres.write import SessionWriter

@@ -25,8 +25,8 @@ from collector.buffer.append import Appender
 from collector.buffer.durability import Durability
 from collector.buffer.node_writer import NodeWriter
 from contract import keys
+from contract.collector_metrics import CollectorMetrics
 from contract.entry import split_entry
-from contract.metrics import CollectorMetrics
 from embedded.valkey import ValkeyServer
 from runtime.redis_client import connect_redis, is_passing, retry_for
 from runtime.redis_connection import RedisConnection, pack

@@ -22,7 +22,7 @@ from flusher.postgres.write import SessionWriter
 from flusher.reports.formats import as_csv, as_table
 from flusher.reports.html import as_html
 from flusher.reports.read import read_report
-from flusher.reports.report import Change, Counts, Line, Report
+from flusher.reports.report_lines import Change, Counts, Line, Report
 from flusher.stream.dead_letters import UNKNOWN_SITE
 from runtime.clock import wall_clock
 from tests.counted import count, last_day

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from contract import keys
 from contract.entry import join_records
 from contract.errors import Retry, TimedOut
-from contract.metrics import FlusherMetrics
+from contract.flusher_metrics import FlusherMetrics
 from contract.record import FIELD, Event, encode
 from flusher.measuring import Measuring
 from flusher.postgres.database import Database

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from collector.request.address_check import ONE_ADDRESS, PRIVATE, WINDOW, AddressCheck
+from contract.collector_metrics import CollectorMetrics
 from contract.identity import embedded_ipv4
-from contract.metrics import CollectorMetrics
 
 PUBLIC = int(ip_address("198.18.0.0")) + 65_536 * 100
 

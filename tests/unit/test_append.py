@@ -16,9 +16,9 @@ from collector.buffer import node_writer
 from collector.buffer.append import Appender
 from collector.buffer.node_writer import MAX_BATCH, Connection, NodeWriter
 from contract import keys
+from contract.collector_metrics import CollectorMetrics
 from contract.entry import RECORDS_MAX, split_entry
 from contract.errors import Retry
-from contract.metrics import CollectorMetrics
 from contract.record import FIELD
 from tests.appending import append
 from tests.unit.events import SESSION_ID

@@ -22,8 +22,8 @@ from prometheus_client import CollectorRegistry
 from collector.request.caller import TokenRules, TokenVerifier, User
 from collector.request.roles import Roles
 from contract.calendar import SECOND_US
+from contract.collector_metrics import CollectorMetrics
 from contract.errors import Misconfigured
-from contract.metrics import CollectorMetrics
 from contract.settings import JWT_KEY
 from runtime.clock import wall_clock
 

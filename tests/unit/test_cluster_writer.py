@@ -17,8 +17,8 @@ from collector.buffer import cluster_writer
 from collector.buffer.append import Appender
 from collector.buffer.cluster_writer import ClusterWriter
 from collector.buffer.node_writer import Connection
+from contract.collector_metrics import CollectorMetrics
 from contract.errors import Retry
-from contract.metrics import CollectorMetrics
 from runtime.cluster import Cluster
 from runtime.redis_client import Address
 from tests.appending import append

@@ -31,7 +31,7 @@ from collector.request.new_sites import NewSites
 from collector.request.roles import Roles
 from collector.request.site import SitePolicy
 from collector.sessions import Sessions
-from contract.metrics import CollectorMetrics
+from contract.collector_metrics import CollectorMetrics
 from salt.month import MonthlySalt
 from salt.term import Salt
 from tests.instant import MONTH, NOON_US, clock

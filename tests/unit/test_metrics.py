@@ -1,4 +1,4 @@
-"""contract/metrics.py: the names and labels that dashboards and alerts are built on."""
+"""The metrics in contract/: the names and labels that dashboards and alerts are built on."""
 
 import ast
 import tomllib
@@ -8,8 +8,10 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from collector.request.crawlers.reason import Reason
+from contract.collector_metrics import CollectorMetrics
+from contract.flusher_metrics import FlusherMetrics
 from contract.fresh_gauge import FRESH_SECONDS, FreshGauge
-from contract.metrics import CollectorMetrics, FlusherMetrics, ProcessMetrics, RotationMetrics
+from contract.metrics import ProcessMetrics, RotationMetrics
 from contract.plain_metrics import PlainCounter, PlainHistogram
 from contract.version import VERSION
 from tests.system import ROOT

@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry
 
 from collector.request.new_sites import _REMEMBERED, BURST_MINUTES, NewSites
 from collector.request.site import SitePolicy
+from contract.collector_metrics import CollectorMetrics
 from contract.errors import Retry
-from contract.metrics import CollectorMetrics
 
 
 class Time:

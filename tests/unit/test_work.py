@@ -28,7 +28,7 @@ from collector.request.new_sites import NewSites
 from collector.request.roles import Roles
 from collector.request.site import SitePolicy
 from collector.sessions import Sessions
-from contract.metrics import CollectorMetrics
+from contract.collector_metrics import CollectorMetrics
 from contract.settings import TRUSTED_PROXIES
 from salt.month import MonthlySalt
 from salt.term import Salt

@@ -11,8 +11,8 @@ from aiohttp import hdrs, web
 
 from collector.http.routes import Page, pages_at
 from collector.request.body import parse_session_id
+from contract.collector_metrics import CollectorMetrics
 from contract.errors import Retry
-from contract.metrics import CollectorMetrics
 
 _FOLDER = files("collector.http.demo")
 _STORED_SESSION = _FOLDER.joinpath("stored_session.sql").read_text("utf-8")
