@@ -208,7 +208,7 @@ class Collector:
     async def _leave(self, *, to_restart: bool) -> list[socket.socket] | None:
         """Stops answering requests. Returns the sockets for the next program, if there is one."""
         if to_restart:
-            log.info("beginning anew, with nothing of the salt that is over left in memory")
+            log.info("restarting in place, so that nothing of the old salt stays in memory")
             return await self._server.hand_over()
         log.info("stopping: no new requests, answering what was accepted")
         await self._server.stop()

@@ -1,10 +1,10 @@
 """An exclusive lock on a folder that children keep held for as long as they live.
 
-flock(2) belongs to the open file, not to the process: whoever inherits the descriptor holds the
-lock too, and it is free once the last of them has gone, however each of them ended. So the lock of
-a server's data folder says exactly whether any process of that server is left, which neither a pid
-file nor a process group does (each PostgreSQL backend makes a session of its own, and outlives a
-killed postmaster for a moment).
+flock(2) belongs to the open file, not to the process: a process that inherits the descriptor holds
+the lock too, and it is free once the last of them has gone, however each of them ended. So the lock
+of a server's data folder says exactly whether any process of that server is left. Neither a pid
+file nor a process group says that (each PostgreSQL backend makes a session of its own, and outlives
+a killed postmaster for a moment).
 """
 
 import fcntl

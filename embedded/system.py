@@ -25,7 +25,7 @@ from embedded.ports import find_free_port
 ROOT = Path(__file__).parent.parent
 JWT_KEY = "a key of more than thirty-two bytes, for tests"
 
-_START_SECONDS = 60.0  # of a busy machine; who ends meanwhile is told at once
+_START_SECONDS = 60.0  # on a busy machine; a program that ends meanwhile is noticed at once
 _STOP_SECONDS = 60.0
 _PATIENCE_SECONDS = 60.0
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.2
@@ -135,8 +135,9 @@ class Program:
         return any(s.status == psutil.CONN_LISTEN and s.laddr.port == port for s in sockets)
 
     async def metrics(self) -> dict[str, float]:
-        """Every sample by its name and labels, as Prometheus reads them. One that begins anew, and
-        has no page for a moment, is waited for.
+        """Every sample by its name and labels, as Prometheus reads them.
+
+        A process that restarts in place has no page for a moment: it is waited for.
 
         Raises:
             aiohttp.ClientError: it has ended.

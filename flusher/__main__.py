@@ -1,4 +1,4 @@
-"""`python -m flusher`: the worker, and the commands of whoever looks after the database."""
+"""`python -m flusher`: the worker, and the commands for the database's operators."""
 
 import argparse
 import os

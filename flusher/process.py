@@ -222,5 +222,5 @@ def _read_settings(environment: Environment) -> WorkerSettings:
 
 
 def _name_consumer() -> str:
-    """Unique among the living; who is gone is taken off the group by whoever stops next."""
+    """Unique among those that run. A flusher that stops removes the names of dead ones."""
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

@@ -1,4 +1,4 @@
-"""An entry that can never become a row: into its shard's dead letters, counted and told."""
+"""An entry that can never become a row: moved to its shard's dead letters, counted and logged."""
 
 import structlog
 

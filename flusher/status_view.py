@@ -56,7 +56,7 @@ def print_text(text: Text) -> None:
 async def watch_status(
     reader: StreamReader, database: Database, stopping: Stopping, console: Console | None = None
 ) -> None:
-    """Shows the status anew every second or so, until asked to stop.
+    """Shows the status again every second or so, until asked to stop.
 
     A server that does not answer is said, and asked again; what it alone knows is unknown. Where
     the output is no terminal, one status follows the other.

@@ -1,4 +1,4 @@
-"""What a worker is told by the environment."""
+"""A worker's settings, from the environment."""
 
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo

@@ -131,7 +131,7 @@ async def follow_the_calendar(environment: Environment, clock: Clock) -> int | R
             await asyncio.gather(*watching)
             await admin.close()
         if beginning.result():
-            log.info("beginning anew, with nothing of the salt that was made left in memory")
+            log.info("restarting in place, so that nothing of the new salt stays in memory")
             stopping.leave_signals()
             return Restart()
     log.info("stopped")

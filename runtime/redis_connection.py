@@ -171,7 +171,7 @@ class _Link(asyncio.Protocol):
                 replies.append(reply)
                 if len(replies) == exchange.count:
                     under_way.popleft()
-                    if not exchange.answered.done():  # else whoever asked went away
+                    if not exchange.answered.done():  # otherwise the caller has gone
                         if exchange.take is not None:
                             exchange.take(replies)
                         exchange.answered.set_result(replies)

@@ -33,7 +33,7 @@ class Restart:
     listening: Sequence[socket.socket] = ()
 
     def begin(self) -> int:
-        """Begins anew. It returns if that can't be, as when the program was moved: an exit code."""
+        """Restarts. It returns only if that fails, as when the program was moved: an exit code."""
         for each in self.listening:
             each.set_inheritable(True)
         os.environ[_LISTENING] = " ".join(str(each.fileno()) for each in self.listening)
@@ -41,10 +41,10 @@ class Restart:
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell
         except OSError as error:
             log.critical(
-                "ended, since it could not begin anew as it does after each month's end",
+                "ended, because it could not restart in place as after each month's end",
                 why=error.strerror,
                 program=sys.executable,
-                to_do="see that whoever starts it starts it again",
+                to_do="see that the service manager starts it again",
             )
             return 1
 

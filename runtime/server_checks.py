@@ -88,7 +88,7 @@ async def _warned(examine: Examine, unverified: set[Broken]) -> bool:
     try:
         found = await examine()
     except (Retry, Misconfigured):
-        return False  # whoever works with it says so
+        return False  # the code that uses it says so
     for broken in found:
         if broken in unverified:
             continue

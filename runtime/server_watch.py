@@ -15,7 +15,7 @@ from runtime.stopping import Stopping
 _EVERY_SECONDS: Final = 5.0
 # One that hangs is no contact, and must not be waited for when this process stops.
 _ANSWER_SECONDS: Final = 10.0
-# Of a server that was lost a moment ago nobody needs to know: the streams hold what comes.
+# A server that was lost a moment ago needs no line: the streams hold what comes.
 _LOST_SECONDS: Final = 30.0
 
 

@@ -125,7 +125,7 @@ class SaltDisposal:
             if due and int(due) == due_since:
                 pipeline.multi()  # type: ignore[no-untyped-call]  # the library has no types here
                 pipeline.delete(keys.DISPOSAL_DUE)
-                with suppress(WatchError):  # another process has ended it, or made it due anew
+                with suppress(WatchError):  # another process has ended it, or made it due again
                     await pipeline.execute()
 
     async def _scrub_backlog(self) -> State:

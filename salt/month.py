@@ -58,7 +58,7 @@ class MonthlySalt:
         self._refreshing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._clock_is_doubted = False
-        # It was seen that the server's clock, which nobody else confirmed, had passed the salt's
+        # It was seen that the server's clock, which no other clock confirmed, had passed the salt's
         # end: the salt may then have expired there though its month goes on.
         self._may_have_expired = False
         self._other_calendar = False

@@ -7,7 +7,7 @@
 --       5 "1" to replace a salt that the month already has, or a later month's by the present one's,
 --       6 that month's salt as the caller still holds it, or "",
 --       7 "1": the caller had this month's salt, or knows who has: it is no first start,
---       8 "1": the caller has waited for whoever may put a missing salt back,
+--       8 "1": the caller has waited for a process that may put a missing salt back,
 --       9 "1": the caller's calendar says when a salt expires (rotation's),
 --       10… what time others say that it is, in milliseconds
 -- Returns what happened, the recorded month, the server's TIME, and when that month's salt expired by
@@ -124,7 +124,7 @@ end
 if recorded ~= month then
   redis.call("SET", current_key, month)
 end
--- In the same step, so that no crash can come between: whoever looks next goes on with it. The slow
+-- In the same step, so that no crash can come between: the next process that looks continues it. The slow
 -- log may hold the arguments of this very call.
 if outcome ~= "unchanged" or destroyed > 0 then
   redis.call("SET", due_key, now_ms)

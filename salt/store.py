@@ -25,7 +25,7 @@ from salt.term import Ensured, Life, Observed, Outcome, Salt, Term, made_at_us, 
 
 _SCRIPT = files("salt").joinpath("rotate.lua").read_text()
 _ATTEMPTS = 3  # a month can end between reading the clock and the script; not twice in a row
-# For how long a missing salt is waited for: whoever holds it looks once a second.
+# For how long a missing salt is waited for: a process that holds it looks once a second.
 _MISSING_SECONDS = 2.5
 _LOOK_AGAIN_SECONDS = 0.25
 _NO_KEY = -2  # what PEXPIRETIME says of a key that is not there

@@ -18,9 +18,9 @@ class Outcome(StrEnum):
     UNCHANGED = "unchanged"  # the month has its salt
     ROTATED = "rotated"  # a new month: it has one now, and the earlier month's is destroyed
     FIRST = "first"  # no month was recorded: a new installation, or everything was lost
-    LOST = "lost"  # the month's salt had vanished: its visitors are counted anew from here on
+    LOST = "lost"  # the month's salt had vanished: its visitors are counted again from here on
     REPLACED = "replaced"  # as LOST, on request
-    RESTORED = "restored"  # it had vanished, and whoever still held it has put it back
+    RESTORED = "restored"  # it had vanished, and a process that still held it has put it back
     CLOCK_WENT_BACK = "clock_went_back"  # a later month is recorded: its salt stays in force
     ANOTHER_CALENDAR = "another_calendar"  # rotation's says that an earlier month goes on
 

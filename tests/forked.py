@@ -126,7 +126,7 @@ def _become(
     _end_with_the_server_that_forks()
     os.chdir(ROOT)
     sys.argv = [module, *arguments]
-    sys.orig_argv = [sys.executable, "-m", *sys.argv]  # what it begins anew with
+    sys.orig_argv = [sys.executable, "-m", *sys.argv]  # what it restarts with
     for stream, path in ((1, output), (2, errors)):
         with path.open("ab") as file:
             os.dup2(file.fileno(), stream)
@@ -136,7 +136,7 @@ def _become(
 
 
 def _end_with_the_server_that_forks() -> None:
-    """For when it has begun anew, which leaves no thread; that server ends when all others have."""
+    """For when it has restarted in place, which leaves no thread: that server ends last."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

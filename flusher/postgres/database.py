@@ -167,7 +167,7 @@ def one_for_each_host(dsn: str) -> list[str]:
 
 
 class Database:
-    """A connection that is made when it is needed and made anew after a fault."""
+    """A connection that is made when it is needed, and again after a fault."""
 
     def __init__(self, dsn: str, patience_seconds: float | None = None) -> None:
         """As `connect`."""
@@ -247,7 +247,7 @@ def _bounds(patience_seconds: float | None) -> dict[str, str]:
     return {
         "statement_timeout": patience,
         "idle_in_transaction_session_timeout": patience,
-        # Less, so that what waited for a lock is told from what takes too long by itself.
+        # Less, so that waiting for a lock can be told apart from taking too long.
         "lock_timeout": f"{min(patience_seconds * 2 / 3, _LOCK_SECONDS) * 1000:.0f}",
     }
 

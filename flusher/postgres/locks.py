@@ -37,7 +37,7 @@ async def take(connection: asyncpg.Connection, lock: Lock) -> None:
 
 
 async def share(connection: asyncpg.Connection, lock: Lock) -> None:
-    """Waits until nobody has it alone."""
+    """Waits until no one holds it exclusively."""
     await connection.execute(statement("share_lock"), lock)
 
 

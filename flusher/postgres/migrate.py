@@ -23,7 +23,7 @@ from flusher.postgres.locks import Lock
 from flusher.postgres.statements import statement
 
 _EXAMPLE: Final = "DATABASE_URL=postgresql://impact_owner@localhost/impact"
-# What others hold is waited for so long: another `migrate`, or whoever reads a table that changes.
+# How long to wait for locks of others: another `migrate`, or a reader of a table that changes.
 _PATIENCE_SECONDS: Final = 60.0
 
 

@@ -1,6 +1,6 @@
 """What a report says, made of what the views say. Pure.
 
-No percentage is told where `data_quality` says that two months can't be compared, and why is said.
+Where `data_quality` says that two months can't be compared, there is no percentage but the reason.
 All sites together are compared by those that can be: like with like.
 """
 

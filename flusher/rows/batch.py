@@ -50,7 +50,7 @@ class Batch:
     entries: list[Entry] = field(default_factory=list)
     """All that it came from, and that end when it is written."""
     notices: list[Entry] = field(default_factory=list)
-    """Those of `entries` that are no session's and were accepted from nobody."""
+    """Those of `entries` that are of no session and of no client."""
     records: int = 0
     """How many records `entries` hold."""
     starts: dict[bytes, bytes] = field(default_factory=dict)

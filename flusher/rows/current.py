@@ -3,8 +3,8 @@
 The upgrades are worked off in the order in which they were requested. One that names a session
 takes that, if it is still anonymous. One of `current` takes the newest session that is, and only if
 that began after each that the same user has taken of this visitor before: so a user takes at most
-one session for each launch, and asking again takes nobody else's. `current` may have been handled a
-moment before the start that it follows.
+one session for each launch, and a second request takes no one else's. `current` may have been
+handled a moment before the start that it follows.
 """
 
 from collections.abc import Iterable, Mapping

@@ -24,7 +24,7 @@ _TAKE_UP: Final = _FOLDER.joinpath("take_up_forgotten.lua").read_text()
 
 # Entries that one call ends.
 _ENDED_AT_ONCE: Final = 4000
-# Entries that one call looks at for those that nobody has.
+# How many entries one call examines, to find those that no consumer has.
 _LOOKED_AT: Final = 1000
 
 
@@ -62,7 +62,7 @@ def split_entry_command(entry: Entry) -> Command:
 
 
 def take_up_forgotten(shard: int, consumer: str, claim_ms: int) -> Command:
-    """Makes entries claimable that count as read and are pending for nobody; how many."""
+    """Makes entries claimable that count as read but that no consumer has; returns how many."""
     return _evaluate(_TAKE_UP, shard, [], keys.GROUP, consumer, _LOOKED_AT, claim_ms)
 
 

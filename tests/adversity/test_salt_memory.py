@@ -35,7 +35,7 @@ pytestmark = [needs_memory, pytest.mark.timeout(300)]
 UTC = ZoneInfo("UTC")
 WITHIN_SECONDS = 30.0
 PROCESSES = ("rotation", "collector", "collector", "flusher")
-RESTARTS = "beginning anew"
+RESTARTS = "restarting in place"
 
 
 def left_in(salt: bytes, pids: dict[str, int]) -> dict[str, Counter[str]]:

@@ -116,7 +116,7 @@ class Running:
 
 
 async def page(program: Program) -> tuple[int, dict[str, Any]]:
-    """`/readyz`: its status, and what it says; 0 while it begins, or begins anew."""
+    """`/readyz`: its status, and what it says; 0 while it starts or restarts."""
     with suppress(aiohttp.ClientConnectionError):
         async with (
             aiohttp.ClientSession() as session,

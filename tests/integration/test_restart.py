@@ -1,4 +1,4 @@
-"""A program that begins anew in its own process: who waits is answered, who ends it is heard."""
+"""A program that restarts in place: clients that wait are answered, and no signal is lost."""
 
 import asyncio
 import os
@@ -49,7 +49,7 @@ sys.exit(run_process("test", main, os.environ, wall_clock))
 
 
 class Begun:
-    """A program that waits to be told to begin anew."""
+    """A program that waits for the request to restart."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -136,7 +136,7 @@ def test_a_program_that_is_not_there_any_more_ends_and_says_so(
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     monkeypatch.setitem(os.environ, "IMPACT_LISTENING_FILES", "")
     assert Restart().begin() == 1
-    assert "could not begin anew" in capsys.readouterr().out
+    assert "could not restart in place" in capsys.readouterr().out
 
 
 def test_at_its_start_a_program_has_no_sockets_of_another() -> None:
