@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from zoneinfo import ZoneInfo
@@ -28,6 +29,10 @@ _LONGEST_TEST_US = 60 * SECOND_US
 # aiohttp would read all of the system's authorities, of which no test needs one.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("SSL_CERT_FILE", os.devnull)
+# A shell that starts the tests in the background has SIGINT ignored, also in their processes, and
+# Ctrl-C is a thing that they test.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ STATEMENTS = sorted(file.stem for file in (POSTGRES / "sql").iterdir())
 MODULES = sorted((ROOT / "flusher").rglob("*.py"))
 
 
+@cache
 def texts(file: Path) -> list[str]:
     """Every text constant in a module."""
     return [
