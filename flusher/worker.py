@@ -184,7 +184,7 @@ class Worker:
         entries += self._committed.entries
         # A piece that PostgreSQL refuses, or takes too long for, is halved until it is one entry.
         pieces = [batch] if batch.entries else []
-        buried = newer = 0
+        dead = newer = 0
         try:
             await self._committed.acknowledge()
             while pieces:
@@ -198,7 +198,7 @@ class Worker:
             while batch.undecodable:
                 await set_aside(self._reader, self._metrics, batch.undecodable[0])
                 batch.undecodable.pop(0)
-                buried += 1
+                dead += 1
         except BaseException:
             left = [entry for piece in pieces for entry in piece.entries]
             self._builder.put_back([*left, *batch.broken])
@@ -208,7 +208,7 @@ class Worker:
             wait = "entries of a newer release wait for a flusher of that release"
             log.warning(wait, count=newer, to_do="deploy the flushers of that release")
         self.last_success = time.monotonic()
-        return Flushed(entries - newer, buried)
+        return Flushed(entries - newer, dead)
 
     async def _store_first(self, pieces: list[Batch], batch: Batch) -> None:
         """Writes the first piece of a batch. The part that is still to be written takes its place,
