@@ -7,7 +7,7 @@ BIN := .venv/bin
 RUN := .venv/.run
 TEST := .venv/.test
 DEVELOPMENT := .venv/.development
-COMPILE := uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes \
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header
 
 .DEFAULT_GOAL := help
@@ -88,10 +88,11 @@ bench: $(DEVELOPMENT) ## every benchmark of speed; tables and plots go to bench/
 	$(BIN)/python -m bench all
 
 lock: ## the lock files, from pyproject.toml; needs uv
-	$(COMPILE) -o requirements/production.txt
-	$(COMPILE) --extra embedded -o requirements/run.txt
-	$(COMPILE) --extra embedded --extra test -o requirements/test.txt
-	$(COMPILE) --all-extras -o requirements/development.txt
+	$(COMPILE) pyproject.toml -o requirements/production.txt
+	$(COMPILE) pyproject.toml --extra embedded -o requirements/run.txt
+	$(COMPILE) pyproject.toml --extra embedded --extra test -o requirements/test.txt
+	$(COMPILE) pyproject.toml --all-extras -o requirements/development.txt
+	$(COMPILE) requirements/superset.in -o requirements/superset.txt
 
 clean: ## .venv and caches; the data in .data/ stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis beacon/node_modules

@@ -44,7 +44,7 @@ def locked(name: str) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "superset"])
 def test_every_requirement_has_a_hash_and_no_address_is_named(name: str) -> None:
     text = re.sub(r" *#.*", "", lock(name))
     assert "://" not in text
