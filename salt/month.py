@@ -32,9 +32,8 @@ log = structlog.get_logger()
 
 
 class MonthlySalt:
-    """The salt in force, cached in memory until its month ends, and no longer.
-
-    Its bytes stay in freed memory, though, because Python can't overwrite them.
+    """The salt in force, cached in memory until its month ends, and no longer. Its bytes stay in
+    freed memory, though, because Python can't overwrite them.
     """
 
     def __init__(
@@ -188,6 +187,10 @@ class MonthlySalt:
             self._say_doubt(str(error))
             raise
         self._follow(ensured.server_us, asked_us)
+        if not self._clock.is_well_known:
+            # Several round trips were between both times: alone, the clock is known better.
+            asked_us = self._clock.steady_us()
+            self._follow(await self._store.server_us(), asked_us)
         self._note_belief()
         self._may_have_expired = False
         self._note_calendar(other=ensured.other_calendar)

@@ -53,6 +53,7 @@ class Store:
         self.lost = False
         self.ensured = 0
         self.observed = 0
+        self.asked = 0
         self.away = False
         self.outcome = Outcome.UNCHANGED
         self.in_force: Month | None = None
@@ -66,8 +67,13 @@ class Store:
         self.on_reply: Callable[[], None] = lambda: None
 
     @property
-    def server_us(self) -> int:
+    def clock_us(self) -> int:
         return self._clock.us + self._ahead_us
+
+    async def server_us(self) -> int:
+        self.asked += 1
+        self.on_question()
+        return self.clock_us
 
     def set_clock(self, server_us: int) -> None:
         self._ahead_us = server_us - self._clock.us
@@ -81,7 +87,7 @@ class Store:
         await self._pass()
         if self.lost:
             self.made, self.lost = self.made + 1, False
-        reply = Ensured(self.outcome, salt_of(self._month(), self.made), self.server_us)
+        reply = Ensured(self.outcome, salt_of(self._month(), self.made), self.clock_us)
         self.on_reply()
         return reply
 
@@ -89,19 +95,19 @@ class Store:
         return salt_of(term.month, self.made)
 
     async def is_contradicted(self, server_us: int) -> bool:
-        assert server_us == self.server_us
+        assert server_us == self.clock_us
         return self.contradicted
 
     async def observe(self, month: Month) -> Observed:
         self.observed += 1
         await self._pass()
         found = None if self.lost or month != self._month() else salt_of(month, self.made)
-        reply = Observed(found, self.server_us, self.recorded, self.other_calendar)
+        reply = Observed(found, self.clock_us, self.recorded, self.other_calendar)
         self.on_reply()
         return reply
 
     def _month(self) -> Month:
-        return self.in_force or month_at(self.server_us, UTC)
+        return self.in_force or month_at(self.clock_us, UTC)
 
     async def _pass(self) -> None:
         if self.gate is not None:
@@ -205,9 +211,9 @@ def test_no_salt_is_ever_served_outside_of_its_month(at: int, steps: list[int]) 
         for step in steps:
             clock.us += step
             held, instant = salt.now() or await salt.get()
-            assert held == salt_of(month_at(store.server_us, UTC))
+            assert held == salt_of(month_at(store.clock_us, UTC))
             assert held.starts_us <= instant < held.ends_us
-            assert instant == store.server_us
+            assert instant == store.clock_us
 
     asyncio.run(story())
 
@@ -274,7 +280,7 @@ async def test_the_servers_clock_is_followed_not_the_machines(
     clock.us += SECOND_US
     found = salt.now()
     assert found is not None
-    assert found[1] == store.server_us
+    assert found[1] == store.clock_us
 
 
 async def test_a_server_that_is_set_into_the_next_month_ends_this_one(
@@ -340,7 +346,7 @@ async def test_without_requests_it_is_dropped_from_memory_when_its_month_ends(
     store.away = True
     pauses = Pauses(clock, 10)
     held: list[tuple[bool, bool]] = []
-    pauses.on_wait = lambda: held.append((salt._salt is not None, store.server_us < ENDS))
+    pauses.on_wait = lambda: held.append((salt._salt is not None, store.clock_us < ENDS))
     await salt.keep_fresh(pauses)
     # It is looked at after each pause, before the round that comes then: on the dot of the end
     # the pause is over, and that round drops it.
@@ -351,7 +357,7 @@ async def test_without_requests_it_is_dropped_from_memory_when_its_month_ends(
 async def test_that_one_was_dropped_is_told_at_its_months_end(clock: Clock, store: Store) -> None:
     """And not that the first has come. With a server that is away, too."""
     told: list[int] = []
-    salt = monthly_salt(clock, store, lambda: told.append(store.server_us))
+    salt = monthly_salt(clock, store, lambda: told.append(store.clock_us))
     store.set_clock(ENDS - 2_500_000)
     await salt.get()
     store.away = True
@@ -407,13 +413,30 @@ async def test_an_answer_that_was_long_on_its_way_does_not_prolong_the_month(
     store.on_reply = lambda: clock.go(2 * SECOND_US)
     await (salt.keep_fresh(Pauses(clock, 1)) if looking else salt.get())
     store.on_reply = lambda: None
-    clock.us += ENDS - store.server_us
+    clock.us += ENDS - store.clock_us
     assert salt.now() is None
 
 
 def test_a_salts_value_is_not_in_what_is_printed() -> None:
     assert salt_of(NOVEMBER).value.hex() not in repr(salt_of(NOVEMBER))
     assert "value" not in repr(salt_of(NOVEMBER))
+
+
+async def test_a_salt_that_took_long_leaves_no_clock_that_is_far_ahead(
+    clock: Clock, store: Store, salt: MonthlySalt
+) -> None:
+    """As where its server was frozen meanwhile: several round trips lie between both times."""
+    store.on_question = lambda: clock.go(0 if store.asked else 3 * SECOND_US)
+    _, now_us = await salt.get()
+    assert now_us == store.clock_us
+    assert store.asked == 1
+
+
+async def test_a_salt_that_came_quickly_costs_no_further_question(
+    store: Store, salt: MonthlySalt
+) -> None:
+    await salt.get()
+    assert store.asked == 0
 
 
 async def test_a_slow_answer_does_not_move_a_clock_that_is_known_better() -> None:
@@ -432,7 +455,7 @@ async def test_a_slow_answer_does_not_move_a_clock_that_is_known_better() -> Non
     await salt._refresh()
     valid = salt.now()
     assert valid is not None
-    assert abs(valid[1] - store.server_us) < SECOND_US // 10
+    assert abs(valid[1] - store.clock_us) < SECOND_US // 10
 
 
 async def test_whoever_comes_later_began_later_though_the_clock_was_ahead(
@@ -449,7 +472,7 @@ async def test_whoever_comes_later_began_later_though_the_clock_was_ahead(
         clock.go(500)
         instants.append((await salt.get())[1])
     assert instants == sorted(set(instants))
-    assert instants[-1] == store.server_us, "it goes with the server's as soon as it can"
+    assert instants[-1] == store.clock_us, "it goes with the server's as soon as it can"
 
 
 async def test_a_server_that_is_set_back_within_its_month_is_followed(
@@ -459,7 +482,7 @@ async def test_a_server_that_is_set_back_within_its_month_is_followed(
     await salt.get()
     store.set_clock(MIDDLE - 3600 * SECOND_US)
     await salt.keep_fresh(Pauses(clock, 1))
-    assert salt.now() == (salt_of(NOVEMBER), store.server_us)
+    assert salt.now() == (salt_of(NOVEMBER), store.clock_us)
 
 
 async def test_after_an_answer_that_took_its_time_the_clock_is_asked_for_again_at_once(
@@ -474,8 +497,8 @@ async def test_after_an_answer_that_took_its_time_the_clock_is_asked_for_again_a
     pauses.on_wait = lambda: found.append(salt.now())
     await salt.keep_fresh(pauses)
     assert pauses.seconds == pytest.approx([0.05, REFRESH_SECONDS])
-    assert found[0] == (salt_of(NOVEMBER), store.server_us - SECOND_US + 3 * SECOND_US)
-    assert found[1] == (salt_of(NOVEMBER), store.server_us)
+    assert found[0] == (salt_of(NOVEMBER), store.clock_us - SECOND_US + 3 * SECOND_US)
+    assert found[1] == (salt_of(NOVEMBER), store.clock_us)
 
 
 @pytest.mark.parametrize("days", [-80, -5, 5, 40, 80])
@@ -559,7 +582,7 @@ async def test_no_salt_is_served_that_is_of_a_month_too_far_ahead(
     """The flusher would make no row of it: the server was ahead, and came back."""
     monkeypatch.setattr("salt.month._REFUSED_SECONDS", 0.0)
     store.set_clock(ENDS + 40 * DAY_US)
-    store.in_force = month_at(store.server_us, UTC)
+    store.in_force = month_at(store.clock_us, UTC)
     await salt.get()
     store.set_clock(MIDDLE)
     store.refusing = True
