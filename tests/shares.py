@@ -23,6 +23,7 @@ SECONDS: Final = {
     "acceptance/test_image.py": 5,
     "acceptance/test_least_privilege.py": 7,
     "acceptance/test_superset.py": 35,
+    "adversity/test_canaries.py": 40,
     "adversity/test_floods.py": 5,
     "adversity/test_kills.py": 13,
     "adversity/test_outages.py": 24,

@@ -119,14 +119,15 @@ def test_an_error_of_the_client_is_told_by_its_type() -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "redis://localhost:port",
+        "redis://:hunter2@localhost:port",
         "redis://localhost:99999",
         "redis://localhost/0?db=first",
         "redis://localhost?socket_timeout=soon",
     ],
 )
 def test_a_url_that_no_client_can_be_made_of_is_misconfigured(url: str) -> None:
-    """One line that names the setting, never a traceback."""
+    """One line that names the setting and no password, never a traceback."""
     with pytest.raises(Misconfigured) as caught:
         connect_redis(settings.REDIS_URL.read({"REDIS_URL": url}))
     assert len(str(caught.value).splitlines()) == 1
+    assert "hunter2" not in str(caught.value)

@@ -321,7 +321,9 @@ def test_a_wrong_value_with_line_breaks_is_still_one_line(
     assert_one_line(setting, text)
 
 
-@pytest.mark.parametrize("setting", [settings.REDIS_URL, settings.DATABASE_URL])
+@pytest.mark.parametrize(
+    "setting", [settings.REDIS_URL, settings.SALT_REDIS_URL, settings.DATABASE_URL]
+)
 def test_a_wrong_urls_password_is_not_repeated(setting: Setting[str]) -> None:
     with pytest.raises(Misconfigured) as caught:
         setting.read({setting.name: "http://impact:hunter2@db.internal/impact"})
