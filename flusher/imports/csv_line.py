@@ -5,9 +5,10 @@ By Python's `csv`, a line at a time: docs/decisions/0020-imports.md says why by 
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from operator import itemgetter
+from typing import Final, TypeAlias
 
 from flusher.imports.file_lines import LONGEST
 
@@ -19,24 +20,21 @@ _HEX_DIGITS: Final = re.compile(r"[0-9a-fA-F]{64}")
 _NAMES_SHOWN: Final = 200
 
 
-class Fields(NamedTuple):
-    """The texts of a line; `site` is empty where the file has no such column."""
-
-    id: str
-    monthly_user_hash: str
-    highest_role: str
-    created_at: str
-    site: str
+Fields: TypeAlias = tuple[str, str, str, str, str]
+"""The texts of a line, in the order of `COLUMNS` and then the site, which is empty where the file
+has no such column. There may be spaces around them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What the first line says: what separates fields, how many there are, and which is where."""
+    """What the first line says: what separates fields, how many there are, and which count."""
 
     separator: str
     number: int
-    places: tuple[int, ...]
-    site_place: int | None
+    has_sites: bool
+    select: Callable[[Sequence[str]], Fields]
+    """From the fields of a line, and an empty one behind them."""
 
     def fields(self, line: str) -> Fields:
         """The fields of a line that count.
@@ -50,9 +48,8 @@ class Layout:
         if len(texts) != self.number:
             what = "has more or fewer fields than the first line" if line.strip() else "is empty"
             raise ValueError(f"it {what}")
-        id_, hash_, role, at = [texts[place].strip() for place in self.places]
-        site = "" if self.site_place is None else texts[self.site_place].strip()
-        return Fields(id_, hash_, role, at, site)
+        texts.append("")
+        return self.select(texts)
 
 
 def read_layout(first_line: str, separator: str | None = None) -> Layout:
@@ -72,8 +69,9 @@ def read_layout(first_line: str, separator: str | None = None) -> Layout:
     for name in (*COLUMNS, SITE_COLUMN):
         if names.count(name) > 1:
             raise ValueError(f"its first line names {name} {names.count(name)} times: which is it?")
-    site_place = names.index(SITE_COLUMN) if SITE_COLUMN in names else None
-    return Layout(found, len(names), tuple(map(names.index, COLUMNS)), site_place)
+    has_sites = SITE_COLUMN in names
+    places = [*map(names.index, COLUMNS), names.index(SITE_COLUMN) if has_sites else len(names)]
+    return Layout(found, len(names), has_sites, itemgetter(*places))
 
 
 def _known(line: str, separator: str) -> list[str]:

@@ -11,9 +11,9 @@ import os
 import stat
 import sys
 import zlib
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
 from collections.abc import Callable, Iterator
-from io import BufferedIOBase, BufferedReader, RawIOBase, TextIOWrapper
+from io import BufferedIOBase, BufferedReader, IncrementalNewlineDecoder, RawIOBase
 from typing import Final
 
 LONGEST: Final = 65_536
@@ -74,11 +74,13 @@ class FileLines:
         """
         with self._raw:
             try:
-                with _as_text(self._bytes) as text:
-                    while line := text.readline(LONGEST + 1):
-                        yield line.removesuffix("\n")
-                        while len(line) > LONGEST and not line.endswith("\n"):
-                            line = text.readline(LONGEST + 1)
+                begun = ""
+                for text in _texts(self._bytes):
+                    *lines, begun = (begun + text).split("\n")
+                    yield from lines
+                    begun = begun[: LONGEST + 1]
+                if begun:
+                    yield begun
             except _DAMAGED as error:
                 raise Damaged(_why(error)) from None
 
@@ -114,7 +116,8 @@ class _Opened(RawIOBase):
         return len(octets)
 
 
-def _as_text(file: _Opened) -> TextIOWrapper:
+def _texts(file: _Opened) -> Iterator[str]:
+    """What there is, a part at a time; the line ends of any system are newlines in it."""
     first = file.look()
     for beginning, why in _REFUSED:
         if first.startswith(beginning):
@@ -125,7 +128,10 @@ def _as_text(file: _Opened) -> TextIOWrapper:
             file = _Opened(decompress(BufferedReader(file, _READ_AT_ONCE)).read1)
             break
     encoding, errors = _encoding(file.look())
-    return TextIOWrapper(BufferedReader(file, _READ_AT_ONCE), encoding, errors)
+    text = IncrementalNewlineDecoder(getincrementaldecoder(encoding)(errors), translate=True)
+    while octets := file.read(_READ_AT_ONCE):
+        yield text.decode(octets)
+    yield text.decode(b"", final=True)
 
 
 def _encoding(first: bytes) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import asyncio
 import secrets
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -61,12 +62,12 @@ class _Imported:
     months: set[Month] = field(default_factory=set)
 
     def add(self, batch: LineBatch, outcome: Outcome) -> None:
-        new = outcome.new.values()
-        self.new += len(new)
-        self.signed_in += sum(session.signed_in for session in new)
+        self.new += len(outcome.new)
         self.known += outcome.known
         self.wrong += len(batch.wrong) + len(outcome.repeats)
-        self.months |= {session.months[0] for session in new}
+        for kind, number in Counter(batch.kinds[place] for place in outcome.new).items():
+            self.signed_in += number * kind.signed_in
+            self.months.add(kind.months[0])
 
     def __str__(self) -> str:
         lines = self.new + self.known + self.wrong
@@ -91,7 +92,7 @@ async def import_sessions(environment: Environment, wanted: Wanted) -> int:
     lines = file.lines()
     # Reading may wait for whoever writes to standard input.
     layout = await _beside(lambda: _read_layout(lines, wanted.separator))
-    if layout.site_place is None and site is None:
+    if not layout.has_sites and site is None:
         raise Misconfigured(
             "--site", "the file has no column `site`: say whose sessions these are", _EXAMPLE
         )
@@ -129,7 +130,7 @@ async def _import_lines(
         while (batch := await reading) is not None:
             # The next is read while PostgreSQL has this one.
             reading = _beside(lambda: next(batches, None))
-            outcome = await destination.write(batch.sessions)
+            outcome = await destination.write(batch)
             imported.add(batch, outcome)
             repeats = [(batch.numbers[place], _REPEAT) for place in outcome.repeats]
             wrong.add(sorted(batch.wrong + repeats), batch.last)

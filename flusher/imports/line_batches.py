@@ -1,29 +1,59 @@
 """The lines of a file after the first, as batches of sessions. Pure, but for who gives them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Final
 
 from flusher.imports.csv_line import Layout
-from flusher.imports.earlier_sessions import EarlierSession, EarlierSessions
+from flusher.imports.earlier_sessions import EarlierSessions, Kind
 from flusher.imports.file_lines import Damaged
+from flusher.rows.copy_format import copy_source
+from flusher.rows.counts import Changes, Counts
 
-BATCH: Final = 10_000
+BATCH: Final = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class ToStore:
+    """What PostgreSQL gets of sessions: their rows, and what changes in the counts."""
+
+    source: bytearray
+    changes: Sequence[tuple[date, Changes]]
+    kinds: Counter[Kind]
+
+
+def to_store(rows: Sequence[bytes], kinds: Sequence[Kind]) -> ToStore:
+    """The same of sessions that are new."""
+    counts = Counts()
+    counts.add_rows(rows)
+    return ToStore(copy_source(sorted(rows)), counts.by_month(), Counter(kinds))
 
 
 @dataclass(slots=True)
 class LineBatch:
-    """Some lines: each is one of `sessions`, with its number in `numbers`, or one of `wrong`."""
+    """Some lines: each is a session, in the order of the file, or wrong."""
 
-    sessions: list[EarlierSession] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
+    rows: list[bytes] = field(default_factory=list)
+    kinds: list[Kind] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
+    """Of the lines whose sessions those are."""
     wrong: list[tuple[int, str]] = field(default_factory=list)
-    """Their numbers, and why."""
+    """The numbers of the others, and why."""
+    all: ToStore | None = None
 
     @property
     def last(self) -> int:
         """The number of its last line; 0 where it has none."""
         return max([*self.numbers[-1:], *(number for number, _ in self.wrong[-1:])], default=0)
+
+    def to_store(self, places: Collection[int]) -> ToStore:
+        """Of the sessions at some places. All of them are nearly always wanted, and ready."""
+        if self.all is not None and len(places) == len(self.keys):
+            return self.all
+        return to_store([self.rows[at] for at in places], [self.kinds[at] for at in places])
 
 
 def line_batches(
@@ -39,7 +69,7 @@ def line_batches(
         number += 1
         try:
             line = next(remaining)
-            session = sessions.session(layout.fields(line))
+            key, row, kind = sessions.session(layout.fields(line))
         except StopIteration:
             break
         except Damaged as why:
@@ -48,12 +78,20 @@ def line_batches(
         except ValueError as why:
             batch.wrong.append((number, str(why)))
         else:
-            batch.sessions.append(session)
+            batch.keys.append(key)
+            batch.rows.append(row)
+            batch.kinds.append(kind)
             batch.numbers.append(number)
         if number == last:
-            yield batch
+            yield _ready(batch)
             batch, last = LineBatch(), last + BATCH
-    yield batch
+    yield _ready(batch)
+
+
+def _ready(batch: LineBatch) -> LineBatch:
+    # By whoever reads, while PostgreSQL writes the batch before.
+    batch.all = to_store(batch.rows, batch.kinds)
+    return batch
 
 
 class WrongLines:

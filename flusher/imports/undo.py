@@ -101,7 +101,7 @@ async def _turn(database: Database, stored: asyncpg.Record, after: UUID) -> tupl
                 counts.remove(session_of(row))
             await connection.execute(statement("note_import"), run, name, [month], [-len(rows)])
             await locks.take(connection, Lock.UPGRADES)
-            await store_counts(connection, counts)
+            await store_counts(connection, counts.by_month())
             return max(row["id"] for row in rows), None
         if after != _BEGINNING:
             return _BEGINNING, None

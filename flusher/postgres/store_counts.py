@@ -3,13 +3,38 @@
 Why the counts are exact at each commit: docs/decisions/0006-kept-counts.md.
 """
 
+from collections.abc import Iterable
+from datetime import date
+
 import asyncpg
 
 from flusher.postgres.statements import statement
-from flusher.rows.counts import Counts
+from flusher.rows.counts import Changes
 
 
-async def store_counts(connection: asyncpg.Connection, counts: Counts) -> None:
-    """Adds changes to the counts, after the sessions are written and under `Lock.UPGRADES`."""
-    for month, changes in counts.by_month():
-        await connection.execute(statement("count_changes"), month, *changes)
+async def store_counts(
+    connection: asyncpg.Connection, by_month: Iterable[tuple[date, Changes]]
+) -> None:
+    """Adds changes (`Counts.by_month`) to the counts, after the sessions are written and under
+    `Lock.UPGRADES`.
+    """
+    for month, changes in by_month:
+        await connection.execute(
+            statement("count_changes"),
+            month,
+            changes.sites,
+            changes.firsts,
+            changes.lasts,
+            # The text of an array is made in a third of the time.
+            f"{{{b''.join(changes.hashes).hex(',', -16)}}}",
+            _array(changes.as_visitor),
+            _array(changes.signed_in),
+            changes.minutes_sites,
+            _array(changes.minutes),
+            _array(changes.minutes_as_visitor),
+            _array(changes.minutes_signed_in),
+        )
+
+
+def _array(numbers: list[int]) -> str:
+    return f"{{{str(numbers)[1:-1]}}}"

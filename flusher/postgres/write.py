@@ -169,7 +169,7 @@ class SessionWriter:
                 if batch.sign_ins:
                     columns = zip(*batch.sign_ins.values(), strict=True)
                     await connection.execute(statement("note_sign_ins"), *map(list, columns))
-                await store_counts(connection, counts)
+                await store_counts(connection, counts.by_month())
             copies, upgrades = matched.copies, matched.upgrades
             if new < len(batch.starts) or upgrades < len(batch.upgrades) or batch.salts:
                 await connection.execute(statement("wait_for_what_is_known"))

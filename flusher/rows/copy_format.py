@@ -6,9 +6,9 @@ Sessions of one month, site and role differ in three fields of fixed size, so a 
 
 import struct
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
-from contract.calendar import MINUTE_US, Month, from_us
+from contract.calendar import MINUTE_US, Month
 
 COLUMNS = ("id", "month", "site", "monthly_user_hash", "highest_role", "created_at")
 
@@ -80,19 +80,22 @@ def people_of(rows: Sequence[bytes], *, signed_in: bool) -> list[bytes]:
     ]
 
 
-def minutes_of(rows: Sequence[bytes]) -> tuple[bytes, bytes]:
-    """The minutes (`minute_key`) in which the first and the last of rows began."""
+def first_and_last_minute(rows: Sequence[bytes]) -> tuple[int, int]:
+    """The minutes (`minute_of`) in which the first and the last of rows began."""
     instants = [row[-_INSTANT_BYTES:] for row in rows]
-    return _minute_of_instant(min(instants)), _minute_of_instant(max(instants))
+    first, last = _INSTANT.unpack(min(instants)), _INSTANT.unpack(max(instants))
+    return first[0] // MINUTE_US, last[0] // MINUTE_US
 
 
-def minute_of_row(row: bytes) -> bytes:
-    """The minute (`minute_key`) in which a row's session began."""
-    return _minute_of_instant(row[-_INSTANT_BYTES:])
-
-
-def _minute_of_instant(instant: bytes) -> bytes:
-    return _INSTANT.pack(_INSTANT.unpack(instant)[0] // MINUTE_US)
+def minutes_of(rows: Sequence[bytes], *, signed_in: bool) -> list[int]:
+    """The minutes (`minute_of`) in which those began whose people `people_of` gives."""
+    instants = [
+        row[-_INSTANT_BYTES:]
+        for row in rows
+        if (len(row) != _VISITORS + row[_SITE_SHORT_AT]) == signed_in
+    ]
+    numbers = struct.unpack(f">{len(instants)}q", b"".join(instants))
+    return [number // MINUTE_US for number in numbers]
 
 
 def person_key(where: bytes, hash_: bytes) -> bytes:
@@ -118,14 +121,9 @@ def where_of(key: bytes) -> tuple[date, str]:
     return _EPOCH_DAY + timedelta(days=day), key[12:].decode()
 
 
-def minute_key(at_us: int) -> bytes:
-    """The minute of an instant; `at_us` from the Unix epoch on."""
-    return _INSTANT.pack((at_us - EPOCH_US) // MINUTE_US)
-
-
-def minute_of(key: bytes) -> datetime:
-    """The minute of a `minute_key`."""
-    return from_us(int(_INSTANT.unpack_from(key)[0]) * MINUTE_US + EPOCH_US)
+def minute_of(at_us: int) -> int:
+    """The minute of an instant, from the beginning of 2000 on; `at_us` from the Unix epoch on."""
+    return (at_us - EPOCH_US) // MINUTE_US
 
 
 def copy_source(rows: Iterable[bytes]) -> bytearray:

@@ -8,15 +8,15 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from itertools import repeat
 from typing import NamedTuple
 
 from asyncpg.pgproto.pgproto import UUID
 
 from contract.calendar import to_us
 from flusher.rows.copy_format import (
-    minute_key,
+    first_and_last_minute,
     minute_of,
-    minute_of_row,
     minutes_of,
     people_of,
     person_key,
@@ -40,17 +40,18 @@ class Changes(NamedTuple):
     """A month's changes as the statement `count_changes` takes them.
 
     Of each site the places, from 1 on, of its first and last person; by person the hash and how
-    many sessions more, or fewer, as a visitor's and signed in; and by site and minute the same.
+    many sessions more, or fewer, as a visitor's and signed in; and by site and minute, from the
+    beginning of 2000 on, the same.
     """
 
     sites: list[str]
     firsts: list[int]
     lasts: list[int]
-    hashes: list[UUID]
+    hashes: list[bytes]
     as_visitor: list[int]
     signed_in: list[int]
     minutes_sites: list[str]
-    minutes: list[datetime]
+    minutes: list[int]
     minutes_as_visitor: list[int]
     minutes_signed_in: list[int]
 
@@ -61,27 +62,26 @@ class Counts:
     def __init__(self) -> None:
         # By whether they are signed in.
         self._people: tuple[Counter[bytes], Counter[bytes]] = Counter(), Counter()
-        self._minutes: tuple[Counter[tuple[bytes, bytes]], ...] = Counter(), Counter()
+        self._minutes: tuple[Counter[tuple[int, bytes]], ...] = Counter(), Counter()
         self._wheres: dict[tuple[date, str], bytes] = {}
 
     def add_rows(self, rows: Sequence[bytes]) -> None:
         """Sessions that are new, as they are copied."""
         if not rows:
             return
-        first, last = minutes_of(rows)
+        first, last = first_and_last_minute(rows)
         for signed_in in (False, True):
             people = people_of(rows, signed_in=signed_in)
             self._people[signed_in].update(people)
+            wheres = [key[:-20] for key in people]
             if first == last:  # as nearly always
-                for where, number in Counter([key[:-20] for key in people]).items():
+                for where, number in Counter(wheres).items():
                     self._minutes[signed_in][first, where] += number
+            else:
+                minutes = minutes_of(rows, signed_in=signed_in)
+                self._minutes[signed_in].update(zip(minutes, wheres, strict=True))
             if len(people) == len(rows):
                 break
-        if first != last:
-            for row in rows:
-                for signed_in in (False, True):
-                    for key in people_of([row], signed_in=signed_in):
-                        self._minutes[signed_in][minute_of_row(row), split_person(key)[0]] += 1
 
     def add(self, session: Session, number: int = 1) -> None:
         """A session as it is now; with -1, as it was before."""
@@ -91,7 +91,7 @@ class Counts:
             where = self._wheres[place] = where_key(*place)
         person = person_key(where, session.monthly_user_hash.bytes)
         self._people[session.signed_in][person] += number
-        self._minutes[session.signed_in][minute_key(to_us(session.created_at)), where] += number
+        self._minutes[session.signed_in][minute_of(to_us(session.created_at)), where] += number
 
     def remove(self, session: Session) -> None:
         """A session as it was before, or that is gone."""
@@ -103,21 +103,25 @@ class Counts:
             lambda: Changes([], [], [], [], [], [], [], [], [], [])
         )
         self._add_people(changes)
-        as_visitor, signed_in = self._minutes
-        for key in as_visitor.keys() | signed_in.keys():
-            if as_visitor[key] or signed_in[key]:
-                month, site = where_of(key[1])
-                changed = changes[month]
-                changed.minutes_sites.append(site)
-                changed.minutes.append(minute_of(key[0]))
-                changed.minutes_as_visitor.append(as_visitor[key])
-                changed.minutes_signed_in.append(signed_in[key])
+        places: dict[bytes, tuple[str, Changes]] = {}
+        for signed_in, minutes in enumerate(self._minutes):
+            for (minute, where), number in minutes.items():
+                if number:
+                    if where not in places:
+                        month, site = where_of(where)
+                        places[where] = site, changes[month]
+                    site, changed = places[where]
+                    changed.minutes_sites.append(site)
+                    changed.minutes.append(minute)
+                    changed.minutes_as_visitor.append(0 if signed_in else number)
+                    changed.minutes_signed_in.append(number if signed_in else 0)
         return sorted(changes.items())
 
     def _add_people(self, changes: Mapping[date, Changes]) -> None:
         as_visitor, signed_in = self._people
-        keys = as_visitor.keys() | signed_in.keys() if signed_in else as_visitor.keys()
-        people = sorted([key for key in keys if as_visitor.get(key) or signed_in.get(key)])
+        people = sorted(
+            {key for people in self._people for key, number in people.items() if number}
+        )
         first = 0
         while first < len(people):
             where, _ = split_person(people[first])
@@ -126,8 +130,8 @@ class Counts:
             of_place, changed = people[first:last], changes[month]
             changed.sites.append(site)
             changed.firsts.append(len(changed.hashes) + 1)
-            changed.hashes.extend([UUID(key[-16:]) for key in of_place])
-            changed.as_visitor.extend([as_visitor.get(key, 0) for key in of_place])
-            changed.signed_in.extend([signed_in.get(key, 0) for key in of_place])
+            changed.hashes.extend([key[-16:] for key in of_place])
+            changed.as_visitor.extend(map(as_visitor.get, of_place, repeat(0)))
+            changed.signed_in.extend(map(signed_in.get, of_place, repeat(0)))
             changed.lasts.append(len(changed.hashes))
             first = last

@@ -18,8 +18,9 @@ from contract import keys
 from contract.calendar import DAY_US, SECOND_US, Month, from_us
 from contract.errors import Retry
 from contract.record import FIELD, SessionStarted, encode
-from flusher.imports.csv_line import Fields
-from flusher.imports.earlier_sessions import EarlierSession, EarlierSessions, Importable
+from flusher.imports.csv_line import read_layout
+from flusher.imports.earlier_sessions import EarlierSessions, Importable
+from flusher.imports.line_batches import LineBatch, line_batches
 from flusher.imports.store import ImportWriter, Run
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
@@ -73,11 +74,12 @@ def of(month: Month, number: int) -> SessionStarted:
 RUN = Run(b"import", "earlier.csv")
 
 
-def imported(number: int) -> EarlierSession:
-    at = f"{ENDED}-17T15:{number:02}:11.{number:06}Z"
+def imported(*numbers: int) -> LineBatch:
     rules = Importable(SITE, UTC, MONTH, frozenset(), frozenset())
-    fields = Fields(str(number), f"{number:064x}", "", at, "")
-    return EarlierSessions(rules, RUN.tag).session(fields)
+    layout = read_layout("id,monthly_user_hash,highest_role,created_at")
+    lines = [f"{n},{n:064x},,{ENDED}-17T15:{n:02}:11.{n:06}Z" for n in numbers]
+    (batch,) = line_batches(lines, layout, EarlierSessions(rules, RUN.tag))
+    return batch
 
 
 async def shown(connection: asyncpg.Connection) -> list[asyncpg.Record]:
@@ -169,7 +171,7 @@ async def test_times_become_coarse_by_the_calendars_zone_and_ids_new(
         writer = SessionWriter(database, ZoneInfo(zone))
         upgrades = [upgrade(sessions[0].id, site=SITE)]
         await writer.write(batch_of(*sessions, *upgrades, of(MONTH, 1)))
-        await ImportWriter(database, ZoneInfo(zone), RUN).write([imported(1)])
+        await ImportWriter(database, ZoneInfo(zone), RUN).write(imported(1))
         before = await shown(connection)
         keeper = MonthKeeper(database, nothing_waits, 0, keep)
         assert await keeper.close() == (ENDED.first_day,)
@@ -184,7 +186,7 @@ async def test_times_become_coarse_by_the_calendars_zone_and_ids_new(
     finest = "%H:%M:%S.%f" if keep == "day" else "%M:%S.%f"
     assert {row["local"].strftime(finest).strip("0:.") for row in rows} == {""}
     assert [UUID(bytes=row["id"].bytes).version for row in rows].count(4) == 60
-    assert imported(1).key + RUN.tag in {row["id"].bytes for row in rows}
+    assert imported(1).keys[0] + RUN.tag in {row["id"].bytes for row in rows}
     assert not {row["id"].bytes for row in rows} & {each.id for each in sessions}
     order = [(row["site"], row["monthly_user_hash"], row["id"]) for row in rows]
     assert order == sorted(order)
@@ -198,10 +200,10 @@ async def test_an_import_into_a_closed_month_is_safe_to_repeat(
     async with Database(dsn) as database:
         keeper = MonthKeeper(database, nothing_waits, 0, "hour")
         first, again = (ImportWriter(database, UTC, run) for run in (RUN, Run(b"second", "again")))
-        assert len((await first.write([imported(1), imported(2)])).new) == 2
+        assert len((await first.write(imported(1, 2))).new) == 2
         assert await keeper.close() == (ENDED.first_day,)
-        assert (await again.write([imported(1), imported(2)])).known == 2
-        outcome = await again.write([imported(2), imported(3)])
+        assert (await again.write(imported(1, 2))).known == 2
+        outcome = await again.write(imported(2, 3))
         assert (outcome.known, len(outcome.new)) == (1, 1)
         assert await keeper.close() == (ENDED.first_day,)
         assert await check_counts(database) == []

@@ -19,8 +19,9 @@ import pytest
 
 from contract.calendar import Month
 from contract.errors import Retry
-from flusher.imports.csv_line import Fields
+from flusher.imports.csv_line import read_layout
 from flusher.imports.earlier_sessions import EarlierSessions, Importable
+from flusher.imports.line_batches import BATCH, line_batches
 from flusher.imports.store import ImportWriter, Run
 from flusher.postgres import locks
 from flusher.postgres.database import Database
@@ -30,7 +31,7 @@ from tests.system import ROOT, eventually, run_command
 
 HEAD = "id,monthly_user_hash,highest_role,created_at\n"
 # Some batches of an import.
-LARGE = 35_000
+LARGE = 3 * BATCH + 5_000
 ANNA, BEN = "a1" * 32, "b2" * 32
 LINES = (
     f"1,{ANNA},,2024-01-05 10:11:12.123456\n"
@@ -584,13 +585,16 @@ async def test_a_commit_whose_answer_was_lost_is_counted_once(
     """And its lines are new: not known before, nor repeats of each other."""
     rules = Importable("a.example.org", ZoneInfo("UTC"), Month(2024, 12), frozenset(), frozenset())
     sessions = EarlierSessions(rules, b"import")
-    lines = [Fields(str(n), ANNA, "", "2024-01-05", "") for n in (1, 2, 3, 2)]
+    layout = read_layout(HEAD)
+    lines = [f"{n},{ANNA},,2024-01-05" for n in (1, 2, 3, 2)]
     async with ForgetfulDatabase(dsn) as database:
         writer = ImportWriter(database, ZoneInfo("UTC"), Run(b"import", "some"))
-        outcome = await writer.write([sessions.session(line) for line in lines])
+        (batch,) = line_batches(lines, layout, sessions)
+        outcome = await writer.write(batch)
         assert not database.forgets
-        assert (len(outcome.new), outcome.known, outcome.repeats) == (3, 0, [3])
-        outcome = await writer.write([sessions.session(line) for line in lines[:1]])
+        assert (len(outcome.new), outcome.known, list(outcome.repeats)) == (3, 0, [3])
+        (batch,) = line_batches(lines[:1], layout, sessions)
+        outcome = await writer.write(batch)
         assert (len(outcome.new), outcome.known, outcome.repeats) == (0, 0, [0])
     assert await connection.fetchval("SELECT sum(sessions) FROM flusher.imports") == 3
     assert await views_and_live_counts_that_differ(connection) == []

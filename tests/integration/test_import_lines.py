@@ -78,7 +78,7 @@ async def imported(dsn: str, file: Path, tag: bytes, *, dry: bool = False) -> To
     async with Database(dsn) as database:
         destination = DryRun(database, run) if dry else ImportWriter(database, UTC, run)
         for batch in line_batches(lines, layout, EarlierSessions(rules, tag)):
-            outcome = await destination.write(batch.sessions)
+            outcome = await destination.write(batch)
             new += len(outcome.new)
             known += outcome.known
             repeats = [(batch.numbers[place], "a repeat") for place in outcome.repeats]
@@ -159,7 +159,7 @@ def test_a_compressed_file_may_end_anywhere(tmp_path: Path, pack: Callable[[byte
             continue
         sessions = EarlierSessions(rules, b"import")
         batches = list(line_batches(lines, layout, sessions))
-        good = sum(len(batch.sessions) for batch in batches)
+        good = sum(len(batch.keys) for batch in batches)
         assert [number for batch in batches for number, _ in batch.wrong] == [good + 2]
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import pytest
 
+from flusher.imports.line_batches import BATCH
 from flusher.postgres import locks
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
@@ -23,7 +24,7 @@ from tests.system import ROOT, eventually, run_command
 
 HEAD = "id,monthly_user_hash,highest_role,created_at\n"
 SITE = "--site=city.example.org"
-LARGE = 25_000
+LARGE = 3 * BATCH
 
 
 @pytest.fixture

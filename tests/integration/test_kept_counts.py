@@ -156,7 +156,7 @@ async def test_who_begins_and_who_ceases_to_count(
                             "user" if each.signed_in else None,
                             at,
                         )
-                await store_counts(connection, counts)
+                await store_counts(connection, counts.by_month())
             await assert_exact(connection)
     assert await wrong(dsn) == []
 

@@ -8,7 +8,8 @@
 -- After the sessions are written, under `Lock.UPGRADES`: so of two batches with the same person's sessions
 -- the second, which begins here when the first is committed, sees the first one's.
 -- $1: the month. $2 to $4: sites, and the places of their first and last person in $5 to $7: hash, `v`, `s`.
--- $8 to $11: by minute: site, minute, and the same; PostgreSQL alone says of which day a minute is.
+-- $8 to $11: by minute since the beginning of 2000: site, minute, and the same; PostgreSQL alone says of which day a
+-- minute is. $5 to $7 and $9 to $11 are the texts of arrays.
 WITH late AS (UPDATE flusher.months SET kept = NULL WHERE month = $1::date AND kept IS NOT NULL) -- it is closed again
 INSERT INTO flusher.count_changes
 SELECT true, p.site, $1::date, $1::date, sum(p.v), sum(p.s),
@@ -28,10 +29,9 @@ FROM (
             WHERE monthly_user_hash = c.hash AND month = $1 AND site = w.site
             ORDER BY monthly_user_hash DESC, highest_role DESC OFFSET greatest(c.v, 0) LIMIT 1
         ), false) AS other_v
-    FROM unnest($2::text[], $3::integer[], $4::integer[]) AS w (site, first, last)
-    CROSS JOIN LATERAL unnest(
-        ($5::uuid[])[w.first:w.last], ($6::integer[])[w.first:w.last], ($7::integer[])[w.first:w.last]
-    ) AS c (hash, v, s)
+    FROM (SELECT $5::text::uuid[] AS hashes, $6::text::integer[] AS v, $7::text::integer[] AS s OFFSET 0) a
+    CROSS JOIN unnest($2::text[], $3::integer[], $4::integer[]) AS w (site, first, last)
+    CROSS JOIN LATERAL unnest(a.hashes[w.first:w.last], a.v[w.first:w.last], a.s[w.first:w.last]) AS c (hash, v, s)
     CROSS JOIN LATERAL (
         SELECT ( -- most have none of either kind: one look instead of two
             SELECT true FROM sessions WHERE monthly_user_hash = c.hash AND month = $1 AND site = w.site
@@ -43,7 +43,8 @@ FROM (
 ) p
 GROUP BY p.site
 UNION ALL
-SELECT false, d.site, $1::date, (d.minute AT TIME ZONE (SELECT timezone FROM flusher.calendar))::date AS day,
+SELECT false, d.site, $1::date, (to_timestamp(946684800 + 60 * d.minute)
+        AT TIME ZONE (SELECT timezone FROM flusher.calendar))::date AS day,
     sum(d.v), sum(d.s), 0, 0, 0
-FROM unnest($8::text[], $9::timestamptz[], $10::integer[], $11::integer[]) AS d (site, minute, v, s)
+FROM unnest($8::text[], $9::text::bigint[], $10::text::integer[], $11::text::integer[]) AS d (site, minute, v, s)
 GROUP BY day, d.site
