@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 _EXAMPLE: Final = "python -m flusher import --site city.example.org sessions.csv"
 _NAME_OF_STANDARD_INPUT: Final = "stdin"
+_SWITCH_SECONDS: Final = 0.0005
 _REPEAT: Final = "its id is that of an earlier line"
 
 
@@ -96,6 +97,8 @@ async def import_sessions(environment: Environment, wanted: Wanted) -> int:
         raise Misconfigured(
             "--site", "the file has no column `site`: say whose sessions these are", _EXAMPLE
         )
+    # An answer of PostgreSQL would wait ten times as long for the thread that reads.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     imported = _Imported()
     rest = "run it again for the rest, each session is stored once"
     try:

@@ -21,7 +21,7 @@ from contract.calendar import Month
 from contract.errors import Retry
 from flusher.imports.csv_line import read_layout
 from flusher.imports.earlier_sessions import EarlierSessions, Importable
-from flusher.imports.line_batches import BATCH, line_batches
+from flusher.imports.line_batches import BATCH, LineBatch, line_batches
 from flusher.imports.store import ImportWriter, Run
 from flusher.postgres import locks
 from flusher.postgres.database import Database
@@ -316,16 +316,20 @@ async def test_a_repeat_within_the_file_is_told_apart_from_one_of_the_database(
     first = [f"{n},{n:064x},,2024-01-05\n" for n in range(10)]
     code, output, _ = await import_text(dsn, tmp_path, HEAD + "".join(first))
     assert output.startswith("10 lines: 10 imported")
-    more = [f"{n},{n:064x},,2024-01-05\n" for n in range(5, 12_000)]
-    lines = "".join([*more, more[100], more[11_990], more[0], f"0011,{ANNA},,2024-01-05\n"])
-    told = "11,999 lines: 11,990 imported, 6 known before, 3 wrong; 0 signed in, 2024-01 to 2024-01"
+    end = BATCH + 5
+    more = [f"{n},{n:064x},,2024-01-05\n" for n in range(5, end)]
+    lines = "".join([*more, more[100], more[-10], more[0], f"0011,{ANNA},,2024-01-05\n"])
+    told = (
+        f"{end - 1:,} lines: {end - 10:,} imported, 6 known before, 3 wrong; "
+        "0 signed in, 2024-01 to 2024-01"
+    )
     for arguments in (["--dry-run"], []):
         code, output, errors = await import_text(dsn, tmp_path, HEAD + lines, *arguments)
         assert code == 1
         assert told in output
         assert errors == (
-            "lines 11997 to 11998: its id is that of an earlier line\n"
-            "line 12000: its id is that of an earlier line\n"
+            f"lines {end - 3} to {end - 2}: its id is that of an earlier line\n"
+            f"line {end}: its id is that of an earlier line\n"
         )
 
 
@@ -564,6 +568,42 @@ async def test_wrong_arguments_are_told(dsn: str, arguments: tuple[str, ...]) ->
     assert "usage: python -m flusher import" in errors
 
 
+def batch_of(run: bytes, *lines: str) -> LineBatch:
+    rules = Importable("a.example.org", ZoneInfo("UTC"), Month(2024, 12), frozenset(), frozenset())
+    layout = read_layout(HEAD.rstrip("\n"))
+    (batch,) = line_batches(lines, layout, EarlierSessions(rules, run))
+    return batch
+
+
+async def test_what_is_there_is_found_in_months_that_were_empty_when_the_import_began(
+    connection: asyncpg.Connection, dsn: str
+) -> None:
+    """Where COPY finds the repeats within the file, but for those on the other side of a month's
+    end, and nothing is known before, until another import stores something there.
+    """
+    first = [f"{n},{ANNA},,2024-01-31 12:00" for n in range(6)]
+    moved = [f"{n},{ANNA},,2024-02-01 12:00" for n in range(6)]
+    one, two = b"import", b"second"
+
+    async def write(run: bytes, *lines: str) -> tuple[list[int], list[int], int]:
+        outcome = await writers[run].write(batch_of(run, *lines))
+        return list(outcome.new), list(outcome.repeats), outcome.known
+
+    async with Database(dsn) as database:
+        writers = {
+            run: ImportWriter(database, ZoneInfo("UTC"), Run(run, "some")) for run in (one, two)
+        }
+        assert await write(one, *first[:2]) == ([0, 1], [], 0)
+        assert await write(one, *first[1:3]) == ([1], [0], 0), "of an earlier batch"
+        assert await write(one, *moved[2:4]) == ([1], [0], 0), "in the month before"
+        assert await write(one, first[3]) == ([], [0], 0), "in the month that follows"
+        assert await write(two, first[0], moved[1], first[4]) == ([2], [], 2)
+        assert await write(one, *first[4:]) == ([1], [], 1), "the other import has stored it since"
+        assert await write(one, *first, *moved) == ([], [0, 1, 2, 3, 5, 6, 7, 8, 9, 11], 2)
+    assert await connection.fetchval("SELECT count(*) FROM sessions") == 6
+    assert await views_and_live_counts_that_differ(connection) == []
+
+
 class ForgetfulDatabase(Database):
     """Its next answer to a commit is lost."""
 
@@ -583,18 +623,13 @@ async def test_a_commit_whose_answer_was_lost_is_counted_once(
     connection: asyncpg.Connection, dsn: str
 ) -> None:
     """And its lines are new: not known before, nor repeats of each other."""
-    rules = Importable("a.example.org", ZoneInfo("UTC"), Month(2024, 12), frozenset(), frozenset())
-    sessions = EarlierSessions(rules, b"import")
-    layout = read_layout(HEAD)
     lines = [f"{n},{ANNA},,2024-01-05" for n in (1, 2, 3, 2)]
     async with ForgetfulDatabase(dsn) as database:
         writer = ImportWriter(database, ZoneInfo("UTC"), Run(b"import", "some"))
-        (batch,) = line_batches(lines, layout, sessions)
-        outcome = await writer.write(batch)
+        outcome = await writer.write(batch_of(b"import", *lines))
         assert not database.forgets
-        assert (len(outcome.new), outcome.known, list(outcome.repeats)) == (3, 0, [3])
-        (batch,) = line_batches(lines[:1], layout, sessions)
-        outcome = await writer.write(batch)
+        assert (len(outcome.new), outcome.known, outcome.repeats) == (3, 0, [3])
+        outcome = await writer.write(batch_of(b"import", *lines[:1]))
         assert (len(outcome.new), outcome.known, outcome.repeats) == (0, 0, [0])
     assert await connection.fetchval("SELECT sum(sessions) FROM flusher.imports") == 3
     assert await views_and_live_counts_that_differ(connection) == []

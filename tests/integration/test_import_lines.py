@@ -176,6 +176,20 @@ def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path: Path) -> None:
     assert batch.wrong == [(3, "it is longer than 65,536 characters")]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("end", ["\r\n", "\r", "\n"])
+def test_a_line_may_stand_where_one_read_ends_and_the_next_begins(
+    tmp_path: Path, encoding: str, end: str
+) -> None:
+    """Within a letter or the end of a line, too: each of their bytes is the last of some read."""
+    file = tmp_path / "given.csv"
+    lines = ["é🎈,x"] * 90_000
+    for first in range(1, 18):
+        lines[0] = "i" * first
+        file.write_bytes(end.join(lines).encode(encoding))
+        assert list(FileLines(str(file)).lines()) == lines
+
+
 def test_wrong_lines_are_told_at_the_end_of_their_batch() -> None:
     """Not when the next wrong one comes; but those that go on into the next batch together."""
     told: list[str] = []

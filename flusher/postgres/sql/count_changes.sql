@@ -17,26 +17,24 @@ SELECT true, p.site, $1::date, $1::date, sum(p.v), sum(p.s),
     sum((p.s > 0 OR p.other_s)::integer - (p.s < 0 OR p.other_s)::integer),
     sum((p.v > 0 OR p.other_v)::integer - (p.v < 0 OR p.other_v)::integer)
 FROM (
-    SELECT w.site, c.v, c.s,
-        -- A person's sessions stand in the index in this order: those that are signed in, then the visitor's.
-        o.others AND coalesce((
-            SELECT highest_role IS NOT NULL FROM sessions
-            WHERE monthly_user_hash = c.hash AND month = $1 AND site = w.site
-            ORDER BY monthly_user_hash, highest_role OFFSET greatest(c.s, 0) LIMIT 1
-        ), false) AS other_s,
-        o.others AND coalesce((
+    SELECT w.site, c.v, c.s, o.others AND o.signed_in AS other_s,
+        -- Others of which none is signed in are a visitor's.
+        o.others AND (NOT o.signed_in OR coalesce((
             SELECT highest_role IS NULL FROM sessions
             WHERE monthly_user_hash = c.hash AND month = $1 AND site = w.site
             ORDER BY monthly_user_hash DESC, highest_role DESC OFFSET greatest(c.v, 0) LIMIT 1
-        ), false) AS other_v
+        ), false)) AS other_v
     FROM (SELECT $5::text::uuid[] AS hashes, $6::text::integer[] AS v, $7::text::integer[] AS s OFFSET 0) a
     CROSS JOIN unnest($2::text[], $3::integer[], $4::integer[]) AS w (site, first, last)
     CROSS JOIN LATERAL unnest(a.hashes[w.first:w.last], a.v[w.first:w.last], a.s[w.first:w.last]) AS c (hash, v, s)
     CROSS JOIN LATERAL (
-        SELECT ( -- most have none of either kind: one look instead of two
-            SELECT true FROM sessions WHERE monthly_user_hash = c.hash AND month = $1 AND site = w.site
-            ORDER BY monthly_user_hash OFFSET greatest(c.v, 0) + greatest(c.s, 0) LIMIT 1
-        ) IS NOT NULL AS others
+        -- A person's sessions stand in the index in this order: those that are signed in, then the visitor's. One more
+        -- of them than were added tells whether there are others.
+        SELECT count(*) > greatest(c.v, 0) + greatest(c.s, 0) AS others, count(f.highest_role) > greatest(c.s, 0) AS signed_in
+        FROM (
+            SELECT highest_role FROM sessions WHERE monthly_user_hash = c.hash AND month = $1 AND site = w.site
+            ORDER BY monthly_user_hash, highest_role LIMIT greatest(c.v, 0) + greatest(c.s, 0) + 1
+        ) f
         OFFSET 0
     ) o
     OFFSET 0
