@@ -112,10 +112,18 @@ class Databases:
 
     async def create_empty(self, name: str, template: str = "template1") -> str:
         """The DSN of a new database."""
-        connection = await asyncpg.connect(self._servers.postgres.dsn("postgres"))
-        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        await connection.close()
+        await self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self._servers.postgres.dsn(name)
+
+    async def drop(self, dsn: str) -> None:
+        """Takes a database away, whoever is still connected: hundreds would be a gigabyte."""
+        name = dsn.rpartition("/")[2]
+        await self._execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    async def _execute(self, command: str) -> None:
+        connection = await asyncpg.connect(self._servers.postgres.dsn("postgres"))
+        await connection.execute(command)
+        await connection.close()
 
 
 @pytest.fixture(scope="session")
@@ -124,9 +132,11 @@ def databases(embedded_servers: Servers) -> Databases:
 
 
 @pytest.fixture
-async def dsn(databases: Databases) -> str:
+async def dsn(databases: Databases) -> AsyncIterator[str]:
     """A migrated database of this test's own."""
-    return await databases.create()
+    dsn = await databases.create()
+    yield dsn
+    await databases.drop(dsn)
 
 
 @pytest.fixture
