@@ -1,8 +1,9 @@
 """docs/metabase.md as Metabase's role: its queries, and what Metabase asks when it looks around."""
 
+import asyncio
 import re
-from collections.abc import AsyncIterator
-from datetime import UTC, timedelta
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import pytest
 
-from contract.calendar import Month
+from contract.calendar import Month, month_at
 from flusher.postgres.database import Database
 from flusher.postgres.write import SessionWriter
 from runtime.clock import wall_clock
+from tests.conftest import Databases
 from tests.events import SITE, batch_of, start
 from tests.instant import NOON_US
 from tests.integration.test_report import fill
 
+UTC = ZoneInfo("UTC")
 PAGE = Path(__file__).parents[2].joinpath("docs", "metabase.md").read_text()
 BLOCKS = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
 SETUP, QUERIES = BLOCKS[0], BLOCKS[1:]
@@ -81,30 +84,51 @@ ENUMS = """
     WHERE t.oid IN (SELECT DISTINCT enumtypid FROM pg_enum)"""
 
 
+@pytest.fixture(scope="module")
+def filled(databases: Databases) -> Iterator[str]:
+    """The DSN of a database set up as the page says, with some months of two sites. Whoever writes
+    into one has one of their own.
+    """
+    with asyncio.Runner() as runner:
+        dsn = runner.run(databases.create())
+        runner.run(fill_two_sites(dsn))
+        # Roles are the server's and outlive a database.
+        runner.run(execute(dsn, "DROP ROLE IF EXISTS metabase", SETUP))
+        yield dsn
+        runner.run(execute(dsn, "DROP ROLE metabase"))
+        runner.run(databases.drop(dsn))
+
+
 @pytest.fixture
-async def metabase(
-    dsn: str, database: Database, this_month: Month
-) -> AsyncIterator[asyncpg.Connection]:
-    """Connected as the page says, to some months of two sites."""
-    await fill(database, wall_clock())
-    before = this_month.plus(-1)
-    place = (before.starts_us(UTC) - NOON_US) / 1e6 + 86_400 + 9
-    writer = SessionWriter(database, ZoneInfo("UTC"))
-    again = place + 2 * 86_400
-    await writer.write(
-        batch_of(*(start(site=OTHER, month=before, seconds=seconds) for seconds in (place, again)))
-    )
-    owner = await asyncpg.connect(dsn)
-    # Roles are the server's and outlive a test's database.
-    await owner.execute("DROP ROLE IF EXISTS metabase")
-    await owner.execute(SETUP)
-    await owner.execute("UPDATE sessions SET upgraded_at = created_at WHERE highest_role <> ''")
-    connection = await asyncpg.connect(dsn.replace("postgres@", "metabase@"))
-    await connection.execute("SET timezone = 'UTC'")  # as the report time zone does
+async def metabase(filled: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await connect_as_metabase(filled)
     yield connection
     await connection.close()
-    await owner.execute("DROP ROLE metabase")
+
+
+async def fill_two_sites(dsn: str) -> None:
+    async with Database(dsn) as database:
+        await fill(database, wall_clock())
+        before = month_at(wall_clock(), UTC).plus(-1)
+        place = (before.starts_us(UTC) - NOON_US) / 1e6 + 86_400 + 9
+        again = place + 2 * 86_400
+        await SessionWriter(database, UTC).write(
+            batch_of(*(start(site=OTHER, month=before, seconds=at) for at in (place, again)))
+        )
+    await execute(dsn, "UPDATE sessions SET upgraded_at = created_at WHERE highest_role <> ''")
+
+
+async def execute(dsn: str, *commands: str) -> None:
+    owner = await asyncpg.connect(dsn)
+    for command in commands:
+        await owner.execute(command)
     await owner.close()
+
+
+async def connect_as_metabase(dsn: str) -> asyncpg.Connection:
+    connection = await asyncpg.connect(dsn.replace("postgres@", "metabase@"))
+    await connection.execute("SET timezone = 'UTC'")  # as the report time zone does
+    return connection
 
 
 async def ask(
@@ -168,8 +192,10 @@ async def test_what_is_to_be_known_is_found(
 
 
 async def test_how_far_visitors_are_from_people_is_told_of_enough_sign_ins(
-    metabase: asyncpg.Connection, dsn: str, this_month: Month
+    filled: str, dsn: str, this_month: Month
 ) -> None:
+    assert filled  # with it Metabase's role is there
+    await fill_two_sites(dsn)
     months = [this_month.plus(-number).first_day for number in (0, 1, 2)]
     owner = await asyncpg.connect(dsn)
     await owner.executemany(
@@ -177,9 +203,11 @@ async def test_how_far_visitors_are_from_people_is_told_of_enough_sign_ins(
         [(months[2], SITE, 30, 20), (months[1], SITE, 20, 20), (months[0], SITE, 19, 19)],
     )
     await owner.close()
+    metabase = await connect_as_metabase(dsn)
     told = [(months[1], SITE, 2.0, 1.0, 20), (months[2], SITE, 3.0, 1.5, 30)]
     for site, expected in ((SITE, told), (None, told), (OTHER, [])):
         assert await ask(metabase, "How far visitors are from people", site) == expected
+    await metabase.close()
 
 
 @pytest.mark.parametrize(
