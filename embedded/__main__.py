@@ -66,10 +66,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: list[str]) -> int:
-    """Do what `arguments` ask for; the exit status."""
+def main() -> int:
+    """Do what the command line asks for; the exit status."""
     parser = build_parser()
-    options, rest = parser.parse_known_args(arguments)
+    options, rest = parser.parse_known_args()
     if rest and options.command != _PSQL:
         parser.error(f"unrecognized arguments: {shlex.join(rest)}")
     try:
@@ -104,4 +104,4 @@ def _execute(options: argparse.Namespace, rest: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

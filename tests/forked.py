@@ -22,14 +22,18 @@ from typing import Final, Self
 from embedded.system import ROOT, Program
 
 MODULES: Final = ("collector", "flusher", "rotation")
-_FORKED: Final = (*MODULES, "bench.load")
+_FORKED: Final = (*MODULES, "bench.load", "embedded")
+# What a program imports only when it knows its command.
+_IMPORTED_LATER: Final = ("embedded.commands", "embedded.run")
 # What Python and the dynamic linker read only when a program starts.
 _READ_AT_A_START = ("PYTHON", "LD_", "DYLD_")
 
 _PR_SET_PDEATHSIG: Final = 1
 
 _CONTEXT: Final = get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__, *(f"{module}.__main__" for module in _FORKED)])
+_CONTEXT.set_forkserver_preload(
+    [__name__, *(f"{module}.__main__" for module in _FORKED), *_IMPORTED_LATER]
+)
 
 
 def can_be_forked(module: str, environment: Mapping[str, str]) -> bool:
@@ -41,13 +45,22 @@ async def run_forked(
     module: str, arguments: Sequence[str], environment: Mapping[str, str]
 ) -> tuple[int, str, str]:
     """Runs a command to its end: its exit code, standard output and standard error."""
-    with TemporaryDirectory(prefix="forked-") as folder:
-        output, errors = Path(folder) / "output", Path(folder) / "errors"
-        process = await asyncio.to_thread(
-            ForkedProcess, module, arguments, environment, output, errors
-        )
-        code = await asyncio.to_thread(process.wait)
-        return code, output.read_text(), errors.read_text()
+    return await asyncio.to_thread(
+        run_to_its_end, module, arguments, {**os.environ, **environment}, ROOT
+    )
+
+
+def run_to_its_end(
+    module: str,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+) -> tuple[int, str, str]:
+    """The same, with this environment and no other, in a folder."""
+    with TemporaryDirectory(prefix="forked-") as outputs:
+        output, errors = Path(outputs) / "output", Path(outputs) / "errors"
+        process = ForkedProcess(module, arguments, environment, output, errors, folder)
+        return process.wait(), output.read_text(), errors.read_text()
 
 
 class ForkedProcess:
@@ -60,12 +73,13 @@ class ForkedProcess:
         environment: Mapping[str, str],
         output: Path,
         errors: Path,
+        folder: Path = ROOT,
     ) -> None:
         """Both files are appended to, and may be one."""
         self._lock = threading.Lock()  # its end can be read once
         self._process = _CONTEXT.Process(
             target=_become,
-            args=(module, arguments, {**os.environ, **environment}, output, errors),
+            args=(module, arguments, environment, output, errors, folder),
             daemon=True,
         )
         self._process.start()
@@ -106,8 +120,9 @@ class ForkedProgram(Program):
         if not can_be_forked(self.module, self.environment):
             return super().start()
         self.log_path.touch()  # it is looked at from now on
+        environment = {**os.environ, **self.environment}
         self.process = ForkedProcess(
-            self.module, self.arguments, self.environment, self.log_path, self.log_path
+            self.module, self.arguments, environment, self.log_path, self.log_path
         )
         return self
 
@@ -118,13 +133,14 @@ def _become(
     environment: Mapping[str, str],
     output: Path,
     errors: Path,
+    folder: Path,
 ) -> None:
     os.environ.clear()
     os.environ.update(environment)
     # Only now: libfaketime reads the environment in each thread, at any time (tests/days.py).
     threading.Thread(target=_end_with_whoever_asked, daemon=True).start()
     _end_with_the_server_that_forks()
-    os.chdir(ROOT)
+    os.chdir(folder)
     sys.argv = [module, *arguments]
     sys.orig_argv = [sys.executable, "-m", *sys.argv]  # what it restarts with
     for stream, path in ((1, output), (2, errors)):

@@ -19,7 +19,10 @@ import pytest
 
 from contract.settings import JWT_KEY
 from embedded.ports import find_free_port
+from embedded.postgres import find_wheel_programs
+from tests.forked import run_to_its_end
 from tests.processes import left_of
+from tests.servers import copy_cluster
 
 ROOT = Path(__file__).parents[2]
 WEB = "python -m http.server $PORT --bind 127.0.0.1"
@@ -54,6 +57,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def used_folder(folder: Path) -> Path:
+    """The same with a PostgreSQL of an earlier run, since to make one takes a while."""
+    postgres = folder / ".data" / "postgres"
+    postgres.mkdir(parents=True)
+    copy_cluster(postgres, find_wheel_programs())
+    return folder
+
+
 def write_procfile(folder: Path, **rows: str) -> None:
     lines = [f"{name}: {command}\n" for name, command in rows.items()]
     (folder / "Procfile").write_text("".join(lines))
@@ -70,9 +82,15 @@ def environment(extra: dict[str, str]) -> dict[str, str]:
 
 
 def embedded(folder: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    """A command that ends by itself."""
+    """A command that ends by itself, and starts no other."""
+    code, output, errors = run_to_its_end("embedded", arguments, environment(extra), folder)
+    return subprocess.CompletedProcess(arguments, code, output, errors)
+
+
+def run_embedded(folder: Path, **extra: str) -> subprocess.CompletedProcess[str]:
+    """A run that ends by itself."""
     return subprocess.run(
-        [sys.executable, "-m", "embedded", *arguments],
+        [sys.executable, "-m", "embedded", "run"],
         cwd=folder,
         env=environment(extra),
         capture_output=True,
@@ -117,16 +135,16 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> list[psutil.P
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_everything_with_success(number: signal.Signals, folder: Path) -> None:
-    with running(folder) as (process, _):
+def test_a_signal_stops_everything_with_success(number: signal.Signals, used_folder: Path) -> None:
+    with running(used_folder) as (process, _):
         assert end(process, number) == []
         assert process.returncode == 0
-    assert not (folder / ".data" / "run.json").exists()
+    assert not (used_folder / ".data" / "run.json").exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
-def test_nothing_outlives_a_killed_run(folder: Path) -> None:
-    with running(folder) as (process, _):
+def test_nothing_outlives_a_killed_run(used_folder: Path) -> None:
+    with running(used_folder) as (process, _):
         assert end(process, signal.SIGKILL) == []
 
 
@@ -142,7 +160,7 @@ def test_a_second_run_finds_the_data_again(folder: Path) -> None:
 
 def test_the_release_row_runs_first_and_its_failure_ends_the_run(folder: Path) -> None:
     write_procfile(folder, release="echo no schema today; exit 3", web=WEB)
-    result = embedded(folder, "run", **OWN)
+    result = run_embedded(folder, **OWN)
     assert result.returncode == 1
     assert "no schema today" in result.stdout
     assert "web started" not in result.stdout
@@ -152,7 +170,7 @@ def test_the_release_row_runs_first_and_its_failure_ends_the_run(folder: Path) -
 
 def test_a_process_that_ends_by_itself_ends_the_run_and_is_named(folder: Path) -> None:
     write_procfile(folder, web=WEB, worker="exit 7")
-    result = embedded(folder, "run", **OWN)
+    result = run_embedded(folder, **OWN)
     assert result.returncode == 1
     assert result.stderr.startswith("worker (exit 7) ended by itself with status 7")
 
@@ -215,23 +233,23 @@ def test_the_usual_admin_ports_are_left_to_whoever_has_them(folder: Path) -> Non
         with suppress(OSError):  # somebody else's already
             taken.bind(("127.0.0.1", 9100))
             taken.listen()
-        output = embedded(folder, "run", ADMIN_PORT="", **OWN).stdout
+        output = run_embedded(folder, ADMIN_PORT="", **OWN).stdout
     port = next(line.split()[-1] for line in output.splitlines() if "| port " in line)
     assert port != "9100"
 
 
-def test_processes_get_the_servers_and_the_demo_settings(folder: Path) -> None:
+def test_processes_get_the_servers_and_the_demo_settings(used_folder: Path) -> None:
     names = ["REDIS_URL", "DATABASE_URL", "JWT_KEY", "TRUSTED_PROXIES", "DEMO", "ADMIN_PORT"]
     names += ["DEMO_TOKEN", "LOG_LEVEL", "HOST", "JWT_ALGORITHMS"]
     program = f"import json, os; print(json.dumps([os.environ.get(n) for n in {names}]))"
-    write_procfile(folder, worker=f'python -c "{program}"')
-    result = embedded(folder, "run", TRUSTED_PROXIES="10.0.0.0/8", ADMIN_PORT="19100")
+    write_procfile(used_folder, worker=f'python -c "{program}"')
+    result = run_embedded(used_folder, TRUSTED_PROXIES="10.0.0.0/8", ADMIN_PORT="19100")
     line = next(line for line in result.stdout.splitlines() if '["redis://' in line)
     values = json.loads(line.partition("| ")[2])
     redis_url, database_url, key, proxies, demo, admin, token, level, host, algorithms = values
     assert redis_url.startswith("redis://127.0.0.1:")
     assert database_url.startswith("postgresql://postgres@127.0.0.1:")
-    assert key == (folder / ".data" / "jwt_key").read_text().strip()
+    assert key == (used_folder / ".data" / "jwt_key").read_text().strip()
     assert (proxies, demo, admin, level) == ("10.0.0.0/8", "1", "19101", "warning")
     assert (host, algorithms) == ("127.0.0.1", "HS256"), "nobody else's machine gets the token"
     assert jwt.decode(token, key, algorithms=["HS256"])["sub"] == "demo-user"
@@ -253,7 +271,7 @@ def test_a_platforms_key_signs_nothing_here(
         "print('values', json.dumps([os.environ.get(n) for n in names]))"
     )
     write_procfile(folder, worker=f'python -c "{program}"')
-    result = embedded(folder, "run", HOST="127.0.0.2", **own, **OWN)
+    result = run_embedded(folder, HOST="127.0.0.2", **own, **OWN)
     line = next(line for line in result.stdout.splitlines() if "values [" in line)
     keys, accepted, token, host = json.loads(line.partition("values ")[2])
     demo_key = (folder / ".data" / "jwt_key").read_text().strip()
@@ -284,9 +302,9 @@ def test_a_token_is_signed_with_the_demo_key(folder: Path) -> None:
     assert claims.keys() == {"sub", "highest_role", "exp"}
 
 
-def test_a_second_run_at_once_is_refused(folder: Path) -> None:
-    with running(folder) as (process, _):
-        result = embedded(folder, "run")
+def test_a_second_run_at_once_is_refused(used_folder: Path) -> None:
+    with running(used_folder) as (process, _):
+        result = embedded(used_folder, "run")
         assert result.returncode == 1
         assert f"pid {process.pid}" in result.stderr
         assert result.stderr.count("\n") == 1
