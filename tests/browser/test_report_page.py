@@ -1,11 +1,15 @@
 """The report's page in a real browser: on any width, on paper, and for who can't see its plots."""
 
+import itertools
 import re
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
 
 import pytest
+import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, ViewportSize
 
 from contract.calendar import Month
 from flusher.reports.html import as_html
@@ -22,6 +26,7 @@ SITES = {
     "small.example.org": 7,
 }
 WIDE, NARROW = 1000, 360
+SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 
 
 def report(months: int, times: int = 1) -> Report:
@@ -45,93 +50,91 @@ def counted(people: int) -> Counts:
     return Counts(2 * people, people, people - users, people // 2, users)
 
 
-async def open_page(browser: Browser, page: Report, width: int, scheme: str = "light") -> Page:
-    context = await browser.new_context(
-        color_scheme="dark" if scheme == "dark" else "light",
-        viewport={"width": width, "height": 800},
-    )
-    tab = await context.new_page()
-    await tab.set_content(as_html(page))
-    return tab
+@pytest_asyncio.fixture(loop_scope="session")
+async def tab(browser: Browser) -> AsyncIterator[Page]:
+    context = await browser.new_context(viewport=size(WIDE))
+    yield await context.new_page()
+    await context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [WIDE, NARROW])
-async def test_axe_finds_no_violation(browser: Browser, scheme: str, width: int) -> None:
-    """With its tables shown."""
-    tab = await open_page(browser, report(12), width, scheme)
+def size(width: int) -> ViewportSize:
+    return {"width": width, "height": 800}
+
+
+async def test_axe_finds_no_violation(tab: Page) -> None:
+    """On each width, light and dark, with its tables shown."""
+    await tab.set_content(as_html(report(12)))
     await tab.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
-    found = await Axe().run(tab)
-    assert found.violations_count == 0, found.generate_report()
-    await tab.context.close()
+    for width in (WIDE, NARROW):
+        await tab.set_viewport_size(size(width))
+        for scheme in SCHEMES:
+            await tab.emulate_media(color_scheme=scheme)
+            found = await Axe().run(tab)
+            assert found.violations_count == 0, (width, scheme, found.generate_report())
 
 
-@pytest.mark.parametrize("months", [1, 2, 5, 12, 13, 37, 60])
-async def test_nothing_is_cut_off_and_no_label_lies_on_another(
-    browser: Browser, months: int
-) -> None:
+async def test_nothing_is_cut_off_and_no_label_lies_on_another(tab: Page) -> None:
     """On each width. Of millions, too, whose numbers are long."""
-    tab = await open_page(browser, report(months), WIDE)
-    for times in (1, 9_000):
+    for months, times in itertools.product((1, 2, 5, 12, 13, 37, 60), (1, 9_000)):
         await tab.set_content(as_html(report(months, times)))
         for width in (WIDE, 900, 640, NARROW):
-            await tab.set_viewport_size({"width": width, "height": 800})
-            assert await tab.evaluate("document.documentElement.scrollWidth") <= width
+            where = (months, times, width)
+            await tab.set_viewport_size(size(width))
+            assert await tab.evaluate("document.documentElement.scrollWidth") <= width, where
             places = await tab.evaluate(
                 """[...document.querySelectorAll('.months')].map(plot => [...plot.children]
                 .filter(each => getComputedStyle(each).display != 'none')
                 .map(each => each.getBoundingClientRect()).map(each => [each.left, each.right]))"""
             )
-            assert len(places) == 2
+            assert len(places) == 2, where
             for plot in places:
-                assert 1 <= len(plot) <= 12
+                assert 1 <= len(plot) <= 12, where
                 edges = [edge for label in plot for edge in label]
-                assert edges == sorted(edges)
-                assert edges[0] >= 0
-                assert edges[-1] <= width
-    await tab.context.close()
+                assert edges == sorted(edges), where
+                assert edges[0] >= 0, where
+                assert edges[-1] <= width, where
 
 
-@pytest.mark.parametrize("months", [1, 12, 60])
-async def test_it_prints_on_one_page_with_its_legend(browser: Browser, months: int) -> None:
-    tab = await open_page(browser, report(months), WIDE)
-    printed = await tab.pdf(prefer_css_page_size=True)
-    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
-    await tab.emulate_media(media="print")
-    assert await tab.locator(".legend").first.is_visible()
-    await tab.context.close()
+async def test_it_prints_on_one_page_with_its_legend(tab: Page) -> None:
+    for months in (1, 12, 60):
+        await tab.emulate_media(media="null")  # as it is printed
+        await tab.set_content(as_html(report(months)))
+        printed = await tab.pdf(prefer_css_page_size=True)
+        assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1, months
+        await tab.emulate_media(media="print")
+        assert await tab.locator(".legend").first.is_visible(), months
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_bars_stand_out_from_the_page_and_from_each_other(
-    browser: Browser, scheme: str
-) -> None:
+async def test_bars_stand_out_from_the_page_and_from_each_other(tab: Page) -> None:
     """Three to one (WCAG 2.2, 1.4.11)."""
-    tab = await open_page(browser, report(12), WIDE, scheme)
-    colours = [
-        await tab.evaluate(
-            "([query, name]) => getComputedStyle(document.querySelector(query))[name]", where
-        )
-        for where in (
-            ("body", "backgroundColor"),
-            ("rect.users:not(.unfinished)", "fill"),
-            ("rect.visitors:not(.unfinished)", "fill"),
-            ("rect.visitors.unfinished", "stroke"),
-        )
-    ]
-    page, users, visitors, outline = map(luminance, colours)
-    for one, other in ((page, users), (page, visitors), (users, visitors), (page, outline)):
-        assert contrast(one, other) >= 3, colours
-    await tab.context.close()
+    await tab.set_content(as_html(report(12)))
+    pages = []
+    for scheme in SCHEMES:
+        await tab.emulate_media(color_scheme=scheme)
+        colours = [
+            await tab.evaluate(
+                "([query, name]) => getComputedStyle(document.querySelector(query))[name]", where
+            )
+            for where in (
+                ("body", "backgroundColor"),
+                ("rect.users:not(.unfinished)", "fill"),
+                ("rect.visitors:not(.unfinished)", "fill"),
+                ("rect.visitors.unfinished", "stroke"),
+            )
+        ]
+        page, users, visitors, outline = map(luminance, colours)
+        for one, other in ((page, users), (page, visitors), (users, visitors), (page, outline)):
+            assert contrast(one, other) >= 3, (scheme, colours)
+        pages.append(page)
+    assert pages[0] > pages[1], "light, and dark"
 
 
-async def test_its_tables_open_by_the_keyboard(browser: Browser) -> None:
-    tab = await open_page(browser, report(12), WIDE)
+async def test_its_tables_open_by_the_keyboard(tab: Page) -> None:
+    await tab.set_content(as_html(report(12)))
     assert not await tab.locator("details table").first.is_visible()
     await tab.keyboard.press("Tab")
     await tab.keyboard.press("Enter")
     assert await tab.locator("details table").first.is_visible()
-    await tab.context.close()
 
 
 def luminance(colour: str) -> float:
