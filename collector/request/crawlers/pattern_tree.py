@@ -8,7 +8,9 @@ match, not which alternative matched or how long the match is.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-_QUANTIFIER = re.compile(r"[*+?]|\{\d*,?\d*\}")
+# A parenthesis that opens a group; or a character, a class or a parenthesis that closes one, with
+# its quantifier. In a class a `]` in the first place is a literal.
+_PIECE = re.compile(r"\(|(?:\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.)(?:[*+?]|\{\d*,?\d*\})?", re.DOTALL)
 # Characters that need no backslash are written without it.
 _NEEDLESS_ESCAPE = re.compile(r"\\([^\w.^$*+?{}\[\]\\|()#&~ -])")
 # A character that is not a letter, and one that is.
@@ -77,6 +79,8 @@ def _from_its_letter(branch: Atoms) -> Atoms:
 
 def split_alternatives(expression: str) -> list[str]:
     """The parts between the `|` that are outside of groups."""
+    if "|" not in expression:
+        return [expression]
     parts = [""]
     for atom in split_atoms(expression):
         if atom == "|":
@@ -88,31 +92,15 @@ def split_alternatives(expression: str) -> list[str]:
 
 def split_atoms(expression: str) -> Atoms:
     """The pieces of an expression, each with the quantifier that follows it."""
-    found = []
-    at = 0
-    while at < len(expression):
-        end = _end_of_atom(expression, at)
-        quantifier = _QUANTIFIER.match(expression, end)
-        end = quantifier.end() if quantifier else end
-        found.append(_NEEDLESS_ESCAPE.sub(r"\1", expression[at:end]))
-        at = end
-    return found
-
-
-def _end_of_atom(expression: str, at: int) -> int:
-    first = expression[at]
-    if first == "\\":
-        return at + 2
-    if first == "[":
-        at += 2 if expression[at + 1] != "^" else 3  # a `]` in the first place is a literal
-        while expression[at] != "]":
-            at += 2 if expression[at] == "\\" else 1
-        return at + 1
-    if first == "(":
-        at += 1
-        while expression[at] != ")":
-            at = _end_of_atom(expression, at)
-    return at + 1
+    found: Atoms = []
+    depth = 0
+    for piece in _PIECE.findall(expression):
+        if depth:
+            found[-1] += piece
+        else:
+            found.append(piece)
+        depth += (piece[0] == "(") - (piece[0] == ")")
+    return [_NEEDLESS_ESCAPE.sub(r"\1", atom) if "\\" in atom else atom for atom in found]
 
 
 def _is_plain_group(atom: str) -> bool:
