@@ -23,17 +23,15 @@ from embedded.system import ROOT, Program
 
 MODULES: Final = ("collector", "flusher", "rotation")
 _FORKED: Final = (*MODULES, "bench.load", "embedded")
-# What a program imports only when it knows its command.
-_IMPORTED_LATER: Final = ("embedded.commands", "embedded.run")
+# What a program imports only when it knows its command, and what it compiles.
+_LATER: Final = ("embedded.commands", "embedded.run", "tests.prepared")
 # What Python and the dynamic linker read only when a program starts.
 _READ_AT_A_START = ("PYTHON", "LD_", "DYLD_")
 
 _PR_SET_PDEATHSIG: Final = 1
 
 _CONTEXT: Final = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    [__name__, *(f"{module}.__main__" for module in _FORKED), *_IMPORTED_LATER]
-)
+_CONTEXT.set_forkserver_preload([__name__, *(f"{module}.__main__" for module in _FORKED), *_LATER])
 
 
 def can_be_forked(module: str, environment: Mapping[str, str]) -> bool:
