@@ -25,8 +25,10 @@ MODULES: Final = ("collector", "flusher", "rotation")
 _FORKED: Final = (*MODULES, "bench.load", "embedded")
 # What a program imports only when it knows its command, and what it compiles.
 _LATER: Final = ("embedded.commands", "embedded.run", "tests.prepared")
-# What Python and the dynamic linker read only when a program starts.
+# What Python and the dynamic linker read only when a program starts; all but this one, by which
+# the streams are opened here.
 _READ_AT_A_START = ("PYTHON", "LD_", "DYLD_")
+_ENCODING: Final = "PYTHONIOENCODING"
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -36,7 +38,8 @@ _CONTEXT.set_forkserver_preload([__name__, *(f"{module}.__main__" for module in 
 
 def can_be_forked(module: str, environment: Mapping[str, str]) -> bool:
     """Whether the process that is forked knows this module, and can be given this environment."""
-    return module in _FORKED and not any(name.startswith(_READ_AT_A_START) for name in environment)
+    others = environment.keys() - {_ENCODING}
+    return module in _FORKED and not any(name.startswith(_READ_AT_A_START) for name in others)
 
 
 async def run_forked(
@@ -144,8 +147,9 @@ def _become(
     for stream, path in ((1, output), (2, errors)):
         with path.open("ab") as file:
             os.dup2(file.fileno(), stream)
-    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - the process's own, to its end
-    sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115 - the same
+    encoding = environment.get(_ENCODING)
+    sys.stdout = open(1, "w", closefd=False, encoding=encoding)  # noqa: SIM115 - the process's own, to its end
+    sys.stderr = open(2, "w", closefd=False, encoding=encoding, buffering=1)  # noqa: SIM115 - the same
     sys.exit(import_module(f"{module}.__main__").main())
 
 

@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 
 from embedded.valkey import ValkeyServer
 from tests.conftest import Databases
-from tests.forked import MODULES
+from tests.forked import MODULES, ForkedProgram
 from tests.servers import Servers
-from tests.system import Program, PythonSystem, System, eventually, run_command, run_python
+from tests.system import PythonSystem, System, eventually, run_command, run_python
 
 COMMANDS = [
     ("collector",),
@@ -151,12 +151,19 @@ async def test_a_port_that_is_taken_is_one_clear_line(system: PythonSystem) -> N
     assert f"127.0.0.1:{system.port} can't be listened on" in errors.splitlines()[-1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("module", ["collector", "flusher", "rotation"])
-async def test_a_signal_ends_a_process_cleanly(
-    running: PythonSystem, module: str, number: signal.Signals
-) -> None:
-    (program,) = await running.start(module)
+@pytest.mark.parametrize("module", MODULES)
+async def test_sigint_ends_a_process_cleanly(running: PythonSystem, module: str) -> None:
+    """Python has a handler of its own for it."""
+    await ends_cleanly(running, module, signal.SIGINT)
+
+
+@pytest.mark.parametrize("module", MODULES)
+async def test_sigterm_ends_a_process_cleanly(forked: System, module: str) -> None:
+    await ends_cleanly(forked, module, signal.SIGTERM)
+
+
+async def ends_cleanly(system: PythonSystem, module: str, number: signal.Signals) -> None:
+    (program,) = await system.start(module)
     program.running.send_signal(number)
     assert await program.exit_code() == 0, program.log
     assert "Traceback" not in program.log
@@ -190,13 +197,13 @@ async def test_rotate_does_nothing_while_the_month_has_its_salt(system: PythonSy
 
 
 async def test_several_collectors_share_one_port(
-    running: PythonSystem, monkeypatch: pytest.MonkeyPatch
+    forked: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each with admin pages of its own, though they were told the same port."""
-    first = running.program("collector").start()
+    first = forked.program("collector").start()
     await first.ready()  # before the other starts: who comes first has the admin port
-    second = Program("collector", first.environment, running.folder / "second.log").start()
-    running.programs.append(second)
+    second = ForkedProgram("collector", first.environment, forked.folder / "second.log").start()
+    forked.programs.append(second)
 
     async def listening() -> bool:
         assert second.running.poll() is None, second.log
