@@ -40,7 +40,7 @@ ACL = ROOT / "deploy/redis-users.acl"
 _SITES = ("a.example.org", "b.example.org")
 # So many at once that records share entries, which are written by MULTI and EXEC.
 _CONNECTIONS = 200
-_VISITS = 400
+_VISITS, _MORE_VISITS = 400, 1000
 _SHARDS = range(settings.STREAM_SHARDS.read({}))
 
 
@@ -86,10 +86,10 @@ class Deployed:
         return sum(int(of_shard["pending"]) for of_shard in pending)
 
     @asynccontextmanager
-    async def load(self) -> AsyncIterator[SentLog]:
+    async def load(self, visits: int = _VISITS) -> AsyncIterator[SentLog]:
         """Sends visits, as many at once as there are connections; what was answered to them."""
         sent_log = SentLog(_SITES, role_of)
-        people = People(_VISITS, len(_SITES), 20, 5, 1, sent_log.tag)
+        people = People(visits, len(_SITES), 20, 5, 1, sent_log.tag)
         address = Address.parse(self.system.url)
         builder = RequestBuilder(people, TokenSigner({"JWT_KEY": JWT_KEY}), _SITES, str(address))
         async with Client(address, _CONNECTIONS) as client:
@@ -157,8 +157,8 @@ async def ask(redis: Redis, *command: Any) -> Any:
 async def test_a_restart_of_redis_loses_nothing_that_was_answered_201(deployed: Deployed) -> None:
     """With the flushers stopped, so that all of it is in the streams alone."""
     await deployed.start("rotation", "collector")
-    async with deployed.load() as sent_log:
-        assert await deployed.joined() > 20, "records share entries"
+    async with deployed.load(_MORE_VISITS) as sent_log:
+        assert await deployed.joined() > 100, "records share entries"
         await deployed.restart()
         await deployed.start("flusher")
         await deployed.is_exact(sent_log)
