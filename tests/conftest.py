@@ -1,5 +1,6 @@
 """Fixtures: servers once a worker, a database and an empty Redis for each test."""
 
+import gc
 import itertools
 import os
 import signal
@@ -44,6 +45,11 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     items[:] = in_shares(items, workers)
+
+
+def pytest_collection_finish() -> None:
+    """What was collected is there to the end: no search for garbage goes through it."""
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
