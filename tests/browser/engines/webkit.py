@@ -1,5 +1,6 @@
 """WebKitGTK, in WebDriver: its MiniBrowser, on a display that nobody sees."""
 
+import asyncio
 import contextlib
 from contextlib import AsyncExitStack
 from typing import Any
@@ -12,6 +13,7 @@ from tests.system import eventually
 
 # A promise can be given to a function alone; WebDriver knows none by itself.
 _PROMISE = "const done = arguments[0]; {}.then(done, (error) => done('!' + error))"
+_SCRIPT_SECONDS = 10.0
 _SIZE = {"x": 0, "y": 0, "width": 800, "height": 600}
 
 
@@ -72,7 +74,12 @@ class WebKit(Engine):
         return Tab(self, name)
 
     async def run(self, name: str, text: str) -> str:
-        said = str(await self._in(name, "execute/async", script=_PROMISE.format(text), args=[]))
+        script = _PROMISE.format(text)
+        try:
+            async with asyncio.timeout(_SCRIPT_SECONDS):
+                said = str(await self._in(name, "execute/async", script=script, args=[]))
+        except TimeoutError:  # WebKit never answers for a page that went to its cache meanwhile
+            raise ScriptError("no answer: the page went") from None
         if said.startswith("!"):
             raise ScriptError(said)
         return said
