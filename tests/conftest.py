@@ -118,7 +118,8 @@ class Databases:
 
     async def create_empty(self, name: str, template: str = "template1") -> str:
         """The DSN of a new database."""
-        await self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        # Not by way of the log, which takes nearly twice as much of a processor.
+        await self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
         return self._servers.postgres.dsn(name)
 
     async def drop(self, dsn: str) -> None:
