@@ -98,6 +98,8 @@ class Worker:
             Retry: a server is away; the entries are kept for the next call.
         """
         await self._builder.fill()
+        while self._builder.may_go_on and not self._builder.is_full:
+            await self._builder.fill()
         return await self._flush(self._builder.take())
 
     async def run(self, stopping: Stopping, beat: Beat) -> bool:

@@ -14,6 +14,8 @@ from flusher.worker_settings import WorkerSettings
 from runtime.periodic import Interval
 
 _FULL: Final = 7 / 8
+# Of a batch, as many entries at once: each may hold 32 records, as is only known when it was read.
+_READ_AT_ONCE: Final = 1 / 8
 _DECODED_AT_ONCE: Final = 1000
 
 
@@ -85,8 +87,9 @@ class BatchBuilder:
 
     @property
     def _room(self) -> int:
-        """For how many more entries there is room."""
-        return math.ceil((self._max_rows - self.size) / self._records_an_entry)
+        """How many more entries to read now."""
+        room = math.ceil((self._max_rows - self.size) / self._records_an_entry)
+        return min(room, math.ceil(self._max_rows * _READ_AT_ONCE))
 
     async def _add(self, entries: list[Entry]) -> None:
         if not entries:

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from contract import keys
-from contract.entry import join_records
+from contract.entry import RECORDS_MAX, join_records
 from contract.errors import Retry, TimedOut
 from contract.flusher_metrics import FlusherMetrics
 from contract.record import FIELD, Event, encode
@@ -185,6 +185,16 @@ async def test_sessions_that_share_an_entry_are_stored_and_counted_each(bench: B
     assert bench.counted("written", kind="session") == 4
     assert bench.counted("written", kind="upgrade") == 1
     assert bench.counted("duplicate", kind="session") == 1
+
+
+async def test_entries_that_turn_out_to_hold_many_sessions_make_no_huge_batch(bench: Bench) -> None:
+    """As after an outage under load, when all that was read before held one each."""
+    bench.worker._builder._max_rows = 320
+    for _ in range(60):
+        await bench.append_together(*(encode(start()) for _ in range(RECORDS_MAX)))
+    while not bench.worker._builder.is_full:
+        await bench.worker._builder.fill()
+    assert bench.worker._builder.size <= 320
 
 
 async def test_a_broken_record_is_set_aside_without_those_that_share_its_entry(
