@@ -67,6 +67,7 @@ LEFT_OUT: Final = {
             "tests/unit/test_cluster_map.py",
             "tests/unit/test_cluster_writer.py",
             "tests/unit/test_crawlers.py",
+            "tests/unit/test_documents.py",
             "tests/unit/test_header_fuzz.py",
             "tests/unit/test_listed.py",
             "tests/unit/test_lock_files.py",

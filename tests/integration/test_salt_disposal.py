@@ -168,7 +168,8 @@ async def test_a_replica_that_is_away_is_named_until_it_is_clean(
     assert {place.server for place in report.failed} == {f"127.0.0.1:{replica.port}"}
     assert await salts.disposal.due_since() == due_since, "it will be tried again"
     replica.thaw()
-    await salts.dispose()
+    # On a busy machine it may be too slow for the second of this test: then it is tried again.
+    await eventually(lambda: salts.disposal.dispose(due_since), lambda report: not report.failed)
     assert await salts.disposal.due_since() is None
 
 
