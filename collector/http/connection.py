@@ -26,8 +26,8 @@ _MOST_HELD: Final = MAX_HEAD + MAX_BYTES
 # If more answers than this wait for the client, no new request begins until the client has read.
 _MOST_UNREAD: Final = 16 * 1024
 
-_ACKNOWLEDGE: Final = b"\r\n\r\n"
-_END_BYTES: Final = len(_ACKNOWLEDGE)
+_END: Final = b"\r\n\r\n"
+_END_BYTES: Final = len(_END)
 # Whether the bytes so far can be the beginning of a request; if not, it does not wait for the rest.
 _BEGINNING: Final = re.compile(rb"[A-Z]+(?: [^ \r\n]*(?: [^ \r\n]*(?:\r|\r\n.*)?)?)?", re.DOTALL)
 _BARE: Final = re.compile(rb"(?<!\r)\n")
@@ -157,9 +157,7 @@ class Connection(asyncio.Protocol):
     def _begin(self, data: bytes, seen: int) -> bytes | None:
         """Begins a request; returns the bytes after it. None: there is no more to do now."""
         usual = self._usual
-        start = (
-            data.find(_ACKNOWLEDGE, max(seen - _END_BYTES, 0) if usual is None else 0) + _END_BYTES
-        )
+        start = data.find(_END, max(seen - _END_BYTES, 0) if usual is None else 0) + _END_BYTES
         if usual is None:
             if start < _END_BYTES:
                 self._wait_for_headers(data, seen)

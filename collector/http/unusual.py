@@ -29,7 +29,7 @@ Serve = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _MOST_UNFINISHED: Final = MAX_HEAD + MAX_BYTES
 # How long the rest of a refused body is read: some clients read the answer only after sending all.
 _LINGERING_SECONDS: Final = 2.0
-_ACKNOWLEDGE: Final = re.compile(rb"\r\n\r\n")
+_END: Final = re.compile(rb"\r\n\r\n")
 
 
 class UnusualServer(web.Server):
@@ -231,7 +231,7 @@ class UnusualConnection(web.RequestHandler):
         seen = self.last
         self.last = (seen + data)[-3:]
         start = 0
-        for end in _ACKNOWLEDGE.finditer(seen + data):
+        for end in _END.finditer(seen + data):
             yield data[start : end.end() - len(seen)]
             start = end.end() - len(seen)
         if start < len(data) or not data:

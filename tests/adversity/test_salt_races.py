@@ -21,6 +21,7 @@ from bench.load.client import Address, Client, Connection
 from bench.load.sent_log import Outcome, Who
 from contract import keys
 from contract.calendar import DAY_US, SECOND_US, Month, from_us, month_at
+from contract.entry import split_entry
 from contract.record import FIELD, SessionStarted, SessionUpgraded, decode
 from contract.settings import STREAM_SHARDS
 from runtime.redis_client import connect_redis
@@ -460,9 +461,10 @@ async def stored(redis: Redis) -> AsyncIterator[StreamEvent]:
     for shard in range(STREAM_SHARDS.read({})):
         entries: Any = await redis.xrange(keys.stream(shard))
         for _, fields in entries:
-            event = decode(fields[FIELD])
-            if isinstance(event, SessionStarted | SessionUpgraded):
-                yield event
+            for record in split_entry(fields[FIELD]):
+                event = decode(record)
+                if isinstance(event, SessionStarted | SessionUpgraded):
+                    yield event
 
 
 def start_of(event: StreamEvent) -> bytes:
