@@ -9,7 +9,7 @@ from collector.buffer.append import Appender
 from collector.buffer.pending import WAIT_SECONDS
 from collector.examination import Examination, Examined
 from collector.http import answers
-from collector.http.request import OnResult, Request
+from collector.http.request import Answered, Request
 from collector.request.body import parse_session_id
 from collector.request.caller import User
 from collector.request.new_sites import NewSites
@@ -42,7 +42,7 @@ class Sessions:
         self._accepted_upgrade = metrics.accepted.labels("upgrade")
         self._asking: set[asyncio.Task[None]] = set()
 
-    def start(self, request: Request, answered: OnResult) -> None:
+    def start(self, request: Request, answered: Answered) -> None:
         """`POST /web_api/v1/sessions`.
 
         Raises:
@@ -57,7 +57,7 @@ class Sessions:
         else:
             self._append_start(asked, answered, *valid)
 
-    def upgrade(self, request: Request, answered: OnResult) -> None:
+    def upgrade(self, request: Request, answered: Answered) -> None:
         """`PATCH` or `POST /web_api/v1/sessions/{id}/upgrade`.
 
         Raises:
@@ -76,7 +76,7 @@ class Sessions:
         else:
             append(*valid)
 
-    def _append_start(self, asked: Examined, answered: OnResult, salt: Salt, at_us: int) -> None:
+    def _append_start(self, asked: Examined, answered: Answered, salt: Salt, at_us: int) -> None:
         session_id, record = _record(asked, salt, at_us)
 
         def ended(error: Retry | None) -> None:
@@ -91,7 +91,7 @@ class Sessions:
         session_id: bytes | None,
         asked: Examined,
         user: User,
-        answered: OnResult,
+        answered: Answered,
         salt: Salt,
         at_us: int,
     ) -> None:
@@ -123,7 +123,7 @@ class Sessions:
         )
         return session_id or visitor, encode(event)
 
-    def _when_known(self, append: Callable[[Salt, int], None], answered: OnResult) -> None:
+    def _when_known(self, append: Callable[[Salt, int], None], answered: Answered) -> None:
         """Calls `append` when Redis has given the salt."""
 
         async def wait() -> None:

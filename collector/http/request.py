@@ -17,8 +17,8 @@ class Request:
     named: str = ""  # the text in place of the path's `{}`
 
 
-OnResult = Callable[[Answer | Exception], None]
+Answered = Callable[[Answer | Exception], None]
 """Called once with a request's answer, or with the error that becomes its answer."""
 
-Endpoint = Callable[[Request, OnResult], None]
+Endpoint = Callable[[Request, Answered], None]
 """Answers now or later, or raises the error."""

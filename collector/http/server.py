@@ -17,7 +17,7 @@ from collector.http.connection import Connection, Parts
 from collector.http.connections import Connections, Standing
 from collector.http.listener import Listener
 from collector.http.reading import read_body
-from collector.http.request import OnResult, Request
+from collector.http.request import Answered, Request
 from collector.http.routes import Page, Route, Routes
 from collector.http.unusual import UnusualConnection, UnusualServer
 from collector.http.usual import UsualRequests
@@ -132,11 +132,11 @@ class Server:
     def is_listening(self) -> bool:
         return self._listener.is_open
 
-    def _preflight(self, request: Request, answered: OnResult) -> None:
+    def _preflight(self, request: Request, answered: Answered) -> None:
         self._metrics.ignored.labels("preflight").inc()
         answered(answers.preflight(request.headers.get("access-control-request-headers")))
 
-    def _pageview(self, _: Request, __: OnResult) -> None:
+    def _pageview(self, _: Request, __: Answered) -> None:
         """A page view within a session, which some front-ends report: nothing is stored."""
         raise Ignore("pageview")
 

@@ -16,7 +16,7 @@ from collector.http.answers import make
 from collector.http.common_headers import CommonHeaders
 from collector.http.connection import Connection, Parts
 from collector.http.connections import Connections, Standing
-from collector.http.request import OnResult, Request
+from collector.http.request import Answered, Request
 from collector.http.routes import Route, Routes
 from collector.http.unusual import UnusualConnection, UnusualServer
 from collector.http.usual import UsualRequests
@@ -36,14 +36,14 @@ class Front:
         self.connections = Connections(100, metrics)
         self.port = 0
         self.asked = 0
-        self.held: list[OnResult] | None = None
+        self.held: list[Answered] | None = None
         routes = Routes((Route("POST", "/sessions", "start", self.answer),))
         answering = Answering(CommonHeaders(lambda: NOON_US, lambda _: False), metrics)
         self.unusual = UnusualServer(self.serve, answering, self.connections)
         parts = Parts(answering, self.connections, UsualRequests(routes), self.unusual)
         self.protocol = lambda: Connection(parts)
 
-    def answer(self, _: Request, answered: OnResult) -> None:
+    def answer(self, _: Request, answered: Answered) -> None:
         self.asked += 1
         if self.held is None:
             answered(make(200, b"here"))

@@ -3,12 +3,12 @@
 import pytest
 
 from collector.http.answers import NotAllowed
-from collector.http.request import OnResult, Request
+from collector.http.request import Answered, Request
 from collector.http.routes import Route, Routes
 from contract.errors import Reject
 
 
-def nothing(_: Request, __: OnResult) -> None:
+def nothing(_: Request, __: Answered) -> None:
     """It is not asked."""
 
 
