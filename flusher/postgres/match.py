@@ -8,6 +8,7 @@ The rules, which end in the same rows in whatever order and however often events
 * Of copies of one session on both sides of a month's end the earlier month's stays.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -79,25 +80,36 @@ class Matching:
         return Matched(len(copies), upgrades, self._of_others)
 
     async def _delete_copies(self) -> list[asyncpg.Record]:
-        starts, candidates = self._batch.starts, self._batch.near_months_end
-        inside = {month: self._inside(month) for month in set(candidates.values())}
-        near = [
-            (UUID(id_), month)
-            for id_, month in candidates.items()
-            if id_ in starts and began_us(starts[id_]) not in inside[month]
-        ]
-        if not near:
+        copied: list[UUID] = []
+        beside = self._near_months_end()
+        for month, ids in beside.items():
+            found = await self._connection.fetch(statement("ids_in_month"), ids, month.first_day)
+            copied += [row["id"] for row in found]
+        if not copied:
             return []
-        months = [month for _, month in near]
         copies = await self._connection.fetch(
             statement("delete_copies_in_later_months"),
-            [id_ for id_, _ in near],
-            min(months).plus(-1).first_day,
-            max(months).plus(1).first_day,
+            copied,
+            min(beside).plus(-1).first_day,
+            max(beside).plus(1).first_day,
         )
         for copy in copies:
             self._counts.remove(session_of(copy))
         return list(copies)
+
+    def _near_months_end(self) -> dict[Month, list[UUID]]:
+        """The batch's sessions near an end of their month, by the month beside it."""
+        starts, candidates = self._batch.starts, self._batch.near_months_end
+        inside = {month: self._inside(month) for month in set(candidates.values())}
+        beside: defaultdict[Month, list[UUID]] = defaultdict(list)
+        for id_, month in candidates.items():
+            if id_ not in starts:
+                continue
+            at_us = began_us(starts[id_])
+            if at_us not in inside[month]:
+                other = month.plus(-1 if at_us < inside[month].start else 1)
+                beside[other].append(UUID(id_))
+        return beside
 
     def _inside(self, month: Month) -> range:
         """The instants of a month, in microseconds, that are far from both ends."""

@@ -19,7 +19,8 @@ from flusher.stream.read import StreamReader
 from flusher.worker import Worker
 from flusher.worker_settings import WorkerSettings
 from runtime.shards import OneServer
-from tests.events import start, upgrade
+from tests.events import batch_of, start, upgrade
+from tests.instant import MONTH, NOON_US
 
 UTC = ZoneInfo("UTC")
 SHARDS = 4
@@ -100,3 +101,27 @@ async def test_sessions_that_share_an_entry_end_as_one(redis: Redis, worker: Wor
     after = await redis.info("commandstats")
     assert after["cmdstat_xdel"]["calls"] - before["cmdstat_xdel"]["calls"] <= SHARDS
     assert sum([await redis.xlen(keys.stream(shard)) for shard in range(SHARDS)]) == 0
+
+
+async def test_a_session_near_its_months_end_is_looked_up_once(database: Database) -> None:
+    """Its copy can only be in the month beside it (docs/decisions/0003)."""
+    writer = SessionWriter(database, UTC)
+    await writer.create_months([MONTH, MONTH.plus(1)])
+    end = (MONTH.ends_us(UTC) - NOON_US) / 1e6
+    next_month = MONTH.plus(1)
+    batches = (
+        [start(seconds=end - 60) for _ in range(100)],
+        [start(seconds=end + 60, month=next_month) for _ in range(100)],
+    )
+    for sessions in batches:
+        before = await look_ups_by_id(database)
+        await writer.write(batch_of(*sessions))
+        assert await look_ups_by_id(database) - before <= len(sessions)
+
+
+async def look_ups_by_id(database: Database) -> int:
+    async with database.connection() as connection:
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+        await connection.execute("SELECT pg_stat_clear_snapshot()")
+        scans = "SELECT sum(idx_scan) FROM pg_stat_user_indexes WHERE indexrelname LIKE '%_pkey'"
+        return int(await connection.fetchval(f"{scans} AND relname LIKE 'sessions_%'"))
