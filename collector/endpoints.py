@@ -27,15 +27,7 @@ log = structlog.get_logger()
 
 
 class Endpoints:
-    """The two endpoints and the other pages, and the parts of them that others use.
-
-    Attributes:
-        sessions: the two endpoints.
-        pages: the other pages.
-        sites: the sites that are counted.
-        addresses: checks whether clients' addresses look as if a proxy were not trusted.
-        new_sites: limits new sites.
-    """
+    """The two endpoints (`sessions`), the other pages, and the parts of them that others use."""
 
     def __init__(
         self,
@@ -49,23 +41,23 @@ class Endpoints:
             Misconfigured: a setting is wrong.
         """
         self.sites = SitePolicy(settings.SITES.read(environment))
-        self.addresses = AddressCheck(metrics)
+        self._addresses = AddressCheck(metrics)
         per_minute = settings.NEW_SITES_PER_MINUTE.read(environment)
-        self.new_sites = NewSites(self.sites, per_minute, metrics)
+        self._new_sites = NewSites(self.sites, per_minute, metrics)
         proxies = TrustedProxies(
             settings.TRUSTED_PROXIES.read(environment),
             settings.CLIENT_ADDRESS_HEADER.read(environment),
         )
         tokens = _make_verifier(environment, metrics)
         examination = Examination(
-            self.sites, CrawlerFilter(), tokens, proxies, self.addresses, metrics
+            self.sites, CrawlerFilter(), tokens, proxies, self._addresses, metrics
         )
-        self.sessions = Sessions(examination, self.new_sites, salt, appender, metrics)
+        self.sessions = Sessions(examination, self._new_sites, salt, appender, metrics)
         self.pages: Sequence[Page] = [*Beacon(metrics).routes, *demo_pages(environment, metrics)]
 
     def warnings(self) -> dict[str, str | None]:
         """What an operator should check."""
-        return self.addresses.warnings() | self.new_sites.warnings()
+        return self._addresses.warnings() | self._new_sites.warnings()
 
 
 def _make_verifier(environment: Environment, metrics: CollectorMetrics) -> TokenVerifier:
@@ -81,19 +73,19 @@ def _make_verifier(environment: Environment, metrics: CollectorMetrics) -> Token
         Roles(settings.JWT_ROLE_CLAIM.read(environment), settings.JWT_ROLE_RANK.read(environment)),
         metrics,
     )
-    _warn_of_weak_key(verifier)
+    _warn_about_weak_keys(verifier)
     return verifier
 
 
-def _warn_of_weak_key(verifier: TokenVerifier) -> None:
+def _warn_about_weak_keys(verifier: TokenVerifier) -> None:
     for weakness in verifier.weaknesses:
         log.warning(
-            "JWT_KEY is short: a person who guesses it can sign in as anybody",
+            "JWT_KEY is short: a person who guesses it can sign in as any user",
             why=weakness,
             to_do="have the platform sign with a longer key, and set JWT_KEY to it: "
             "openssl rand -hex 32",
         )
-    # Logged above; PyJWT would warn again at the first token, in its own form.
+    # It is logged above. PyJWT would warn again at the first token.
     warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
 
 
@@ -101,12 +93,12 @@ def demo_pages(environment: Environment, metrics: CollectorMetrics) -> Sequence[
     """The routes of `/demo` if DEMO is 1, otherwise none.
 
     Raises:
-        Misconfigured: a setting of the demo's is missing or wrong.
+        Misconfigured: a setting of the demo is missing or wrong.
     """
     if not settings.DEMO.read(environment):
         return ()
-    # Imported here: production has no demo, nor the PostgreSQL that it looks into.
-    from collector.http.demo.pages import DemoPages  # noqa: PLC0415 - for the demo alone
+    # Imported here: only the demo needs asyncpg.
+    from collector.http.demo.pages import DemoPages  # noqa: PLC0415 - see above
 
     log.warning("DEMO=1: /demo is served, with a token that signs its user in; not in production")
     return DemoPages(

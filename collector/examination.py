@@ -1,4 +1,4 @@
-"""Examines a request and decides whether it counts: the steps that do no I/O, in order."""
+"""Examines a request and decides whether it counts: the steps without I/O, in their order."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from contract.errors import Reject
 
 @dataclass(slots=True)
 class Examined:
-    """What these steps found."""
+    """What a request says."""
 
     body: Body
     site: str
@@ -25,7 +25,7 @@ class Examined:
 
 
 class Examination:
-    """Examines requests by the settings."""
+    """Examines requests according to the settings."""
 
     def __init__(
         self,
@@ -44,10 +44,9 @@ class Examination:
         self._hidden_origins = metrics.hidden_origins
 
     def examine(self, request: Request) -> Examined:
-        """Everything that a request says, or why it is not counted.
-
+        """
         Raises:
-            Reject, Ignore: as the steps do.
+            Reject, Ignore: it is not counted.
         """
         headers, raw = request.headers, request.body
         body = parse_body(headers.get("content-type", ""), raw) if raw else EMPTY
@@ -66,8 +65,6 @@ class Examination:
         self._addresses.observe(address)
         return Examined(body, site, user_agent, user, address)
 
-    def is_visitors_own(self, asked: Examined) -> bool:
-        """Whether its address is one of a visitor, and not that of a backend of ours: one that
-        names nobody asks for all of its users from one address.
-        """
-        return not self._proxies.trusts(asked.address)
+    def is_visitors_address(self, address: Address) -> bool:
+        """Whether it is a visitor's address, and not a trusted backend's, which all users share."""
+        return not self._proxies.trusts(address)

@@ -1,1 +1,1 @@
-"""Records into the streams."""
+"""Writes records to the streams."""

@@ -1,1 +1,1 @@
-"""The connection, the answers and the pages."""
+"""The connections, the answers and the pages."""

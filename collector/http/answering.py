@@ -1,6 +1,7 @@
-"""Has an endpoint answer a request, turns errors into answers, and counts both.
+"""Calls a request's endpoint, turns errors into answers, and counts both.
 
-Both HTTP parsers end here (`connection.py`, `unusual.py`), so the same rules hold for both.
+Requests of both HTTP parsers (`connection.py`, `unusual.py`) come here, so they follow the same
+rules.
 """
 
 import time
@@ -20,7 +21,7 @@ from contract.errors import Ignore, Reject, Retry
 from contract.plain_metrics import Count
 
 Send = Callable[[Answer, bytes], None]
-"""Takes an answer, and header lines to add to it."""
+"""Sends an answer, with more header lines."""
 
 _CODING = "content-encoding"
 
@@ -36,24 +37,24 @@ class Answering:
         self._requests: dict[tuple[str, int], Count] = {}
 
     def begin(self, route: Route, request: Request, send: Send) -> None:
-        """Has a request answered, now or later, by one call of `send`. It never raises."""
+        """Calls the endpoint. `send` is called once with the answer, now or later. Never raises."""
         started = time.perf_counter()
         origin = request.headers.get("origin")
 
-        def answered(end: Answer | Exception) -> None:
+        def respond(result: Answer | Exception) -> None:
             try:
-                answer = end if isinstance(end, Answer) else self.of_error(end)
+                answer = result if isinstance(result, Answer) else self.of_error(result)
                 lines = self.count(route.name, answer.status, origin, started)
-            except Exception as error:  # noqa: BLE001 - no other code would answer
+            except Exception as error:  # noqa: BLE001 - nothing else would answer
                 answer, lines = self.of_error(error), b""
             send(answer, lines)
 
         try:
             if _CODING in request.headers:
                 check_coding(request.headers)
-            route.endpoint(request, answered)
-        except Exception as error:  # noqa: BLE001 - each has its answer
-            answered(error)
+            route.endpoint(request, respond)
+        except Exception as error:  # noqa: BLE001 - each becomes an answer
+            respond(error)
 
     def refuse(self, error: Exception) -> tuple[Answer, bytes]:
         """The answer to bytes that are not a request, and its header lines."""
@@ -61,17 +62,17 @@ class Answering:
         return answer, self.count("unknown", answer.status, None, time.perf_counter())
 
     def count(self, name: str, status: int, origin: str | None, started: float) -> bytes:
-        """Counts an answer; returns the header lines that all answers have."""
+        """Counts an answer, and returns the header lines that every answer has."""
         lines = self._common.lines(origin)
         counter = self._requests.get((name, status))
-        if counter is None:  # looking up labels costs more than counting
+        if counter is None:  # cached: `labels` costs more than counting
             counter = self._requests[name, status] = self._metrics.requests.labels(name, status)
         counter.inc()
         self._metrics.request_seconds.observe(time.perf_counter() - started)
         return lines
 
     def of_error(self, error: BaseException) -> Answer:
-        """The answer to a request that failed; it counts the reason."""
+        """The answer to a request that failed. Its reason is counted."""
         match error:
             case Ignore():
                 self._metrics.ignored.labels(error.reason).inc()
@@ -92,23 +93,19 @@ class Answering:
 
 
 def check_coding(headers: Headers) -> None:
-    """A body must have no content coding: a small compressed body may be large in memory.
-
-    Raises:
-        Reject: 415, it has a content coding.
-    """
+    """Raises Reject (415) for a content coding: a small compressed body may be large in memory."""
     for coding in headers.getall(_CODING, ()):
         if coding.strip().lower() not in {"", "identity"}:
             raise has_a_coding()
 
 
 def has_a_coding() -> Reject:
-    """The answer to a body with a content coding."""
+    """The error for a body with a content coding."""
     return Reject(415, "content_coding", "Send the body without a content coding.")
 
 
 def _report(error: BaseException) -> None:
-    # Where it happened, but not its message, which could quote the request.
+    # Without the error's message, which could quote the request.
     where = traceback.extract_tb(error.__traceback__)[-1]
     log.error(
         "a request could not be served; this is a fault in the collector",

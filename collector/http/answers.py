@@ -1,7 +1,4 @@
-"""The answers, and the one place where an error becomes a status.
-
-An answer is made of bytes. Its constant parts are built once, when the program starts.
-"""
+"""The answers, as bytes. Their constant parts are built once, when the program starts."""
 
 import json
 import re
@@ -17,9 +14,9 @@ from contract.errors import Reject, Retry
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _PREFLIGHT_SECONDS = "86400"
 _METHODS = "POST, PATCH, OPTIONS"
-# `*` does not include `Authorization`, and means nothing if a page sends credentials.
+# `*` does not include `Authorization`, and has no effect if a page sends credentials.
 _ANY_HEADERS = "*, Authorization, Content-Type"
-# What browsers send: lower case, sorted, separated by commas. No real list is longer.
+# Header names as browsers list them, separated by commas. No real list is longer.
 _NAMES = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 _LONGEST_NAMES = 2048
 CLOSING = b"Connection: close\r\n"
@@ -28,7 +25,7 @@ _WITHOUT_BODY = 204  # nor a Content-Length (RFC 9110, section 8.6)
 
 @dataclass(slots=True)
 class Answer:
-    """What is sent: `head` is the status line and the headers, each line with its end."""
+    """`head` is the status line and the headers, each with its line end."""
 
     status: int
     head: bytes
@@ -39,13 +36,12 @@ class NotAllowed(Reject):
     """The path exists, but not with this method."""
 
     def __init__(self, methods: tuple[str, ...]) -> None:
-        """`methods`: those that are."""
+        """`methods`: those with which it exists."""
         super().__init__(405, "method", "This method is not one of this path's.")
         self.methods = methods
 
 
 def make(status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
-    """An answer of any kind."""
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     if status != _WITHOUT_BODY:
@@ -71,25 +67,25 @@ def accepted_upgrade() -> Answer:
 
 
 def ignored() -> Answer:
-    """204: nothing was stored, and nothing need be tried again."""
+    """204: nothing is stored, and the caller should not try again."""
     return _IGNORED
 
 
 def preflight(asked: str | None) -> Answer:
     """204: the answer to a CORS preflight (Fetch standard, section 4.8).
 
-    Any header is allowed, since none but those that are known is looked at: pages' tools add their
-    own to each request, and a browser blocks what was not allowed by name.
+    All headers are allowed by name, because pages' tools add their own to each request, and a
+    browser blocks the request if one is not allowed. Unknown headers are ignored here.
 
     Args:
         asked: `Access-Control-Request-Headers`.
     """
-    named = asked is not None and len(asked) <= _LONGEST_NAMES and _NAMES.fullmatch(asked)
+    is_list = asked is not None and len(asked) <= _LONGEST_NAMES and _NAMES.fullmatch(asked)
     return make(
         204,
         headers={
             "Access-Control-Allow-Methods": _METHODS,
-            "Access-Control-Allow-Headers": asked if asked and named else _ANY_HEADERS,
+            "Access-Control-Allow-Headers": asked if asked and is_list else _ANY_HEADERS,
             "Access-Control-Max-Age": _PREFLIGHT_SECONDS,
         },
     )
@@ -101,13 +97,13 @@ def rejected(error: Reject) -> Answer:
     if isinstance(error, NotAllowed):
         headers["Allow"] = ",".join(sorted(error.methods))
     if error.status == HTTPStatus.FORBIDDEN:
-        # A page that is not counted may read that, too, or its beacon would try again.
+        # A page whose site is not allowed must be able to read this, or its beacon tries again.
         headers["Access-Control-Allow-Origin"] = "*"
     return _error(error.status, error.detail, headers)
 
 
 def unavailable(_: Retry) -> Answer:
-    """503: it is not stored; the caller should try again."""
+    """503: nothing is stored, and the caller should try again."""
     detail = "The session can't be stored just now. Try again later."
     headers = {
         "Retry-After": str(RETRY_AFTER_SECONDS),
@@ -117,15 +113,15 @@ def unavailable(_: Retry) -> Answer:
 
 
 def broken() -> Answer:
-    """500: a fault of this program; the log has it."""
+    """500: a fault of this program, which was logged."""
     return _error(500, "The request could not be served.", {})
 
 
 def allow_origin(origin: str) -> bytes:
-    """The header lines that let the page that asked read the answer.
+    """The header lines that let a page of this origin read the answer.
 
-    Also one that sends its cookies along, as `sendBeacon` does with each JSON Blob: no cookie is
-    read here or set, so they give nothing to a page that it would not have without them.
+    They also allow credentials, because `sendBeacon` sends cookies with each JSON Blob. We neither
+    read nor set cookies, so this gives a page nothing more.
     """
     return (
         b"Access-Control-Allow-Origin: %b\r\n"

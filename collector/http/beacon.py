@@ -12,21 +12,20 @@ from collector.http.routes import Page, pages_at
 from contract.collector_metrics import CollectorMetrics
 from contract.errors import Misconfigured
 
-_NOTHING = re.compile(r"q\s*=\s*0(?:\.0{0,3})?")
+_WEIGHT_0 = re.compile(r"q\s*=\s*0(?:\.0{0,3})?")
 SOURCE = Path(__file__).parents[2] / "beacon" / "beacon.js"
-# How long a browser uses it without asking, and so how long a corrected version takes to reach all.
-# For one more day a browser may use its copy while it asks again, so that no page has to wait.
+# A new version reaches all browsers within an hour. For one more day a browser may use its copy
+# while it fetches the new one, so no page has to wait.
 _LIFETIME = "public, max-age=3600, stale-while-revalidate=86400"
 
 
 class Beacon:
-    """The module as it is served, made once."""
+    """Serves the module, without its comments."""
 
     def __init__(self, metrics: CollectorMetrics, source: Path = SOURCE) -> None:
-        """Reads the module.
-
+        """
         Raises:
-            Misconfigured: its file is not there.
+            Misconfigured: the file can't be read.
         """
         try:
             text = source.read_text("utf-8")
@@ -47,9 +46,9 @@ class Beacon:
         self._metrics.ignored.labels("page").inc()
         headers = {
             hdrs.CACHE_CONTROL: _LIFETIME,
-            hdrs.ETAG: f'W/"{self._etag}"',  # weak: it names the compressed bytes as well
+            hdrs.ETAG: f'W/"{self._etag}"',  # weak: the same for the compressed bytes
             hdrs.VARY: hdrs.ACCEPT_ENCODING,
-            # A module is fetched with CORS. Any page may load it; `SITES` decides who is counted.
+            # Browsers fetch modules with CORS. Any page may load it: `SITES` decides what counts.
             hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: "*",
             "Cross-Origin-Resource-Policy": "cross-origin",
             "X-Content-Type-Options": "nosniff",
@@ -66,18 +65,18 @@ class Beacon:
 
 
 def takes_gzip(accepted: str) -> bool:
-    """Whether an `Accept-Encoding` lets an answer be gzip (RFC 9110, section 12.5.3)."""
+    """Whether an `Accept-Encoding` accepts gzip (RFC 9110, section 12.5.3)."""
     weights: dict[str, bool] = {}
     for entry in accepted.lower().split(","):
         coding, _, weight = entry.partition(";")
-        weights[coding.strip()] = _NOTHING.fullmatch(weight.strip()) is None
+        weights[coding.strip()] = _WEIGHT_0.fullmatch(weight.strip()) is None
     return weights.get("gzip", weights.get("*", False))
 
 
 def without_comments(source: str) -> str:
-    """JavaScript without indentation, empty lines and comment lines.
+    """JavaScript without indentation, empty lines and comments.
 
-    It requires that each comment has its own line, and that no string spans lines.
+    Each comment must be on lines of its own, and no string may span lines.
     """
     lines = (line.strip() for line in source.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("//")) + "\n"

@@ -1,4 +1,4 @@
-"""The header lines that every answer has."""
+"""The header lines that every answer has: `Date`, and for a page those of CORS."""
 
 from collections.abc import Callable
 from email.utils import formatdate
@@ -11,17 +11,17 @@ _ORIGINS = 1024
 
 
 class CommonHeaders:
-    """Builds these lines once a second for each origin."""
+    """Builds them once a second for each origin."""
 
     def __init__(self, clock: Clock, allows_origin: Callable[[str], bool]) -> None:
-        """`allows_origin`: whether a page of this origin may read the answers."""
+        """`allows_origin`: whether pages of an origin may read answers."""
         self._clock = clock
         self._allows_origin = allows_origin
         self._second = 0
         self._lines: dict[str | None, bytes] = {}
 
     def lines(self, origin: str | None) -> bytes:
-        """`Date` (RFC 9110, section 6.6.1), and the CORS headers if there is an origin."""
+        """The lines for a request with this `Origin`, or without one."""
         now = self._clock() // SECOND_US
         if now != self._second or len(self._lines) > _ORIGINS:
             self._second = now

@@ -1,53 +1,45 @@
-"""A client's connection: receives its bytes, answers usual requests, hands over unusual ones.
+"""A client's connection: answers usual requests, and hands unusual ones over to aiohttp.
 
-One request at a time: the next one begins when the one before is answered, so answers have the
-order of their requests. An unusual request (see `usual.py`) is handed to aiohttp's public server
-protocol (`unusual.py`), with all bytes since its first one and before anything of it was answered.
-The connection then stays with aiohttp. The limits (lines, headers, unfinished requests, unread
-answers) are the same for both.
+It answers one request at a time, so answers have the order of their requests. If a request is
+unusual (see `usual.py`), aiohttp's public server protocol (`unusual.py`) gets all of its bytes, and
+the connection stays with aiohttp. The limits are the same for both.
 """
 
 import asyncio
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, cast
 
 from collector.http.answering import Answering
 from collector.http.answers import CLOSING, Answer, to_bytes
-from collector.http.connections import Connections, Standing
+from collector.http.connections import Connections, Phase
 from collector.http.limits import MAX_HEAD, MAX_HEADERS, MAX_LINE, TOO_LARGE
 from collector.http.request import Request
 from collector.http.usual import Usual, UsualRequests
 from collector.request.body import MAX_BYTES
 from contract.errors import Reject, Retry
 
-# No more is read than one unfinished request may have.
-_MOST_HELD: Final = MAX_HEAD + MAX_BYTES
-# If more answers than this wait for the client, no new request begins until the client has read.
+# While a request is answered, reading stops at the size of the largest request.
+_MOST_RECEIVED: Final = MAX_HEAD + MAX_BYTES
+# While the client has more bytes of answers to read than this, no new request begins.
 _MOST_UNREAD: Final = 16 * 1024
 
 _END: Final = b"\r\n\r\n"
 _END_BYTES: Final = len(_END)
-# Whether the bytes so far can be the beginning of a request; if not, it does not wait for the rest.
+# Matches what can be the beginning of a request. For other bytes it does not wait for more.
 _BEGINNING: Final = re.compile(rb"[A-Z]+(?: [^ \r\n]*(?: [^ \r\n]*(?:\r|\r\n.*)?)?)?", re.DOTALL)
-_BARE: Final = re.compile(rb"(?<!\r)\n")
+_BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 
 
+@dataclass(frozen=True, slots=True)
 class Parts:
-    """The objects that all connections share."""
+    """The objects that all connections share. `unusual` makes aiohttp's protocol."""
 
-    def __init__(
-        self,
-        answering: Answering,
-        connections: Connections,
-        usual: UsualRequests,
-        hand_over: Callable[[], asyncio.Protocol],
-    ) -> None:
-        """`hand_over`: makes the protocol that reads unusual requests."""
-        self.answering = answering
-        self.connections = connections
-        self.usual = usual
-        self.hand_over = hand_over
+    answering: Answering
+    connections: Connections
+    usual: UsualRequests
+    unusual: Callable[[], asyncio.Protocol]
 
 
 class Connection(asyncio.Protocol):
@@ -65,49 +57,47 @@ class Connection(asyncio.Protocol):
         "_unread",
         "_usual",
         "_working",
-        "turns",
+        "begun",
     )
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._transport: asyncio.Transport | None = None
         self._peer: str | None = None
-        self._received = b""  # what is not begun yet
-        self._usual: Usual | None = None  # what it begins with, once its headers are there
-        self._answering = False  # a request is under way
-        self._working = False  # the loop of `_work` runs
-        self._paused = False  # nothing is read
-        self._unread = False  # the client does not read
+        self._received = b""  # bytes of requests that have not begun
+        self._usual: Usual | None = None  # the first of these requests, if its headers are complete
+        self._answering = False  # a request has begun, and is not answered
+        self._working = False  # the loop in `_work` runs
+        self._paused = False  # we do not read from the client
+        self._unread = False  # the client does not read its answers
         self._half_closed = False  # the client sends no more
         self._ending = False
-        self.turns = 0
+        self.begun = 0
 
     @property
-    def standing(self) -> Standing:
-        """Its phase."""
+    def phase(self) -> Phase:
         if self._unread:
-            return Standing.WRITING
+            return Phase.WRITING
         if self._ending:
-            return Standing.ENDING
+            return Phase.ENDING
         if self._answering:
-            return Standing.ANSWERING
+            return Phase.ANSWERING
         if self._received:
-            return Standing.HEAD if self._usual is None else Standing.BODY
-        return Standing.IDLE if self.turns else Standing.NEW
+            return Phase.HEAD if self._usual is None else Phase.BODY
+        return Phase.IDLE if self.begun else Phase.NEW
 
-    def cut(self) -> None:
-        """Closes it at once."""
+    def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = made = cast("asyncio.Transport", transport)  # uvloop's is none by class
+        self._transport = made = cast("asyncio.Transport", transport)  # uvloop's has no such class
         peer = made.get_extra_info("peername")
         self._peer = peer[0] if peer else None
         made.set_write_buffer_limits(_MOST_UNREAD)
         self._parts.connections.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the interface's
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - of the interface
         self._transport = None
         self._hold(b"")
         self._parts.connections.remove(self)
@@ -124,7 +114,7 @@ class Connection(asyncio.Protocol):
             self._work(data, seen)
 
     def eof_received(self) -> bool:
-        """The client sends no more; its requests are still answered."""
+        """The client sends no more. The connection stays open for the answers that are due."""
         self._half_closed = True
         return self._answering or (self._unread and not self._ending)
 
@@ -136,11 +126,11 @@ class Connection(asyncio.Protocol):
         self._go_on()
 
     def _work(self, data: bytes, seen: int = 0) -> None:
-        """Begins one request after the other, as far as they are complete and answered.
+        """Begins requests, one after the other, until one is incomplete or not answered yet.
 
         Args:
-            data: all bytes since the first byte of a request.
-            seen: how many of them were here before, and were not a complete request.
+            data: bytes from the first byte of a request.
+            seen: how many of them were already examined, and were not a complete request.
         """
         self._working = True
         rest: bytes | None = data
@@ -155,7 +145,7 @@ class Connection(asyncio.Protocol):
         self._working = False
 
     def _begin(self, data: bytes, seen: int) -> bytes | None:
-        """Begins a request; returns the bytes after it. None: there is no more to do now."""
+        """Begins a request; returns the bytes after it, or None if it could not begin."""
         usual = self._usual
         start = data.find(_END, max(seen - _END_BYTES, 0) if usual is None else 0) + _END_BYTES
         if usual is None:
@@ -179,18 +169,17 @@ class Connection(asyncio.Protocol):
         if self._received:
             self._hold(b"")
         self._answering = True
-        self.turns += 1
+        self.begun += 1
         request = Request(headers, self._peer, data[start:end], named)
         self._parts.answering.begin(route, request, self._send)
         return data[end:]
 
     def _send(self, answer: Answer, lines: bytes) -> None:
-        """Sends the answer to the current request."""
         self._answering = False
         transport = self._transport
         if transport is None:
             return  # the client has gone
-        last = self._parts.connections.leaving
+        last = self._parts.connections.draining
         transport.write(to_bytes(answer, lines + CLOSING if last else lines))
         if last:
             self._end()
@@ -198,7 +187,7 @@ class Connection(asyncio.Protocol):
             self._go_on()
 
     def _go_on(self) -> None:
-        """Begins what has come meanwhile."""
+        """Begins requests that arrived while the last one was answered."""
         if self._answering or self._ending or self._transport is None:
             return
         data = self._received
@@ -217,7 +206,7 @@ class Connection(asyncio.Protocol):
             self._refuse(TOO_LARGE)
         elif (
             (first_line_is_new and _BEGINNING.fullmatch(data) is None)
-            or _BARE.search(data, max(seen - 1, 0)) is not None
+            or _BARE_LF.search(data, max(seen - 1, 0)) is not None
             or data.count(b"\n") > MAX_HEADERS + 1
         ):
             self._hand_over(data)  # aiohttp refuses it
@@ -225,12 +214,11 @@ class Connection(asyncio.Protocol):
             self._wait(data)
 
     def _wait(self, data: bytes) -> None:
-        """Holds what can't be begun yet, within bounds."""
         self._hold(data)
         transport = self._transport
         if (
             (self._answering or self._unread)
-            and len(self._received) > _MOST_HELD
+            and len(self._received) > _MOST_RECEIVED
             and not self._paused
             and transport is not None
         ):
@@ -240,15 +228,15 @@ class Connection(asyncio.Protocol):
     def _hold(self, data: bytes) -> None:
         more = len(data) - len(self._received)
         self._received = data
-        if self._parts.connections.hold(more) or more <= 0:
+        if self._parts.connections.count_unfinished(more) or more <= 0:
             return
         if self._answering or self._unread:
-            self.cut()  # another answer is to come first
+            self.abort()  # the answer to an earlier request must come first
         else:
             self._refuse(Retry("overload", "too many requests are incomplete"))
 
     def _hand_over(self, data: bytes) -> None:
-        """Gives the connection to aiohttp, with all bytes since the first one of the request."""
+        """Gives the connection to aiohttp, from the first byte of the request."""
         transport = self._transport
         if transport is None:
             return
@@ -256,16 +244,16 @@ class Connection(asyncio.Protocol):
             self._hold(b"")
         self._ending = True
         self._transport = None
-        other = self._parts.hand_over()
+        unusual = self._parts.unusual()
         self._parts.connections.remove(self)
-        transport.set_protocol(other)
-        other.connection_made(transport)
-        other.data_received(data)
+        transport.set_protocol(unusual)
+        unusual.connection_made(transport)
+        unusual.data_received(data)
         if self._half_closed:
-            other.eof_received()
+            unusual.eof_received()
 
     def _refuse(self, error: Reject | Retry) -> None:
-        """Answers what can't be a request, and ends the connection."""
+        """Answers bytes that are not a request, and ends the connection."""
         if self._transport is None or self._ending:
             return
         answer, lines = self._parts.answering.refuse(error)
@@ -273,9 +261,9 @@ class Connection(asyncio.Protocol):
         self._end()
 
     def _end(self) -> None:
-        """Says that no more comes; what the client still sends is not looked at.
+        """Closes our direction, and ignores what the client still sends.
 
-        To close at once, with bytes unread, would take the answer away from it (RFC 9112, section
+        If both were closed with bytes unread, the client could lose the answer (RFC 9112, section
         9.6).
         """
         self._ending = True
@@ -290,11 +278,11 @@ class Connection(asyncio.Protocol):
         transport.write_eof()
         if self._paused:
             self._paused = False
-            transport.resume_reading()  # until the client's end
+            transport.resume_reading()  # until the client closes its direction
 
 
 def _is_too_large(data: bytes, end: int) -> bool:
-    """Whether the lines up to `end` are more than headers may be."""
+    """Whether the headers up to `end`, or one of their lines, are too large."""
     if end <= MAX_LINE:
         return False
     return end > MAX_HEAD or max(map(len, data[:end].split(b"\r\n"))) > MAX_LINE

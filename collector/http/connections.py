@@ -1,8 +1,7 @@
-"""All connections: how many there may be, how long each phase may take, and how they end.
+"""All connections: limits their number and the time of each phase.
 
-This covers every connection from its first byte to its last, whichever code reads it
-(`connection.py`, `unusual.py`). Once a second a sweep checks the phase of each connection, so that
-requests need no timers of their own. A connection that stays in one phase for too long is closed.
+This covers the connections of `connection.py` and of `unusual.py`. A sweep checks the phase of each
+connection once a second, so requests need no timers. It closes those that exceed their limit.
 """
 
 import asyncio
@@ -18,15 +17,13 @@ from collector.buffer.pending import RETRY_AFTER_SECONDS
 from contract.collector_metrics import CollectorMetrics
 from runtime.stopping import Stopping
 
-# Longer than a load balancer keeps an idle connection (60 s by default), so that this side never
-# closes a connection on which a request is already on its way.
+# Longer than load balancers keep an idle connection (60 s by default). Otherwise we could close a
+# connection while a request is on its way.
 KEEPALIVE_SECONDS: Final = 75.0
-# Bytes of incomplete requests, of all connections together.
-MAX_UNFINISHED: Final = 16 * 1024 * 1024
+MAX_UNFINISHED: Final = 16 * 1024 * 1024  # bytes of incomplete requests, on all connections
 
 _SWEEP_SECONDS: Final = 1.0
-# Beside connections: Redis, logs, listeners, admin pages.
-_OTHER_FILES: Final = 64
+_OTHER_FILES: Final = 64  # for Redis, logs, listeners, admin pages
 
 _REFUSAL: Final = (
     "HTTP/1.1 503 Service Unavailable\r\n"
@@ -37,7 +34,7 @@ _REFUSAL: Final = (
 log = structlog.get_logger()
 
 
-class Standing(Enum):
+class Phase(Enum):
     """The phase of a connection."""
 
     NEW = auto()  # nothing has arrived
@@ -45,34 +42,32 @@ class Standing(Enum):
     BODY = auto()  # its body is arriving
     ANSWERING = auto()  # we are working on the answer
     WRITING = auto()  # the client does not read its answers
-    ENDING = auto()  # the client was asked to close it, and has not yet
+    ENDING = auto()  # we have closed our direction, and wait for the client's
     IDLE = auto()  # between two requests
 
 
-# The limit of each phase in seconds, and the label under which a connection that exceeds it is
-# counted. An answer has no limit here: it waits for Redis, which has its own limit.
-_LIMITS: Final[dict[Standing, tuple[float, str | None]]] = {
-    Standing.NEW: (20.0, "slow"),
-    Standing.HEAD: (10.0, "slow"),
-    Standing.BODY: (20.0, "slow"),
-    Standing.ANSWERING: (math.inf, None),
-    Standing.WRITING: (10.0, "unread"),
-    Standing.ENDING: (5.0, None),
-    Standing.IDLE: (KEEPALIVE_SECONDS, None),
+# For each phase the limit in seconds, and the metric's label for connections that exceed it. An
+# answer has no limit here: the wait for Redis has its own.
+_LIMITS: Final[dict[Phase, tuple[float, str | None]]] = {
+    Phase.NEW: (20.0, "slow"),
+    Phase.HEAD: (10.0, "slow"),
+    Phase.BODY: (20.0, "slow"),
+    Phase.ANSWERING: (math.inf, None),
+    Phase.WRITING: (10.0, "unread"),
+    Phase.ENDING: (5.0, None),
+    Phase.IDLE: (KEEPALIVE_SECONDS, None),
 }
 
 
 class Watched(Protocol):
-    """A connection that may be closed for taking too long."""
+    """A connection that may be closed because it takes too long."""
 
-    turns: int  # changes with each request
+    begun: int  # the number of its requests so far
 
     @property
-    def standing(self) -> Standing:
-        """Its phase."""
-        ...
+    def phase(self) -> Phase: ...
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Closes it at once."""
         ...
 
@@ -81,21 +76,22 @@ class Connections:
     """All connections. Run `sweep` as a task."""
 
     def __init__(self, most: int, metrics: CollectorMetrics) -> None:
-        """`most`: the most connections at a time."""
+        """`most`: how many there may be at a time."""
         self._most = most
         self._metrics = metrics
         self._all: set[Watched] = set()
-        self._seen: dict[Watched, tuple[Standing, int, float]] = {}  # since when: the loop's time
+        # Of the last sweep: the phase, the request, and since when (the loop's time).
+        self._seen: dict[Watched, tuple[Phase, int, float]] = {}
         self._unfinished = 0
         self._none_left = asyncio.Event()
         self._none_left.set()
-        self.leaving = False
+        self.draining = False  # each connection ends with its next answer
 
     def __len__(self) -> int:
         return len(self._all)
 
     def allow_files(self) -> None:
-        """Lets this process open as many files as it may have connections, if the system does."""
+        """Raises the system's limit of open files to what the connections need, if possible."""
         wanted = self._most + _OTHER_FILES
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
@@ -128,7 +124,6 @@ class Connections:
         return admitted
 
     def add(self, connection: Watched) -> None:
-        """Registers a connection."""
         self._all.add(connection)
         self._none_left.clear()
 
@@ -138,8 +133,8 @@ class Connections:
         if not self._all:
             self._none_left.set()
 
-    def hold(self, more: int) -> bool:
-        """Adds to (or subtracts from) the bytes of unfinished requests; False: too many."""
+    def count_unfinished(self, more: int) -> bool:
+        """Adds to the bytes of unfinished requests, or subtracts; False: there are too many."""
         self._unfinished += more
         return self._unfinished <= MAX_UNFINISHED
 
@@ -152,31 +147,31 @@ class Connections:
             return False
         return True
 
-    def cut(self, *standings: Standing) -> None:
+    def abort(self, *phases: Phase) -> None:
         """Closes the connections in these phases; without arguments, all."""
         for connection in list(self._all):
-            if not standings or connection.standing in standings:
-                connection.cut()
+            if not phases or connection.phase in phases:
+                connection.abort()
 
     async def sweep(self, stopping: Stopping) -> None:
-        """Repeatedly closes connections that take too long, until asked to stop."""
+        """Sweeps once a second, until asked to stop."""
         while not await stopping.wait(_SWEEP_SECONDS):
             self.sweep_once(asyncio.get_running_loop().time())
 
     def sweep_once(self, now: float) -> int:
-        """One sweep, at a time of the event loop; returns how many connections were closed."""
+        """Closes connections that take too long; returns how many. `now` is the loop's time."""
         self._metrics.connections.set(len(self._all))
-        seen: dict[Watched, tuple[Standing, int, float]] = {}
+        seen: dict[Watched, tuple[Phase, int, float]] = {}
         closed = 0
         for connection in list(self._all):
-            standing, turns = connection.standing, connection.turns
+            phase, begun = connection.phase, connection.begun
             before = self._seen.get(connection)
-            since = before[2] if before and before[:2] == (standing, turns) else now
-            seconds, reason = _LIMITS[standing]
+            since = before[2] if before and before[:2] == (phase, begun) else now
+            seconds, reason = _LIMITS[phase]
             if now - since < seconds:
-                seen[connection] = standing, turns, since
+                seen[connection] = phase, begun, since
                 continue
-            connection.cut()
+            connection.abort()
             closed += 1
             if reason is not None:
                 self._metrics.connections_closed.labels(reason).inc()
@@ -188,6 +183,6 @@ class _Refusal(asyncio.Protocol):
     """Answers 503 and closes, without reading."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        writing = cast("asyncio.Transport", transport)  # uvloop's is none by its class
+        writing = cast("asyncio.Transport", transport)  # uvloop's has no such class
         writing.write(_REFUSAL)
         writing.close()

@@ -1,4 +1,4 @@
-"""The limits of a request's headers, and the answer to a request that exceeds them."""
+"""The limits of a request's headers, and the error for a request that exceeds them."""
 
 from typing import Final
 

@@ -1,10 +1,10 @@
-"""The port on which beacons arrive, and its hand-over when this collector leaves.
+"""Listens on the port of the collectors, and stops without losing connections.
 
 Several collectors of one machine share a port (SO_REUSEPORT): the kernel gives each new connection
-to one of them. When a socket is closed, the kernel resets the connections that were not accepted
-yet. So a second descriptor keeps the socket open until these are accepted, or passes it to the next
-program in this process. Only a connection whose handshake is not complete at that moment is lost;
-with `net.ipv4.tcp_migrate_req=1` the kernel gives it to another collector.
+to one of them. When a listening socket is closed, the kernel resets the connections that were not
+accepted yet. So a second descriptor keeps the socket open until these are accepted, or until the
+next program in this process has it. Only a connection whose handshake is not complete at that
+moment is lost. With `net.ipv4.tcp_migrate_req=1` the kernel gives it to another collector.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from contract.errors import Misconfigured
 
-BACKLOG = 1024  # connections that may wait while the process is busy
+BACKLOG = 1024  # connections that may wait to be accepted
 
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
@@ -32,7 +32,7 @@ class Listener:
         """Accepts connections from here on.
 
         Args:
-            host: a name or an address; it listens on each address of the name.
+            host: an address, or a name: then it listens on each of its addresses.
             port: a TCP port.
             factory: makes each connection's protocol.
 
@@ -57,14 +57,14 @@ class Listener:
         return bool(self._servers)
 
     def pause(self) -> list[socket.socket]:
-        """Accepts no more connections; new ones wait in the returned sockets."""
+        """Accepts no more connections. New ones wait in the returned sockets."""
         for server in self._servers:
             server.close()
         self._servers.clear()
         return self._kept
 
     async def close(self) -> None:
-        """Accepts the connections that the kernel has already made, and no more."""
+        """Accepts the connections that the kernel already has, and closes the sockets."""
         loop = asyncio.get_running_loop()
         self.pause()
         accepted = []
@@ -108,7 +108,7 @@ def _accept_all(listening: socket.socket) -> list[socket.socket]:
     while True:
         try:
             connection, _ = listening.accept()
-        except OSError:  # none is left, or it never listened
+        except OSError:  # none is left, or the socket never listened
             return accepted
         connection.setblocking(False)
         accepted.append(connection)

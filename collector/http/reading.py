@@ -1,4 +1,4 @@
-"""Reads a request's body, up to the allowed size."""
+"""Reads the body of a request that aiohttp parses, up to the allowed size."""
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
@@ -12,8 +12,7 @@ _EXPECTED = "100-continue"
 
 
 async def read_body(request: web.BaseRequest) -> bytes:
-    """The whole body.
-
+    """
     Raises:
         Reject: 413, it is too large; 400, it is malformed; 415, it has a content coding.
         ConnectionError: the client has gone.
@@ -25,7 +24,7 @@ async def read_body(request: web.BaseRequest) -> bytes:
     if length is not None and length > MAX_BYTES:
         raise _too_large()
     if not content.is_eof():
-        _encourage(request)
+        _send_continue(request)
     body = b""
     try:
         while not content.at_eof():
@@ -39,8 +38,8 @@ async def read_body(request: web.BaseRequest) -> bytes:
     return body
 
 
-def _encourage(request: web.BaseRequest) -> None:
-    """Asks for a body that the client has not sent yet (`Expect`; RFC 9110, section 10.1.1)."""
+def _send_continue(request: web.BaseRequest) -> None:
+    """Asks for the body if the client waits for that (`Expect`; RFC 9110, section 10.1.1)."""
     transport = request.transport
     if (
         request.headers.get(hdrs.EXPECT, "").lower() == _EXPECTED

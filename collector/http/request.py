@@ -1,4 +1,4 @@
-"""A complete request, as its endpoint gets it, and how the endpoint answers."""
+"""A complete request, as an endpoint gets it, and how the endpoint responds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from collector.request.headers import Headers
 
 @dataclass(slots=True)
 class Request:
-    """A request, the same for both HTTP parsers."""
+    """A request. It is the same from both HTTP parsers."""
 
     headers: Headers
     peer: str | None  # the address at the other end of the connection
@@ -17,8 +17,8 @@ class Request:
     named: str = ""  # the text in place of the path's `{}`
 
 
-Answered = Callable[[Answer | Exception], None]
-"""Called once with a request's answer, or with the error that becomes its answer."""
+Respond = Callable[[Answer | Exception], None]
+"""An endpoint calls it once, with the answer or with the error that becomes the answer."""
 
-Endpoint = Callable[[Request, Answered], None]
-"""Answers now or later, or raises the error."""
+Endpoint = Callable[[Request, Respond], None]
+"""Responds now or later, or raises the error."""

@@ -10,12 +10,12 @@ from collector.http.request import Endpoint
 from contract.errors import Reject
 
 Show = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
-"""Takes the request, and the text in place of the path's `{}` if it has one."""
+"""Answers a request; the text is the one in place of the path's `{}`, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An endpoint. `path` may have one `{}`, for a text without a slash; `name` is a label."""
+    """An endpoint. `path` may have one `{}`, for a text without `/`. `name` is a metric's label."""
 
     method: str
     path: str
@@ -25,7 +25,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The same for a page that people or browsers load, answered by aiohttp."""
+    """The same for a page or a file, answered by aiohttp."""
 
     method: str
     path: str
@@ -34,12 +34,11 @@ class Page:
 
 
 def pages_at(path: str, show: Show) -> tuple[Page, Page]:
-    """The routes of a page."""
     return Page("GET", path, show), Page("HEAD", path, show)
 
 
 class Routes:
-    """Finds routes. For a path without `{}` this is one dictionary look-up."""
+    """Finds a request's route."""
 
     def __init__(self, routes: Iterable[Route | Page]) -> None:
         self._exact: dict[str, dict[str, Route | Page]] = {}
@@ -61,12 +60,12 @@ class Routes:
             path: without a query, its escapes decoded.
 
         Raises:
-            Reject: 404, there is nothing at this path; 405, not by this method.
+            Reject: 404, unknown path; 405, another method.
         """
-        methods, named = self._look(path)
+        methods, named = self._methods_at(path)
         if methods is None and path.endswith("/"):
             # Some callers add a slash to every path.
-            methods, named = self._look(path[:-1])
+            methods, named = self._methods_at(path[:-1])
         if methods is None:
             raise Reject(404, "unknown_path", "There is nothing at this path.")
         route = methods.get(method)
@@ -81,7 +80,7 @@ class Routes:
                 if isinstance(route, Route):
                     yield route
 
-    def _look(self, path: str) -> tuple[dict[str, Route | Page] | None, str]:
+    def _methods_at(self, path: str) -> tuple[dict[str, Route | Page] | None, str]:
         if methods := self._exact.get(path):
             return methods, ""
         for (before, after), methods in self._around.items():

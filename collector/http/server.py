@@ -1,4 +1,4 @@
-"""The HTTP server: what it is made of, which paths there are, and its clean end."""
+"""The HTTP server: its paths, its two parsers, and its clean end."""
 
 import asyncio
 import socket
@@ -14,10 +14,10 @@ from collector.http.answering import Answering
 from collector.http.answers import Answer
 from collector.http.common_headers import CommonHeaders
 from collector.http.connection import Connection, Parts
-from collector.http.connections import Connections, Standing
+from collector.http.connections import Connections, Phase
 from collector.http.listener import Listener
 from collector.http.reading import read_body
-from collector.http.request import Answered, Request
+from collector.http.request import Request, Respond
 from collector.http.routes import Page, Route, Routes
 from collector.http.unusual import UnusualConnection, UnusualServer
 from collector.http.usual import UsualRequests
@@ -26,11 +26,11 @@ from collector.sessions import Sessions
 from contract.collector_metrics import CollectorMetrics
 from contract.errors import Ignore
 
-# Accepted requests are answered before the process ends. Longer than a request waits for Redis.
+# How long to wait for the answers to accepted requests. Longer than a request waits for Redis.
 DRAIN_SECONDS = 10.0
-# Kept-alive connections are told to close with their next answer. How long to wait for that.
+# How long to wait until connections close, each with its next answer.
 FAREWELL_SECONDS = 2.0
-# Longer for a restart in place, for which no client waits.
+# The same before a restart in place, which is not urgent.
 HAND_OVER_SECONDS = 5.0
 
 _START = "/web_api/v1/sessions"
@@ -52,11 +52,11 @@ class Server:
     ) -> None:
         """
         Args:
-            headers: those that all answers have.
+            headers: of every answer.
             sessions: the two endpoints.
-            metrics: where requests are counted.
+            metrics: counts requests.
             connections: all connections.
-            pages: other pages to serve; their handlers count their answers.
+            pages: other pages. They count their answers themselves.
             listening: the sockets of the program that ran in this process before.
         """
         self._metrics = metrics
@@ -75,18 +75,17 @@ class Server:
             )
         )
         self._answering = Answering(headers, metrics)
-        self._usual = UsualRequests(self._routes)
+        usual = UsualRequests(self._routes)
+        self._parts = Parts(self._answering, connections, usual, self.unusual_protocol)
         self._unusual: UnusualServer | None = None
 
     def protocol(self) -> Connection:
-        """The protocol of a new connection. It needs a running event loop."""
-        return Connection(
-            Parts(self._answering, self._connections, self._usual, self.unusual_protocol)
-        )
+        """The protocol of a new connection."""
+        return Connection(self._parts)
 
     def unusual_protocol(self) -> UnusualConnection:
-        """The same for a connection whose requests aiohttp reads."""
-        if self._unusual is None:
+        """The protocol of a connection whose requests aiohttp reads."""
+        if self._unusual is None:  # it needs a running event loop
             self._unusual = UnusualServer(self._serve, self._answering, self._connections)
         return self._unusual()
 
@@ -99,32 +98,32 @@ class Server:
         await self._listener.open(host, port, self._connections.admit(self.protocol))
 
     async def stop(self) -> None:
-        """Accepts nothing more, answers its requests, closes every connection."""
-        self._connections.leaving = True
+        """Accepts no more requests, answers those that it has, and closes every connection."""
+        self._connections.draining = True
         await self._listener.close()
         await self._end_connections()
 
     async def hand_over(self) -> list[socket.socket]:
-        """Answers its requests and closes every connection; new ones wait in the returned sockets.
+        """Answers its requests, and closes every connection; new ones wait in the returned sockets.
 
-        Clients with kept-alive connections are first told, with their next answers, to open new
-        ones. These are accepted meanwhile.
+        First, the next answer on each connection closes it. The new connections of these clients
+        are accepted meanwhile.
         """
         connections = self._connections
-        connections.leaving = True
+        connections.draining = True
         await connections.wait_until_none(HAND_OVER_SECONDS)
         listening = self._listener.pause()
         await asyncio.sleep(0)  # so that the last accepted connections are registered
-        connections.cut(Standing.IDLE)
+        connections.abort(Phase.IDLE)
         await self._end_connections()
         return listening
 
     async def _end_connections(self) -> None:
         connections = self._connections
         if not await connections.wait_until_none(FAREWELL_SECONDS):
-            connections.cut(*set(Standing) - {Standing.ANSWERING, Standing.WRITING})
+            connections.abort(*set(Phase) - {Phase.ANSWERING, Phase.WRITING})
             await connections.wait_until_none(DRAIN_SECONDS)
-        connections.cut()
+        connections.abort()
         if self._unusual is not None:
             await self._unusual.shutdown(1.0)
 
@@ -132,24 +131,24 @@ class Server:
     def is_listening(self) -> bool:
         return self._listener.is_open
 
-    def _preflight(self, request: Request, answered: Answered) -> None:
+    def _preflight(self, request: Request, respond: Respond) -> None:
         self._metrics.ignored.labels("preflight").inc()
-        answered(answers.preflight(request.headers.get("access-control-request-headers")))
+        respond(answers.preflight(request.headers.get("access-control-request-headers")))
 
-    def _pageview(self, _: Request, __: Answered) -> None:
-        """A page view within a session, which some front-ends report: nothing is stored."""
+    def _pageview(self, _: Request, __: Respond) -> None:
+        """Some front-ends report each page view. Nothing is stored."""
         raise Ignore("pageview")
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answers a request whose headers aiohttp has read."""
-        connection = cast("UnusualConnection", request.protocol)  # which the server has made
-        connection.begins(request.content)
+        """Aiohttp calls it when it has read a request's headers."""
+        connection = cast("UnusualConnection", request.protocol)
+        connection.request_begins(request.content)
         try:
-            return await self._respond(request, connection)
+            return await self._answer(request, connection)
         finally:
-            connection.ends()
+            connection.request_ends()
 
-    async def _respond(
+    async def _answer(
         self, request: web.BaseRequest, connection: UnusualConnection
     ) -> web.StreamResponse:
         started = time.perf_counter()
@@ -162,12 +161,14 @@ class Server:
                 name = route.name
             finally:
                 body = await read_body(request)
-                connection.has_come()
+                connection.body_received()
             if isinstance(route, Page):
                 page = await route.show(request, named)
                 self._answering.count(name, page.status, origin, started)
-                return self._last(page, keep_alive=keep_alive)
-        except Exception as error:  # noqa: BLE001 - each has its answer
+                if not keep_alive or self._connections.draining:
+                    page.force_close()
+                return page
+        except Exception as error:  # noqa: BLE001 - each becomes an answer
             answer = self._answering.of_error(error)
             lines = self._answering.count(name, answer.status, origin, started)
             content = request.content
@@ -176,28 +177,23 @@ class Server:
                 or not content.is_eof()
                 or content.exception() is not None
             ):
-                # The rest of the body would be read as the next request.
+                # Otherwise the rest of the body would be read as the next request.
                 keep_alive = False
         else:
-            asked = Request(request.headers, _peer(request), body, named)
-            answer, lines = await self._answer(route, asked)
-        keep_alive = keep_alive and not self._connections.leaving
-        return Written(request, answer, lines, connection.was_written, keep_alive=keep_alive)
+            complete = Request(request.headers, _peer(request), body, named)
+            answer, lines = await self._answer_of_endpoint(route, complete)
+        keep_alive = keep_alive and not self._connections.draining
+        return Written(request, answer, lines, connection.answer_written, keep_alive=keep_alive)
 
-    async def _answer(self, route: Route, request: Request) -> tuple[Answer, bytes]:
-        end: asyncio.Future[tuple[Answer, bytes]] = asyncio.get_running_loop().create_future()
+    async def _answer_of_endpoint(self, route: Route, request: Request) -> tuple[Answer, bytes]:
+        sent: asyncio.Future[tuple[Answer, bytes]] = asyncio.get_running_loop().create_future()
 
         def send(answer: Answer, lines: bytes) -> None:
-            if not end.done():  # its connection is gone
-                end.set_result((answer, lines))
+            if not sent.done():  # otherwise its connection is gone
+                sent.set_result((answer, lines))
 
         self._answering.begin(route, request, send)
-        return await end
-
-    def _last(self, page: web.StreamResponse, *, keep_alive: bool) -> web.StreamResponse:
-        if not keep_alive or self._connections.leaving:
-            page.force_close()
-        return page
+        return await sent
 
 
 def _peer(request: web.BaseRequest) -> str | None:

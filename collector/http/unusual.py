@@ -1,8 +1,10 @@
-"""aiohttp reads unusual requests: it gets a connection from a request's first byte to its end.
+"""aiohttp's public server protocol for unusual requests, with our limits and our answers.
 
-This is aiohttp's own public server protocol, with our limits and our answers. What its parser
-refuses is answered in the contract's form and counted. `connections.py` watches these connections
-like all others.
+It gets a connection from the first byte of an unusual request to the connection's end. What its
+parser refuses is counted, and answered in the contract's form.
+
+A second parser (httptools) reads the same bytes. It shows what aiohttp does not say: whether the
+bytes are HTTP, and how many requests are complete.
 """
 
 import asyncio
@@ -17,7 +19,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from collector.http.answering import Answering
 from collector.http.answers import CLOSING, to_bytes
-from collector.http.connections import KEEPALIVE_SECONDS, Connections, Standing
+from collector.http.connections import KEEPALIVE_SECONDS, Connections, Phase
 from collector.http.limits import MAX_HEAD, MAX_HEADERS, MAX_LINE, TOO_LARGE
 from collector.http.written import Written
 from collector.request.body import MAX_BYTES
@@ -25,19 +27,19 @@ from contract.errors import Reject, Retry
 
 Serve = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
-# The event loop reads in pieces; beyond this size a request must have begun.
+# The headers of a request must be complete before more bytes than this have arrived.
 _MOST_UNFINISHED: Final = MAX_HEAD + MAX_BYTES
-# How long the rest of a refused body is read: some clients read the answer only after sending all.
+# How long the rest of a refused body is read: some clients read no answer before they have sent it.
 _LINGERING_SECONDS: Final = 2.0
 _END: Final = re.compile(rb"\r\n\r\n")
 
 
 class UnusualServer(web.Server):
-    """Makes the protocols."""
+    """Makes the protocols; call it for each connection."""
 
     def __init__(self, serve: Serve, answering: Answering, connections: Connections) -> None:
         self._options: dict[str, Any] = {
-            "access_log": None,  # it would write addresses
+            "access_log": None,  # it would contain addresses
             "logger": _silent_logger(),
             "keepalive_timeout": KEEPALIVE_SECONDS,
             "max_line_size": MAX_LINE,
@@ -48,37 +50,36 @@ class UnusualServer(web.Server):
         }
         super().__init__(serve, **self._options)
         self._answering = answering
-        self._watched = connections
+        self._all_connections = connections
 
     def __call__(self) -> "UnusualConnection":
         return UnusualConnection(
             self,
             self._answering,
-            self._watched,
+            self._all_connections,
             loop=asyncio.get_running_loop(),
             **self._options,
         )
 
 
 class UnusualConnection(web.RequestHandler):
-    """A connection whose requests aiohttp reads from now on."""
+    """A connection whose requests aiohttp reads."""
 
     __slots__ = (
+        "all_connections",
         "answering",
         "begun",
         "body",
-        "come",
+        "completed",
         "half_closed",
-        "headed",
+        "heads_seen",
         "last",
         "malformed",
         "refused",
-        "second_look",
+        "second_parser",
         "serving",
-        "turns",
-        "unserved",
+        "unfinished",
         "waits",
-        "watched",
     )
 
     def __init__(
@@ -88,112 +89,102 @@ class UnusualConnection(web.RequestHandler):
         connections: Connections,
         **options: Any,
     ) -> None:
-        """
-        Args:
-            manager: aiohttp's server.
-            answering: answers bytes that are not a request.
-            connections: all connections.
-            options: aiohttp's.
-        """
+        """`answering`: for bytes that are not a request. `manager`, `options`: aiohttp's."""
         super().__init__(manager, **options)
         self.answering: Final = answering
-        self.watched: Final = connections
-        self.serving = False  # a request is under way
-        self.waits = False  # for the rest of its body
-        self.unserved = 0  # bytes that are not yet a request
-        self.body: StreamReader | None = None  # of the current request
-        self.second_look: HttpRequestParser | None = HttpRequestParser(self)
-        self.malformed = False  # the last bytes were not HTTP
+        self.all_connections: Final = connections
+        self.serving = False  # a request has begun, and has no answer yet
+        self.waits = False  # the rest of its body is missing
+        self.unfinished = 0  # bytes that arrived before a request's headers were complete
+        self.body: StreamReader | None = None  # the current request's, while it is not complete
+        self.second_parser: HttpRequestParser | None = HttpRequestParser(self)
+        self.malformed = False  # bytes were not HTTP
         self.last = b""  # the last three bytes received
-        self.refused = False  # it ends with an answer to bytes that are not a request
-        self.headed = 0  # requests whose headers are complete
-        self.come = 0  # complete requests
-        self.begun = 0
-        self.half_closed = False
-        self.turns = 0
+        self.refused = False  # the connection ends with an answer to bytes that are not a request
+        self.heads_seen = 0  # requests whose headers the second parser has seen
+        self.completed = 0  # requests that it has seen completely
+        self.begun = 0  # requests whose headers aiohttp has read
+        self.half_closed = False  # the client sends no more
 
     @property
-    def standing(self) -> Standing:
-        """Its phase."""
+    def phase(self) -> Phase:
         if self.writing_paused:
-            return Standing.WRITING
+            return Phase.WRITING
         if self.serving and not self.waits:
-            return Standing.ANSWERING
+            return Phase.ANSWERING
         if self.half_closed:
-            return Standing.ENDING
+            return Phase.ENDING
         if self.serving:
-            return Standing.BODY
-        return Standing.HEAD if self.unserved else Standing.IDLE
+            return Phase.BODY
+        return Phase.HEAD if self.unfinished else Phase.IDLE
 
-    def cut(self) -> None:
-        """Closes it at once."""
+    def abort(self) -> None:
         if self.transport is not None:
             self.transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.watched.add(self)
+        self.all_connections.add(self)
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._served()
-        self.watched.remove(self)
+        self._clear_unfinished()
+        self.all_connections.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self.refused:
             return
-        if not self.serving and self.body is None:  # else it is the rest of a refused body
-            if self.unserved > _MOST_UNFINISHED and self._awaits_headers():
+        if not self.serving and self.body is None:  # otherwise it is the rest of a refused body
+            if self.unfinished > _MOST_UNFINISHED and self._awaits_headers():
                 self._refuse(TOO_LARGE)
                 return
-            self.unserved += len(data)
-            if not self.watched.hold(len(data)):
+            self.unfinished += len(data)
+            if not self.all_connections.count_unfinished(len(data)):
                 self._refuse(Retry("overload", "too many requests are incomplete"))
                 return
-        self._look(data)
-        # aiohttp drops requests that arrive in one piece with bytes that are not a request.
+        self._parse_again(data)
+        # If bytes that are not HTTP follow a request in one piece, aiohttp would drop the request.
         for piece in self._by_headers(data):
             super().data_received(piece)
         self._fail_body()
 
-    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio keeps it open for True
-        """The client sends no more; its requests are still answered."""
+    def eof_received(self) -> bool:  # type: ignore[override]  # True: asyncio keeps it open
+        """The client sends no more. Its requests are still answered."""
         super().eof_received()
         self.half_closed = True
         self._close_when_answered()
         return True
 
-    def begins(self, body: StreamReader) -> None:
-        """A request's headers are complete."""
+    def request_begins(self, body: StreamReader) -> None:
+        """Aiohttp has read a request's headers."""
         self.serving = self.waits = True
         self.begun += 1
         self.body = body
         self._fail_body()
-        self.turns += 1
-        self._served()
+        self._clear_unfinished()
 
-    def has_come(self) -> None:
-        """Its body is complete."""
+    def body_received(self) -> None:
+        """The current request's body is complete."""
         self.waits = False
         self.body = None
 
-    def ends(self) -> None:
-        """Its answer is ready."""
+    def request_ends(self) -> None:
+        """The current request's answer is ready."""
         self.serving = self.waits = False
         if self.body is not None and self.body.is_eof():
             self.body = None
 
-    def was_written(self) -> None:
-        """Its answer is on its way."""
+    def answer_written(self) -> None:
+        """An answer was sent."""
         self._close_when_answered()
 
     def on_headers_complete(self) -> None:
         """The second parser has seen all headers of a request."""
-        self.headed += 1
+        self.heads_seen += 1
 
     def on_message_complete(self) -> None:
         """The second parser has seen a complete request."""
-        self.come += 1
+        self.completed += 1
 
     def handle_error(
         self,
@@ -202,7 +193,7 @@ class UnusualConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - it quotes the request
     ) -> web.StreamResponse:
-        """The contract's answer to bytes that aiohttp's parser refuses; the connection ends."""
+        """Answers bytes that aiohttp's parser refuses; the connection ends."""
         self.refused = True
         error: Exception
         if isinstance(exc, LineTooLong):
@@ -212,21 +203,22 @@ class UnusualConnection(web.RequestHandler):
         else:
             error = exc if isinstance(exc, Exception) else RuntimeError("aiohttp failed")
         answer, lines = self.answering.refuse(error)
-        return Written(request, answer, lines, _nobody_waits, keep_alive=False)
+        return Written(request, answer, lines, lambda: None, keep_alive=False)
 
     def _close_when_answered(self) -> None:
-        """Closes if the client sends no more and everything is answered."""
+        """Closes if the client sends no more, and all of its requests are answered."""
         if (
             self.half_closed
-            and self.second_look is not None  # otherwise aiohttp refuses something
-            and self.begun >= self.come
+            and self.second_parser is not None  # otherwise aiohttp is about to refuse bytes
+            and self.begun >= self.completed
             and (self.waits or not self.serving)
         ):
             self.force_close()
 
     def _by_headers(self, data: bytes) -> Iterator[bytes]:
-        """Splits at the end of headers, also if that end arrived in two pieces. Empty data stays
-        one piece: aiohttp passes that to itself, to continue with what it has kept.
+        """Splits data after each end of headers, even if this end began in the piece before.
+
+        Empty data stays one piece: aiohttp passes it to itself, to continue with what it has kept.
         """
         seen = self.last
         self.last = (seen + data)[-3:]
@@ -237,38 +229,38 @@ class UnusualConnection(web.RequestHandler):
         if start < len(data) or not data:
             yield data[start:]
 
-    def _look(self, data: bytes) -> None:
-        """Finds bytes that are not HTTP."""
-        if self.second_look is None:
+    def _parse_again(self, data: bytes) -> None:
+        """Has the second parser read the data."""
+        if self.second_parser is None:
             return
         try:
-            self.second_look.feed_data(data)
+            self.second_parser.feed_data(data)
         except HttpParserUpgrade:
-            self.second_look = None  # the connection ends with its answer
+            self.second_parser = None  # the connection ends with this request's answer
         except HttpParserError:
-            self.second_look = None
+            self.second_parser = None
             self.malformed = True
 
     def _fail_body(self) -> None:
         """Ends the wait for a body that aiohttp has silently stopped reading: it is malformed, or
-        it is complete but has more after its last chunk than aiohttp accepts.
+        more follows its last chunk than aiohttp accepts.
         """
         if self.body is None or self.body.is_eof():
             return
-        has_come = self.second_look is not None and self.come >= self.begun
-        if self.malformed or has_come:
+        is_complete = self.second_parser is not None and self.completed >= self.begun
+        if self.malformed or is_complete:
             self.body.set_exception(web.RequestPayloadError("it is malformed"))
 
     def _awaits_headers(self) -> bool:
-        """Whether nothing that came is still to be begun, or refused."""
-        return self.second_look is not None and self.begun >= self.headed
+        """Whether aiohttp has neither a complete request to begin nor bytes to refuse."""
+        return self.second_parser is not None and self.begun >= self.heads_seen
 
-    def _served(self) -> None:
-        self.watched.hold(-self.unserved)
-        self.unserved = 0
+    def _clear_unfinished(self) -> None:
+        self.all_connections.count_unfinished(-self.unfinished)
+        self.unfinished = 0
 
     def _refuse(self, error: Reject | Retry) -> None:
-        """Answers what is coming, when nothing else is to be answered, and closes."""
+        """Answers bytes that are not a request, when no other answer is due, and closes."""
         if self.transport is None:
             return
         self.refused = True
@@ -277,12 +269,8 @@ class UnusualConnection(web.RequestHandler):
         self.force_close()
 
 
-def _nobody_waits() -> None:
-    """The connection ends anyway."""
-
-
 def _silent_logger() -> logging.Logger:
-    """The framework's own lines quote addresses and requests; ours say what is needed."""
+    """Aiohttp's own lines quote addresses and requests."""
     logger = logging.getLogger("collector.http")
     logger.disabled = True
     return logger

@@ -1,10 +1,9 @@
-"""Parses the usual request: the bytes of a header section become a route and headers, or None.
+"""Parses the usual request, which beacons send, directly or through a proxy.
 
-The usual request is what a front-end's beacon sends, directly or through a proxy: an endpoint's
-request line of HTTP/1.1, each header once, and a body of a known and allowed length. None is not a
-refusal: aiohttp (`unusual.py`), which knows the rest of HTTP/1.1, then reads the request. So this
-parser accepts only what every parser reads the same way: no control character but a tab, lines
-that end with CR and LF, names without white space.
+It is HTTP/1.1 to one of the endpoints, has each header once, and a body of a known and allowed
+length. aiohttp (`unusual.py`) reads all other requests. So this parser accepts only what every
+parser reads alike: lines that end with CR and LF, names without white space, no control character
+except tab.
 """
 
 import re
@@ -24,7 +23,7 @@ _DIGITS: Final = re.compile(r"[0-9]{1,6}")
 _CONNECTION: Final = "connection"
 _HOST: Final = "host"
 _LENGTH: Final = "content-length"
-# Each of these changes how the rest is read, or what happens to the connection.
+# These change how the rest is read, or what happens to the connection.
 _UNUSUAL: Final = frozenset(
     (
         "expect",
@@ -36,9 +35,9 @@ _UNUSUAL: Final = frozenset(
         "upgrade",
     )
 )
-# Headers that recur in many requests, and say something about a page or a program, not about a
-# person. Only lines of these are cached: personal data must not outlive its request.
-_NOBODYS: Final = frozenset(
+# Headers that recur in many requests, and have no personal data. Only their lines are cached,
+# because personal data must not outlive its request.
+_IMPERSONAL: Final = frozenset(
     (
         "accept",
         "accept-encoding",
@@ -55,15 +54,15 @@ _NOBODYS: Final = frozenset(
         "x-forwarded-proto",
     )
 )
-# Personal headers that come with each request, as browsers and proxies spell them.
-_PERSONS: Final = {
+# Headers with personal data that most requests have, as browsers and proxies spell them.
+_PERSONAL: Final = {
     spelling.encode(): name
     for name in ("user-agent", "x-forwarded-for", "accept-language", "referer")
     for spelling in (name, name.title())
 }
-# Anybody may send other lines. If there are more than this, the cache is cleared.
-_REMEMBERED: Final = 1024
-_LONGEST_REMEMBERED: Final = 128
+# A client may send any lines. The cache is cleared when it has this many.
+_CACHED: Final = 1024
+_LONGEST_CACHED: Final = 128
 
 
 Usual = tuple[Route, str, OnceEach, int]
@@ -84,22 +83,22 @@ class UsualRequests:
     def recognise(self, head: bytes) -> Usual | None:
         """
         Args:
-            head: from a request's first byte to the empty line that ends its headers.
+            head: the request line and the headers, with the empty line after them.
         """
         lines = head.split(b"\r\n")
         found = self._lines.get(lines[0]) or self._find(lines[0])
         if found is None or len(lines) > MAX_HEADERS + 3:
             return None
-        remembered = self._fields.get
+        cached = self._fields.get
         headers = OnceEach()
         for line in lines[1:-2]:
-            field = remembered(line) or self._read(line)
+            field = cached(line) or self._read(line)
             if field is None:
                 return None
             name, value = field
             headers[name] = value
         if len(headers) != len(lines) - 3 or _HOST not in headers:
-            return None  # a name came twice
+            return None  # a name came twice, or there is no host
         length = int(headers.get(_LENGTH, 0))
         return None if length > MAX_BYTES else (*found, headers, length)
 
@@ -114,24 +113,24 @@ class UsualRequests:
         return (found, named) if isinstance(found, Route) else None
 
     def _read(self, line: bytes) -> tuple[str, str] | None:
-        """A header's name, in lower case, and its value; None if it is not a usual header."""
+        """A header's name in lower case and its value, or None if it is not a usual header."""
         word, colon, rest = line.partition(b":")
         if not colon or rest.translate(None, _TEXT):
             return None
         value = rest.decode("utf-8", "surrogateescape").strip(" \t")
-        name = _PERSONS.get(word)
+        name = _PERSONAL.get(word)
         if name is not None:
             return name, value
         if _NAME.fullmatch(word) is None:
             return None
         name = word.decode().lower()
-        if name in _NOBODYS:
+        if name in _IMPERSONAL:
             if (name == _CONNECTION and value.lower() != "keep-alive") or (
                 name == _LENGTH and _DIGITS.fullmatch(value) is None
             ):
                 return None
-            if len(line) <= _LONGEST_REMEMBERED:
-                if len(self._fields) >= _REMEMBERED:
+            if len(line) <= _LONGEST_CACHED:
+                if len(self._fields) >= _CACHED:
                     self._fields.clear()
                 self._fields[line] = name, value
         elif name in _UNUSUAL:

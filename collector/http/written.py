@@ -1,4 +1,4 @@
-"""Wraps an `Answer` as a response for aiohttp."""
+"""An `Answer` as a response for aiohttp."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from collector.http.answers import CLOSING, Answer, to_bytes
 
 
 class Written(web.StreamResponse):
-    """An `Answer` as a response for aiohttp, which writes its bytes unchanged."""
+    """Writes the bytes of an `Answer` unchanged."""
 
     def __init__(
         self,
@@ -23,10 +23,10 @@ class Written(web.StreamResponse):
         """
         Args:
             request: the request that is answered.
-            answer: the answer; it is not changed.
+            answer: its answer.
             lines: more header lines.
-            was_written: called when the answer is on its way.
-            keep_alive: whether the connection may have another request.
+            was_written: called when the answer was sent.
+            keep_alive: whether another request may follow on the connection.
         """
         super().__init__(status=answer.status)
         self._asked = request
@@ -38,18 +38,18 @@ class Written(web.StreamResponse):
         if request.method == hdrs.METH_HEAD:
             answer = Answer(answer.status, answer.head)
         self._bytes = to_bytes(answer, lines)
-        self._goes_on = keep_alive
+        self._keeps_alive = keep_alive
         self._was_written = was_written
 
     @property
     def keep_alive(self) -> bool:
-        return self._goes_on
+        return self._keeps_alive
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Does nothing: the answer is complete."""
+        """Nothing is left to prepare."""
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Writes the answer; waits while the client does not read.
+        """Writes the answer, and waits while the client does not read.
 
         Raises:
             ConnectionError: the client has gone.

@@ -1,1 +1,1 @@
-"""The steps of one request. Pure."""
+"""The steps of one request, without I/O."""

@@ -15,8 +15,8 @@ from collector.http.answering import Answering
 from collector.http.answers import make
 from collector.http.common_headers import CommonHeaders
 from collector.http.connection import Connection, Parts
-from collector.http.connections import Connections, Standing
-from collector.http.request import Answered, Request
+from collector.http.connections import Connections, Phase
+from collector.http.request import Request, Respond
 from collector.http.routes import Route, Routes
 from collector.http.unusual import UnusualConnection, UnusualServer
 from collector.http.usual import UsualRequests
@@ -36,29 +36,29 @@ class Front:
         self.connections = Connections(100, metrics)
         self.port = 0
         self.asked = 0
-        self.held: list[Answered] | None = None
+        self.held: list[Respond] | None = None
         routes = Routes((Route("POST", "/sessions", "start", self.answer),))
         answering = Answering(CommonHeaders(lambda: NOON_US, lambda _: False), metrics)
         self.unusual = UnusualServer(self.serve, answering, self.connections)
         parts = Parts(answering, self.connections, UsualRequests(routes), self.unusual)
         self.protocol = lambda: Connection(parts)
 
-    def answer(self, _: Request, answered: Answered) -> None:
+    def answer(self, _: Request, respond: Respond) -> None:
         self.asked += 1
         if self.held is None:
-            answered(make(200, b"here"))
+            respond(make(200, b"here"))
         else:
-            self.held.append(answered)
+            self.held.append(respond)
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         self.asked += 1
         connection = request.protocol
         assert isinstance(connection, UnusualConnection)
-        connection.begins(request.content)
+        connection.request_begins(request.content)
         await request.read()
-        connection.has_come()
-        connection.ends()
-        return Written(request, make(200, b"here"), b"", connection.was_written, keep_alive=True)
+        connection.body_received()
+        connection.request_ends()
+        return Written(request, make(200, b"here"), b"", connection.answer_written, keep_alive=True)
 
     def closed(self, reason: str) -> float | None:
         return self.registry.get_sample_value("impact_connections_closed_total", {"reason": reason})
@@ -78,7 +78,7 @@ async def front() -> AsyncIterator[Front]:
     front.port = listener.sockets[0].getsockname()[1]
     yield front
     listener.close()
-    front.connections.cut()
+    front.connections.abort()
     assert await front.connections.wait_until_none(5)
     await front.unusual.shutdown(1)
 
@@ -112,7 +112,7 @@ async def test_a_request_that_does_not_arrive_in_time_is_cut_off(
             writer.write(before)
             await reader.readuntil(b"here")
         writer.write(sent)
-        arriving = {Standing.HEAD, Standing.BODY}
+        arriving = {Phase.HEAD, Phase.BODY}
         await eventually(partial(stands, front), lambda found: found in arriving)
         assert front.connections.sweep_once(1000) == 0
         assert front.connections.sweep_once(999 + seconds) == 0
@@ -122,9 +122,9 @@ async def test_a_request_that_does_not_arrive_in_time_is_cut_off(
     assert front.closed("slow") == 1
 
 
-async def stands(front: Front) -> Standing | None:
+async def stands(front: Front) -> Phase | None:
     (connection,) = front.connections._all or (None,)
-    return connection.standing if connection else None
+    return connection.phase if connection else None
 
 
 async def test_a_connection_on_which_nothing_comes_is_cut_off(front: Front) -> None:
@@ -144,7 +144,7 @@ async def test_what_is_idle_between_two_requests_is_kept_for_as_long_as_a_proxy_
         for seconds in (1000, 1060, 1120):
             writer.write(request_)
             assert (await reader.readuntil(b"here")).startswith(b"HTTP/1.1 200")
-            await eventually(partial(stands, front), lambda found: found is Standing.IDLE)
+            await eventually(partial(stands, front), lambda found: found is Phase.IDLE)
             assert front.connections.sweep_once(seconds) == 0
         assert front.connections.sweep_once(1196) == 1
 
@@ -153,7 +153,7 @@ async def test_what_waits_for_its_answer_is_left_alone(front: Front) -> None:
     front.held = []
     async with raw_connection(front.port) as (reader, writer):
         writer.write(USUAL)
-        await eventually(partial(stands, front), lambda found: found is Standing.ANSWERING)
+        await eventually(partial(stands, front), lambda found: found is Phase.ANSWERING)
         assert front.connections.sweep_once(1000) == front.connections.sweep_once(2000) == 0
         front.held.pop()(make(200, b"here"))
         await reader.readuntil(b"here")
@@ -170,13 +170,13 @@ async def test_a_client_that_does_not_read_is_bounded_and_cut_off(
         client.setblocking(False)
         sent = 0
 
-        async def send() -> Standing | None:
+        async def send() -> Phase | None:
             nonlocal sent
             with suppress(BlockingIOError):  # it goes on where the system took no more of it
                 sent += client.send((request_ * 1001)[sent % len(request_) :])
             return await stands(front)
 
-        await eventually(send, lambda found: found is Standing.WRITING)
+        await eventually(send, lambda found: found is Phase.WRITING)
         asked = front.asked
         for _ in range(20):
             await send()
@@ -203,5 +203,5 @@ async def test_unfinished_requests_are_bounded_together(
     async with raw_connection(front.port) as (reader, writer):
         writer.write(USUAL)
         await reader.readuntil(b"here")
-    assert front.connections.hold(0)
+    assert front.connections.count_unfinished(0)
     assert front.connections._unfinished == 0, "all of it was given back"

@@ -107,7 +107,7 @@ async def run(cases: range) -> None:
         await asyncio.gather(*(compare(seed, front, alone) for seed in some))
     assert len(front.stored.of_site) > len(cases) // 6, "something was stored"
     assert len(front.connections) == len(alone.connections) == 0
-    assert front.connections.hold(0)
+    assert front.connections.count_unfinished(0)
     assert front.connections._unfinished == alone.connections._unfinished == 0
 
 
@@ -192,6 +192,6 @@ async def test_made_up_requests_are_answered_as_by_aiohttp_alone_through_nginx(
             assert found == expected, request
             assert front.stored.of_site.get(site) == alone.stored.of_site.get(site), request
     listener.close()
-    front.connections.cut()
+    front.connections.abort()
     assert await front.connections.wait_until_none(5)
     assert len(front.stored.of_site) > BEHIND_NGINX // 6

@@ -3,12 +3,12 @@
 import pytest
 
 from collector.http.answers import NotAllowed
-from collector.http.request import Answered, Request
+from collector.http.request import Request, Respond
 from collector.http.routes import Route, Routes
 from contract.errors import Reject
 
 
-def nothing(_: Request, __: Answered) -> None:
+def nothing(_: Request, __: Respond) -> None:
     """It is not asked."""
 
 

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from collector.http.request import Answered, Request
+from collector.http.request import Request, Respond
 from collector.http.routes import Route, Routes
 from collector.http.usual import UsualRequests
 from collector.request.body import MAX_BYTES
@@ -12,7 +12,7 @@ from collector.request.body import MAX_BYTES
 PERSONAL = "Kilroy"  # what no memory may have
 
 
-def endpoint(_: Request, __: Answered) -> None:
+def endpoint(_: Request, __: Respond) -> None:
     """Is not asked."""
 
 

@@ -1,5 +1,4 @@
-"""`/demo`: shows somebody what is stored of their visit. Imported under DEMO=1 only.
+"""`/demo`: shows visitors what is stored of their visit. Only imported if DEMO=1.
 
-It is part of the collector because the page has to come from there; looking into PostgreSQL, which
-no collector needs, is done here alone.
+The page must come from the collector. This is the only part of it that reads from PostgreSQL.
 """

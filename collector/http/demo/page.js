@@ -1,4 +1,4 @@
-// The demo page: uses the beacon as a front-end would, and shows what came of it.
+// The demo page: uses the beacon as a front-end does, and shows what is stored.
 
 import { start, upgrade } from "/beacon.js";
 
@@ -68,7 +68,7 @@ function announce(url, answer, sent) {
   }
 }
 
-// Looks until the row is as it should be, and shows it.
+// Reads the row until it is as expected, and shows it.
 async function follow(isThere, then) {
   const end = Date.now() + ROW_SECONDS * 1000;
   while (Date.now() < end) {

@@ -1,4 +1,4 @@
-"""The demo page's routes: its files, its user's token, and a session's row from PostgreSQL."""
+"""The routes of the demo page: its files, its user's token, and a session's row."""
 
 import json
 import uuid
@@ -20,22 +20,21 @@ _TYPES = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/jav
 _ANSWER_SECONDS = 5.0
 _HEADERS = {
     hdrs.CACHE_CONTROL: "no-store",
-    # What a strict page allows itself: nothing inline, nothing from elsewhere.
+    # Nothing inline, and nothing from other hosts.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    # Other sites' pages may not read any of it.
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
 
 class DemoPages:
-    """The handlers, each with what it needs."""
+    """The demo's routes, and their handlers."""
 
     def __init__(self, database_url: str, token: str, metrics: CollectorMetrics) -> None:
-        """Takes the database that a flusher writes, and the token of the demo's user, or ""."""
+        """`token`: the demo user's, or the empty string."""
         self._database_url = database_url
         self._token = token
         self._metrics = metrics
@@ -61,7 +60,7 @@ class DemoPages:
         """`{"data": null}`, or `{"data": {"row": {…}, "month": {…}}}` with the columns as keys.
 
         Raises:
-            Reject: 400, the id is no UUID.
+            Reject: 400, the id is not a UUID.
             Retry: PostgreSQL does not answer.
         """
         session_id = uuid.UUID(bytes=parse_session_id(named))
