@@ -30,7 +30,7 @@ _PLACES: Final = (
     ("UsualRequests.recognise", "the request's headers (usual.py)"),
     ("Answering.begin", "the way to the steps (answering.py)"),
     ("UnusualConnection.data_received", "aiohttp's parser"),
-    ("NodeWriter._write_what_gathers", "the write to Redis (node_writer.py)"),
+    ("NodeWriter._write_batches", "the write to Redis (node_writer.py)"),
     ("_Link.data_received", "Redis's replies (redis_connection.py)"),
     ("Connection.data_received", "the connection (connection.py)"),
     ("Runner.run", "the event loop and what it asks of the kernel (uvloop)"),

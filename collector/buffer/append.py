@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from collector.buffer.pending import OnResult, PendingRecord
+from collector.buffer.pending import OnResult
 from contract import keys
 from contract.errors import Retry
 
@@ -10,7 +10,7 @@ from contract.errors import Retry
 class Writer(Protocol):
     """Appends records: `NodeWriter` on one server, `ClusterWriter` on those of a cluster."""
 
-    def write(self, record: bytes, shard: int, on_result: OnResult) -> PendingRecord:
+    def write(self, record: bytes, shard: int, on_result: OnResult) -> None:
         """As `NodeWriter.write`."""
         ...
 
@@ -21,11 +21,11 @@ class Writer(Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits to be acknowledged."""
+        """Whether no record is pending."""
         ...
 
     async def run(self) -> None:
-        """Writes the waiting records, until cancelled."""
+        """Writes pending records, until cancelled."""
         ...
 
 
@@ -33,11 +33,7 @@ class Appender:
     """Appends records to the stream shards. Run `run` as a task while it is in use."""
 
     def __init__(self, writer: Writer, shards: int) -> None:
-        """
-        Args:
-            writer: for the servers that have the streams.
-            shards: how many streams there are.
-        """
+        """`shards`: the number of streams."""
         self._writer = writer
         self._shards = shards
         self._held: Retry | None = None
@@ -52,12 +48,10 @@ class Appender:
         Args:
             identity: the 16 bytes that choose the shard.
             record: from `contract.record.encode`.
-            on_result: gets None once Redis has acknowledged the record. It gets Retry if that took
-                longer than `WAIT_SECONDS`, or if Redis is full or refuses it. The record may have
-                been stored nevertheless; a repeat with the same id counts once.
+            on_result: as in `NodeWriter.write`.
 
         Raises:
-            Retry: too many records wait already, or the server would not keep it.
+            Retry: too many records are pending, or `hold` refuses them.
         """
         if self._held is not None:
             raise Retry(self._held.reason, str(self._held))
@@ -65,14 +59,11 @@ class Appender:
 
     @property
     def failing_since(self) -> float | None:
-        """Since when, in the loop's time, no write has succeeded; None when the last one did."""
         return self._writer.failing_since
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits to be acknowledged."""
         return self._writer.idle
 
     async def run(self) -> None:
-        """Writes what gathers, until cancelled."""
         await self._writer.run()

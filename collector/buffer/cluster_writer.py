@@ -1,7 +1,7 @@
 """Writes to the primaries of a Redis Cluster: one `NodeWriter` for each.
 
-If a record fails where it was sent, it is appended where its shard is by then, within the same
-`WAIT_SECONDS`. It may be appended twice: a session's id makes it count once.
+A failed record is sent again to its shard's new primary, within the same `WAIT_SECONDS`. It may be
+appended twice, but the session's id makes it count once.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from runtime.periodic import repeat
 from runtime.redis_client import Address, is_passing, retry_for
 from runtime.stopping import Stopping
 
-_LOOK_SECONDS = 0.05
-# A primary that is frozen gives no error to learn from.
+_FOLLOW_SECONDS = 0.05
+# If a write takes longer, the cluster's map is read again: a frozen primary gives no error.
 _SLOW_SECONDS = 1.0
 
 
@@ -54,53 +54,52 @@ class ClusterWriter:
         self._primaries: dict[Address, NodeWriter] = {}
         self._importers: dict[Address, NodeWriter] = {}
         self._outage = Outage(WRITTEN_AGAIN)
-        # It never writes: it holds records until it is known where their shard is.
-        self._homeless = NodeWriter(_nowhere, metrics)
-        self._of_shard = [self._homeless] * shards
+        # It never writes. It keeps records whose shard's primary is unknown.
+        self._unplaced = NodeWriter(_nowhere, metrics)
+        self._of_shard = [self._unplaced] * shards
         self._group = asyncio.TaskGroup()
 
-    def write(self, record: bytes, shard: int, on_result: OnResult) -> PendingRecord:
+    def write(self, record: bytes, shard: int, on_result: OnResult) -> None:
         """As `NodeWriter.write`."""
-        return self._of_shard[shard].write(record, shard, on_result)
+        self._of_shard[shard].write(record, shard, on_result)
 
     @property
     def failing_since(self) -> float | None:
-        """Since when no write has succeeded on any node; None if the last one on some node did."""
+        """None if the last write succeeded on any of the nodes."""
         since = [writer.failing_since for writer in {*self._of_shard}]
         return None if None in since else min(filter(None, since), default=None)
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits to be acknowledged."""
-        return self._homeless.idle and all(writer.idle for writer in self._tasks)
+        return self._unplaced.idle and all(writer.idle for writer in self._tasks)
 
     async def run(self) -> None:
-        """Writes the waiting records, and follows the shards, until cancelled."""
+        """Writes pending records, and follows the shards, until cancelled."""
         async with self._group as tasks:
-            tasks.create_task(repeat(self._follow, Stopping(), _LOOK_SECONDS))
+            tasks.create_task(repeat(self._follow, Stopping(), _FOLLOW_SECONDS))
 
     async def _follow(self) -> None:
-        """Gives each shard the writer of its primary, and homeless records to these writers."""
+        """Gives each shard the writer of its primary, and these writers the unplaced records."""
         try:
             await self._cluster.refresh()
         except RedisError as error:
-            self._outage.fails(self._homeless)
-            self._homeless.fails(retry_for(error, "looking for the shards"))
-        await self._homeless.refuse_what_waits_too_long()
+            self._outage.fails(self._unplaced)
+            self._unplaced.fails(retry_for(error, "looking for the shards"))
+        await self._unplaced.refuse_overdue()
         owners = [self._cluster.owner(slot) for slot in self._slots]
         self._of_shard = [
-            self._homeless if owner is None else self._writer(self._primaries, owner)
+            self._unplaced if owner is None else self._writer(self._primaries, owner)
             for owner in owners
         ]
-        if self._homeless not in self._of_shard:
-            self._outage.works(self._homeless)
-            self._homeless.works()
+        if self._unplaced not in self._of_shard:
+            self._outage.works(self._unplaced)
+            self._unplaced.works()
         for node in set(self._primaries) - set(owners):
             self._retire(self._primaries.pop(node))
         for node in [node for node, writer in self._importers.items() if writer.idle]:
             self._retire(self._importers.pop(node))
-        for pending in reversed(self._homeless.give_up()):
-            self._of_shard[pending.shard].take_over([pending])
+        for pending in reversed(self._unplaced.take_all()):
+            self._of_shard[pending.shard].put_first([pending])
         if any(writer.is_slow(_SLOW_SECONDS) for writer in self._tasks):
             self._cluster.doubt()
 
@@ -120,22 +119,22 @@ class ClusterWriter:
         return writer
 
     def _retire(self, writer: NodeWriter) -> None:
-        self._homeless.take_over(writer.give_up())
+        self._unplaced.put_first(writer.take_all())
         self._outage.works(writer)
         self._tasks.pop(writer).cancel()
 
     def _redirect(self, failed: list[PendingRecord], error: RedisError) -> list[PendingRecord]:
         self._cluster.learn(error)
         if isinstance(error, AskError) and not isinstance(error, MovedError):
-            # The slot is moving, and the stream is already at the new node.
+            # The slot is moving, and the new node already has the stream.
             node = Address(error.host, int(error.port))
-            self._writer(self._importers, node).take_over(failed)
+            self._writer(self._importers, node).put_first(failed)
         elif isinstance(error, AskError) or is_passing(error):
-            self._homeless.take_over(failed)
+            self._unplaced.put_first(failed)
         else:
             return failed
         return []
 
 
 def _nowhere() -> Connection:
-    raise RuntimeError("it does not run")
+    raise RuntimeError("this writer must not run")

@@ -1,8 +1,8 @@
-"""Packs the records of one write as entries of their streams. Pure.
+"""Packs the records of one write as entries of their streams, without I/O.
 
 An entry costs Redis more than the records in it, so under load the records of a shard share one.
-`XLEN` is then less than the number of waiting records. `contract.keys.joined` counts the
-difference, in the same transaction.
+`XLEN` is then less than the number of records. The difference is counted under
+`contract.keys.joined`, in the same transaction.
 """
 
 from collections import defaultdict
@@ -34,20 +34,18 @@ class EntryPacker:
     """Packs records for one server."""
 
     def __init__(self, *, asking: bool = False) -> None:
-        """`asking`: precede each command with ASKING, as a node wants it that is taking over a
-        slot.
-        """
+        """`asking`: send ASKING before each command, to a node that is importing the slot."""
         self._prefix = _ASKING if asking else b""
         self._asking = asking
+        # By shard: the beginning of its XADD, and for each number of records the transaction's end.
         self._xadds: dict[int, bytes] = {}
-        # By shard, for each number of records: what ends a transaction.
         self._ends: dict[int, list[bytes]] = {}
 
     def pack(self, batch: Sequence[PendingRecord], *, together: bool) -> list[PackedEntry]:
         """The entries of a write, in the order of their first records.
 
         Args:
-            batch: records and their shards.
+            batch: the records of the write.
             together: whether records of one shard share an entry.
         """
         if not together or self._asking:
@@ -80,13 +78,13 @@ class EntryPacker:
 
 
 def refusal(replies: Sequence[Any]) -> RedisError | None:
-    """Why an entry was not appended, by the replies to its commands; None: it was."""
+    """The error in the replies to an entry's commands; None: it was appended."""
     for reply in replies:
         if isinstance(reply, RedisError):
             return reply
     if not isinstance(reply, list):
         return None
-    # A transaction's XADD. Its INCRBY may fail without it: then the entry is there all the same.
+    # The replies of a transaction. If only INCRBY failed, the entry is in the stream.
     appended = reply[0]
     return appended if isinstance(appended, RedisError) else None
 
@@ -97,7 +95,7 @@ def _portions(pending: list[PendingRecord]) -> Iterator[list[PendingRecord]]:
 
 
 def _ends_of(shard: int) -> list[bytes]:
-    """`INCRBY impact:joined:{N} more`, then `EXEC`, by how many records an entry holds."""
+    """`INCRBY impact:joined:{N} count-1`, then `EXEC`, for each number of records in an entry."""
     joined = keys.joined(shard).encode()
     return [
         pack(b"INCRBY", joined, b"%d" % (count - 1)) + _EXEC for count in range(RECORDS_MAX + 1)
@@ -105,6 +103,6 @@ def _ends_of(shard: int) -> list[bytes]:
 
 
 def _xadd_to(stream: str) -> bytes:
-    """`XADD stream * e`, packed but for its last word, the content."""
+    """`XADD stream * e`, packed, without its last word (the content)."""
     words = (b"XADD", stream.encode(), b"*", FIELD)
     return pack(*words).replace(b"*%d" % len(words), b"*%d" % (len(words) + 1), 1)

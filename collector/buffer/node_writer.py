@@ -1,7 +1,4 @@
-"""Writes to one Redis server: what gathers while a write is on its way shares the next one.
-
-Only its own tasks touch the connections, so that a request that goes away can't.
-"""
+"""Writes to one Redis server. Records that arrive during a write share the next one."""
 
 import asyncio
 from collections import deque
@@ -26,14 +23,13 @@ MAX_BATCH = 512
 MAX_WAITING = 2_000
 WRITTEN_AGAIN = "sessions are written again"
 _PAUSE_SECONDS = 0.1
-# A server that syncs once a second acknowledges once a second: several batches wait together.
+# How many batches wait at the same time, because a server may sync only once a second.
 _DURABLE_WRITERS = 8
 
-# Records share entries while a quarter of the last writes have so many for each shard that they go
-# to: a burst is not load, and until Redis is busy an entry a record is simpler to look at. So a
-# primary of a cluster, which gets a part of the records, in writes of very different sizes, does as
-# one server that gets all.
-_TOGETHER_FROM = 2
+# A write is full if it has this many records for each of its shards. Records share entries while a
+# quarter of the last writes are full: under load, but not in a short burst. So a primary of a
+# cluster, whose writes have very different sizes, decides like a server that gets all records.
+_FULL_RECORDS = 2
 _LAST_WRITES = 16
 _FULL_WRITES = 0.25
 
@@ -41,7 +37,7 @@ log = structlog.get_logger()
 
 
 class Connection(Protocol):
-    """A connection: `RedisConnection`, or what a test puts in its place."""
+    """`RedisConnection`, or a test's."""
 
     async def exchange(
         self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None = None
@@ -50,12 +46,12 @@ class Connection(Protocol):
         ...
 
     def close(self) -> None:
-        """Ends it at once."""
+        """As `RedisConnection.close`."""
         ...
 
 
 Redirect = Callable[[list[PendingRecord], RedisError], list[PendingRecord]]
-"""Takes over the records that, by the error, belong to another server; returns the others."""
+"""Takes the records that belong to another server according to the error; returns the others."""
 
 
 class NodeWriter:
@@ -73,16 +69,16 @@ class NodeWriter:
     ) -> None:
         """
         Args:
-            connect: makes a connection to the server; only one task uses each connection.
-            metrics: where batches are counted.
+            connect: makes a connection to the server. Each is used by one task.
+            metrics: counts batches.
             durability: when a record counts as stored.
-            redirect: gets the records that failed; None: they are tried again here.
-            outage: that of all shards, if other servers have some; None: this server has all.
+            redirect: gets failed records; None: they are tried again here.
+            outage: of all servers, if there are others; None: of this one.
             asking: as in `EntryPacker`.
         """
         self._redirect = redirect
         self._packer = EntryPacker(asking=asking)
-        self._full_writes = 0.0  # of the last, as a share
+        self._full_writes = 0.0  # the share of the last writes that were full
         self._connect = connect
         self._metrics = metrics
         self._durable = b"".join([pack(*each) for each in WAIT_UNTIL_DURABLE[durability]])
@@ -90,39 +86,37 @@ class NodeWriter:
         self._pending: deque[PendingRecord] = deque()
         self._in_flight: dict[int, list[PendingRecord]] = {}  # by writer
         self._filled = asyncio.Event()
-        self._failing_since: float | None = None
+        self.failing_since: float | None = None  # in the loop's time
         self._outage = outage or Outage(WRITTEN_AGAIN)
 
-    def write(self, record: bytes, shard: int, on_result: OnResult) -> PendingRecord:
-        """Appends a record; `on_result` is called once, when the result is known. This is not a
-        future, because waking a task costs as much as everything else here.
+    def write(self, record: bytes, shard: int, on_result: OnResult) -> None:
+        """Appends a record; `on_result` is called once, when the result is known. A callback,
+        because waking a task for a future costs as much as everything else here.
 
         Args:
             record: from `contract.record.encode`.
-            shard: the shard that it goes to.
-            on_result: gets None once the server has acknowledged the record as durably as asked
-                for. It gets Retry if that took longer than `WAIT_SECONDS`, or if the server is
-                full or refuses it. The record may have been stored nevertheless.
+            shard: its shard.
+            on_result: gets None once the record is as durable as required. It gets Retry if that
+                took longer than `WAIT_SECONDS`, or if the server is full or refuses the record. It
+                may be stored nevertheless; a repeat with the same id counts once.
 
         Raises:
-            Retry: too many records wait already.
+            Retry: too many records are pending.
         """
         if len(self._pending) >= MAX_WAITING:
             raise Retry("overload", "too many requests wait for Redis")
         deadline = asyncio.get_running_loop().time() + WAIT_SECONDS
-        pending = PendingRecord(record, shard, deadline, on_result)
-        self._pending.append(pending)
+        self._pending.append(PendingRecord(record, shard, deadline, on_result))
         self._filled.set()
-        return pending
 
-    def take_over(self, others: Iterable[PendingRecord]) -> None:
-        """Appends records that waited elsewhere, before those that wait here."""
+    def put_first(self, others: Iterable[PendingRecord]) -> None:
+        """Puts another writer's records before those that are pending here."""
         self._pending.extendleft(reversed([each for each in others if not each.is_over]))
         if self._pending:
             self._filled.set()
 
-    def give_up(self) -> list[PendingRecord]:
-        """Returns all waiting records, also those that were sent and may be stored nevertheless."""
+    def take_all(self) -> list[PendingRecord]:
+        """Removes and returns all pending records. Those of a write under way may be stored."""
         under_way = [pending for batch in self._in_flight.values() for pending in batch]
         self._metrics.append_unanswered.inc(len(under_way))
         pending = [*under_way, *self._pending]
@@ -137,24 +131,17 @@ class NodeWriter:
         return any(batch[0].deadline < longest for batch in self._in_flight.values())
 
     @property
-    def failing_since(self) -> float | None:
-        """Since when, in the loop's time, no write has succeeded; None if the last one did."""
-        return self._failing_since
-
-    @property
     def idle(self) -> bool:
-        """Whether nothing waits to be acknowledged."""
         return not self._pending and not self._in_flight
 
     async def run(self) -> None:
-        """Writes the waiting records, until cancelled."""
+        """Writes pending records, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for writer in range(self._writers):
-                tasks.create_task(self._write_what_gathers(writer))
-            refusing = repeat(self.refuse_what_waits_too_long, Stopping(), _PAUSE_SECONDS)
-            tasks.create_task(refusing)
+                tasks.create_task(self._write_batches(writer))
+            tasks.create_task(repeat(self.refuse_overdue, Stopping(), _PAUSE_SECONDS))
 
-    async def _write_what_gathers(self, writer: int) -> None:
+    async def _write_batches(self, writer: int) -> None:
         connection = self._connect()
         try:
             while True:
@@ -166,27 +153,27 @@ class NodeWriter:
                 left = await self._write(connection, batch)
                 self._in_flight.pop(writer, None)
                 if left:
-                    self._pending.extendleft(reversed(left))  # the oldest in front again
+                    self._pending.extendleft(reversed(left))  # the oldest first again
                     self._filled.set()
                     await asyncio.sleep(_PAUSE_SECONDS)
         finally:
             connection.close()
 
-    async def refuse_what_waits_too_long(self) -> None:
-        """Answers records that have waited for `WAIT_SECONDS`; `run` calls it repeatedly."""
+    async def refuse_overdue(self) -> None:
+        """Gives Retry to records that are past their deadline. `run` calls it repeatedly."""
         now = asyncio.get_running_loop().time()
         for queue in (*self._in_flight.values(), self._pending):
             for pending in queue:
                 if pending.deadline > now:
-                    break  # each queue is in the order of arrival
-                _answer(pending, Retry("redis_away", "Redis did not acknowledge it in time"))
+                    break  # each queue has the order of arrival
+                _finish(pending, Retry("redis_away", "Redis did not acknowledge it in time"))
 
     def _next_batch(self) -> list[PendingRecord]:
         batch: list[PendingRecord] = []
         queue = self._pending
         while queue and len(batch) < MAX_BATCH:
             pending = queue.popleft()
-            if not pending.is_over:  # otherwise it was refused, or its request has ended
+            if not pending.is_over:  # otherwise it was refused
                 batch.append(pending)
         if not queue:
             self._filled.clear()
@@ -197,21 +184,21 @@ class NodeWriter:
     ) -> list[PendingRecord]:
         """Writes a batch; returns the records that may be tried again."""
         self._metrics.append_batch_size.observe(len(batch))
-        is_full = len(batch) >= _TOGETHER_FROM * len({pending.shard for pending in batch})
+        is_full = len(batch) >= _FULL_RECORDS * len({pending.shard for pending in batch})
         self._full_writes += (is_full - self._full_writes) / _LAST_WRITES
         entries = self._packer.pack(batch, together=self._full_writes > _FULL_WRITES)
         packed = b"".join([entry.commands for entry in entries]) + self._durable
         count = sum([entry.replies for entry in entries]) + bool(self._durable)
         left: list[PendingRecord] = []
         try:
-            # Requests are answered at once: this task's next turn may come after other requests.
+            # `_settle` runs as soon as the replies are there. This task might have to wait longer.
             await connection.exchange(
                 packed, count, lambda replies: left.extend(self._settle(entries, replies))
             )
         except RedisError as error:
             self._metrics.append_unanswered.inc(len(batch))
-            return self._after(batch, error)
-        except Exception as error:  # noqa: BLE001 - the only writer must survive any fault
+            return self._handle(error, batch)
+        except Exception as error:  # noqa: BLE001 - the writer must survive any fault
             self._fails(Retry("fault", f"appending: {type(error).__name__}"), batch)
             self._metrics.append_unanswered.inc(len(batch))
             return batch
@@ -229,64 +216,62 @@ class NodeWriter:
             refused = refusal(replies[first:end])
             first = end
             if refused is not None:
-                left += self._after(list(some), refused)
+                left += self._handle(refused, list(some))
                 continue
             if not_durable is None:
-                self._failing_since = None
+                self.failing_since = None
                 self._outage.works(self)
                 self._outage.works(some[0].shard)
             else:
-                # It is in the stream, but may be lost with the server: a 2xx promises more.
+                # It is in the stream, but not durable enough for a 2xx.
                 self._fails(not_durable, some)
                 self._metrics.append_unanswered.inc(len(some))
             for pending in some:
-                _answer(pending, not_durable)
+                _finish(pending, not_durable)
         return left
 
-    def _after(self, batch: list[PendingRecord], error: RedisError) -> list[PendingRecord]:
-        """The records of a failed batch that are to be tried again here; the others fail."""
-        if not isinstance(error, AskError):  # this error says where the slot is
+    def _handle(self, error: RedisError, batch: list[PendingRecord]) -> list[PendingRecord]:
+        """Returns the records of a failed batch that are to be tried again here."""
+        if not isinstance(error, AskError):  # AskError and MovedError say where the slot is
             self._fails(retry_for(error, "appending"), batch)
         left = batch if self._redirect is None else self._redirect(batch, error)
         if is_passing(error):
             return left
         for pending in left:
-            _answer(pending, retry_for(error, "appending"))
+            _finish(pending, retry_for(error, "appending"))
         return []
 
     def _fails(self, why: Retry, batch: Sequence[PendingRecord]) -> None:
-        # A refusal may concern only its shard, and is not over when another shard is written. All
-        # other errors concern the server.
-        whats: set[object] = {self}
-        if why.reason == "redis_refused":
-            whats = {pending.shard for pending in batch}
-        for what in whats:
-            self._outage.fails(what)
+        # A refusal may concern only its shard. All other errors concern the server.
+        refused = why.reason == "redis_refused"
+        failing: set[object] = {each.shard for each in batch} if refused else {self}
+        for each in failing:
+            self._outage.fails(each)
         self.fails(why)
 
     def fails(self, why: Retry) -> None:
-        """Notes, and logs once, that nothing can be written."""
-        if self._failing_since is None:
-            self._failing_since = asyncio.get_running_loop().time()
+        """Notes that nothing can be written, and logs it at the first time."""
+        if self.failing_since is None:
+            self.failing_since = asyncio.get_running_loop().time()
             log.error(
                 "sessions can't be written",
                 why=str(why),
-                to_do="see that Redis is up, has memory left and accepts writes",
+                to_do="check that Redis is up, has free memory and accepts writes",
             )
 
     def works(self) -> None:
-        """Notes that it can write again."""
-        self._failing_since = None
+        """Notes that writing works."""
+        self.failing_since = None
 
 
-def _answer(pending: PendingRecord, error: Retry | None) -> None:
+def _finish(pending: PendingRecord, error: Retry | None) -> None:
     if pending.is_over:
         return
     pending.is_over = True
     try:
         pending.on_result(error)
-    except Exception as fault:  # noqa: BLE001 - the only writer must survive any fault
-        log.error(  # noqa: TRY400 - exception() would write a message that may quote the request
+    except Exception as fault:  # noqa: BLE001 - the writer must survive any fault
+        log.error(  # noqa: TRY400 - exception() would log a message that may quote the request
             "a request could not be answered; this is a fault in the collector",
             error=type(fault).__name__,
         )

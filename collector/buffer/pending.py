@@ -1,4 +1,4 @@
-"""A record that waits for Redis, and how long it may wait before its request is answered 503."""
+"""A pending record, and how long it may wait for Redis before its request is answered 503."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ WAIT_SECONDS = 5.0
 RETRY_AFTER_SECONDS = 5
 
 OnResult = Callable[[Retry | None], None]
-"""Called with a record's result: None, Redis has acknowledged it; or Retry. It must not raise."""
+"""Called with None if Redis has acknowledged the record, or with Retry. It must not raise."""
 
 
 @dataclass(slots=True, eq=False)
 class PendingRecord:
-    """A record that is to be appended, and the callback of its request."""
+    """A record that Redis has not acknowledged yet, and the callback of its request."""
 
     record: bytes
     shard: int
     deadline: float  # in the loop's time
     on_result: OnResult
-    is_over: bool = False  # it was answered, or its request has ended
+    is_over: bool = False  # its callback was called

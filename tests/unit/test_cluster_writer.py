@@ -104,7 +104,7 @@ class System:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_writer, "_LOOK_SECONDS", 0)
+    monkeypatch.setattr(cluster_writer, "_FOLLOW_SECONDS", 0)
 
 
 @asynccontextmanager
