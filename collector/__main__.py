@@ -1,4 +1,4 @@
-"""`python -m collector`: answers front-ends' beacons until it is asked to stop."""
+"""`python -m collector`: receives sessions from front-ends until it is asked to stop."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ from runtime.command import add_version, run_process
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m collector",
-        description="Counts sessions: answers front-ends' beacons and buffers them in Redis. "
+        description="Receives sessions from front-ends and buffers them in Redis. "
         "Every setting comes from the environment (see docs/settings.md).",
     )
     add_version(parser)

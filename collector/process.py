@@ -1,11 +1,10 @@
-"""The collector's process: its parts, and how it starts and ends."""
+"""Builds the collector from its settings, runs it, and stops it."""
 
 import asyncio
 import gc
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import structlog
 from redis.asyncio import Redis
@@ -72,26 +71,33 @@ SETTINGS = (
 )
 
 _OBJECTS_BETWEEN_COLLECTIONS = 20_000
-# Thirty seconds after a salt's end nothing of it may be left here. After this delay come five
-# seconds in which clients reconnect, at most ten for pending answers, and the start.
+# Nothing of a salt may be in memory thirty seconds after its end. After this delay, clients have
+# five seconds to reconnect, pending answers have ten, and then the program starts.
 _RESTART_AFTER_SECONDS = 1.0, 8.0
-# Far more than a probe of Redis takes; each of its steps has a time-out.
+# Far more than a probe of Redis takes, because each of its steps has a time-out.
 _LONGEST_PROBE_SECONDS = 600.0
 
 log = structlog.get_logger()
 
 
 async def serve(environment: Environment, clock: Clock) -> int | Restart:
-    """Builds the collector from its settings and runs it. Returns the exit code, or Restart if it
-    must restart in place because a salt that it held is over.
+    """Runs the collector until it is asked to stop, or must restart in place after a salt's end.
+
+    Returns:
+        The exit code, or Restart.
+
+    Raises:
+        Misconfigured: a setting is wrong.
     """
     registry = make_registry()
     metrics = CollectorMetrics(registry)
     async with (
-        _connect(environment, metrics) as redis,
+        connect_salt(environment) as salt,
+        connect_shards(environment) as shards,
+        _connect_writer(environment, metrics) as writer,
         ServiceManager(environment) as service,
     ):
-        collector = Collector(environment, clock, redis, metrics)
+        collector = Collector(environment, clock, metrics, salt, shards, writer)
         log_start("collector", SETTINGS, environment)
         admin = AdminListener(
             settings.ADMIN_HOST.read(environment),
@@ -103,39 +109,27 @@ async def serve(environment: Environment, clock: Clock) -> int | Restart:
         return await collector.run(admin, service)
 
 
-@dataclass(frozen=True, slots=True)
-class _RedisServers:
-    """A collector's connections to Redis: to the salt, to the streams' servers, and to append."""
-
-    salt: SaltServer
-    shards: Shards
-    writer: Writer
-
-
 class Collector:
-    """Everything that runs in the process, except for the admin pages."""
+    """Everything that runs in the process, except the admin pages."""
 
     def __init__(
         self,
         environment: Environment,
         clock: Clock,
-        redis: _RedisServers,
         metrics: CollectorMetrics,
+        salt_server: SaltServer,
+        shards: Shards,
+        writer: Writer,
     ) -> None:
-        """
-        Raises:
-            Misconfigured: a setting is wrong.
-        """
         self._address = settings.HOST.read(environment), settings.PORT.read(environment)
         self._stopping = Stopping()
-        opinions = Witnesses(clock, redis.shards).ask
         zone = settings.CALENDAR_TIMEZONE.read(environment)
-        store = SaltStore(redis.salt.redis, zone, opinions)
-        self._late_disposal = LateDisposal(store, SaltDisposal(redis.salt, store))
+        store = SaltStore(salt_server.redis, zone, Witnesses(clock, shards).ask)
+        self._late_disposal = LateDisposal(store, SaltDisposal(salt_server, store))
         self._restart_timer = RestartTimer(*_RESTART_AFTER_SECONDS)
         self._salt = salt = MonthlySalt(store, dropped=self._restart_timer.is_over)
         metrics.clocks_disagree.set_function(lambda: salt.clock_doubt is not None)
-        self._appender = Appender(redis.writer, settings.STREAM_SHARDS.read(environment))
+        self._appender = Appender(writer, settings.STREAM_SHARDS.read(environment))
         self._connections = Connections(settings.MAX_CONNECTIONS.read(environment), metrics)
         self._endpoints = Endpoints(environment, salt, self._appender, metrics)
         self._server = Server(
@@ -147,22 +141,22 @@ class Collector:
             listening_before(environment),
         )
         durability = Durability(settings.APPEND_DURABILITY.read(environment))
-        self._readiness = Readiness(redis.shards, self._appender, salt, durability, self._stopping)
+        self._readiness = Readiness(shards, self._appender, salt, durability, self._stopping)
         self._examinations = redis_examinations(
-            redis.shards, clock, None if redis.salt.is_streams else redis.salt.redis
+            shards, clock, None if salt_server.is_streams else salt_server.redis
         )
 
     def checks(self) -> dict[str, str | None]:
-        """Those of `/readyz`."""
+        """The checks of `/readyz`: for each the problem, or None."""
         listening = None if self._server.is_listening else "no requests are accepted"
         return {"listening": listening} | self._readiness.checks()
 
     def warnings(self) -> dict[str, str | None]:
-        """What an operator should look at."""
+        """Problems that an operator should know, in the same form."""
         return self._readiness.warnings() | self._endpoints.warnings()
 
     async def run(self, admin: AdminListener, service: ServiceManager) -> int | Restart:
-        """Answers requests until it is asked to stop, or a salt that it held is over."""
+        """Answers requests, as long as `serve` says."""
         if self._endpoints.sites.allows_any:
             log.warning(
                 "SITES=*: anybody can write any host name into the reports",
@@ -170,12 +164,12 @@ class Collector:
             )
         self._connections.allow_files()
         self._stopping.install()
-        clean, listening = True, None
+        all_answered, listening = True, None
         writing = asyncio.create_task(self._appender.run())
-        following = self._follow(service)
+        background = self._start_background(service)
         try:
             await admin.start()
-            await self._readiness.look_at_restart()
+            await self._readiness.check_restart()
             _collect_garbage_seldom()
             await self._server.start(*self._address)
             log.info("listening", address="{}:{}".format(*self._address))
@@ -183,20 +177,22 @@ class Collector:
             listening = await self._leave(
                 to_restart=await self._restart_timer.is_due(self._stopping)
             )
-            clean = self._appender.idle
+            all_answered = self._appender.idle
         finally:
             self._stopping.set()
             if listening is not None:
                 self._stopping.leave_signals()
-            await _end(following, at_once=listening is not None)
+            await _end(background, at_once=listening is not None)
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
             await admin.close()
-        code = _exit_code(clean=clean)
-        return code if listening is None else Restart(listening)
+        if all_answered:
+            log.info("stopped")
+        else:
+            log.warning("stopped with requests unanswered: their front-ends will send them again")
+        return (0 if all_answered else 1) if listening is None else Restart(listening)
 
-    def _follow(self, service: ServiceManager) -> Sequence[asyncio.Task[None]]:
-        """Begins what goes on beside requests."""
+    def _start_background(self, service: ServiceManager) -> Sequence[asyncio.Task[None]]:
         return [
             asyncio.create_task(self._salt.keep_fresh(self._stopping)),
             asyncio.create_task(self._readiness.run(service.watch(_LONGEST_PROBE_SECONDS))),
@@ -206,7 +202,7 @@ class Collector:
         ]
 
     async def _leave(self, *, to_restart: bool) -> list[socket.socket] | None:
-        """Stops answering requests. Returns the sockets for the next program, if there is one."""
+        """Stops answering requests. Returns the sockets for the next program if it restarts."""
         if to_restart:
             log.info("restarting in place, so that nothing of the old salt stays in memory")
             return await self._server.hand_over()
@@ -215,56 +211,32 @@ class Collector:
         return None
 
 
-async def _end(following: Sequence[asyncio.Task[None]], *, at_once: bool) -> None:
-    """Ends the background tasks.
+async def _end(background: Sequence[asyncio.Task[None]], *, at_once: bool) -> None:
+    """Waits for the end of the background tasks.
 
-    `at_once` cancels them, which could interrupt a command: only if clients wait for the next
-    program.
+    `at_once` cancels them, which could interrupt a command. It is for a restart in place, while
+    clients wait for the next program.
     """
     if at_once:
-        for task in following:
+        for task in background:
             task.cancel()
-    await asyncio.gather(*following, return_exceptions=at_once)
+    await asyncio.gather(*background, return_exceptions=at_once)
 
 
 def _collect_garbage_seldom() -> None:
-    """Lets Python collect cyclic garbage every 20,000 objects instead of every 700, and excludes
-    the objects that exist now.
-
-    Requests make no cycles, but each waiting request was scanned several times, which took a tenth
-    of its time.
+    """Lets Python collect cyclic garbage every 20,000 objects instead of every 700, without the
+    objects that exist now. Requests make no cycles, but scanning waiting ones took a tenth of their
+    time.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)
 
 
-def _exit_code(*, clean: bool) -> int:
-    if not clean:
-        log.warning("stopped with requests unanswered: their front-ends will send them again")
-        return 1
-    log.info("stopped")
-    return 0
-
-
-@asynccontextmanager
-async def _connect(
-    environment: Environment, metrics: CollectorMetrics
-) -> AsyncIterator[_RedisServers]:
-    """Connects to Redis until the end of the block."""
-    async with (
-        connect_salt(environment) as salt,
-        connect_shards(environment) as shards,
-        _connect_writer(environment, metrics) as writer,
-    ):
-        yield _RedisServers(salt, shards, writer)
-
-
 @asynccontextmanager
 async def _connect_writer(
     environment: Environment, metrics: CollectorMetrics
 ) -> AsyncIterator[Writer]:
-    """The writer to the streams' servers, connected until the end of the block."""
     urls = settings.REDIS_URL.read(environment)
     durability = Durability(settings.APPEND_DURABILITY.read(environment))
     server: Cluster | Redis

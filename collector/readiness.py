@@ -1,12 +1,11 @@
-"""Whether this collector should get requests. It is checked also without traffic.
+"""Whether this collector should get requests; it is checked even without traffic.
 
-Every few seconds the collector writes a probe to Redis, as durably as a session, and asks how full
-Redis is and whether a restart would keep what is written. If a restart would lose sessions, it
-accepts none.
+Every few seconds the collector writes a probe to Redis, as durably as a session, and reads how full
+Redis is and whether a restart would keep sessions. If a restart would lose them, it accepts none.
 
-A check that fails says: send the requests to other collectors. A fault of a server that all
-collectors share is only a warning, once this collector has shown that its settings are right. Then
-no other collector could do better, and a front-end that is answered 503 knows when to try again
+If a check fails, a load balancer should send requests to other collectors. A fault of a server that
+all collectors share is only a warning, once this collector has shown that its settings are right.
+No other collector would do better, and front-ends that are answered 503 know when to try again
 (`docs/decisions/0013-ready-without-redis.md`).
 """
 
@@ -33,13 +32,13 @@ from runtime.stopping import Stopping
 from salt.month import MonthlySalt
 
 PROBE_SECONDS: Final = 5.0
-# Two probes and the wait for their answers: an older success proves nothing.
+# Two probes and the wait for their answers.
 _RECENT_SECONDS: Final = 15.0
-# Above this share of Redis's memory it warns, before sessions are refused.
+# It warns above this share of Redis's memory, before sessions are refused.
 BUFFER_MARK: Final = 0.95
 _PROBE_LIVES_SECONDS: Final = 60
 _NOT_YET: Final = "not checked yet"
-_FORGETS: Final = (
+_LOSES_SESSIONS: Final = (
     "a restart of Redis would lose sessions: its user default lacks the rights to replay the "
     "append-only file"
 )
@@ -48,7 +47,7 @@ log = structlog.get_logger()
 
 
 class Readiness:
-    """Probes Redis. Run `run` as a task while the checks are in use."""
+    """Probes Redis. Run `run` as a task."""
 
     def __init__(
         self,
@@ -67,14 +66,14 @@ class Readiness:
         self._write_fails: str | None = "nothing written yet"
         self._buffer_fails: str | None = _NOT_YET
         self._restart_fails: str | None = _NOT_YET
-        self._may_ask_of_restart = True
-        # It has written once and had the salt, so its settings are right, whatever fails later.
+        self._may_ask_about_restart = True
+        # All checks of shared servers were right at the same time, so the settings are right.
         self._proven = False
 
     def checks(self) -> dict[str, str | None]:
-        """The checks that decide about readiness: each name with its problem, or None."""
+        """The checks that decide whether it is ready: for each the problem, or None."""
         self._prove()
-        shared = {} if self._proven else self._of_shared_servers()
+        shared = {} if self._proven else self._shared_servers()
         return {
             **shared,
             "restart": self._restart_fails,
@@ -82,13 +81,13 @@ class Readiness:
         }
 
     def warnings(self) -> dict[str, str | None]:
-        """The checks that are only shown, in the same form."""
+        """Problems that an operator should know, in the same form."""
         self._prove()
-        shared = self._of_shared_servers() if self._proven else {}
+        shared = self._shared_servers() if self._proven else {}
         return {**shared, "buffer": self._buffer_fails}
 
     async def run(self, beat: Beat) -> None:
-        """Probes until asked to stop; `beat` is called at each turn."""
+        """Probes until asked to stop, and calls `beat` each time."""
 
         async def turn() -> None:
             beat()
@@ -97,8 +96,8 @@ class Readiness:
         await repeat(turn, self._stopping, PROBE_SECONDS)
 
     async def probe(self) -> None:
-        """Checks once."""
-        await self.look_at_restart()
+        """Probes once."""
+        await self.check_restart()
         try:
             await self._write()
             self._write_fails = None
@@ -112,9 +111,9 @@ class Readiness:
         self._prove()
 
     def _prove(self) -> None:
-        self._proven = self._proven or not any(self._of_shared_servers().values())
+        self._proven = self._proven or not any(self._shared_servers().values())
 
-    def _of_shared_servers(self) -> dict[str, str | None]:
+    def _shared_servers(self) -> dict[str, str | None]:
         return {
             "write": self._write_check(),
             "salt": None if self._salt.is_current() else "no salt of this month",
@@ -122,23 +121,24 @@ class Readiness:
             "calendar": self._salt.calendar_doubt,
         }
 
-    async def look_at_restart(self) -> None:
-        """Checks whether a restart of the servers keeps sessions; if not, the appender refuses all.
+    async def check_restart(self) -> None:
+        """Checks whether a restart of the servers keeps sessions; if not, no session is accepted.
 
-        Call it before the first request: until a server has answered once, nothing is accepted. If
-        no server answers later, the last result stays valid.
+        Call it before the first request: no session is accepted until a server has answered. If
+        none answers later, the last result stays valid.
         """
-        if not self._may_ask_of_restart:
+        if not self._may_ask_about_restart:
             return
         found = await self._survivals()
-        # `runtime.redis_checks` warns of it. Asking repeatedly would fill the ACL log.
-        self._may_ask_of_restart = found != {Survival.UNKNOWN}
+        # UNKNOWN: rights are missing (`runtime.redis_checks` warns). Trying again would only fill
+        # the ACL log.
+        self._may_ask_about_restart = found != {Survival.UNKNOWN}
         if Survival.DROPPED in found:
-            log.error("no session is accepted", why=_FORGETS, to_do=REPLAY_TO_DO)
-            self._restart_fails = _FORGETS
-            self._appender.hold(Retry("redis_forgets", _FORGETS))
+            log.error("no session is accepted", why=_LOSES_SESSIONS, to_do=REPLAY_TO_DO)
+            self._restart_fails = _LOSES_SESSIONS
+            self._appender.hold(Retry("redis_forgets", _LOSES_SESSIONS))
         elif found:
-            if self._restart_fails == _FORGETS:
+            if self._restart_fails == _LOSES_SESSIONS:
                 log.info("sessions are accepted again: a restart of Redis keeps them")
             self._restart_fails = None
             self._appender.hold(None)
@@ -146,12 +146,12 @@ class Readiness:
             self._appender.hold(Retry("redis_away", "Redis has not answered yet"))
 
     async def _survivals(self) -> set[Survival]:
-        """What a restart does to writes, for each server that answers."""
+        """What a restart does to writes, on the servers that answer."""
         found: set[Survival] = set()
         try:
             servers = await self._shards.servers()
         except RedisError:
-            return found  # the other checks say so
+            return found  # the other checks show the problem
         for server in servers.values():
             with suppress(Retry):
                 found.add(await survival(server, STREAM_WRITES))
@@ -167,7 +167,11 @@ class Readiness:
         return None if age < _RECENT_SECONDS else "no write has succeeded recently"
 
     async def _write(self) -> None:
-        """Writes to each server that has shards; it is enough if one accepts the write."""
+        """Writes to each server that has shards. One of them must accept the write.
+
+        Raises:
+            Retry: none did.
+        """
         try:
             replies = await self._shards.ask(
                 {
@@ -180,11 +184,11 @@ class Readiness:
             )
         except RedisError as error:
             raise retry_for(error, "writing a probe") from None
-        failures = [self._why_not(of_server) for of_server in replies.values()]
+        failures = [self._why_failed(of_server) for of_server in replies.values()]
         if failures and None not in failures:
             raise next(filter(None, failures))
 
-    def _why_not(self, replies: list[Any]) -> Retry | None:
+    def _why_failed(self, replies: list[Any]) -> Retry | None:
         refused = first_error(replies)
         if refused is not None:
             return retry_for(refused, "writing a probe")

@@ -1,11 +1,11 @@
-"""Whether the clients' addresses can be right: a wrong proxy setting silently ruins the count.
+"""Checks whether the clients' addresses look wrong: a wrong proxy setting ruins the count.
 
 If a proxy is not trusted, all clients seem to have its address, which is usually a private one. So
-the collector checks the last visits: did more than half come from one network, or from private
-addresses? Of each network it keeps only a hash. The key is new for each window of visits and is
-deleted with it, and nothing leaves this module.
+the collector warns if more than half of the last visits came from one network, or from private
+addresses. It keeps only a hash of each network, with a key that is new for each window of visits.
 """
 
+import math
 import os
 import time
 from collections import Counter
@@ -35,14 +35,16 @@ _ADVICE = {
     ),
 }
 
+log = structlog.get_logger()
+
 
 def _ranges(*networks: str) -> tuple[tuple[bytes, bytes], ...]:
     found: list[IPv4Network | IPv6Network] = [ip_network(network) for network in networks]
     return tuple((one.network_address.packed, one.broadcast_address.packed) for one in found)
 
 
-# RFC 1918, 3927, 4193, 4291, 6598 and loopback. As bytes: `is_private` takes ten times as long,
-# and keeps addresses in a cache of its own.
+# RFC 1918, 3927, 4193, 4291, 6598 and loopback. As bytes, because `is_private` takes ten times as
+# long, and caches addresses.
 _PRIVATE_4 = _ranges(
     "10.0.0.0/8",
     "172.16.0.0/12",
@@ -52,7 +54,7 @@ _PRIVATE_4 = _ranges(
     "169.254.0.0/16",
 )
 _PRIVATE_6 = _ranges("fc00::/7", "fe80::/10", "::1/128")
-# For nearly every address the first byte shows that it is none of these.
+# For nearly every address the first byte shows that it is not in these ranges.
 _FIRST_BYTES_4, _FIRST_BYTES_6 = (
     frozenset(byte for first, last in ranges for byte in range(first[0], last[0] + 1))
     for ranges in (_PRIVATE_4, _PRIVATE_6)
@@ -60,19 +62,18 @@ _FIRST_BYTES_4, _FIRST_BYTES_6 = (
 
 
 class AddressCheck:
-    """Checks the addresses of visits, and warns if they look wrong."""
+    """Checks the addresses of visits in windows of `WINDOW`, and warns if they look wrong."""
 
     def __init__(self, metrics: CollectorMetrics) -> None:
         self._suspect = {
             sign: metrics.client_address_suspect.labels(sign) for sign in (ONE_ADDRESS, PRIVATE)
         }
-        self._log = structlog.get_logger()
         self._warned_at: dict[str, float] = {}
         self._found: frozenset[str] = frozenset()
         self._open_window()
 
     def observe(self, address: bytes) -> None:
-        """Counts one visit's address (4 or 16 bytes) without keeping it."""
+        """Counts a visit's address (4 or 16 bytes) without keeping it."""
         network = network_of(address)
         if len(network) == _IPV4_BYTES:
             if network[0] in _FIRST_BYTES_4:
@@ -84,7 +85,7 @@ class AddressCheck:
             self._close_window()
 
     def warnings(self) -> dict[str, str | None]:
-        """The result of the last full window, for `/readyz`: each sign with advice, or None."""
+        """The result of the last window, for `/readyz`: for each sign the advice, or None."""
         return {
             f"client_address_{sign}": advice if sign in self._found else None
             for sign, advice in _ADVICE.items()
@@ -101,14 +102,12 @@ class AddressCheck:
         self._found = frozenset(sign for sign, n in counts.items() if n > _MOST * WINDOW)
         for sign, gauge in self._suspect.items():
             gauge.set(sign in self._found)
+        now = time.monotonic()
         for sign in sorted(self._found):
-            self._warn(sign, time.monotonic())
+            if now - self._warned_at.get(sign, -math.inf) >= _BETWEEN_WARNINGS_SECONDS:
+                self._warned_at[sign] = now
+                log.warning(_ADVICE[sign], sign=sign, visits=WINDOW)
         self._open_window()
-
-    def _warn(self, sign: str, now: float) -> None:
-        if now - self._warned_at.get(sign, float("-inf")) >= _BETWEEN_WARNINGS_SECONDS:
-            self._warned_at[sign] = now
-            self._log.warning(_ADVICE[sign], sign=sign, visits=WINDOW)
 
 
 def _is_in(address: bytes, ranges: tuple[tuple[bytes, bytes], ...]) -> bool:

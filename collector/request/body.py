@@ -7,15 +7,14 @@ import msgspec
 
 from contract.errors import Reject
 
-# Room for the longest token, and for keys of front-ends that are ignored.
 MAX_BYTES = 16_384
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some write it before UTF-8; RFC 8259, section 8.1
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some clients send it before UTF-8 (RFC 8259, section 8.1)
 _CONTENT_TYPES = frozenset(("", "application/json", "text/plain"))
 _NO_SESSION = bytes(16)
 
 
 class Body(NamedTuple):
-    """The known keys: the client's id for the session (16 bytes) and a token, where given."""
+    """The known keys: the client's id of the session (16 bytes), and a token."""
 
     id: bytes | None = None
     token: str | None = None
@@ -26,18 +25,21 @@ _DECODER = msgspec.json.Decoder()
 
 
 def parse_body(content_type: str, raw: bytes) -> Body:
-    """The body's known keys; every other is ignored.
+    """The body's known keys. All others are ignored.
 
     Args:
-        content_type: the header, empty where absent.
+        content_type: the header, or the empty string.
         raw: the bytes received, at most `MAX_BYTES`.
 
     Raises:
-        Reject: 415 another content type, 400 not one JSON object or its id not a UUID.
+        Reject: 415, another content type; 400, it is not a JSON object, or its id is not a UUID.
     """
     if not raw:
         return EMPTY
-    if content_type not in _CONTENT_TYPES and _media_type(content_type) not in _CONTENT_TYPES:
+    media_type = content_type
+    if media_type not in _CONTENT_TYPES:
+        media_type = content_type.partition(";")[0].strip().lower()
+    if media_type not in _CONTENT_TYPES:
         raise Reject(415, "content_type", "Send the body as application/json or text/plain.")
     document = _parse_json(raw.removeprefix(_BYTE_ORDER_MARK))
     if not isinstance(document, dict):
@@ -49,18 +51,13 @@ def parse_body(content_type: str, raw: bytes) -> Body:
     )
 
 
-def _media_type(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
-
-
 def _parse_json(raw: bytes) -> object:
     try:
         return _DECODER.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # msgspec refuses some valid JSON: a lone surrogate, a number beyond a float.
-        pass
+        pass  # msgspec refuses some valid JSON: a lone surrogate, a number that no float can hold
     try:
-        # UnicodeDecodeError is a ValueError; RecursionError comes from thousands of brackets.
+        # Thousands of brackets raise RecursionError. UnicodeDecodeError is a ValueError.
         return json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise Reject(400, "body", "The body is not valid JSON in UTF-8.") from None
@@ -71,15 +68,14 @@ def _refuse_constant(name: str) -> None:
 
 
 def parse_session_id(text: object) -> bytes:
-    """A session's id in its 16 bytes.
+    """A session's id as 16 bytes.
 
     Raises:
         Reject: 400, it is not a UUID in its canonical text form, or it is the nil UUID, which many
-            broken clients would send.
+            broken clients would share.
     """
-    # Without its dashes it must be 32 hexadecimal digits. `fromhex` accepts white space, but the
-    # result is then shorter than 16 bytes.
     if isinstance(text, str) and len(text) == 36 and text[8:24:5] == "----":
+        # `fromhex` also accepts white space, but then the result is shorter than 16 bytes.
         try:
             session_id = bytes.fromhex(text.replace("-", ""))
         except ValueError:

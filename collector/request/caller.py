@@ -1,4 +1,4 @@
-"""Who is calling, according to the token."""
+"""Who the caller is, according to the token."""
 
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
@@ -15,24 +15,24 @@ from contract.collector_metrics import CollectorMetrics
 from contract.errors import Misconfigured
 
 USER_ID_MAX_BYTES = 255
-# After this many users without a role, the setting is probably wrong.
+# If so many users in a row have no role, the setting is probably wrong.
 HINT_AFTER = 100
 
-_GIVE = 'JWT_KEY="$(cat public.pem)" JWT_ALGORITHMS=RS256'
+_EXAMPLE = 'JWT_KEY="$(cat public.pem)" JWT_ALGORITHMS=RS256'
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A signed-in caller: held in memory for one request."""
+    """A caller with a valid token. Kept in memory for one request."""
 
     id: str
     role: str
 
 
 class _Key(NamedTuple):
-    """A key in PyJWT's form, so that it is parsed once, and the algorithms that it fits."""
+    """A key as PyJWT has parsed it, and the algorithms that it fits."""
 
     prepared: Any
     algorithms: list[str]
@@ -40,15 +40,7 @@ class _Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TokenRules:
-    """What a token must fulfil beside its signature.
-
-    Attributes:
-        algorithms: accepted signature algorithms.
-        audience: the required `aud`, or empty.
-        user_claim: the claim with the user's id.
-        leeway_seconds: by how much an issuer's clock may be off, for `exp` and `nbf`.
-        require_expiry: whether a token without `exp` is good for nothing.
-    """
+    """When a token is valid, apart from its key. The fields are settings (`JWT_…`)."""
 
     algorithms: Sequence[str]
     audience: str = ""
@@ -69,16 +61,16 @@ class TokenVerifier:
     ) -> None:
         """
         Args:
-            keys: secrets and PEM public keys, any of which verifies; none: no token is valid.
-            rules: what else a token must fulfil.
+            keys: secrets and PEM public keys; any of them verifies. Without keys no token is valid.
+            rules: the other conditions.
             roles: reads the user's role.
             metrics: counts roles, and tokens without expiry.
 
         Raises:
-            Misconfigured: an algorithm is unknown, a key fits no algorithm, an algorithm has
-                no key, or a key is private, or is a public key that would be used as a secret.
+            Misconfigured: an algorithm is unknown, a key fits no algorithm, an algorithm has no
+                key, or a key is a private key or a public key that would be used as a secret.
         """
-        _refuse_known_secrets([key for key in keys if "-----BEGIN" not in key])
+        _refuse_public_secrets([key for key in keys if "-----BEGIN" not in key])
         self.weaknesses: list[str] = []
         self._keys = [self._prepare(key, rules.algorithms) for key in keys]
         for name in rules.algorithms if keys else ():
@@ -91,10 +83,10 @@ class TokenVerifier:
         self._found = {found: metrics.token_roles.labels(found) for found in Found}
         self._without_expiry = metrics.tokens_without_expiry
         self._warned_of_expiry = False
-        # Users without a role so far; None once a user had one, or once it was logged.
+        # The number of users, all without a role; None once one had a role, or it was logged.
         self._without_role: int | None = 0
-        # Only the user and the expiry matter. `sub` may be a number in tokens older than RFC 7519:
-        # its type is checked below. `iat` may be in the future if clocks differ.
+        # `sub` may be a number in tokens older than RFC 7519. `iat` may be in the future if clocks
+        # differ.
         self._options: jwt.types.Options = {
             "verify_sub": False,
             "verify_jti": False,
@@ -104,10 +96,7 @@ class TokenVerifier:
         }
 
     def verify(self, authorization: str | None, token: str | None) -> User | None:
-        """The user of a valid token in the header or the body, or None: a visitor.
-
-        A missing, malformed, expired or wrongly signed token is a visitor's.
-        """
+        """The user of a valid token in the header or the body; None: a visitor."""
         scheme, _, bearer = (authorization or "").partition(" ")
         if scheme.lower() == "bearer" and (user := self._user(bearer.strip())) is not None:
             return user
@@ -127,11 +116,8 @@ class TokenVerifier:
             except (jwt.InvalidKeyError, ValueError, TypeError):
                 continue
             if hasattr(prepared, "private_bytes"):
-                raise Misconfigured(
-                    "JWT_KEY",
-                    "is a private key, but only the public key is needed: use that",
-                    _GIVE,
-                )
+                problem = "is a private key, but only the public key is needed: use that"
+                raise Misconfigured("JWT_KEY", problem, _EXAMPLE)
             fit.append(name)
             if weakness:
                 self.weaknesses.append(weakness)
@@ -140,7 +126,7 @@ class TokenVerifier:
         return _Key(prepared, fit)
 
     def _user(self, token: str) -> User | None:
-        # A token has two dots: the front-ends' `Bearer undefined` costs nothing.
+        # A quick check, because front-ends send `Bearer undefined` for visitors.
         if token.count(".") != 2:
             return None
         claims = self._claims(token)
@@ -152,13 +138,13 @@ class TokenVerifier:
         if not _is_plain(user_id, USER_ID_MAX_BYTES):
             return None
         if "exp" not in claims:
-            self._note_no_expiry()
+            self._count_without_expiry()
         role, found = self._roles.of(claims)
-        self._note_role(found)
+        self._count_role(found)
         return User(user_id, role)
 
     def _claims(self, token: str) -> Mapping[str, object] | None:
-        """The token's claims, if one of the keys signed it and it is valid now."""
+        """The claims of a valid token, or None."""
         for key in self._keys:
             try:
                 return jwt.decode(
@@ -170,22 +156,21 @@ class TokenVerifier:
                     leeway=self._leeway,
                 )
             except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError, jwt.InvalidKeyError):
-                continue  # another key may have signed it; other faults are the same for all keys
+                continue  # another key may have signed it
             except (jwt.PyJWTError, ValueError):
                 return None
         return None
 
-    def _note_no_expiry(self) -> None:
+    def _count_without_expiry(self) -> None:
         self._without_expiry.inc()
         if not self._warned_of_expiry:
             self._warned_of_expiry = True
             log.warning(
-                "a token without an expiry (`exp`) was accepted: everyone who ever gets it can use "
-                "it for ever",
+                "a token without an expiry (`exp`) was accepted: it stays valid forever",
                 to_do="have the platform set `exp`, then JWT_REQUIRE_EXPIRY=1 here",
             )
 
-    def _note_role(self, found: Found) -> None:
+    def _count_role(self, found: Found) -> None:
         self._found[found].inc()
         if self._without_role is None:
             return
@@ -199,28 +184,25 @@ class TokenVerifier:
             )
 
 
-def _refuse_known_secrets(secrets: Sequence[str]) -> None:
-    """Raises Misconfigured for a public key without its frame, on one line or on several: everybody
-    knows it, and could sign with it as anybody.
+def _refuse_public_secrets(secrets: Sequence[str]) -> None:
+    """Raises Misconfigured for a public key without its BEGIN and END lines, on one or more lines.
+
+    As a secret it would let everybody sign tokens.
     """
     for text in (*secrets, "".join(secrets)):
         try:
             load_der_public_key(b64decode(text))
         except (ValueError, UnsupportedAlgorithm):
             continue
-        raise Misconfigured("JWT_KEY", "is a public key without its BEGIN and END lines", _GIVE)
+        raise Misconfigured("JWT_KEY", "is a public key without its BEGIN and END lines", _EXAMPLE)
 
 
 def _no_key(algorithms: str) -> Misconfigured:
-    return Misconfigured(
-        "JWT_KEY",
-        f"is not a key for {algorithms}",
-        _GIVE,
-    )
+    return Misconfigured("JWT_KEY", f"is not a key for {algorithms}", _EXAMPLE)
 
 
 def _is_plain(value: object, longest: int) -> TypeGuard[str]:
-    """Whether it is a text without NUL or lone surrogates, of a sane length."""
+    """Whether it is a text without NUL and lone surrogates, and of at most `longest` bytes."""
     if not isinstance(value, str) or not value or "\0" in value:
         return False
     try:

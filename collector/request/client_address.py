@@ -1,7 +1,7 @@
-"""The client's address, which proxies pass on in headers that anybody can write.
+"""The client's address, which proxies pass on in headers that clients can write, too.
 
-A request does not show which header a proxy wrote. So there is one rule: `CLIENT_ADDRESS_HEADER`
-if it is set, else `X-Forwarded-For` if there is one, else `Forwarded`.
+A request does not show which header a proxy wrote. So the rule is: `CLIENT_ADDRESS_HEADER` if it is
+set, else `X-Forwarded-For` if the request has it, else `Forwarded`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,51 +14,51 @@ from collector.request.forwarded import forwarded_for
 from collector.request.headers import Headers
 
 Address = bytes
-"""Its 4 or 16 bytes. Objects of `ipaddress` would cost more than everything else here."""
+"""4 or 16 bytes. Objects of `ipaddress` would cost more than everything else here."""
 Network = IPv4Network | IPv6Network
 
-# Of a longer chain only the nearest entries count: a client can write thousands of others.
+# How many entries are read, from the right: a client can write thousands.
 HOPS = 64
-_LIST = "x-forwarded-for"
-_STANDARD = "forwarded"
-_REMEMBERED = 1024
+_X_FORWARDED_FOR = "x-forwarded-for"
+_FORWARDED = "forwarded"
+_CACHED = 1024
 
 
 class Peer(NamedTuple):
-    """The other end of a connection. Without an address, it has none or an unknown one."""
+    """The other end of a connection."""
 
-    address: Address | None
+    address: Address | None  # None: it has none, or it is unknown
     is_proxy: bool  # a trusted proxy
 
 
-_NOBODY = Peer(None, is_proxy=False)
+_UNKNOWN = Peer(None, is_proxy=False)
 
 
 class TrustedProxies:
-    """The trusted proxies (`TRUSTED_PROXIES`), and how to read what they write."""
+    """Knows the trusted proxies (`TRUSTED_PROXIES`), and reads what they write."""
 
     def __init__(self, networks: Sequence[Network], header: str = "") -> None:
-        """`header`: `CLIENT_ADDRESS_HEADER`, or the empty string if it is unset."""
-        # As numbers, by the length of an address: each request is compared with all of them.
+        """`header`: `CLIENT_ADDRESS_HEADER`, or the empty string."""
+        # By the length of an address, as numbers, because each request is compared with all.
         self._networks: dict[int, list[tuple[int, int]]] = {}
         for network in networks:
             bounds = int(network.network_address), int(network.netmask)
             length = network.max_prefixlen // 8
             self._networks.setdefault(length, []).append(bounds)
         self._header = header.lower()
-        # The parsed addresses of proxies only: a client's address must not outlive its request.
+        # Only for proxies: a client's address must not outlive its request.
         self._proxies: dict[str, Peer] = {}
 
     def peer(self, text: str | None) -> Peer:
-        """Takes the peer's address as the socket gives it."""
+        """The peer with this address, as the socket gives it."""
         if text is None:
-            return _NOBODY
+            return _UNKNOWN
         known = self._proxies.get(text)
         if known is not None:
             return known
         address = parse_address(text)
         peer = Peer(address, address is not None and self.trusts(address))
-        if peer.is_proxy and len(self._proxies) < _REMEMBERED:
+        if peer.is_proxy and len(self._proxies) < _CACHED:
             self._proxies[text] = peer
         return peer
 
@@ -72,13 +72,9 @@ class TrustedProxies:
     def client(self, peer: Peer, headers: Headers) -> Address | None:
         """The rightmost address that is not a trusted proxy's; None if the peer has none.
 
-        Args:
-            peer: the other end of the connection.
-            headers: the request's.
-
         Each proxy appends the address that it saw. So, from the right, entries are reliable up to
-        the first address that is not a trusted proxy's. An entry that is not an address ends the
-        search: its writer is then the client. At most `HOPS` entries are read.
+        the first address that is not a trusted proxy's. If an entry is not an address, the proxy
+        that wrote it counts as the client. At most `HOPS` entries are read.
         """
         client = peer.address
         if not peer.is_proxy:
@@ -93,29 +89,29 @@ class TrustedProxies:
         return client
 
     def _nodes(self, headers: Headers) -> Iterable[str | None]:
-        """What the proxies wrote, the nearest first; None for an entry without an address."""
-        name = self._header or (_LIST if _LIST in headers else _STANDARD)
+        """What the proxies wrote, the nearest one's first; None for an entry without an address."""
+        name = self._header or (_X_FORWARDED_FOR if _X_FORWARDED_FOR in headers else _FORWARDED)
         lines = headers.getall(name, ())
-        if name == _LIST:
+        if name == _X_FORWARDED_FOR:
             if len(lines) == 1 and "," not in lines[0]:
-                return lines  # the usual
+                return lines  # the usual case
             entries = ",".join(lines).rsplit(",", HOPS)[-HOPS:]
             return [entry for entry in reversed(entries) if entry.strip()]
-        if name == _STANDARD:
+        if name == _FORWARDED:
             return (node for line in reversed(lines) for node in reversed(forwarded_for(line)))
-        # A header of one address: its proxy replaces what the client wrote, or adds a line.
+        # A header of one address: the proxy replaces what the client wrote, or adds a line.
         return lines[-1:]
 
 
 def parse_address(text: str) -> Address | None:
-    """An address as proxies write it: bare, with a port, in brackets, with a zone; else None.
+    """An address as proxies write it: bare, with a port, in brackets or with a zone; else None.
 
-    An IPv4-mapped IPv6 address is the IPv4 address that it maps.
+    An IPv4-mapped IPv6 address becomes the IPv4 address.
     """
     text = text.strip().strip('"')
     try:
-        return inet_pton(AF_INET, text)  # the usual, a tenth of `ip_address`'s time
-    except (OSError, ValueError):  # ValueError: a NUL, or no UTF-8
+        return inet_pton(AF_INET, text)  # the usual case, in a tenth of `ip_address`'s time
+    except (OSError, ValueError):  # ValueError: a NUL, or not UTF-8
         pass
     if text.startswith("["):
         text = text[1:].partition("]")[0]

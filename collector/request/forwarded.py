@@ -1,24 +1,20 @@
-"""The header `Forwarded` (RFC 7239): only its parameter `for`, the client of each proxy."""
+"""The header `Forwarded` (RFC 7239): its parameter `for`, the client that each proxy saw."""
 
 import re
 
-# A pair, and what follows it: `;` another pair of the same proxy, `,` the next proxy, or the end.
+# A pair, then `;` (another pair of the same proxy), `,` (the next proxy) or the end.
 _PAIR = re.compile(
     r"[ \t]*(?:(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)=(?P<value>[^\s\",;=]+|\"(?:[^\"\\]|\\.)*\"))?"
     r"[ \t]*(?P<next>[;,]|$)"
 )
-
-
-# More than any chain of proxies has, each with all that RFC 7239 lets it say.
-_MOST_PARTS = 256
+_MOST_PARTS = 256  # more than any chain of proxies needs
 
 
 def forwarded_for(line: str) -> list[str | None]:
-    """The node that each element names in `for`, in order; None for an element without `for`.
+    """The value of `for` in each element of a header line; None for an element without it.
 
-    Args:
-        line: one header line. If it is malformed, or far too long for a chain of proxies, it is
-            unknown which part a proxy wrote and which the client. The result is then one None.
+    The result is [None] if the line is malformed or has too many parts: then it is unknown which of
+    them the client wrote.
     """
     if line.count(",") + line.count(";") >= _MOST_PARTS:
         return [None]

@@ -5,7 +5,7 @@ from typing import Protocol, overload
 
 
 class Headers(Protocol):
-    """A request's headers, by names in lower case. aiohttp's fit this protocol, too."""
+    """A request's headers, by name in lower case. aiohttp's headers have these methods."""
 
     def __contains__(self, name: object, /) -> bool: ...
 
@@ -16,13 +16,12 @@ class Headers(Protocol):
     def get(self, name: str, default: str, /) -> str: ...
 
     def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]:
-        """The values of all lines of this name, in order."""
+        """The values of all lines with this name, in order."""
         ...
 
 
 class OnceEach(dict[str, str]):
-    """Headers that each came once, by their names in lower case."""
+    """Headers that each came once, by name in lower case."""
 
     def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]:
-        """The values of all lines of this name, in order."""
         return (self[name],) if name in self else default

@@ -1,8 +1,8 @@
 """Limits how many new sites a collector accepts in a minute.
 
-With `SITES=*` the caller chooses the site's name, and each new site is a row in every report from
-then on. So a collector accepts only some new sites each minute, and warns. A refused front-end may
-try again, so that a real site is accepted later. A known site, or one in SITES, is never refused.
+With `SITES=*` the caller chooses the site's name, and each new site adds a row to every report. So
+a collector accepts only some new sites each minute, and warns. Front-ends of others are answered
+503, and try again later. A known site, or one in SITES, is never refused.
 """
 
 import time
@@ -14,7 +14,7 @@ from collector.request.site import SitePolicy
 from contract.collector_metrics import CollectorMetrics
 from contract.errors import Retry
 
-# A collector that starts knows no site, so it accepts those of this many minutes at once.
+# When a collector starts it knows no site, so it accepts those of this many minutes at once.
 BURST_MINUTES = 10
 _REMEMBERED = 16_384
 _WARNED_SECONDS = 600.0
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 class NewSites:
-    """The sites that this process has seen recently, and a limit for new ones."""
+    """Remembers the sites of recent requests, and limits new ones."""
 
     def __init__(
         self,
@@ -39,8 +39,8 @@ class NewSites:
     ) -> None:
         """
         Args:
-            sites: those that SITES names are not limited.
-            per_minute: how many others are accepted in a minute, and ten times as many at once.
+            sites: sites that SITES names are not limited.
+            per_minute: how many others are accepted in a minute; ten times as many at once.
             metrics: counts the new sites.
             clock: monotonic seconds.
         """
@@ -57,8 +57,7 @@ class NewSites:
         self._earlier: set[str] = set()
 
     def admit(self, site: str) -> None:
-        """Remembers a site that is about to be stored.
-
+        """
         Raises:
             Retry: too many new sites have come.
         """
@@ -66,9 +65,9 @@ class NewSites:
             self._admit_another(site)
 
     def warnings(self) -> dict[str, str | None]:
-        """Whether any was refused in the last ten minutes, for `/readyz`."""
-        lately = self._clock() - self._refused_at < _WARNED_SECONDS
-        return {"new_sites": _ADVICE if lately else None}
+        """Whether a site was refused in the last ten minutes, for `/readyz`."""
+        is_recent = self._clock() - self._refused_at < _WARNED_SECONDS
+        return {"new_sites": _ADVICE if is_recent else None}
 
     def _admit_another(self, site: str) -> None:
         if site not in self._earlier and not self._sites.names(site):

@@ -1,4 +1,4 @@
-"""Which role a token names."""
+"""The role that a token names."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -9,31 +9,30 @@ DEFAULT_ROLE = "user"  # if a token names no role that can be stored
 
 
 class Found(StrEnum):
-    """What was found: the labels of `impact_token_roles_total`."""
+    """How the role was found: the labels of `impact_token_roles_total`."""
 
     RANKED = "ranked"  # the highest of the roles that are in JWT_ROLE_RANK
     UNRANKED = "unranked"  # a single role that is not in it: stored as it is
-    UNDECIDED = "undecided"  # several roles, none in it: the highest is unknown
+    UNDECIDED = "undecided"  # several roles, none of them in it: the highest is unknown
     NONE = "none"
 
 
 class Roles:
-    """Reads roles in the forms that platforms' tokens have."""
+    """Reads the highest role of a token."""
 
     def __init__(self, claims: Sequence[str], rank: Sequence[str]) -> None:
-        """The arguments are settings.
-
+        """
         Args:
-            claims: where a role may be; the first that names one counts.
-            rank: roles, the highest first.
+            claims: `JWT_ROLE_CLAIM`; the first that names a role counts.
+            rank: `JWT_ROLE_RANK`, the highest first.
         """
         self._claims = tuple(claims)
         self._places = {role: place for place, role in reversed([*enumerate(rank)])}
 
     def of(self, claims: Mapping[str, object]) -> tuple[str, Found]:
-        """The highest role that a token's claims name, and how it was found.
+        """The highest role that the claims name, and how it was found.
 
-        If there are several, and none of them is in the rank, it is `user`, as without any role.
+        It is `user` without a role, or with several of which none is in the rank.
         """
         for claim in self._claims:
             named = set(_named(claims.get(claim)))
@@ -49,7 +48,7 @@ class Roles:
 
 
 def _named(value: object) -> Iterator[str]:
-    """The roles that a claim names: a string, a list of strings, or of objects with `type`."""
+    """The roles of a claim: a string, a list of strings, or a list of objects with `type`."""
     for entry in value if isinstance(value, list) else [value]:
         role = entry.get("type") if isinstance(entry, dict) else entry
         if isinstance(role, str) and _can_be_stored(role):
@@ -57,7 +56,5 @@ def _named(value: object) -> Iterator[str]:
 
 
 def _can_be_stored(role: str) -> bool:
-    """Whether it is a usable name: no control character, which a report would print, no lone
-    surrogate, which PostgreSQL can't store, and not longer than a record allows.
-    """
+    # A lone surrogate is not printable, and PostgreSQL can't store it.
     return role.isprintable() and not role.isspace() and 0 < len(role.encode()) <= ROLE_MAX_BYTES

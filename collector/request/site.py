@@ -1,4 +1,4 @@
-"""Which site a request belongs to."""
+"""The site that a request belongs to."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -8,18 +8,17 @@ from contract.errors import Misconfigured, Reject
 from contract.record import SITE_MAX_BYTES
 from contract.site import site_name
 
-# A longer header can't be a host: only a scheme and a port may come with it.
-_LONGEST = SITE_MAX_BYTES + 64
-_REMEMBERED = 1024
-# The page has another origin (Fetch Metadata, section 2.3), so `Host` is not its site.
-_ELSEWHERE = frozenset(("cross-site", "same-site"))
+_LONGEST = SITE_MAX_BYTES + 64  # a host with a scheme and a port
+_CACHED = 1024
+# The page has another origin (Fetch Metadata, section 2.3), so its site is not `Host`.
+_OTHER_ORIGIN = frozenset(("cross-site", "same-site"))
 
 
 class SitePolicy:
     """The sites that are counted (`SITES`)."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        """Takes hosts, `*.example.org` for the subdomains of one, `*` for all.
+        """Each pattern is a host, `*.example.org` for the subdomains of one, or `*` for all.
 
         Raises:
             Misconfigured: a pattern has none of these forms.
@@ -30,9 +29,11 @@ class SitePolicy:
         self._suffixes = tuple(
             "." + _known_host(name[2:]) for name in named if name.startswith("*.")
         )
-        # Nearly all requests have the same few. Limited, because anybody may send others.
-        self._site_of_origin = lru_cache(_REMEMBERED)(self._find_site_of_origin)
-        self._site_of_host = lru_cache(_REMEMBERED)(self._find_site_of_host)
+        # Nearly all requests have the same few, but clients may send any.
+        self._site_of_origin = lru_cache(_CACHED)(
+            lambda origin: self._if_allowed(host_of_origin(origin))
+        )
+        self._site_of_host = lru_cache(_CACHED)(lambda host: self._if_allowed(site_name(host)))
 
     @property
     def allows_any(self) -> bool:
@@ -40,7 +41,7 @@ class SitePolicy:
         return self._all
 
     def names(self, site: str) -> bool:
-        """Whether SITES has this site, or a pattern for its subdomain."""
+        """Whether SITES has this site, or a pattern that matches it."""
         return site in self._hosts or site.endswith(self._suffixes)
 
     def allows(self, site: str) -> bool:
@@ -57,21 +58,21 @@ class SitePolicy:
 
         Args:
             origin: the `Origin` header.
-            forwarded_host: `X-Forwarded-Host` if a trusted proxy sent it, else None.
+            forwarded_host: `X-Forwarded-Host`, if a trusted proxy sent it.
             host: the `Host` header.
-            fetch_site: `Sec-Fetch-Site`: how the page and the collector are related.
+            fetch_site: `Sec-Fetch-Site`: whether the page has the collector's origin.
 
         Raises:
-            Reject: 403, the site is not in `SITES`, or there is none; or the page has another
-                origin and does not say which.
+            Reject: 403, there is no site, it is not in `SITES`, or the page has another origin and
+                does not say which.
         """
         if origin and origin != "null":
             site = self._site_of_origin(origin) if len(origin) <= _LONGEST else None
-        elif fetch_site in _ELSEWHERE:
-            # A sandboxed frame, a file, or a page that hides its address: it is not on this host.
+        elif fetch_site in _OTHER_ORIGIN:
+            # A sandboxed frame, a file, or a page that hides its origin. It is not on this host.
             raise Reject(403, "origin", "The page does not say on which site it is (Origin).")
         elif forwarded_host:
-            # A proxy behind a proxy appends its own value; the first one is the browser's.
+            # If several proxies append their values, the first one is the browser's.
             host = forwarded_host.partition(",")[0]
             site = self._site_of_host(host) if len(host) <= _LONGEST else None
         else:
@@ -84,18 +85,12 @@ class SitePolicy:
         """Whether this `Origin` names one of `SITES`."""
         return len(origin) <= _LONGEST and self._site_of_origin(origin) is not None
 
-    def _find_site_of_origin(self, origin: str) -> str | None:
-        return self._if_allowed(host_of_origin(origin))
-
-    def _find_site_of_host(self, host: str) -> str | None:
-        return self._if_allowed(site_name(host))
-
     def _if_allowed(self, host: str | None) -> str | None:
         return host if host is not None and self.allows(host) else None
 
 
 def host_of_origin(origin: str) -> str | None:
-    """The host of an `Origin` header in lower case without its port; None if it has none."""
+    """The host of an `Origin` header, in lower case and without its port; None if it has none."""
     try:
         return site_name(urlsplit(origin).netloc)
     except ValueError:

@@ -1,9 +1,8 @@
-"""Crawler or person, and how a crawler was recognised.
+"""Decides whether a request is a crawler's.
 
-`filter` asks in turn, and the first answer counts: our own patterns (`patterns`, `names`), whether
-the User-Agent names a contact (`contact`), crawlerdetect's list (`listed`) without its known
-mistakes (`exceptions`), whether it has a browser's words (`shape`), and the other headers
-(`request_headers`).
+`filter` applies these rules, and the first that matches counts: our own patterns (`patterns`,
+`names`), a contact in the User-Agent (`contact`), crawlerdetect's list (`listed`) without its known
+mistakes (`exceptions`), no words of a browser (`shape`), and the other headers (`request_headers`).
 """
 
 from collector.request.crawlers.filter import CrawlerFilter

@@ -1,19 +1,19 @@
-"""A contact in the User-Agent, a web or mail address: crawlers name one, browsers don't."""
+"""Finds a web or mail address in the User-Agent: crawlers name a contact, browsers do not."""
 
 import re
 
 _MAIL = re.compile(r"[a-z0-9]@[a-z0-9-]{1,63}\.[a-z]{2}")
-# `(http://…`, `; +https://…`. QtWeb, a browser, names its maker's site.
+# `(http://…`, `; +https://…`. QtWeb is a browser that names its maker's site.
 _WEB = re.compile(r"[ (;,<+-]https?://(?!(?:www\.)?qtweb\.)")
-# `(scope3.com)`; WEB.DE gives a browser to its readers. Without brackets (`www.uptimedoctor.com`,
-# `+devin.ai`) fewer are looked for.
+# `(scope3.com)`; WEB.DE makes a browser. Outside of brackets (`www.uptimedoctor.com`, `+devin.ai`)
+# fewer domains count.
 _DOMAIN = re.compile(
     r"\((?!web\.de/)(?:[a-z0-9-]{2,63}\.){1,4}(?:com|io|org|net|ai|co|dev|app|info|eu|de|fr|uk|ru|cz|pl|nl|se|ch|it|es)[)/;]"
     r"|[ +](?!(?:docs|translate)\.google\.|ant\.com toolbar)"
     r"(?:[a-z0-9-]{2,63}\.){1,2}(?:com|io|org|ai|co|dev|gy|ly)"
     r"(?=[ ,)/]|$)"
 )
-# This is fast, because it begins with one certain character. Only if it matches is `_DOMAIN` tried.
+# Tried before `_DOMAIN`, because it begins with a fixed character and is therefore fast.
 _DOMAIN_ENDS = re.compile(
     r"\.(?:com|io|org|net|ai|co|dev|app|info|eu|de|fr|uk|ru|cz|pl|nl|se|ch|it|es|gy|ly)"
     r"(?:[ ,)/;]|$)"

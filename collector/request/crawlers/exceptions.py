@@ -1,32 +1,30 @@
-"""Exceptions from crawlerdetect's list: what it takes for a crawler's name, and people send.
+"""Exceptions from crawlerdetect's list: parts of browsers' User-Agents that it matches by mistake.
 
-Each is a piece of a User-Agent. It is removed, and the list is asked about the rest, so that a
-crawler's other words still match. Exceptions are tried only where the list has matched.
+If the list matches, these parts are removed, and the rest is compared with the list again.
 """
 
 import re
 
-# A television's maker and a telephone's, by `bot`, and a television's kind, by `demon`; Chrome's
-# network library in apps, by `cron`; an app's package; passwords opened in their own window; a
-# portal's browser; toolbars.
+# Televisions and a telephone (the list has `bot` and `demon`), Chrome's network library in apps
+# (`cron`), an app's package, a password manager, a portal's browser, toolbars.
 _NAMES = re.compile(
     r"\bbotech\b|\bdemonstration\b|(?<=; )xbot[ _]\w+|\bcronet(?:/[\w.@-]*)?"
     r"|\bcom\.yandex\.[\w.]+|\b1password/[\d.]+|\bseznam\.cz/[\d.]+|\bant\.com toolbar"
     r"|\b[a-z]{1,32}searchtoolbar"
 )
-# A telephone's model, which precedes `Build/`; or, with a digit in it, ends Android's brackets.
-# OPPO A33 is a spider's, too, which leaves out the spaces.
+# A telephone's model, before `Build/`, or with a digit at the end of Android's brackets. A spider
+# calls itself OPPO A33, but without the spaces.
 _MODEL = re.compile(
     r"(\bandroid [\d.]{1,16}; (?:[a-z]{2}[-_][a-z]{2}; )?)(?:[^;()/]{1,48}(?= build/)"
     r"|(?=[^;()]{0,48}[\d_])[^;()/]{1,48}(?=\) applewebkit/[\d.]+ \(khtml, like gecko\) [cv]))"
 )
-# What the telephone's maker calls the system.
+# The maker's name of the system.
 _BUILD = re.compile(r"\bbuild/[\w.]+")
-# Chat programs that are Chrome inside: the list means the fetchers of their previews, which have
-# no engine.
+# Chat programs that contain Chrome. The list means the programs that fetch previews for them, which
+# name no engine.
 _CHAT = re.compile(r"\b(?:slack(?:_ssb)?|whatsapp|mattermost)(?: desktop| mobile)?/[\w.+-]*")
 _ENGINE = re.compile(r"applewebkit/.*\b(?:chrome|safari|electron|mobile)/")
-# Encoded data, which by chance holds the three and four letters of a short name.
+# Encoded data, which may contain a short name by chance.
 _TOKEN = re.compile(r"[A-Za-z0-9+/_-]{20,}={0,2}")
 _WORD = re.compile(r"crawl|spider|bot[/_-]|-bot|robot|https?", re.IGNORECASE)
 _BOUNDARY = re.compile(r"[A-Za-z][0-9]|[0-9][A-Za-z]")
@@ -34,16 +32,15 @@ _LEAST_BOUNDARIES = 3
 
 
 def without_known_mistakes(text: str) -> str:
-    """The User-Agent, in its own case, without what the list mistakes for a crawler's name."""
+    """The User-Agent, in its original case, without the parts that the list matches by mistake."""
     text = _TOKEN.sub(lambda token: "" if _is_encoded(token[0]) else token[0], text)
     low = text.lower()
-    if len(low) != len(text):  # a letter whose lower case is longer: no browser's
+    if len(low) != len(text):  # it has a letter whose lower case is longer: not a browser's
         return text
-    pieces = [_NAMES]
-    if _ENGINE.search(low):
-        pieces.append(_CHAT)
-    for piece in pieces:
-        low = piece.sub("", low)
+    has_engine = _ENGINE.search(low) is not None
+    low = _NAMES.sub("", low)
+    if has_engine:
+        low = _CHAT.sub("", low)
     return _BUILD.sub("", _MODEL.sub(r"\1", low))
 
 

@@ -1,4 +1,4 @@
-"""Decides whether a request is a crawler's, and caches these decisions."""
+"""Decides whether a request is a crawler's or a person's, and caches these verdicts."""
 
 import re
 
@@ -8,27 +8,26 @@ from collector.request.crawlers.listed import CrawlerList, fold
 from collector.request.crawlers.patterns import Patterns
 from collector.request.crawlers.reason import Reason
 from collector.request.crawlers.request_headers import reason_in_headers
-from collector.request.crawlers.shape import is_no_browsers
+from collector.request.crawlers.shape import is_browsers
 from collector.request.headers import Headers
 from contract.errors import Ignore
 from contract.identity import USER_AGENT_MAX_BYTES
 
-# The same part goes into the visitor's hash: what distinguishes two visitors has been examined. The
-# longest User-Agent of a browser that we know has 681 characters.
+# The visitor's hash uses the same part of it. The longest known User-Agent of a browser has 681
+# characters.
 EXAMINED = USER_AGENT_MAX_BYTES
 _VERDICTS = 16_384
-# ` | Initiator: https://…`: some tools add the page behind a browser's User-Agent. Its address is
-# not a contact.
+# ` | Initiator: https://…`: some tools add the page's address, which is not a contact.
 _ANNOTATION = re.compile(
     r" \| (?:initiator|page|referr?er|source|url): ?https?://[^ ()]*$", re.IGNORECASE
 )
 
 
 class CrawlerFilter:
-    """Decides whether a request is a crawler's or a person's.
+    """Examines User-Agents and other headers.
 
-    It caches verdicts, and no User-Agent: each under Python's 64-bit hash of the text, whose key is
-    new in each process. At most twice `_VERDICTS` of them; the least recently used go first.
+    Verdicts are cached under Python's 64-bit hash of the User-Agent, whose key is new in each
+    process. There are at most twice `_VERDICTS`; the least recently used are dropped first.
     """
 
     def __init__(self) -> None:
@@ -38,13 +37,10 @@ class CrawlerFilter:
         self._earlier: dict[int, Reason | None] = {}
 
     def admit(self, headers: Headers) -> str:
-        """The User-Agent of a person's browser, whole.
-
-        Args:
-            headers: the request's.
+        """Returns the User-Agent of a person's request.
 
         Raises:
-            Ignore: it is not a person's; the reason is one of `Reason`.
+            Ignore: it is a crawler's; the reason is one of `Reason`.
         """
         user_agent = headers.get("user-agent", "")
         reason = self.reason(user_agent) or reason_in_headers(headers)
@@ -53,7 +49,7 @@ class CrawlerFilter:
         return user_agent
 
     def reason(self, user_agent: str) -> Reason | None:
-        """Why this User-Agent is not a person's, or None. The first 1,024 characters count."""
+        """Why the User-Agent is a crawler's, or None. Only its first 1,024 characters count."""
         key = hash(user_agent[:EXAMINED])
         try:
             return self._recent[key]
@@ -67,7 +63,7 @@ class CrawlerFilter:
         return reason
 
     def examine(self, user_agent: str) -> Reason | None:
-        """The same without the cache."""
+        """As `reason`, without the cache."""
         if not user_agent.strip():
             return Reason.NO_USER_AGENT
         user_agent = _ANNOTATION.sub("", user_agent)
@@ -79,4 +75,4 @@ class CrawlerFilter:
             return Reason.CRAWLER
         if self._list.lists(text) and self._list.lists(fold(without_known_mistakes(user_agent))):
             return Reason.CRAWLER
-        return Reason.NOT_A_BROWSER if is_no_browsers(text) else None
+        return None if is_browsers(text) else Reason.NOT_A_BROWSER

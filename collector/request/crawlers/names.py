@@ -1,9 +1,9 @@
-"""Names of crawlers, by what they do, and words for what programs do.
+"""Names of crawlers by what they do, and words for what programs do.
 
-Patterns as in `patterns`, with commas between them. The names are from their makers' documentation
-where there is one. If an app in which people read has the same name, add what only its crawler
-sends (`kimi-searchbot`, not `kimi`). Words that name such apps (Fetch, Podcasts, Mercury …) are
-left out. `python -m bench.crawlers` measures the effect.
+They are patterns as in `patterns`, separated by `, `. Most are from the makers' documentation. A
+pattern must not match an app or a device that people use: `kimi-searchbot`, not `kimi`. So words
+that are also names of apps (Fetch, Podcasts, Mercury …) are not here. `python -m bench.crawlers`
+measures the effect.
 """
 
 # They read for a language model.
@@ -27,7 +27,7 @@ AI_AGENTS = (
     r"browser-use, browseruse, stagehand, skyvern, agentql, langchain, llamaindex, autogpt, "
     r"hyperbrowser, anchorbrowser, steel\.dev, google-firebase"
 )
-# They watch whether a site is up and fast.
+# They check whether a site is up and fast.
 MONITORS = (
     r"uptime, pingdom, statuscake, site24x7, newrelic, datadog, checkly, uptrends, gtmetrix, "
     r"speedcurve, webpagetest, ptst/, page ?speed, lighthouse, catchpoint, dynatrace, ruxit, "
@@ -38,7 +38,7 @@ MONITORS = (
     r"^solarwinds, compatible; splunk, appinsights\), ^alwayson, ^observepoint, "
     r"cloudflare-(healthchecks|speedtest|csup), bugsnag, noibu, sentryuptime"
 )
-# Browsers that a program drives.
+# Browsers that a program controls.
 HEADLESS = (
     r"headless, phantomjs, slimerjs, casperjs, puppeteer, playwright, selenium, webdriver, "
     r"cypress/, lightpanda, htmlunit, zombie\.js, jsdom/, nightmare/, browserless, browserbase, "
@@ -54,8 +54,8 @@ HTTP_LIBRARIES = (
     r"^httpx, ^scrapy, mechanize, ^jakarta, winhttp, ^colly, unirest, restsharp, ^ktor, ^vert\.x, "
     r"^feign, hackney/, ^perl, ^php, ^symfony, ^k6/, ^vegeta, ^locust, apachebench, ^download ninja"
 )
-# Other tools and services that send a browser's User-Agent with their name in it. Those that send
-# their name alone are recognised by `shape`.
+# Other tools and services that add their name to a browser's User-Agent. If they send only their
+# name, `shape` recognises them.
 TOOLS = (
     r"functionize, convertify, prospecting, acunetix, adbeat, adidxbot, alertsite, applitools, "
     r"archivebox, axe-core, axeptio, barracuda, bingpreview, blazemeter, blue ?coat, botasaurus, "
@@ -75,9 +75,10 @@ TOOLS = (
     r"similarweb, simplepie, sitebulb, sitelock, sitespeed, storebot, stretchoid, testlocally, "
     r"thousandeyes, trustarc, ttd-content, twitterbot, urlbox, urlscan, usercentrics, wappalyzer, "
     r"watchtowr, webbkoll, websense, weborama, ^whatsapp/, witbe, woorank, xml-?rpc, yellowlab, "
-    r"yottaa, zaproxy, zenrows, zoominfo"
+    r"yottaa, zaproxy, zenrows, zoominfo, hotjar, sindup/, ps_daily/, criticalcss, bw/1\.\d; , "
+    r"daumoa"
 )
-# What programs do.
+# Words for what programs do. Many are isbot's that match no browser of the corpus.
 JOBS = (
     r"verif(y|ier|icat), validat(e|or|ion), fetcher, fetching, tester, test/, testing, inspector, "
     r"analy[zs](er|is), collector, extract(or|ion), grabber, resolver, sniffer, screenshot, "
@@ -95,5 +96,16 @@ JOBS = (
     r"prerend, site ?(audit|check|scan|crawl|map|test|analy), "
     r"web ?(capture|copier|reaper|zip|ripper|strip|snap|thumb|shot|check|test|analy), "
     r"(domain|host|port|ssl|tls|cert|dns|banner|email|price|link|meta) ?-?(finder|hunter|lookup), "
-    r"(contact|news|image|media|data|content) ?-?(finder|hunter|miner|mining|tracker)"
+    r"(contact|news|image|media|data|content) ?-?(finder|hunter|miner|mining|tracker), abuse, "
+    r"archive, audit, check(er|$|[ /;)_-]), cloudflare, favicon, feed(?<!buzzfeed), harvest, "
+    r"indexer, insight, ( |-)image ?proxy, ( |-)link ?proxy, ( |-)url ?proxy, imageproxy, "
+    r"link-?check, monitor, (page|link|url)[ -]?preview, preview(er|bot|-tool), "
+    r"-radar(?<!htc-radar), parser, prefetch proxy, rss($|[ /;)-]), scan(?<!camscan)(?!pal|ia), "
+    r"-screenshot$, scrap(er|ing|e[ /]), searchengine, security-(center|research), "
+    r"seo(lyt|[ -]?(tool|check|bot|analy)), unfurl, webhook, watch(er/|agent), "
+    r"( |-)api($|/| (?!\d)), com agent\), ^[a-z]*search(er[a-z]*)?($|[ /]), ( |-)proxy\), "
+    r"-snapshot, ( |-)tools($|[ /;)]), lookup, crawler, spider[/;)], <script>, "
+    r"user agent[;)](?<=; user agent.), useragent;(?<=; useragent;), ^useragent: , ^<, "
+    r"chtml proxy, splash version, dlc/\d, geckobot, 0day|botnet|h4ck|r00t|pwned, "
+    r"\$\{|\{\{|jndi:, x11; windows, time/\d{13}$"
 )

@@ -1,20 +1,19 @@
 """Combines many regular expressions into a fast one: a tree of their common prefixes.
 
-`re` tries the alternatives of `a|b|c` one after the other at each position of a text. 1,460 of them
-take a millisecond; as a tree they take some microseconds. The result is only whether there is a
-match, not which alternative matched or how long the match is.
+`re` tries the alternatives of `a|b|c` one after the other at each position of a text. For 1,460
+alternatives this takes a millisecond; as a tree, some microseconds. The result is only whether
+there is a match.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-# A parenthesis that opens a group; or a character, a class or a parenthesis that closes one, with
-# its quantifier. In a class a `]` in the first place is a literal.
+# A parenthesis that opens a group; or a character, a class or a closing parenthesis, with its
+# quantifier. A `]` at the beginning of a class is a literal.
 _PIECE = re.compile(r"\(|(?:\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.)(?:[*+?]|\{\d*,?\d*\})?", re.DOTALL)
-# Characters that need no backslash are written without it.
+# An escaped character that needs no backslash.
 _NEEDLESS_ESCAPE = re.compile(r"\\([^\w.^$*+?{}\[\]\\|()#&~ -])")
-# A character that is not a letter, and one that is.
-_SIGN = re.compile(r"[^a-z\\()\[\].^$|*+?{}]|\\[^\w]")
+_NOT_A_LETTER = re.compile(r"[^a-z\\()\[\].^$|*+?{}]|\\[^\w]")
 _LETTER = re.compile(r"[a-z]")
 
 Atoms = list[str]
@@ -28,7 +27,7 @@ class SearchTree:
     """Searches a text for any of many expressions."""
 
     def __init__(self, expressions: Iterable[str]) -> None:
-        r"""Takes expressions in lower case, without `\b`-like letters in upper case.
+        r"""The expressions must be in lower case, without classes in upper case such as `\W`.
 
         Raises:
             re.error: one of them is not a regular expression.
@@ -40,7 +39,7 @@ class SearchTree:
                 if branch[:1] == ["^"]:
                     anchored.append(branch[1:])
                 else:
-                    free.append(_from_its_letter(branch))
+                    free.append(_from_first_letter(branch))
         # `(?!)` matches nothing.
         self._at_start = re.compile(_spell(_tree(anchored)) if anchored else "(?!)").match
         self._anywhere = re.compile(_spell(_tree(free)) if free else "(?!)").search
@@ -50,7 +49,7 @@ class SearchTree:
 
 
 def branches(expression: str) -> Iterator[Atoms]:
-    """The alternatives of an expression, each without optional atoms at its beginning."""
+    """The alternatives of an expression, without optional atoms at their beginning."""
     for alternative in split_alternatives(expression):
         rest = split_atoms(alternative)
         while rest and len(rest[0]) > 1 and rest[0][-1] in "*?" and rest[0][0] not in "\\(":
@@ -62,14 +61,14 @@ def branches(expression: str) -> Iterator[Atoms]:
             yield rest
 
 
-def _from_its_letter(branch: Atoms) -> Atoms:
+def _from_first_letter(branch: Atoms) -> Atoms:
     """The same, starting at its first letter, with a look-behind for what precedes it.
 
-    `re` skips positions at which no alternative can begin. So if all alternatives begin with
-    letters, spaces, digits and dots cost nothing.
+    `re` skips positions at which no alternative can begin. If all alternatives begin with letters,
+    it skips spaces, digits and dots.
     """
     signs = 0
-    while signs < len(branch) and _SIGN.fullmatch(branch[signs]):
+    while signs < len(branch) and _NOT_A_LETTER.fullmatch(branch[signs]):
         signs += 1
     if not signs or signs == len(branch) or not _LETTER.fullmatch(branch[signs]):
         return branch
@@ -112,7 +111,7 @@ def _tree(alternatives: Sequence[Atoms]) -> Node:
     for atoms in alternatives:
         node = root
         for atom in atoms:
-            if "" in node:  # a shorter expression matches wherever this one would
+            if "" in node:  # a shorter expression already matches
                 break
             node = node.setdefault(atom, {})
         else:
