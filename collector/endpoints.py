@@ -36,10 +36,6 @@ class Endpoints:
         appender: Appender,
         metrics: CollectorMetrics,
     ) -> None:
-        """
-        Raises:
-            Misconfigured: a setting is wrong.
-        """
         self.sites = SitePolicy(settings.SITES.read(environment))
         self._addresses = AddressCheck(metrics)
         per_minute = settings.NEW_SITES_PER_MINUTE.read(environment)
@@ -56,7 +52,6 @@ class Endpoints:
         self.pages: Sequence[Page] = [*Beacon(metrics).routes, *demo_pages(environment, metrics)]
 
     def warnings(self) -> dict[str, str | None]:
-        """What an operator should check."""
         return self._addresses.warnings() | self._new_sites.warnings()
 
 
@@ -90,11 +85,7 @@ def _warn_about_weak_keys(verifier: TokenVerifier) -> None:
 
 
 def demo_pages(environment: Environment, metrics: CollectorMetrics) -> Sequence[Page]:
-    """The routes of `/demo` if DEMO is 1, otherwise none.
-
-    Raises:
-        Misconfigured: a setting of the demo is missing or wrong.
-    """
+    """The routes of `/demo` if DEMO is 1, otherwise none."""
     if not settings.DEMO.read(environment):
         return ()
     # Imported here: only the demo needs asyncpg.

@@ -15,7 +15,7 @@ from contract.errors import Reject
 
 @dataclass(slots=True)
 class Examined:
-    """What a request says."""
+    """What a request that counts says."""
 
     body: Body
     site: str

@@ -96,7 +96,6 @@ class Readiness:
         await repeat(turn, self._stopping, PROBE_SECONDS)
 
     async def probe(self) -> None:
-        """Probes once."""
         await self.check_restart()
         try:
             await self._write()

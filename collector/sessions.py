@@ -110,7 +110,7 @@ class Sessions:
         def on_result(error: Retry | None) -> None:
             if error is None:
                 self._accepted_upgrade.inc()
-            respond(error or answers.accepted_upgrade())
+            respond(error or answers.ACCEPTED_UPGRADE)
 
         self._appender.append(session_id or visitor, encode(event), on_result)
 

@@ -37,14 +37,7 @@ class ClusterWriter:
         metrics: CollectorMetrics,
         durability: Durability = Durability.SERVER,
     ) -> None:
-        """
-        Args:
-            cluster: knows where the shards are.
-            shards: the number of shards.
-            connect: makes a connection to the server of a client.
-            metrics: as in `NodeWriter`.
-            durability: as in `NodeWriter`.
-        """
+        """`shards` is their number; `connect` makes a connection to the server of a client."""
         self._cluster = cluster
         self._slots = [slot_of(keys.stream(shard)) for shard in range(shards)]
         self._connect = connect

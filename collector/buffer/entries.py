@@ -44,9 +44,7 @@ class EntryPacker:
     def pack(self, batch: Sequence[PendingRecord], *, together: bool) -> list[PackedEntry]:
         """The entries of a write, in the order of their first records.
 
-        Args:
-            batch: the records of the write.
-            together: whether records of one shard share an entry.
+        `together`: the records of a shard share entries.
         """
         if not together or self._asking:
             return list(map(self._one, batch))

@@ -76,7 +76,7 @@ class Answering:
         match error:
             case Ignore():
                 self._metrics.ignored.labels(error.reason).inc()
-                return answers.ignored()
+                return answers.IGNORED
             case Reject():
                 self._metrics.rejected.labels(error.reason).inc()
                 return answers.rejected(error)

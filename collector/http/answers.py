@@ -52,8 +52,10 @@ def make(status: int, body: bytes = b"", headers: Mapping[str, str] | None = Non
 _STORED = b'{"data":{"id":"%b-%b-%b-%b-%b","type":"session"}}'
 _GROUPS = struct.Struct("8s4s4s4s12s")  # of a UUID's digits
 _STORED_HEAD = make(201, _STORED % (b"0" * 8, *(b"0" * 4,) * 3, b"0" * 12), _JSON).head
-_ACCEPTED = make(202)
-_IGNORED = make(204)
+ACCEPTED_UPGRADE = make(202)
+"""The upgrade is durably buffered."""
+IGNORED = make(204)
+"""Nothing is stored, and the caller should not try again."""
 
 
 def stored_session(session_id: bytes) -> Answer:
@@ -61,24 +63,11 @@ def stored_session(session_id: bytes) -> Answer:
     return Answer(201, _STORED_HEAD, _STORED % _GROUPS.unpack(hexlify(session_id)))
 
 
-def accepted_upgrade() -> Answer:
-    """202: the upgrade is durably buffered."""
-    return _ACCEPTED
-
-
-def ignored() -> Answer:
-    """204: nothing is stored, and the caller should not try again."""
-    return _IGNORED
-
-
 def preflight(asked: str | None) -> Answer:
     """204: the answer to a CORS preflight (Fetch standard, section 4.8).
 
-    All headers are allowed by name, because pages' tools add their own to each request, and a
-    browser blocks the request if one is not allowed. Unknown headers are ignored here.
-
-    Args:
-        asked: `Access-Control-Request-Headers`.
+    All headers that `asked` (`Access-Control-Request-Headers`) names are allowed: pages' tools add
+    their own to each request, and a browser blocks the request if one is not allowed.
     """
     is_list = asked is not None and len(asked) <= _LONGEST_NAMES and _NAMES.fullmatch(asked)
     return make(

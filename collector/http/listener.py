@@ -29,12 +29,7 @@ class Listener:
         self._factory: ProtocolFactory | None = None
 
     async def open(self, host: str, port: int, factory: ProtocolFactory) -> None:
-        """Accepts connections from here on.
-
-        Args:
-            host: an address, or a name: then it listens on each of its addresses.
-            port: a TCP port.
-            factory: makes each connection's protocol.
+        """Accepts connections from here on. If `host` is a name, it listens on all its addresses.
 
         Raises:
             Misconfigured: the address can't be listened on.

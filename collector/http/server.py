@@ -50,15 +50,7 @@ class Server:
         pages: Iterable[Page] = (),
         listening: Sequence[socket.socket] = (),
     ) -> None:
-        """
-        Args:
-            headers: of every answer.
-            sessions: the two endpoints.
-            metrics: counts requests.
-            connections: all connections.
-            pages: other pages. They count their answers themselves.
-            listening: the sockets of the program that ran in this process before.
-        """
+        """`listening`: the sockets of the program that ran in this process before."""
         self._metrics = metrics
         self._connections = connections
         self._listener = Listener(listening)

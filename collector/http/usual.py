@@ -64,7 +64,6 @@ _PERSONAL: Final = {
 _CACHED: Final = 1024
 _LONGEST_CACHED: Final = 128
 
-
 Usual = tuple[Route, str, OnceEach, int]
 """A request's route, the text in place of its path's `{}`, its headers, and its body's length."""
 
@@ -81,10 +80,7 @@ class UsualRequests:
         self._fields: dict[bytes, tuple[str, str]] = {}
 
     def recognise(self, head: bytes) -> Usual | None:
-        """
-        Args:
-            head: the request line and the headers, with the empty line after them.
-        """
+        """`head`: the request line and the headers, with the empty line after them."""
         lines = head.split(b"\r\n")
         found = self._lines.get(lines[0]) or self._find(lines[0])
         if found is None or len(lines) > MAX_HEADERS + 3:

@@ -20,14 +20,7 @@ class Written(web.StreamResponse):
         *,
         keep_alive: bool,
     ) -> None:
-        """
-        Args:
-            request: the request that is answered.
-            answer: its answer.
-            lines: more header lines.
-            was_written: called when the answer was sent.
-            keep_alive: whether another request may follow on the connection.
-        """
+        """`lines` are more header lines. `was_written` is called when the answer was sent."""
         super().__init__(status=answer.status)
         self._asked = request
         if not keep_alive:
@@ -46,7 +39,7 @@ class Written(web.StreamResponse):
         return self._keeps_alive
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Nothing is left to prepare."""
+        """Does nothing: the answer is complete."""
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Writes the answer, and waits while the client does not read.

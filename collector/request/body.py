@@ -27,10 +27,6 @@ _DECODER = msgspec.json.Decoder()
 def parse_body(content_type: str, raw: bytes) -> Body:
     """The body's known keys. All others are ignored.
 
-    Args:
-        content_type: the header, or the empty string.
-        raw: the bytes received, at most `MAX_BYTES`.
-
     Raises:
         Reject: 415, another content type; 400, it is not a JSON object, or its id is not a UUID.
     """

@@ -59,12 +59,7 @@ class TokenVerifier:
         roles: Roles,
         metrics: CollectorMetrics,
     ) -> None:
-        """
-        Args:
-            keys: secrets and PEM public keys; any of them verifies. Without keys no token is valid.
-            rules: the other conditions.
-            roles: reads the user's role.
-            metrics: counts roles, and tokens without expiry.
+        """`keys` are secrets and PEM public keys; any of them verifies a token.
 
         Raises:
             Misconfigured: an algorithm is unknown, a key fits no algorithm, an algorithm has no

@@ -37,13 +37,7 @@ class NewSites:
         metrics: CollectorMetrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """
-        Args:
-            sites: sites that SITES names are not limited.
-            per_minute: how many others are accepted in a minute; ten times as many at once.
-            metrics: counts the new sites.
-            clock: monotonic seconds.
-        """
+        """It accepts `per_minute` sites that SITES does not name, but ten times as many at once."""
         self._sites = sites
         self._per_second = per_minute / 60
         self._most = float(BURST_MINUTES * per_minute)

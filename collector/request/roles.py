@@ -21,11 +21,7 @@ class Roles:
     """Reads the highest role of a token."""
 
     def __init__(self, claims: Sequence[str], rank: Sequence[str]) -> None:
-        """
-        Args:
-            claims: `JWT_ROLE_CLAIM`; the first that names a role counts.
-            rank: `JWT_ROLE_RANK`, the highest first.
-        """
+        """The first of `claims` that names a role counts. `rank` has the highest role first."""
         self._claims = tuple(claims)
         self._places = {role: place for place, role in reversed([*enumerate(rank)])}
 

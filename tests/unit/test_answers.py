@@ -44,7 +44,7 @@ def test_a_stored_session_is_201_with_its_id() -> None:
 
 
 def test_an_upgrade_is_202_and_what_is_ignored_204_without_a_body() -> None:
-    for answer, status in ((answers.accepted_upgrade(), 202), (answers.ignored(), 204)):
+    for answer, status in ((answers.ACCEPTED_UPGRADE, 202), (answers.IGNORED, 204)):
         assert (answer.status, answer.body) == (status, b"")
         assert headers_of(answer) == {}
 
