@@ -1,1 +1,1 @@
-"""A private Valkey and PostgreSQL for `make run` and the tests; no production code imports this."""
+"""A private Valkey and PostgreSQL for `make run` and the tests. Production never imports it."""

@@ -18,7 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path(".data"),
         metavar="DIR",
-        help="the folder that keeps everything (default: %(default)s)",
+        help="the folder with all data (default: %(default)s)",
     )
     parser = argparse.ArgumentParser(
         prog="python -m embedded",
@@ -39,9 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
         "token",
         parents=[data],
         allow_abbrev=False,
-        help="print a token with which a demo user signs in",
-        description="Prints a JWT signed with the key of the running system, or else with the "
-        "demo key.",
+        help="print a token of a demo user",
+        description="Prints a JWT signed with the demo key, which the running system accepts.",
     )
     token.add_argument("--user", default="demo-user", metavar="ID", help="default: %(default)s")
     token.add_argument("--role", help="the user's highest role (default: none is named)")
@@ -53,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         parents=[data],
         allow_abbrev=False,
         help="print the running system's settings for a shell",
-        description='Prints export lines; use as: eval "$(python -m embedded env)"',
+        description='Prints export lines, for: eval "$(python -m embedded env)"',
     )
     commands.add_parser(
         _PSQL,
@@ -61,32 +60,28 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         usage="python -m embedded psql [--data DIR] [PSQL ARGUMENT ...]",
         help="open psql on the running system's database",
-        description="Hands all other arguments to the embedded psql.",
+        description="Passes all other arguments to the embedded psql.",
     )
     return parser
 
 
 def main() -> int:
-    """Do what the command line asks for; the exit status."""
     parser = build_parser()
     options, rest = parser.parse_known_args()
     if rest and options.command != _PSQL:
         parser.error(f"unrecognized arguments: {shlex.join(rest)}")
     try:
         _execute(options, rest)
-    except CannotRun as error:
+    except (CannotRun, ServerDidNotStart) as error:
         print(error, file=sys.stderr)
         return error.exit_status
-    except ServerDidNotStart as error:
-        print(error, file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
-        return 0  # Ctrl-C before the processes ran: asked for
+        pass  # Ctrl-C before the processes were started
     return 0
 
 
 def _execute(options: argparse.Namespace, rest: list[str]) -> None:
-    # Imported here, where a Ctrl-C during the half second that takes is handled.
+    # Imported here, because it takes half a second, and `main` handles a Ctrl-C meanwhile.
     from embedded.commands import become_psql, print_environment, print_token  # noqa: PLC0415 - above
     from embedded.data_folder import DataFolder  # noqa: PLC0415 - above
     from embedded.run import run  # noqa: PLC0415 - above

@@ -4,28 +4,28 @@ import os
 import sys
 from pathlib import Path
 
+from embedded.data_folder import RunningSystem
 from embedded.run_settings import RunSettings
 
 
 def this_python() -> str:
-    """How a person in this folder calls the interpreter that runs."""
+    """The path of this interpreter, relative to this folder if it is below it."""
     program = Path(sys.executable)
     if program.is_relative_to(Path.cwd()):
         return os.path.relpath(program)
     return str(program)
 
 
-def compose_banner(settings: RunSettings, *, redis_url: str, database_url: str) -> str:
-    """What to try and where to look: no line is longer than 80 columns, and it ends with the three
-    that matter most, for a terminal that shows its last lines.
+def compose_banner(settings: RunSettings, system: RunningSystem) -> str:
+    """The commands to try and the addresses, the most important ones last. At most 80 columns.
 
-    Addresses that came from the environment aren't repeated: they may hold a password.
+    URLs from the environment are not shown, because they may have passwords.
     """
     python = this_python()
     url = settings.collector_url
-    redis = redis_url if settings.redis_url is None else "as in REDIS_URL"
-    database = database_url if settings.database_url is None else "as in DATABASE_URL"
-    # A browser's User-Agent: curl's own is a robot's.
+    redis = system.redis_url if settings.redis_url is None else "as in REDIS_URL"
+    database = system.database_url if settings.database_url is None else "as in DATABASE_URL"
+    # With a browser's User-Agent, because curl is recognised as a crawler.
     return f"""
   Try, in another terminal in this folder:
 

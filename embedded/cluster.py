@@ -1,4 +1,4 @@
-"""A real Redis Cluster of private servers, for tests and benchmarks: three primaries."""
+"""A real Redis Cluster of private servers, for tests and benchmarks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ _START_SECONDS = 60.0
 _FAILOVER_SECONDS = 60.0
 _CONFIG = {
     "cluster-enabled": "yes",
-    # How long a primary may be silent until its replica takes its place.
+    # Milliseconds after which a replica takes the place of a silent primary.
     "cluster-node-timeout": "1500",
     "cluster-replica-validity-factor": "0",
     "repl-diskless-sync-delay": "0",
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class Cluster:
-    """Three primaries and, but for a quick one, a replica each."""
+    """Three primaries, each with a replica unless `replicas` is False."""
 
     def __init__(
         self,
@@ -46,7 +46,6 @@ class Cluster:
         binary: Path | None = None,
         config: Mapping[str, str] | None = None,
     ) -> None:
-        """`binary` and `config` as `ValkeyServer`'s."""
         count = _PRIMARIES * (2 if replicas else 1)
         self.is_embedded = binary is None
         self.servers = [
@@ -61,7 +60,7 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """REDIS_URL: every node, so that any may be dead."""
+        """REDIS_URL, with every node, because any of them may be down."""
         return ",".join(f"redis://127.0.0.1:{server.port}" for server in self.servers)
 
     def __enter__(self) -> Self:
@@ -82,7 +81,7 @@ class Cluster:
         self._stack.close()
 
     async def form(self) -> None:
-        """Makes one cluster of the servers, and waits until it serves."""
+        """Makes one cluster of the servers, and waits until it works."""
         clients = [self.client(server) for server in self.servers]
         primaries, replicas = clients[:_PRIMARIES], clients[_PRIMARIES:]
         for number, client in enumerate(primaries):
@@ -105,7 +104,7 @@ class Cluster:
             _do(replica, "CLUSTER REPLICATE", _id(primary))
         await eventually(lambda: each(_serves, clients), all, _START_SECONDS)
         await eventually(lambda: each(_follows, replicas), all, _START_SECONDS)
-        # All agree on who has which slots.
+        # All agree on the owners of the slots.
         await eventually(
             lambda: each(_primary_ports, clients),
             lambda views: set(views) == {tuple(s.port for s in self.servers[:_PRIMARIES])},
@@ -113,11 +112,11 @@ class Cluster:
         )
 
     def bus_port(self, server: ValkeyServer) -> int:
-        """Where a node talks with the others."""
+        """The port for the other nodes."""
         return int(server.config["cluster-port"])
 
     def client(self, server: ValkeyServer) -> Redis:
-        """A client of one node, which follows nobody elsewhere."""
+        """A client of one node. It follows no redirection."""
         return Redis(
             port=server.port,
             socket_timeout=5,
@@ -126,11 +125,11 @@ class Cluster:
         )
 
     def admit(self, server: ValkeyServer, name: str, rules: Sequence[str]) -> None:
-        """Makes an account on one node, by the words of a users' file."""
+        """Makes an account on one node. `rules` are words of an ACL file."""
         _do(self.client(server), "ACL SETUSER", name, *rules)
 
     def primary_of(self, key: str) -> ValkeyServer:
-        """The node that has a key's slot, as most of the living say."""
+        """The node that has a key's slot, according to most of the running nodes."""
         views = [
             port
             for server in self.servers
@@ -140,7 +139,7 @@ class Cluster:
         return next(server for server in self.servers if server.port == port)
 
     async def fails_over(self, lost: ValkeyServer) -> None:
-        """Waits until the cluster serves without a node that was killed or frozen."""
+        """Waits until the cluster works without a node that was killed or frozen."""
         living = [s for s in self.servers if s is not lost and s.is_running]
 
         async def views() -> list[tuple[int, ...] | None]:
@@ -157,7 +156,7 @@ class Cluster:
         await eventually(serving, all, _FAILOVER_SECONDS)
 
     async def follows(self, server: ValkeyServer) -> None:
-        """Waits until a node that is back is a replica that has everything."""
+        """Waits until a node that is back is a complete replica."""
 
         async def follows() -> bool | None:
             return self._try(server, _follows)
@@ -165,13 +164,13 @@ class Cluster:
         await eventually(follows, bool, _FAILOVER_SECONDS)
 
     def move(self, key: str, target: ValkeyServer) -> None:
-        """Moves a key's slot, with what is in it, to another primary, as `redis-cli` would."""
+        """Moves a key's slot with its keys to another primary."""
         with self.moving(key, target):
             pass
 
     @contextmanager
     def moving(self, key: str, target: ValkeyServer) -> Iterator[None]:
-        """As `move`; in the block the keys are there already, and the slot is not."""
+        """As `move`. In the block the keys have been moved, and the slot has not."""
         slot = key_slot(key.encode())
         source, destination = self.client(self.primary_of(key)), self.client(target)
         target_id = _id(destination)
@@ -196,12 +195,12 @@ class Cluster:
 
 
 def shards_of(cluster: Cluster, server: ValkeyServer, shards: int = 8) -> list[int]:
-    """The shards whose streams a node has."""
+    """The shards whose streams are on a node."""
     return [n for n in range(shards) if cluster.primary_of(keys.stream(n)) is server]
 
 
 def _slots(client: Redis) -> list[Any]:
-    # As it comes: the library's own parsing drops who is first.
+    # Unparsed, because the library's result does not show which node is the primary.
     client.set_response_callback("CLUSTER SLOTS", lambda reply, **_: reply)
     found: list[Any] = _do(client, "CLUSTER SLOTS")
     return found

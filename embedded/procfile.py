@@ -1,7 +1,7 @@
 """Runs rows of the Procfile side by side until one of them ends.
 
-honcho reads the file, starts commands and prints lines. What it has to run several stops them after
-five seconds, where ours drain for longer, and can't be told otherwise; so that is own code here.
+honcho reads the file, starts commands and prints lines. Its own manager is not used, because it
+kills processes five seconds after it asks them to stop. Ours drain for longer.
 """
 
 import math
@@ -30,16 +30,15 @@ from embedded.errors import CannotRun
 from embedded.terminal import Terminal
 from runtime.clock import wall_clock
 
-# Our processes drain for up to 25 s when told to stop.
-_DRAIN_SECONDS: Final = 40
-_LOOK_SECONDS: Final = 0.1
-_US: Final = "system"  # beside the rows' names
+_DRAIN_SECONDS: Final = 40  # our processes drain for up to 25 s
+_POLL_SECONDS: Final = 0.1
+_SYSTEM: Final = "system"  # the name of our own lines
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A process that ended by itself; `status` as subprocess has it."""
+    """A process that ended. `status` is as in subprocess."""
 
     name: str
     status: int
@@ -61,7 +60,7 @@ _Event = _Started | _Line | Ended
 
 
 def read_procfile(path: Path) -> dict[str, str]:
-    """Commands by name, in order. CannotRun if there is no such file."""
+    """The commands by name, in order. CannotRun if there is no file."""
     try:
         return dict(parse_procfile(path.read_text()).processes)
     except OSError as error:
@@ -75,13 +74,13 @@ def run_rows(
     *,
     when_started: Callable[[], None],
 ) -> Ended | None:
-    """Run `rows` until one ends, and stop the others; None if SIGINT, SIGTERM or SIGHUP did it.
+    """Runs `rows` until one ends, then stops the others. None: a signal ended them.
 
-    `environments` has one for each row. `when_started` is called once all have been started.
+    `environments` has one for each row. `when_started` is called when all have been started.
     """
     running = _Rows(terminal, list(rows))
     for number in _STOP_SIGNALS:
-        signal.signal(number, running.asked)
+        signal.signal(number, running.note_signal)
     events = running.events
     processes = [
         multiprocessing.Process(target=_run, args=(name, command, environments[name], events))
@@ -97,37 +96,36 @@ def run_rows(
 
 
 class _Rows:
-    """What is known of the rows' processes, and what is done about it."""
+    """The processes of the rows. It prints their lines, and stops them."""
 
     def __init__(self, terminal: Terminal, names: list[str]) -> None:
         self.events: Queue[_Event] = multiprocessing.Queue()
         self._names = names
         self._colours: dict[str, str] = dict(zip(names, get_colours(), strict=False))
-        self._printer = Printer(terminal, width=max(map(len, [*names, _US])))
+        self._printer = Printer(terminal, width=max(map(len, [*names, _SYSTEM])))
         self._pids: dict[str, int] = {}
-        self._ended: dict[str, int] = {}  # with their status
+        self._ended: dict[str, int] = {}  # each with its status
         self._signals: list[int] = []
-        self._said_signals = 0
+        self._printed_signals = 0
         self._first: Ended | None = None
         self._kill_at: float | None = None
 
-    def asked(self, number: int, _: FrameType | None) -> None:
-        """Handles a signal that asks to stop; at any moment, so that the rest is for later."""
+    def note_signal(self, number: int, _: FrameType | None) -> None:
+        """Handles a signal. It can come at any moment, so it is only noted."""
         self._signals.append(number)
 
     def until_all_ended(self) -> Ended | None:
         """Prints what they write, and stops all when one has ended or a signal came.
 
-        Returns:
-            The one whose end was the others'; None if a signal was, also one that came just after
-            a good end.
+        Returns the one that ended first, or None if a signal came before that. None also if its
+        status was 0 and a signal came later.
         """
         while len(self._ended) < len(self._names):
             with suppress(queue.Empty):
-                self._take(self.events.get(timeout=_LOOK_SECONDS))
-            for number in self._signals[self._said_signals :]:
+                self._take(self.events.get(timeout=_POLL_SECONDS))
+            for number in self._signals[self._printed_signals :]:
                 self._say(f"{signal.Signals(number).name} received")
-                self._said_signals += 1
+                self._printed_signals += 1
             if (self._signals or self._ended) and len(self._pids) == len(self._names):
                 self._stop()
         good = self._first is not None and self._first.status == 0
@@ -145,9 +143,9 @@ class _Rows:
                 self._say(f"{name} stopped (rc={status})")
 
     def _stop(self) -> None:
-        """Tells all to stop, once; kills, once, those that still run after the drain."""
+        """Asks all to stop, once, and after the drain kills, once, those that still run."""
         if self._kill_at is None:
-            # Before a signal none has ended.
+            # None has ended if a signal came first.
             self._first = next((Ended(*each) for each in self._ended.items()), None)
             self._kill_at = time.monotonic() + _DRAIN_SECONDS
             self._send(signal.SIGTERM)
@@ -162,7 +160,7 @@ class _Rows:
                 _signal_group(pid, number)
 
     def _say(self, text: str) -> None:
-        self._print(_US, text, None)
+        self._print(_SYSTEM, text, None)
 
     def _print(self, name: str, text: str | bytes, colour: str | None) -> None:
         now = from_us(wall_clock()).astimezone()
@@ -170,11 +168,9 @@ class _Rows:
 
 
 def _run(name: str, command: str, environment: Mapping[str, str], events: "Queue[_Event]") -> None:
-    """Runs a command and tells of it: a process of its own, that stops the command when the one
-    that asked for it has gone without saying so, as by SIGKILL.
-    """
-    # Ctrl-C in a terminal reaches this process too, which has to outlive its command.
-    # A handler and not SIG_IGN, which the command would inherit.
+    """Runs a command in a process of its own, which stops the command if we are killed."""
+    # A terminal's Ctrl-C reaches this process, too, but it must outlive its command. Not SIG_IGN,
+    # because the command would inherit it.
     for number in _STOP_SIGNALS:
         signal.signal(number, _do_nothing)
     child: Any = Popen(command, env=dict(environment))  # a shell, in a session of its own
@@ -189,12 +185,12 @@ def _follow_parent(pid: int, events: "Queue[_Event]") -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         multiprocessing.connection.wait([parent.sentinel])
-        events.cancel_join_thread()  # nobody reads it any more
+        events.cancel_join_thread()  # there is no reader any more
         _signal_group(pid, signal.SIGTERM)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # it is gone; macOS says so by the latter
+    with suppress(ProcessLookupError, PermissionError):  # it has ended; on macOS the latter
         os.killpg(pid, number)
 
 

@@ -1,4 +1,4 @@
-"""Whether what `make run` started does its work yet."""
+"""Waits until the processes of `make run` are ready."""
 
 import threading
 import time
@@ -13,10 +13,10 @@ _READY_SECONDS = 30.0
 
 
 def wait_until_ready(collector: str, pages: Sequence[str], given_up: threading.Event) -> bool:
-    """Poll until `collector` gives any answer and `pages` say ready; False if `given_up` was set.
+    """Waits until `collector` answers, and at most 30 s until the pages (/readyz) say ready.
 
-    The pages, which are /readyz of each process, are waited for no longer than 30 s in all: what
-    keeps a process from being ready stands in its own lines, and is no reason to say nothing else.
+    After that a process may still not be ready; its own lines say why. Returns False if `given_up`
+    was set.
     """
     while not _answers(collector):
         if given_up.wait(_POLL_SECONDS):
@@ -27,13 +27,13 @@ def wait_until_ready(collector: str, pages: Sequence[str], given_up: threading.E
             return False
         if time.monotonic() >= deadline:
             break
-    # The lines that the processes have just written come first.
+    # So that the last lines of the processes are printed first.
     return not given_up.wait(_POLL_SECONDS)
 
 
 def _answers(url: str, *, unless: HTTPStatus | None = None) -> bool:
-    """Whether an HTTP response comes, of whatever status but `unless`."""
-    # No proxy: it is this machine.
+    """Whether an HTTP response comes, with any status except `unless`."""
+    # Without a proxy, because it is this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         opener.open(url, timeout=_ANSWER_SECONDS).close()

@@ -1,4 +1,4 @@
-"""Everything on one machine: the servers, the migration, the Procfile's processes."""
+"""Runs everything on one machine: the servers, the migration, the processes of the Procfile."""
 
 import os
 import signal
@@ -24,27 +24,27 @@ from embedded.terminal import Terminal
 from embedded.valkey import ValkeyServer
 from runtime.clock import wall_clock
 
-# One above the usual ports, which a server of the person's own may have.
+# One above the usual ports, which other servers of the machine may have.
 _VALKEY_PORT = 6380
 _POSTGRES_PORT = 5433
 _RELEASE = "release"
-_DEMO_MINUTES = 30 * 24 * 60  # longer than a run is left alone
+_DEMO_MINUTES = 30 * 24 * 60
 Server = TypeVar("Server", bound=ServerProcess)
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(data: DataFolder) -> None:
-    """Run until a signal comes; stop the processes first, then the servers.
+    """Runs until a signal comes, then stops the processes, and after them the servers.
 
-    CannotRun or ServerDidNotStart if it can't start or a process ended by itself.
+    Raises CannotRun or ServerDidNotStart if it can't start, or if a process ended by itself.
     """
     _interrupt_on_signals()
     with ExitStack() as stack:
         try:
             _run(data, Terminal(), stack)
         finally:
-            # What is left, the servers' end, is short and must not be interrupted.
+            # Nothing may interrupt the stop of the servers, which is short.
             for number in _STOP_SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
 
@@ -71,7 +71,8 @@ def _run(data: DataFolder, terminal: Terminal, stack: ExitStack) -> None:
     pages = [
         settings.readiness_url(port) for name, port in admin_ports.items() if name in rows and port
     ]
-    _run_processes(rows, environments, settings, pages, _banner(settings, system), terminal)
+    banner = compose_banner(settings, system)
+    _run_processes(rows, environments, settings, pages, banner, terminal)
 
 
 def _start_servers(
@@ -89,17 +90,13 @@ def _start_servers(
         stack.push(postgres)
         database_url = postgres.dsn()
         terminal.say(f"PostgreSQL runs on port {postgres.port}, its data in {data.postgres}")
-    return RunningSystem(
-        redis_url=redis_url,
-        database_url=database_url,
-        jwt_key=data.demo_key(),
-    )
+    return RunningSystem(redis_url, database_url, data.demo_key())
 
 
 def _start(server: Callable[[int], Server], preferred_port: int) -> Server:
-    """The server, started: on the preferred port if that is free, else on any that is."""
+    """Starts a server on the preferred port if it is free, otherwise on another one."""
     if is_free("127.0.0.1", preferred_port):
-        with suppress(PortTaken):  # meanwhile
+        with suppress(PortTaken):  # another program took it meanwhile
             return server(preferred_port).start()
     return server(0).start()
 
@@ -107,7 +104,7 @@ def _start(server: Callable[[int], Server], preferred_port: int) -> Server:
 def child_environment(
     own: Mapping[str, str], settings: RunSettings, system: RunningSystem, admin_port: int | None
 ) -> dict[str, str]:
-    """The environment of a process of the Procfile; `admin_port` is None for one without it."""
+    """The environment of a process of the Procfile."""
     programs = str(Path(sys.executable).parent)
     environment = dict(own) | {
         "PATH": os.pathsep.join([programs, own.get("PATH", os.defpath)]),
@@ -118,10 +115,16 @@ def child_environment(
         "HOST": settings.host,
         "TRUSTED_PROXIES": own.get("TRUSTED_PROXIES", "127.0.0.1,::1"),
         "PORT": str(settings.port),
-        # What goes well is not worth a line each second: where to look stays on the screen.
+        # With few lines, the banner stays on the screen.
         "LOG_LEVEL": own.get("LOG_LEVEL") or "warning",
         "DEMO": "1",
-        "DEMO_TOKEN": demo_token(system.jwt_key),
+        "DEMO_TOKEN": sign_token(
+            key=system.jwt_key,
+            user="demo-user",
+            role=None,
+            now=wall_clock() // SECOND_US,
+            minutes=_DEMO_MINUTES,
+        ),
     }
     if admin_port is not None:
         environment["ADMIN_PORT"] = str(admin_port)
@@ -129,9 +132,7 @@ def child_environment(
 
 
 def _keys(settings: RunSettings, demo_key: str) -> dict[str, str]:
-    """The collector's keys: one of our own, which signs what is given away here, and those that are
-    set, with which nothing is signed.
-    """
+    """The collector's keys: the demo key, which signs all tokens here, and those that are set."""
     if settings.own_keys is None:
         return {"JWT_KEY": demo_key, "JWT_ALGORITHMS": DEMO_ALGORITHM}
     algorithms = [word.strip() for word in (settings.own_algorithms or "").split(",")]
@@ -141,21 +142,10 @@ def _keys(settings: RunSettings, demo_key: str) -> dict[str, str]:
     }
 
 
-def demo_token(key: str) -> str:
-    """The token of the demo page's user."""
-    return sign_token(
-        key=key,
-        user="demo-user",
-        role=None,
-        now=wall_clock() // SECOND_US,
-        minutes=_DEMO_MINUTES,
-    )
-
-
 def _run_release(
     command: str, environments: Mapping[str, Mapping[str, str]], terminal: Terminal
 ) -> bool:
-    """Whether it succeeded and not a signal ended it; CannotRun if it failed."""
+    """Runs the migration. False: a signal ended it; CannotRun: it failed."""
     ended = run_rows({_RELEASE: command}, environments, terminal, when_started=lambda: None)
     _interrupt_on_signals()
     if ended is None:
@@ -189,7 +179,3 @@ def _run_processes(
             f"{ended.name} ({rows[ended.name]}) ended by itself with status {ended.status}, so "
             "everything was stopped; its output is above"
         )
-
-
-def _banner(settings: RunSettings, system: RunningSystem) -> str:
-    return compose_banner(settings, redis_url=system.redis_url, database_url=system.database_url)

@@ -1,4 +1,4 @@
-"""What `make run` reads from the environment."""
+"""The settings of `make run`, from the environment, and the ports of its processes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from embedded.ports import find_free_port, is_free
 _WRONG_CONFIGURATION = 2
 _DEFAULT_PORT = 8000
 _HIGHEST_PORT = 65_535
-# Each process has an admin listener of its own: its usual port, in the order of the Procfile.
+# The usual admin port of each process, in the order of the Procfile.
 _ADMIN_PORTS = {"web": 9100, "worker": 9101, "clock": 9102}
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """None stands for: not set."""
+    """None: not set."""
 
     host: str
     port: int
@@ -28,23 +28,21 @@ class RunSettings:
 
     @property
     def collector_url(self) -> str:
-        """Where this machine reaches the collector."""
         return _url(self.host, self.port)
 
     def readiness_url(self, admin_port: int) -> str:
-        """Where this machine reaches the page on which a process says whether it is ready."""
         return f"{_url(self.admin_host, admin_port)}/readyz"
 
 
 def read_run_settings(environment: Mapping[str, str]) -> RunSettings:
-    """CannotRun, naming the setting, if one is wrong."""
-    # Not the collector's own default: what runs here gives its user's token to whoever asks.
+    """Raises CannotRun if a setting is wrong."""
+    # The collector's default is 0.0.0.0. But the demo gives its user's token to everybody.
     host = environment.get("HOST", "") or "127.0.0.1"
     port = _read_port(environment, "PORT", lowest=1) or _DEFAULT_PORT
     return RunSettings(
         host=host,
         port=port,
-        admin_host=environment.get("ADMIN_HOST", "") or "127.0.0.1",  # the processes' default
+        admin_host=environment.get("ADMIN_HOST", "") or "127.0.0.1",  # as in the processes
         admin_port=_read_port(environment, "ADMIN_PORT", lowest=0),
         redis_url=environment.get("REDIS_URL") or None,
         database_url=environment.get("DATABASE_URL") or None,
@@ -54,20 +52,20 @@ def read_run_settings(environment: Mapping[str, str]) -> RunSettings:
 
 
 def settle_ports(settings: RunSettings) -> dict[str, int]:
-    """The ADMIN_PORT of each process; CannotRun if a port that was asked for is taken.
+    """The ADMIN_PORT of each process. Raises CannotRun if a port that is set is taken.
 
-    One ADMIN_PORT can't serve three processes of one host: they get it and the two after it. If
-    none was asked for, they get their usual ones, where those are free.
+    If ADMIN_PORT is set, the three processes get it and the two ports after it. Otherwise they get
+    their usual ports, or other ones if these are taken.
     """
     _check_port("HOST", settings.host, "PORT", settings.port)
     host, first = settings.admin_host, settings.admin_port
     if first == 0:
         return dict.fromkeys(_ADMIN_PORTS, 0)
     if first is not None:
-        asked_for = {process: first + number for number, process in enumerate(_ADMIN_PORTS)}
-        for port in asked_for.values():
+        ports = {process: first + number for number, process in enumerate(_ADMIN_PORTS)}
+        for port in ports.values():
             _check_port("ADMIN_HOST", host, "ADMIN_PORT", port)
-        return asked_for
+        return ports
     return {
         process: port if _is_free("ADMIN_HOST", host, "ADMIN_PORT", port) else find_free_port()
         for process, port in _ADMIN_PORTS.items()

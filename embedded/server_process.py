@@ -1,4 +1,4 @@
-"""A server that runs as a child process: start, readiness, and every way to end it."""
+"""A server as a child process: start, wait until it is ready, stop, kill, freeze."""
 
 import os
 import signal
@@ -28,12 +28,11 @@ _LOG_LINES_SHOWN = 3
 
 
 class ServerProcess(ABC):
-    """One server on 127.0.0.1 with its data in one folder, which only one server can use at a time.
+    """A server on 127.0.0.1 with its data in a folder, which only one server can use at a time.
 
-    The port is chosen at the first start when `port` is 0, and kept from then on. `env` is added to
-    our own environment for the server only. Output goes to `server.log` in the data folder. The
-    server leads its own session, so that a terminal's Ctrl-C doesn't reach it before its clients
-    are done.
+    If `port` is 0, the first start chooses one, which is then kept. `env` is added to the server's
+    environment. Output goes to `server.log` in the data folder. The server has its own session, so
+    that a terminal's Ctrl-C does not stop it before its clients.
     """
 
     name: ClassVar[str]
@@ -52,44 +51,40 @@ class ServerProcess(ABC):
 
     @abstractmethod
     def _programs(self) -> Sequence[Path]:
-        """The binaries needed, so that a missing one is named."""
+        """The programs that are needed. An error names a missing one."""
 
     @abstractmethod
     def _prepare(self, lock: int) -> None:
-        """Bring the data folder into the state in which the server can start.
-
-        `lock` is the folder's lock, to be passed on to the programs it runs.
-        """
+        """Prepares the data folder. The programs that it runs inherit the folder's lock."""
 
     @abstractmethod
     def _command(self) -> Sequence[str]:
-        """The server's command line, for `self.port`."""
+        """The server's command line."""
 
     @abstractmethod
     def _account(self) -> Account | None:
-        """Who the server runs as; None: as ourselves."""
+        """The account of the server; None: ours."""
 
     @abstractmethod
     def _is_ready(self, pid: int) -> bool:
-        """Whether the server that is process `pid`, and not another one on its port, answers."""
+        """Whether the server answers, and is the process `pid` and not another one on its port."""
 
     @property
     def port(self) -> int:
-        """The TCP port on 127.0.0.1; 0 before the first start if it was to be chosen."""
+        """The TCP port; 0 if it is not chosen yet."""
         return self._port
 
     @property
     def is_running(self) -> bool:
-        """Whether the server was started and has not ended."""
         return self._child is not None and self._child.is_running
 
     @property
     def pid(self) -> int:
-        """The process id of the server (of the postmaster, for PostgreSQL); it must be running."""
+        """The process id of the running server, or of PostgreSQL's postmaster."""
         return self._running_child().pid
 
     def start(self) -> Self:
-        """Start and wait until it answers; ServerDidNotStart if that doesn't come about."""
+        """Starts it and waits until it is ready; else raises ServerDidNotStart."""
         if self.is_running:
             raise RuntimeError(f"{self.name} is already running")
         self._check_programs()
@@ -108,18 +103,18 @@ class ServerProcess(ABC):
         return self
 
     def stop(self) -> None:
-        """End it cleanly, by force if it takes too long. No process of it is left on return."""
+        """Ends it cleanly, or kills it if that takes too long. None of its processes is left."""
         if self._child is None:
             return
         if self._child.is_running:
-            self._signal_all(self._child, signal.SIGCONT)  # a frozen process heeds no signal
+            self._signal_all(self._child, signal.SIGCONT)  # a frozen process handles no signal
             self._child.send(self.stop_signal)
             if not self._child.wait(_STOP_SECONDS):
                 self._kill_processes(self._child)
         self._forget_child()
 
     def kill(self) -> None:
-        """End all of its processes at once with SIGKILL. None is left on return."""
+        """Ends all of its processes with SIGKILL. None is left."""
         if self._child is None:
             return
         if self._child.is_running:
@@ -127,16 +122,16 @@ class ServerProcess(ABC):
         self._forget_child()
 
     def restart(self) -> None:
-        """Stop it if it still runs, and start it on the same port and data."""
+        """Stops it if it runs, and starts it with the same port and data."""
         self.stop()
         self.start()
 
     def freeze(self) -> None:
-        """Suspend all of its processes: connections stay open and nothing answers."""
+        """Suspends its processes: connections stay open, and nothing answers."""
         self._signal_all(self._running_child(), signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let frozen processes go on."""
+        """Lets frozen processes continue."""
         self._signal_all(self._running_child(), signal.SIGCONT)
 
     def __enter__(self) -> Self:
@@ -156,9 +151,7 @@ class ServerProcess(ABC):
         return self._child
 
     def _environment(self) -> dict[str, str]:
-        # PGPORT, PGDATA, PGOPTIONS and their like would steer our server and its client.
-        own = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        return own | self._extra_env
+        return environment_without_pg() | self._extra_env
 
     def _check_programs(self) -> None:
         for program in self._programs():
@@ -185,7 +178,7 @@ class ServerProcess(ABC):
         except OSError as error:
             raise ServerDidNotStart(f"{self.name} did not start: {error}") from error
         finally:
-            os.close(lock)  # from here on it is the server that holds it
+            os.close(lock)  # from here on only the server holds it
         try:
             self._await_ready(self._child)
         except BaseException:
@@ -193,7 +186,7 @@ class ServerProcess(ABC):
             raise
 
     def _spawn(self, command: Sequence[str], lock: int) -> subprocess.Popen[bytes]:
-        """Start a command of this server, its output appended to the log."""
+        """Starts a command, with its output appended to the log."""
         launch = plan_launch(
             command,
             parent_death=self.stop_signal,
@@ -241,13 +234,13 @@ class ServerProcess(ABC):
         )
 
     def _kill_processes(self, child: HeldChild) -> None:
-        # Stopped first, so that it can't start another process between the listing and its end.
+        # Suspended first, so that it starts no process after the others are listed.
         child.send(signal.SIGSTOP)
         self._signal_all(child, signal.SIGKILL)
         child.wait(_GONE_SECONDS)
 
     def _forget_child(self) -> None:
-        """Wait until the last process of the server has let go of the data folder."""
+        """Waits until the last process of the server has released the data folder."""
         self._child = None
         os.close(take_lock(self.data_dir / "lock", seconds=_GONE_SECONDS))
 
@@ -257,8 +250,13 @@ class ServerProcess(ABC):
             children = psutil.Process(child.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return  # it ended meanwhile
-        # The main process first: a stopped one starts no further ones.
+        # The main process first: a suspended one starts no others.
         child.send(number)
         for descendant in children:
             with suppress(psutil.NoSuchProcess):
                 descendant.send_signal(number)
+
+
+def environment_without_pg() -> dict[str, str]:
+    """Our environment without PGPORT, PGDATA and so on, which PostgreSQL's programs would use."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}

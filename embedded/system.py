@@ -1,7 +1,4 @@
-"""The whole system as real processes on given servers, for tests and benchmarks.
-
-Every process is gone when the one that started it is, however that ends.
-"""
+"""The whole system as real processes on given servers, for tests and benchmarks."""
 
 import asyncio
 import os
@@ -25,7 +22,7 @@ from embedded.ports import find_free_port
 ROOT = Path(__file__).parent.parent
 JWT_KEY = "a key of more than thirty-two bytes, for tests"
 
-_START_SECONDS = 60.0  # on a busy machine; a program that ends meanwhile is noticed at once
+_START_SECONDS = 60.0  # on a busy machine
 _STOP_SECONDS = 60.0
 _PATIENCE_SECONDS = 60.0
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.01, 0.2
@@ -34,7 +31,7 @@ T = TypeVar("T")
 
 
 class Running(Protocol):
-    """A process that was started: what is used of subprocess.Popen."""
+    """A process that was started: the part of subprocess.Popen that is used."""
 
     @property
     def pid(self) -> int: ...
@@ -55,13 +52,13 @@ async def eventually(
     holds: Callable[[T], bool] = bool,
     seconds: float = _PATIENCE_SECONDS,
 ) -> T:
-    """Looks again and again until what is seen holds; fails with what was seen last."""
+    """Calls `look` until its result fulfils `holds`; AssertionError with the last result if not."""
     began = time.monotonic()
     while not holds(seen := await look()):
         waited = time.monotonic() - began
         if waited >= seconds:
             raise AssertionError(f"not within {seconds} s: {seen!r}")
-        # To look takes a processor from what is waited for.
+        # Frequent calls would slow down what we wait for.
         pause = min(max(waited / 10, _SHORTEST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
         await asyncio.sleep(pause)
     return seen
@@ -69,14 +66,14 @@ async def eventually(
 
 @dataclass
 class Program:
-    """One of our processes. It is gone when this test's process is, however that ends."""
+    """One of our processes. It ends when the process that started it ends in any way."""
 
     module: str
     environment: Mapping[str, str]
     log_path: Path
     arguments: tuple[str, ...] = ()
     process: Running | None = None
-    folder: Path = ROOT  # with the programs' code
+    folder: Path = ROOT  # the one with the code
 
     @property
     def admin_url(self) -> str:
@@ -107,7 +104,7 @@ class Program:
         return self
 
     async def ready(self) -> Self:
-        """Waits until it says that it is ready, and that the servers it needs are, too."""
+        """Waits until it and the servers that it needs are ready."""
 
         async def answer() -> bool:
             if self.running.poll() is not None:
@@ -129,15 +126,13 @@ class Program:
         return self
 
     def _has_its_admin_port(self) -> bool:
-        """Whether it is this process that answers there; another's readiness would say nothing."""
+        """Whether this process answers there, and not another one."""
         sockets = psutil.Process(self.running.pid).net_connections("tcp")
         port = int(self.environment["ADMIN_PORT"])
         return any(s.status == psutil.CONN_LISTEN and s.laddr.port == port for s in sockets)
 
     async def metrics(self) -> dict[str, float]:
-        """Every sample by its name and labels, as Prometheus reads them.
-
-        A process that restarts in place has no page for a moment: it is waited for.
+        """Every sample by its name and labels. Waits for a process that restarts in place.
 
         Raises:
             aiohttp.ClientError: it has ended.
@@ -160,26 +155,25 @@ class Program:
         return {name: float(value) for name, _, value in samples}
 
     async def stop(self) -> int:
-        """Asks it to stop; its exit code."""
+        """Asks it to stop; returns its exit code."""
         self.running.send_signal(signal.SIGTERM)
         return await self.exit_code()
 
     async def exit_code(self) -> int:
-        """Waits for its end."""
         return await asyncio.to_thread(self.running.wait, _STOP_SECONDS)
 
     def kill(self) -> None:
-        """SIGKILL, and wait for it to be gone."""
+        """Kills it, and waits for its end."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
 
     def freeze(self) -> None:
-        """Suspends it: its connections stay open and nothing answers."""
+        """Suspends it: its connections stay open, and nothing answers."""
         self.running.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Lets it go on."""
+        """Lets it continue."""
         self.running.send_signal(signal.SIGCONT)
 
 
@@ -249,7 +243,7 @@ class System:
 
 
 async def run_command(module: str, *arguments: str, **environment: str) -> tuple[int, str, str]:
-    """Runs a command to its end: its exit code, standard output and standard error."""
+    """Runs a command; returns its exit code, standard output and standard error."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

