@@ -67,7 +67,7 @@ class Readiness:
         self._buffer_fails: str | None = _NOT_YET
         self._restart_fails: str | None = _NOT_YET
         self._may_ask_about_restart = True
-        # All checks of shared servers were right at the same time, so the settings are right.
+        # All checks of shared servers have succeeded at some time, so the settings are right.
         self._proven = False
 
     def checks(self) -> dict[str, str | None]:

@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 from embedded.errors import CannotRun, ServerDidNotStart
@@ -26,19 +27,16 @@ def build_parser() -> argparse.ArgumentParser:
         "own.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add = partial(commands.add_parser, parents=[data], allow_abbrev=False)
 
-    commands.add_parser(
+    add(
         "run",
-        parents=[data],
-        allow_abbrev=False,
         help="start everything and stop it on Ctrl-C",
         description="Starts the servers, migrates, runs the Procfile. REDIS_URL and DATABASE_URL, "
         "if set, name servers to use in place of our own.",
     )
-    token = commands.add_parser(
+    token = add(
         "token",
-        parents=[data],
-        allow_abbrev=False,
         help="print a token of a demo user",
         description="Prints a JWT signed with the demo key, which the running system accepts.",
     )
@@ -47,17 +45,13 @@ def build_parser() -> argparse.ArgumentParser:
     token.add_argument(
         "--minutes", type=int, default=60, metavar="N", help="until it expires (default: 60)"
     )
-    commands.add_parser(
+    add(
         "env",
-        parents=[data],
-        allow_abbrev=False,
         help="print the running system's settings for a shell",
         description='Prints export lines, for: eval "$(python -m embedded env)"',
     )
-    commands.add_parser(
+    add(
         _PSQL,
-        parents=[data],
-        allow_abbrev=False,
         usage="python -m embedded psql [--data DIR] [PSQL ARGUMENT ...]",
         help="open psql on the running system's database",
         description="Passes all other arguments to the embedded psql.",

@@ -23,7 +23,7 @@ _PLACES: Final = (
     ("CrawlerFilter.admit", "crawler or person: verdicts that are known (crawlers/)"),
     ("parse_body", "the body (body.py)"),
     ("Examination.examine", "what else is examined: site, token, peer (examination.py)"),
-    ("_hash_of_visitor", "the hash (contract/identity.py)"),
+    ("_visitor_hash", "the hash (contract/identity.py)"),
     ("Appender.append", "the way into the buffer (append.py)"),
     ("Sessions.start", "salt and record (sessions.py)"),
     ("NodeWriter._settle", "the answer, sent when Redis has acknowledged (answering.py)"),

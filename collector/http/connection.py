@@ -14,7 +14,7 @@ from typing import Final, cast
 from collector.http.answering import Answering
 from collector.http.answers import CLOSING, Answer, to_bytes
 from collector.http.connections import Connections, Phase
-from collector.http.limits import MAX_HEAD, MAX_HEADERS, MAX_LINE, TOO_LARGE
+from collector.http.limits import MAX_HEAD, MAX_HEADERS, MAX_LINE, OVERLOAD, TOO_LARGE
 from collector.http.request import Request
 from collector.http.usual import Usual, UsualRequests
 from collector.request.body import MAX_BYTES
@@ -233,7 +233,7 @@ class Connection(asyncio.Protocol):
         if self._answering or self._unread:
             self.abort()  # the answer to an earlier request must come first
         else:
-            self._refuse(Retry("overload", "too many requests are incomplete"))
+            self._refuse(OVERLOAD)
 
     def _hand_over(self, data: bytes) -> None:
         """Gives the connection to aiohttp, from the first byte of the request."""

@@ -1,8 +1,8 @@
-"""The limits of a request's headers, and the error for a request that exceeds them."""
+"""The limits of a request's headers, and the errors for requests that exceed a limit."""
 
 from typing import Final
 
-from contract.errors import Reject
+from contract.errors import Reject, Retry
 
 MAX_LINE: Final = 16 * 1024  # the request line, or a header's line
 MAX_HEAD: Final = 32 * 1024  # all of them together
@@ -11,3 +11,4 @@ MAX_HEADERS: Final = 64
 TOO_LARGE: Final = Reject(
     431, "headers_too_large", "The headers are larger than 32 KiB, or one line than 16 KiB."
 )
+OVERLOAD: Final = Retry("overload", "too many requests are incomplete")

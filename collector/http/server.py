@@ -175,7 +175,9 @@ class Server:
             complete = Request(request.headers, _peer(request), body, named)
             answer, lines = await self._answer_of_endpoint(route, complete)
         keep_alive = keep_alive and not self._connections.draining
-        return Written(request, answer, lines, connection.answer_written, keep_alive=keep_alive)
+        return Written(
+            request, answer, lines, connection.close_when_answered, keep_alive=keep_alive
+        )
 
     async def _answer_of_endpoint(self, route: Route, request: Request) -> tuple[Answer, bytes]:
         sent: asyncio.Future[tuple[Answer, bytes]] = asyncio.get_running_loop().create_future()

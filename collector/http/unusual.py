@@ -20,7 +20,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from collector.http.answering import Answering
 from collector.http.answers import CLOSING, to_bytes
 from collector.http.connections import KEEPALIVE_SECONDS, Connections, Phase
-from collector.http.limits import MAX_HEAD, MAX_HEADERS, MAX_LINE, TOO_LARGE
+from collector.http.limits import MAX_HEAD, MAX_HEADERS, MAX_LINE, OVERLOAD, TOO_LARGE
 from collector.http.written import Written
 from collector.request.body import MAX_BYTES
 from contract.errors import Reject, Retry
@@ -140,7 +140,7 @@ class UnusualConnection(web.RequestHandler):
                 return
             self.unfinished += len(data)
             if not self.all_connections.count_unfinished(len(data)):
-                self._refuse(Retry("overload", "too many requests are incomplete"))
+                self._refuse(OVERLOAD)
                 return
         self._parse_again(data)
         # If bytes that are not HTTP follow a request in one piece, aiohttp would drop the request.
@@ -152,11 +152,11 @@ class UnusualConnection(web.RequestHandler):
         """The client sends no more. Its requests are still answered."""
         super().eof_received()
         self.half_closed = True
-        self._close_when_answered()
+        self.close_when_answered()
         return True
 
     def request_begins(self, body: StreamReader) -> None:
-        """Aiohttp has read a request's headers."""
+        """The headers of a request are complete."""
         self.serving = self.waits = True
         self.begun += 1
         self.body = body
@@ -173,10 +173,6 @@ class UnusualConnection(web.RequestHandler):
         self.serving = self.waits = False
         if self.body is not None and self.body.is_eof():
             self.body = None
-
-    def answer_written(self) -> None:
-        """An answer was sent."""
-        self._close_when_answered()
 
     def on_headers_complete(self) -> None:
         """The second parser has seen all headers of a request."""
@@ -205,7 +201,7 @@ class UnusualConnection(web.RequestHandler):
         answer, lines = self.answering.refuse(error)
         return Written(request, answer, lines, lambda: None, keep_alive=False)
 
-    def _close_when_answered(self) -> None:
+    def close_when_answered(self) -> None:
         """Closes if the client sends no more, and all of its requests are answered."""
         if (
             self.half_closed
@@ -270,7 +266,7 @@ class UnusualConnection(web.RequestHandler):
 
 
 def _silent_logger() -> logging.Logger:
-    """Aiohttp's own lines quote addresses and requests."""
+    """The lines of aiohttp would quote addresses and requests."""
     logger = logging.getLogger("collector.http")
     logger.disabled = True
     return logger

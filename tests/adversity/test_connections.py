@@ -58,7 +58,9 @@ class Front:
         await request.read()
         connection.body_received()
         connection.request_ends()
-        return Written(request, make(200, b"here"), b"", connection.answer_written, keep_alive=True)
+        return Written(
+            request, make(200, b"here"), b"", connection.close_when_answered, keep_alive=True
+        )
 
     def closed(self, reason: str) -> float | None:
         return self.registry.get_sample_value("impact_connections_closed_total", {"reason": reason})

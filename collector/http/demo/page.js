@@ -21,8 +21,8 @@ window.fetch = async (address, options) => {
     announce(url, answer, JSON.parse(options.body));
     return answer;
   } catch (error) {
-    note.textContent = "→ no answer; it will be tried again";
-    say("The collector does not answer. The beacon tries again by itself.");
+    note.textContent = "→ no answer; the beacon will try again";
+    say("The collector does not answer. The beacon will try again.");
     throw error;
   }
 };
@@ -44,11 +44,11 @@ function show(url, { method, body }) {
 function meaningOf(code) {
   return (
     {
-      201: "stored, durably: it will be a row",
-      202: "stored, durably: the row will change",
-      204: "taken for a crawler: nothing is stored",
-      401: "the token is not good (any more)",
-      503: "Redis is away; it will be tried again",
+      201: "durably stored: it will become a row",
+      202: "durably stored: the row will change",
+      204: "recognised as a crawler: nothing is stored",
+      401: "the token is not valid",
+      503: "Redis is not available; the beacon will try again",
     }[code] || ""
   );
 }
@@ -62,7 +62,7 @@ function announce(url, answer, sent) {
   } else if (answer.status === 202) {
     follow((row) => row?.upgraded_at, "Signed in: the same row is now the user’s, under another hash.");
   } else if (answer.status === 204) {
-    say("Your browser says that it is a robot, so this visit is not counted.");
+    say("Your browser was recognised as a crawler, so this visit is not counted.");
   } else if (url.pathname === SESSIONS || answer.status < 500) {
     say(`The collector answered ${answer.status}. ${meaningOf(answer.status)}`);
   }
@@ -86,7 +86,7 @@ async function follow(isThere, then) {
     }
     await new Promise((resolve) => setTimeout(resolve, 200));
   }
-  say("The session is in Redis, but no row has come of it: does the flusher run?");
+  say("The session is in Redis, but there is no row yet. Does the flusher run?");
   return null;
 }
 
@@ -99,8 +99,9 @@ function showRow(row) {
   }
   if (row.highest_role !== null) {
     document.querySelector("#whose").textContent =
-      "Now made from the user’s id: the same in each of this user’s browsers, until the month ends. " +
-      "The visitor’s hash is gone from here, and from the rest of the database within the hour.";
+      "Now made from the user’s id: the same in all of this user’s browsers, until the month ends. " +
+      "The visitor’s hash was removed from this row, and will be removed from the rest of the " +
+      "database within the hour.";
   }
   shown = row;
 }
@@ -112,7 +113,7 @@ function showMonth({ sessions, unique_users: people }, isVisitor) {
     `This site, this month: ${count(sessions, "session")} by ${count(people, "person", "people")}. ` +
     (isVisitor
       ? "Open the page again: one more session, the same person."
-      : "Somebody who came signed out before is counted as a visitor, too: nothing links the two.");
+      : "A person who also came without signing in is counted twice, as a visitor and as a user.");
 }
 
 function count(number, one, many = `${one}s`) {
@@ -128,7 +129,7 @@ signIn.addEventListener("click", async () => {
   const answer = await askBrowser("/demo/token");
   const { token } = (await answer.json()).data;
   if (token) upgrade(token);
-  else say("This system has no key to sign a demo user’s token with (JWT_KEY is a public key).");
+  else say("This system has no key for a demo user’s token: JWT_KEY is a public key.");
 });
 document.querySelector("#again").addEventListener("click", () => location.reload());
 document.querySelector("#user-agent").textContent = navigator.userAgent;
