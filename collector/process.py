@@ -190,7 +190,9 @@ class Collector:
             log.info("stopped")
         else:
             log.warning("stopped with requests unanswered: their front-ends will send them again")
-        return (0 if all_answered else 1) if listening is None else Restart(listening)
+        if listening is not None:
+            return Restart(listening)
+        return 0 if all_answered else 1
 
     def _start_background(self, service: ServiceManager) -> Sequence[asyncio.Task[None]]:
         return [

@@ -119,12 +119,11 @@ class Sessions:
 
         async def wait() -> None:
             try:
-                try:
-                    async with asyncio.timeout(WAIT_SECONDS):
-                        salt = await self._salt.get()
-                except TimeoutError:
-                    raise Retry("salt", "Redis did not give the salt in time") from None
+                async with asyncio.timeout(WAIT_SECONDS):
+                    salt = await self._salt.get()
                 append(*salt)
+            except TimeoutError:
+                respond(Retry("salt", "Redis did not give the salt in time"))
             except Exception as error:  # noqa: BLE001 - each becomes an answer
                 respond(error)
 

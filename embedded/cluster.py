@@ -92,21 +92,19 @@ class Cluster:
         for server in self.servers[1:]:
             _do(clients[0], "CLUSTER MEET", "127.0.0.1", server.port, self.bus_port(server))
 
-        async def each(look: Callable[[Redis], T], of: Sequence[Redis]) -> list[T]:
-            return [look(client) for client in of]
-
         await eventually(
-            lambda: each(_known_nodes, clients),
+            lambda: self._views(_known_nodes),
             lambda counts: set(counts) == {len(clients)},
             _START_SECONDS,
         )
         for primary, replica in zip(primaries, replicas, strict=False):
             _do(replica, "CLUSTER REPLICATE", _id(primary))
-        await eventually(lambda: each(_serves, clients), all, _START_SECONDS)
-        await eventually(lambda: each(_follows, replicas), all, _START_SECONDS)
+        await eventually(lambda: self._views(_serves), all, _START_SECONDS)
+        for server in self.servers[_PRIMARIES:]:
+            await self.follows(server)
         # All agree on the owners of the slots.
         await eventually(
-            lambda: each(_primary_ports, clients),
+            lambda: self._views(_primary_ports),
             lambda views: set(views) == {tuple(s.port for s in self.servers[:_PRIMARIES])},
             _START_SECONDS,
         )
@@ -142,26 +140,15 @@ class Cluster:
         """Waits until the cluster works without a node that was killed or frozen."""
         living = [s for s in self.servers if s is not lost and s.is_running]
 
-        async def views() -> list[tuple[int, ...] | None]:
-            return [self._try(server, _primary_ports) for server in living]
+        def without(views: list[tuple[int, ...] | None]) -> bool:
+            return all(view is not None and lost.port not in view for view in views)
 
-        def without(found: list[tuple[int, ...] | None]) -> bool:
-            return all(view is not None and lost.port not in view for view in found)
-
-        await eventually(views, without, _FAILOVER_SECONDS)
-
-        async def serving() -> list[bool | None]:
-            return [self._try(server, _serves) for server in living]
-
-        await eventually(serving, all, _FAILOVER_SECONDS)
+        await eventually(lambda: self._views(_primary_ports, living), without, _FAILOVER_SECONDS)
+        await eventually(lambda: self._views(_serves, living), all, _FAILOVER_SECONDS)
 
     async def follows(self, server: ValkeyServer) -> None:
-        """Waits until a node that is back is a complete replica."""
-
-        async def follows() -> bool | None:
-            return self._try(server, _follows)
-
-        await eventually(follows, bool, _FAILOVER_SECONDS)
+        """Waits until a node is a complete replica."""
+        await eventually(lambda: self._views(_follows, [server]), all, _FAILOVER_SECONDS)
 
     def move(self, key: str, target: ValkeyServer) -> None:
         """Moves a key's slot with its keys to another primary."""
@@ -186,6 +173,12 @@ class Cluster:
         slot = key_slot(key.encode())
         found: Any = self._try(server, _slots) or []
         return next((int(at[2][1]) for at in found if at[0] <= slot <= at[1]), None)
+
+    async def _views(
+        self, look: Callable[[Redis], T], servers: Sequence[ValkeyServer] | None = None
+    ) -> list[T | None]:
+        """What `look` returns on each of the servers (None: on all); None where it failed."""
+        return [self._try(server, look) for server in servers or self.servers]
 
     def _try(self, server: ValkeyServer, look: Callable[[Redis], T]) -> T | None:
         try:

@@ -24,14 +24,6 @@ class Account:
     gid: int
 
 
-@dataclass(frozen=True)
-class Launch:
-    """A command for Popen, and the account that Popen must switch to, if any."""
-
-    command: Sequence[str]
-    account: Account | None
-
-
 def account_for(folder: Path) -> Account | None:
     """The account for a server that refuses to run as root; None if we are not root.
 
@@ -52,14 +44,16 @@ def plan_launch(
     parent_death: signal.Signals,
     account: Account | None,
     folder: Path,
-) -> Launch:
+) -> tuple[Sequence[str], Account | None]:
     """How to start `command`, which uses `folder`, with `account` (None: ours).
 
     It gets the signal `parent_death` when the thread that started it ends.
+
+    Returns the command for Popen, and the account that Popen must switch to, if any.
     """
     setpriv = _find_setpriv()
     if setpriv is None:
-        return Launch(command, account)
+        return command, account
     options = [f"--pdeathsig={parent_death.name.removeprefix('SIG')}"]
     if account is not None:
         options += [f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups"]
@@ -70,7 +64,7 @@ def plan_launch(
             options += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
             # Otherwise access(2), with which PostgreSQL finds its programs, ignores it.
             options.append("--securebits=+no_setuid_fixup")
-    return Launch([setpriv, *options, "--", *command], None)
+    return [setpriv, *options, "--", *command], None
 
 
 def _find_setpriv() -> str | None:

@@ -187,17 +187,16 @@ class ServerProcess(ABC):
 
     def _spawn(self, command: Sequence[str], lock: int) -> subprocess.Popen[bytes]:
         """Starts a command, with its output appended to the log."""
-        launch = plan_launch(
+        launched, account = plan_launch(
             command,
             parent_death=self.stop_signal,
             account=self._account(),
             folder=self.data_dir,
         )
-        account = launch.account
         with self.log_path.open("ab") as log:
             self._log_start = log.tell()
             return subprocess.Popen(
-                launch.command,
+                launched,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -127,8 +127,8 @@ class NodeWriter:
 
     def is_slow(self, seconds: float) -> bool:
         """Whether a write has been under way for this long."""
-        longest = asyncio.get_running_loop().time() + WAIT_SECONDS - seconds
-        return any(batch[0].deadline < longest for batch in self._in_flight.values())
+        deadline = asyncio.get_running_loop().time() + WAIT_SECONDS - seconds
+        return any(batch[0].deadline < deadline for batch in self._in_flight.values())
 
     @property
     def idle(self) -> bool:
@@ -250,7 +250,7 @@ class NodeWriter:
         self.fails(why)
 
     def fails(self, why: Retry) -> None:
-        """Notes that nothing can be written, and logs it at the first time."""
+        """Notes that nothing can be written, and logs it the first time."""
         if self.failing_since is None:
             self.failing_since = asyncio.get_running_loop().time()
             log.error(

@@ -132,7 +132,7 @@ class Server:
         raise Ignore("pageview")
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Aiohttp calls it when it has read a request's headers."""
+        """Called by aiohttp when it has read a request's headers."""
         connection = cast("UnusualConnection", request.protocol)
         connection.request_begins(request.content)
         try:

@@ -39,7 +39,7 @@ class TrustedProxies:
 
     def __init__(self, networks: Sequence[Network], header: str = "") -> None:
         """`header`: `CLIENT_ADDRESS_HEADER`, or the empty string."""
-        # By the length of an address, as numbers, because each request is compared with all.
+        # By the length of an address, as numbers: each request is compared with all of them.
         self._networks: dict[int, list[tuple[int, int]]] = {}
         for network in networks:
             bounds = int(network.network_address), int(network.netmask)
