@@ -68,11 +68,6 @@ def _make_verifier(environment: Environment, metrics: CollectorMetrics) -> Token
         Roles(settings.JWT_ROLE_CLAIM.read(environment), settings.JWT_ROLE_RANK.read(environment)),
         metrics,
     )
-    _warn_about_weak_keys(verifier)
-    return verifier
-
-
-def _warn_about_weak_keys(verifier: TokenVerifier) -> None:
     for weakness in verifier.weaknesses:
         log.warning(
             "JWT_KEY is short: a person who guesses it can sign in as any user",
@@ -82,6 +77,7 @@ def _warn_about_weak_keys(verifier: TokenVerifier) -> None:
         )
     # It is logged above. PyJWT would warn again at the first token.
     warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
+    return verifier
 
 
 def demo_pages(environment: Environment, metrics: CollectorMetrics) -> Sequence[Page]:

@@ -24,7 +24,7 @@ class SitePolicy:
             Misconfigured: a pattern has none of these forms.
         """
         named = [pattern for pattern in patterns if pattern != "*"]
-        self._all = len(named) < len(patterns)
+        self.allows_any = len(named) < len(patterns)
         self._hosts = frozenset(_known_host(name) for name in named if not name.startswith("*."))
         self._suffixes = tuple(
             "." + _known_host(name[2:]) for name in named if name.startswith("*.")
@@ -35,17 +35,12 @@ class SitePolicy:
         )
         self._site_of_host = lru_cache(_CACHED)(lambda host: self._if_allowed(site_name(host)))
 
-    @property
-    def allows_any(self) -> bool:
-        """Whether any host is a site."""
-        return self._all
-
     def names(self, site: str) -> bool:
         """Whether SITES has this site, or a pattern that matches it."""
         return site in self._hosts or site.endswith(self._suffixes)
 
     def allows(self, site: str) -> bool:
-        return self._all or self.names(site)
+        return self.allows_any or self.names(site)
 
     def site_of(
         self,
@@ -71,11 +66,10 @@ class SitePolicy:
         elif fetch_site in _OTHER_ORIGIN:
             # A sandboxed frame, a file, or a page that hides its origin. It is not on this host.
             raise Reject(403, "origin", "The page does not say on which site it is (Origin).")
-        elif forwarded_host:
-            # If several proxies append their values, the first one is the browser's.
-            host = forwarded_host.partition(",")[0]
-            site = self._site_of_host(host) if len(host) <= _LONGEST else None
         else:
+            if forwarded_host:
+                # If several proxies append their values, the first one is the browser's.
+                host = forwarded_host.partition(",")[0]
             site = self._site_of_host(host) if host and len(host) <= _LONGEST else None
         if site is None:
             raise Reject(403, "site", "This site is not counted here.")
