@@ -29,10 +29,11 @@ networks = st.binary(min_size=4, max_size=4) | st.binary(min_size=8, max_size=8)
 salts = st.binary(min_size=SALT_BYTES, max_size=SALT_BYTES)
 visitors = st.tuples(texts, networks, texts)
 users = st.tuples(texts, texts)
+Person = tuple[str, bytes, str] | tuple[str, str]
 hashes = st.binary(min_size=16, max_size=16)
 
 
-def hash_of(salt: bytes, person: tuple[str, bytes, str] | tuple[str, str]) -> bytes:
+def hash_of(salt: bytes, person: Person) -> bytes:
     if len(person) == 3:
         return Hasher(salt).visitor(*person)
     return Hasher(salt).user(*person)
@@ -79,7 +80,7 @@ def test_people_who_differ_in_anything_have_different_hashes() -> None:
     """
     pieces = ("a", "ab", "b", "bc", "c", "cd", "d")
     networks = (b"bccc", b"cccc", b"bcccbccc", b"ccccbccc")
-    people = [
+    people: list[Person] = [
         *product(pieces, networks, pieces),
         *product(pieces, (*pieces, "bcccd", "ccccd", "ccccbcccd")),
     ]
@@ -115,7 +116,7 @@ def test_without_the_salt_a_digest_can_not_be_computed_from_what_rows_hold() -> 
     "person",
     [("", NETWORK, AGENT), (SITE, b"", AGENT), (SITE, NETWORK, ""), ("", "4711"), (SITE, "")],
 )
-def test_an_empty_field_is_refused(person: tuple[str, bytes, str] | tuple[str, str]) -> None:
+def test_an_empty_field_is_refused(person: Person) -> None:
     with pytest.raises(ValueError, match="empty"):
         hash_of(SALT, person)
 
