@@ -1,4 +1,4 @@
-"""Who a load consists of."""
+"""bench/load/people.py: the visitors, users and crawlers of a load."""
 
 import re
 from collections import Counter
@@ -16,13 +16,11 @@ def people(sessions: int = 20_000, *, seed: int = 1, tag: bytes = TAG) -> People
     return People(sessions, 3, 10, 5, seed, tag)
 
 
-def test_one_seed_gives_the_same_people() -> None:
-    assert list(people(500).visits()) == list(people(500).visits())
-    assert list(people(500).visits()) != list(people(500, seed=2).visits())
-
-
-def test_there_are_as_many_as_asked_for_in_about_the_shares_asked_for() -> None:
+def test_a_load_has_the_requested_size_and_about_the_requested_shares() -> None:
+    """One seed gives the same load."""
     visits = list(people().visits())
+    assert visits == list(people().visits())
+    assert visits != list(people(seed=2).visits())
     assert len(visits) == 20_000
     who = Counter(visit.who for visit in visits)
     assert 0.04 < who[Who.CRAWLER] / 20_000 < 0.06
@@ -35,7 +33,7 @@ def test_there_are_as_many_as_asked_for_in_about_the_shares_asked_for() -> None:
     assert any(visit.repeats_upgrade for visit in visits)
 
 
-def test_a_visitor_number_is_one_network_and_browser_and_no_other_number_is() -> None:
+def test_each_visitor_number_has_its_own_network_and_browser() -> None:
     load = people()
     of_number: dict[int, tuple[bytes, str]] = {}
     for visit in load.visits():
@@ -43,12 +41,12 @@ def test_a_visitor_number_is_one_network_and_browser_and_no_other_number_is() ->
             who = network_of(ip_address(load.address(visit)).packed), load.user_agent(visit)
             assert of_number.setdefault(visit.visitor, who) == who
     assert len(set(of_number.values())) == len(of_number)
-    # Somebody shares an address, and somebody has IPv6.
+    # Some share an address, and some have IPv6.
     assert len({network for network, _ in of_number.values()}) < len(of_number)
     assert {len(network) for network, _ in of_number.values()} == {4, 8}
 
 
-def test_who_upgrades_current_comes_only_once() -> None:
+def test_a_visitor_who_upgrades_current_comes_only_once() -> None:
     visits = list(people().visits())
     came = Counter(visit.visitor for visit in visits)
     assert all(
@@ -58,7 +56,7 @@ def test_who_upgrades_current_comes_only_once() -> None:
     )
 
 
-def test_the_first_are_two_visitors_who_differ_in_their_address_only_and_a_user() -> None:
+def test_the_first_are_two_visitors_who_differ_only_in_their_address_and_a_user() -> None:
     load = people()
     one, other, user = list(load.visits())[:FIRST]
     assert (one.who, other.who, user.who) == (Who.VISITOR, Who.VISITOR, Who.USER)
