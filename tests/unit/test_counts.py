@@ -1,4 +1,4 @@
-"""flusher/rows/counts.py: what a batch changes, by person and by minute."""
+"""flusher/rows/counts.py: how a batch changes the counts, by person and by minute."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -52,14 +52,14 @@ def test_rows_count_as_the_sessions_that_they_are(events: list[SessionStarted]) 
     assert visitors == sum(event.role is None for event in good)
 
 
-def test_what_comes_and_goes_changes_nothing() -> None:
+def test_a_session_that_is_added_and_removed_changes_nothing() -> None:
     counts = Counts()
     counts.add(session())
     counts.remove(session())
     assert counts.by_month() == []
 
 
-def test_an_upgrade_is_one_visitor_less_and_one_user_more() -> None:
+def test_an_upgrade_removes_a_visitor_and_adds_a_user() -> None:
     counts = Counts()
     counts.remove(session(ANNA))
     counts.add(session(BEN, signed_in=True))
@@ -76,28 +76,22 @@ def test_an_upgrade_is_one_visitor_less_and_one_user_more() -> None:
     assert changed.minutes == [NOON] * 2
 
 
-def test_the_people_of_a_site_stand_together() -> None:
-    counts = Counts()
+def test_changes_are_grouped_by_month_and_by_site() -> None:
+    counts, later = Counts(), NOVEMBER.plus(1).first_day
+    counts.add(session()._replace(month=later))
     for who in (BEN, ANNA):
         for site in ("b", "a"):
             counts.add(session(who, site=site))
-    ((_, changed),) = counts.by_month()
+    (month, changed), (other_month, other) = counts.by_month()
+    assert (month, other_month) == (NOVEMBER.first_day, later)
     assert changed.sites == ["a", "b"]
     assert (changed.firsts, changed.lasts) == ([1, 3], [2, 4])
     assert changed.hashes == [ANNA.bytes, BEN.bytes] * 2
+    assert other.hashes == [ANNA.bytes]
 
 
-def test_each_month_has_its_own_changes() -> None:
-    counts = Counts()
-    later = NOVEMBER.plus(1).first_day
-    counts.add(session()._replace(month=later))
-    counts.add(session(BEN))
-    months = [(month, changed.hashes) for month, changed in counts.by_month()]
-    assert months == [(NOVEMBER.first_day, [BEN.bytes]), (later, [ANNA.bytes])]
-
-
-def test_a_minute_begins_where_it_begins_before_2000_too() -> None:
-    """Records may be a little older than the first month that is counted."""
+def test_a_minute_begins_at_its_first_second_also_before_2000() -> None:
+    """Records may be slightly older than the first month that is counted."""
     for at_us in (STARTED.at_us, 946_684_800_000_000 - 1, 946_684_800_000_000):
         counts = Counts()
         counts.add(session()._replace(created_at=from_us(at_us)))
