@@ -52,41 +52,24 @@ def test_rows_count_as_the_sessions_that_they_are(events: list[SessionStarted]) 
     assert visitors == sum(event.role is None for event in good)
 
 
-def test_a_session_that_is_added_and_removed_changes_nothing() -> None:
-    counts = Counts()
-    counts.add(session())
-    counts.remove(session())
-    assert counts.by_month() == []
-
-
-def test_an_upgrade_removes_a_visitor_and_adds_a_user() -> None:
-    counts = Counts()
-    counts.remove(session(ANNA))
-    counts.add(session(BEN, signed_in=True))
-    ((month, changed),) = counts.by_month()
-    assert month == NOVEMBER.first_day
-    assert (changed.hashes, changed.as_visitor, changed.signed_in) == (
-        [ANNA.bytes, BEN.bytes],
-        [-1, 0],
-        [0, 1],
-    )
-    assert (changed.sites, changed.firsts, changed.lasts) == (["a.example.org"], [1], [2])
-    assert changed.minutes_sites == ["a.example.org"] * 2
-    assert (changed.minutes_as_visitor, changed.minutes_signed_in) == ([-1, 0], [0, 1])
-    assert changed.minutes == [NOON] * 2
-
-
 def test_changes_are_grouped_by_month_and_by_site() -> None:
+    """An upgrade removes a visitor and adds a user. What is added and removed is no change."""
     counts, later = Counts(), NOVEMBER.plus(1).first_day
     counts.add(session()._replace(month=later))
-    for who in (BEN, ANNA):
-        for site in ("b", "a"):
-            counts.add(session(who, site=site))
+    counts.add(session(site="c"))
+    counts.remove(session(site="c"))
+    for site in ("b", "a"):
+        counts.add(session(BEN, site=site, signed_in=True))
+        counts.remove(session(ANNA, site=site))
     (month, changed), (other_month, other) = counts.by_month()
     assert (month, other_month) == (NOVEMBER.first_day, later)
-    assert changed.sites == ["a", "b"]
-    assert (changed.firsts, changed.lasts) == ([1, 3], [2, 4])
+    assert (changed.sites, changed.firsts, changed.lasts) == (["a", "b"], [1, 3], [2, 4])
     assert changed.hashes == [ANNA.bytes, BEN.bytes] * 2
+    assert (changed.as_visitor, changed.signed_in) == ([-1, 0] * 2, [0, 1] * 2)
+    assert sorted(changed.minutes_sites) == ["a", "a", "b", "b"]
+    by_minute = zip(changed.minutes_as_visitor, changed.minutes_signed_in, strict=True)
+    assert sorted(by_minute) == [(-1, 0), (-1, 0), (0, 1), (0, 1)]
+    assert changed.minutes == [NOON] * 4
     assert other.hashes == [ANNA.bytes]
 
 

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from ipaddress import ip_address
 
-from bench.load.people import FIRST, People, Token, Upgrade, UserAgents, role_in_token, role_of
+from bench.load.people import FIRST, People, Token, Upgrade, UserAgents
 from bench.load.sent_log import Who
 from collector.request.crawlers import CrawlerFilter
 from contract.identity import network_of
@@ -69,13 +69,6 @@ def test_another_run_has_other_addresses() -> None:
     addresses = {network_of(ip_address(load.address(visit)).packed) for visit in load.visits()}
     others = {network_of(ip_address(other.address(visit)).packed) for visit in other.visits()}
     assert not addresses & others
-
-
-def test_a_user_whose_token_names_no_role_counts_as_user() -> None:
-    roles = {role_in_token(user) for user in range(100)}
-    assert None in roles
-    assert len(roles) == 5
-    assert all(role_of(user) == (role_in_token(user) or "user") for user in range(100))
 
 
 def test_browsers_are_no_crawlers_and_crawlers_are() -> None:

@@ -46,11 +46,7 @@ def test_the_site_is_the_origins_then_the_proxys_then_the_hosts(
     ("origin", "expected"),
     [
         ("https://city.example.org", "city.example.org"),
-        ("http://city.example.org:3000", "city.example.org"),
-        ("HTTPS://City.EXAMPLE.org", "city.example.org"),
-        ("https://city.example.org.", "city.example.org"),
-        ("https://city.example.org.:443", "city.example.org"),
-        ("https://localhost:4000", "localhost"),
+        ("HTTP://City.example.org.:3000", "city.example.org"),
         ("https://192.0.2.7:8443", "192.0.2.7"),
         ("https://[2001:DB8::1]:8443", "[2001:db8::1]"),
         ("https://[2001:db8::1]", "[2001:db8::1]"),
@@ -70,8 +66,6 @@ def test_the_site_is_the_host_in_lower_case_without_port_or_final_dot(
 @pytest.mark.parametrize(
     ("host", "expected"),
     [
-        ("City.Example.org:8000", "city.example.org"),
-        ("city.example.org.", "city.example.org"),
         ("city.example.org:", "city.example.org"),
         ("  city.example.org ", "city.example.org"),
         ("[::1]:8000", "[::1]"),
