@@ -13,7 +13,7 @@ PERSONAL = "Kilroy"  # must not be cached
 
 
 def endpoint(_: Request, __: Answered) -> None:
-    """Is not called."""
+    """Never called."""
 
 
 ROUTES = Routes(
