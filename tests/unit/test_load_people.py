@@ -31,6 +31,13 @@ def test_a_load_has_the_requested_size_and_about_the_requested_shares() -> None:
     assert {visit.token for visit in persons} == set(Token)
     assert any(visit.repeats_start for visit in visits)
     assert any(visit.repeats_upgrade for visit in visits)
+    # Which session `current` means must be certain.
+    came = Counter(visit.visitor for visit in visits)
+    assert all(
+        came[visit.visitor] == 1 and not visit.repeats_upgrade
+        for visit in visits
+        if visit.upgrade is Upgrade.CURRENT
+    )
 
 
 def test_each_visitor_number_has_its_own_network_and_browser() -> None:
@@ -44,16 +51,6 @@ def test_each_visitor_number_has_its_own_network_and_browser() -> None:
     # Some share an address, and some have IPv6.
     assert len({network for network, _ in of_number.values()}) < len(of_number)
     assert {len(network) for network, _ in of_number.values()} == {4, 8}
-
-
-def test_a_visitor_who_upgrades_current_comes_only_once() -> None:
-    visits = list(people().visits())
-    came = Counter(visit.visitor for visit in visits)
-    assert all(
-        came[visit.visitor] == 1 and not visit.repeats_upgrade
-        for visit in visits
-        if visit.upgrade is Upgrade.CURRENT
-    )
 
 
 def test_the_first_are_two_visitors_who_differ_only_in_their_address_and_a_user() -> None:

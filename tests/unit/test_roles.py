@@ -29,6 +29,15 @@ ANY_JSON = st.recursive(
         ({"roles": ["own", "another"]}, "user", Found.UNDECIDED),
         ({"roles": ["own", "user"]}, "user", Found.RANKED),
         ({"roles": ["own", "a\nb"]}, "own", Found.UNRANKED),
+        ({"highest_role": "é" * 32}, "é" * 32, Found.UNRANKED),
+        # A record or PostgreSQL can't hold these. One NUL or lone surrogate fails a whole COPY.
+        *(
+            ({"highest_role": role}, "user", Found.NONE)
+            for role in (
+                *(None, "", " ", "a\0b", "a\nb", "\x1b[31m", "\x7f", "\x9b", "\u202eb", "\u2028"),
+                *("\ud800", "r" * 65, "é" * 33),
+            )
+        ),
         ({"roles": []}, "user", Found.NONE),
         ({"roles": {"type": "admin"}}, "admin", Found.RANKED),
         ({"roles": [{"name": "admin"}, {"type": ["admin"]}, [["admin"]], 7]}, "user", Found.NONE),
