@@ -241,18 +241,15 @@ def test_a_page_that_is_loaded_in_advance_is_no_visit(name: str, value: str) -> 
     assert refusal(**{name.lower(): value}) == Reason.PREFETCH
 
 
-def test_another_purpose_is_a_visit() -> None:
+BRANDS = '"Chromium";v="128", "Not;A=Brand";v="24", "HeadlessChrome";v="128"'
+
+
+def test_other_headers_are_a_visits_unless_a_brand_is_headless() -> None:
+    """A headless Chrome may hide in its User-Agent."""
+    assert refusal(Sec_CH_UA=BRANDS) == Reason.HEADLESS
+    assert admit(Sec_CH_UA=BRANDS.replace("Headless", "Google ")) == CHROME
     assert admit(Sec_Purpose="", Purpose="navigate") == CHROME
-
-
-def test_a_headless_chrome_that_hides_in_its_user_agent_is_recognised_by_its_brands() -> None:
-    brands = '"Chromium";v="128", "Not;A=Brand";v="24", "HeadlessChrome";v="128"'
-    assert refusal(Sec_CH_UA=brands) == Reason.HEADLESS
-    assert admit(Sec_CH_UA=brands.replace("Headless", "Google ")) == CHROME
-
-
-def test_a_mail_address_in_another_header_makes_nobody_a_crawler() -> None:
-    """The package flags a From header that contains `bot`. abbott@example.org is a person's."""
+    # The package takes this for a crawler's, because of `bot`.
     assert admit(From="abbott@example.org") == CHROME
 
 
