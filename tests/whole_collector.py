@@ -66,13 +66,13 @@ def make_endpoints(
 
 
 class Transport(asyncio.Transport):
-    """A client's end that keeps what it is told."""
+    """A client's end of a connection. It keeps what it receives."""
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
         super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
-        self.told = b""
+        self.received = b""
         self.ended = asyncio.Event()
         self._closing = False
         self.paused = False
@@ -91,7 +91,7 @@ class Transport(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         assert not self._closing
-        self.told += data
+        self.received += data
 
     def write_eof(self) -> None:
         """The client closes then."""

@@ -124,7 +124,7 @@ def test_no_entry_is_lost_or_counted_twice(records: list[bytes]) -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from([SESSION_ID, VISITOR]), st.integers(0, 9)), max_size=8))
-def test_of_repeated_sessions_the_earliest_stays(copies: list[tuple[bytes, int]]) -> None:
+def test_the_earliest_of_repeated_sessions_stays(copies: list[tuple[bytes, int]]) -> None:
     """A front-end's repeat, a retried write and a redelivered entry are all the same row."""
     batch = decode_entries(
         entries(*(replace(STARTED, id=id_, at_us=AT_US + at) for id_, at in copies)), LATEST
@@ -177,7 +177,7 @@ def test_records_that_share_an_entry_have_the_same_result_as_alone(
 
 
 @given(st.lists(session_events, min_size=1, max_size=6), st.data())
-def test_of_an_entry_with_a_broken_record_nothing_is_written(
+def test_nothing_of_an_entry_with_a_broken_record_is_written(
     events: list[Event], data: st.DataObject
 ) -> None:
     """It is split first. So each record becomes a row or a dead letter, once."""

@@ -86,7 +86,7 @@ def test_unknown_keys_are_ignored(document: dict[str, object]) -> None:
         b'{"a":' + b"9" * 16_000 + b",}",
     ],
 )
-def test_what_is_not_one_json_object_is_400(raw: bytes) -> None:
+def test_a_body_that_is_not_one_json_object_is_400(raw: bytes) -> None:
     assert refusal(JSON, raw).status == 400
 
 
@@ -120,7 +120,7 @@ NIL = "00000000-0000-0000-0000-000000000000"
         NIL,  # every broken client would send it, and all their sessions would be one
     ],
 )
-def test_what_is_no_uuid_in_its_canonical_form_is_400(text: str) -> None:
+def test_an_id_that_is_no_canonical_uuid_is_400(text: str) -> None:
     with pytest.raises(Reject) as caught:
         parse_session_id(text)
     assert (caught.value.status, caught.value.reason) == (400, "session_id")

@@ -41,7 +41,7 @@ def test_months_sort_alike_as_values_as_text_and_as_ordinals(one: Month, other: 
         *("2026-11-01", "2026/11", " 2026-11", "2026-11\n", "+026-11", "2026- 1"),
     ],
 )
-def test_what_is_no_month_is_refused(text: str) -> None:
+def test_a_text_that_is_no_month_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         Month.parse(text)
 

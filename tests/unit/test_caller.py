@@ -101,7 +101,7 @@ def test_a_valid_token_identifies_its_user_and_role(scheme: str) -> None:
         *("Basic dXNlcjpzZWNyZXQ=", "Token abc"),
     ],
 )
-def test_what_is_no_token_is_a_visitor_and_never_an_error(authorization: str | None) -> None:
+def test_a_useless_token_is_a_visitors_and_never_an_error(authorization: str | None) -> None:
     assert VERIFIER.verify(authorization, None) is None
     assert VERIFIER.verify(None, (authorization or "").partition(" ")[2]) is None
 

@@ -110,7 +110,7 @@ def test_without_proxies_the_peer_is_the_client() -> None:
     other=st.lists(entries, max_size=6),
     own_line=st.booleans(),
 )
-def test_whatever_a_client_writes_its_address_is_what_the_proxy_saw(
+def test_a_client_can_not_change_the_address_that_the_proxy_saw(
     *,
     address: IPv4Address | IPv6Address,
     hops: list[IPv4Address | IPv6Address],
@@ -164,7 +164,7 @@ def test_an_address_is_read_in_every_way_that_proxies_write_it(text: str, expect
         *("1.2.3.4 5.6.7.8", "\u0661.2.3.4"),
     ],
 )
-def test_what_is_no_address_is_none(text: str) -> None:
+def test_a_text_that_is_no_address_is_none(text: str) -> None:
     assert parse_address(text) is None
 
 
@@ -227,7 +227,7 @@ def test_a_quote_that_the_client_leaves_open_does_not_hide_the_proxys_entry(writ
 
 
 @given(clients, st.lists(entries, max_size=6))
-def test_whatever_a_client_writes_the_proxys_own_forwarded_line_counts(
+def test_a_client_can_not_change_the_proxys_own_forwarded_line(
     address: IPv4Address | IPv6Address, written: list[str]
 ) -> None:
     seen = f'for="[{address}]"' if address.version == 6 else f"for={address}"

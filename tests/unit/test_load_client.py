@@ -30,7 +30,7 @@ def test_an_answer_ends_where_its_length_says_and_may_come_in_pieces() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
     ],
 )
-def test_what_is_no_answer_is_an_error(received: bytes) -> None:
+def test_bytes_that_are_no_answer_are_an_error(received: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - each has its own message
         parse_answer(received)
 
@@ -48,7 +48,7 @@ def test_a_url_is_an_address(url: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["https://a", "a:80", "", "http://", "http://a:x", "http://a/b"])
-def test_what_is_no_url_is_a_wrong_setting(url: str) -> None:
+def test_a_wrong_url_is_a_wrong_setting(url: str) -> None:
     with pytest.raises(Misconfigured, match="--url"):
         Address.parse(url)
 

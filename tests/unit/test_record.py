@@ -194,7 +194,7 @@ def test_the_largest_values_fit(event: Event) -> None:
         replace(UPGRADED, role="é" * ROLE_MAX_BYTES),
     ],
 )
-def test_what_a_record_can_not_hold_is_never_written(event: Event) -> None:
+def test_values_that_a_record_can_not_hold_are_refused(event: Event) -> None:
     with pytest.raises(ValueError, match=r"."):
         encode(event)
 

@@ -78,7 +78,7 @@ def test_a_site_is_read_alike_from_every_header(written: str, expected: str) -> 
         *("☃..example", "\u200d", "xn--é.example", "-ü.example"),
     ],
 )
-def test_what_is_no_host_is_no_site(host: str) -> None:
+def test_a_text_that_is_no_host_is_no_site(host: str) -> None:
     assert site(host=host) is None
 
 
@@ -92,9 +92,7 @@ def test_the_longest_name_is_a_site() -> None:
     st.text(max_size=30) | st.text("abc.:-[]@/é%\t ", max_size=30),
     st.sampled_from(["", "https://", "//"]),
 )
-def test_whatever_a_header_holds_its_site_fits_the_record_or_is_refused(
-    text: str, prefix: str
-) -> None:
+def test_any_header_gives_a_site_that_fits_the_record_or_is_refused(text: str, prefix: str) -> None:
     """It is lower-case ASCII without spaces or control characters. Else 403, and no other error."""
     for found in (site(origin=prefix + text), site(forwarded=text), site(host=text)):
         if found is not None:

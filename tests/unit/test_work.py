@@ -102,12 +102,12 @@ class Clients:
         await asyncio.sleep(0)
         for _ in range(rounds):
             for protocol, transport in self._all:
-                transport.told = b""
+                transport.received = b""
                 protocol.data_received(self._beacons())
-            while not all(transport.told for _, transport in self._all):  # noqa: ASYNC110 - the writer's task has its turn
+            while not all(transport.received for _, transport in self._all):  # noqa: ASYNC110 - the writer's task has its turn
                 await asyncio.sleep(0)
             for _, transport in self._all:
-                assert transport.told.startswith(b"HTTP/1.1 201 Created\r\n")
+                assert transport.received.startswith(b"HTTP/1.1 201 Created\r\n")
 
     def close(self) -> None:
         for protocol, _ in self._all:
