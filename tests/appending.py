@@ -1,6 +1,8 @@
-"""A record appended by a task that waits for it, as a test's story is told."""
+"""For tests of what is appended: a task that waits for its record, and the commands sent."""
 
 import asyncio
+
+import hiredis
 
 from collector.buffer.append import Appender
 from contract.errors import Retry
@@ -24,3 +26,10 @@ async def append(appender: Appender, identity: bytes, record: bytes) -> None:
 
     appender.append(identity, record, answered)
     await stored
+
+
+def parse_commands(sent: bytes) -> list[list[bytes]]:
+    """The words of each command, as a server reads them."""
+    reader = hiredis.Reader(notEnoughData=None)
+    reader.feed(sent)
+    return list(iter(reader.gets, None))

@@ -8,21 +8,13 @@ from prometheus_client import CollectorRegistry
 
 from collector.buffer.append import Appender
 from collector.buffer.pending import OnResult
-from collector.examination import Examination
+from collector.endpoints import Endpoints
 from collector.http.common_headers import CommonHeaders
 from collector.http.connections import Connections
 from collector.http.server import Server
-from collector.request.address_check import AddressCheck
-from collector.request.caller import TokenRules, TokenVerifier
-from collector.request.client_address import TrustedProxies
-from collector.request.crawlers import CrawlerFilter
-from collector.request.new_sites import NewSites
-from collector.request.roles import Roles
-from collector.request.site import SitePolicy
-from collector.sessions import Sessions
 from contract.collector_metrics import CollectorMetrics
 from contract.record import SessionStarted, SessionUpgraded, decode
-from contract.settings import TRUSTED_PROXIES
+from contract.setting import Environment
 from salt.month import MonthlySalt
 from salt.term import Salt
 from tests.instant import MONTH, NOON_US, clock
@@ -54,35 +46,33 @@ class Collector:
     def __init__(self) -> None:
         metrics = CollectorMetrics(CollectorRegistry())
         self.stored = Stored()
-        sites = SitePolicy(("*.example.org",))
-        sessions = Sessions(
-            Examination(
-                sites,
-                CrawlerFilter(),
-                TokenVerifier(["k" * 32], TokenRules(("HS256",)), Roles(("role",), ()), metrics),
-                TrustedProxies(TRUSTED_PROXIES.read({"TRUSTED_PROXIES": "127.0.0.0/8"})),
-                AddressCheck(metrics),
-                metrics,
-            ),
-            NewSites(sites, 1_000_000, metrics),
-            cast("MonthlySalt", FixedSalt()),
-            cast("Appender", self.stored),
-            metrics,
-        )
+        settings = {"SITES": "*.example.org", "TRUSTED_PROXIES": "127.0.0.0/8"}
+        endpoints = make_endpoints(settings, cast("Appender", self.stored), metrics)
         self.connections = Connections(10_000, metrics)
         self.server = Server(
-            CommonHeaders(clock, sites.allows_origin), sessions, metrics, self.connections
+            CommonHeaders(clock, endpoints.sites.allows_origin),
+            endpoints.sessions,
+            metrics,
+            self.connections,
         )
+
+
+def make_endpoints(
+    settings: Environment, appender: Appender, metrics: CollectorMetrics
+) -> Endpoints:
+    """The endpoints with these settings, without a limit on new sites. The salt is in memory."""
+    always = {"JWT_KEY": "k" * 32, "NEW_SITES_PER_MINUTE": "1000000"}
+    return Endpoints({**always, **settings}, cast("MonthlySalt", FixedSalt()), appender, metrics)
 
 
 class Transport(asyncio.Transport):
-    """A client's end that keeps what it is told."""
+    """A client's end of a connection. It keeps what it receives."""
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
         super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()
-        self.told = b""
+        self.received = b""
         self.ended = asyncio.Event()
         self._closing = False
         self.paused = False
@@ -101,7 +91,7 @@ class Transport(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         assert not self._closing
-        self.told += data
+        self.received += data
 
     def write_eof(self) -> None:
         """The client closes then."""

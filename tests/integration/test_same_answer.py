@@ -26,18 +26,18 @@ _MADE_ID = re.compile(rb'"id":"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}"')
 Answer = tuple[int, bytes]
 
 
-def answers(told: bytes) -> list[Answer]:
+def answers(received: bytes) -> list[Answer]:
     """Status and body of each, with the ids that the collector makes left out."""
     found = []
-    while told:
-        head, _, told = told.partition(b"\r\n\r\n")
+    while received:
+        head, _, received = received.partition(b"\r\n\r\n")
         status = int(head.split(b" ", 2)[1])
         if status == 100:
             continue
         length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
         # HEAD has no body.
-        size = int(length[1]) if length and not told.startswith(b"HTTP/") else 0
-        body, told = told[:size], told[size:]
+        size = int(length[1]) if length and not received.startswith(b"HTTP/") else 0
+        body, received = received[:size], received[size:]
         found.append((status, _MADE_ID.sub(b'"id":"made"', body)))
     return found
 
@@ -53,11 +53,11 @@ async def in_turn(collector: Collector, requests: Sequence[Sent]) -> list[Answer
             transport.send_eof()
         else:
             async with asyncio.timeout(60):
-                while len(answers(transport.told)) < number and not transport.is_closing():  # noqa: ASYNC110 - others' tasks are waited for
+                while len(answers(transport.received)) < number and not transport.is_closing():  # noqa: ASYNC110 - others' tasks are waited for
                     await asyncio.sleep(0.001)
     async with asyncio.timeout(60):
         await transport.ended.wait()
-    return answers(transport.told)
+    return answers(transport.received)
 
 
 async def at_once(collector: Collector, pieces: Sequence[bytes], *, slowly: bool) -> list[Answer]:
@@ -72,7 +72,7 @@ async def at_once(collector: Collector, pieces: Sequence[bytes], *, slowly: bool
     transport.send_eof()
     async with asyncio.timeout(60):
         await transport.ended.wait()
-    return answers(transport.told)
+    return answers(transport.received)
 
 
 def cut(chosen: random.Random, data: bytes) -> list[bytes]:

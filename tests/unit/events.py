@@ -1,4 +1,4 @@
-"""Events for the tests: hypothesis strategies, and one typical event of each kind."""
+"""Events for the tests: hypothesis strategies, one typical event of each kind, and its row."""
 
 import string
 from datetime import UTC
@@ -16,6 +16,7 @@ from contract.record import (
     SessionStarted,
     SessionUpgraded,
 )
+from flusher.rows.copy_format import EPOCH_US, RowTemplate
 
 NOVEMBER: Final = Month(2026, 11)
 AT_US: Final = 1_794_000_000_123_456  # in November 2026
@@ -80,3 +81,16 @@ salts_made = st.builds(
 )
 session_events = starts | upgrades
 events = starts | upgrades | salts_made
+
+
+def pack_row(start: SessionStarted) -> bytes:
+    """The session's row, as `COPY` takes it."""
+    template = RowTemplate(start.month, start.site, start.role)
+    return template.pack(
+        template.before_id,
+        start.id,
+        template.before_hash,
+        start.monthly_user_hash,
+        template.after_hash,
+        start.at_us - EPOCH_US,
+    )

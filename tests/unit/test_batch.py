@@ -1,4 +1,4 @@
-"""flusher/rows/batch.py: entries into events, each once, and nothing lost on the way."""
+"""flusher/rows/batch.py: each record of the entries becomes a row once, or a dead letter."""
 
 from dataclasses import replace
 from datetime import UTC
@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from contract.calendar import DAY_US, Month, from_us
 from contract.entry import join_records
-from contract.record import Event, SessionStarted, SessionUpgraded, encode
+from contract.record import Event, encode
 from flusher.rows.batch import decode_entries
-from flusher.rows.copy_format import EPOCH_US, RowTemplate, began_us, copy_source
+from flusher.rows.copy_format import began_us, copy_source
 from flusher.rows.entry import Entry
 from flusher.rows.upgrade_row import sign_in_row, upgrade_row
 from tests.unit.events import (
@@ -26,8 +26,8 @@ from tests.unit.events import (
     UPGRADED,
     VISITOR,
     months,
+    pack_row,
     session_events,
-    sixteen_bytes,
 )
 
 LATEST = NOVEMBER.plus(1)
@@ -42,54 +42,20 @@ def entries(*events: Event) -> list[Entry]:
     return entries_of([encode(event) for event in events])
 
 
-def row(start: SessionStarted) -> bytes:
-    template = RowTemplate(start.month, start.site, start.role)
-    return template.pack(
-        template.before_id,
-        start.id,
-        template.before_hash,
-        start.monthly_user_hash,
-        template.after_hash,
-        start.at_us - EPOCH_US,
-    )
-
-
-def test_nothing_is_an_empty_batch() -> None:
-    batch = decode_entries([], LATEST)
-    assert (batch.entries, batch.starts, batch.upgrades, batch.undecodable) == ([], {}, {}, [])
-    assert batch.months == set()
-    assert batch.oldest_us is None
-
-
-def test_each_kind_of_event_finds_its_place() -> None:
+def test_each_kind_of_event_is_in_its_place() -> None:
     current = replace(CURRENT_UPGRADED, id=bytes(15) + b"\x09")
-    batch = decode_entries(read := entries(STARTED, UPGRADED, current), LATEST)
+    other = replace(UPGRADED, id=SESSION_ID, sign_in=None)  # it may share the session's id
+    batch = decode_entries(read := entries(STARTED, UPGRADED, current, other), LATEST)
     assert batch.entries == read
-    assert batch.starts == {STARTED.id: row(STARTED)}
-    assert batch.upgrades == {
-        UPGRADED.id: upgrade_row(UPGRADED),
-        current.id: upgrade_row(current),
-    }
+    assert batch.starts == {STARTED.id: pack_row(STARTED)}
+    assert batch.upgrades == {event.id: upgrade_row(event) for event in (UPGRADED, current, other)}
     assert batch.sign_ins == {
         event.id: sign_in_row(upgrade_row(event), SIGN_IN) for event in (UPGRADED, current)
     }
-    assert batch.undecodable == []
-
-
-@pytest.mark.parametrize("event", [UPGRADED, CURRENT_UPGRADED])
-def test_an_upgrade_of_nobodys_own_is_no_sign_in_to_count(event: SessionUpgraded) -> None:
-    batch = decode_entries(entries(replace(event, sign_in=None)), LATEST)
-    assert (len(batch.upgrades), batch.sign_ins) == (1, {})
-
-
-def test_a_repeated_session_is_one_and_the_earliest_stays() -> None:
-    """A front-end's repeat, a retried write and a redelivered entry are all the same row."""
-    early, late = replace(STARTED, at_us=AT_US - 5), replace(STARTED, at_us=AT_US + 5)
-    for order in ([early, late, STARTED], [late, STARTED, early], [STARTED, early, late]):
-        batch = decode_entries(entries(*order), LATEST)
-        assert batch.starts == {SESSION_ID: row(early)}
-        assert batch.repeated_starts == 2
-        assert len(batch.entries) == 3, "all of them end when the one row is written"
+    assert (batch.undecodable, batch.repeated_upgrades) == ([], 0)
+    empty = decode_entries([], LATEST)
+    assert (empty.entries, empty.starts, empty.upgrades, empty.undecodable) == ([], {}, {}, [])
+    assert (empty.months, empty.oldest_us) == (set(), None)
 
 
 def test_a_repeated_upgrade_is_one() -> None:
@@ -98,21 +64,8 @@ def test_a_repeated_upgrade_is_one() -> None:
     assert batch.repeated_upgrades == 1
 
 
-def test_two_upgrades_of_one_session_are_two_events() -> None:
-    """Which of them wins is decided where all of them are known."""
-    other = replace(UPGRADED, id=bytes(15) + b"\x07", role="admin")
-    batch = decode_entries(entries(UPGRADED, other), LATEST)
-    assert set(batch.upgrades) == {UPGRADED.id, other.id}
-    assert batch.repeated_upgrades == 0
-
-
-def test_a_session_and_an_upgrade_may_share_an_id() -> None:
-    batch = decode_entries(entries(STARTED, replace(UPGRADED, id=SESSION_ID)), LATEST)
-    assert (len(batch.starts), len(batch.upgrades)) == (1, 1)
-
-
 @pytest.mark.parametrize("record", [b"", b"\x01", b"{}", b"\x02" + encode(STARTED)[1:]])
-def test_a_broken_entry_is_set_apart_and_the_others_go_on(record: bytes) -> None:
+def test_a_broken_entry_is_undecodable_and_the_others_are_kept(record: bytes) -> None:
     read = entries_of([encode(STARTED), record, encode(UPGRADED)])
     batch = decode_entries(read, LATEST)
     assert batch.entries == [read[0], read[2]]
@@ -121,40 +74,29 @@ def test_a_broken_entry_is_set_apart_and_the_others_go_on(record: bytes) -> None
     assert reason in {"undecodable", "unknown_version", "newer_version"}
 
 
-def test_a_month_that_is_yet_to_come_is_a_dead_letter() -> None:
-    """No collector can have had its salt."""
-    kept = replace(STARTED, month=LATEST, at_us=LATEST.starts_us(UTC))
-    too_late = LATEST.plus(1)
-    broken = replace(STARTED, month=too_late, at_us=too_late.starts_us(UTC), id=VISITOR)
-    batch = decode_entries(entries(kept, broken), LATEST)
-    assert list(batch.starts.values()) == [row(kept)]
-    assert [each.why.reason for each in batch.undecodable] == ["month"]
+@pytest.mark.parametrize(
+    ("month", "days", "reason"),
+    [
+        pytest.param(LATEST, 0, None, id="latest month"),
+        # No collector can have had its salt.
+        pytest.param(LATEST.plus(1), 0, "month", id="future month"),
+        # The flusher also looks into the month before.
+        *((month, 0, "month") for month in (Month(1, 1), Month(1999, 12))),
+        # Whatever the time zone, a month begins and ends within a day of UTC's.
+        *((NOVEMBER, days, None) for days in (-1, 31)),
+        *((NOVEMBER, days, "instant") for days in (-7, 37, -20_000)),
+    ],
+)
+def test_a_month_or_a_time_that_can_not_be_is_a_dead_letter(
+    month: Month, days: int, reason: str | None
+) -> None:
+    start = replace(STARTED, month=month, at_us=month.starts_us(UTC) + days * DAY_US)
+    batch = decode_entries(entries(start), LATEST)
+    assert list(batch.starts.values()) == ([pack_row(start)] if reason is None else [])
+    assert [each.why.reason for each in batch.undecodable] == ([reason] if reason else [])
 
 
-@pytest.mark.parametrize("month", [Month(1, 1), Month(1999, 12)])
-def test_a_month_before_all_collectors_is_a_dead_letter(month: Month) -> None:
-    """Even with an instant that goes with it: the month before could not be looked into."""
-    early = replace(STARTED, month=month, at_us=month.starts_us(UTC))
-    batch = decode_entries(entries(early), LATEST)
-    assert batch.entries == []
-    assert [each.why.reason for each in batch.undecodable] == ["month"]
-
-
-def test_an_instant_that_is_far_from_its_month_is_a_dead_letter() -> None:
-    """Whatever the time zone, a month is within a day of UTC's."""
-    near = [NOVEMBER.starts_us(UTC) - DAY_US, NOVEMBER.ends_us(UTC) + DAY_US]
-    far = [NOVEMBER.starts_us(UTC) - 7 * DAY_US, NOVEMBER.ends_us(UTC) + 7 * DAY_US, 0]
-    batch = decode_entries(
-        entries(
-            *(replace(STARTED, id=bytes([n]) * 16, at_us=at) for n, at in enumerate(near + far))
-        ),
-        LATEST,
-    )
-    assert [began_us(start) for start in batch.starts.values()] == near
-    assert [each.why.reason for each in batch.undecodable] == ["instant"] * len(far)
-
-
-def test_the_months_and_the_oldest_session_are_the_batchs() -> None:
+def test_a_batch_knows_its_months_and_its_oldest_session() -> None:
     october = NOVEMBER.plus(-1)
     batch = decode_entries(
         entries(
@@ -170,7 +112,7 @@ def test_the_months_and_the_oldest_session_are_the_batchs() -> None:
 
 @given(st.lists(session_events.map(encode) | st.binary(max_size=80), max_size=12))
 def test_no_entry_is_lost_or_counted_twice(records: list[bytes]) -> None:
-    """What was read is what was accepted, plus what was set apart."""
+    """Every entry is either accepted or undecodable."""
     read = entries_of(records)
     batch = decode_entries(read, FAR)
     assert sorted(
@@ -182,7 +124,8 @@ def test_no_entry_is_lost_or_counted_twice(records: list[bytes]) -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from([SESSION_ID, VISITOR]), st.integers(0, 9)), max_size=8))
-def test_the_earliest_copy_of_each_session_stays(copies: list[tuple[bytes, int]]) -> None:
+def test_the_earliest_of_repeated_sessions_stays(copies: list[tuple[bytes, int]]) -> None:
+    """A front-end's repeat, a retried write and a redelivered entry are all the same row."""
     batch = decode_entries(
         entries(*(replace(STARTED, id=id_, at_us=AT_US + at) for id_, at in copies)), LATEST
     )
@@ -190,35 +133,19 @@ def test_the_earliest_copy_of_each_session_stays(copies: list[tuple[bytes, int]]
     for id_, at in copies:
         earliest[id_] = min(AT_US + at, earliest.get(id_, AT_US + at))
     assert {id_: began_us(start) for id_, start in batch.starts.items()} == earliest
-
-
-any_instant = st.integers(-(2**63), 2**63 - 1)
-any_month = st.integers(12, 65535).map(Month.from_ordinal)
+    assert batch.repeated_starts == len(copies) - len(earliest)
+    assert len(batch.entries) == len(copies), "all are acknowledged when the row is written"
 
 
 @given(
     st.builds(
-        SessionStarted,
-        sixteen_bytes,
-        any_month | months,
-        any_instant,
-        st.just("a.example"),
-        sixteen_bytes,
-        st.none(),
-    )
-    | st.builds(
-        SessionUpgraded,
-        sixteen_bytes,
-        sixteen_bytes,
-        st.none(),
-        any_month | months,
-        any_instant,
-        st.just("a.example"),
-        sixteen_bytes,
-        st.just("user"),
+        lambda event, month, at_us: replace(event, month=month, at_us=at_us),
+        st.sampled_from([STARTED, UPGRADED]),
+        st.integers(12, 65535).map(Month.from_ordinal) | months,
+        st.integers(-(2**63), 2**63 - 1),
     )
 )
-def test_what_is_let_through_can_be_written_or_refused_by_postgresql(event: Event) -> None:
+def test_what_is_accepted_can_be_written_or_refused_by_postgresql(event: Event) -> None:
     """A damaged record must become a dead letter. If it made the flusher itself fail, it would be
     read again after every restart, and nothing behind it would ever be written.
     """
@@ -233,7 +160,7 @@ def test_what_is_let_through_can_be_written_or_refused_by_postgresql(event: Even
 
 
 @given(st.lists(session_events, min_size=1, max_size=8), st.integers(1, 8))
-def test_records_that_share_an_entry_come_to_the_same_as_alone(
+def test_records_that_share_an_entry_have_the_same_result_as_alone(
     events: list[Event], records: int
 ) -> None:
     alone = decode_entries(entries(*events), FAR)
@@ -250,10 +177,10 @@ def test_records_that_share_an_entry_come_to_the_same_as_alone(
 
 
 @given(st.lists(session_events, min_size=1, max_size=6), st.data())
-def test_of_an_entry_with_a_broken_record_nothing_is_written(
+def test_nothing_of_an_entry_with_a_broken_record_is_written(
     events: list[Event], data: st.DataObject
 ) -> None:
-    """It is split first, so that each record ends once: as a row or as a dead letter."""
+    """It is split first. So each record becomes a row or a dead letter, once."""
     records = [encode(event) for event in events]
     records.insert(data.draw(st.integers(0, len(records))), b"\x01\x01broken")
     batch = decode_entries(entries_of([encode(STARTED), join_records(records)]), FAR)
@@ -264,7 +191,7 @@ def test_of_an_entry_with_a_broken_record_nothing_is_written(
     assert batch.sign_ins == {}
 
 
-def test_an_entry_that_does_not_hold_what_it_says_is_a_dead_letter_whole() -> None:
+def test_an_entry_of_several_records_that_is_cut_short_is_a_dead_letter() -> None:
     several = join_records([encode(STARTED), encode(UPGRADED)])
     batch = decode_entries(entries_of([several[:-1]]), LATEST)
     assert (batch.entries, batch.divisible) == ([], [])

@@ -1,11 +1,10 @@
-"""runtime/cluster.py and runtime/shards.py: what nodes say of slots, and what precedes what."""
+"""runtime/cluster.py and runtime/shards.py: which node has a slot, and when ASKING is sent."""
 
 import pytest
 from redis.exceptions import AskError, MovedError
 
-from contract import keys
 from contract.errors import Misconfigured
-from runtime.cluster import SLOTS, Cluster, _read_slots, slot_of
+from runtime.cluster import SLOTS, Cluster, _read_slots
 from runtime.redis_client import Address, server_name
 from runtime.shards import _with_asking
 
@@ -17,7 +16,7 @@ REPLY = [
 ]
 
 
-def test_slots_have_primaries_and_one_that_names_no_host_is_the_one_that_was_asked() -> None:
+def test_slots_have_primaries_and_one_without_a_host_is_the_node_that_answered() -> None:
     owners, nodes = _read_slots(REPLY, "10.0.0.2")
     assert owners[0] == owners[5460] == Address("10.0.0.1", 6379)
     assert owners[5461] == Address("10.0.0.2", 6380)
@@ -30,12 +29,6 @@ def test_slots_have_primaries_and_one_that_names_no_host_is_the_one_that_was_ask
     ]
 
 
-def test_keys_of_a_shard_and_of_the_salt_share_a_slot() -> None:
-    assert slot_of(keys.stream(3)) == slot_of(keys.dead_letters(3))
-    of_salt = (keys.CURRENT_SALT, keys.ROTATIONS, keys.DISPOSAL_DUE, keys.SALT_HOLDERS)
-    assert len({slot_of(key) for key in of_salt}) == 1
-
-
 @pytest.mark.parametrize(
     "urls",
     [
@@ -46,7 +39,7 @@ def test_keys_of_a_shard_and_of_the_salt_share_a_slot() -> None:
         "redis://node-1:6379,redis://:6379",
     ],
 )
-def test_what_names_no_nodes_is_refused_with_an_example(urls: str) -> None:
+def test_urls_that_name_no_nodes_are_refused(urls: str) -> None:
     with pytest.raises(Misconfigured, match="REDIS_URL"):
         Cluster(urls)
 
@@ -68,7 +61,7 @@ def test_moved_corrects_the_map_and_ask_does_not() -> None:
     assert cluster.owner(8) is None
 
 
-def test_asking_precedes_each_command_but_those_of_a_transaction() -> None:
+def test_asking_precedes_each_command_and_each_transaction() -> None:
     commands = [("XLEN", "s"), ("MULTI",), ("XACK", "s"), ("XDEL", "s"), ("EXEC",), ("TIME",)]
     assert [command[0] for command in _with_asking(commands)] == [
         *("ASKING", "XLEN", "ASKING", "MULTI", "XACK", "XDEL", "EXEC", "ASKING", "TIME")

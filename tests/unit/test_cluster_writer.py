@@ -1,11 +1,9 @@
-"""collector/buffer/cluster_writer.py: a record ends up where its shard is."""
+"""collector/buffer/cluster_writer.py: a record is written to the node that has its shard."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any, cast
 
-import hiredis
 import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
@@ -21,7 +19,7 @@ from contract.collector_metrics import CollectorMetrics
 from contract.errors import Retry
 from runtime.cluster import Cluster
 from runtime.redis_client import Address
-from tests.appending import append
+from tests.appending import append, parse_commands
 from tests.system import eventually
 from tests.unit.events import SESSION_ID
 
@@ -29,7 +27,7 @@ ONE, OTHER = Address("one", 1), Address("other", 2)
 
 
 class Map:
-    """As `Cluster`, of one shard; a client is its address."""
+    """Like `Cluster`, with one shard. A client is represented by its address."""
 
     def __init__(self) -> None:
         self.at: Address | None = ONE
@@ -37,7 +35,7 @@ class Map:
         self.doubts = 0
 
     async def refresh(self) -> None:
-        """It is always new, or can't be had."""
+        """The map is always fresh, unless no node answers."""
         if self.is_lost:
             raise RedisConnectionError("lost")
 
@@ -56,7 +54,7 @@ class Map:
 
 
 class Node:
-    """A connection to a node: the next line of its script answers each command, or it is taken."""
+    """A connection to a node that answers with the items of its script, then accepts all."""
 
     def __init__(self) -> None:
         self.script: list[object] = []
@@ -70,9 +68,7 @@ class Node:
     async def exchange(
         self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None = None
     ) -> list[Any]:
-        reader = hiredis.Reader(notEnoughData=None)
-        reader.feed(commands)
-        words: list[list[bytes]] = list(iter(reader.gets, None))
+        words = parse_commands(commands)
         assert len(words) == count
         self.got += [each[-1] for each in words]
         await self.gate.wait()
@@ -87,7 +83,7 @@ class Node:
 
 
 class System:
-    """A collector's appender on two nodes."""
+    """A collector's appender with two nodes."""
 
     def __init__(self) -> None:
         self.map = Map()
@@ -101,14 +97,19 @@ class System:
         )
         self.appender = Appender(self.writer, 1)
 
+    def send(self, record: bytes) -> asyncio.Task[None]:
+        """A request, which waits until its record is stored."""
+        return asyncio.create_task(append(self.appender, SESSION_ID, record))
+
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_writer, "_FOLLOW_SECONDS", 0)
 
 
-@asynccontextmanager
-async def running() -> AsyncIterator[System]:
+@pytest.fixture
+async def system() -> AsyncIterator[System]:
+    """It runs. At the end nothing waits to be acknowledged."""
     system = System()
     task = asyncio.create_task(system.appender.run())
     try:
@@ -121,107 +122,96 @@ async def running() -> AsyncIterator[System]:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async def look() -> bool:
+    async def check() -> bool:
         return holds()
 
-    await eventually(look)
+    await eventually(check)
 
 
-async def test_what_comes_before_the_map_waits_for_it() -> None:
-    async with running() as system:
-        system.map.at = None
-        await asyncio.sleep(0)
-        stored = asyncio.ensure_future(append(system.appender, SESSION_ID, b"record"))
-        await asyncio.sleep(0)
-        assert not stored.done()
-        system.map.at = ONE
-        await stored
-        assert system.nodes[ONE].got == [b"record"]
+async def test_a_record_waits_until_the_map_is_known(system: System) -> None:
+    system.map.at = None
+    await asyncio.sleep(0)
+    stored = system.send(b"record")
+    await asyncio.sleep(0)
+    assert not stored.done()
+    system.map.at = ONE
+    await stored
+    assert system.nodes[ONE].got == [b"record"]
 
 
-async def test_a_shard_that_has_moved_is_followed() -> None:
-    async with running() as system:
-        system.nodes[ONE].script = [MovedError("0 other:2")]
-        await append(system.appender, SESSION_ID, b"record")
-        assert system.nodes[OTHER].got == [b"record"]
-        await append(system.appender, SESSION_ID, b"next")
-        assert system.nodes[OTHER].got == [b"record", b"next"]
-        assert system.appender.failing_since is None, "a move is no fault"
+@pytest.mark.parametrize(
+    ("reply", "sent", "next_node"),
+    [(MovedError("0 other:2"), [], OTHER), (AskError("0 other:2"), [b"ASKING"], ONE)],
+    ids=["moved", "moving"],
+)
+async def test_a_redirection_is_followed(
+    system: System, reply: RedisError, sent: list[bytes], next_node: Address
+) -> None:
+    """For good after MOVED, once after ASK."""
+    system.nodes[ONE].script = [reply]
+    await system.send(b"record")
+    assert system.nodes[OTHER].got == [*sent, b"record"]
+    await system.send(b"next")
+    assert system.nodes[next_node].got[-2:] == [b"record", b"next"]
+    assert system.appender.failing_since is None, "a redirection is no fault"
 
 
-async def test_a_shard_that_is_moving_is_asked_for_once() -> None:
-    async with running() as system:
-        system.nodes[ONE].script = [AskError("0 other:2")]
-        await append(system.appender, SESSION_ID, b"record")
-        assert system.nodes[OTHER].got == [b"ASKING", b"record"]
-        await append(system.appender, SESSION_ID, b"next")
-        assert system.nodes[ONE].got == [b"record", b"next"]
-
-
-async def test_a_lost_node_is_tried_until_it_has_a_successor() -> None:
-    async with running() as system:
-        system.nodes[ONE].script = [RedisConnectionError("lost")] * 100_000
-        stored = asyncio.ensure_future(append(system.appender, SESSION_ID, b"record"))
-        await until(lambda: len(system.nodes[ONE].got) >= 3)
-        assert system.appender.failing_since is not None
-        system.map.at = OTHER
-        await stored
-        assert system.nodes[OTHER].got == [b"record"]
-        assert system.appender.failing_since is None
-
-
-async def test_the_end_of_an_outage_is_told_whichever_node_ends_it() -> None:
+async def test_a_lost_node_is_tried_until_another_replaces_it_and_the_end_is_logged(
+    system: System,
+) -> None:
     with capture_logs() as lines:
-        async with running() as system:
-            for node, successor in ((ONE, OTHER), (OTHER, ONE)):
-                system.nodes[node].script = [RedisConnectionError("lost")] * 100_000
-                stored = asyncio.ensure_future(append(system.appender, SESSION_ID, b"record"))
-                await until(lambda: system.appender.failing_since is not None)
-                system.map.at = successor
-                await stored
-                await append(system.appender, SESSION_ID, b"next")
-                system.nodes[node].script = []
+        for node, successor in ((ONE, OTHER), (OTHER, ONE)):
+            system.nodes[node].script = [RedisConnectionError("lost")] * 100_000
+            stored = system.send(b"record")
+            await until(lambda n=node: len(system.nodes[n].got) >= 3)  # type: ignore[misc]  # mypy infers no lambda with a default
+            assert system.appender.failing_since is not None
+            system.map.at = successor
+            await stored
+            assert system.appender.failing_since is None
+            await system.send(b"next")
+            assert system.nodes[successor].got[-2:] == [b"record", b"next"]
+            system.nodes[node].script = []
     events = [line["event"] for line in lines]
     assert events == ["sessions can't be written", "sessions are written again"] * 2
 
 
-async def test_each_time_that_all_nodes_are_lost_is_told_with_its_end() -> None:
+async def test_each_loss_of_all_nodes_is_logged_with_its_end(system: System) -> None:
     with capture_logs() as lines:
-        async with running() as system:
-            for told in (1, 2):
-                system.map.is_lost, system.map.at = True, None
-                await until(lambda n=2 * told - 1: len(lines) == n)  # type: ignore[misc]  # mypy infers no lambda with a default
-                system.map.is_lost, system.map.at = False, ONE
-                await until(lambda n=2 * told: len(lines) == n)  # type: ignore[misc]  # the same
+        for count in (1, 3):
+            system.map.is_lost, system.map.at = True, None
+            await until(lambda n=count: len(lines) == n)  # type: ignore[misc]  # as above
+            system.map.is_lost, system.map.at = False, ONE
+            await until(lambda n=count: len(lines) == n + 1)  # type: ignore[misc]  # as above
     events = [line["event"] for line in lines]
     assert events == ["sessions can't be written", "sessions are written again"] * 2
 
 
-async def test_what_is_under_way_to_a_frozen_node_goes_to_its_successor() -> None:
-    async with running() as system:
-        system.nodes[ONE].gate.clear()
-        stored = asyncio.ensure_future(append(system.appender, SESSION_ID, b"record"))
-        await until(lambda: bool(system.nodes[ONE].got))
-        waiting = append(system.appender, SESSION_ID, b"next")
-        system.map.at = OTHER
-        await asyncio.gather(stored, waiting)
-        assert system.nodes[OTHER].got == [b"record", b"next"]
+async def test_records_under_way_to_a_frozen_node_go_to_the_one_that_replaces_it(
+    system: System,
+) -> None:
+    system.nodes[ONE].gate.clear()
+    stored = system.send(b"record")
+    await until(lambda: bool(system.nodes[ONE].got))
+    waiting = system.send(b"next")
+    system.map.at = OTHER
+    await asyncio.gather(stored, waiting)
+    assert system.nodes[OTHER].got == [b"record", b"next"]
 
 
-async def test_a_frozen_node_puts_the_map_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_frozen_node_puts_the_map_in_doubt(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cluster_writer, "_SLOW_SECONDS", 0.01)
-    async with running() as system:
-        system.nodes[ONE].gate.clear()
-        stored = asyncio.ensure_future(append(system.appender, SESSION_ID, b"record"))
-        await until(lambda: bool(system.map.doubts))
-        system.nodes[ONE].gate.set()
-        await stored
-        assert system.nodes[ONE].got == [b"record"], "once"
+    system.nodes[ONE].gate.clear()
+    stored = system.send(b"record")
+    await until(lambda: bool(system.map.doubts))
+    system.nodes[ONE].gate.set()
+    await stored
+    assert system.nodes[ONE].got == [b"record"], "once"
 
 
-async def test_a_refusal_is_told_at_once() -> None:
-    async with running() as system:
-        system.nodes[ONE].script = [ResponseError("WRONGTYPE")]
-        with pytest.raises(Retry) as refused:
-            await append(system.appender, SESSION_ID, b"record")
-        assert refused.value.reason == "redis_refused"
+async def test_a_refusal_is_retry_at_once(system: System) -> None:
+    system.nodes[ONE].script = [ResponseError("WRONGTYPE")]
+    with pytest.raises(Retry) as refused:
+        await system.send(b"record")
+    assert refused.value.reason == "redis_refused"

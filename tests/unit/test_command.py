@@ -1,4 +1,4 @@
-"""runtime/command.py: how a command ends, for an operator and for a script."""
+"""runtime/command.py: how a command ends: its exit code and its last line."""
 
 import asyncio
 import json
@@ -14,6 +14,9 @@ from contract.setting import Environment
 from runtime.clock import Clock, wall_clock
 from runtime.command import run_command, run_process
 
+MISCONFIGURED = Misconfigured("PORT", "is taken", "PORT=8001")
+AWAY = Retry("redis_away", "Redis does not answer")
+
 
 async def end_with(result: int | BaseException) -> int:
     await asyncio.sleep(0)
@@ -22,24 +25,22 @@ async def end_with(result: int | BaseException) -> int:
     return result
 
 
-def test_a_command_that_ends_well_ends_with_its_own_code(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert run_command(end_with(0)) == 0
-    assert run_command(end_with(1)) == 1
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_command_ends_with_its_own_code(code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(end_with(code)) == code
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        (Misconfigured("PORT", "is taken", "PORT=8001"), 2, "PORT: is taken (for example: PORT="),
-        (Retry("redis_away", "Redis does not answer"), 1, "Redis does not answer"),
+        (MISCONFIGURED, 2, "PORT: is taken (for example: PORT="),
+        (AWAY, 1, "Redis does not answer"),
         (DeadLetter("sqlstate_23514", "CheckViolationError"), 1, "is refused: CheckViolationError"),
         (asyncio.CancelledError(), 1, "interrupted"),
     ],
 )
-def test_what_an_operator_can_mend_is_one_line_and_no_traceback(
+def test_what_an_operator_can_correct_is_one_line_and_no_traceback(
     error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_command(end_with(error)) == code
@@ -51,7 +52,7 @@ def test_what_an_operator_can_mend_is_one_line_and_no_traceback(
 
 @pytest.fixture
 def _own_logging() -> Iterator[None]:
-    """What a process sets up for itself is gone after the test."""
+    """Restores the logging that a process configures for itself."""
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     yield
@@ -68,7 +69,7 @@ def end_process(result: int | BaseException, **environment: str) -> int:
 
 
 def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """The one line that was printed, as JSON."""
+    """The only line that was printed, parsed as JSON."""
     (line,) = capsys.readouterr().err.splitlines()
     read: dict[str, Any] = json.loads(line)
     return read
@@ -78,12 +79,12 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("error", "code", "why"),
     [
-        (Misconfigured("PORT", "is taken", "PORT=8001"), 2, "PORT: is taken (for example: PORT="),
-        (Retry("redis_away", "Redis does not answer"), 1, "Redis does not answer"),
+        (MISCONFIGURED, 2, "PORT: is taken (for example: PORT="),
+        (AWAY, 1, "Redis does not answer"),
         (asyncio.CancelledError(), 1, "interrupted"),
     ],
 )
-def test_the_last_line_of_a_process_is_for_machines_where_its_lines_are(
+def test_the_last_line_of_a_process_has_the_format_of_its_log(
     error: BaseException, code: int, why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert end_process(error, LOG_FORMAT="json") == code
@@ -95,7 +96,7 @@ def test_the_last_line_of_a_process_is_for_machines_where_its_lines_are(
 
 
 @pytest.mark.usefixtures("_own_logging")
-def test_a_wrong_setting_of_the_log_itself_is_told_in_the_form_that_was_asked_for(
+def test_a_wrong_setting_of_the_log_itself_is_reported_in_the_requested_format(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert end_process(0, LOG_FORMAT="JSON", LOG_LEVEL="loud") == 2
@@ -106,18 +107,21 @@ def test_a_wrong_setting_of_the_log_itself_is_told_in_the_form_that_was_asked_fo
 
 @pytest.mark.usefixtures("_own_logging")
 @pytest.mark.parametrize("log_format", ["json", "text"])
-def test_a_fault_of_ours_is_one_line_that_says_where_and_quotes_nothing(
-    log_format: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("fault", "place"),
+    [
+        (ExceptionGroup("a", [ValueError("198.51.100.7"), OSError("198.51.100.7")]), "ValueError"),
+        (KeyError("198.51.100.7"), "test_command.py"),
+    ],
+    ids=["group", "one"],
+)
+def test_a_fault_of_ours_is_one_line_with_its_place_and_without_its_text(
+    log_format: str, fault: Exception, place: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its words may be a request's."""
-    faults = ExceptionGroup("unhandled", [ValueError("198.51.100.7"), OSError("198.51.100.7")])
-    assert end_process(faults, LOG_FORMAT=log_format) == 1
-    told = capsys.readouterr().err
-    assert len(told.splitlines()) == 1
-    assert "ValueError" in told
-    assert "198.51.100.7" not in told
-    assert end_process(KeyError("198.51.100.7"), LOG_FORMAT=log_format) == 1
-    told = capsys.readouterr().err
-    assert "test_command.py" in told
-    assert "end_with" in told
-    assert "198.51.100.7" not in told
+    """Its text may be a request's."""
+    assert end_process(fault, LOG_FORMAT=log_format) == 1
+    line = capsys.readouterr().err
+    assert len(line.splitlines()) == 1
+    assert place in line
+    assert "end_with" in line or isinstance(fault, ExceptionGroup)
+    assert "198.51.100.7" not in line

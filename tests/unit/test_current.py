@@ -1,7 +1,8 @@
-"""flusher/rows/current.py: whose `current` takes which session."""
+"""flusher/rows/current.py: which session an upgrade of `current` takes."""
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from asyncpg.pgproto.pgproto import UUID
 
 from flusher.rows.current import OVERTAKING, Launch, Wish, decide
@@ -33,62 +34,65 @@ def took(*wishes: Wish, launches: int, taken: dict[UUID, Launch] | None = None) 
     return {session.int: taker.user_hash for session, taker in takers.items()}
 
 
-def test_current_takes_the_newest_that_has_begun() -> None:
-    assert took(wish(2.5, ANNA), launches=3) == {2: ANNA}
+MOMENT = OVERTAKING.total_seconds() / 60  # an upgrade may be handled before the start it follows
 
 
-def test_it_may_be_handled_a_moment_before_the_start_that_it_follows() -> None:
-    seconds = OVERTAKING.total_seconds() / 60
-    assert took(wish(2 - seconds, ANNA), launches=2) == {2: ANNA}
-    assert took(wish(2 - seconds - 0.1, ANNA), launches=2) == {1: ANNA}
+@pytest.mark.parametrize(
+    ("launches", "wishes", "expected"),
+    [
+        pytest.param(3, [wish(2.5, ANNA)], {2: ANNA}, id="the newest that has begun"),
+        pytest.param(2, [wish(2 - MOMENT, ANNA)], {2: ANNA}, id="it overtakes the start"),
+        pytest.param(2, [wish(1.9 - MOMENT, ANNA)], {1: ANNA}, id="too early for the start"),
+        pytest.param(
+            5, [wish(6 + n, ANNA) for n in range(5)], {5: ANNA}, id="a repeat takes no stranger's"
+        ),
+        pytest.param(
+            3,
+            [wish(4, ANNA), wish(5, BEN), wish(6, CARA), wish(7, ANNA)],
+            {3: ANNA, 2: BEN, 1: CARA},
+            id="several people behind one address get one each",
+        ),
+        pytest.param(
+            2, [wish(1.5, ANNA), wish(2.5, ANNA)], {1: ANNA, 2: ANNA}, id="a second tab, later"
+        ),
+        # Nobody can know whose the tab was that was opened before the one that was taken.
+        pytest.param(2, [wish(2.5, ANNA), wish(2.6, ANNA)], {2: ANNA}, id="a second tab, earlier"),
+        # Ben took his own session: what Anna asks for again is still a repeat.
+        pytest.param(
+            3,
+            [wish(2.5, ANNA), wish(3.5, BEN), wish(4, ANNA)],
+            {2: ANNA, 3: BEN},
+            id="another's session in between",
+        ),
+        pytest.param(3, [wish(5, ANNA, 3), wish(6, ANNA)], {3: ANNA}, id="taken by id, the newest"),
+        pytest.param(
+            3, [wish(5, ANNA, 2), wish(6, ANNA)], {2: ANNA, 3: ANNA}, id="taken by id, an older one"
+        ),
+        pytest.param(
+            2, [wish(2.5, ANNA), wish(3, BEN, 2)], {2: ANNA}, id="by id only while it is anonymous"
+        ),
+    ],
+)
+def test_an_upgrade_of_current_takes(
+    launches: int, wishes: list[Wish], expected: dict[int, UUID]
+) -> None:
+    assert took(*wishes, launches=launches) == expected
 
 
-def test_behind_one_address_asking_again_takes_no_strangers_session() -> None:
-    """Five of five were taken, by one user who asked five times."""
+def test_repeats_are_named() -> None:
     wishes = [wish(6 + number, ANNA) for number in range(5)]
-    assert took(*wishes, launches=5) == {5: ANNA}
     _, repeats = decide(wishes, [launch(number) for number in range(1, 6)], {})
     assert repeats == {wish.id for wish in wishes[1:]}
 
 
-def test_several_people_behind_one_address_each_get_one() -> None:
-    assert took(wish(4, ANNA), wish(5, BEN), wish(6, CARA), wish(7, ANNA), launches=3) == {
-        3: ANNA,
-        2: BEN,
-        1: CARA,
-    }
-
-
-def test_one_person_with_two_tabs_gets_each_launch_that_follows_the_last() -> None:
-    """A tab that was opened before the one that was taken stays a visitor's: whose it is, nobody
-    can tell.
-    """
-    assert took(wish(1.5, ANNA), wish(2.5, ANNA), launches=2) == {1: ANNA, 2: ANNA}
-    assert took(wish(2.5, ANNA), wish(2.6, ANNA), launches=2) == {2: ANNA}
-
-
-def test_a_launch_of_somebody_else_since_gives_no_older_session() -> None:
-    """Ben's launch was taken by Ben: what Anna asks for again is still a repeat."""
-    assert took(wish(2.5, ANNA), wish(3.5, BEN), wish(4, ANNA), launches=3) == {2: ANNA, 3: BEN}
-
-
-def test_what_was_taken_by_id_counts_too() -> None:
-    assert took(wish(5, ANNA, session=3), wish(6, ANNA), launches=3) == {3: ANNA}
-    assert took(wish(5, ANNA, session=2), wish(6, ANNA), launches=3) == {2: ANNA, 3: ANNA}
-
-
-def test_what_was_taken_before_counts_too() -> None:
+def test_what_was_taken_in_an_earlier_batch_counts_too() -> None:
     before = {ANNA: launch(3)}
     assert took(wish(5, ANNA), launches=2, taken=before) == {}
     assert took(wish(5, BEN), launches=2, taken=before) == {2: BEN}
 
 
-def test_by_id_takes_its_session_only_while_it_is_anonymous() -> None:
-    assert took(wish(2.5, ANNA), wish(3, BEN, session=2), launches=2) == {2: ANNA}
-
-
-def test_ten_thousand_of_each_are_a_matter_of_milliseconds_and_not_of_their_product() -> None:
-    """The work is counted: each session is put on the stack once, and taken off once."""
+def test_the_work_grows_with_the_number_of_sessions_and_not_with_its_square() -> None:
+    """Ten thousand of each take milliseconds."""
     users = [uuid(number) for number in range(10_000)]
     sessions = [launch(number) for number in range(10_000)]
     wishes = [

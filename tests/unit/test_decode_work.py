@@ -1,4 +1,4 @@
-"""What decoding costs, counted in calls: a regression here is a slower flusher, on any machine."""
+"""The work of decoding, counted in calls. More calls are a slower flusher, on any machine."""
 
 import sys
 from collections import Counter
@@ -18,7 +18,7 @@ COUNT = 960
 
 
 def calls(events: list[Event], together: int) -> dict[str, float]:
-    """Calls a record, of Python's functions ("call") and of C's ("c_call"), rounded."""
+    """Calls for each record, of Python functions ("call") and of C functions ("c_call")."""
     records = [encode(event) for event in events]
     entries = [
         Entry(0, b"1-1", join_records(records[first : first + together]))

@@ -1,4 +1,4 @@
-"""The documents: their links lead somewhere, and the files and targets that they name exist."""
+"""The documents: their links, and the files and targets that they name, exist."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ DOCUMENTS: Final = (
     ROOT / "beacon" / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 )
-# What a reader without experience is asked to open to follow one POST to its row.
+# A new reader opens at most so many files to follow one POST to its row.
 MOST_FILES: Final = 25
 
 pages = pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def links(page: Path) -> Iterator[tuple[Path, str]]:
 
 
 @pages
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_its_target(page: Path) -> None:
     for target, anchor in links(page):
         assert target.exists(), target
         assert not anchor or anchor in anchors(target), f"{target}#{anchor}"
@@ -64,7 +64,7 @@ def test_every_target_of_make_that_is_named_exists(page: Path) -> None:
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(), re.MULTILINE)) <= targets
 
 
-def test_the_files_on_the_way_of_one_post_are_few_and_exist() -> None:
+def test_the_files_of_one_post_are_few_and_exist() -> None:
     page = (ROOT / "ARCHITECTURE.md").read_text()
     (way,) = re.findall(r"^## One POST, file by file$(.*?)^###* ", page, re.MULTILINE | re.DOTALL)
     files = list(dict.fromkeys(re.findall(r"`([\w/]+\.(?:py|js|sql|lua))`", way)))

@@ -1,9 +1,8 @@
-"""collector/buffer/entries.py: records become entries, each once and in its own stream."""
+"""collector/buffer/entries.py: each record is in one entry, in its own stream."""
 
 from collections import Counter
 from typing import Any
 
-import hiredis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,9 +13,11 @@ from collector.buffer.pending import PendingRecord
 from contract import keys
 from contract.entry import RECORDS_MAX, split_entry
 from contract.record import FIELD, encode
+from tests.appending import parse_commands
 from tests.unit.events import events
 
 OOM = OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
+WRONG_TYPE = ResponseError("WRONGTYPE Operation against a key")
 
 batches = st.lists(
     st.tuples(events.map(encode), st.integers(0, 3)).map(
@@ -28,9 +29,7 @@ batches = st.lists(
 
 def parse(entry: PackedEntry) -> list[list[bytes]]:
     """An entry's commands, as a server reads them."""
-    reader = hiredis.Reader(notEnoughData=None)
-    reader.feed(entry.commands)
-    commands: list[list[bytes]] = list(iter(reader.gets, None))
+    commands = parse_commands(entry.commands)
     assert len(commands) == entry.replies
     return commands
 
@@ -73,7 +72,7 @@ def test_a_shards_records_share_as_few_entries_as_hold_them(batch: list[PendingR
     assert len(EntryPacker().pack(batch, together=False)) == len(batch)
 
 
-def test_a_node_that_takes_over_a_slot_is_asked_for_each_record_apart() -> None:
+def test_asking_precedes_each_record_for_a_node_that_takes_over_a_slot() -> None:
     batch = [PendingRecord(b"record", 0, 0.0, lambda _: None)] * 2
     entries = EntryPacker(asking=True).pack(batch, together=True)
     assert [[command[0] for command in parse(entry)] for entry in entries] == [
@@ -90,15 +89,11 @@ def test_a_node_that_takes_over_a_slot_is_asked_for_each_record_apart() -> None:
         ([b"OK", b"QUEUED", b"QUEUED", [b"1-0", 7]], None),
         ([b"OK", OOM, b"QUEUED", ExecAbortError("discarded")], OOM),
         # The entry is there: only what counts it was refused.
-        ([b"OK", b"QUEUED", b"QUEUED", [b"1-0", ResponseError("not an integer")]], None),
+        ([b"OK", b"QUEUED", b"QUEUED", [b"1-0", WRONG_TYPE]], None),
+        ([b"OK", b"QUEUED", b"QUEUED", [WRONG_TYPE, 7]], WRONG_TYPE),
     ],
 )
 def test_an_entry_was_appended_unless_its_xadd_was_refused(
     replies: list[Any], refused: RedisError | None
 ) -> None:
     assert refusal(replies) is refused
-
-
-def test_an_xadd_that_fails_in_its_transaction_is_refused() -> None:
-    error = ResponseError("WRONGTYPE")
-    assert refusal([b"OK", b"QUEUED", b"QUEUED", [error, 7]]) is error

@@ -11,18 +11,18 @@ from tests.unit.events import STARTED, UPGRADED, events
 
 
 @given(st.lists(events.map(encode), min_size=1, max_size=RECORDS_MAX))
-def test_records_come_out_as_they_went_in(records: list[bytes]) -> None:
+def test_records_read_back(records: list[bytes]) -> None:
     content = join_records(records)
     assert list(split_entry(content)) == records
     assert count_records(content) == len(records)
 
 
-def test_one_record_is_an_entry_as_it_is() -> None:
-    """What collectors of the first release wrote reads as before."""
+def test_an_entry_of_one_record_is_the_record() -> None:
+    """Entries of earlier releases are read as before."""
     assert join_records([encode(STARTED)]) == encode(STARTED)
 
 
-def test_the_first_byte_tells_several_records_from_one() -> None:
+def test_the_first_byte_shows_whether_there_are_several_records() -> None:
     several = join_records([encode(STARTED), encode(UPGRADED)])
     assert several[0] == SEVERAL
     assert several[0] not in {VERSION, encode(STARTED)[0]}

@@ -1,4 +1,4 @@
-"""collector/request/forwarded.py: RFC 7239, and what is not quite."""
+"""collector/request/forwarded.py: RFC 7239, and malformed lines."""
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ from collector.request.forwarded import forwarded_for
         ('For="[2001:db8:cafe::17]:4711"', ["[2001:db8:cafe::17]:4711"]),
         ("for=192.0.2.60;proto=http;by=203.0.113.43", ["192.0.2.60"]),
         ("for=192.0.2.43, for=198.51.100.17", ["192.0.2.43", "198.51.100.17"]),
-        # An element without `for` is a proxy that does not say.
+        # A proxy that does not say whom it saw.
         ("for=192.0.2.43, by=198.51.100.17", ["192.0.2.43", None]),
         ("proto=https", [None]),
         # A comma or semicolon in quotes is part of a value.
@@ -27,7 +27,7 @@ from collector.request.forwarded import forwarded_for
         (" , ", []),
     ],
 )
-def test_each_proxys_element_says_for_whom(line: str, nodes: list[str | None]) -> None:
+def test_each_element_names_its_client(line: str, nodes: list[str | None]) -> None:
     assert forwarded_for(line) == nodes
 
 

@@ -1,4 +1,4 @@
-"""contract/keys.py: the names in Redis, which dashboards and operators depend on."""
+"""contract/keys.py: the names in Redis, on which dashboards and operators depend."""
 
 from collections import Counter
 from uuid import UUID
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from contract import keys
 from contract.calendar import Month
+from runtime.cluster import slot_of
 from tests.unit.events import sixteen_bytes
 
 
@@ -25,26 +26,19 @@ def test_the_names_are_those_of_the_contract() -> None:
     assert keys.GROUP == "flusher"
 
 
-def hash_tag(key: str) -> str:
-    """What Redis Cluster computes a key's slot from."""
-    _, brace, rest = key.partition("{")
-    tag, closing, _ = rest.partition("}")
-    return tag if brace and closing and tag else key
-
-
 @given(st.integers(0, 1023))
 def test_a_shard_and_its_dead_letters_share_a_slot(shard: int) -> None:
-    """An entry moves between them in one atomic step."""
-    assert hash_tag(keys.stream(shard)) == hash_tag(keys.dead_letters(shard)) == str(shard)
+    """An entry is moved between them in one atomic step."""
+    assert slot_of(keys.stream(shard)) == slot_of(keys.dead_letters(shard))
 
 
-def test_all_that_a_rotation_touches_shares_a_slot() -> None:
+def test_all_keys_of_the_salt_share_a_slot() -> None:
     names = (keys.CURRENT_SALT, keys.salt(Month(2026, 11)), keys.ROTATIONS, keys.SALT_PATTERN)
-    assert {hash_tag(name) for name in names} == {"salt"}
+    assert len({slot_of(name) for name in (*names, keys.DISPOSAL_DUE, keys.SALT_HOLDERS)}) == 1
 
 
 @given(sixteen_bytes, st.integers(1, 1024))
-def test_an_identity_always_goes_to_the_same_existing_shard(identity: bytes, shards: int) -> None:
+def test_an_identity_has_one_existing_shard(identity: bytes, shards: int) -> None:
     shard = keys.shard_of(identity, shards)
     assert 0 <= shard < shards
     assert shard == keys.shard_of(bytes(bytearray(identity)), shards)
@@ -59,14 +53,14 @@ def test_an_identity_always_goes_to_the_same_existing_shard(identity: bytes, sha
         (UUID("019a3f00-0000-7000-8000-000000000001").bytes, 0),
     ],
 )
-def test_the_choice_of_a_shard_never_changes(identity: bytes, shard: int) -> None:
-    """Collectors of two releases, or of two interpreters, must send a session's entries alike."""
+def test_an_identitys_shard_never_changes(identity: bytes, shard: int) -> None:
+    """Collectors of two releases, or of two interpreters, must choose the same shard."""
     assert keys.shard_of(identity, 8) == shard
 
 
 @pytest.mark.parametrize("shards", [2, 3, 8, 16])
 def test_ids_that_are_made_in_order_spread_evenly(shards: int) -> None:
-    """A UUIDv7's first bytes are the time: the choice must not hang on them."""
+    """The first bytes of a UUIDv7 are the time: the choice must not depend on them."""
     milliseconds = 1_794_000_000_000
     ids = (
         (milliseconds + n // 10).to_bytes(6, "big") + (n * 0x9E3779B97F4A7C15 % 2**80).to_bytes(10)

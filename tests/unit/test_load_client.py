@@ -1,35 +1,24 @@
-"""What the load's HTTP client makes of bytes."""
+"""bench/load/client.py: how a load parses answers and its settings."""
 
-import json
-
-import jwt
 import pytest
 
 from bench.load.client import Address, Answer, parse_answer
-from bench.load.people import People, Token, Upgrade, Visit
-from bench.load.request_builder import RequestBuilder, TokenSigner
-from bench.load.sent_log import Who
-from contract.calendar import SECOND_US
+from bench.load.request_builder import TokenSigner
 from contract.errors import Misconfigured
-from runtime.clock import wall_clock
 
 CREATED = b"HTTP/1.1 201 Created\r\nContent-Type: a/b\r\ncontent-LENGTH: 4\r\n\r\nbody"
 KEY = "a-secret-of-thirty-two-bytes-or-more"
 ID = bytes.fromhex("0199b0a0000070008000000100000000")
 
 
-@pytest.mark.parametrize("cut", range(len(CREATED)))
-def test_an_answer_may_come_in_pieces(cut: int) -> None:
-    assert parse_answer(CREATED[:cut]) is None
-
-
-def test_an_answer_ends_where_its_length_says() -> None:
+def test_an_answer_ends_where_its_length_says_and_may_come_in_pieces() -> None:
+    for cut in range(len(CREATED)):
+        assert parse_answer(CREATED[:cut]) is None
     assert parse_answer(CREATED + b"HTTP") == (Answer(201, b"body"), len(CREATED))
-
-
-def test_no_content_has_no_body() -> None:
-    answer = b"HTTP/1.1 204 No Content\r\nServer: x\r\n\r\n"
-    assert parse_answer(answer) == (Answer(204, b""), len(answer))
+    no_content = b"HTTP/1.1 204 No Content\r\nServer: x\r\n\r\n"
+    assert parse_answer(no_content) == (Answer(204, b""), len(no_content))
+    closing = CREATED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    assert parse_answer(closing) == (Answer(201, b"body", closes=True), len(closing))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +30,7 @@ def test_no_content_has_no_body() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
     ],
 )
-def test_what_is_no_answer_is_said_to_be_none(received: bytes) -> None:
+def test_bytes_that_are_no_answer_are_an_error(received: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - each has its own message
         parse_answer(received)
 
@@ -59,7 +48,7 @@ def test_a_url_is_an_address(url: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["https://a", "a:80", "", "http://", "http://a:x", "http://a/b"])
-def test_what_is_no_url_is_a_wrong_setting(url: str) -> None:
+def test_a_wrong_url_is_a_wrong_setting(url: str) -> None:
     with pytest.raises(Misconfigured, match="--url"):
         Address.parse(url)
 
@@ -68,67 +57,3 @@ def test_what_is_no_url_is_a_wrong_setting(url: str) -> None:
 def test_without_a_secret_nothing_can_be_signed(key: str) -> None:
     with pytest.raises(Misconfigured, match="JWT_KEY"):
         TokenSigner({"JWT_KEY": key})
-
-
-def visit(token: Token = Token.NONE, upgrade: Upgrade = Upgrade.NONE, user: int = 1) -> Visit:
-    who = Who.USER if token in (Token.HEADER, Token.BODY) else Who.VISITOR
-    return Visit(who, 0, 5, user, token, upgrade, repeats_start=False, repeats_upgrade=False)
-
-
-def asked(raw: bytes) -> tuple[str, dict[str, str], str]:
-    head, _, body = raw.decode().partition("\r\n\r\n")
-    first, *lines = head.split("\r\n")
-    headers = dict(line.split(": ", 1) for line in lines)
-    assert int(headers["Content-Length"]) == len(body)
-    return first, headers, body
-
-
-def builder() -> RequestBuilder:
-    load = People(100, 1, 10, 5, 1, bytes(4))
-    return RequestBuilder(load, TokenSigner({"JWT_KEY": KEY}), ("a.example.org",), "h:1")
-
-
-def test_a_start_names_its_id_site_and_client() -> None:
-    first, headers, body = asked(builder().start(visit(), ID))
-    assert first == "POST /web_api/v1/sessions HTTP/1.1"
-    assert json.loads(body) == {"id": "0199b0a0-0000-7000-8000-000100000000"}
-    assert headers["Origin"] == "https://a.example.org"
-    # On the left what the client claims, on the right what the proxy saw.
-    assert headers["X-Forwarded-For"].startswith("198.51.100.1, ")
-    assert "Authorization" not in headers
-
-
-def test_a_token_is_in_the_header_or_in_the_body_or_is_none() -> None:
-    make = builder()
-    _, headers, _ = asked(make.start(visit(Token.HEADER), ID))
-    claims = jwt.decode(headers["Authorization"].removeprefix("Bearer "), KEY, ["HS256"])
-    assert claims["sub"] == "user-1"
-    assert claims["highest_role"] == "admin"
-    _, headers, body = asked(make.start(visit(Token.BODY), ID))
-    assert "Authorization" not in headers
-    assert jwt.decode(json.loads(body)["token"], KEY, ["HS256"])["sub"] == "user-1"
-    _, headers, _ = asked(make.start(visit(Token.UNDEFINED), ID))
-    assert headers["Authorization"] == "Bearer undefined"
-    _, headers, _ = asked(make.start(visit(Token.EXPIRED), ID))
-    options: jwt.types.Options = {"verify_signature": False}
-    expired = jwt.decode(headers["Authorization"].removeprefix("Bearer "), options=options)
-    assert expired["exp"] < wall_clock() / SECOND_US
-
-
-def test_an_upgrade_names_its_session_or_current() -> None:
-    make = builder()
-    first, headers, _ = asked(make.upgrade(visit(upgrade=Upgrade.BY_ID), ID))
-    assert first.split()[1].endswith("/0199b0a0-0000-7000-8000-000100000000/upgrade")
-    assert headers["Authorization"].startswith("Bearer ey")
-    first, _, body = asked(make.upgrade(visit(upgrade=Upgrade.CURRENT, user=2), ID))
-    assert first.split()[1].endswith("/sessions/current/upgrade")
-    assert json.loads(body)["token"].startswith("ey")
-
-
-def test_an_answer_that_closes_says_so() -> None:
-    """Whoever sends again on that connection gets no answer, and nobody is to blame but itself."""
-    closing = CREATED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-    parsed = parse_answer(closing)
-    assert parsed is not None
-    assert parsed[0].closes
-    assert not Answer(201, b"body").closes

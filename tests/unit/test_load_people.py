@@ -1,10 +1,10 @@
-"""Who a load consists of."""
+"""bench/load/people.py: the visitors, users and crawlers of a load."""
 
 import re
 from collections import Counter
 from ipaddress import ip_address
 
-from bench.load.people import FIRST, People, Token, Upgrade, UserAgents, role_in_token, role_of
+from bench.load.people import FIRST, People, Token, Upgrade, UserAgents
 from bench.load.sent_log import Who
 from collector.request.crawlers import CrawlerFilter
 from contract.identity import network_of
@@ -16,13 +16,11 @@ def people(sessions: int = 20_000, *, seed: int = 1, tag: bytes = TAG) -> People
     return People(sessions, 3, 10, 5, seed, tag)
 
 
-def test_one_seed_gives_the_same_people() -> None:
-    assert list(people(500).visits()) == list(people(500).visits())
-    assert list(people(500).visits()) != list(people(500, seed=2).visits())
-
-
-def test_there_are_as_many_as_asked_for_in_about_the_shares_asked_for() -> None:
+def test_a_load_has_the_requested_size_and_about_the_requested_shares() -> None:
+    """One seed gives the same load."""
     visits = list(people().visits())
+    assert visits == list(people().visits())
+    assert visits != list(people(seed=2).visits())
     assert len(visits) == 20_000
     who = Counter(visit.who for visit in visits)
     assert 0.04 < who[Who.CRAWLER] / 20_000 < 0.06
@@ -33,23 +31,7 @@ def test_there_are_as_many_as_asked_for_in_about_the_shares_asked_for() -> None:
     assert {visit.token for visit in persons} == set(Token)
     assert any(visit.repeats_start for visit in visits)
     assert any(visit.repeats_upgrade for visit in visits)
-
-
-def test_a_visitor_number_is_one_network_and_browser_and_no_other_number_is() -> None:
-    load = people()
-    of_number: dict[int, tuple[bytes, str]] = {}
-    for visit in load.visits():
-        if visit.who is not Who.CRAWLER:
-            who = network_of(ip_address(load.address(visit)).packed), load.user_agent(visit)
-            assert of_number.setdefault(visit.visitor, who) == who
-    assert len(set(of_number.values())) == len(of_number)
-    # Somebody shares an address, and somebody has IPv6.
-    assert len({network for network, _ in of_number.values()}) < len(of_number)
-    assert {len(network) for network, _ in of_number.values()} == {4, 8}
-
-
-def test_who_upgrades_current_comes_only_once() -> None:
-    visits = list(people().visits())
+    # Which session `current` means must be certain.
     came = Counter(visit.visitor for visit in visits)
     assert all(
         came[visit.visitor] == 1 and not visit.repeats_upgrade
@@ -58,7 +40,20 @@ def test_who_upgrades_current_comes_only_once() -> None:
     )
 
 
-def test_the_first_are_two_visitors_who_differ_in_their_address_only_and_a_user() -> None:
+def test_each_visitor_number_has_its_own_network_and_browser() -> None:
+    load = people()
+    of_number: dict[int, tuple[bytes, str]] = {}
+    for visit in load.visits():
+        if visit.who is not Who.CRAWLER:
+            who = network_of(ip_address(load.address(visit)).packed), load.user_agent(visit)
+            assert of_number.setdefault(visit.visitor, who) == who
+    assert len(set(of_number.values())) == len(of_number)
+    # Some share an address, and some have IPv6.
+    assert len({network for network, _ in of_number.values()}) < len(of_number)
+    assert {len(network) for network, _ in of_number.values()} == {4, 8}
+
+
+def test_the_first_are_two_visitors_who_differ_only_in_their_address_and_a_user() -> None:
     load = people()
     one, other, user = list(load.visits())[:FIRST]
     assert (one.who, other.who, user.who) == (Who.VISITOR, Who.VISITOR, Who.USER)
@@ -71,13 +66,6 @@ def test_another_run_has_other_addresses() -> None:
     addresses = {network_of(ip_address(load.address(visit)).packed) for visit in load.visits()}
     others = {network_of(ip_address(other.address(visit)).packed) for visit in other.visits()}
     assert not addresses & others
-
-
-def test_a_user_whose_token_names_no_role_counts_as_user() -> None:
-    roles = {role_in_token(user) for user in range(100)}
-    assert None in roles
-    assert len(roles) == 5
-    assert all(role_of(user) == (role_in_token(user) or "user") for user in range(100))
 
 
 def test_browsers_are_no_crawlers_and_crawlers_are() -> None:

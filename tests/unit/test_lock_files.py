@@ -1,4 +1,4 @@
-"""The lock files: each has what its `make` target takes, all of the one before it, and no more."""
+"""The lock files: each has what its `make` target needs, and everything of the one before it."""
 
 import ast
 import re
@@ -22,10 +22,10 @@ EXTRAS = {
     "test": ("embedded", "test"),
     "development": ("embedded", "bench", "test", "check"),
 }
-# A module or a folder of them, and with each the modules of ours that it imports.
+# Where the search for imports begins. It follows our own modules.
 ROOTS = {
     "production": ("collector", "flusher", "rotation"),
-    "run": ("embedded", "bench/load/__main__.py"),  # the banner says to try that one
+    "run": ("embedded", "bench/load/__main__.py"),  # `make run` suggests this command
     "test": ("tests",),
     "development": ("bench",),
 }
@@ -37,7 +37,7 @@ def lock(name: str) -> str:
 
 @cache
 def locked(name: str) -> dict[str, set[str]]:
-    """The requirements by package: more than one where the version depends on Python's."""
+    """The requirements by package. There are several if the version depends on Python's."""
     found: dict[str, set[str]] = {}
     for line in re.findall(r"^(\S+==.*?) *\\?$", lock(name), flags=re.MULTILINE):
         found.setdefault(canonicalize_name(Requirement(line).name), set()).add(line)
@@ -57,18 +57,18 @@ def test_every_requirement_has_a_hash_and_no_address_is_named(name: str) -> None
 
 @pytest.mark.parametrize(("smaller", "larger"), list(pairwise(NAMES)))
 def test_each_has_all_of_the_one_before_it_in_the_same_version(smaller: str, larger: str) -> None:
-    """So that going from `make run` to `make test` to `make check` only adds packages."""
+    """Going from `make run` to `make test` to `make check` only adds packages."""
     have = {package: versions(larger, package) for package in locked(smaller)}
     assert have == {package: versions(smaller, package) for package in locked(smaller)}
 
 
 def versions(name: str, package: str) -> set[str]:
-    """Without the markers, which are wider where more packages ask for this one."""
+    """Without the markers, which are wider if more packages need this one."""
     return {line.partition(" ;")[0] for line in locked(name).get(package, ())}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_the_project_asks_for_is_locked_in_a_version_it_allows(name: str) -> None:
+def test_the_projects_requirements_are_locked_in_a_version_that_it_allows(name: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     asked = project["dependencies"] + [line for extra in EXTRAS[name] for line in extras[extra]]
@@ -79,17 +79,17 @@ def test_what_the_project_asks_for_is_locked_in_a_version_it_allows(name: str) -
         assert all(map(requirement.specifier.contains, found)), (requirement, found)
 
 
-def test_running_takes_nothing_of_what_checks_tests_and_draws() -> None:
+def test_running_needs_no_tool_of_the_checks_the_tests_or_the_plots() -> None:
     tools = {"matplotlib", "mypy", "numpy", "pip-audit", "playwright", "pytest", "ruff"}
     assert not tools & locked("run").keys()
     assert not {"matplotlib", "mypy", "numpy", "ruff"} & locked("test").keys()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_the_code_imports_is_locked_for_it(name: str) -> None:
-    """Else a target would fail at an import, where only its own lock file was installed."""
+def test_what_the_code_imports_is_locked(name: str) -> None:
+    """Otherwise a target would fail at an import where only its own lock file is installed."""
     start = [path for root in ROOTS[name] for path in files(ROOT / root)]
-    # `make test` installs less than the benchmarks take: what is not here has its module's name.
+    # A package that is not installed here is assumed to have its module's name.
     distributions = packages_distributions()
     missing = {
         (package, path.relative_to(ROOT).as_posix())
@@ -105,17 +105,16 @@ def files(path: Path) -> list[Path]:
 
 
 def foreign_imports(start: list[Path]) -> Iterator[tuple[Path, str]]:
-    """Each module that is neither Python's nor ours, and who imports it, from `start` on."""
+    """Each imported module that is neither Python's nor ours, with the file that imports it."""
     waiting, seen = list(start), set(start)
     while waiting:
         path = waiting.pop()
         for module in imports(path):
             first = module.partition(".")[0]
             if (ROOT / first).is_dir():
-                ours = [
-                    ROOT / f"{module.replace('.', '/')}{end}" for end in (".py", "/__init__.py")
-                ]
-                new = {path for path in ours if path.exists()} - seen
+                base = ROOT / module.replace(".", "/")
+                found = {base.with_name(f"{base.name}.py"), base / "__init__.py"} - seen
+                new = {each for each in found if each.exists()}
                 waiting += new
                 seen |= new
             elif first not in sys.stdlib_module_names:
@@ -123,7 +122,7 @@ def foreign_imports(start: list[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The modules a file imports anywhere in it; of what may be a name or a module, both."""
+    """The modules that a file imports. Of `from a import b` both `a` and `a.b`."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -1,4 +1,4 @@
-"""Lines for operators: repeated ones held back, secrets taken out, clocks compared."""
+"""Lines for operators: repetitions are limited, secrets removed, clocks compared."""
 
 import pytest
 import structlog
@@ -25,7 +25,7 @@ def written(limit: RepetitionLimit, method: str = "error", **line: object) -> di
         return {}
 
 
-def test_a_repeated_error_is_written_once_in_a_while_with_how_often_it_was_not() -> None:
+def test_a_repeated_error_is_written_sometimes_with_its_number_of_repetitions() -> None:
     clock = Clock()
     limit = RepetitionLimit(clock)
     assert written(limit, event="full", seconds=1)
@@ -38,7 +38,7 @@ def test_a_repeated_error_is_written_once_in_a_while_with_how_often_it_was_not()
     assert "repeated" not in written(limit, event="full", seconds=9)
 
 
-def test_lines_with_other_words_and_lines_that_are_no_warnings_are_all_written() -> None:
+def test_different_lines_and_lines_below_a_warning_are_all_written() -> None:
     limit = RepetitionLimit(Clock())
     assert written(limit, event="away", why="Redis")
     assert written(limit, event="away", why="PostgreSQL")
@@ -47,7 +47,7 @@ def test_lines_with_other_words_and_lines_that_are_no_warnings_are_all_written()
         assert written(limit, "info", event="flushed")
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_the_memory_of_lines_is_bounded() -> None:
     limit = RepetitionLimit(Clock())
     for number in range(5000):
         written(limit, event=str(number))
@@ -61,21 +61,13 @@ def test_what_is_remembered_is_bounded() -> None:
     [
         (REDIS_URL, "redis://:s3cret@cache:6379/2", "redis://:***@cache:6379/2"),
         (REDIS_URL, "redis://cache:6379/2", "redis://cache:6379/2"),
-        (
-            REDIS_URL,
-            "unix:///run/r.sock?password=s3cret&db=1",
-            "unix:///run/r.sock?password=***&db=1",
-        ),
+        (REDIS_URL, "unix:///r.sock?password=s3cret&db=1", "unix:///r.sock?password=***&db=1"),
         (
             DATABASE_URL,
             "postgresql://a:s3cr@et@h1:5432,h2/impact?sslmode=verify-full",
             "postgresql://a:***@h1:5432,h2/impact?sslmode=verify-full",
         ),
-        (
-            DATABASE_URL,
-            "postgresql:///impact?host=/run&sslpassword=s3cret",
-            "postgresql:///impact?host=/run&sslpassword=***",
-        ),
+        (DATABASE_URL, "postgres:///a?sslpassword=s3cret", "postgres:///a?sslpassword=***"),
         (REDIS_URL, "redis://:s3c#ret@cache", "unreadable"),
         (REDIS_URL, "redis://:s3c/ret@cache", "unreadable"),
         (REDIS_URL, "redis://:s3c?ret@cache", "unreadable"),
@@ -93,7 +85,7 @@ def test_a_setting_is_shown_without_its_secrets(
     ("its", "said"),
     [(100.0, None), (102.9, None), (98.1, None), (110.5, "10 s ahead of"), (40.5, "60 s behind")],
 )
-def test_clocks_that_differ_are_told_by_how_much(its: float, said: str | None) -> None:
+def test_the_difference_of_two_clocks_is_reported(its: float, said: str | None) -> None:
     difference = clock_difference(
         "REDIS_URL", round(its * SECOND_US), 100 * SECOND_US, 101 * SECOND_US
     )

@@ -1,4 +1,4 @@
-"""collector/request/new_sites.py: who knows no site lets only some begin, and says so."""
+"""collector/request/new_sites.py: where no sites are named, new ones are limited per minute."""
 
 from contextlib import suppress
 
@@ -37,39 +37,34 @@ def many(prefix: str, count: int = 500) -> list[str]:
     return [f"{prefix}{number}.example.org" for number in range(count)]
 
 
-def test_so_many_begin_at_once_and_then_so_many_a_minute() -> None:
+def test_some_new_sites_are_admitted_at_once_and_then_a_number_each_minute() -> None:
     sites, time = new_sites()
     assert admitted(sites, many("a")) == 6 * BURST_MINUTES
     for turn in range(3):
         time.now += 60
         assert admitted(sites, many(f"b{turn}-")) == 6
     time.now += 86_400
-    assert admitted(sites, many("c")) == 6 * BURST_MINUTES, "no more for waiting longer"
+    assert admitted(sites, many("c")) == 6 * BURST_MINUTES, "not more after a longer wait"
 
 
-def test_a_site_that_is_known_is_never_refused() -> None:
-    sites, _ = new_sites()
-    sites.admit("city.example.org")
-    admitted(sites, many("junk"))
-    assert admitted(sites, ["city.example.org"] * 1000) == 1000
-
-
-def test_a_site_that_is_refused_comes_in_later() -> None:
+def test_a_known_site_is_never_refused_and_a_refused_one_is_admitted_later() -> None:
     sites, time = new_sites()
+    assert admitted(sites, ["known.example.org"]) == 1
     admitted(sites, many("junk"))
-    assert admitted(sites, ["city.example.org"]) == 0
+    assert admitted(sites, ["known.example.org"] * 1000) == 1000
+    assert admitted(sites, ["late.example.org"]) == 0
     time.now += 10
-    assert admitted(sites, ["city.example.org"]) == 1
+    assert admitted(sites, ["late.example.org"]) == 1
 
 
 @pytest.mark.parametrize("patterns", [("*.example.org",), ("*", "*.example.org")])
-def test_sites_that_are_named_are_never_refused(patterns: tuple[str, ...]) -> None:
+def test_named_sites_are_never_refused(patterns: tuple[str, ...]) -> None:
     sites, _ = new_sites(*patterns)
     assert admitted(sites, many("a", 10_000)) == 10_000
     assert sites.warnings() == {"new_sites": None}
 
 
-def test_a_refusal_is_warned_of_for_a_while() -> None:
+def test_a_refusal_is_a_warning_for_ten_minutes() -> None:
     sites, time = new_sites()
     assert sites.warnings() == {"new_sites": None}
     admitted(sites, many("junk"))
@@ -80,14 +75,12 @@ def test_a_refusal_is_warned_of_for_a_while() -> None:
     assert sites.warnings() == {"new_sites": None}
 
 
-def test_a_site_that_is_asked_for_is_remembered_among_many() -> None:
-    """In bounded memory: those that are not asked for go first."""
-    sites, time = new_sites(per_minute=1_000_000)
+def test_a_site_that_comes_often_stays_known_in_bounded_memory() -> None:
+    """Sites that do not come are forgotten first."""
+    sites, _ = new_sites(per_minute=1_000_000)
     sites.admit("city.example.org")
     for turn in range(4):
         admitted(sites, many(f"{turn}-", _REMEMBERED - 1))
         sites.admit("city.example.org")
-    held = len(sites._recent) + len(sites._earlier)
-    assert held <= 2 * _REMEMBERED
+    assert len(sites._recent) + len(sites._earlier) <= 2 * _REMEMBERED
     assert "city.example.org" in sites._recent | sites._earlier
-    assert time.now == 1000.0

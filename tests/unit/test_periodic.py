@@ -1,4 +1,4 @@
-"""runtime/periodic.py: turn after turn until asked to stop, with its faults waited out."""
+"""runtime/periodic.py: repeated work, until asked to stop; errors that pass are retried."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ AWAY = Retry("redis_away", "it is away")
 
 
 class Watched(Stopping):
-    """Is asked to stop after so many pauses, which take no time."""
+    """Asked to stop after some pauses, which take no time."""
 
     def __init__(self, pauses: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Watched(Stopping):
 
 
 class Turns:
-    """Fails by each error in turn; None is a turn that works, as are all that follow."""
+    """Work that raises each error in turn. None is a success, as is everything after the last."""
 
     def __init__(self, *errors: Exception | None) -> None:
         self.errors = list(errors)
@@ -42,21 +42,16 @@ class Turns:
             raise error
 
 
-async def test_the_first_turn_is_at_once_and_the_others_follow_until_asked_to_stop() -> None:
+async def test_work_begins_at_once_and_is_repeated_until_asked_to_stop() -> None:
     turns, stopping = Turns(), Watched(3)
     await repeat(turns, stopping, 5.0)
     assert turns.done == 3
     assert stopping.waited == [5.0, 5.0, 5.0]
-
-
-async def test_who_is_asked_before_it_begins_does_nothing() -> None:
-    turns, stopping = Turns(), Stopping()
-    stopping.set()
     await repeat(turns, stopping, 5.0)
-    assert turns.done == 0
+    assert turns.done == 3, "asked to stop before it began"
 
 
-async def test_being_asked_in_a_pause_ends_it() -> None:
+async def test_a_stop_ends_a_pause() -> None:
     stopping, done = Stopping(), asyncio.Event()
 
     async def turn() -> None:
@@ -67,46 +62,43 @@ async def test_being_asked_in_a_pause_ends_it() -> None:
     stopping.set()
     async with asyncio.timeout(60):  # and not the hour of the pause
         await running
-    assert running.done()
 
 
-async def test_a_turn_that_has_begun_is_ended() -> None:
-    stopping, ended = Stopping(), []
+async def test_a_stop_does_not_interrupt_the_work() -> None:
+    stopping, finished = Stopping(), []
 
     async def turn() -> None:
         stopping.set()
         await asyncio.sleep(0)
-        ended.append(True)
+        finished.append(True)
 
     await repeat(turn, stopping, 0.0)
-    assert ended == [True]
+    assert finished == [True]
 
 
-async def test_the_pause_is_asked_after_each_turn() -> None:
+async def test_the_pause_may_depend_on_the_work_before_it() -> None:
     turns, stopping = Turns(None, AWAY), Watched(3)
     await repeat(turns, stopping, lambda: 10.0 * turns.done)
     assert stopping.waited == [10.0, 20.0, 30.0]
 
 
-async def test_pauses_grow_while_turns_fail_and_are_the_usual_ones_again_after_one_that_works() -> (
-    None
-):
+async def test_pauses_grow_while_the_work_fails() -> None:
     turns, stopping = Turns(AWAY, AWAY, None, AWAY), Watched(4)
     await repeat(turns, stopping, 60.0, backoff=Backoff(1.0, 8.0, lambda: 0.0))
     assert stopping.waited == [1.0, 2.0, 60.0, 1.0]
 
 
-async def test_each_turn_that_fails_is_a_line_and_so_is_the_end() -> None:
-    told = FailureLog("it can't be done", "it is done again", "see to it")
+async def test_each_failure_is_logged_and_so_is_the_end_of_the_failures() -> None:
+    failures = FailureLog("it can't be done", "it is done again", "see to it")
     with capture_logs() as lines:
-        await repeat(Turns(None, AWAY, AWAY), Watched(5), 5.0, trouble=told)
+        await repeat(Turns(None, AWAY, AWAY), Watched(5), 5.0, trouble=failures)
     assert [line["event"] for line in lines] == ["it can't be done"] * 2 + ["it is done again"]
     assert lines[0]["why"] == "it is away"
     assert lines[0]["seconds"] == 5.0
     assert lines[0]["to_do"] == "see to it"
 
 
-async def test_what_does_not_pass_ends_the_loop() -> None:
+async def test_an_error_that_does_not_pass_ends_the_loop() -> None:
     with pytest.raises(Misconfigured):
         await repeat(Turns(Misconfigured("A", "is wrong", "a")), Watched(3), 5.0)
     turns = Turns(Misconfigured("A", "is wrong", "a"))
@@ -114,7 +106,7 @@ async def test_what_does_not_pass_ends_the_loop() -> None:
     assert turns.done == 3
 
 
-def test_an_interval_is_over_at_first_and_then_once_in_so_many_seconds() -> None:
+def test_an_interval_is_over_at_first_and_then_once_every_so_many_seconds() -> None:
     now = 100.0
     interval = Interval(5.0, lambda: now)
     assert interval.is_over

@@ -1,4 +1,4 @@
-"""flusher/stream/portions.py: how many entries are written at once, where some take too long."""
+"""flusher/stream/portions.py: how many entries are written at once if some take too long."""
 
 from flusher.rows.entry import Entry
 from flusher.stream.portions import Portions
@@ -6,7 +6,7 @@ from flusher.stream.portions import Portions
 ENTRY = Entry(0, b"1-0", b"")
 
 
-def test_what_takes_too_long_is_halved_down_to_one_and_grows_again() -> None:
+def test_portions_that_take_too_long_are_halved_down_to_one_and_grow_again() -> None:
     portions = Portions()
     assert not portions.is_too_large(10_000)
     for entries in (10_000, 5_000, 2_500):
@@ -20,15 +20,11 @@ def test_what_takes_too_long_is_halved_down_to_one_and_grows_again() -> None:
         portions.stored(2**power)
     assert not portions.is_too_large(10_000)
     assert not portions.are_tried_briefly(10_000)
-
-
-def test_one_alone_has_all_the_time_that_there_is() -> None:
-    portions = Portions()
     portions.took_too_long(2)
-    assert not portions.are_tried_briefly(1)
+    assert not portions.are_tried_briefly(1), "a single entry gets the full time"
 
 
-def test_many_in_a_row_are_the_servers_fault() -> None:
+def test_many_slow_portions_in_a_row_are_the_servers_fault() -> None:
     portions = Portions()
     for _ in range(5):
         portions.took_too_long(100)
@@ -43,7 +39,7 @@ def test_an_entry_is_hopeless_when_others_were_stored_between_its_two_tries() ->
     portions = Portions()
     portions.took_too_long(1)
     assert not portions.is_hopeless(ENTRY)
-    assert not portions.is_hopeless(ENTRY), "nobody else was stored, either"
+    assert not portions.is_hopeless(ENTRY), "nothing else was stored, either"
     portions.stored(1)
     assert portions.is_hopeless(ENTRY)
-    assert not portions.is_hopeless(ENTRY), "another one of that name"
+    assert not portions.is_hopeless(ENTRY), "it may be another entry with that id"

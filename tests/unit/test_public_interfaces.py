@@ -1,4 +1,4 @@
-"""No private part of a library is used: what ruff's SLF001 (`thing._part`) does not see."""
+"""No private part of a library is used. This finds what ruff's SLF001 (`thing._part`) does not."""
 
 import ast
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ FOLDERS = ("contract", "runtime", "salt", "collector", "flusher", "rotation", "e
 
 
 def private_parts(tree: ast.AST) -> Iterator[str]:
-    """What is imported that is private, and what of a base class is called that is."""
+    """The private names that are imported, or called on a base class."""
     for node in ast.walk(tree):
         match node:
             case ast.ImportFrom(module=str(module), names=names):
@@ -39,7 +39,7 @@ def _is_private(name: str) -> bool:
         "class A(B):\n    def _connect(self):\n        super()._connect()",
     ],
 )
-def test_the_rule_sees_what_is_private(code: str) -> None:
+def test_the_rule_finds_private_names(code: str) -> None:
     assert list(private_parts(ast.parse(code)))
 
 

@@ -1,4 +1,4 @@
-"""runtime/retry.py: what may pass is tried again, for so long; all else ends at once."""
+"""runtime/retry.py: errors that may pass are retried for a limited time, others are not."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def least() -> float:
 
 
 class Sleeps:
-    """A sleep that takes no time, and knows how long it would have been."""
+    """A sleep that takes no time and records how long it would have been."""
 
     def __init__(self) -> None:
         self.slept: list[float] = []
@@ -23,7 +23,7 @@ class Sleeps:
 
 
 class Attempts:
-    """Fails by each error in turn, then gives how many attempts there were."""
+    """Raises each error in turn, then returns the number of attempts."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -43,18 +43,18 @@ def test_pauses_double_up_to_the_longest() -> None:
     ]
 
 
-def test_chance_shortens_a_pause_by_a_quarter_at_the_most() -> None:
+def test_a_random_part_shortens_a_pause_by_at_most_a_quarter() -> None:
     assert Backoff(1.0, 8.0, lambda: 1.0).pause(4) == 6.0
     assert {6.0 <= Backoff(1.0, 8.0).pause(4) <= 8.0 for _ in range(1000)} == {True}
 
 
-async def test_what_passes_is_tried_again_and_its_result_given() -> None:
+async def test_an_error_that_passes_is_retried() -> None:
     sleeps, attempts = Sleeps(), Attempts(AWAY, AWAY)
     assert await retry(attempts, Retry, Backoff(1, 9, least), within=10, sleep=sleeps) == 3
     assert sleeps.slept == [1, 2]
 
 
-async def test_it_ends_with_the_last_error_when_the_pauses_are_used_up() -> None:
+async def test_when_the_time_is_over_the_last_error_is_raised() -> None:
     sleeps, attempts = Sleeps(), Attempts(*[AWAY] * 9, Misconfigured("A", "never reached", "a"))
     with pytest.raises(Retry, match="it is away"):
         await retry(attempts, Retry, Backoff(1, 4, least), within=7, sleep=sleeps)
@@ -62,14 +62,8 @@ async def test_it_ends_with_the_last_error_when_the_pauses_are_used_up() -> None
     assert attempts.made == 4
 
 
-async def test_what_does_not_pass_ends_it_at_once() -> None:
-    sleeps = Sleeps()
+async def test_an_error_that_does_not_pass_is_raised_at_once() -> None:
+    sleeps, attempts = Sleeps(), Attempts(Misconfigured("A", "is wrong", "a"))
     with pytest.raises(Misconfigured):
-        await retry(
-            Attempts(Misconfigured("A", "is wrong", "a")),
-            Retry,
-            Backoff(1, 1),
-            within=9,
-            sleep=sleeps,
-        )
+        await retry(attempts, Retry, Backoff(1, 1), within=9, sleep=sleeps)
     assert sleeps.slept == []

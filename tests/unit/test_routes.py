@@ -1,15 +1,15 @@
-"""collector/http/routes.py: what is at a path, by which method."""
+"""collector/http/routes.py: which endpoint a method and a path have."""
 
 import pytest
 
 from collector.http.answers import NotAllowed
-from collector.http.request import Request, Respond
+from collector.http.request import Respond, Request
 from collector.http.routes import Route, Routes
 from contract.errors import Reject
 
 
 def nothing(_: Request, __: Respond) -> None:
-    """It is not asked."""
+    """Never called."""
 
 
 ROUTES = Routes(
@@ -44,15 +44,8 @@ def test_a_path_is_found(method: str, path: str, found: tuple[str, str]) -> None
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
-        "//",
-        "/sessions//",
-        "/Sessions",
-        "//sessions",
-        "/sessions/upgrade",
-        "/sessions//upgrade",
-        "/sessions/a/b/upgrade",
-        "/sessions/a/upgrade//",
+        *("/", "//", "/sessions//", "/Sessions", "//sessions", "/sessions/upgrade"),
+        *("/sessions//upgrade", "/sessions/a/b/upgrade", "/sessions/a/upgrade//"),
     ],
 )
 def test_another_path_is_404(path: str) -> None:
@@ -61,7 +54,7 @@ def test_another_path_is_404(path: str) -> None:
     assert (caught.value.status, caught.value.reason) == (404, "unknown_path")
 
 
-def test_another_method_is_405_with_those_that_there_are() -> None:
+def test_another_method_is_405_with_the_allowed_ones() -> None:
     for method in ("GET", "HEAD", "PATCH"):
         with pytest.raises(NotAllowed) as caught:
             find(method, "/sessions")

@@ -1,4 +1,4 @@
-"""Schema, statements and scripts: every file has its place and its user."""
+"""Migrations, statements and scripts: every file is found and used."""
 
 import ast
 import re
@@ -27,27 +27,20 @@ def texts(file: Path) -> list[str]:
     ]
 
 
-def test_migrations_are_numbered_from_1_without_gaps_or_repeats() -> None:
+def test_migrations_are_numbered_from_1_without_gaps_and_all_files_are_found() -> None:
     names = [migration.name for migration in migrations()]
     assert [name[:5] for name in names] == [f"{n:04d}_" for n in range(1, len(names) + 1)]
-    assert names
-
-
-def test_a_migrations_name_says_what_it_does() -> None:
-    for migration in migrations():
-        assert re.fullmatch(r"\d{4}_[a-z0-9]+(_[a-z0-9]+)*", migration.name)
-
-
-def test_the_folder_holds_migrations_only_and_all_are_found() -> None:
-    files = {file.name for file in (POSTGRES / "schema").iterdir()}
-    assert files == {f"{migration.name}.sql" for migration in migrations()}
+    assert all(re.fullmatch(r"\d{4}_[a-z0-9]+(_[a-z0-9]+)*", name) for name in names)
+    assert {f"{name}.sql" for name in names} == {
+        file.name for file in (POSTGRES / "schema").iterdir()
+    }
 
 
 def test_a_migration_can_be_run_within_a_transaction() -> None:
-    """`migrate` runs all in one, together with the records that they were run."""
+    """`migrate` runs all of them in one transaction, and records them in it."""
     for migration in migrations():
         code = re.sub(r"--.*|'(?:[^']|'')*'", "", migration.sql)
-        # Within a function's body BEGIN and END are blocks; alone on a line they'd be statements.
+        # In a function's body BEGIN and END are blocks, elsewhere statements.
         outside = re.sub(r"\$(\w*)\$.*?\$\1\$", "", code, flags=re.DOTALL)
         forbidden = r"(?im)^\s*(begin|commit|rollback|vacuum|start transaction)\b|\bconcurrently\b"
         assert not re.search(forbidden, outside), migration.name
@@ -55,19 +48,15 @@ def test_a_migration_can_be_run_within_a_transaction() -> None:
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_every_statement_is_used(name: str) -> None:
+def test_every_statement_is_used_and_is_one_statement(name: str) -> None:
+    """Only a single statement can have arguments and a result."""
     assert any(name in texts(module) for module in MODULES)
-
-
-@pytest.mark.parametrize("name", STATEMENTS)
-def test_every_statement_is_one_statement(name: str) -> None:
-    """Only one can have arguments and a result."""
     text = re.sub(r"--.*|'(?:[^']|'')*'", "", statement(name)).strip().rstrip(";")
     assert text
     assert ";" not in text
 
 
-def test_every_statement_that_is_asked_for_exists() -> None:
+def test_every_statement_that_is_used_exists() -> None:
     for module in MODULES:
         for node in ast.walk(ast.parse(module.read_text())):
             match node:

@@ -1,4 +1,4 @@
-"""flusher/server_time.py: by the later of PostgreSQL's clock and Redis's, and by no one's own."""
+"""flusher/server_time.py: the time is the later of PostgreSQL's and Redis's, never our own."""
 
 import pytest
 
@@ -11,7 +11,7 @@ NOW_US = 1_800_000_000 * SECOND_US
 
 
 class Postgres:
-    """Its clock, unless it is away; and how often it was asked."""
+    """Its clock, unless it is away. It counts the queries."""
 
     def __init__(self) -> None:
         self.us = NOW_US
@@ -26,10 +26,9 @@ class Postgres:
 
 
 class Steady:
-    """This process's steady clock, which says nothing of what time it is."""
+    """This process's monotonic clock."""
 
-    def __init__(self) -> None:
-        self.seconds = 77.0
+    seconds = 77.0
 
     def __call__(self) -> float:
         return self.seconds
@@ -55,7 +54,7 @@ def server_time(postgres: Postgres, steady: Steady) -> ServerTime:
 
 
 @pytest.mark.parametrize("days", [-60, 60])
-async def test_the_later_of_both_counts(server_time: ServerTime, days: int) -> None:
+async def test_the_later_of_both_clocks_counts(server_time: ServerTime, days: int) -> None:
     await server_time.look()
     stamped_us = NOW_US + days * DAY_US
     server_time.stamped([entry(stamped_us), entry(stamped_us - DAY_US)])
@@ -63,15 +62,15 @@ async def test_the_later_of_both_counts(server_time: ServerTime, days: int) -> N
     assert server_time.now_us() == NOW_US
 
 
-async def test_what_was_stamped_is_not_forgotten(server_time: ServerTime) -> None:
-    """A clock that came back has stamped other shards' entries before."""
+async def test_the_latest_entrys_time_is_kept(server_time: ServerTime) -> None:
+    """Entries of other shards may have an earlier time, after a clock was corrected."""
     await server_time.look()
     server_time.stamped([entry(NOW_US + DAY_US)])
     server_time.stamped([entry(NOW_US)])
     assert server_time.latest_us() == NOW_US + DAY_US
 
 
-async def test_it_asks_every_few_seconds_and_goes_on_while_nobody_answers(
+async def test_postgresql_is_queried_every_few_seconds_and_our_clock_goes_on_without_it(
     server_time: ServerTime, postgres: Postgres, steady: Steady
 ) -> None:
     await server_time.look()
@@ -87,7 +86,7 @@ async def test_it_asks_every_few_seconds_and_goes_on_while_nobody_answers(
     assert server_time.now_us() == NOW_US + DAY_US
 
 
-async def test_before_the_first_answer_nothing_is_judged(
+async def test_without_a_first_answer_there_is_no_time(
     server_time: ServerTime, postgres: Postgres
 ) -> None:
     postgres.is_away = True

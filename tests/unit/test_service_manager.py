@@ -1,4 +1,4 @@
-"""Which signs of life systemd gets."""
+"""runtime/service_manager.py: which notifications systemd gets."""
 
 import asyncio
 import socket
@@ -19,12 +19,12 @@ def systemd(tmp_path: Path) -> Iterator[socket.socket]:
         yield listening
 
 
-def told_by(systemd: socket.socket, patience_seconds: float) -> dict[str, str]:
+def settings_of(systemd: socket.socket, patience_seconds: float) -> dict[str, str]:
     patience = str(int(patience_seconds * 1_000_000))
     return {"NOTIFY_SOCKET": systemd.getsockname(), "WATCHDOG_USEC": patience}
 
 
-def test_a_loop_that_does_not_turn_hangs_and_one_that_turns_again_does_not() -> None:
+def test_a_loop_that_is_late_counts_as_hanging_until_it_goes_on() -> None:
     now = 0.0
     service = ServiceManager({}, lambda: now)
     assert service.all_turn, "there is none yet"
@@ -40,11 +40,11 @@ def test_a_loop_that_does_not_turn_hangs_and_one_that_turns_again_does_not() -> 
     assert service.all_turn
 
 
-async def test_signs_of_life_come_at_the_pace_that_is_asked_for_and_while_all_loops_turn(
+async def test_watchdog_notifications_come_in_time_while_all_loops_go_on(
     systemd: socket.socket,
 ) -> None:
     now = 0.0
-    async with ServiceManager(told_by(systemd, 0.2), lambda: now) as service:
+    async with ServiceManager(settings_of(systemd, 0.2), lambda: now) as service:
         service.started()
         beat = service.watch(10.0)
         loop = asyncio.get_running_loop()
@@ -53,7 +53,7 @@ async def test_signs_of_life_come_at_the_pace_that_is_asked_for_and_while_all_lo
         assert sorted(messages) == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
         now = 11.0
         with suppress(TimeoutError):
-            while True:  # what was under way; nothing more in ten times the pace
+            while True:  # what was sent before; then nothing for ten times the interval
                 async with asyncio.timeout(0.5):
                     await loop.sock_recv(systemd, 100)
         beat()
@@ -61,7 +61,7 @@ async def test_signs_of_life_come_at_the_pace_that_is_asked_for_and_while_all_lo
             assert await loop.sock_recv(systemd, 100) == b"WATCHDOG=1"
 
 
-async def test_without_a_watchdog_it_is_told_the_start_and_no_more(systemd: socket.socket) -> None:
+async def test_without_a_watchdog_only_the_start_is_notified(systemd: socket.socket) -> None:
     async with ServiceManager({"NOTIFY_SOCKET": systemd.getsockname()}) as service:
         service.watch(10.0)()
         service.started()
@@ -78,12 +78,9 @@ async def test_an_abstract_socket_is_found() -> None:
         assert listening.recv(100) == b"READY=1"
 
 
-async def test_a_socket_that_is_gone_ends_nothing(tmp_path: Path) -> None:
-    """As where the variable was inherited."""
-    ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "gone")}).started()
-
-
-async def test_without_systemd_nothing_is_told() -> None:
-    async with ServiceManager({}) as service:
+@pytest.mark.parametrize("settings", [{}, {"NOTIFY_SOCKET": "/nowhere/gone"}])
+async def test_without_a_socket_nothing_fails(settings: dict[str, str]) -> None:
+    """The variable may be inherited."""
+    async with ServiceManager(settings) as service:
         service.watch(10.0)()
         service.started()

@@ -1,4 +1,4 @@
-"""collector/sessions.py: the ids that the collector makes where a front-end made none."""
+"""collector/sessions.py: the ids that the collector makes if a front-end sends none."""
 
 from uuid import RFC_4122, UUID
 
@@ -19,7 +19,7 @@ def test_an_id_is_a_uuid_of_version_7_with_the_requests_millisecond(at_us: int) 
 
 
 @given(INSTANTS, INSTANTS)
-def test_ids_sort_as_their_requests_came(one: int, other: int) -> None:
+def test_ids_sort_by_the_time_of_their_requests(one: int, other: int) -> None:
     if one // 1000 < other // 1000:
         assert _uuid7(one) < _uuid7(other)
 

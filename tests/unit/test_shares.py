@@ -1,4 +1,4 @@
-"""tests/shares.py and tests/days.py: no test is lost, and what they name is there."""
+"""tests/shares.py and tests/days.py: no test is lost, and the files that they name exist."""
 
 from collections import Counter
 from types import SimpleNamespace
@@ -29,7 +29,7 @@ def test_each_test_is_in_one_share(workers: int) -> None:
     assert Counter(test.number for test in shared) == Counter(test.number for test in tests)  # type: ignore[attr-defined]  # these have it
 
 
-def test_what_takes_long_comes_first_and_a_file_is_one_workers() -> None:
+def test_slow_files_come_first_and_a_file_belongs_to_one_worker() -> None:
     tests = items(a=60, b=3, c=17)
     shared = in_shares(tests, 3)
     begins = (0, len(tests) // 3, len(tests) // 3 + (len(tests) + 1) // 3)
@@ -39,6 +39,6 @@ def test_what_takes_long_comes_first_and_a_file_is_one_workers() -> None:
         assert at[-1] - at[0] == 4, name
 
 
-def test_every_file_that_is_named_is_there() -> None:
+def test_every_named_file_exists() -> None:
     assert [name for name in SECONDS if not (ROOT / "tests" / name).exists()] == []
     assert [name for name in LEFT_OUT if not (ROOT / name).exists()] == []

@@ -1,19 +1,19 @@
-"""collector/http/usual.py: what is read here, and what of it is remembered."""
+"""collector/http/usual.py: which requests it parses, and what it caches."""
 
 import pickle
 
 import pytest
 
-from collector.http.request import Request, Respond
+from collector.http.request import Respond, Request
 from collector.http.routes import Route, Routes
 from collector.http.usual import UsualRequests
 from collector.request.body import MAX_BYTES
 
-PERSONAL = "Kilroy"  # what no memory may have
+PERSONAL = "Kilroy"  # must not be cached
 
 
 def endpoint(_: Request, __: Respond) -> None:
-    """Is not asked."""
+    """Never called."""
 
 
 ROUTES = Routes(
@@ -27,7 +27,7 @@ def head(*lines: bytes, request: bytes = b"POST /sessions HTTP/1.1") -> bytes:
 
 
 def read(*lines: bytes, request: bytes = b"POST /sessions HTTP/1.1") -> dict[str, str] | None:
-    """The headers as they are recognised, the same the second time."""
+    """The parsed headers, the same the second time; None: it is not parsed here."""
     requests = UsualRequests(ROUTES)
     first, second = (requests.recognise(head(*lines, request=request)) for _ in range(2))
     assert first == second
@@ -56,38 +56,19 @@ def test_a_path_may_name_something() -> None:
     "line",
     [
         *(b"Host: b\r\n", b"host: a.example.org\r\n", HOST),
-        *(
-            b"Accept\r\n",
-            b"Accept : a\r\n",
-            b" Accept: a\r\n",
-            b"\tb\r\n",
-            b": a\r\n",
-            b"A b: c\r\n",
-        ),
-        *(b"Acc\xe9pt: a\r\n", b"A(b): c\r\n", b"A\0: b\r\n"),
+        *(b"Accept\r\n", b"Accept : a\r\n", b" Accept: a\r\n", b"\tb\r\n", b": a\r\n"),
+        *(b"A b: c\r\n", b"Acc\xe9pt: a\r\n", b"A(b): c\r\n", b"A\0: b\r\n"),
         *(b"X: a\r\n b\r\n", b"X: a\r\n\tb\r\n"),
-        *(
-            b"X: a\rb\r\n",
-            b"X: a\nb\r\n",
-            b"X: a\n\r\n",
-            b"X: a\r\r\n",
-            b"X: a\0\r\n",
-            b"X: \x7f\r\n",
-        ),
+        *(b"X: %b\r\n" % v for v in (b"a\rb", b"a\nb", b"a\n", b"a\r", b"a\0", b"\x7f")),
         *(b"Accept: a\rb\r\n", b"Accept: a\nHost: b\r\n"),
         *(b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n", b"Upgrade: h2c\r\n"),
         *(b"Connection: close\r\n", b"Connection: keep-alive, x\r\n", b"Connection:\r\n"),
-        *(
-            b"Content-Length: %b\r\n" % n
-            for n in (b"", b"-1", b"+1", b"1 1", b"1,1", b"0x1", b"1_1")
-        ),
-        *(
-            b"Content-Length: %b\r\n" % n
-            for n in (b"\xd9\xa1", b"0000001", b"%d" % (MAX_BYTES + 1))
-        ),
+        *(b"Content-Length: %b\r\n" % n for n in (b"", b"-1", b"+1", b"1 1", b"1,1", b"0x1")),
+        *(b"Content-Length: %b\r\n" % n for n in (b"1_1", b"\xd9\xa1", b"0000001")),
+        b"Content-Length: %d\r\n" % (MAX_BYTES + 1),
     ],
 )
-def test_what_is_the_least_unusual_is_not_read_here(line: bytes) -> None:
+def test_a_request_with_an_unusual_header_line_is_not_parsed_here(line: bytes) -> None:
     assert read(HOST) is not None
     assert read(HOST, line) is None
     assert read(HOST, b"Accept: a\r\n", line, b"Origin: https://a\r\n") is None
@@ -101,11 +82,13 @@ def test_what_is_the_least_unusual_is_not_read_here(line: bytes) -> None:
         *(b"POST /other HTTP/1.1", b"POST /sessions?a HTTP/1.1", b"POST /sessions HTTP/1.1\n", b""),
     ],
 )
-def test_a_request_line_is_an_endpoints_to_the_letter(request_line: bytes) -> None:
+def test_a_request_line_that_differs_from_an_endpoints_is_not_parsed_here(
+    request_line: bytes,
+) -> None:
     assert read(HOST, request=request_line) is None
 
 
-def test_a_request_names_its_host() -> None:
+def test_a_request_without_a_host_is_not_parsed_here() -> None:
     assert read(b"Accept: a\r\n") is None
 
 
@@ -123,7 +106,7 @@ def test_nothing_of_a_person_is_remembered() -> None:
     assert PERSONAL.encode() not in kept
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_cached_headers_are_bounded() -> None:
     requests = UsualRequests(ROUTES)
     for number in range(5000):
         found = requests.recognise(head(HOST, b"Origin: https://%d.example.org\r\n" % number))

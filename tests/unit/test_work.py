@@ -1,6 +1,6 @@
-"""How much work a session is, counted, so that it does not grow unseen. No time is measured.
+"""How much work a session is, counted in calls and commands. No time is measured.
 
-A ceiling is some 10 % above what was counted when it was set: who needs more says why here.
+A limit is some 10 % above what was counted when it was set. Who raises it says why here.
 """
 
 import asyncio
@@ -15,28 +15,17 @@ from prometheus_client import CollectorRegistry
 from bench.speed.beacons import Beacons
 from collector.buffer.append import Appender
 from collector.buffer.node_writer import NodeWriter
-from collector.examination import Examination
 from collector.http.common_headers import CommonHeaders
 from collector.http.connection import Connection
 from collector.http.connections import Connections
 from collector.http.server import Server
-from collector.request.address_check import AddressCheck
-from collector.request.caller import TokenRules, TokenVerifier
-from collector.request.client_address import TrustedProxies
-from collector.request.crawlers import CrawlerFilter
-from collector.request.new_sites import NewSites
-from collector.request.roles import Roles
-from collector.request.site import SitePolicy
-from collector.sessions import Sessions
 from contract.collector_metrics import CollectorMetrics
-from contract.settings import TRUSTED_PROXIES
-from salt.month import MonthlySalt
-from salt.term import Salt
-from tests.instant import MONTH, NOON_US, clock
+from tests.instant import clock
+from tests.whole_collector import Transport, make_endpoints
 
 _CONNECTIONS = 64
 _SHARDS = 8
-# Until it is known for load, and as many again.
+# Until the load is noticed, and as many again.
 _ROUNDS = 16
 _SESSIONS = _CONNECTIONS * _ROUNDS
 
@@ -76,39 +65,6 @@ class CountingConnection:
         """Nothing is open."""
 
 
-class PlayedTransport(asyncio.Transport):
-    """A client behind a trusted proxy."""
-
-    def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
-        self.answers: list[bytes] = []
-
-    def write(self, data: Any) -> None:
-        self.answers.append(data)
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Nothing is kept back."""
-
-    def is_closing(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
-    def resume_reading(self) -> None:
-        """It always reads."""
-
-
-class HeldSalt:
-    """The month's salt, in memory."""
-
-    def __init__(self) -> None:
-        self._salt = Salt(MONTH, 0, 10**18, bytes(32))
-
-    def now(self) -> tuple[Salt, int]:
-        return self._salt, NOON_US
-
-
 @pytest.fixture
 def connection() -> CountingConnection:
     return CountingConnection()
@@ -118,57 +74,40 @@ def connection() -> CountingConnection:
 async def server(connection: CountingConnection) -> AsyncIterator[Server]:
     metrics = CollectorMetrics(CollectorRegistry())
     appender = Appender(NodeWriter(lambda: connection, metrics), _SHARDS)
-    sites = SitePolicy(("*.example.org",))
-    sessions = Sessions(
-        Examination(
-            sites,
-            CrawlerFilter(),
-            TokenVerifier(
-                ["a key of thirty-two bytes or more"],
-                TokenRules(("HS256",)),
-                Roles(("highest_role",), ()),
-                metrics,
-            ),
-            TrustedProxies(TRUSTED_PROXIES.read({"TRUSTED_PROXIES": "127.0.0.1"})),
-            AddressCheck(metrics),
-            metrics,
-        ),
-        NewSites(sites, 100, metrics),
-        cast("MonthlySalt", HeldSalt()),
-        appender,
-        metrics,
-    )
+    settings = {"SITES": "*.example.org", "TRUSTED_PROXIES": "127.0.0.1"}
+    endpoints = make_endpoints(settings, appender, metrics)
     running = asyncio.create_task(appender.run())
     yield Server(
-        CommonHeaders(clock, sites.allows_origin), sessions, metrics, Connections(100, metrics)
+        CommonHeaders(clock, endpoints.sites.allows_origin),
+        endpoints.sessions,
+        metrics,
+        Connections(100, metrics),
     )
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
 
 class Clients:
-    """Connections, each of which sends its next beacon when it has its answer."""
+    """Connections. Each sends its next beacon when it has its answer."""
 
     def __init__(self, server: Server) -> None:
         self._beacons = Beacons("127.0.0.1:8000")
         self._protocol = server.protocol
-        self._all: list[tuple[Connection, PlayedTransport]] = []
+        self._all: list[tuple[Connection, Transport]] = []
 
     async def send(self, rounds: int) -> None:
         while len(self._all) < _CONNECTIONS:
-            protocol, transport = self._protocol(), PlayedTransport()
-            protocol.connection_made(transport)
-            self._all.append((protocol, transport))
+            protocol = self._protocol()
+            self._all.append((protocol, Transport(protocol)))
         await asyncio.sleep(0)
         for _ in range(rounds):
             for protocol, transport in self._all:
-                transport.answers.clear()
+                transport.received = b""
                 protocol.data_received(self._beacons())
-            while not all(transport.answers for _, transport in self._all):  # noqa: ASYNC110 - the writer's task has its turn
+            while not all(transport.received for _, transport in self._all):  # noqa: ASYNC110 - the writer's task has its turn
                 await asyncio.sleep(0)
             for _, transport in self._all:
-                (answer,) = transport.answers
-                assert answer.startswith(b"HTTP/1.1 201 Created\r\n")
+                assert transport.received.startswith(b"HTTP/1.1 201 Created\r\n")
 
     def close(self) -> None:
         for protocol, _ in self._all:
