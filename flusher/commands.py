@@ -17,7 +17,7 @@ from flusher.reports.formats import REPORT_WIDTH, as_csv
 from flusher.reports.formats import as_json as as_report_json
 from flusher.reports.formats import as_table as as_report_table
 from flusher.reports.html import as_html
-from flusher.reports.read import read_report, site_name
+from flusher.reports.read import read_report
 from flusher.status import as_json, read_status
 from flusher.status_view import as_text, print_text, watch_status
 from flusher.stream.dead_letters import DeadLetters, as_table
@@ -77,7 +77,7 @@ async def show_report(
 ) -> int:
     """`report` of one site or all, for the last `months`: 1 if it could not be written."""
     async with Database(settings.DATABASE_URL.read(environment)) as database:
-        report = await read_report(database, clock(), site and site_name(site), months)
+        report = await read_report(database, clock(), site, months)
     match form:
         case "csv":
             text = as_csv(report, by_site=by_site)
