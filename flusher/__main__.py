@@ -13,7 +13,7 @@ def main() -> int:
     arguments = make_parser().parse_args()
     if arguments.command is None:
         return run_process("flusher", work, os.environ, wall_clock)
-    return run_command(arguments.run(os.environ, arguments))
+    return run_command(arguments.run(os.environ, arguments, wall_clock))
 
 
 if __name__ == "__main__":

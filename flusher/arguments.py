@@ -1,4 +1,7 @@
-"""The command line of `python -m flusher`. Each command sets `run`, which starts it."""
+"""The command line of `python -m flusher`.
+
+Each command sets `run`, a function of the environment, the parsed arguments and a clock.
+"""
 
 import argparse
 from collections.abc import Coroutine
@@ -18,7 +21,7 @@ from flusher.commands import (
 )
 from flusher.imports.import_sessions import ImportOptions, import_sessions
 from flusher.imports.undo import undo_import
-from runtime.clock import wall_clock
+from runtime.clock import Clock
 from runtime.command import add_version
 
 
@@ -34,7 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     migrate = commands.add_parser(
         "migrate", help="create or upgrade the database; safe to repeat and to race"
     )
-    migrate.set_defaults(run=lambda environment, _: migrate_database(environment))
+    migrate.set_defaults(run=lambda environment, *_: migrate_database(environment))
     _add_status(commands.add_parser("status", help="how far behind the flushers are"))
     _add_dead(commands.add_parser("dead", help="entries that could not become rows"))
     _add_report(
@@ -52,25 +55,29 @@ def _add_status(status: argparse.ArgumentParser) -> None:
     how.add_argument("--json", action="store_true", help="for scripts")
     how.add_argument("--watch", action="store_true", help="refresh every second, until Ctrl-C")
     status.set_defaults(
-        run=lambda environment, given: show_status(environment, json=given.json, watch=given.watch)
+        run=lambda environment, given, _: show_status(
+            environment, json=given.json, watch=given.watch
+        )
     )
 
 
 def _add_dead(dead: argparse.ArgumentParser) -> None:
     verbs = dead.add_subparsers(dest="verb", metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="one line each")
-    listing.set_defaults(run=lambda environment, _: show_dead_letters(environment))
+    listing.set_defaults(run=lambda environment, *_: show_dead_letters(environment))
     show = verbs.add_parser("show", help="everything that is known about one")
     show.add_argument("id", metavar="ID", help="as `list` shows it")
-    show.set_defaults(run=lambda environment, given: show_dead_letter(environment, given.id))
+    show.set_defaults(run=lambda environment, given, _: show_dead_letter(environment, given.id))
     replay = verbs.add_parser(
         "replay", help="back into the streams, and through the same deduplication as any entry"
     )
     replay.add_argument("ids", metavar="ID", nargs="*", help="as `list` shows them; none: all")
-    replay.set_defaults(run=lambda environment, given: replay_dead_letters(environment, given.ids))
+    replay.set_defaults(
+        run=lambda environment, given, _: replay_dead_letters(environment, given.ids)
+    )
     drop = verbs.add_parser("drop", help="delete for good")
     drop.add_argument("ids", metavar="ID", nargs="+", help="as `list` shows them")
-    drop.set_defaults(run=lambda environment, given: drop_dead_letters(environment, given.ids))
+    drop.set_defaults(run=lambda environment, given, _: drop_dead_letters(environment, given.ids))
 
 
 def _add_report(report: argparse.ArgumentParser) -> None:
@@ -89,11 +96,11 @@ def _add_report(report: argparse.ArgumentParser) -> None:
 
 
 def _run_report(
-    environment: Environment, given: argparse.Namespace
+    environment: Environment, given: argparse.Namespace, clock: Clock
 ) -> Coroutine[object, object, int]:
     by_site = given.by == "site"
     months = given.months or (2 if by_site and given.format != "html" else 12)
-    return show_report(environment, wall_clock, given.site, months, given.format, by_site=by_site)
+    return show_report(environment, clock, given.site, months, given.format, by_site=by_site)
 
 
 def _add_check(check: argparse.ArgumentParser) -> None:
@@ -104,7 +111,7 @@ def _add_check(check: argparse.ArgumentParser) -> None:
         help="correct the counts of each month that differs, from its sessions",
     )
     check.set_defaults(
-        run=lambda environment, given: check_counts_kept(
+        run=lambda environment, given, _: check_counts_kept(
             environment, given.month, repair=given.repair
         )
     )
@@ -144,7 +151,7 @@ def _add_import(imports: argparse.ArgumentParser) -> None:
 
 
 def _run_import(
-    environment: Environment, given: argparse.Namespace
+    environment: Environment, given: argparse.Namespace, _: Clock
 ) -> Coroutine[object, object, int]:
     if given.undo is None:
         return import_sessions(

@@ -19,13 +19,11 @@ from flusher.reports.formats import as_table as as_report_table
 from flusher.reports.html import as_html
 from flusher.reports.read import read_report
 from flusher.status import as_json, read_status
-from flusher.status_view import as_text, print_text, watch_status
-from flusher.stream.dead_letters import DeadLetters, as_table
-from flusher.stream.dead_letters import as_text as as_text_of_letter
+from flusher.status_view import print_status, watch_status
+from flusher.stream.dead_letters import DeadLetters, as_table, as_text
 from flusher.stream.read import StreamReader
 from runtime.clock import Clock
 from runtime.shards import connect_shards
-from runtime.stopping import Stopping
 
 REPORT_FORMATS = ("table", "csv", "json", "html")
 
@@ -54,15 +52,13 @@ async def show_status(environment: Environment, *, json: bool, watch: bool) -> i
     ):
         reader = StreamReader(shards, consumer="status", claim_seconds=60)
         if watch:
-            stopping = Stopping()
-            stopping.install()
-            await watch_status(reader, database, stopping)
+            await watch_status(reader, database)
             return 0
         status = await read_status(reader, database)
     if json:
         print(as_json(status))
     else:
-        print_text(as_text(status))
+        print_status(status)
     return 1 if status.away else 0
 
 
@@ -129,7 +125,7 @@ async def show_dead_letters(environment: Environment) -> int:
 async def show_dead_letter(environment: Environment, name: str) -> int:
     """`dead show`."""
     async with _dead_letters(environment) as dead_letters:
-        print(as_text_of_letter(await dead_letters.get(name)))
+        print(as_text(await dead_letters.get(name)))
     return 0
 
 

@@ -135,7 +135,6 @@ class Flusher:
         # One worker copies the rows of a batch while the other matches and commits another batch.
         other_writer = SessionWriter(databases.helper, zone)
         self._helper = Worker(other_reader, other_writer, metrics, worker_settings, self._worker)
-        self._reader = reader
         self._count_waiting = SessionWriter(databases.watching, zone).count_waiting
         self._watches = {
             "redis": ServerWatch("Redis", Measuring(reader, metrics).measure),
@@ -148,7 +147,7 @@ class Flusher:
         ]
         self._keeper = MonthKeeper(
             databases.counting,
-            self._oldest_entry,
+            lambda: oldest_entry_seconds(reader.servers, reader.shards),
             settings.SESSIONS_KEPT_MONTHS.read(environment),
             settings.ENDED_MONTHS_KEEP.read(environment),
             partial(DeadLetters(shards).places, zone, REPEATED_WITHIN_US),
@@ -193,9 +192,6 @@ class Flusher:
 
     async def _measure_postgres(self) -> None:
         self._metrics.upgrades_waiting.set(await self._count_waiting())
-
-    async def _oldest_entry(self) -> float:
-        return await oldest_entry_seconds(self._reader.servers, self._reader.shards)
 
 
 def _read_settings(environment: Environment) -> WorkerSettings:

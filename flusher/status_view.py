@@ -49,19 +49,19 @@ def as_text(status: Status) -> Text:
     return text
 
 
-def print_text(text: Text) -> None:
-    _console().print(text)
+def print_status(status: Status) -> None:
+    _console().print(as_text(status))
 
 
-async def watch_status(
-    reader: StreamReader, database: Database, stopping: Stopping, console: Console | None = None
-) -> None:
-    """Shows the status about every second, until asked to stop.
+async def watch_status(reader: StreamReader, database: Database) -> None:
+    """Shows the status about every second, until Ctrl-C.
 
     If a server does not answer, its values are unknown until it does. If the output is not a
     terminal, each status is printed below the one before.
     """
-    console = console or _console()
+    stopping = Stopping()
+    stopping.install()
+    console = _console()
     with Live(console=console, auto_refresh=False, transient=False) as live:
         pause = 0.0
 

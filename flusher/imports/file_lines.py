@@ -36,12 +36,8 @@ _REFUSED: Final = (
 _DAMAGED: Final = (OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeError)
 
 
-class NotReadable(ValueError):
-    """This kind of file can't be read; the message says why."""
-
-
-class Damaged(ValueError):
-    """The rest of the file can't be read; the message says why."""
+class Unreadable(ValueError):
+    """The file, or the rest of it, can't be read; the message says why."""
 
 
 class FileLines:
@@ -65,8 +61,7 @@ class FileLines:
         """Each line, without its line break (LF, CR LF or CR). May be called once.
 
         Raises:
-            NotReadable: it is another kind of file.
-            Damaged: the rest of it can't be read.
+            Unreadable: it is another kind of file, or the rest of it is damaged.
         """
         with self._raw:
             try:
@@ -78,7 +73,7 @@ class FileLines:
                 if begun:
                     yield begun
             except _DAMAGED as error:
-                raise Damaged(_why(error)) from None
+                raise Unreadable(_why(error)) from None
 
     def _read(self, size: int) -> bytes:
         octets = self._raw.read(size) or b""
@@ -113,7 +108,7 @@ def _texts(read: Callable[[int], bytes]) -> Iterator[str]:
     file = _Bytes(read)
     for beginning, why in _REFUSED:
         if file.first.startswith(beginning):
-            raise NotReadable(why)
+            raise Unreadable(why)
     for beginning, decompress in _COMPRESSIONS:
         if file.first.startswith(beginning):
             # `read1` returns what is there, so that everything before a damage is read.

@@ -27,7 +27,7 @@ from contract.setting import Environment
 from contract.site import site_name
 from flusher.imports.csv_line import COLUMNS, SITE_COLUMN, Layout, read_layout
 from flusher.imports.earlier_sessions import RUN_BYTES, EarlierSessions, Importable
-from flusher.imports.file_lines import STANDARD_INPUT, Damaged, FileLines, NotReadable
+from flusher.imports.file_lines import STANDARD_INPUT, FileLines, Unreadable
 from flusher.imports.line_batches import LineBatch, WrongLines, line_batches
 from flusher.imports.store import Destination, DryRun, ImportWriter, Outcome, Run
 from flusher.postgres.database import Database
@@ -153,7 +153,7 @@ def _open(path: str) -> FileLines:
 def _read_layout(lines: Iterator[str], separator: str | None) -> Layout:
     try:
         return read_layout(next(lines, ""), separator)
-    except (NotReadable, Damaged) as error:
+    except Unreadable as error:
         raise Misconfigured("FILE.csv", str(error), _EXAMPLE) from None
     except ValueError as error:
         columns = ",".join((*COLUMNS, SITE_COLUMN))

@@ -9,7 +9,7 @@ from typing import Final
 
 from flusher.imports.csv_line import Layout
 from flusher.imports.earlier_sessions import EarlierSessions, Kind
-from flusher.imports.file_lines import Damaged
+from flusher.imports.file_lines import Unreadable
 from flusher.rows.copy_format import copy_source
 from flusher.rows.counts import Changes, Counts
 
@@ -82,7 +82,7 @@ def line_batches(
             key, row, kind = sessions.session(layout.fields(line))
         except StopIteration:
             break
-        except Damaged as why:
+        except Unreadable as why:
             batch.wrong.append((number, f"nothing can be read from here on: {why}"))
             break
         except ValueError as why:

@@ -83,7 +83,7 @@ def title(report: Report) -> str:
 def between(line: Line) -> str:
     """The limits between which a month's number of people is, given double counting by sign-ins."""
     least, most = number(line.counts.people_at_least), number(line.counts.people)
-    return f"between {least} and {most}, since who came signed in and also not counts twice"
+    return f"between {least} and {most}, since people who came both signed in and not count twice"
 
 
 def of_sign_ins(line: Line) -> str | None:
@@ -93,8 +93,8 @@ def of_sign_ins(line: Line) -> str | None:
     each_user = f"{line.sign_ins.visitors_per_user:.2f}"
     each_visitor = f"{line.sign_ins.users_per_visitor:.2f}"
     return (
-        f"a user who signed in was {each_user} visitors or more, and such a visitor was "
-        f"{each_visitor} users (by {number(line.sign_ins.pairs)} pairs of both)"
+        f"a user who signed in came as {each_user} visitors or more, and such a visitor was "
+        f"{each_visitor} users (from {number(line.sign_ins.pairs)} pairs of both)"
     )
 
 

@@ -90,7 +90,7 @@ class Figures:
     def _sign_ins(self, month: Month, site: str | None) -> SignIns | None:
         """Over several sites, only those count that have enough pairs."""
         pairs, users, visitors = 0, 0.0, 0.0
-        for row in self._here(month, site).values():
+        for row in self._quality_of(month, site).values():
             if row.visitors_per_user and row.users_per_visitor:
                 pairs += row.sign_in_pairs
                 users += row.sign_in_pairs / row.visitors_per_user
@@ -125,14 +125,14 @@ class Figures:
             return [text] if change.sites < sites else []
         of_before = self._blockers(before, site)
         if of_before:
-            return [f"not compared: of the month before, {'; '.join(of_before)}"]
+            return [f"not compared, because of the month before: {'; '.join(of_before)}"]
         if self._blockers(month, site):
             return ["therefore not compared"]
-        return ["not compared: nothing was counted throughout it and the month before"]
+        return ["not compared: nothing was counted throughout this month and the month before"]
 
     def _remarks(self, month: Month, site: str | None) -> list[str]:
         """What is known to be wrong with a month's numbers."""
-        here = self._here(month, site).values()
+        here = self._quality_of(month, site).values()
         missing = (
             (sum(quality.sign_ins_given_up for quality in here), _GIVEN_UP),
             (sum(quality.sign_ins_waiting for quality in here), _WAITING),
@@ -143,7 +143,7 @@ class Figures:
 
     def _blockers(self, month: Month, site: str | None) -> list[str]:
         """Why a month can't be compared; of all sites if `site` is None."""
-        here = self._here(month, site)
+        here = self._quality_of(month, site)
         said = []
         if month != self._current and not self.sites(month) & ({site} if site else {*here}):
             said.append("no sessions were counted")
@@ -161,7 +161,7 @@ class Figures:
             )
         return said
 
-    def _here(self, month: Month, site: str | None) -> dict[str, Quality]:
+    def _quality_of(self, month: Month, site: str | None) -> dict[str, Quality]:
         wanted = self._quality.get(month, {}).items()
         return {name: row for name, row in wanted if name != UNKNOWN_SITE and site in (None, name)}
 
@@ -222,8 +222,8 @@ def _of_several(here: Mapping[str, Quality], *, unfinished: bool) -> list[str]:
     return [
         what.format(_named(sites))
         for sites, what in (
-            (began, "counting of {} began within it"),
-            (ended, "counting of {} ended within it"),
+            (began, "counting of {} began within the month"),
+            (ended, "counting of {} ended within the month"),
             (gaps, "there are days without any session of {}"),
         )
         if sites

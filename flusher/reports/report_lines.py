@@ -89,7 +89,7 @@ class Line:
 
     @property
     def signed_in_share(self) -> float | None:
-        """The share of sessions in which somebody was signed in or signed in."""
+        """The share of sessions that began signed in, or whose visitor signed in."""
         return ratio(self.counts.signed_in_sessions, self.counts.sessions)
 
     @property
