@@ -1,4 +1,4 @@
-"""The commands that end by themselves: migrate, status, report, dead letters."""
+"""The commands `migrate`, `status`, `report`, `check` and `dead`. Each returns its exit code."""
 
 import os
 import sys
@@ -17,52 +17,48 @@ from flusher.reports.formats import REPORT_WIDTH, as_csv
 from flusher.reports.formats import as_json as as_report_json
 from flusher.reports.formats import as_table as as_report_table
 from flusher.reports.html import as_html
-from flusher.reports.read import read_report, site_name
+from flusher.reports.read import read_report
 from flusher.status import as_json, read_status
-from flusher.status_view import as_text, print_text, watch_status
-from flusher.stream.dead_letters import DeadLetters, as_table
-from flusher.stream.dead_letters import as_text as as_text_of_letter
+from flusher.status_view import print_status, watch_status
+from flusher.stream.dead_letters import DeadLetters, as_table, as_text
 from flusher.stream.read import StreamReader
 from runtime.clock import Clock
 from runtime.shards import connect_shards
-from runtime.stopping import Stopping
 
 REPORT_FORMATS = ("table", "csv", "json", "html")
 
 
 async def migrate_database(environment: Environment) -> int:
-    """`migrate`."""
+    """`migrate`: creates or upgrades the database."""
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     async with (
         Database(settings.DATABASE_URL.read(environment)) as database,
         database.connection() as connection,
     ):
-        applied = await migrate(connection, zone, _say)
+        applied = await migrate(connection, zone, _note)
     print("\n".join(f"applied {name}" for name in applied) or "the database is up to date")
     return 0
 
 
-def _say(line: str) -> None:
+def _note(line: str) -> None:
     print(f"note: {line}", file=sys.stderr)
 
 
 async def show_status(environment: Environment, *, json: bool, watch: bool) -> int:
-    """`status`; 1 where a server did not answer, and what it alone knows is left out."""
+    """`status`: 1 if a server did not answer; its values are then shown as unknown."""
     async with (
         connect_shards(environment) as shards,
         Database(settings.DATABASE_URL.read(environment)) as database,
     ):
         reader = StreamReader(shards, consumer="status", claim_seconds=60)
         if watch:
-            stopping = Stopping()
-            stopping.install()
-            await watch_status(reader, database, stopping)
+            await watch_status(reader, database)
             return 0
         status = await read_status(reader, database)
     if json:
         print(as_json(status))
     else:
-        print_text(as_text(status))
+        print_status(status)
     return 1 if status.away else 0
 
 
@@ -75,14 +71,14 @@ async def show_report(
     *,
     by_site: bool,
 ) -> int:
-    """`report`; 1 where it could not be written."""
+    """`report` of one site or all, for the last `months`: 1 if it could not be written."""
     async with Database(settings.DATABASE_URL.read(environment)) as database:
-        report = await read_report(database, clock(), site and site_name(site), months)
+        report = await read_report(database, clock(), site, months)
     match form:
         case "csv":
             text = as_csv(report, by_site=by_site)
-            for note in report.remarks:  # which are of no line
-                _say(note)
+            for note in report.remarks:  # they belong to no line of the CSV
+                _note(note)
         case "json":
             text = as_report_json(report, by_site=by_site)
         case "html":
@@ -94,27 +90,28 @@ async def show_report(
 
 
 def _write(text: str) -> int:
-    if isinstance(sys.stdout, TextIOWrapper):  # whose encoding may lack a letter
+    """Writes to standard output, whose encoding may lack characters; returns the exit code."""
+    if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         print(text, flush=True)
     except OSError as error:
-        # Nor is there anything left to flush when Python ends.
+        # Python flushes standard output when it exits, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):  # whoever reads has seen enough
+        if not isinstance(error, BrokenPipeError):  # the reader, such as `head`, has ended
             print(f"error: the report can't be written: {error.strerror}", file=sys.stderr)
         return 1
     return 0
 
 
 async def check_counts_kept(environment: Environment, month: Month | None, *, repair: bool) -> int:
-    """`check`; 1 where counts are wrong and stay so."""
+    """`check`: 1 if counts are wrong and were not repaired."""
     async with Database(settings.DATABASE_URL.read(environment)) as database:
         differences = await check_counts(database, month, repair=repair)
         left = await check_counts(database, month) if differences and repair else differences
-    print("\n".join(differences) or "the kept counts are those of the sessions")
+    print("\n".join(differences) or "the kept counts agree with the sessions")
     if differences and repair:
-        print("\n".join(left) or "mended: the kept counts are those of the sessions now")
+        print("\n".join(left) or "repaired: the kept counts agree with the sessions now")
     return 1 if left else 0
 
 
@@ -128,14 +125,14 @@ async def show_dead_letters(environment: Environment) -> int:
 async def show_dead_letter(environment: Environment, name: str) -> int:
     """`dead show`."""
     async with _dead_letters(environment) as dead_letters:
-        print(as_text_of_letter(await dead_letters.get(name)))
+        print(as_text(await dead_letters.get(name)))
     return 0
 
 
 async def replay_dead_letters(environment: Environment, names: Sequence[str]) -> int:
-    """`dead replay`: those named, or all."""
+    """`dead replay`: the named ones, or all."""
     async with _dead_letters(environment) as dead_letters:
-        # All are known before the first is replayed: one that fails again comes back.
+        # The list is read first: an entry that fails again becomes a new dead letter.
         for name in names or [letter.name async for letter in dead_letters.all()]:
             await dead_letters.replay(name)
             print(f"replayed {name}")

@@ -1,4 +1,4 @@
-"""Acknowledges, deletes and counts the entries of batches that are committed to PostgreSQL."""
+"""Acknowledges, deletes and counts the entries of batches that PostgreSQL has committed."""
 
 import time
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from flusher.stream.read import StreamReader
 
 
 @dataclass(slots=True)
-class _One:
-    """A batch, and whether an acknowledgement of it got no answer."""
+class _CommittedBatch:
+    """A batch, and whether an earlier acknowledgement of it got no answer."""
 
     batch: Batch
     written: Written
@@ -27,29 +27,28 @@ class Committed:
     def __init__(
         self, reader: StreamReader, metrics: FlusherMetrics, server_time: ServerTime
     ) -> None:
-        """The arguments are the worker's."""
         self._reader = reader
         self._metrics = metrics
         self._server_time = server_time
-        self._batches: list[_One] = []
+        self._batches: list[_CommittedBatch] = []
 
     def __bool__(self) -> bool:
         return bool(self._batches)
 
     @property
     def entries(self) -> int:
-        """The number of their entries."""
+        """How many entries wait for their acknowledgement."""
         return sum(len(each.batch.entries) for each in self._batches)
 
     def add(self, batch: Batch, written: Written) -> None:
-        """Adds a committed batch, whose entries only have to be acknowledged."""
-        self._batches.append(_One(batch, written))
+        """Adds a batch that is committed, but not yet acknowledged."""
+        self._batches.append(_CommittedBatch(batch, written))
 
     async def acknowledge(self) -> None:
-        """Acknowledges, deletes and counts the entries.
+        """Acknowledges, deletes and counts the entries of all batches.
 
         Raises:
-            Retry: Redis does not answer; the rest is kept for the next call.
+            Retry: Redis does not answer; the remaining batches are kept for the next call.
         """
         while self._batches:
             first = self._batches[0]
@@ -57,7 +56,7 @@ class Committed:
             accepted = batch.records - len(batch.notices)
             started = time.perf_counter()
             try:
-                ended = await self._reader.acknowledge(batch.accepted)
+                deleted = await self._reader.acknowledge(batch.accepted)
                 await self._reader.acknowledge(batch.notices)
             except Retry:
                 first.was_unanswered = True
@@ -66,13 +65,13 @@ class Committed:
             self._batches.pop(0)
             seconds = time.perf_counter() - started
             self._metrics.flush_seconds.labels("acknowledge").observe(seconds)
-            # What another flusher ended, it counted: so each entry is counted once. Except when an
-            # answer was lost: then it was most likely this one's.
-            self._count(first, 0 if first.was_unanswered else accepted - ended)
+            # Records that another flusher has deleted are counted there. But after a lost answer
+            # this flusher has most likely deleted them itself.
+            self._count(first, 0 if first.was_unanswered else accepted - deleted)
 
-    def _count(self, one: _One, others: int) -> None:
-        """Counts a batch, without the entries that other flushers have deleted."""
-        metrics, written = self._metrics, one.written
+    def _count(self, committed: _CommittedBatch, others: int) -> None:
+        """Counts a batch, without the records that other flushers have deleted."""
+        metrics, written = self._metrics, committed.written
         metrics.upgrades_of_another_user.inc(written.upgrades_of_others)
         counts = (
             (metrics.duplicate.labels("session"), written.duplicate_sessions),
@@ -81,10 +80,10 @@ class Committed:
             (metrics.written.labels("upgrade"), written.upgrades),
         )
         for counter, events in counts:
-            # What this flusher found known is what another stored.
+            # Duplicates come first: another flusher had stored these records before.
             counted = max(events - others, 0)
             others -= events - counted
             counter.inc(counted)
-        if one.batch.oldest_us is not None:
-            age_us = self._server_time.now_us() - one.batch.oldest_us
+        if committed.batch.oldest_us is not None:
+            age_us = self._server_time.now_us() - committed.batch.oldest_us
             metrics.end_to_end_seconds.observe(max(age_us / SECOND_US, 0.0))

@@ -1,4 +1,4 @@
-"""What a worker does beside batches, every few seconds: shards, months, what waits in vain."""
+"""A worker's periodic tasks: new shards, coming months, upgrades that wait in vain."""
 
 from typing import Final
 
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class Housekeeping:
-    """One worker's. Of a worker that helps another it is only to find shards."""
+    """The periodic tasks of one worker."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Housekeeping:
         *,
         finds_shards_only: bool,
     ) -> None:
-        """As the worker's; `finds_shards_only`: another worker of the process does the rest."""
+        """`finds_shards_only`: another worker of this process does the other tasks."""
         self._reader = reader
         self._writer = writer
         self._metrics = metrics
@@ -43,19 +43,19 @@ class Housekeeping:
         self._claim_seconds = settings.claim_seconds
         self._finds_shards_only = finds_shards_only
         self._running = Interval(_EVERY_SECONDS)
-        # Not before whatever an earlier flusher left behind has been claimed: an entry whose
-        # upgrade was applied, but not acknowledged, must find it known.
+        # The first purge waits until the entries of dead flushers are claimed. If such an entry's
+        # upgrade is already applied, its row must still be there, so that it is a duplicate.
         self._settling = Interval(2 * settings.claim_seconds)
         self._settling.begin()
         self._purging = Interval(_PURGE_SECONDS)
 
     @property
     def is_due(self) -> bool:
-        """Whether it was never done, or some seconds ago."""
+        """Whether the tasks have never run, or not for some seconds."""
         return self._running.is_over
 
     async def run_if_due(self) -> bool:
-        """Does all of it, every few seconds; whether it did.
+        """Runs the tasks if they are due; returns whether they were.
 
         Raises:
             Retry: a server is away.
@@ -79,15 +79,15 @@ class Housekeeping:
         try:
             await self._writer.create_months([month])
         except DeadLetter as why:
-            # Whatever else there is to flush goes on.
-            log.error(  # noqa: TRY400 - a decision, whose words say all: no traceback
-                "a month that is to come, or has just begun, takes no sessions",
+            # The other months are still flushed.
+            log.error(  # noqa: TRY400 - the message of a DeadLetter is complete: no traceback
+                "a month that has begun or will begin soon takes no sessions",
                 why=str(why),
-                to_do="see that PostgreSQL's clock is right; what comes for it is set aside",
+                to_do="check PostgreSQL's clock; the month's entries become dead letters",
             )
 
     async def find_shards(self) -> None:
-        """Finds streams beyond those that are known, and makes their consumer groups.
+        """Finds streams that are not known yet, and creates their consumer groups.
 
         Raises:
             Retry: Redis is away.
@@ -97,16 +97,16 @@ class Housekeeping:
             await self._reader.create_groups()
 
     async def _take_up_forgotten(self, lags: list[ShardLag]) -> None:
-        """Looks where an entry is older than any that a flusher has in hand may become."""
+        """Queries each shard whose oldest entry is older than a flusher may keep one."""
         for lag in lags:
             if lag.oldest_seconds is None or lag.oldest_seconds < 2 * self._claim_seconds:
                 continue
             if count := await self._reader.take_up_forgotten(lag.shard):
                 log.warning(
-                    "entries that counted as read were in no flusher's hands: they are read again",
+                    "entries that counted as read belonged to no flusher: they are read again",
                     shard=lag.shard,
                     count=count,
-                    to_do="nothing is lost; see what took the group's pending entries: XGROUP "
+                    to_do="nothing is lost; see what removed the group's pending entries: XGROUP "
                     "DELCONSUMER, a restore, a restart that dropped transactions",
                 )
 

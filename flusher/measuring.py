@@ -1,4 +1,4 @@
-"""Measures what waits in Redis, how much room is left there, and what was set aside."""
+"""Measures the streams in Redis, their dead letters, and the memory that is left."""
 
 import math
 import time
@@ -10,16 +10,15 @@ from runtime.buffer import Buffer, read_buffer
 
 
 class Measuring:
-    """A flusher's look at the streams. Its worker may be stuck meanwhile: then it matters most."""
+    """Measures independently of the worker, because it matters most while that is stuck."""
 
     def __init__(self, reader: StreamReader, metrics: FlusherMetrics) -> None:
-        """`reader` knows the shards."""
         self._reader = reader
         self._metrics = metrics
         self._buffer: Buffer | None = None
 
     async def measure(self) -> None:
-        """One look: sets the metrics of what answers.
+        """Sets the metrics of all shards whose server answers.
 
         Raises:
             Retry: Redis is away.

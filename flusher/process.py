@@ -1,12 +1,11 @@
-"""The worker's process: what it is made of, and how it starts and ends."""
+"""The worker's process: builds its parts, starts them and stops them."""
 
 import asyncio
 import os
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -54,11 +53,11 @@ SETTINGS = (
     settings.LOG_LEVEL,
     settings.LOG_FORMAT,
 )
-# Ready means that a flush, or a query that found nothing to flush, succeeded this recently.
+# Ready: a flush, or a query that found nothing to flush, has succeeded within this time.
 _READY_SECONDS = 30.0
-# More statements than a turn of a worker has, each with the worker's patience.
+# A turn of a worker has fewer statements. Each may take `WorkerSettings.patience_seconds`.
 _STATEMENTS_A_TURN = 40
-# The longest statement of those that count a month.
+# How long a statement that counts a month may take.
 _COUNTING_SECONDS = 600.0
 
 log = structlog.get_logger()
@@ -69,12 +68,18 @@ async def work(environment: Environment, clock: Clock) -> int:
     registry = make_registry()
     metrics = FlusherMetrics(registry)
     worker_settings = _read_settings(environment)
+    patience_seconds = worker_settings.patience_seconds
+    dsn = settings.DATABASE_URL.read(environment)
     async with (
         connect_shards(environment) as shards,
-        _connect_databases(environment, worker_settings.patience_seconds) as databases,
+        Database(dsn, patience_seconds) as for_worker,
+        Database(dsn, patience_seconds) as for_helper,
+        Database(dsn, _COUNTING_SECONDS) as for_counting,
+        Database(dsn, patience_seconds) as for_watching,
         ServiceManager(environment) as service,
     ):
         log_start("flusher", SETTINGS, environment)
+        databases = _Databases(for_worker, for_helper, for_counting, for_watching)
         flusher = Flusher(environment, worker_settings, clock, shards, databases, metrics)
         admin = AdminListener(
             settings.ADMIN_HOST.read(environment),
@@ -84,7 +89,7 @@ async def work(environment: Environment, clock: Clock) -> int:
         )
         ended = await flusher.run(admin, service)
     if not ended:
-        log.warning("stopped with entries in hand: another flusher takes them over")
+        log.warning("stopped with entries that are not stored: another flusher takes them over")
         return 1
     log.info("stopped")
     return 0
@@ -92,35 +97,16 @@ async def work(environment: Environment, clock: Clock) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Databases:
-    """A connection for each that must not wait for another."""
+    """Separate connections for what must not wait for each other."""
 
     worker: Database
     helper: Database
     counting: Database
-    watched: Database
-
-
-@asynccontextmanager
-async def _connect_databases(
-    environment: Environment, patience_seconds: float
-) -> AsyncIterator[_Databases]:
-    """To the end of the block; each connects when it is first asked."""
-    dsn = settings.DATABASE_URL.read(environment)
-    async with AsyncExitStack() as stack:
-        worker, helper, counting, watched = [
-            await stack.enter_async_context(Database(dsn, seconds))
-            for seconds in (
-                patience_seconds,
-                patience_seconds,
-                _COUNTING_SECONDS,
-                patience_seconds,
-            )
-        ]
-        yield _Databases(worker, helper, counting, watched)
+    watching: Database
 
 
 class Flusher:
-    """All that runs in the process, but for the admin pages."""
+    """Everything that runs in the process, except the admin pages."""
 
     def __init__(
         self,
@@ -146,11 +132,10 @@ class Flusher:
         ]
         writer = SessionWriter(databases.worker, zone)
         self._worker = Worker(reader, writer, metrics, worker_settings)
-        # While a batch is matched and committed, the rows of another are copied.
+        # One worker copies the rows of a batch while the other matches and commits another batch.
         other_writer = SessionWriter(databases.helper, zone)
         self._helper = Worker(other_reader, other_writer, metrics, worker_settings, self._worker)
-        self._reader = reader
-        self._count_waiting = SessionWriter(databases.watched, zone).count_waiting
+        self._count_waiting = SessionWriter(databases.watching, zone).count_waiting
         self._watches = {
             "redis": ServerWatch("Redis", Measuring(reader, metrics).measure),
             "postgres": ServerWatch("PostgreSQL", self._measure_postgres),
@@ -162,14 +147,14 @@ class Flusher:
         ]
         self._keeper = MonthKeeper(
             databases.counting,
-            self._oldest_entry,
+            lambda: oldest_entry_seconds(reader.servers, reader.shards),
             settings.SESSIONS_KEPT_MONTHS.read(environment),
             settings.ENDED_MONTHS_KEEP.read(environment),
             partial(DeadLetters(shards).places, zone, REPEATED_WITHIN_US),
         )
 
     def checks(self) -> dict[str, str | None]:
-        """Those of `/readyz`."""
+        """The checks of `/readyz`: by name, what is wrong or None."""
         last = self._worker.last_success
         is_recent = last is not None and time.monotonic() - last <= _READY_SECONDS
         return {
@@ -179,7 +164,7 @@ class Flusher:
         }
 
     async def run(self, admin: AdminListener, service: ServiceManager) -> bool:
-        """Flushes until it is asked to stop; whether all that it had read is stored."""
+        """Flushes until it is asked to stop; returns whether everything that was read is stored."""
         self._stopping.install()
         watching = [
             asyncio.create_task(watch_servers(self._examinations, self._stopping)),
@@ -208,9 +193,6 @@ class Flusher:
     async def _measure_postgres(self) -> None:
         self._metrics.upgrades_waiting.set(await self._count_waiting())
 
-    async def _oldest_entry(self) -> float:
-        return await oldest_entry_seconds(self._reader.servers, self._reader.shards)
-
 
 def _read_settings(environment: Environment) -> WorkerSettings:
     return WorkerSettings(
@@ -222,5 +204,5 @@ def _read_settings(environment: Environment) -> WorkerSettings:
 
 
 def _name_consumer() -> str:
-    """Unique among those that run. A flusher that stops removes the names of dead ones."""
+    """Unique among running flushers. A flusher that stops removes the names of dead ones."""
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

@@ -1,8 +1,7 @@
-"""What time it is by the servers: PostgreSQL's clock, and what Redis has stamped entries with.
+"""The servers' time: PostgreSQL's clock, and the time in the ids that Redis gave to entries.
 
-By the later of the two a record is judged to be of a month that can't be yet. This process's own
-clock has no say, and nor has either of the two alone: where one is behind, no good record becomes a
-dead letter.
+A record of a later month than the later of the two is refused. So a single clock that is behind
+makes no good record a dead letter. This process's own clock is not used.
 """
 
 import time
@@ -19,7 +18,7 @@ _ID: Final = attrgetter("id")
 
 
 class ServerTime:
-    """Asks PostgreSQL every few seconds; between, and while it is away, a steady clock goes on."""
+    """Asks PostgreSQL every few seconds. In between, a monotonic clock goes on from its answer."""
 
     def __init__(
         self,
@@ -28,8 +27,8 @@ class ServerTime:
     ) -> None:
         """
         Args:
-            postgres_us: asks PostgreSQL for its clock. Raises Retry where it does not answer.
-            steady_seconds: a clock that nobody sets.
+            postgres_us: asks PostgreSQL for its clock. Raises Retry if it does not answer.
+            steady_seconds: a monotonic clock.
         """
         self._postgres_us = postgres_us
         self._steady_seconds = steady_seconds
@@ -38,10 +37,10 @@ class ServerTime:
         self._stamped_us = 0
 
     async def look(self) -> None:
-        """Asks PostgreSQL, unless that was done just now.
+        """Asks PostgreSQL, unless it has answered a few seconds ago.
 
         Raises:
-            Retry: it does not answer, and never has.
+            Retry: it does not answer, and has never answered.
         """
         now = self._steady_seconds()
         if self._asked is not None and now - self._asked < _EVERY_SECONDS:
@@ -56,13 +55,13 @@ class ServerTime:
         self._postgres_less_steady_us = postgres_us - self._steady_us()
 
     def stamped(self, entries: Sequence[Entry]) -> None:
-        """Notes when Redis took entries, one or more: by its clock, which ids never set back."""
-        # As bytes: the milliseconds are of thirteen digits until the year 2286.
+        """Notes when Redis took these entries (at least one), by the ids that it gave them."""
+        # Compared as bytes: the milliseconds have thirteen digits until the year 2286.
         newest = max(entries, key=_ID).id
         self._stamped_us = max(self._stamped_us, int(newest.partition(b"-")[0]) * 1000)
 
     def now_us(self) -> int:
-        """By PostgreSQL, in microseconds since the epoch.
+        """PostgreSQL's time, in microseconds since the epoch.
 
         Raises:
             Retry: it has not been asked yet.

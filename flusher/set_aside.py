@@ -1,4 +1,4 @@
-"""An entry that can never become a row: moved to its shard's dead letters, counted and logged."""
+"""Makes an entry that can never become a row a dead letter: moves, counts and logs it."""
 
 import structlog
 
@@ -12,7 +12,7 @@ log = structlog.get_logger()
 async def set_aside(
     reader: StreamReader, metrics: FlusherMetrics, undecodable: Undecodable
 ) -> None:
-    """Unless another flusher, that had it too, has ended it.
+    """Does nothing if another flusher has already acknowledged or moved the entry.
 
     Raises:
         Retry: Redis does not answer, or is full.

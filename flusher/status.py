@@ -1,10 +1,11 @@
-"""`python -m flusher status`: how far behind the flushers are, and what needs a person."""
+"""`python -m flusher status`: how far behind the flushers are, and what needs an operator."""
 
 import asyncio
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from contract.errors import Retry
@@ -19,8 +20,8 @@ _RATE_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ShardStatus:
-    """One shard: entries, the sessions and upgrades in them, and of the entries those that a
-    flusher has. Ages are in seconds, None where there is nothing to have one.
+    """One shard: its entries, the records in them, and the entries that are pending. The age of its
+    oldest entry is in seconds; None: it has no entry.
     """
 
     shard: int
@@ -33,79 +34,52 @@ class ShardStatus:
 
 @dataclass(frozen=True, slots=True)
 class BufferStatus:
-    """The streams' room. `seconds_left` at the rate of the last second; None: it does not grow."""
+    """Redis's memory. `seconds_left`: until it is full, at the rate of the last second; None: it
+    does not grow.
+    """
 
     used_bytes: int
     most_bytes: int
     seconds_left: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Status:
     """Everything that `status` shows. `shards` are those whose server answers.
 
-    What only a server that does not answer could tell is None: all but `last_session` and
-    `upgrades_waiting` is Redis's. `away` has a sentence for each such server.
+    If a server does not answer, its values are None, and `away` has a sentence for it. PostgreSQL's
+    are `last_session` and `upgrades_waiting`; the others are Redis's.
     """
-
-    shards: list[ShardStatus] | None
-    shards_away: list[int] | None
-    last_append: str | None
-    last_session: str | None
-    dead_letters: int | None
-    upgrades_waiting: int | None
-    buffer: BufferStatus | None
-    away: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Streams:
-    """What Redis tells, if it does."""
 
     shards: list[ShardStatus] | None = None
     shards_away: list[int] | None = None
     last_append: str | None = None
-    dead_letters: int | None = None
-    buffer: BufferStatus | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """What PostgreSQL tells, if it does."""
-
-    upgrades_waiting: int | None = None
     last_session: str | None = None
+    dead_letters: int | None = None
+    upgrades_waiting: int | None = None
+    buffer: BufferStatus | None = None
+    away: dict[str, str] = field(default_factory=dict)
 
 
 async def read_status(reader: StreamReader, database: Database) -> Status:
-    """Asks Redis and PostgreSQL, each whatever the other says.
+    """Asks Redis and PostgreSQL, each even if the other does not answer.
 
     Raises:
         Misconfigured: the database is not migrated.
     """
-    away: dict[str, str] = {}
-    streams, rows = _Streams(), _Rows()
-    try:
-        streams = await _ask_redis(reader)
-    except Retry as error:
-        away["redis"] = str(error)
-    try:
-        rows = await _ask_postgres(database)
-    except Retry as error:
-        away["postgres"] = str(error)
-    return Status(
-        shards=streams.shards,
-        shards_away=streams.shards_away,
-        last_append=streams.last_append,
-        last_session=rows.last_session,
-        dead_letters=streams.dead_letters,
-        upgrades_waiting=rows.upgrades_waiting,
-        buffer=streams.buffer,
-        away=away,
-    )
+    status = Status()
+    for server, ask in (
+        ("redis", partial(_ask_redis, reader)),
+        ("postgres", partial(_ask_postgres, database)),
+    ):
+        try:
+            await ask(status)
+        except Retry as error:
+            status.away[server] = str(error)
+    return status
 
 
-async def _ask_redis(reader: StreamReader) -> _Streams:
+async def _ask_redis(reader: StreamReader, status: Status) -> None:
     await reader.find_shards()
     servers, shards = reader.servers, reader.shards
     before = await read_buffer(servers, time.monotonic())
@@ -114,35 +88,33 @@ async def _ask_redis(reader: StreamReader) -> _Streams:
     lags = await measure_lag(servers, shards)
     dead = await count_dead_letters(servers, shards)
     newest = max((lag.newest_ms for lag in lags if lag.newest_ms is not None), default=None)
-    return _Streams(
-        shards=[
-            ShardStatus(
-                lag.shard,
-                lag.entries,
-                lag.records,
-                lag.pending,
-                lag.oldest_seconds,
-                dead.get(lag.shard, 0),
-            )
-            for lag in lags
-        ],
-        shards_away=sorted(set(shards) - {lag.shard for lag in lags}),
-        last_append=None if newest is None else _text(newest / 1000),
-        dead_letters=sum(dead.values()),
-        buffer=BufferStatus(after.used_bytes, after.most_bytes, after.seconds_left(before)),
-    )
+    status.shards = [
+        ShardStatus(
+            lag.shard,
+            lag.entries,
+            lag.records,
+            lag.pending,
+            lag.oldest_seconds,
+            dead.get(lag.shard, 0),
+        )
+        for lag in lags
+    ]
+    status.shards_away = sorted(set(shards) - {lag.shard for lag in lags})
+    if newest is not None:
+        at = datetime.fromtimestamp(newest / 1000).astimezone()
+        status.last_append = at.isoformat(timespec="milliseconds")
+    status.dead_letters = sum(dead.values())
+    status.buffer = BufferStatus(after.used_bytes, after.most_bytes, after.seconds_left(before))
 
 
-async def _ask_postgres(database: Database) -> _Rows:
+async def _ask_postgres(database: Database, status: Status) -> None:
     async with database.connection() as connection:
         waiting = await connection.fetchval(statement("count_waiting_upgrades"))
         last_session = await connection.fetchval(statement("last_session"))
-    return _Rows(waiting, None if last_session is None else last_session.isoformat())
+    status.upgrades_waiting = waiting
+    if last_session is not None:
+        status.last_session = last_session.isoformat()
 
 
 def as_json(status: Status) -> str:
     return json.dumps(asdict(status), indent=2)
-
-
-def _text(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="milliseconds")

@@ -1,6 +1,6 @@
-"""The status for people: what needs them is red, what may soon do is yellow.
+"""The status as text: red needs an operator, yellow may soon need one.
 
-Without colour where the output is no terminal, or `NO_COLOR` is set.
+There is no colour if the output is not a terminal, or if `NO_COLOR` is set.
 """
 
 from datetime import timedelta
@@ -21,12 +21,12 @@ _FULL_RATIO: Final = (0.8, 0.95)
 _SOON_SECONDS: Final = 3600.0
 _UNKNOWN: Final = "unknown"
 _BAD: Final = "bold red"
-_DUBIOUS: Final = "yellow"
+_WARNING: Final = "yellow"
 _GOOD: Final = "green"
 
 
 def as_text(status: Status) -> Text:
-    """A table of the shards, and a line for each of the rest."""
+    """A table of the shards, and a line for each other value."""
     text = Text()
     text.append(
         f"{'shard':>5} {'records':>9} {'entries':>9} {'pending':>9} {'oldest':>9} {'dead':>6}\n",
@@ -49,26 +49,26 @@ def as_text(status: Status) -> Text:
     return text
 
 
-def print_text(text: Text) -> None:
-    _console().print(text)
+def print_status(status: Status) -> None:
+    _console().print(as_text(status))
 
 
-async def watch_status(
-    reader: StreamReader, database: Database, stopping: Stopping, console: Console | None = None
-) -> None:
-    """Shows the status again every second or so, until asked to stop.
+async def watch_status(reader: StreamReader, database: Database) -> None:
+    """Shows the status about every second, until Ctrl-C.
 
-    A server that does not answer is said, and asked again; what it alone knows is unknown. Where
-    the output is no terminal, one status follows the other.
+    If a server does not answer, its values are unknown until it does. If the output is not a
+    terminal, each status is printed below the one before.
     """
-    console = console or _console()
+    stopping = Stopping()
+    stopping.install()
+    console = _console()
     with Live(console=console, auto_refresh=False, transient=False) as live:
         pause = 0.0
 
         async def show() -> None:
             nonlocal pause
             status = await read_status(reader, database)
-            # With Redis a look takes a second.
+            # If Redis answers, the query itself takes a second.
             pause = 1.0 if status.buffer is None else 0.0
             if console.is_terminal:
                 live.update(as_text(status), refresh=True)
@@ -89,7 +89,7 @@ def _lines(status: Status) -> list[tuple[str, str, str]]:
     return [
         ("newest session in PostgreSQL", last_session, ""),
         ("newest entry still in Redis", last_append, ""),
-        ("dead letters", _number(dead), _BAD if dead else _DUBIOUS if dead is None else _GOOD),
+        ("dead letters", _number(dead), _BAD if dead else _WARNING if dead is None else _GOOD),
         ("upgrades waiting", _number(waiting), ""),
         ("Redis's memory", _buffer(buffer), _fullness(buffer)),
     ]
@@ -110,12 +110,12 @@ def _buffer(buffer: BufferStatus | None) -> str:
 
 def _fullness(buffer: BufferStatus | None) -> str:
     if buffer is None:
-        return _DUBIOUS
+        return _WARNING
     style = _level(buffer.used_bytes / max(buffer.most_bytes, 1), _FULL_RATIO)
     soon = buffer.seconds_left is not None and buffer.seconds_left < _SOON_SECONDS
-    return _DUBIOUS if soon and style == _GOOD else style
+    return _WARNING if soon and style == _GOOD else style
 
 
 def _level(value: float, marks: tuple[float, float]) -> str:
-    dubious, bad = marks
-    return _BAD if value >= bad else _DUBIOUS if value >= dubious else _GOOD
+    warning, bad = marks
+    return _BAD if value >= bad else _WARNING if value >= warning else _GOOD

@@ -9,9 +9,9 @@ class WorkerSettings:
     """
     Attributes:
         zone: whose calendar months count.
-        max_rows: a batch closes at so many,
-        max_seconds: or when its first entry is so old.
-        claim_seconds: what another consumer has held for so long is taken over.
+        max_rows: a batch is written when it has this many rows,
+        max_seconds: or this long after its first entry was read.
+        claim_seconds: entries that another consumer has held for longer are taken over.
     """
 
     zone: ZoneInfo
@@ -21,7 +21,7 @@ class WorkerSettings:
 
     @property
     def patience_seconds(self) -> float:
-        """The longest that a statement takes. A flush ends, one way or the other, well before
-        another flusher takes its entries over.
+        """The longest that a statement may take. So a flush ends well before another flusher takes
+        over its entries.
         """
         return self.claim_seconds / 2

@@ -1,6 +1,6 @@
-"""Step 2 of an import: a line into its fields (RFC 4180). Pure.
+"""Step 2 of an import: a line into its fields (RFC 4180), by Python's `csv`. Pure.
 
-By Python's `csv`, a line at a time: docs/decisions/0020-imports.md says why by no other.
+Why by `csv`, and each line on its own: docs/decisions/0020-imports.md.
 """
 
 import csv
@@ -19,28 +19,27 @@ _SEPARATORS: Final = ",;\t|"
 _HEX_DIGITS: Final = re.compile(r"[0-9a-fA-F]{64}")
 _NAMES_SHOWN: Final = 200
 
-
 Fields: TypeAlias = tuple[str, str, str, str, str]
-"""The texts of a line, in the order of `COLUMNS` and then the site, which is empty where the file
-has no such column. There may be spaces around them.
+"""The texts of a line: `COLUMNS` and then the site, which is empty if the file has no such column.
+There may be spaces around them.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What the first line says: what separates fields, how many there are, and which count."""
+    """What the first line says: the separator, the number of fields, and which of them are used."""
 
     separator: str
     number: int
     has_sites: bool
     select: Callable[[Sequence[str]], Fields]
-    """From the fields of a line, and an empty one behind them."""
+    """Takes the fields of a line, followed by an empty one."""
 
     def fields(self, line: str) -> Fields:
-        """The fields of a line that count.
+        """The fields of a line that are used.
 
         Raises:
-            ValueError: what is wrong with the line, without quoting it.
+            ValueError: what is wrong with the line, without its content.
         """
         if len(line) > LONGEST:
             raise ValueError(f"it is longer than {LONGEST:,} characters")
@@ -53,16 +52,16 @@ class Layout:
 
 
 def read_layout(first_line: str, separator: str | None = None) -> Layout:
-    """What a file's first line says; the separator is found where none is given.
+    """Reads a file's first line. Without a separator it is detected.
 
-    Names may be in upper case, and have spaces around them or for underscores.
+    Names may be in upper case, may have spaces around them, and spaces or hyphens for underscores.
 
     Raises:
-        ValueError: what is wrong with it.
+        ValueError: what is wrong with the line.
     """
-    # The names are known: what separates them is whatever makes the most of them.
-    tried = [(_known(first_line, each), each) for each in separator or _SEPARATORS]
-    (names, found), *_ = sorted(tried, key=lambda each: -len(set(each[0]) & {*COLUMNS}))
+    # The right separator is the one that gives the most of the known names.
+    tried = [(_names(first_line, each), each) for each in separator or _SEPARATORS]
+    names, found = max(tried, key=lambda each: len(set(each[0]) & {*COLUMNS}))
     missing = [name for name in COLUMNS if name not in names]
     if missing:
         raise ValueError(_why_missing(first_line, missing, names, found))
@@ -74,7 +73,7 @@ def read_layout(first_line: str, separator: str | None = None) -> Layout:
     return Layout(found, len(names), has_sites, itemgetter(*places))
 
 
-def _known(line: str, separator: str) -> list[str]:
+def _names(line: str, separator: str) -> list[str]:
     try:
         return [re.sub(r"[\s-]+", "_", name.strip().lower()) for name in _split(line, separator)]
     except ValueError:
@@ -84,11 +83,11 @@ def _known(line: str, separator: str) -> list[str]:
 def _why_missing(line: str, missing: Sequence[str], names: Sequence[str], separator: str) -> str:
     problem = f"its first line does not name {', '.join(missing)}"
     if _HEX_DIGITS.search(line):
-        return f"{problem}: it is a session, and no line of names comes before it"
+        return f"{problem}: it is a session, and no line with the columns' names comes before it"
     if not line.strip():
         return f"{problem}: it is empty"
     if not line.isprintable() and "\t" not in line:
-        return f"{problem}: it is no text"
+        return f"{problem}: it is not text"
     if not names:
         return f"{problem}: a quotation mark in it is not closed, or has something behind it"
     shown = ", ".join(names)[:_NAMES_SHOWN]
@@ -100,7 +99,7 @@ def _split(line: str, separator: str) -> list[str]:
     if '"' not in line:
         return line.split(separator)
     try:
-        # By itself: quotation marks that are not closed must not take in the lines that follow.
+        # Each line on its own, so that an open quotation mark does not swallow the next lines.
         (texts,) = csv.reader((line,), delimiter=separator, strict=True)
     except csv.Error:
         raise ValueError(

@@ -1,11 +1,11 @@
 """Step 3 of an import: a line of the earlier `impact_tracking_sessions` as a session. Pure.
 
 Columns: `id` (a number or a UUID), `monthly_user_hash` (64 hex digits), `highest_role` (empty: a
-visitor), `created_at` (ISO 8601, in UTC where it names no zone), and where there is one, `site`.
+visitor), `created_at` (ISO 8601, in UTC if it names no zone), and possibly `site`.
 
-A session's id is made of two parts. The first ten bytes are of the earlier id and the site: its
-key, by which it is found again. The last six are of the import that stored it: so `--undo` finds
-what that has stored, and nothing else.
+An imported session's id has two parts. The first ten bytes are a hash of the earlier id and the
+site: the session's key, by which it is found again. The last six bytes are the same for all
+sessions of one run of an import, so that `--undo` finds exactly these.
 """
 
 import re
@@ -30,12 +30,12 @@ KEY_BYTES: Final = 10
 
 _LONGEST_NUMBER: Final = 20
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}")
-# What programs write for an empty field: \copy, SQL, JSON, Ruby, Python, pandas.
+# How \copy, SQL, JSON, Ruby, Python and pandas write an empty field.
 _EMPTY: Final = frozenset(("", "\\n", "null", "nil", "none", "nan"))
 _EARLIEST: Final = Month(2000, 1)
-_MONTHS_END_US: Final = 2 * DAY_US
-_REMEMBERED: Final = 16_384
-_EPOCH_IN_UTC: Final = datetime(2000, 1, 1)  # noqa: DTZ001 - as an instant that names no zone
+_NEAR_MONTHS_END_US: Final = 2 * DAY_US
+_CACHED: Final = 16_384
+_EPOCH_IN_UTC: Final = datetime(2000, 1, 1)  # noqa: DTZ001 - subtracted from times without a zone
 _MICROSECOND: Final = timedelta(microseconds=1)
 _NOT_COUNTED: Final = "created_at is before the year 2000 or in a month that has not come"
 _HALVES: Final = struct.Struct(">QQ")
@@ -43,10 +43,10 @@ _HALVES: Final = struct.Struct(">QQ")
 
 @dataclass(frozen=True, slots=True)
 class Importable:
-    """What a line must be to be imported."""
+    """What may be imported: months up to `latest` that were not dropped, and known roles."""
 
     site: str | None
-    """Whose sessions those are that do not say."""
+    """The site of lines that name none."""
     zone: ZoneInfo
     latest: Month
     dropped: Collection[Month]
@@ -55,15 +55,15 @@ class Importable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kind:
-    """What a session has in common with others, so that it is found out once for all of them.
-
-    `months`: its own, then the one beside it that is near: there it is if its time was mended
-    since. `before_id`: what stands before its earlier id where its key is made.
-    """
+    """What sessions of the same month, site and role have in common."""
 
     months: tuple[Month, ...]
+    """The session's month; near a month's end, also the month beside it. The session may be stored
+    there if its time was corrected since.
+    """
     signed_in: bool
-    before_id: bytes
+    key_prefix: bytes
+    """What is hashed before the earlier id."""
     template: RowTemplate
 
 
@@ -71,33 +71,32 @@ class EarlierSessions:
     """Makes the sessions of one run of an import."""
 
     def __init__(self, rules: Importable, run: bytes) -> None:
-        """`run`: the last bytes of their ids, so many as `RUN_BYTES`."""
+        """`run`: the last `RUN_BYTES` bytes of the sessions' ids."""
         self._rules = rules
         self._run = run
-        # From when on sessions are of which months; the last of them have not come.
+        # From each of these times on, the months at the same place apply. After the last time, the
+        # month has not come.
         self._begins: list[int] = []
         self._months: list[tuple[Month, ...]] = []
         for ordinal in range(_EARLIEST.ordinal, rules.latest.ordinal + 1):
             month = Month.from_ordinal(ordinal)
-            starts, ends = (
-                at - EPOCH_US for at in (month.starts_us(rules.zone), month.ends_us(rules.zone))
-            )
-            self._begins += starts, starts + _MONTHS_END_US, ends - _MONTHS_END_US
+            starts = month.starts_us(rules.zone) - EPOCH_US
+            ends = month.ends_us(rules.zone) - EPOCH_US
+            self._begins += starts, starts + _NEAR_MONTHS_END_US, ends - _NEAR_MONTHS_END_US
             self._months += (month, month.plus(-1)), (month,), (month, month.plus(1))
         self._begins.append(rules.latest.ends_us(rules.zone) - EPOCH_US)
-        # The same few come with nearly every line. Bounded, since a file may hold anything.
-        self._site = lru_cache(_REMEMBERED)(self._find_site)
-        self._kind = lru_cache(_REMEMBERED)(self._find_kind)
+        # Most lines have one of a few kinds. The cache is bounded: a file may hold anything.
+        self._kind = lru_cache(_CACHED)(self._find_kind)
 
     def session(self, fields: Fields) -> tuple[bytes, bytes, Kind]:
-        """The session of a line: its key, its row as `flusher/rows/copy_format.py` has it, and its
-        kind. Of the same line the key is the same each time.
+        """The session of a line: its key, its row for COPY (`flusher/rows/copy_format.py`), and its
+        kind. The same earlier id and site always have the same key.
 
         Raises:
-            ValueError: what is wrong with the line, without quoting it.
+            ValueError: what is wrong with the line, without its content.
         """
         id_, hash_, role, created_at, site = fields
-        # What it nearly always is, first.
+        # The usual form of an id is checked here, which is faster than the call.
         if not (
             id_.isdecimal() and id_.isascii() and len(id_) <= _LONGEST_NUMBER and id_[0] != "0"
         ):
@@ -105,7 +104,7 @@ class EarlierSessions:
         person = _hash(hash_)
         at_us = _instant_us(created_at)
         kind = self._kind(bisect_right(self._begins, at_us), site, role)
-        key = _as_uuid(sha256(kind.before_id + id_.encode()).digest())[:KEY_BYTES]
+        key = _as_uuid(sha256(kind.key_prefix + id_.encode()).digest())[:KEY_BYTES]
         template = kind.template
         row = template.pack(
             template.before_id,
@@ -118,21 +117,20 @@ class EarlierSessions:
         return key, row, kind
 
     def _find_kind(self, place: int, site_text: str, role_text: str) -> Kind:
-        site = self._site(site_text)
+        site = self._find_site(site_text.strip())
         if not 0 < place <= len(self._months):
             raise ValueError(_NOT_COUNTED)
         months = self._months[place - 1]
         if months[0] in self._rules.dropped:
             raise ValueError(f"the sessions of {months[0]} were dropped (SESSIONS_KEPT_MONTHS)")
         role = self._role(role_text.strip())
-        before_id = f"earlier session\0{site}\0".encode()
-        return Kind(months, role is not None, before_id, RowTemplate(months[0], site, role))
+        key_prefix = f"earlier session\0{site}\0".encode()
+        return Kind(months, role is not None, key_prefix, RowTemplate(months[0], site, role))
 
     def _find_site(self, text: str) -> str:
-        text = text.strip()
         if text.lower() in _EMPTY:
             if self._rules.site is None:
-                raise ValueError("site is empty, and --site does not say whose it is")
+                raise ValueError("site is empty, and --site does not give one")
             return self._rules.site
         site = site_name(text)
         if site is None:
@@ -148,7 +146,7 @@ class EarlierSessions:
 
 
 def _id(text: str) -> str:
-    """The earlier id, in one form."""
+    """The earlier id in one form: a number without leading zeros, or a lower-case UUID."""
     if text.isdecimal() and text.isascii() and len(text) <= _LONGEST_NUMBER:
         return text.lstrip("0") or "0"
     if _UUID.fullmatch(text):
@@ -160,22 +158,21 @@ def _id(text: str) -> str:
 
 def _hash(text: str) -> bytes:
     """The earlier system's hash in 16 bytes."""
+    if len(text) != 64:
+        text = text.strip()
     try:
         octets = bytes.fromhex(text)
     except ValueError:
         octets = b""
-    if len(text) != 64:
-        if text != text.strip():
-            return _hash(text.strip())
-        octets = b""
-    if len(octets) != 32:  # spaces between bytes are none of its digits
+    # Both lengths: `fromhex` ignores spaces between bytes, which are wrong here.
+    if len(text) != 64 or len(octets) != 32:
         raise ValueError("monthly_user_hash is not 64 hex digits")
     return _as_uuid(octets)
 
 
 def _as_uuid(octets: bytes) -> bytes:
-    """The first 16 bytes, but for version and variant (RFC 9562, section 5.8), as
-    `contract/identity.py` makes them.
+    """The first 16 bytes, with the version and variant of a UUIDv8 (RFC 9562, section 5.8), as in
+    `contract/identity.py`.
     """
     high, low = _HALVES.unpack_from(octets)
     return _HALVES.pack(high & ~0xF000 | 0x8000, low & ~(3 << 62) | 2 << 62)
@@ -194,5 +191,5 @@ def _instant_us(text: str) -> int:
         return (instant - _EPOCH_IN_UTC) // _MICROSECOND
     try:
         return to_us(instant) - EPOCH_US
-    except OverflowError:  # in UTC it is before the year 1, or after 9999
+    except OverflowError:  # in UTC it is before the year 1 or after 9999
         raise ValueError(_NOT_COUNTED) from None

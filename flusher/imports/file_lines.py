@@ -1,7 +1,7 @@
-"""Step 1 of an import: the lines of a file, whatever it is compressed with or encoded in.
+"""Step 1 of an import: the lines of a file, decompressed and decoded.
 
-A line ends where the line does, even within quotation marks: so what is damaged costs its own line,
-and each line has the number that an editor shows. Memory stays flat, however long a line is.
+A line ends at its line break, even within quotation marks. So damage costs only its own line, and
+each line has the number that an editor shows. Memory stays constant, even if a line is very long.
 """
 
 import bz2
@@ -17,11 +17,11 @@ from io import BufferedIOBase, BufferedReader, IncrementalNewlineDecoder, RawIOB
 from typing import Final
 
 LONGEST: Final = 65_536
-"""Characters of a line; of a longer one so many and one more are given."""
+"""The most characters of a line. Of a longer one only the first `LONGEST + 1` are given."""
 
 STANDARD_INPUT: Final = "-"
 _READ_AT_ONCE: Final = 1 << 18
-_LOOKED_AT: Final = 8  # enough to know a compression or an encoding by
+_MAGIC_BYTES: Final = 8  # enough to recognise a compression or an encoding
 _COMPRESSIONS: Final[tuple[tuple[bytes, Callable[[BufferedReader], BufferedIOBase]], ...]] = (
     (b"\x1f\x8b", lambda file: gzip.GzipFile(fileobj=file)),
     (b"BZh", bz2.BZ2File),
@@ -36,12 +36,8 @@ _REFUSED: Final = (
 _DAMAGED: Final = (OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeError)
 
 
-class NotReadable(ValueError):
-    """The file is none that can be read; says why."""
-
-
-class Damaged(ValueError):
-    """Nothing can be read from here on; says why."""
+class Unreadable(ValueError):
+    """The file, or the rest of it, can't be read; the message says why."""
 
 
 class FileLines:
@@ -54,80 +50,71 @@ class FileLines:
             OSError: it can't be opened.
         """
         named = path != STANDARD_INPUT
-        self._raw = open(path if named else sys.stdin.fileno(), "rb", 0, closefd=named)  # noqa: SIM115 - a descriptor may be it; `lines` closes it
+        self._raw = open(path if named else sys.stdin.fileno(), "rb", 0, closefd=named)  # noqa: SIM115 - `lines` closes it
         found = os.fstat(self._raw.fileno())
         self.size: int | None = found.st_size if stat.S_ISREG(found.st_mode) else None
-        """In bytes; None where nobody knows it, as of a pipe."""
-        self._bytes = _Opened(self._raw.read)
-
-    @property
-    def read_bytes(self) -> int:
-        """How far it was read: bytes of the file as it lies there."""
-        return self._bytes.number
+        """In bytes; None if it is unknown, as for a pipe."""
+        self.read_bytes = 0
+        """How many bytes of the file were read, before decompression."""
 
     def lines(self) -> Iterator[str]:
-        """Each line without its end, which may be that of any system; once.
+        """Each line, without its line break (LF, CR LF or CR). May be called once.
 
         Raises:
-            NotReadable: it is another kind of file.
-            Damaged: what is left of it can't be read.
+            Unreadable: it is another kind of file, or the rest of it is damaged.
         """
         with self._raw:
             try:
                 begun = ""
-                for text in _texts(self._bytes):
+                for text in _texts(self._read):
                     *lines, begun = (begun + text).split("\n")
                     yield from lines
                     begun = begun[: LONGEST + 1]
                 if begun:
                     yield begun
             except _DAMAGED as error:
-                raise Damaged(_why(error)) from None
+                raise Unreadable(_why(error)) from None
+
+    def _read(self, size: int) -> bytes:
+        octets = self._raw.read(size) or b""
+        self.read_bytes += len(octets)
+        return octets
 
 
-class _Opened(RawIOBase):
-    """A file whose first bytes can be looked at before they are read."""
+class _Bytes(RawIOBase):
+    """Bytes from a function, of which the first can be seen before they are read."""
 
-    def __init__(self, read: Callable[[int], bytes | None]) -> None:
-        """`read` gives what there is, up to so many bytes; none at the end."""
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        """`read` returns at most as many bytes as it is asked for; none at the end."""
         super().__init__()
         self._read = read
-        self._looked_at = b""
-        self.number = 0
-        """How many bytes were read."""
-
-    def look(self) -> bytes:
-        """The first bytes, as many as tell what it is. A pipe may give them one by one."""
-        while len(self._looked_at) < _LOOKED_AT:
-            more = self._read(_LOOKED_AT - len(self._looked_at))
-            if not more:
-                break
-            self._looked_at += more
-        return self._looked_at
+        self.first = b""
+        """The first bytes, until they are read. A pipe may give them one by one."""
+        while len(self.first) < _MAGIC_BYTES and (more := read(_MAGIC_BYTES - len(self.first))):
+            self.first += more
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # a Buffer, to the stubs, has no length
-        octets = self._looked_at[: len(buffer)] or self._read(len(buffer)) or b""
-        self._looked_at = self._looked_at[len(octets) :]
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # the stubs' Buffer has no length
+        octets = self.first[: len(buffer)] or self._read(len(buffer))
+        self.first = self.first[len(octets) :]
         buffer[: len(octets)] = octets
-        self.number += len(octets)
         return len(octets)
 
 
-def _texts(file: _Opened) -> Iterator[str]:
-    """What there is, a part at a time; the line ends of any system are newlines in it."""
-    first = file.look()
+def _texts(read: Callable[[int], bytes]) -> Iterator[str]:
+    """The text, a part at a time; each line break in it is a newline."""
+    file = _Bytes(read)
     for beginning, why in _REFUSED:
-        if first.startswith(beginning):
-            raise NotReadable(why)
+        if file.first.startswith(beginning):
+            raise Unreadable(why)
     for beginning, decompress in _COMPRESSIONS:
-        if first.startswith(beginning):
-            # By what there is, so that what comes before a damage is not lost with it.
-            file = _Opened(decompress(BufferedReader(file, _READ_AT_ONCE)).read1)
+        if file.first.startswith(beginning):
+            # `read1` returns what is there, so that everything before a damage is read.
+            file = _Bytes(decompress(BufferedReader(file, _READ_AT_ONCE)).read1)
             break
-    encoding, errors = _encoding(file.look())
+    encoding, errors = _encoding(file.first)
     text = IncrementalNewlineDecoder(getincrementaldecoder(encoding)(errors), translate=True)
     while octets := file.read(_READ_AT_ONCE):
         yield text.decode(octets)
@@ -135,12 +122,12 @@ def _texts(file: _Opened) -> Iterator[str]:
 
 
 def _encoding(first: bytes) -> tuple[str, str]:
-    """The encoding, and how what is not of it is read: as what can't be stored (lone surrogates),
-    so that it is the fault of its line.
+    """The encoding, and its error handler: wrong bytes become lone surrogates, which no column may
+    have, so that only their own line is wrong.
     """
     if first.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         return "utf-16", "surrogatepass"
-    # Without a mark. The first letter is of ASCII: it is that of a column's name.
+    # UTF-16 without a byte order mark: the first character, of a column's name, is ASCII.
     if first[1:2] == b"\0":
         return "utf-16-le", "surrogatepass"
     if first[:1] == b"\0":
@@ -152,7 +139,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, EOFError):
         return "its compressed data end too early"
     if isinstance(error, UnicodeError):
-        return "its last character is not whole"
+        return "its last character is incomplete"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return "its compressed data are damaged"

@@ -1,16 +1,17 @@
-"""`python -m flusher import FILE.csv`: sessions of the earlier system, each once.
+"""`python -m flusher import FILE.csv`: imports the earlier system's sessions, each once.
 
-Each line is imported, known before, or told as wrong by its number. So a run that was interrupted,
-or whose wrong lines were mended, is simply run again.
+Each line is imported, known before, or reported as wrong with its number. So an import that was
+interrupted, or whose wrong lines were corrected, is simply run again.
 """
 
 import asyncio
+import concurrent.futures
 import secrets
 import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -26,7 +27,7 @@ from contract.setting import Environment
 from contract.site import site_name
 from flusher.imports.csv_line import COLUMNS, SITE_COLUMN, Layout, read_layout
 from flusher.imports.earlier_sessions import RUN_BYTES, EarlierSessions, Importable
-from flusher.imports.file_lines import STANDARD_INPUT, Damaged, FileLines, NotReadable
+from flusher.imports.file_lines import STANDARD_INPUT, FileLines, Unreadable
 from flusher.imports.line_batches import LineBatch, WrongLines, line_batches
 from flusher.imports.store import Destination, DryRun, ImportWriter, Outcome, Run
 from flusher.postgres.database import Database
@@ -39,22 +40,23 @@ _EXAMPLE: Final = "python -m flusher import --site city.example.org sessions.csv
 _NAME_OF_STANDARD_INPUT: Final = "stdin"
 _SWITCH_SECONDS: Final = 0.0005
 _REPEAT: Final = "its id is that of an earlier line"
+_RUN_AGAIN: Final = "run it again for the rest, each session is stored once"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What was asked for: `file` may be `-`; what is None is found out."""
+class ImportOptions:
+    """The command's options. `file` may be `-`; None: the default."""
 
     file: str
-    site: str | None = None
-    name: str | None = None
-    separator: str | None = None
-    dry_run: bool = False
+    site: str | None
+    name: str | None
+    separator: str | None
+    dry_run: bool
 
 
 @dataclass(slots=True)
 class _Imported:
-    """What became of the lines so far."""
+    """What happened to the lines so far."""
 
     new: int = 0
     signed_in: int = 0
@@ -81,43 +83,41 @@ class _Imported:
         return f"{text}; {self.signed_in:,} signed in, {min(self.months)} to {max(self.months)}"
 
 
-async def import_sessions(environment: Environment, wanted: Wanted) -> int:
-    """Imports a file, and says what became of its lines; 1 if some are wrong."""
-    # Of what the flusher's parts do, only what is amiss is told here.
+async def import_sessions(environment: Environment, options: ImportOptions) -> int:
+    """Imports a file, and prints what happened to its lines; 1 if some are wrong."""
+    # The flusher's parts log only problems here.
     level = environment.get("LOG_LEVEL") or "warning"
     configure_logging({**environment, "LOG_LEVEL": level}, "flusher")
     dsn = settings.DATABASE_URL.read(environment)
-    site = _default_site(environment, wanted.site)
-    run = Run(secrets.token_bytes(RUN_BYTES), wanted.name or _name_of(wanted.file))
-    file = _open(wanted.file)
+    site = _default_site(environment, options.site)
+    run = Run(secrets.token_bytes(RUN_BYTES), options.name or _name_of(options.file))
+    file = _open(options.file)
     lines = file.lines()
-    # Reading may wait for whoever writes to standard input.
-    layout = await _beside(lambda: _read_layout(lines, wanted.separator))
+    layout = await _in_thread(lambda: _read_layout(lines, options.separator))
     if not layout.has_sites and site is None:
         raise Misconfigured(
             "--site", "the file has no column `site`: say whose sessions these are", _EXAMPLE
         )
-    # An answer of PostgreSQL would wait ten times as long for the thread that reads.
+    # Otherwise PostgreSQL's answers wait 5 ms for the thread that reads, ten times as long.
     sys.setswitchinterval(_SWITCH_SECONDS)
     imported = _Imported()
-    rest = "run it again for the rest, each session is stored once"
     try:
         async with Database(dsn) as database:
             rules = await _rules(environment, database, site)
             batches = line_batches(lines, layout, EarlierSessions(rules, run.tag))
             destination: Destination = ImportWriter(database, rules.zone, run)
-            if wanted.dry_run:
+            if options.dry_run:
                 destination = DryRun(database, run)
-            with _progress(wanted.file, file) as show:
+            with _progress(options.file, file) as show:
                 await _import_lines(batches, destination, imported, show)
     except Retry as error:
-        raise Retry(error.reason, f"{error}; {imported}; {rest}") from None
+        raise Retry(error.reason, f"{error}; {imported}; {_RUN_AGAIN}") from None
     except DeadLetter as error:
         raise DeadLetter(error.reason, f"after {imported}: {error}") from None
     except asyncio.CancelledError:  # Ctrl-C
-        print(f"error: interrupted: {imported}; {rest}", file=sys.stderr)
+        print(f"error: interrupted: {imported}; {_RUN_AGAIN}", file=sys.stderr)
         return 1
-    print(_summary(imported, run.name, dry_run=wanted.dry_run))
+    print(_summary(imported, run.name, dry_run=options.dry_run))
     return 1 if imported.wrong else 0
 
 
@@ -128,17 +128,18 @@ async def _import_lines(
     show: Callable[[_Imported], None],
 ) -> None:
     wrong = WrongLines(lambda line: print(line, file=sys.stderr))
+    reading = _in_thread(lambda: next(batches, None))
     try:
-        reading = _beside(lambda: next(batches, None))
         while (batch := await reading) is not None:
-            # The next is read while PostgreSQL has this one.
-            reading = _beside(lambda: next(batches, None))
+            # The next batch is read while PostgreSQL writes this one.
+            reading = _in_thread(lambda: next(batches, None))
             outcome = await destination.write(batch)
             imported.add(batch, outcome)
             repeats = [(batch.numbers[place], _REPEAT) for place in outcome.repeats]
             wrong.add(sorted(batch.wrong + repeats), batch.last)
             show(imported)
     finally:
+        reading.cancel()
         wrong.end()
 
 
@@ -152,7 +153,7 @@ def _open(path: str) -> FileLines:
 def _read_layout(lines: Iterator[str], separator: str | None) -> Layout:
     try:
         return read_layout(next(lines, ""), separator)
-    except (NotReadable, Damaged) as error:
+    except Unreadable as error:
         raise Misconfigured("FILE.csv", str(error), _EXAMPLE) from None
     except ValueError as error:
         columns = ",".join((*COLUMNS, SITE_COLUMN))
@@ -185,37 +186,27 @@ def _default_site(environment: Environment, site: str | None) -> str | None:
 def _name_of(file: str) -> str:
     if file == STANDARD_INPUT:
         return _NAME_OF_STANDARD_INPUT
-    return Path(file).name.encode(errors="replace").decode()  # a file's name may be of any bytes
+    return Path(file).name.encode(errors="replace").decode()  # a file's name may have any bytes
 
 
-def _beside(work: Callable[[], T]) -> asyncio.Future[T]:
-    """Does it in a thread that nobody waits for at the end: it may wait for standard input."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def end(set_: Callable[[], None]) -> None:
-        if not future.done():  # it was cancelled
-            set_()
+def _in_thread(work: Callable[[], T]) -> asyncio.Future[T]:
+    """Runs it in a daemon thread: it may wait for standard input, also when the program ends."""
+    future: concurrent.futures.Future[T] = concurrent.futures.Future()
+    future.set_running_or_notify_cancel()
 
     def run() -> None:
-        set_: Callable[[], None]
         try:
-            result = work()
-        except Exception as error:  # noqa: BLE001 - whoever awaits it gets it
-            failure = error
-            set_ = lambda: future.set_exception(failure)  # noqa: E731
-        else:
-            set_ = lambda: future.set_result(result)  # noqa: E731
-        with suppress(RuntimeError):  # the loop is closed: nobody awaits it any more
-            loop.call_soon_threadsafe(end, set_)
+            future.set_result(work())
+        except Exception as error:  # noqa: BLE001 - raised where the future is awaited
+            future.set_exception(error)
 
     Thread(target=run, daemon=True).start()
-    return future
+    return asyncio.wrap_future(future)
 
 
 @contextmanager
 def _progress(name: str, file: FileLines) -> Iterator[Callable[[_Imported], None]]:
-    """On a terminal, how far it is; of a pipe nobody knows of how much."""
+    """Shows the progress on a terminal; of a pipe the size is unknown."""
     console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),

@@ -1,11 +1,10 @@
-"""Step 4 of an import: its sessions into PostgreSQL, a batch a transaction, each once; or, in a dry
-run, only whether they would be stored.
+"""Step 4 of an import: stores its sessions in PostgreSQL, each once, a batch in each transaction.
+A dry run only finds out which sessions would be stored.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
@@ -25,7 +24,7 @@ from flusher.rows.copy_format import COLUMNS
 from runtime.retry import Backoff, retry
 
 _PAUSES_SECONDS: Final = 4.0
-# The first and the last that may follow a key in an id.
+# The lowest and the highest bytes that may follow a key in an id.
 _FIRST: Final = b"\0" * RUN_BYTES
 _LAST: Final = b"\xff" * RUN_BYTES
 _ID_BYTES: Final = KEY_BYTES + RUN_BYTES
@@ -33,7 +32,7 @@ _ID_BYTES: Final = KEY_BYTES + RUN_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run: what ends the ids of its sessions, and the name by which it is undone."""
+    """One run of an import: the last bytes of its sessions' ids, and the name for `--undo`."""
 
     tag: bytes
     name: str
@@ -41,24 +40,24 @@ class Run:
 
 @dataclass(slots=True)
 class Outcome:
-    """What becomes of a batch, by the places of its sessions."""
+    """What happens to a batch. Sessions are given by their places in it."""
 
     new: Sequence[int] = ()
     repeats: Sequence[int] = ()
-    """Those whose id an earlier line has."""
+    """Sessions with the id of an earlier line."""
     known: int = 0
     """How many were in the database before the run."""
 
 
 def decide(keys: Sequence[bytes], found: Mapping[bytes, bytes], run: bytes) -> Outcome:
-    """What becomes of each session of a batch.
+    """What happens to each session of a batch.
 
     Args:
-        keys: theirs, in the order of the lines.
-        found: by key, the ids of sessions that are there already.
-        run: what ends those ids that this run has stored.
+        keys: the sessions' keys, in the order of the lines.
+        found: by key, the ids of sessions that are already stored.
+        run: the last bytes of the ids that this run has stored.
     """
-    if not found and len(set(keys)) == len(keys):  # as nearly always
+    if not found and len(set(keys)) == len(keys):  # the usual case
         return Outcome(range(len(keys)))
     new: dict[bytes, int] = {}
     repeats, known = [], 0
@@ -74,27 +73,24 @@ def decide(keys: Sequence[bytes], found: Mapping[bytes, bytes], run: bytes) -> O
 
 
 async def find_known(
-    connection: asyncpg.Connection, batch: LineBatch, alone: Collection[Month] = ()
+    connection: asyncpg.Connection, batch: LineBatch, own_months: Collection[Month] = ()
 ) -> dict[bytes, bytes]:
-    """By key, the ids of those that are there already.
+    """By key, the ids of the batch's sessions that are already stored.
 
-    Args:
-        connection: to the database.
-        batch: the sessions.
-        alone: months in which none can be of another run, and COPY tells those of this one: so
-            of their own sessions it is not asked.
+    Sessions of `own_months` are not looked up in their own month: no other run has stored sessions
+    there, and COPY fails for those that this run has stored.
     """
     of_kind: defaultdict[Kind, list[bytes]] = defaultdict(list)
     for key, kind in zip(batch.keys, batch.kinds, strict=True):
         of_kind[kind].append(key)
-    asked: defaultdict[Month, list[bytes]] = defaultdict(list)
+    queried: defaultdict[Month, list[bytes]] = defaultdict(list)
     for kind, keys in of_kind.items():
         for place, month in enumerate(kind.months):
-            if place or month not in alone:
-                asked[month] += keys
+            if place or month not in own_months:
+                queried[month] += keys
     known = {}
-    for month, keys in asked.items():
-        keys.sort()  # so that neighbours in the primary key come together
+    for month, keys in queried.items():
+        keys.sort()  # the order of the primary key
         rows = await connection.fetch(
             statement("imported_before"), _ids(keys, _FIRST), _ids(keys, _LAST), month.first_day
         )
@@ -103,7 +99,7 @@ async def find_known(
 
 
 def _ids(keys: Sequence[bytes], end: bytes) -> str:
-    """An array of ids as PostgreSQL writes it, which is made in a third of the time."""
+    """An array of ids as PostgreSQL's text, which takes a third of the time of a list."""
     return f"{{{(end.join(keys) + end).hex(',', -_ID_BYTES) if keys else ''}}}"
 
 
@@ -111,23 +107,24 @@ class Destination(Protocol):
     """Where batches go."""
 
     async def write(self, batch: LineBatch) -> Outcome:
-        """Stores what is new of a batch: all of that is committed when this returns, or none.
+        """Stores the new sessions of a batch: when this returns, all of them are committed.
 
         Raises:
-            DeadLetter: PostgreSQL refuses it, or a month was dropped.
-            Retry: PostgreSQL is away or busy, for some seconds.
+            DeadLetter: PostgreSQL refuses the batch, or a month was dropped.
+            Retry: PostgreSQL has been away or busy for some seconds.
         """
 
 
 class DryRun:
-    """Stores nothing, and says what would become of it.
+    """Stores nothing, and says what would be stored.
 
-    What it would have stored it keeps in a temporary table: a file may be larger than memory.
+    The keys of these sessions are kept in a temporary table, since a file may be larger than
+    memory.
     """
 
     def __init__(self, database: Database, run: Run) -> None:
         self._database = database
-        self._run = run
+        self._tag = run.tag
         self._begun = False
 
     async def write(self, batch: LineBatch) -> Outcome:
@@ -142,13 +139,12 @@ class DryRun:
             rows = await connection.fetch(
                 statement("add_keys_of_dry_run"), _ids(list(unknown), _FIRST)
             )
-            new = {row["id"].bytes[:KEY_BYTES] for row in rows}
-        tag = self._run.tag
-        return decide(batch.keys, found | {key: key + tag for key in unknown - new}, tag)
+        repeated = unknown - {row["id"].bytes[:KEY_BYTES] for row in rows}
+        return decide(batch.keys, found | {key: key + self._tag for key in repeated}, self._tag)
 
 
 class ImportWriter:
-    """Stores one run."""
+    """Stores the sessions of one run."""
 
     def __init__(self, database: Database, zone: ZoneInfo, run: Run) -> None:
         self._database = database
@@ -156,7 +152,7 @@ class ImportWriter:
         self._run = run
         self._stored = 0
         self._tried = Outcome()
-        self._begun_empty: dict[Month, bool] = {}
+        self._was_empty: dict[Month, bool] = {}
 
     async def write(self, batch: LineBatch) -> Outcome:
         if not batch.keys:
@@ -167,16 +163,16 @@ class ImportWriter:
         async def attempt() -> Outcome:
             async with self._database.connection() as connection:
                 try:
-                    return await self._write(connection, batch, looks=False)
-                except asyncpg.UniqueViolationError:  # of a repeat within the file
-                    return await self._write(connection, batch, looks=True)
+                    return await self._write(connection, batch, query_all=False)
+                except asyncpg.UniqueViolationError:  # a repeat within the file
+                    return await self._write(connection, batch, query_all=True)
 
         outcome = await retry(attempt, Retry, Backoff(1, 1), within=_PAUSES_SECONDS)
         self._stored += len(outcome.new)
         return outcome
 
     async def _write(
-        self, connection: asyncpg.Connection, batch: LineBatch, *, looks: bool
+        self, connection: asyncpg.Connection, batch: LineBatch, *, query_all: bool
     ) -> Outcome:
         async with connection.transaction():
             await locks.take(connection, Lock.IMPORTS)
@@ -184,9 +180,9 @@ class ImportWriter:
             if self._tried.new:
                 stored = await connection.fetchval(statement("imported_by_run"), tag.hex())
                 if stored == self._stored + len(self._tried.new):
-                    return self._tried  # the attempt before was committed, and its answer lost
-            alone = () if looks else await self._alone_in(connection, batch)
-            found = await find_known(connection, batch, alone)
+                    return self._tried  # the last attempt was committed, but its answer was lost
+            own_months = () if query_all else await self._own_months(connection, batch)
+            found = await find_known(connection, batch, own_months)
             outcome = self._tried = decide(batch.keys, found, tag)
             if not outcome.new:
                 return outcome
@@ -198,35 +194,28 @@ class ImportWriter:
                 columns=COLUMNS,
                 format="binary",
             )
-            months: Counter[date] = Counter()
-            for kind, number in new.kinds.items():
-                months[kind.months[0].first_day] += number
             await connection.execute(
                 statement("note_import"),
                 tag.hex(),
                 self._run.name,
-                list(months),
-                list(months.values()),
+                list(new.months),
+                list(new.months.values()),
             )
-            # No upgrade can be of these sessions: nobody was told their ids, and the earlier system
-            # made their hashes.
+            # No upgrade can belong to these sessions: no client knows their ids, and their hashes
+            # are the earlier system's.
             await locks.take(connection, Lock.UPGRADES)
             await store_counts(connection, new.changes)
             return outcome
 
-    async def _alone_in(self, connection: asyncpg.Connection, batch: LineBatch) -> set[Month]:
-        """The months of a batch that were empty when this run came to them, and in which no other
-        run has stored anything since.
-
-        So none of their sessions was known before, and of those that this run has stored
-        COPY finds the repeats.
+    async def _own_months(self, connection: asyncpg.Connection, batch: LineBatch) -> set[Month]:
+        """The batch's months that were empty when this run first used them, and in which no other
+        run has stored sessions since.
         """
-        months = {kind.months[0] for kind in set(batch.kinds)}
-        alone = set()
-        for month in months:
+        own = set()
+        for month in {kind.months[0] for kind in set(batch.kinds)}:
             (there,) = await connection.fetch(
                 statement("who_was_there"), month.first_day, self._run.tag.hex()
             )
-            if self._begun_empty.setdefault(month, not there["any"]) and not there["others"]:
-                alone.add(month)
-        return alone
+            if self._was_empty.setdefault(month, not there["any"]) and not there["others"]:
+                own.add(month)
+        return own

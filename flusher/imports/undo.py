@@ -1,5 +1,5 @@
-"""`python -m flusher import --undo NAME`: takes back what imports of this name have stored, and
-nothing else. A batch a transaction: one that was interrupted is simply run again.
+"""`python -m flusher import --undo NAME`: deletes the sessions that imports of this name have
+stored. Each batch is one transaction. After an interruption, run it again.
 """
 
 import asyncio
@@ -29,14 +29,14 @@ _BEGINNING: Final = UUID(b"\0" * 16)
 
 
 async def undo_import(environment: Environment, name: str, *, dry_run: bool) -> int:
-    """Takes an import back, and says how much; 1 where some of it stays in the counts."""
+    """Takes an import back, and prints how much; 1 if some of it stays in the counts."""
     async with Database(settings.DATABASE_URL.read(environment)) as database:
         async with database.connection() as connection:
             stored = await connection.fetch(statement("imports"), name)
             if not stored:
                 raise _unknown(name, await connection.fetch(statement("imports"), None))
             months = await connection.fetch(statement("months"))
-        print(f"{name}: {_said(stored)}", flush=True)
+        print(f"{name}: {_described(stored)}", flush=True)
         if dry_run:
             print("nothing was taken back")
             return 0
@@ -56,12 +56,12 @@ async def undo_import(environment: Environment, name: str, *, dry_run: bool) -> 
             continue
         why = "its sessions were dropped (SESSIONS_KEPT_MONTHS), and its counts are final"
         if row["month"] not in dropped:
-            why = "somebody else has deleted them; see `python -m flusher check`"
+            why = "they were deleted by something else; see `python -m flusher check`"
         print(f"{row['month']:%Y-%m}: {number:,} were not there: {why}", file=sys.stderr)
     return 1 if any(missing.values()) else 0
 
 
-def _said(stored: Iterable[asyncpg.Record]) -> str:
+def _described(stored: Iterable[asyncpg.Record]) -> str:
     months = sorted({row["month"] for row in stored})
     runs = {row["run"] for row in stored}
     number = sum(row["sessions"] for row in stored)
@@ -76,19 +76,21 @@ def _unknown(name: str, stored: Iterable[asyncpg.Record]) -> Misconfigured:
 
 
 async def _take_back(database: Database, stored: asyncpg.Record) -> int:
-    """Deletes a run's sessions of a month; how many of them were not there."""
+    """Deletes a run's sessions of a month; returns how many of them were missing."""
     after, missing = _BEGINNING, None
     while missing is None:
-        attempt = partial(_turn, database, stored, after)
+        attempt = partial(_take_back_batch, database, stored, after)
         after, missing = await retry(attempt, Retry, Backoff(1, 1), within=_PAUSES_SECONDS)
     return missing
 
 
-async def _turn(database: Database, stored: asyncpg.Record, after: UUID) -> tuple[UUID, int | None]:
-    """Deletes some; where to go on, and at the end how many were not there.
+async def _take_back_batch(
+    database: Database, stored: asyncpg.Record, after: UUID
+) -> tuple[UUID, int | None]:
+    """Deletes a batch; returns after which id to go on, and at the end how many were missing.
 
-    The end is a look from the beginning that finds none, in the transaction that forgets the run:
-    if that is still storing, nothing of it is overlooked.
+    At the end, a query from the beginning finds no session, and the same transaction removes the
+    run's entry. So a run that is still storing is not missed.
     """
     run, name, month = stored["run"], stored["name"], stored["month"]
     async with database.connection() as connection, connection.transaction():

@@ -1,1 +1,1 @@
-"""What people read of the counts without Metabase."""
+"""`python -m flusher report`: `read` (the views), `report` (what it says), `formats` and `html`."""

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from contract.calendar import Month
 from flusher.reports.report_lines import Change, Counts, Line, Report
 
-# Where there is nothing to tell.
+# In place of a value that does not exist.
 NONE: Final = "-"
 NOTHING: Final = "nothing counted yet"
 REPORT_WIDTH: Final = 100
@@ -19,12 +19,12 @@ _APART: Final = "  "
 
 
 class Column(NamedTuple):
-    """What a table for people shows of a line; of equal headings the first says what of."""
+    """A column of a table for people."""
 
     heading: str
     cell: Callable[[Line], str]
-    kept: int
-    """Where there is not the width for all, those with the least go first."""
+    priority: int
+    """Columns with the lowest priority are left out if there is not enough width."""
 
 
 def number(value: int) -> str:
@@ -47,28 +47,30 @@ def sessions_change(change: Change | None) -> str:
 
 
 def each(line: Line) -> str:
-    """Sessions a person."""
+    """Sessions for each person."""
     return NONE if line.sessions_per_person is None else f"{line.sessions_per_person:.1f}"
 
 
+PEOPLE: Final = Column("people", lambda line: number(line.counts.people), 11)
+SESSIONS: Final = Column("sessions", lambda line: number(line.counts.sessions), 10)
+PEOPLE_CHANGE: Final = Column("change", lambda line: people_change(line.before), 9)
+SHARE: Final = Column("share", lambda line: percent(line.share), 8)
+SESSIONS_CHANGE: Final = Column("change", lambda line: sessions_change(line.before), 7)
+USERS: Final = Column("users", lambda line: number(line.counts.signed_in_people), 6)
+VISITORS: Final = Column("visitors", lambda line: number(line.counts.visitors), 5)
+PEOPLE_IN_A_YEAR: Final = Column("in a year", lambda line: people_change(line.year), 4)
+SIGNED_IN: Final = Column("signed in", lambda line: percent(line.signed_in_share), 3)
+SESSIONS_IN_A_YEAR: Final = Column("in a year", lambda line: sessions_change(line.year), 2)
+EACH: Final = Column("each", each, 1)
+
+# A column of changes belongs to the column of numbers before it.
 _OF_MONTHS: Final = (
-    Column("people", lambda line: number(line.counts.people), 9),
-    Column("change", lambda line: people_change(line.before), 7),
-    Column("visitors", lambda line: number(line.counts.visitors), 4),
-    Column("users", lambda line: number(line.counts.signed_in_people), 5),
-    Column("sessions", lambda line: number(line.counts.sessions), 8),
-    Column("change", lambda line: sessions_change(line.before), 6),
-    Column("each", each, 2),
-    Column("signed in", lambda line: percent(line.signed_in_share), 3),
+    *(PEOPLE, PEOPLE_CHANGE, VISITORS, USERS),
+    *(SESSIONS, SESSIONS_CHANGE, EACH, SIGNED_IN),
 )
 _OF_SITES: Final = (
-    Column("people", lambda line: number(line.counts.people), 9),
-    Column("change", lambda line: people_change(line.before), 7),
-    Column("in a year", lambda line: people_change(line.year), 3),
-    Column("sessions", lambda line: number(line.counts.sessions), 8),
-    Column("share", lambda line: percent(line.share), 5),
-    Column("change", lambda line: sessions_change(line.before), 4),
-    Column("in a year", lambda line: sessions_change(line.year), 2),
+    *(PEOPLE, PEOPLE_CHANGE, PEOPLE_IN_A_YEAR),
+    *(SESSIONS, SHARE, SESSIONS_CHANGE, SESSIONS_IN_A_YEAR),
 )
 
 
@@ -79,20 +81,20 @@ def title(report: Report) -> str:
 
 
 def between(line: Line) -> str:
-    """How far double counting by sign-in may reach, in a month."""
+    """The limits between which a month's number of people is, given double counting by sign-ins."""
     least, most = number(line.counts.people_at_least), number(line.counts.people)
-    return f"between {least} and {most}, since who came signed in and also not counts twice"
+    return f"between {least} and {most}, since people who came both signed in and not count twice"
 
 
 def of_sign_ins(line: Line) -> str | None:
-    """How far visitors are from people, by a month's sign-ins."""
+    """How far visitors are from people, measured by a month's sign-ins."""
     if line.sign_ins is None:
         return None
     each_user = f"{line.sign_ins.visitors_per_user:.2f}"
     each_visitor = f"{line.sign_ins.users_per_visitor:.2f}"
     return (
-        f"a user who signed in was {each_user} visitors or more, and such a visitor was "
-        f"{each_visitor} users (by {number(line.sign_ins.pairs)} pairs of both)"
+        f"a user who signed in came as {each_user} visitors or more, and such a visitor was "
+        f"{each_visitor} users (from {number(line.sign_ins.pairs)} pairs of both)"
     )
 
 
@@ -101,15 +103,14 @@ def last_finished(report: Report) -> Line | None:
 
 
 def notes(report: Report) -> list[str]:
-    """What is to be said of months, and then of all."""
+    """The remarks on the months, and then on the whole report."""
     of_months = [f"{line.month}: {said}" for line in report.months for said in line.remarks]
     return [*of_months, *report.remarks]
 
 
 def as_csv(report: Report, *, by_site: bool = False) -> str:
-    """One line a month, or a month and site; ratios as numbers, an empty field where there is none.
-
-    Only what is about the line is among its remarks.
+    """One line for each month, or each month and site. Ratios are numbers; a missing value is an
+    empty field. The remarks on the whole report are left out.
     """
     text = StringIO()
     writer = csv.DictWriter(text, _FIELDS, lineterminator="\n")
@@ -136,20 +137,20 @@ def as_json(report: Report, *, by_site: bool = False) -> str:
 
 
 def as_table(report: Report, *, by_site: bool = False, width: int = REPORT_WIDTH) -> str:
-    """For people, in plain ASCII, so wide at the most. What does not fit is left out and named."""
+    """For people, in ASCII. Columns that do not fit into `width` are left out and named."""
     if not report.months:
         return f"{title(report)}: {NOTHING}"
     together = f"{len(report.months)} months together: {report.sessions:,} sessions."
-    of_all = [
+    remarks = [
         f"* unfinished: up to {report.made_at:%Y-%m-%d %H:%M} ({report.zone})",
         f"{together} People can't be added up.",
     ]
     last = last_finished(report)
     if last:
-        of_all.append(f"People in {last.month}: {between(last)}.")
+        remarks.append(f"People in {last.month}: {between(last)}.")
         signed_in = of_sign_ins(last)
         if signed_in:
-            of_all.append(f"Visitors in {last.month}: {signed_in}.")
+            remarks.append(f"Visitors in {last.month}: {signed_in}.")
     if by_site:
         tables = [
             _table(str(month), list(lines), _OF_SITES, lambda line: line.site or "", width)
@@ -164,8 +165,8 @@ def as_table(report: Report, *, by_site: bool = False, width: int = REPORT_WIDTH
         tables = [_table("month", report.months, _OF_MONTHS, _marked_month, width)]
         marked = [f"! {line.month}: {said}" for line in report.months for said in line.remarks]
     text = [title(report), "", *"\n\n".join(tables).splitlines(), ""]
-    for said in [*of_all, *marked, *report.remarks]:
-        text += textwrap.wrap(said, min(width, REPORT_WIDTH), subsequent_indent="  ")
+    for remark in [*remarks, *marked, *report.remarks]:
+        text += textwrap.wrap(remark, min(width, REPORT_WIDTH), subsequent_indent="  ")
     return "\n".join(text)
 
 
@@ -190,7 +191,7 @@ def _table(
         widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
         if sum(widths) + len(_APART) * len(kept) <= width or len(kept) == 1:
             break
-        kept.remove(min(kept, key=lambda column: column.kept))
+        kept.remove(min(kept, key=lambda column: column.priority))
     rows.insert(1, ["-" * each_width for each_width in widths])
     text = [
         _APART.join(

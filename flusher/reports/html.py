@@ -1,7 +1,7 @@
-"""A report as one HTML file: nothing is loaded, and nothing runs. Pure.
+"""A report as one HTML file, which loads nothing and runs no script. Pure.
 
-The bars of a plot are an SVG that is stretched to the page's width; its labels are the page's own
-text, which keeps its size on any screen.
+The bars of a plot are an SVG that is stretched to the page's width. Its labels are text of the
+page, which keeps its size on any screen.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,51 +10,40 @@ from importlib.resources import files
 from string import Template
 from typing import Final, NamedTuple
 
-from flusher.reports.formats import (
-    NONE,
-    NOTHING,
-    between,
-    each,
-    last_finished,
-    notes,
-    number,
-    of_sign_ins,
-    people_change,
-    percent,
-    sessions_change,
-    title,
-)
+from flusher.reports import formats
+from flusher.reports.formats import Column, number
 from flusher.reports.report_lines import Line, Report
 
 _PAGE: Final = Template(files("flusher.reports").joinpath("report.html").read_text())
 _STEPS: Final = (1, 2, 2.5, 5, 10)
-# Of the months below a plot so many are named, on a wide and on a narrow screen.
+# How many months are named below a plot, on a wide and on a narrow screen.
 _WIDE_LABELS, _NARROW_LABELS = 12, 4
 _SITES_AT_MOST: Final = 25
-# The plot's own units: a month is so wide, and the highest grid line so high.
+# In the SVG's units: the width of a month, the height of the top grid line, and the space at each
+# side of a bar.
 _SLOT, _HEIGHT, _GAP = 10.0, 100.0, 1.5
 
 
 class Plot(NamedTuple):
-    """What a plot shows of each month: two parts, one upon the other, and the table behind it."""
+    """A plot of the months, with users below and visitors above them, and the table behind it."""
 
     name: str
     users: Callable[[Line], int]
     visitors: Callable[[Line], int]
-    columns: Sequence[tuple[str, Callable[[Line], str]]]
+    columns: Sequence[Column]
 
 
 _PEOPLE: Final = Plot(
     "People",
     lambda line: line.counts.signed_in_people,
-    # Who came both ways by one hash is among the users.
+    # A hash that came both signed in and not is among the users.
     lambda line: line.counts.people - line.counts.signed_in_people,
     (
-        ("people", lambda line: number(line.counts.people)),
-        ("change", lambda line: people_change(line.before)),
-        ("in a year", lambda line: people_change(line.year)),
-        ("visitors", lambda line: number(line.counts.visitors)),
-        ("users", lambda line: number(line.counts.signed_in_people)),
+        formats.PEOPLE,
+        formats.PEOPLE_CHANGE,
+        formats.PEOPLE_IN_A_YEAR,
+        formats.VISITORS,
+        formats.USERS,
     ),
 )
 _SESSIONS: Final = Plot(
@@ -62,37 +51,36 @@ _SESSIONS: Final = Plot(
     lambda line: line.counts.signed_in_sessions,
     lambda line: line.counts.sessions - line.counts.signed_in_sessions,
     (
-        ("sessions", lambda line: number(line.counts.sessions)),
-        ("change", lambda line: sessions_change(line.before)),
-        ("in a year", lambda line: sessions_change(line.year)),
-        ("signed in", lambda line: percent(line.signed_in_share)),
-        ("a person", each),
+        *(formats.SESSIONS, formats.SESSIONS_CHANGE, formats.SESSIONS_IN_A_YEAR, formats.SIGNED_IN),
+        formats.EACH._replace(heading="a person"),
     ),
 )
 _OF_A_SITE: Final = (
-    *_PEOPLE.columns[:3],
-    ("sessions", lambda line: number(line.counts.sessions)),
-    ("change", lambda line: sessions_change(line.before)),
-    ("share", lambda line: percent(line.share)),
+    formats.PEOPLE,
+    formats.PEOPLE_CHANGE,
+    formats.PEOPLE_IN_A_YEAR,
+    formats.SESSIONS,
+    formats.SESSIONS_CHANGE,
+    formats.SHARE,
 )
 
 
 def as_html(report: Report) -> str:
-    """A page of its own, in ASCII: the last finished month, plots with their tables, sites, and
-    what is to be known of the numbers.
+    """A complete page in ASCII: the last finished month, plots with their tables, the sites, and
+    the remarks.
     """
     page = _PAGE.substitute(
-        title=escape(title(report)),
+        title=escape(formats.title(report)),
         until=escape(f"{report.made_at:%Y-%m-%d %H:%M}"),
         zone=escape(report.zone),
-        content=_content(report) if report.months else f"<p>{NOTHING}</p>",
+        content=_content(report) if report.months else f"<p>{formats.NOTHING}</p>",
     )
     return page.encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
 def _content(report: Report) -> str:
-    last = last_finished(report)
-    said = "\n".join(f"<li>{escape(note)}</li>" for note in notes(report))
+    last = formats.last_finished(report)
+    said = "\n".join(f"<li>{escape(note)}</li>" for note in formats.notes(report))
     together = (
         f"<p>{len(report.months)} months together: {number(report.sessions)} sessions. People "
         "can't be added up over months.</p>"
@@ -114,19 +102,19 @@ def _headline(line: Line) -> str:
     """The last finished month in large type."""
     change = " on the month before" if line.before else ""
     figures = (
-        (number(line.counts.people), "people", people_change(line.before)),
-        (number(line.counts.sessions), "sessions", sessions_change(line.before)),
-        (percent(line.signed_in_share), "of sessions signed in", NONE),
-        (each(line), "sessions a person", NONE),
+        (number(line.counts.people), "people", formats.people_change(line.before)),
+        (number(line.counts.sessions), "sessions", formats.sessions_change(line.before)),
+        (formats.percent(line.signed_in_share), "of sessions signed in", formats.NONE),
+        (formats.each(line), "sessions a person", formats.NONE),
     )
     cells = "\n".join(
         f"<div><b>{value}</b> <span>{name}</span>"
-        + (f"<i>{said}{change}</i>" if said != NONE else "")
+        + (f"<i>{said}{change}</i>" if said != formats.NONE else "")
         + "</div>"
         for value, name, said in figures
     )
-    certain = f"<p>People: {between(line)}.</p>"
-    signed_in = of_sign_ins(line)
+    certain = f"<p>People: {formats.between(line)}.</p>"
+    signed_in = formats.of_sign_ins(line)
     if signed_in:
         certain += f"<p>Visitors: {signed_in}.</p>"
     return (
@@ -167,7 +155,7 @@ class="of-visitors">visitors</span><span class="of-unfinished">unfinished month<
 <div class="months">{labels}</div><div class="marks">{marks}</div>
 </div>
 <details><summary>{plot.name} by month, as a table</summary>
-{_table(f"{plot.name} by month", "month", [*reversed(lines)], _month_name, plot.columns)}
+{_table(f"{plot.name} by month", "month", [*reversed(lines)], _month, plot.columns)}
 </details>
 </figure></section>"""
 
@@ -188,7 +176,7 @@ def _bar(place: int, line: Line, plot: Plot, top: int) -> str:
 
 
 def _label(place: int, line: Line, months: int) -> str:
-    """A month's name, on the screens on which there is room for it, and its mark."""
+    """A month's name, shown on the screens that have room for it."""
     from_the_end = months - 1 - place
     kinds = [
         kind
@@ -234,12 +222,12 @@ def _table(
     heading: str,
     lines: Sequence[Line],
     name: Callable[[Line], str],
-    columns: Sequence[tuple[str, Callable[[Line], str]]],
+    columns: Sequence[Column],
 ) -> str:
-    head = "".join(f'<th scope="col">{each_name}</th>' for each_name, _ in columns)
+    head = "".join(f'<th scope="col">{column.heading}</th>' for column in columns)
     rows = "\n".join(
         f'<tr><th scope="row">{name(line)}</th>'
-        + "".join(f"<td>{cell(line)}</td>" for _, cell in columns)
+        + "".join(f"<td>{column.cell(line)}</td>" for column in columns)
         + "</tr>"
         for line in lines
     )
@@ -251,7 +239,7 @@ def _table(
 </table></div>"""
 
 
-def _month_name(line: Line) -> str:
+def _month(line: Line) -> str:
     return f"{line.month}{_mark(line)}"
 
 
@@ -260,17 +248,16 @@ def _mark(line: Line) -> str:
 
 
 def _short(value: int) -> str:
-    """A number for which there is little room."""
-    for least, unit, letter in ((1_000_000, 1_000_000, "M"), (10_000, 1_000, "k")):
-        if value >= least:
-            return f"{value / unit:g}{letter}"
-    return f"{value:,}"
+    """A number in short form, for the grid."""
+    if value >= 1_000_000:
+        return f"{value / 1_000_000:g}M"
+    return f"{value / 1_000:g}k" if value >= 10_000 else f"{value:,}"
 
 
 def _step(highest: int) -> int:
-    """The round distance of some four grid lines."""
+    """The round distance between grid lines, of which there are about four."""
     magnitude = 1
     while magnitude * 40 < highest:
         magnitude *= 10
     steps = (int(step * magnitude) for step in _STEPS)
-    return next((step for step in steps if step and step * 4 >= highest), 10 * magnitude)
+    return next(step for step in steps if step * 4 >= highest)

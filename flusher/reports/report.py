@@ -1,7 +1,7 @@
-"""What a report says, made of what the views say. Pure.
+"""Makes a report from the rows of the views. Pure.
 
-Where `data_quality` says that two months can't be compared, there is no percentage but the reason.
-All sites together are compared by those that can be: like with like.
+If `data_quality` says that two months can't be compared, the report has the reason instead of a
+percentage. All sites together are compared only by the sites that are comparable in both months.
 """
 
 from collections.abc import Collection, Mapping
@@ -24,15 +24,15 @@ from flusher.stream.dead_letters import UNKNOWN_SITE
 _YEAR: Final = 12
 _NAMED_AT_MOST: Final = 3
 _GIVEN_UP: Final = "sign-ins are missing: the sessions that they were for never came"
-_WAITING: Final = "sign-ins still wait for their session: those may yet change"
+_WAITING: Final = "sign-ins still wait for their session: these numbers may still change"
 _DEAD: Final = (
-    "dead letters wait: sessions and sign-ins that are in no number until somebody replays them "
+    "dead letters wait: sessions and sign-ins that are not counted until they are replayed "
     "(`python -m flusher dead list`)"
 )
 
 
 class Figures:
-    """All that the views say, of one site or of all."""
+    """The rows of the views, of one site or of all."""
 
     def __init__(
         self,
@@ -40,24 +40,24 @@ class Figures:
         quality: Mapping[Month, Mapping[str, Quality]],
         current: Month,
     ) -> None:
-        """Takes counts of each month and site, of at least one, and the month that is not over."""
+        """Counts by month and site (at least one), quality likewise, and the current month."""
         self._counts = counts
         self._quality = quality
         self._current = current
         self._first = min(counts)
 
     def months(self, number: int) -> list[Month]:
-        """The last so many, but none from before the first that was counted."""
+        """The last `number` months, but none before the first counted one."""
         first = max(self._first, self._current.plus(1 - number))
         return [Month.from_ordinal(n) for n in range(first.ordinal, self._current.ordinal + 1)]
 
     def sites(self, *months: Month) -> set[str]:
-        """Those that were counted in any of these."""
+        """The sites that were counted in any of these months."""
         return {site for month in months for site in self._counts.get(month, ())}
 
     def line(self, month: Month, site: str | None, alone: str | None) -> Line:
-        """Of one site, or of all; `alone`: the only one that there is, of which remarks can say
-        more.
+        """The line of one site, or of all. `alone` is the only site that there is, for which the
+        remarks can say more.
         """
         here = self._counts.get(month, {})
         everywhere = sum(here.values(), Counts())
@@ -79,7 +79,7 @@ class Figures:
         )
 
     def only_site(self) -> str | None:
-        """The one of which anything is known, where it is one."""
+        """The only site that is known, if it is just one."""
         known = {site for rows in self._quality.values() for site in rows} - {UNKNOWN_SITE}
         return known.pop() if len(known) == 1 else None
 
@@ -88,9 +88,9 @@ class Figures:
         return sum(quality.dead_letters for site, quality in rows if site == UNKNOWN_SITE)
 
     def _sign_ins(self, month: Month, site: str | None) -> SignIns | None:
-        """Of several sites those count that have enough of them to tell."""
+        """Over several sites, only those count that have enough pairs."""
         pairs, users, visitors = 0, 0.0, 0.0
-        for row in self._here(month, site).values():
+        for row in self._quality_of(month, site).values():
             if row.visitors_per_user and row.users_per_visitor:
                 pairs += row.sign_in_pairs
                 users += row.sign_in_pairs / row.visitors_per_user
@@ -114,36 +114,36 @@ class Figures:
         return quality is not None and quality.comparable and site in self._counts.get(month, {})
 
     def _not_compared(self, month: Month, site: str | None, change: Change | None) -> list[str]:
-        """Why there is no change to tell, or of what."""
+        """Why there is no change, or how many sites it covers."""
         before = month.plus(-1)
         if month in (self._current, self._first) or (change and site):
             return []
         if change:
             sites = len(self.sites(month, before))
-            said = f"the change is that of {change.sites} of {sites} sites"
-            whole = f"{said}: those that were counted throughout both months"
-            return [whole] if change.sites < sites else []
+            whole = "those that were counted throughout both months"
+            text = f"the change is that of {change.sites} of {sites} sites: {whole}"
+            return [text] if change.sites < sites else []
         of_before = self._blockers(before, site)
         if of_before:
-            return [f"not compared: of the month before, {'; '.join(of_before)}"]
+            return [f"not compared, because of the month before: {'; '.join(of_before)}"]
         if self._blockers(month, site):
             return ["therefore not compared"]
-        return ["not compared: nothing was counted throughout it and the month before"]
+        return ["not compared: nothing was counted throughout this month and the month before"]
 
     def _remarks(self, month: Month, site: str | None) -> list[str]:
-        """What is known to be amiss with a month's numbers."""
-        here = self._here(month, site).values()
-        missing = {
-            _GIVEN_UP: sum(quality.sign_ins_given_up for quality in here),
-            _WAITING: sum(quality.sign_ins_waiting for quality in here),
-            _DEAD: sum(quality.dead_letters for quality in here),
-        }
-        found = [f"{number} {what}" for what, number in missing.items() if number]
+        """What is known to be wrong with a month's numbers."""
+        here = self._quality_of(month, site).values()
+        missing = (
+            (sum(quality.sign_ins_given_up for quality in here), _GIVEN_UP),
+            (sum(quality.sign_ins_waiting for quality in here), _WAITING),
+            (sum(quality.dead_letters for quality in here), _DEAD),
+        )
+        found = [f"{number} {what}" for number, what in missing if number]
         return [*self._blockers(month, site), *found]
 
     def _blockers(self, month: Month, site: str | None) -> list[str]:
-        """What keeps a month from being compared; of all sites where `site` is None."""
-        here = self._here(month, site)
+        """Why a month can't be compared; of all sites if `site` is None."""
+        here = self._quality_of(month, site)
         said = []
         if month != self._current and not self.sites(month) & ({site} if site else {*here}):
             said.append("no sessions were counted")
@@ -156,40 +156,34 @@ class Figures:
             often = salts[0].salts_replaced
             when = f"{often} times, last on" if often > 1 else "on"
             said.append(
-                f"its salt was lost or replaced {when} {salts[0].salt_replaced_on}: who came "
-                "before and after counts twice"
+                f"its salt was lost or replaced {when} {salts[0].salt_replaced_on}: people who "
+                "came before and after count twice"
             )
         return said
 
-    def _here(self, month: Month, site: str | None) -> dict[str, Quality]:
+    def _quality_of(self, month: Month, site: str | None) -> dict[str, Quality]:
         wanted = self._quality.get(month, {}).items()
         return {name: row for name, row in wanted if name != UNKNOWN_SITE and site in (None, name)}
 
 
 def make_report(
-    figures: Figures | None,
-    site: str | None,
-    months: int,
-    zone: str,
-    made_at: datetime,
+    figures: Figures, site: str | None, months: int, zone: str, made_at: datetime
 ) -> Report:
-    """The last `months` months of one site or of all; None: nothing was counted yet."""
-    if figures is None:
-        return Report(site, 0, zone, made_at, [])
+    """The report of one site or all, for the last `months` months."""
     shown = figures.months(months)
     sites = figures.sites(*shown)
     alone = site or figures.only_site()
     remarks = []
     if len(sites) > 1:
         remarks.append(
-            f"People are the sum over {len(sites)} sites: somebody on two of them is counted on "
-            "each."
+            f"People are the sum over {len(sites)} sites: somebody who used two of them is counted "
+            "on each."
         )
     unreadable = figures.unreadable_dead_letters()
     if unreadable:
         remarks.append(
-            f"{unreadable} dead letters wait that can't be read, and may be of any site and month "
-            "(`python -m flusher dead list`)."
+            f"{unreadable} dead letters wait that can't be read. They may belong to any site and "
+            "month (`python -m flusher dead list`)."
         )
     by_site = [
         line
@@ -225,15 +219,15 @@ def _of_several(here: Mapping[str, Quality], *, unfinished: bool) -> list[str]:
         for site, each in here.items()
         if each.days_without_sessions and not (each.comparable or unfinished)
     ]
-    said = []
-    for sites, what in (
-        (began, "counting of {} began within it"),
-        (ended, "counting of {} ended within it"),
-        (gaps, "there are days without any session of {}"),
-    ):
-        if sites:
-            said.append(what.format(_named(sites)))
-    return said
+    return [
+        what.format(_named(sites))
+        for sites, what in (
+            (began, "counting of {} began within the month"),
+            (ended, "counting of {} ended within the month"),
+            (gaps, "there are days without any session of {}"),
+        )
+        if sites
+    ]
 
 
 def _named(sites: Collection[str]) -> str:

@@ -1,17 +1,19 @@
-"""What a report is made of: counts, changes, lines of months and sites. Pure."""
+"""The parts of a report: counts, changes, and lines for months and sites. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import date, datetime
+from operator import add
 
 from contract.calendar import Month
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What was counted, of a site and month. Of several sites the sum: who was on two of them is in
-    `people` twice. So is who came signed in and also not: without these there were at least
-    `people_at_least`.
+    """The counts of a month and site, or their sum over several sites.
+
+    `people` counts somebody twice who came to two of the sites, or who came signed in and also
+    not. Without counting the latter twice there were at least `people_at_least`.
     """
 
     sessions: int = 0
@@ -22,14 +24,7 @@ class Counts:
     people_at_least: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
-        return Counts(
-            self.sessions + other.sessions,
-            self.people + other.people,
-            self.visitors + other.visitors,
-            self.signed_in_sessions + other.signed_in_sessions,
-            self.signed_in_people + other.signed_in_people,
-            self.people_at_least + other.people_at_least,
-        )
+        return Counts(*map(add, astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +47,8 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class SignIns:
-    """How far visitors' hashes are from people, by those who signed in: so many pairs of a user and
-    a visitor's hash, with so many such hashes a user and users such a hash.
+    """How far visitors are from people, measured by those who signed in: the pairs of a user and a
+    visitor's hash, the visitors' hashes for each user, and the users for each such hash.
     """
 
     pairs: int
@@ -66,7 +61,7 @@ BySite = Mapping[str, Counts]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Against an earlier month, as ratios (0.25: a quarter more), over so many sites."""
+    """The change since an earlier month, as ratios (0.25: a quarter more), of so many sites."""
 
     sessions: float
     people: float
@@ -75,11 +70,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A month of all sites (`site` is None) or of one.
+    """A month of one site, or of all sites (`site` is None).
 
-    `share` is that of the month's sessions of all sites; `before` and `year` compare with the month
-    before and with the same month a year ago. None, as of `sign_ins`: there is nothing fair to
-    tell.
+    `share` is this site's part of the month's sessions. `before` is the change since the month
+    before, `year` the change since the same month of the year before. Like `sign_ins`, they are
+    None if no fair comparison is possible.
     """
 
     month: Month
@@ -94,7 +89,7 @@ class Line:
 
     @property
     def signed_in_share(self) -> float | None:
-        """The share of sessions in which somebody was or got signed in."""
+        """The share of sessions that began signed in, or whose visitor signed in."""
         return ratio(self.counts.signed_in_sessions, self.counts.sessions)
 
     @property
@@ -104,8 +99,8 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`months` and `by_site` (by month, then those with most people first) end with the current
-    month; both are empty where nothing was counted yet. `remarks` are about all of it.
+    """`months` and `by_site` (by month, then the sites with most people first) end with the current
+    month. Both are empty if nothing was counted yet. `remarks` are about the whole report.
     """
 
     site: str | None
@@ -118,10 +113,10 @@ class Report:
 
     @property
     def sessions(self) -> int:
-        """Of all months. There is no such number of people."""
+        """The sum over all months. People can't be summed over months."""
         return sum(line.counts.sessions for line in self.months)
 
 
 def ratio(part: int, whole: int) -> float | None:
-    """None of an empty whole."""
+    """None if the whole is zero."""
     return part / whole if whole else None

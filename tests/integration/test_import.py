@@ -433,13 +433,13 @@ async def test_a_separator_may_be_given(dsn: str, tmp_path: Path) -> None:
     ("content", "said"),
     [
         ("id,id," + HEAD[3:] + GOOD, "its first line names id 2 times: which is it?"),
-        (GOOD + GOOD, "it is a session, and no line of names comes before it"),
+        (GOOD + GOOD, "it is a session, and no line with the columns' names comes before it"),
         (HEAD.replace(",", "^"), "separated by ',' (--separator) it names id^monthly_user_hash"),
         ('"id,' + HEAD, "a quotation mark in it is not closed"),
         ("PK\x03\x04abcdefgh", "is a spreadsheet or a ZIP file"),
         (b"\x28\xb5\x2f\xfdabcdefgh", "zstdcat FILE | python -m flusher import -"),
         (gzip.compress(HEAD.encode() * 9)[:20], "its compressed data end too early"),
-        (b"\x01\x02\x03\x04\x05\x06\x07\x08", "it is no text"),
+        (b"\x01\x02\x03\x04\x05\x06\x07\x08", "it is not text"),
         ("\n\n" + HEAD, "it is empty"),
     ],
     ids=[

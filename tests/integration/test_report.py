@@ -268,7 +268,7 @@ async def test_a_month_that_began_in_its_middle_is_said_and_compared_with_none(
     assert report.months[0].remarks == (f"counting began on {day}",)
     assert report.months[1].before is None
     assert report.months[1].remarks == (
-        f"not compared: of the month before, counting began on {day}",
+        f"not compared, because of the month before: counting began on {day}",
     )
     assert report.months[2].before
     assert report.months[2].before.people == 0
@@ -291,10 +291,14 @@ async def test_a_gap_or_a_replaced_salt_leaves_no_percentage_and_says_why(
     assert not_before == [first, gap, gap.plus(1), salt, salt.plus(1), this_month]
     assert lines[gap].remarks == ("a day has no session", "therefore not compared")
     assert lines[gap.plus(1)].remarks == (
-        "not compared: of the month before, a day has no session",
+        "not compared, because of the month before: a day has no session",
     )
     assert lines[salt].remarks[0].startswith("its salt was lost or replaced on")
-    assert lines[salt.plus(1)].remarks[0].startswith("not compared: of the month before, its salt")
+    assert (
+        lines[salt.plus(1)]
+        .remarks[0]
+        .startswith("not compared, because of the month before: its salt")
+    )
     in_a_year = [month for month, line in lines.items() if line.year is not None]
     assert in_a_year == [this_month.plus(-2)], "of the others one of the two is not whole"
 
@@ -316,8 +320,8 @@ async def test_all_sites_are_compared_like_with_like(
     assert "the change is that of 1 of 3 sites: those that were counted throughout both months" in (
         line.remarks
     )
-    assert "counting of b began within it" in line.remarks
-    assert "counting of c ended within it" in report.months[0].remarks
+    assert "counting of b began within the month" in line.remarks
+    assert "counting of c ended within the month" in report.months[0].remarks
 
 
 async def test_by_site_each_month_has_its_sites_and_their_shares(
@@ -367,7 +371,7 @@ async def test_what_is_certain_of_double_counting_by_sign_in_is_beside_the_peopl
     report = await read_report(database, wall_clock(), None, 12)
     assert (report.months[0].counts.people_at_least, report.months[0].counts.people) == (120, 150)
     for text in (as_table(report), as_html(report)):
-        assert "between 120 and 150, since who came" in text
+        assert "between 120 and 150, since people who came" in text
 
 
 async def test_what_sign_ins_tell_of_visitors_is_beside_the_people_where_there_are_enough(
@@ -385,8 +389,8 @@ async def test_what_sign_ins_tell_of_visitors_is_beside_the_people_where_there_a
         await read_report(database, wall_clock(), site, 12) for site in ("a", None, "c")
     ]
     for report, said in (
-        (of_a, "was 1.50 visitors or more, and such a visitor was 1.25 users (by 30 pairs"),
-        (of_all, "was 1.20 visitors or more, and such a visitor was 1.11 users (by 60 pairs"),
+        (of_a, "came as 1.50 visitors or more, and such a visitor was 1.25 users (from 30 pairs"),
+        (of_all, "came as 1.20 visitors or more, and such a visitor was 1.11 users (from 60 pairs"),
     ):
         for text in (as_table(report), as_html(report)):
             assert said in " ".join(text.split())
