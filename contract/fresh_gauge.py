@@ -23,20 +23,14 @@ class FreshGauge(Collector):
         self,
         name: str,
         documentation: str,
-        labels: Sequence[str],
-        registry: CollectorRegistry,
+        labels: Sequence[str] = (),
         *,
+        registry: CollectorRegistry,
         unknown: float | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """
-        Args:
-            name: as Prometheus has it.
-            documentation: for the reader of the metrics page.
-            labels: their names.
-            registry: where it is registered.
-            unknown: its value while it has no fresh one, if it has no labels; None: no sample.
-            now: a monotonic clock, in seconds.
+        """`unknown`: what a gauge without labels shows while it has no fresh value; None: nothing.
+        `now`: a monotonic clock, in seconds.
         """
         self.name = name
         self.documentation = documentation
@@ -51,7 +45,6 @@ class FreshGauge(Collector):
         self._values[tuple(map(str, labels))] = float(value), self._now()
 
     def collect(self) -> Iterator[Metric]:
-        """What Prometheus reads."""
         family = GaugeMetricFamily(self.name, self.documentation, labels=self.label_names)
         oldest = self._now() - FRESH_SECONDS
         fresh = {words: value for words, (value, at) in self._values.items() if at >= oldest}

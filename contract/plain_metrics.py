@@ -23,15 +23,14 @@ class Count:
         self.value = 0
 
     def inc(self, amount: int = 1) -> None:
-        """Counts."""
         self.value += amount
 
 
 class PlainCounter(Collector):
-    """For one thread; with labels."""
+    """A counter with labels, for one thread."""
 
     def __init__(
-        self, name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry
+        self, name: str, documentation: str, labels: Sequence[str], *, registry: CollectorRegistry
     ) -> None:
         """`name`: without the `_total` that Prometheus adds."""
         self.name = name
@@ -48,7 +47,6 @@ class PlainCounter(Collector):
         return self._counts.setdefault(words, Count())
 
     def collect(self) -> Iterator[Metric]:
-        """What Prometheus reads."""
         family = CounterMetricFamily(self.name, self.documentation, labels=self.label_names)
         for words, count in self._counts.items():
             family.add_metric(words, count.value)
@@ -56,12 +54,17 @@ class PlainCounter(Collector):
 
 
 class PlainHistogram(Collector):
-    """For one thread, and without labels."""
+    """A histogram without labels, for one thread."""
 
     def __init__(
-        self, name: str, documentation: str, buckets: Sequence[float], registry: CollectorRegistry
+        self,
+        name: str,
+        documentation: str,
+        buckets: Sequence[float],
+        *,
+        registry: CollectorRegistry,
     ) -> None:
-        """`buckets`: their upper bounds, ascending; one without bound follows."""
+        """`buckets`: their upper bounds, ascending; a last one without a bound is added."""
         self.name = name
         self.documentation = documentation
         self._bounds = (*buckets, float("inf"))
@@ -70,12 +73,11 @@ class PlainHistogram(Collector):
         registry.register(self)
 
     def observe(self, amount: float) -> None:
-        """Counts an amount in its bucket."""
         self._counts[bisect_left(self._bounds, amount)] += 1
         self._sum += amount
 
     def collect(self) -> Iterator[Metric]:
-        """What Prometheus reads: the buckets, each with those below it."""
+        """The buckets; each one includes those below it."""
         bounds = map(floatToGoString, self._bounds)
         buckets = list(zip(bounds, map(float, accumulate(self._counts)), strict=True))
         yield HistogramMetricFamily(self.name, self.documentation, buckets, self._sum)

@@ -17,9 +17,9 @@ Environment = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Setting(Generic[T]):
-    """One setting: `parse` raises ValueError, with what is wrong, for what it does not accept.
+    """One setting. `parse` raises ValueError with a message that says what is wrong.
 
-    A default that depends on another setting is a function of the environment.
+    `default` is a function of the environment if it depends on another setting.
     """
 
     name: str
@@ -30,14 +30,14 @@ class Setting(Generic[T]):
     redact: Callable[[str], str] = str
 
     def show(self, environment: Environment) -> str:
-        """The text in force, without what is secret in it, for a log."""
+        """The text in force, for a log: without secrets."""
         return self.redact(self._text(environment) or "")
 
     def read(self, environment: Environment) -> T:
         """The value in force.
 
         Raises:
-            Misconfigured: it is missing and has no default, or is not what it should be.
+            Misconfigured: it is missing and has no default, or it is wrong.
         """
         text = self._text(environment)
         if text is None:

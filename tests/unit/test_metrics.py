@@ -142,7 +142,7 @@ def test_two_processes_can_share_a_registry() -> None:
 
 def test_a_plain_histogram_says_what_the_librarys_does() -> None:
     registry, other = CollectorRegistry(), CollectorRegistry()
-    plain = PlainHistogram("seconds", "How long.", (0.1, 1, 2.5), registry)
+    plain = PlainHistogram("seconds", "How long.", (0.1, 1, 2.5), registry=registry)
     theirs = Histogram("seconds", "How long.", buckets=(0.1, 1, 2.5), registry=other)
     for amount in (0, 0.1, 0.10001, 1, 2, 2.5, 3, 1e9):
         plain.observe(amount)
@@ -155,7 +155,7 @@ def test_a_plain_histogram_says_what_the_librarys_does() -> None:
 
 def test_a_plain_counter_says_what_the_librarys_does() -> None:
     registry, other = CollectorRegistry(), CollectorRegistry()
-    plain = PlainCounter("seen", "What was seen.", ("kind", "status"), registry)
+    plain = PlainCounter("seen", "What was seen.", ("kind", "status"), registry=registry)
     theirs = Counter("seen", "What was seen.", ("kind", "status"), registry=other)
     for kind, status, amount in (("a", 201, 1), ("b", 204, 2), ("a", 201, 3), ("a", 204, 1)):
         plain.labels(kind, status).inc(amount)
@@ -225,7 +225,7 @@ class Clock:
 def test_an_old_answer_is_not_told_by_a_gauge() -> None:
     """Its server is away, or who asks it is stuck: what it said last may long be untrue."""
     registry, clock = CollectorRegistry(), Clock()
-    gauge = FreshGauge("waiting", "How many.", ("shard",), registry, now=clock)
+    gauge = FreshGauge("waiting", "How many.", ("shard",), registry=registry, now=clock)
     gauge.set(5, 0)
     gauge.set(7, 1)
     clock.seconds += FRESH_SECONDS - 1
@@ -238,7 +238,7 @@ def test_an_old_answer_is_not_told_by_a_gauge() -> None:
 
 def test_a_gauge_may_have_a_word_for_what_is_not_known() -> None:
     registry, clock = CollectorRegistry(), Clock()
-    gauge = FreshGauge("is_well", "Whether.", (), registry, unknown=0, now=clock)
+    gauge = FreshGauge("is_well", "Whether.", registry=registry, unknown=0, now=clock)
     assert registry.get_sample_value("is_well") == 0
     gauge.set(1)
     assert registry.get_sample_value("is_well") == 1
