@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from redis.asyncio import Redis
@@ -22,14 +23,13 @@ from collector.readiness import Readiness
 from contract import settings
 from contract.collector_metrics import CollectorMetrics
 from contract.setting import Environment
-from runtime.admin import AdminListener
+from runtime.admin import AdminListener, make_registry
 from runtime.clock import Clock
 from runtime.cluster import Cluster
 from runtime.logs import log_start
 from runtime.redis_checks import redis_examinations
 from runtime.redis_client import connect_redis
 from runtime.redis_connection import RedisConnection
-from runtime.registry import make_registry
 from runtime.restart import Restart, RestartTimer, listening_before
 from runtime.server_checks import watch_servers
 from runtime.service_manager import ServiceManager
@@ -40,7 +40,7 @@ from salt.disposal import SaltDisposal
 from salt.late_disposal import LateDisposal
 from salt.month import MonthlySalt
 from salt.store import SaltStore
-from salt.witnesses import Witnesses
+from salt.witnesses import ask_witnesses
 
 ADMIN_PORT = settings.admin_port(9100)
 SETTINGS = (
@@ -128,9 +128,9 @@ class Collector:
         """
         self._address = settings.HOST.read(environment), settings.PORT.read(environment)
         self._stopping = Stopping()
-        opinions = Witnesses(clock, redis.shards).ask
+        witnesses = partial(ask_witnesses, clock, redis.shards)
         zone = settings.CALENDAR_TIMEZONE.read(environment)
-        store = SaltStore(redis.salt.redis, zone, opinions)
+        store = SaltStore(redis.salt.redis, zone, witnesses)
         self._late_disposal = LateDisposal(store, SaltDisposal(redis.salt, store))
         self._restart_timer = RestartTimer(*_RESTART_AFTER_SECONDS)
         self._salt = salt = MonthlySalt(store, dropped=self._restart_timer.is_over)

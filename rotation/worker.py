@@ -19,7 +19,7 @@ from salt.report import Report, log_report
 from salt.store import SaltStore
 from salt.term import Ensured, Outcome
 
-LOOK_SECONDS = 5.0
+CHECK_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 
 log = structlog.get_logger()
@@ -43,7 +43,7 @@ class Worker:
         self._announcer = announcer
         self._metrics = metrics
         self.is_well = False
-        # What keeps the salt's month from being the calendar's; None: nothing does.
+        # Why the salt may be that of a wrong month; None: it is right.
         self.clock_doubt: str | None = None
 
     async def run_once(
@@ -53,11 +53,11 @@ class Worker:
 
         Args:
             replace: make a new salt even if the month has one.
-            again: also dispose if nothing is due but the server refused a part of the last
-                disposal: an operator may have allowed it since.
+            again: repeat a disposal that a server has refused in part, because an operator may have
+                allowed it since.
 
         Returns:
-            What was done about the salt, and what a disposal found if one was due.
+            What was done about the salt, and the report of a disposal if one was due.
 
         Raises:
             ClocksDisagree: nothing was done, because clocks contradict each other.
@@ -70,7 +70,7 @@ class Worker:
             raise
         self.clock_doubt = None
         if ensured.outcome is Outcome.CLOCK_WENT_BACK:
-            self._doubt(f"the salt of {ensured.term.month} is in force, which has yet to begin")
+            self._doubt(f"the salt of {ensured.term.month}, a future month, is in force")
         elif ensured.outcome is not Outcome.UNCHANGED:
             self._metrics.rotations.inc()
             self._has_made()
@@ -110,7 +110,7 @@ class Worker:
         return last is not None and bool(last.refused)
 
     async def measure(self) -> None:
-        """Counts the existing salts, separately from a disposal, which may take minutes.
+        """Sets the metrics of the salts. A disposal may take minutes, so this also runs beside it.
 
         Raises:
             Retry: Redis does not answer.
@@ -122,7 +122,7 @@ class Worker:
 
     async def run(self, stopping: Stopping, beat: Beat) -> None:
         """Checks repeatedly, and exactly at the month's end, until asked to stop."""
-        pause = LOOK_SECONDS
+        pause = CHECK_SECONDS
 
         async def turn() -> None:
             nonlocal pause
@@ -135,13 +135,13 @@ class Worker:
                 raise
             self.is_well = True
             left = (ensured.term.ends_us - ensured.server_us) / SECOND_US
-            left -= time.monotonic() - began  # a disposal takes its time
-            pause = min(LOOK_SECONDS, max(left, 0.01))
+            left -= time.monotonic() - began  # a disposal can take long
+            pause = min(CHECK_SECONDS, max(left, 0.01))
 
         failure_log = FailureLog(
             "the salt could not be looked after",
             "the salt is looked after again",
-            "see that the salt's Redis is up and takes commands",
+            "check that the salt's Redis is up and accepts commands",
         )
         again = Backoff(RETRY_SECONDS, RETRY_SECONDS)
         await repeat(turn, stopping, lambda: pause, trouble=failure_log, backoff=again)

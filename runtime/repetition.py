@@ -1,4 +1,4 @@
-"""Holds back log lines that repeat."""
+"""Limits how often the same log line is written."""
 
 import time
 from collections.abc import Callable, Mapping, MutableMapping
@@ -8,15 +8,15 @@ import structlog
 
 SECONDS: Final = 10.0
 _MOST_REMEMBERED: Final = 500
-# What differs from line to line where the line says the same.
-_PASSING: Final = ("entry", "timestamp")
+# Fields that differ between equal lines.
+_IGNORED: Final = ("entry", "timestamp")
 
 
 class RepetitionLimit:
-    """A structlog processor: of equal warnings and errors it writes one every `SECONDS` seconds.
+    """A structlog processor that writes the same warning or error once in `SECONDS` seconds.
 
-    Lines are equal if their words are; numbers may differ. The next line that is written has
-    `repeated`: how many were held back.
+    Lines are the same if their texts are; numbers may differ. The next line that is written has
+    `repeated`: how many were not written.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -45,5 +45,5 @@ class RepetitionLimit:
 
 def _words(line: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(
-        value for name, value in line.items() if isinstance(value, str) and name not in _PASSING
+        value for name, value in line.items() if isinstance(value, str) and name not in _IGNORED
     )

@@ -1,4 +1,4 @@
-"""A client of the server that has the salt, from the settings."""
+"""Connects to the salt's server, as the settings say."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,10 +18,10 @@ class SaltServer:
     """The salt's server.
 
     Attributes:
-        redis: a client of it. In a cluster, of the node that has the salt's slot now.
+        redis: its client. In a cluster it follows the node that has the salt's slot.
         is_streams: whether the streams are on the same server.
-        connect_to: makes a client of another server, by host and port, with the same credentials;
-            the caller closes it.
+        connect_to: makes a client of another server, by host and port, with the same credentials.
+            The caller closes it.
     """
 
     redis: Redis

@@ -1,9 +1,9 @@
-"""Removes the copies of a destroyed salt outside of the keyspace, and checks the result.
+"""Removes copies of a destroyed salt outside of the keyspace, and checks the result.
 
 Deleting a key does not delete its bytes. The append-only file keeps the command that wrote it until
 the file is rewritten; an RDB file keeps the value until the next save; the slow log keeps
-arguments; the replication backlog keeps commands; freed memory keeps all of these; and each
-replica has its own files and memory. This code cleans all of them.
+arguments; the replication backlog keeps commands; freed memory keeps all of these. Each replica has
+its own files and memory.
 """
 
 import json
@@ -17,7 +17,7 @@ from redis.exceptions import RedisError, WatchError
 
 from contract import keys
 from contract.calendar import from_us
-from runtime.redis_client import Address, retry_for, server_name
+from runtime.redis_client import Address, as_retry, server_name
 from salt.client import SaltServer
 from salt.holders import SaltHolders, replicas
 from salt.report import Place, Report, State
@@ -29,37 +29,26 @@ _SCRUB_CHUNK = 512 * 1024
 
 
 class SaltDisposal:
-    """Removes copies of destroyed salts from a server, its replicas and its predecessors."""
+    """Removes copies of destroyed salts from the salt's server, its replicas and former holders."""
 
     def __init__(self, server: SaltServer, store: SaltStore) -> None:
-        """
-        Args:
-            server: the salt's.
-            store: its salts.
-        """
         self._redis = server.redis
         self._store = store
         self._holders = SaltHolders(server)
         self._connect_to = server.connect_to
 
     async def note_holders(self) -> None:
-        """Records which servers have the salt in their files now; call it repeatedly.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
+        """As `SaltHolders.note`."""
         await self._holders.note()
 
     async def due_since(self) -> int | None:
-        """Since when a disposal is due, in milliseconds of the server's clock; None: none is due.
+        """Since when a disposal is due, in milliseconds by the server's clock; None: none is due.
 
         Raises:
             Retry: Redis does not answer.
         """
-        try:
+        with as_retry("checking whether a disposal is due"):
             due: Any = await self._redis.get(keys.DISPOSAL_DUE)
-        except RedisError as error:
-            raise retry_for(error, "looking whether a disposal is due") from None
         return int(due) if due else None
 
     async def last_report(self) -> Report | None:
@@ -68,10 +57,8 @@ class SaltDisposal:
         Raises:
             Retry: Redis does not answer.
         """
-        try:
+        with as_retry("reading the disposal's report"):
             text: Any = await self._redis.get(keys.DISPOSAL_REPORT)
-        except RedisError as error:
-            raise retry_for(error, "reading the disposal's report") from None
         if not text:
             return None
         report = json.loads(text)
@@ -79,18 +66,17 @@ class SaltDisposal:
         return Report(report["at"], places)
 
     async def dispose(self, due_since: int) -> Report:
-        """Cleans every place. The disposal is then no longer due, unless something failed.
-
-        A rotation meanwhile makes it due again.
+        """Cleans every place. The disposal is then no longer due, unless something failed or a
+        rotation has made it due again meanwhile.
 
         Raises:
             Retry: Redis does not answer; it stays due.
         """
-        try:
+        with as_retry("disposing of a destroyed salt"):
             name = server_name(self._redis)
             places = [
                 await attempt(name, "replication backlog", self._scrub_backlog),
-                # Also what the backlog has freed.
+                # After the backlog, whose old memory is now free.
                 await attempt(name, "memory", self._push_out),
             ]
             places += await dispose_of_files(self._redis, name)
@@ -105,32 +91,30 @@ class SaltDisposal:
                     unverified.append(str(address))
                     found = [Place(str(address), "server", State.REFUSED, HELD_IT)]
                 places += found
-            places.append(await self._look_at_keyspace(name))
+            places.append(await self._check_keyspace(name))
             at = from_us(await self._store.server_us())
             report = Report(at.strftime("%Y-%m-%dT%H:%M:%SZ"), places)
-            # Another process may have done it meanwhile: its good news is not written over.
+            # If another process has succeeded meanwhile, its report stays.
             if not report.failed or await self.due_since() is not None:
                 await self._redis.set(keys.DISPOSAL_REPORT, json.dumps(asdict(report)))
             if not report.failed:
                 await self._holders.disposed(unverified)
-                await self._end(due_since)
-        except RedisError as error:
-            raise retry_for(error, "disposing of a destroyed salt") from None
+                await self._finish(due_since)
         return report
 
-    async def _end(self, due_since: int) -> None:
+    async def _finish(self, due_since: int) -> None:
         async with self._redis.pipeline(transaction=True) as pipeline:
             await pipeline.watch(keys.DISPOSAL_DUE)
             due: Any = await pipeline.get(keys.DISPOSAL_DUE)
             if due and int(due) == due_since:
                 pipeline.multi()  # type: ignore[no-untyped-call]  # the library has no types here
                 pipeline.delete(keys.DISPOSAL_DUE)
-                with suppress(WatchError):  # another process has ended it, or made it due again
+                with suppress(WatchError):  # another process has finished it, or made it due again
                     await pipeline.execute()
 
     async def _scrub_backlog(self) -> State:
-        """Overwrites the replication backlog with filler, and also the backlogs of replicas, which
-        may become primaries later.
+        """Overwrites the replication backlog with filler, and thereby also those of the replicas,
+        which may become primaries later.
         """
         info = await self._redis.info("replication")
         if not info.get("repl_backlog_active"):
@@ -138,7 +122,7 @@ class SaltDisposal:
         sizes = [int(info["repl_backlog_size"])]
         for address in await replicas(self._redis):
             async with self._server(address) as replica:
-                with suppress(RedisError):  # its files are looked at next, and say so
+                with suppress(RedisError):  # the report says so when its files are cleaned
                     sizes.append(int((await replica.info("replication"))["repl_backlog_size"]))
         left = max(sizes) + _SCRUB_CHUNK
         while left > 0:
@@ -151,15 +135,11 @@ class SaltDisposal:
         await push_out(self._redis)
         return State.CLEAN
 
-    async def _look_at_keyspace(self, name: str) -> Place:
+    async def _check_keyspace(self, name: str) -> Place:
         month = await self._store.recorded_month()
-        left = (
-            [key for key in await self._store.salt_keys() if key != keys.salt(month)]
-            if month
-            else []
-        )
-        if left:
-            return Place(name, "keyspace", State.FAILED, f"still there: {', '.join(left)}")
+        found = await self._store.salt_keys() if month else []
+        if left := [key for key in found if month and key != keys.salt(month)]:
+            return Place(name, "keyspace", State.FAILED, f"not deleted: {', '.join(left)}")
         return Place(name, "keyspace", State.CLEAN)
 
     @asynccontextmanager

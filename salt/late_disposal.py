@@ -1,7 +1,4 @@
-"""Removes a destroyed salt's copies if no rotation process does.
-
-This is rotation's work, but a month's salt must end with its month even if rotation does not run.
-"""
+"""Removes copies of a destroyed salt if rotation, whose work this is, does not run."""
 
 import structlog
 
@@ -12,15 +9,15 @@ from salt.disposal import SaltDisposal
 from salt.report import log_report
 from salt.store import SaltStore
 
-LOOK_SECONDS = 10.0
-# Rotation looks every five seconds: by then it would have begun.
+CHECK_SECONDS = 10.0
+# Rotation checks every five seconds, so it would have begun by then.
 LATE_SECONDS = 20.0
 
 log = structlog.get_logger()
 
 
 class LateDisposal:
-    """Checks now and then whether a disposal is overdue."""
+    """Checks repeatedly whether a disposal is overdue."""
 
     def __init__(self, store: SaltStore, disposal: SaltDisposal) -> None:
         self._store = store
@@ -38,16 +35,17 @@ class LateDisposal:
         late_us = await self._store.server_us() - due_since_ms * 1000
         if late_us < LATE_SECONDS * SECOND_US:
             return False
-        log.warning("rotation has not removed a destroyed salt: doing it here; does rotation run?")
+        log.warning(
+            "rotation has not removed a destroyed salt: this process does it; does rotation run?"
+        )
         log_report(await self._disposal.dispose(due_since_ms))
         return True
 
     async def run(self, stopping: Stopping) -> None:
-        """Checks until asked to stop."""
         failure_log = FailureLog(
             "copies of a destroyed salt could not be searched for",
             "copies of a destroyed salt can be searched for again",
-            "see that the salt's Redis is up",
+            "check that the salt's Redis is up",
         )
-        await stopping.wait(LOOK_SECONDS)  # a rotation that starts with it comes first
-        await repeat(self.run_once, stopping, LOOK_SECONDS, trouble=failure_log)
+        await stopping.wait(CHECK_SECONDS)  # so that a rotation that starts now comes first
+        await repeat(self.run_once, stopping, CHECK_SECONDS, trouble=failure_log)

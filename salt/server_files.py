@@ -1,4 +1,4 @@
-"""Has a server's files and slow log rewritten, so that no destroyed salt is left in them."""
+"""Has a server rewrite its files and its slow log, so that no destroyed salt is left in them."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -11,22 +11,22 @@ from runtime.redis_client import is_passing, server_words
 from runtime.retry import Backoff, retry
 from salt.report import Place, State
 
-# A background rewrite or save of a large backlog takes its time.
+# A rewrite or save takes long if the streams are large.
 _PATIENCE_SECONDS: Final = 600.0
 _POLL: Final = Backoff(0.05, 0.05)
 
 
 class _Busy(Retry):
-    """A rewrite or save is already running; there can be only one."""
+    """A rewrite or save is already running. There can be only one."""
 
     def __init__(self) -> None:
         super().__init__("busy", "a rewrite or save has been running for too long")
 
 
 async def dispose_of_files(server: Redis, name: str) -> list[Place]:
-    there = await attempt(name, "server", lambda: _answer(server))
-    if there.state is not State.CLEAN:
-        return [there]
+    answer = await attempt(name, "server", lambda: _ping(server))
+    if answer.state is not State.CLEAN:
+        return [answer]
     return [
         await attempt(name, "append-only file", lambda: _rewrite_append_only_file(server)),
         await attempt(name, "RDB file", lambda: _save_rdb_file(server)),
@@ -35,21 +35,21 @@ async def dispose_of_files(server: Redis, name: str) -> list[Place]:
 
 
 HELD_IT = (
-    "it held the salt before and does not answer; its files are disposed of when it is back: if it "
-    "is gone for good, destroy them"
+    "it held the salt before and does not answer; its files are cleaned when it is back; if it is "
+    "gone for good, destroy them"
 )
 _TO_DO = {
-    "server": "let this process in",
+    "server": "give this process access",
     "append-only file": "run BGREWRITEAOF there",
     "RDB file": "run BGSAVE there",
     "slow log": "run SLOWLOG RESET there",
-    "memory": "restart it, once its replicas are clean",
+    "memory": "restart it, after its replicas are clean",
     "replication backlog": "write as many bytes as repl-backlog-size there",
 }
 
 
 async def attempt(name: str, place: str, dispose: Callable[[], Awaitable[State]]) -> Place:
-    """Does one step at one place. If a server refuses or is away, the others are still cleaned."""
+    """Cleans one place. It returns errors as a state, so that the other places are cleaned, too."""
     try:
         state = await dispose()
     except RedisError as error:
@@ -63,7 +63,7 @@ async def attempt(name: str, place: str, dispose: Callable[[], Awaitable[State]]
     return Place(name, place, state, "")
 
 
-async def _answer(server: Redis) -> State:
+async def _ping(server: Redis) -> State:
     await server.ping()
     return State.CLEAN
 
@@ -78,8 +78,8 @@ async def _rewrite_append_only_file(server: Redis) -> State:
 
 
 async def _save_rdb_file(server: Redis) -> State:
-    # Also where no saves are configured: a replica keeps the file of its last full synchronisation,
-    # and a server that of an earlier configuration.
+    # Also if no saves are configured: a file of the last full synchronisation, or of an earlier
+    # configuration, may be there.
     await _when_idle(server)
     before = int((await server.time())[0])
     await _begin(server.bgsave)
@@ -94,24 +94,22 @@ async def _reset_slow_log(server: Redis) -> State:
 
 
 async def _begin(command: Callable[[], Awaitable[object]]) -> None:
-    """Starts the background work of `command` on the server."""
-
     async def ask() -> None:
         try:
             await command()
         except ResponseError as error:
             if "in progress" not in str(error):
                 raise
-            # Somebody else's, begun in between: maybe before the salt was destroyed, so not ours.
+            # It is not ours, and may have begun before the salt was destroyed.
             raise _Busy from None
 
     await retry(ask, _Busy, _POLL, within=_PATIENCE_SECONDS)
 
 
 async def _when_idle(server: Redis) -> dict[str, Any]:
-    """Waits until no rewrite and no save runs or is scheduled; the server's persistence section."""
+    """Waits until no rewrite or save runs or is scheduled. Returns INFO's section `persistence`."""
 
-    async def look() -> dict[str, Any]:
+    async def check() -> dict[str, Any]:
         info: dict[str, Any] = await server.info("persistence")
         if (
             info["aof_rewrite_in_progress"]
@@ -121,4 +119,4 @@ async def _when_idle(server: Redis) -> dict[str, Any]:
             raise _Busy
         return info
 
-    return await retry(look, _Busy, _POLL, within=_PATIENCE_SECONDS)
+    return await retry(check, _Busy, _POLL, within=_PATIENCE_SECONDS)

@@ -8,14 +8,13 @@ from redis.asyncio import Redis
 from contract import keys
 
 _SCRIPT: Final = files("salt").joinpath("push_out.lua").read_text()
-# Less than what a server reads at once, and a connection's reply buffer.
+# Smaller than what a server reads at once, and than a connection's reply buffer.
 _BUFFER: Final = 15 * 1024
 
 
 async def push_out(server: Redis) -> None:
-    """Overwrites a server's freed memory, and the buffers of the connection on the server.
-
-    Its replicas overwrite their freed memory, too.
+    """Overwrites the freed memory of a server and its replicas, and the buffers that the server has
+    for this connection.
 
     Raises:
         RedisError: the server does not answer, or refuses.

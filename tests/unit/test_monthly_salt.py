@@ -580,7 +580,7 @@ async def test_no_salt_is_served_that_is_of_a_month_too_far_ahead(
     salt: MonthlySalt, clock: Clock, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The flusher would make no row of it: the server was ahead, and came back."""
-    monkeypatch.setattr("salt.month._REFUSED_SECONDS", 0.0)
+    monkeypatch.setattr("salt.month._DISAGREE_SECONDS", 0.0)
     store.set_clock(ENDS + 40 * DAY_US)
     store.in_force = month_at(store.clock_us, UTC)
     await salt.get()
