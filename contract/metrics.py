@@ -23,7 +23,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from contract.fresh_gauge import FreshGauge
+from contract.metric_kinds import FreshGauge
 from contract.version import VERSION
 
 

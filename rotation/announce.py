@@ -27,11 +27,7 @@ class Announcer:
         self._shards = shards
 
     async def announce(self) -> int:
-        """Sends the notices that were not sent yet; returns how many.
-
-        Raises:
-            Retry: a server does not answer.
-        """
+        """Sends new notices; returns how many. Retry: a server does not answer."""
         with as_retry("announcing a salt"):
             last: Any = await self._salt_redis.get(keys.ROTATIONS_ANNOUNCED)
             rotations: Any = await self._salt_redis.xrange(

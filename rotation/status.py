@@ -44,11 +44,7 @@ class Status:
 
 
 async def read_status(store: SaltStore, disposal: SaltDisposal) -> Status:
-    """Asks the salt's server.
-
-    Raises:
-        Retry: it does not answer.
-    """
+    """Asks the salt's server; Retry if it does not answer."""
     month = await store.server_month()
     recorded = await store.recorded_month()
     salts = await store.salt_keys()

@@ -15,7 +15,7 @@ from runtime.retry import Backoff
 from runtime.service_manager import Beat
 from runtime.stopping import Stopping
 from salt.disposal import SaltDisposal
-from salt.report import Report, log_report
+from salt.report import Report, log_lost, log_report
 from salt.store import SaltStore
 from salt.term import Ensured, Outcome
 
@@ -110,11 +110,7 @@ class Worker:
         return last is not None and bool(last.refused)
 
     async def measure(self) -> None:
-        """Sets the metrics of the salts. A disposal may take minutes, so this also runs beside it.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
+        """Sets the metrics of the salts. It also runs beside a disposal, which may take minutes."""
         status = await read_status(self._store, self._disposal)
         self._metrics.salt_month_current.set(status.salt_is_current)
         self._metrics.earlier_salts_left.set(status.earlier_salts_left)
@@ -148,12 +144,7 @@ class Worker:
 
 
 def _report_made(ensured: Ensured) -> None:
-    month = str(ensured.term.month)
     if ensured.outcome is Outcome.LOST:
-        log.error(
-            "the month's salt was lost and a new one made: "
-            "people who came before and come again count twice this month",
-            month=month,
-        )
+        log_lost(ensured.term.month)
     else:
-        log.warning("a salt was made", outcome=str(ensured.outcome), month=month)
+        log.warning("a salt was made", outcome=str(ensured.outcome), month=str(ensured.term.month))

@@ -6,10 +6,11 @@ no arguments that could quote a request.
 
 import logging
 import sys
+import time
 import traceback
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -17,7 +18,11 @@ from contract.errors import Misconfigured
 from contract.setting import Environment, Setting
 from contract.settings import LOG_FORMAT, LOG_LEVEL
 from contract.version import VERSION
-from runtime.repetition import RepetitionLimit
+
+REPEATED_SECONDS: Final = 10.0
+_MOST_REMEMBERED: Final = 500
+# Fields that differ between equal lines.
+_IGNORED: Final = ("entry", "timestamp")
 
 
 def configure_logging(environment: Environment, process: str) -> None:
@@ -88,3 +93,36 @@ class _WithoutMessage(logging.Handler):
             if places := traceback.extract_tb(error.__traceback__):
                 facts["where"] = f"{places[-1].filename}:{places[-1].lineno}"
         structlog.get_logger().log(record.levelno, "a library reports a fault", **facts)
+
+
+class RepetitionLimit:
+    """A structlog processor: writes the same warning or error once in `REPEATED_SECONDS` seconds.
+
+    Lines are the same if their texts are; numbers may differ. The next line that is written has
+    `repeated`: how many were not written.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._written: dict[tuple[str, ...], float] = {}
+        self._held_back: dict[tuple[str, ...], int] = {}
+
+    def __call__(
+        self, _: Any, method: str, line: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        if method not in ("warning", "error", "critical"):
+            return line
+        words = tuple(
+            text for name, text in line.items() if isinstance(text, str) and name not in _IGNORED
+        )
+        now = self._now()
+        if now - self._written.get(words, -REPEATED_SECONDS) < REPEATED_SECONDS:
+            self._held_back[words] = self._held_back.get(words, 0) + 1
+            raise structlog.DropEvent
+        if len(self._written) >= _MOST_REMEMBERED:
+            self._written.clear()
+            self._held_back.clear()
+        self._written[words] = now
+        if repeated := self._held_back.pop(words, 0):
+            line["repeated"] = repeated
+        return line

@@ -1,7 +1,7 @@
 """Logs the end of an outage.
 
 The end is a warning like the beginning, so that whoever sees the one also sees the other, and both
-are limited in the same way (`runtime/repetition.py`).
+are limited in the same way (`RepetitionLimit`).
 """
 
 import time

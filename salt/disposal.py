@@ -7,17 +7,15 @@ its own files and memory.
 """
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError, WatchError
 
 from contract import keys
 from contract.calendar import from_us
-from runtime.redis_client import Address, as_retry, server_name
+from runtime.redis_client import as_retry, server_name
 from salt.client import SaltServer
 from salt.holders import SaltHolders, replicas
 from salt.report import Place, Report, State
@@ -29,7 +27,10 @@ _SCRUB_CHUNK = 512 * 1024
 
 
 class SaltDisposal:
-    """Removes copies of destroyed salts from the salt's server, its replicas and former holders."""
+    """Removes copies of destroyed salts from the salt's server, its replicas and former holders.
+
+    Each method raises Retry if Redis does not answer.
+    """
 
     def __init__(self, server: SaltServer, store: SaltStore) -> None:
         self._redis = server.redis
@@ -42,21 +43,12 @@ class SaltDisposal:
         await self._holders.note()
 
     async def due_since(self) -> int | None:
-        """Since when a disposal is due, in milliseconds by the server's clock; None: none is due.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
+        """Since when a disposal is due, in milliseconds of the server's clock; None: none is."""
         with as_retry("checking whether a disposal is due"):
             due: Any = await self._redis.get(keys.DISPOSAL_DUE)
         return int(due) if due else None
 
     async def last_report(self) -> Report | None:
-        """The result of the last disposal.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
         with as_retry("reading the disposal's report"):
             text: Any = await self._redis.get(keys.DISPOSAL_REPORT)
         if not text:
@@ -68,9 +60,6 @@ class SaltDisposal:
     async def dispose(self, due_since: int) -> Report:
         """Cleans every place. The disposal is then no longer due, unless something failed or a
         rotation has made it due again meanwhile.
-
-        Raises:
-            Retry: Redis does not answer; it stays due.
         """
         with as_retry("disposing of a destroyed salt"):
             name = server_name(self._redis)
@@ -81,11 +70,11 @@ class SaltDisposal:
             ]
             places += await dispose_of_files(self._redis, name)
             for address in await replicas(self._redis):
-                async with self._server(address) as replica:
+                async with self._connect_to(*address) as replica:
                     places += await dispose_of_files(replica, str(address))
             unverified = []
             for address in await self._holders.former():
-                async with self._server(address) as server:
+                async with self._connect_to(*address) as server:
                     found = await dispose_of_files(server, str(address))
                 if any(place.state is State.FAILED for place in found):
                     unverified.append(str(address))
@@ -121,7 +110,7 @@ class SaltDisposal:
             return State.OFF
         sizes = [int(info["repl_backlog_size"])]
         for address in await replicas(self._redis):
-            async with self._server(address) as replica:
+            async with self._connect_to(*address) as replica:
                 with suppress(RedisError):  # the report says so when its files are cleaned
                     sizes.append(int((await replica.info("replication"))["repl_backlog_size"]))
         left = max(sizes) + _SCRUB_CHUNK
@@ -141,11 +130,3 @@ class SaltDisposal:
         if left := [key for key in found if month and key != keys.salt(month)]:
             return Place(name, "keyspace", State.FAILED, f"not deleted: {', '.join(left)}")
         return Place(name, "keyspace", State.CLEAN)
-
-    @asynccontextmanager
-    async def _server(self, address: Address) -> AsyncIterator[Redis]:
-        server = self._connect_to(*address)
-        try:
-            yield server
-        finally:
-            await server.aclose()

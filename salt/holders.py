@@ -78,13 +78,11 @@ class SaltHolders:
                 await self._redis.set(keys.DISPOSAL_DUE, now_ms, nx=True)
 
     async def _answers(self, holder: Address) -> bool:
-        client = self._connect_to(*holder)
-        try:
-            await client.ping()
-        except RedisError:
-            return False
-        finally:
-            await client.aclose()
+        async with self._connect_to(*holder) as server:
+            try:
+                await server.ping()
+            except RedisError:
+                return False
         return True
 
 

@@ -24,11 +24,7 @@ class LateDisposal:
         self._disposal = disposal
 
     async def run_once(self) -> bool:
-        """Does an overdue disposal; returns whether there was one.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
+        """Does an overdue disposal; returns whether there was one. Retry: Redis does not answer."""
         due_since_ms = await self._disposal.due_since()
         if due_since_ms is None:
             return False

@@ -16,8 +16,9 @@ from runtime.outage import Outage
 from runtime.periodic import FailureLog, repeat
 from runtime.stopping import Stopping
 from salt.followed_clock import FollowedClock, steady_seconds
+from salt.report import log_lost
 from salt.store import AGREE_US, SaltStore
-from salt.term import Ensured, Observed, Outcome, Salt
+from salt.term import Ensured, Outcome, Salt
 
 REFRESH_SECONDS = 1.0
 # After an answer that was too slow to know the time well.
@@ -56,26 +57,13 @@ class MonthlySalt:
         self._latest_us = 0
         self._refreshing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._clock_is_doubted = False
         # The server's clock was past the salt's end, but others contradicted it: the salt may have
         # expired there, although its month goes on.
         self._may_have_expired = False
-        self._other_calendar = False
         self._doubt = Outage("the clock of the salt's server is believed again")
-
-    @property
-    def clock_doubt(self) -> str | None:
-        """What contradicts the clock of the salt's server, or None."""
-        if not self._clock_is_doubted:
-            return None
-        return "other clocks differ from that of the salt's server by more than an hour"
-
-    @property
-    def calendar_doubt(self) -> str | None:
-        """How the calendar of this process differs from rotation's, or None."""
-        if not self._other_calendar:
-            return None
-        return "CALENDAR_TIMEZONE differs from rotation's, or rotation does not run"
+        # For an operator: what is wrong with that clock, and with the calendar; None: nothing.
+        self.clock_doubt: str | None = None
+        self.calendar_doubt: str | None = None
 
     def now(self) -> tuple[Salt, int] | None:
         """The salt, and the present time within its month; None if no salt is in memory.
@@ -119,9 +107,8 @@ class MonthlySalt:
                 await asyncio.sleep(_ASK_AGAIN_SECONDS)
                 continue
             if not self.is_current():
-                await asyncio.sleep(
-                    _AROUND_THE_END_SECONDS
-                )  # by the server's clock, the month goes on
+                # By the server's clock, the month goes on.
+                await asyncio.sleep(_AROUND_THE_END_SECONDS)
         return valid
 
     async def keep_fresh(self, stopping: Stopping) -> None:
@@ -160,7 +147,9 @@ class MonthlySalt:
         server_us = observed.server_us
         has_jumped = abs(server_us - self._clock.now_us()) > AGREE_US
         if has_jumped and await self._store.is_contradicted(server_us):
-            self._note_doubt(observed)
+            if self._salt is not None and server_us >= self._salt.ends_us:
+                self._may_have_expired = True
+            self._note_doubt("it has jumped by more than an hour, and other clocks have not")
             if observed.recorded in (None, month):
                 return  # no process has recorded another month
         else:
@@ -186,7 +175,7 @@ class MonthlySalt:
             # the salt; unless it may have expired too early.
             ensured = await self._store.ensure(held=self._salt if put_back else None)
         except ClocksDisagree as error:
-            self._say_doubt(str(error))
+            self._note_doubt(str(error))
             raise
         self._follow(ensured.server_us, asked_us)
         if not self._clock.is_well_known:
@@ -202,13 +191,8 @@ class MonthlySalt:
         self._hold(salt)
         _report(ensured)
 
-    def _note_doubt(self, observed: Observed) -> None:
-        if self._salt is not None and observed.server_us >= self._salt.ends_us:
-            self._may_have_expired = True
-        self._say_doubt("it has jumped by more than an hour, and other clocks have not")
-
-    def _say_doubt(self, why: str) -> None:
-        self._clock_is_doubted = True
+    def _note_doubt(self, why: str) -> None:
+        self.clock_doubt = "other clocks differ from that of the salt's server by more than an hour"
         self._doubt.fails()
         log.error(
             "the clock of the salt's server is contradicted: it alone does not end a month",
@@ -218,12 +202,15 @@ class MonthlySalt:
         )
 
     def _note_belief(self) -> None:
-        self._clock_is_doubted = False
+        self.clock_doubt = None
         self._doubt.works()
 
     def _note_calendar(self, *, other: bool) -> None:
-        self._other_calendar = other
+        self.calendar_doubt = None
         if other:
+            self.calendar_doubt = (
+                "CALENDAR_TIMEZONE differs from rotation's, or rotation does not run"
+            )
             log.error(
                 "the month ends at another time here than by rotation's calendar",
                 to_do="give rotation and then the collectors the same CALENDAR_TIMEZONE, and check "
@@ -287,11 +274,7 @@ def _report(ensured: Ensured) -> None:
                 to_do="give this process the same CALENDAR_TIMEZONE as rotation",
             )
         case Outcome.LOST | Outcome.REPLACED:
-            log.error(
-                "the month's salt was lost and a new one made: "
-                "people who came before and come again count twice this month",
-                month=month,
-            )
+            log_lost(ensured.term.month)
         case Outcome.CLOCK_WENT_BACK:
             log.error(
                 "the salt server's clock is in an earlier month than its salt: "

@@ -1,9 +1,11 @@
-"""A disposal's result: the places where a destroyed salt may be left, and what to do there."""
+"""What is reported of salts: a lost one, and the places where a destroyed one may be left."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 import structlog
+
+from contract.calendar import Month
 
 log = structlog.get_logger()
 
@@ -41,6 +43,15 @@ class Report:
     @property
     def refused(self) -> list[Place]:
         return [place for place in self.places if place.state is State.REFUSED]
+
+
+def log_lost(month: Month) -> None:
+    """Logs that a month has lost its salt, and has a new one."""
+    log.error(
+        "the month's salt was lost and a new one made: "
+        "people who came before and come again count twice this month",
+        month=str(month),
+    )
 
 
 def log_report(report: Report) -> None:

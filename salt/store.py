@@ -39,7 +39,7 @@ async def _no_witnesses() -> Iterable[int]:
 
 
 class SaltStore:
-    """The salt's keys on one server."""
+    """The salt's keys on one server. Each method raises Retry if Redis does not answer."""
 
     def __init__(
         self,
@@ -64,44 +64,28 @@ class SaltStore:
         self._seen: Month | None = None  # whose salt was on the server
 
     async def server_us(self) -> int:
-        """The server's clock in microseconds.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
+        """The server's clock, in microseconds."""
         with as_retry("reading the server's clock"):
             return microseconds(await self._redis.time())
 
     async def server_month(self) -> Month:
-        """The present month by the server's clock; Retry as in `server_us`."""
+        """The present month by the server's clock."""
         return month_at(await self.server_us(), self._zone)
 
     async def recorded_month(self) -> Month | None:
-        """The month whose salt is in force; None before the first.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
+        """The month whose salt is in force; None before the first."""
         with as_retry("reading the salt's month"):
             text = await self._redis.get(keys.CURRENT_SALT)
         return Month.parse(text.decode()) if isinstance(text, bytes) else None
 
     async def salt_keys(self) -> list[str]:
-        """The key of every salt on the server, sorted: normally only one.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
+        """The key of every salt on the server, sorted: normally only one."""
         with as_retry("searching for salts"):
             found = {key.decode() async for key in self._redis.scan_iter(keys.SALT_PATTERN, 1000)}
         return sorted(found - {keys.CURRENT_SALT})
 
     async def life(self, month: Month) -> Life:
-        """When a month's salt was made, why, and when it expires.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
+        """When a month's salt was made, why, and when it expires."""
         with as_retry("reading the salt's expiry"):
             dies_ms = await self._redis.pexpiretime(keys.salt(month))
             rotations: Any = await self._redis.xrevrange(keys.ROTATIONS, count=1)
@@ -113,21 +97,13 @@ class SaltStore:
         return Life(made_us, dies_us, made_because, dies_ms != _NO_KEY)
 
     async def read(self, term: Term) -> Salt | None:
-        """A month's salt; None if it is not there.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
+        """A month's salt; None if it is not there."""
         with as_retry("reading the salt"):
             value: Any = await self._redis.get(keys.salt(term.month))
         return Salt.of(term, value) if value else None
 
     async def observe(self, month: Month) -> Observed:
-        """A month's salt and the server's clock, in one round trip.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
+        """A month's salt and the server's clock, in one round trip."""
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.get(keys.salt(month))
         pipeline.pexpiretime(keys.salt(month))
@@ -161,7 +137,7 @@ class SaltStore:
         Raises:
             ClocksDisagree: other clocks contradict the server's, and a salt would be made or
                 destroyed; or the recorded month is so far ahead that flushers refuse its sessions.
-            Retry: Redis does not answer, or its clock has jumped repeatedly.
+            Retry: also if the server's clock has jumped repeatedly.
         """
         missing_since: float | None = None
         attempts = 0
@@ -244,7 +220,6 @@ class SaltStore:
 
         Raises:
             ClocksDisagree: flushers refuse sessions of the recorded month.
-            Retry: Redis does not answer.
         """
         life, server_us = await self.life(recorded), await self.server_us()
         if not life.is_there:

@@ -10,9 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from collector.request.crawlers.reason import Reason
 from contract.collector_metrics import CollectorMetrics
 from contract.flusher_metrics import FlusherMetrics
-from contract.fresh_gauge import FRESH_SECONDS, FreshGauge
+from contract.metric_kinds import FRESH_SECONDS, FreshGauge, PlainCounter, PlainHistogram
 from contract.metrics import ProcessMetrics, RotationMetrics
-from contract.plain_metrics import PlainCounter, PlainHistogram
 from contract.version import VERSION
 from tests.system import ROOT
 
