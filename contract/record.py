@@ -51,9 +51,7 @@ UPGRADE_TAG: Final = VERSION << 8 | _UPGRADED
 unpack_upgrade: Final = _UPGRADE.unpack_from
 UPGRADE_BYTES: Final = _UPGRADE.size
 _ID_BYTES: Final = 16
-_HASH_BYTES: Final = 16
-_SIGN_IN_BYTES: Final = 3 * _HASH_BYTES
-NO_SIGN_IN: Final = bytes(_SIGN_IN_BYTES)
+NO_SIGN_IN: Final = bytes(48)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,29 +169,20 @@ def _decode(record: bytes) -> Event:
         if not outcome or b"\0" in outcome:
             raise ValueError("no outcome, or a NUL, which PostgreSQL can't hold")
         return SaltMade(id_, month, at_us, outcome.decode())
-    if kind not in (_STARTED, _UPGRADED, _CURRENT_UPGRADED):
-        raise DeadLetter("unknown_kind", f"a record of kind {kind}")
-    hash_, start = _bytes(record, _HEAD.size, _HASH_BYTES)
     if kind == _STARTED:
-        role, site = _role_and_site(record, start)
+        *_, hash_ = unpack_start(record)
+        role, site = _role_and_site(record, START_BYTES)
         return SessionStarted(id_, month, at_us, site, hash_, role)
-    target, start = _bytes(record, start, _HASH_BYTES)
-    digests, start = _bytes(record, start, _SIGN_IN_BYTES)
-    role, site = _role_and_site(record, start)
+    if kind not in (_UPGRADED, _CURRENT_UPGRADED):
+        raise DeadLetter("unknown_kind", f"a record of kind {kind}")
+    *_, hash_, target, digests = unpack_upgrade(record)
+    role, site = _role_and_site(record, UPGRADE_BYTES)
     if role is None:
         raise ValueError("an upgrade has no role")
     session_id, visitor_hash = (target, None) if kind == _UPGRADED else (None, target)
-    sign_in = None
-    if digests != NO_SIGN_IN:
-        sign_in = SignIn(digests[:16], digests[16:32], digests[32:])
+    known = digests != NO_SIGN_IN
+    sign_in = SignIn(digests[:16], digests[16:32], digests[32:]) if known else None
     return SessionUpgraded(id_, session_id, visitor_hash, month, at_us, site, hash_, role, sign_in)
-
-
-def _bytes(record: bytes, start: int, length: int) -> tuple[bytes, int]:
-    end = start + length
-    if end > len(record):
-        raise ValueError("the record ends within a hash")
-    return record[start:end], end
 
 
 def _role_and_site(record: bytes, start: int) -> tuple[str | None, str]:

@@ -39,16 +39,7 @@ COMMAND_SECONDS = 5.0
 # Answers of a server that does not accept writes, or not yet. The address may lead to another
 # server by now, which only a new connection finds.
 DEMOTED = (ReadOnlyError, MasterDownError, BusyLoadingError)
-_PASSING = (
-    RedisConnectionError,
-    RedisTimeoutError,
-    BusyLoadingError,
-    ClusterDownError,
-    MasterDownError,
-    ReadOnlyError,
-    TryAgainError,
-)
-# Answers of a server that is starting, failing over or was demoted: they pass.
+_PASSING = (*DEMOTED, RedisConnectionError, RedisTimeoutError, ClusterDownError, TryAgainError)
 _PASSING_PREFIXES = ("BUSY ", "NOREPLICAS")
 
 
@@ -66,11 +57,7 @@ class Locator(Protocol):
     """Finds the server to connect to, if that can change."""
 
     async def find(self) -> Address:
-        """The server's present address.
-
-        Raises:
-            RedisError: no server that knows it answers.
-        """
+        """The server's present address. RedisError: no server that knows it answers."""
         ...
 
     def known(self) -> Address | None:
@@ -169,12 +156,9 @@ def connect_redis(url: str, setting: str = REDIS_URL.name, locator: Locator | No
         problem = f"ssl_ca_certs names a file that does not exist: {authorities}"
         example = f"{setting}=rediss://cache.internal:6379/0?ssl_ca_certs=/etc/ssl/redis-ca.pem"
         raise Misconfigured(setting, problem, example)
-    # The URL has chosen the class: for TCP, TLS or a Unix socket.
-    if locator is None:
-        bases, attributes = (_OnUvloop, pool.connection_class), {}
-    else:
-        bases, attributes = (_Following, pool.connection_class), {"locator": locator}
-    pool.connection_class = type("Connection", bases, attributes)
+    ours, attributes = (_Following, {"locator": locator}) if locator else (_OnUvloop, {})
+    # The URL has chosen the pool's class: for TCP, TLS or a Unix socket.
+    pool.connection_class = type("Connection", (ours, pool.connection_class), attributes)
     return Redis.from_pool(pool)
 
 

@@ -20,7 +20,6 @@ from salt.client import SaltServer
 from salt.holders import SaltHolders, replicas
 from salt.report import Place, Report, State
 from salt.server_files import HELD_IT, attempt, dispose_of_files
-from salt.server_memory import push_out
 from salt.store import SaltStore
 
 _SCRUB_CHUNK = 512 * 1024
@@ -66,7 +65,7 @@ class SaltDisposal:
             places = [
                 await attempt(name, "replication backlog", self._scrub_backlog),
                 # After the backlog, whose old memory is now free.
-                await attempt(name, "memory", self._push_out),
+                await attempt(name, "memory", self._store.push_out),
             ]
             places += await dispose_of_files(self._redis, name)
             for address in await replicas(self._redis):
@@ -118,10 +117,6 @@ class SaltDisposal:
             await self._redis.set(keys.SCRUB, bytes(_SCRUB_CHUNK))
             left -= _SCRUB_CHUNK
         await self._redis.delete(keys.SCRUB)
-        return State.CLEAN
-
-    async def _push_out(self) -> State:
-        await push_out(self._redis)
         return State.CLEAN
 
     async def _check_keyspace(self, name: str) -> Place:

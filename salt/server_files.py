@@ -1,6 +1,7 @@
 """Has a server rewrite its files and its slow log, so that no destroyed salt is left in them."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -24,13 +25,13 @@ class _Busy(Retry):
 
 
 async def dispose_of_files(server: Redis, name: str) -> list[Place]:
-    answer = await attempt(name, "server", lambda: _ping(server))
+    answer = await attempt(name, "server", server.ping)
     if answer.state is not State.CLEAN:
         return [answer]
     return [
-        await attempt(name, "append-only file", lambda: _rewrite_append_only_file(server)),
-        await attempt(name, "RDB file", lambda: _save_rdb_file(server)),
-        await attempt(name, "slow log", lambda: _reset_slow_log(server)),
+        await attempt(name, "append-only file", partial(_rewrite_append_only_file, server)),
+        await attempt(name, "RDB file", partial(_save_rdb_file, server)),
+        await attempt(name, "slow log", server.slowlog_reset),
     ]
 
 
@@ -48,10 +49,13 @@ _TO_DO = {
 }
 
 
-async def attempt(name: str, place: str, dispose: Callable[[], Awaitable[State]]) -> Place:
-    """Cleans one place. It returns errors as a state, so that the other places are cleaned, too."""
+async def attempt(name: str, place: str, clean: Callable[[], Awaitable[object]]) -> Place:
+    """Cleans one place. Errors become its state, so that the other places are cleaned, too.
+
+    `clean` may return a `State`; any other result stands for CLEAN.
+    """
     try:
-        state = await dispose()
+        state = await clean()
     except RedisError as error:
         if is_passing(error):
             to_do = f"{name} did not answer; if it is gone for good, destroy its files"
@@ -60,12 +64,7 @@ async def attempt(name: str, place: str, dispose: Callable[[], Awaitable[State]]
         return Place(name, place, State.REFUSED, to_do)
     except Retry as error:
         return Place(name, place, State.FAILED, str(error))
-    return Place(name, place, state, "")
-
-
-async def _ping(server: Redis) -> State:
-    await server.ping()
-    return State.CLEAN
+    return Place(name, place, state if isinstance(state, State) else State.CLEAN)
 
 
 async def _rewrite_append_only_file(server: Redis) -> State:
@@ -86,11 +85,6 @@ async def _save_rdb_file(server: Redis) -> State:
     after = await _when_idle(server)
     saved = after["rdb_last_bgsave_status"] == "ok" and int(after["rdb_last_save_time"]) >= before
     return State.CLEAN if saved else State.FAILED
-
-
-async def _reset_slow_log(server: Redis) -> State:
-    await server.slowlog_reset()
-    return State.CLEAN
 
 
 async def _begin(command: Callable[[], Awaitable[object]]) -> None:

@@ -18,10 +18,12 @@ from contract.calendar import SECOND_US, Month, from_us, month_at
 from contract.errors import ClocksDisagree, Retry
 from contract.identity import SALT_BYTES
 from runtime.redis_client import as_retry
-from salt.server_memory import push_out
 from salt.term import Ensured, Life, Observed, Outcome, Salt, Term, made_at_us, microseconds
 
-_SCRIPT = files("salt").joinpath("rotate.lua").read_text()
+_ROTATE = files("salt").joinpath("rotate.lua").read_text()
+_PUSH_OUT = files("salt").joinpath("push_out.lua").read_text()
+# Smaller than what a server reads at once, and than a connection's reply buffer.
+_FILLER = bytes(15 * 1024)
 _ATTEMPTS = 3  # a month can end between reading the clock and the script, but not twice in a row
 # How long to wait for a missing salt: a process that holds it checks once a second.
 _MISSING_SECONDS = 2.5
@@ -39,7 +41,7 @@ async def _no_witnesses() -> Iterable[int]:
 
 
 class SaltStore:
-    """The salt's keys on one server. Each method raises Retry if Redis does not answer."""
+    """The salt's keys on one server. Methods raise Retry if it does not answer."""
 
     def __init__(
         self,
@@ -60,7 +62,8 @@ class SaltStore:
         self._zone = zone
         self._witnesses = witnesses
         self._sets_expiry = sets_expiry
-        self._script = redis.register_script(_SCRIPT)
+        self._script = redis.register_script(_ROTATE)
+        self._push_out = redis.register_script(_PUSH_OUT)
         self._seen: Month | None = None  # whose salt was on the server
 
     async def server_us(self) -> int:
@@ -205,7 +208,7 @@ class SaltStore:
                 ],
             )
             if fresh or put_back:
-                await push_out(self._redis)
+                await self.push_out()
             return reply
 
         with as_retry("rotating the salt"):
@@ -213,6 +216,16 @@ class SaltStore:
             if reply[0] == b"salt_wanted":
                 reply = await run(secrets.token_bytes(SALT_BYTES))
             return reply
+
+    async def push_out(self) -> None:
+        """Overwrites the freed memory of the server and its replicas, and the buffers that the
+        server has for this connection, so that no byte of a salt is left in them.
+
+        Raises:
+            RedisError: the server does not answer, or refuses.
+        """
+        await self._push_out(keys=[keys.SCRUB])
+        await self._redis.echo(_FILLER)
 
     async def _going_on(self, outcome: Outcome, recorded: Month) -> Ensured | None:
         """The result if the recorded month goes on, though the server's clock is in another month.
