@@ -37,7 +37,6 @@ from runtime.shards import Shards, connect_shards
 from runtime.stopping import Stopping
 from salt.client import SaltServer, connect_salt
 from salt.disposal import SaltDisposal
-from salt.late_disposal import LateDisposal
 from salt.month import MonthlySalt
 from salt.store import SaltStore
 from salt.witnesses import ask_witnesses
@@ -131,7 +130,7 @@ class Collector:
         witnesses = partial(ask_witnesses, clock, redis.shards)
         zone = settings.CALENDAR_TIMEZONE.read(environment)
         store = SaltStore(redis.salt.redis, zone, witnesses)
-        self._late_disposal = LateDisposal(store, SaltDisposal(redis.salt, store))
+        self._disposal = SaltDisposal(redis.salt, store)
         self._restart_timer = RestartTimer(*_RESTART_AFTER_SECONDS)
         self._salt = salt = MonthlySalt(store, dropped=self._restart_timer.is_over)
         metrics.clocks_disagree.set_function(lambda: salt.clock_doubt is not None)
@@ -202,7 +201,7 @@ class Collector:
             asyncio.create_task(self._readiness.run(service.watch(_LONGEST_PROBE_SECONDS))),
             asyncio.create_task(self._connections.sweep(self._stopping)),
             asyncio.create_task(watch_servers(self._examinations, self._stopping)),
-            asyncio.create_task(self._late_disposal.run(self._stopping)),
+            asyncio.create_task(self._disposal.run(self._stopping)),
         ]
 
     async def _leave(self, *, to_restart: bool) -> list[socket.socket] | None:

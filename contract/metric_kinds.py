@@ -20,7 +20,17 @@ from prometheus_client.utils import floatToGoString
 FRESH_SECONDS: Final = 30.0
 
 
-class FreshGauge(Collector):
+class _Metric(Collector):
+    def __init__(
+        self, name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry
+    ) -> None:
+        self.name = name
+        self.documentation = documentation
+        self.label_names = tuple(labels)
+        registry.register(self)
+
+
+class FreshGauge(_Metric):
     """A gauge for what a server answered: it has a value for `FRESH_SECONDS`, and none after that.
 
     A gauge of `prometheus_client` keeps its last value. If the server is away, or the code that
@@ -40,13 +50,10 @@ class FreshGauge(Collector):
         """`unknown`: what a gauge without labels shows while it has no fresh value; None: nothing.
         `now`: a monotonic clock, in seconds.
         """
-        self.name = name
-        self.documentation = documentation
-        self.label_names = tuple(labels)
         self._unknown = unknown
         self._now = now
         self._values: dict[tuple[str, ...], tuple[float, float]] = {}
-        registry.register(self)
+        super().__init__(name, documentation, labels, registry)
 
     def set(self, value: float, *labels: object) -> None:
         """Stores an answer that has just arrived."""
@@ -75,7 +82,7 @@ class Count:
         self.value += amount
 
 
-class PlainCounter(Collector):
+class PlainCounter(_Metric):
     """A counter with labels, for one thread.
 
     That of `prometheus_client` takes a lock for each number and looks up each label, which costs
@@ -86,11 +93,8 @@ class PlainCounter(Collector):
         self, name: str, documentation: str, labels: Sequence[str], *, registry: CollectorRegistry
     ) -> None:
         """`name`: without the `_total` that Prometheus adds."""
-        self.name = name
-        self.documentation = documentation
-        self.label_names = tuple(labels)
         self._counts: dict[tuple[str, ...], Count] = {}
-        registry.register(self)
+        super().__init__(name, documentation, labels, registry)
 
     def labels(self, *values: object) -> Count:
         """The number for these labels. Keep it if you count often."""
@@ -106,7 +110,7 @@ class PlainCounter(Collector):
         yield family
 
 
-class PlainHistogram(Collector):
+class PlainHistogram(_Metric):
     """A histogram without labels, for one thread; as cheap as `PlainCounter`."""
 
     def __init__(
@@ -118,12 +122,10 @@ class PlainHistogram(Collector):
         registry: CollectorRegistry,
     ) -> None:
         """`buckets`: their upper bounds, ascending; a last one without a bound is added."""
-        self.name = name
-        self.documentation = documentation
         self._bounds = (*buckets, float("inf"))
         self._counts = [0] * len(self._bounds)
         self._sum = 0.0
-        registry.register(self)
+        super().__init__(name, documentation, (), registry)
 
     def observe(self, amount: float) -> None:
         self._counts[bisect_left(self._bounds, amount)] += 1

@@ -39,19 +39,16 @@ class Setting(Generic[T]):
         Raises:
             Misconfigured: it is missing and has no default, or it is wrong.
         """
-        text = self._text(environment)
+        text, example = self._text(environment), f"{self.name}={self.example}"
         if text is None:
-            raise Misconfigured(self.name, "is not set", self._assignment())
+            raise Misconfigured(self.name, "is not set", example)
         try:
             return self.parse(text)
         except ValueError as error:
-            raise Misconfigured(self.name, str(error), self._assignment()) from None
+            raise Misconfigured(self.name, str(error), example) from None
 
     def _text(self, environment: Environment) -> str | None:
         text = environment.get(self.name, "").strip()
         if text:
             return text
         return self.default(environment) if callable(self.default) else self.default
-
-    def _assignment(self) -> str:
-        return f"{self.name}={self.example}"

@@ -7,6 +7,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -32,6 +33,7 @@ _Answer = tuple[list[Address | None], list[Address]]
 """Each slot's primary, and all nodes."""
 
 
+@lru_cache(maxsize=4096)
 def slot_of(key: str) -> int:
     return int(key_slot(key.encode()))
 

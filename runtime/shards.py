@@ -95,7 +95,6 @@ class ClusterShards:
     def __init__(self, cluster: Cluster, count: int) -> None:
         """This object closes `cluster`."""
         self._cluster = cluster
-        self._slots: dict[int, int] = {}
         self.count = count
 
     async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
@@ -124,7 +123,7 @@ class ClusterShards:
 
     async def servers(self) -> dict[int, Redis]:
         await self._cluster.refresh()
-        by_owner = {self._cluster.owner(self._slot(shard)): shard for shard in range(self.count)}
+        by_owner = {self._owner(shard): shard for shard in range(self.count)}
         return {
             shard: self._cluster.client(owner)
             for owner, shard in by_owner.items()
@@ -134,10 +133,8 @@ class ClusterShards:
     async def aclose(self) -> None:
         await self._cluster.aclose()
 
-    def _slot(self, shard: int) -> int:
-        if shard not in self._slots:
-            self._slots[shard] = slot_of(keys.stream(shard))
-        return self._slots[shard]
+    def _owner(self, shard: int) -> Address | None:
+        return self._cluster.owner(slot_of(keys.stream(shard)))
 
     async def _ask_once(
         self, commands: Mapping[int, Sequence[Command]], asking: Mapping[int, Address]
@@ -146,7 +143,7 @@ class ClusterShards:
         by_node: defaultdict[Address, dict[int, Sequence[Command]]] = defaultdict(dict)
         replies: dict[int, list[Any]] = {}
         for shard, of_shard in commands.items():
-            node = asking.get(shard) or self._cluster.owner(self._slot(shard))
+            node = asking.get(shard) or self._owner(shard)
             if node is None:
                 self._cluster.doubt()
                 replies[shard] = [RedisConnectionError("no node has the slot")] * len(of_shard)

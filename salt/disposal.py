@@ -11,18 +11,26 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+import structlog
 from redis.exceptions import RedisError, WatchError
 
 from contract import keys
-from contract.calendar import from_us
+from contract.calendar import SECOND_US, from_us
+from runtime.periodic import FailureLog, repeat
 from runtime.redis_client import as_retry, server_name
+from runtime.stopping import Stopping
 from salt.client import SaltServer
 from salt.holders import SaltHolders, replicas
-from salt.report import Place, Report, State
+from salt.report import Place, Report, State, log_report
 from salt.server_files import HELD_IT, attempt, dispose_of_files
 from salt.store import SaltStore
 
 _SCRUB_CHUNK = 512 * 1024
+_CHECK_SECONDS = 10.0
+# Rotation checks every five seconds, so it would have begun by then.
+_LATE_SECONDS = 20.0
+
+log = structlog.get_logger()
 
 
 class SaltDisposal:
@@ -89,6 +97,28 @@ class SaltDisposal:
                 await self._holders.disposed(unverified)
                 await self._finish(due_since)
         return report
+
+    async def run_if_late(self) -> None:
+        """Does a disposal that rotation should have begun by now."""
+        due_since = await self.due_since()
+        if due_since is None:
+            return
+        if await self._store.server_us() - due_since * 1000 >= _LATE_SECONDS * SECOND_US:
+            log.warning(
+                "rotation has not removed a destroyed salt: this process does it",
+                to_do="check that rotation runs",
+            )
+            log_report(await self.dispose(due_since))
+
+    async def run(self, stopping: Stopping) -> None:
+        """Does rotation's work if rotation does not run, until asked to stop."""
+        failure_log = FailureLog(
+            "copies of a destroyed salt could not be searched for",
+            "copies of a destroyed salt can be searched for again",
+            "check that the salt's Redis is up",
+        )
+        await stopping.wait(_CHECK_SECONDS)  # so that a rotation that starts now comes first
+        await repeat(self.run_if_late, stopping, _CHECK_SECONDS, trouble=failure_log)
 
     async def _finish(self, due_since: int) -> None:
         async with self._redis.pipeline(transaction=True) as pipeline:
