@@ -5,6 +5,7 @@ import gc
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 from redis.asyncio import Redis
@@ -21,14 +22,13 @@ from collector.readiness import Readiness
 from contract import settings
 from contract.collector_metrics import CollectorMetrics
 from contract.setting import Environment
-from runtime.admin import AdminListener
+from runtime.admin import AdminListener, make_registry
 from runtime.clock import Clock
 from runtime.cluster import Cluster
 from runtime.logs import log_start
 from runtime.redis_checks import redis_examinations
 from runtime.redis_client import connect_redis
 from runtime.redis_connection import RedisConnection
-from runtime.registry import make_registry
 from runtime.restart import Restart, RestartTimer, listening_before
 from runtime.server_checks import watch_servers
 from runtime.service_manager import ServiceManager
@@ -36,10 +36,9 @@ from runtime.shards import Shards, connect_shards
 from runtime.stopping import Stopping
 from salt.client import SaltServer, connect_salt
 from salt.disposal import SaltDisposal
-from salt.late_disposal import LateDisposal
 from salt.month import MonthlySalt
 from salt.store import SaltStore
-from salt.witnesses import Witnesses
+from salt.witnesses import ask_witnesses
 
 ADMIN_PORT = settings.admin_port(9100)
 SETTINGS = (
@@ -123,9 +122,10 @@ class Collector:
     ) -> None:
         self._address = settings.HOST.read(environment), settings.PORT.read(environment)
         self._stopping = Stopping()
+        witnesses = partial(ask_witnesses, clock, shards)
         zone = settings.CALENDAR_TIMEZONE.read(environment)
-        store = SaltStore(salt_server.redis, zone, Witnesses(clock, shards).ask)
-        self._late_disposal = LateDisposal(store, SaltDisposal(salt_server, store))
+        store = SaltStore(salt_server.redis, zone, witnesses)
+        self._disposal = SaltDisposal(salt_server, store)
         self._restart_timer = RestartTimer(*_RESTART_AFTER_SECONDS)
         self._salt = salt = MonthlySalt(store, dropped=self._restart_timer.is_over)
         metrics.clocks_disagree.set_function(lambda: salt.clock_doubt is not None)
@@ -200,7 +200,7 @@ class Collector:
             asyncio.create_task(self._readiness.run(service.watch(_LONGEST_PROBE_SECONDS))),
             asyncio.create_task(self._connections.sweep(self._stopping)),
             asyncio.create_task(watch_servers(self._examinations, self._stopping)),
-            asyncio.create_task(self._late_disposal.run(self._stopping)),
+            asyncio.create_task(self._disposal.run(self._stopping)),
         ]
 
     async def _leave(self, *, to_restart: bool) -> list[socket.socket] | None:

@@ -1,4 +1,4 @@
 """What the processes must agree on.
 
-Admission test: two processes would misbehave if they disagreed about it. Pure, no I/O.
+Something belongs here if two processes would misbehave when they disagree about it. No I/O.
 """

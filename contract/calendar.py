@@ -1,7 +1,7 @@
-"""Calendar months in the zone whose calendar counts (`CALENDAR_TIMEZONE`).
+"""Calendar months in the time zone `CALENDAR_TIMEZONE`.
 
-Instants are whole microseconds since the Unix epoch, UTC, throughout the project: what
-PostgreSQL stores, and exact in a JSON number, a struct and a comparison.
+In the whole project an instant is whole microseconds since the Unix epoch, in UTC. PostgreSQL
+stores the same, and the number stays exact in JSON and in a struct.
 """
 
 from dataclasses import dataclass
@@ -27,11 +27,7 @@ class Month:
 
     @classmethod
     def parse(cls, text: str) -> "Month":
-        """`2026-11` as a month.
-
-        Raises:
-            ValueError: when it is anything else.
-        """
+        """The month of a text such as `2026-11`; ValueError for any other form."""
         year, dash, number = text.partition("-")
         if not (dash and len(year) == 4 and len(number) == 2 and (year + number).isdigit()):
             raise ValueError(f"not a month: {text!r}")
@@ -57,14 +53,13 @@ class Month:
     def starts_us(self, zone: tzinfo) -> int:
         """The instant at which the month begins in `zone`, in microseconds.
 
-        If daylight saving skips or repeats midnight, it is the first instant with the new
-        date: the end of a gap, or the first pass of a repeated hour (PEP 495).
+        If daylight saving skips or repeats midnight, this is the first instant with the new
+        date: the end of the gap, or the first of the two midnights (PEP 495).
         """
-        local = datetime(self.year, self.number, 1, tzinfo=zone)
-        return to_us(local)
+        return to_us(datetime(self.year, self.number, 1, tzinfo=zone))
 
     def ends_us(self, zone: tzinfo) -> int:
-        """The instant at which the next month begins: the first that is no longer in this one."""
+        """The instant at which the next month begins."""
         return self.plus(1).starts_us(zone)
 
     def __str__(self) -> str:

@@ -1,13 +1,14 @@
 """The collector's metrics, declared with their meaning (`contract.metrics`)."""
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from contract.plain_metrics import PlainCounter, PlainHistogram, begin_at_zero
+from contract.metric_kinds import PlainCounter, PlainHistogram, begin_at_zero
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
-_KINDS = ("session", "upgrade")
 _IGNORED = (
     "ai_agent",
     "crawler",
@@ -50,99 +51,82 @@ _FAILED = (
     "redis_refused",
     "salt",
 )
-_ROLES = ("none", "ranked", "undecided", "unranked")
-_CLOSED = ("slow", "too_many", "unread")
 
 
 class CollectorMetrics:
     """The collector's."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.requests = PlainCounter(
-            "impact_requests",
-            "Requests answered, by route and HTTP status.",
-            ("route", "status"),
-            registry,
+        counter = partial(Counter, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        plain_counter = partial(PlainCounter, registry=registry)
+        plain_histogram = partial(PlainHistogram, registry=registry)
+        self.requests = plain_counter(
+            "impact_requests", "Requests answered, by route and HTTP status.", ("route", "status")
         )
-        self.accepted = PlainCounter(
+        self.accepted = plain_counter(
             "impact_accepted",
             "Requests whose event Redis has acknowledged, by kind (session, upgrade).",
             ("kind",),
-            registry,
         )
-        self.ignored = Counter(
+        self.ignored = counter(
             "impact_ignored",
             "Valid requests that store nothing, by reason: how a crawler was recognised "
             "(docs/who-counts.md), preflight, pageview, static pages.",
             ("reason",),
-            registry=registry,
         )
-        self.rejected = Counter(
-            "impact_rejected", "Requests answered with 4xx.", ("reason",), registry=registry
+        self.rejected = counter("impact_rejected", "Requests answered with 4xx.", ("reason",))
+        self.failed = counter("impact_failed", "Requests answered with 5xx.", ("reason",))
+        self.request_seconds = plain_histogram(
+            "impact_request_seconds", "From a request's headers to its answer.", _SECONDS
         )
-        self.failed = Counter(
-            "impact_failed", "Requests answered with 5xx.", ("reason",), registry=registry
-        )
-        self.request_seconds = PlainHistogram(
-            "impact_request_seconds", "From a request's headers to its answer.", _SECONDS, registry
-        )
-        self.connections = Gauge(
-            "impact_connections", "Connections of front-ends and proxies.", registry=registry
-        )
-        self.connections_closed = Counter(
+        self.connections = gauge("impact_connections", "Connections of front-ends and proxies.")
+        self.connections_closed = counter(
             "impact_connections_closed",
             "Connections that were refused or closed: too many, a request that arrived too slowly, "
             "or answers that the client did not read.",
             ("reason",),
-            registry=registry,
         )
-        self.client_address_suspect = Gauge(
+        self.client_address_suspect = gauge(
             "impact_client_address_suspect",
             "1 if most of the last 500 visits had the same address (one_address), or private "
             "addresses (private), else 0: see TRUSTED_PROXIES.",
             ("reason",),
-            registry=registry,
         )
-        self.new_sites = Counter(
+        self.new_sites = counter(
             "impact_new_sites",
             "New sites: not in SITES, and not seen recently by this process.",
-            registry=registry,
         )
-        self.hidden_origins = Counter(
+        self.hidden_origins = counter(
             "impact_hidden_origins",
             "Requests of pages that hide their origin (`Origin: null`), from browsers too old to "
             "say where the page is: counted for the host they called, which may be wrong.",
-            registry=registry,
         )
-        self.token_roles = Counter(
+        self.token_roles = counter(
             "impact_token_roles",
             "Valid tokens, by the role they name: one in JWT_ROLE_RANK (ranked), one that is not "
             "in it (unranked), several that are not in it (undecided: stored as `user`), none.",
             ("role",),
-            registry=registry,
         )
-        self.tokens_without_expiry = Counter(
+        self.tokens_without_expiry = counter(
             "impact_tokens_without_expiry",
             "Valid tokens without an expiry (`exp`): see JWT_REQUIRE_EXPIRY.",
-            registry=registry,
         )
-        self.append_unanswered = Counter(
+        self.append_unanswered = counter(
             "impact_append_unanswered",
             "Events in writes to Redis that got no answer, or were not durable in time, once per "
             "try: perhaps stored, perhaps not.",
-            registry=registry,
         )
-        self.append_batch_size = PlainHistogram(
-            "impact_append_batch_size", "Events that shared one write to Redis.", _SIZES, registry
+        self.append_batch_size = plain_histogram(
+            "impact_append_batch_size", "Events that shared one write to Redis.", _SIZES
         )
-        self.clocks_disagree = Gauge(
+        self.clocks_disagree = gauge(
             "impact_clocks_disagree",
             "1 while other clocks contradict that of the salt's server, so it is not followed.",
-            registry=registry,
         )
-        begin_at_zero(self.accepted, _KINDS)
+        begin_at_zero(self.accepted, ("session", "upgrade"))
         begin_at_zero(self.ignored, _IGNORED)
         begin_at_zero(self.rejected, _REJECTED)
         begin_at_zero(self.failed, _FAILED)
-        begin_at_zero(self.token_roles, _ROLES)
-        begin_at_zero(self.connections_closed, _CLOSED)
+        begin_at_zero(self.token_roles, ("none", "ranked", "undecided", "unranked"))
+        begin_at_zero(self.connections_closed, ("slow", "too_many", "unread"))

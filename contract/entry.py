@@ -11,7 +11,7 @@ acknowledged and deleted. So records that reach a shard in one write share an en
                      record
 
 A flusher that does not know version 2 makes a dead letter of the whole entry, which can be replayed
-later. So flushers are deployed before the collectors that write such entries.
+later. So new flushers are deployed before new collectors.
 """
 
 import struct
@@ -21,9 +21,9 @@ from typing import Final
 from contract.errors import DeadLetter
 
 SEVERAL: Final = 2
-# Limits how many records a reader can get with one entry.
-RECORDS_MAX: Final = 32
+RECORDS_MAX: Final = 32  # so that a reader knows how much one entry can hold
 
+_SEVERAL: Final = bytes((SEVERAL,))
 _HEAD_BYTES: Final = 2
 _LENGTH_BYTES: Final = 2
 _pack_length: Final = struct.Struct(">H").pack
@@ -48,16 +48,16 @@ def join_records(records: Sequence[bytes]) -> bytes:
 
 def count_records(content: bytes) -> int:
     """How many records an entry claims to hold."""
-    return content[1] if content[:1] == b"\2" and len(content) > 1 else 1
+    return content[1] if content[:1] == _SEVERAL and len(content) > 1 else 1
 
 
 def split_entry(content: bytes) -> Sequence[bytes]:
     """The records of an entry, at least one. `decode` checks each record.
 
     Raises:
-        DeadLetter: it does not hold the records that it claims.
+        DeadLetter: it does not hold the number of records that it claims.
     """
-    if content[:1] != b"\2":
+    if content[:1] != _SEVERAL:
         return (content,)
     records = []
     start, end = _HEAD_BYTES, len(content)
@@ -66,5 +66,7 @@ def split_entry(content: bytes) -> Sequence[bytes]:
         start = first + (content[start] << 8 | content[start + 1])
         records.append(content[first:start])
     if start != end or not 1 < len(records) == content[1] <= RECORDS_MAX:
-        raise DeadLetter("undecodable", "an entry that does not hold the records that it says")
+        raise DeadLetter(
+            "undecodable", "an entry does not hold the number of records that it claims"
+        )
     return records

@@ -1,9 +1,8 @@
-"""The decisions that an error can ask for.
+"""The exceptions. Each is named for the action that it requires, not for its origin.
 
-An exception is named for the action that it requires, not for its origin. Each process
-handles these in one place: the collector makes HTTP answers of them (`collector/http/answers.py`),
-the flusher decides about a batch (`flusher/worker.py`), a command turns them into its exit code
-(`runtime/command.py`).
+Each process handles them in one place: the collector turns them into HTTP answers
+(`collector/http/answering.py`), the flusher decides about a batch (`flusher/worker.py`), and a
+command turns them into its exit code (`runtime/command.py`).
 """
 
 
@@ -19,12 +18,8 @@ class Reject(Exception):
     """The request is wrong, and repeating it would not help: answer 4xx, store nothing."""
 
     def __init__(self, status: int, reason: str, detail: str) -> None:
-        """What the answer says, and what is counted.
-
-        Args:
-            status: the HTTP status, 400 to 499.
-            reason: the metric label, a fixed word that never quotes the request.
-            detail: a sentence for the caller that says what to do differently.
+        """`status`: 400 to 499. `reason`: the metric label, a fixed word.
+        `detail`: a sentence for the caller that says what to do differently.
         """
         super().__init__(detail)
         self.status = status
@@ -40,18 +35,17 @@ class Ignore(Exception):
         self.reason = reason
 
 
-class Retry(Exception):
-    """A server is away, full or busy. The request is valid: try it again later."""
-
+class _CountedError(Exception):
     def __init__(self, reason: str, detail: str) -> None:
-        """What is counted, and what the log says.
-
-        Args:
-            reason: the metric label, a fixed word.
-            detail: a sentence for the operator.
+        """`reason`: the metric label, a fixed word.
+        `detail`: a sentence for the operator, which never quotes a request or a record.
         """
         super().__init__(detail)
         self.reason = reason
+
+
+class Retry(_CountedError):
+    """A server is away, full or busy. The request is valid: try it again later."""
 
 
 class TimedOut(Retry):
@@ -64,26 +58,14 @@ class ClocksDisagree(Retry):
     """
 
     def __init__(self, detail: str) -> None:
-        """`detail`: a sentence for the operator."""
         super().__init__("clocks", detail)
 
 
-class DeadLetter(Exception):
+class DeadLetter(_CountedError):
     """A stream entry can never become a row: move it to the dead letters, with the reason."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        """What is counted, and what the log says.
-
-        Args:
-            reason: the metric label, a fixed word.
-            detail: what is wrong with it, without quoting its content.
-        """
-        super().__init__(detail)
-        self.reason = reason
 
 
 class NewerVersion(DeadLetter):
-    """A stream entry of the record's next version: a newer collector runs beside an older flusher.
-
-    It stays pending, for the flushers of the next release.
+    """A newer collector wrote this entry, in the next version of the record: leave it pending for
+    the flushers of the next release.
     """

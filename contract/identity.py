@@ -1,11 +1,10 @@
 """The `monthly_user_hash`: who a session belongs to, for one month and one site.
 
 HMAC-SHA256 (RFC 2104) keyed by the month's salt; its first 16 bytes as a UUIDv8 (RFC 9562,
-section 5.8). The message is a tag and length-prefixed fields, so that no two different callers
-share one: `"ab" + "c"` differs from `"a" + "bc"`, and a visitor from a user.
+section 5.8). The message is a tag and length-prefixed fields, so that two different callers never
+have the same message: `"ab" + "c"` differs from `"a" + "bc"`, and a visitor from a user.
 
-A sign-in has three more hashes, made the same way. They allow counting pairs of a visitor's and a
-user's `monthly_user_hash`, but not finding them.
+A sign-in has three more hashes (`SignIn`), made the same way.
 """
 
 import hashlib
@@ -25,7 +24,7 @@ _TRANSLATED = bytes.fromhex("0000000000000000ffff0000")
 _ZEROS = bytes(12)
 
 _LENGTH = struct.Struct(">I")
-_SITES = 1024  # whose begun hashes are cached
+_SITES_MAX = 1024  # of the cache of begun hashes
 _VISITOR = b"V"
 _USER = b"U"
 _SIGN_IN = b"sign-in "
@@ -36,13 +35,11 @@ _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 
 def network_of(address: bytes) -> bytes:
-    """The part of an address that stays with one person for a month: 4 or 8 bytes.
+    """The part of an address (4 or 16 bytes) that stays with one person for a month: 4 or 8 bytes.
 
-    Args:
-        address: its 4 or 16 bytes.
-
-    An IPv4 address whole, an IPv6 address by its /64, because privacy extensions (RFC 8981) give a
-    device a new lower half every day. An IPv6 address that embeds an IPv4 address counts as that.
+    That is a whole IPv4 address, and the /64 of an IPv6 address, because privacy extensions
+    (RFC 8981) give a device a new lower half every day. If an IPv6 address embeds an IPv4 address,
+    it counts as the IPv4 address.
     """
     if len(address) == _IPV4_BYTES:
         return address
@@ -52,8 +49,8 @@ def network_of(address: bytes) -> bytes:
 def embedded_ipv4(packed: bytes) -> bytes | None:
     """The IPv4 address (4 bytes) that is embedded in an IPv6 address (16 bytes), or None.
 
-    All people behind one translator (NAT64) or tunnel share a /64: this distinguishes them. Use it
-    for nothing else: the owner of a 6to4 address can choose what is embedded in it.
+    All people behind one translator (NAT64) or tunnel share a /64, and this distinguishes them. Do
+    not use it for anything else: the owner of a 6to4 address can choose the embedded address.
     """
     first = packed[:2]
     if first == b"\x00\x64":
@@ -72,8 +69,7 @@ def embedded_ipv4(packed: bytes) -> bytes | None:
 
 def _local_nat64(packed: bytes) -> bytes:
     """The address from a network's own translator, in one of four places (RFC 6052, section 2.2).
-
-    The bytes after it are zero, which shows its place.
+    Only zeros follow it, which shows the place.
     """
     if any(packed[13:]):
         return packed[12:]  # /96
@@ -97,7 +93,8 @@ class _Hash(Protocol):
 class SignIn(NamedTuple):
     """How a sign-in is counted: digests (16 bytes each) of the pair, the user and the visitor.
 
-    Without the salt nobody can find out whose digest one is, or which three belong together.
+    They allow counting without identifying: without the salt nobody can find out whose digest it
+    is, or which three digests belong together.
     """
 
     pair: bytes
@@ -115,11 +112,6 @@ class Hasher:
     __slots__ = ("_inner", "_of_site", "_outer")
 
     def __init__(self, salt: bytes) -> None:
-        """`salt`: the month's, 32 bytes.
-
-        Raises:
-            ValueError: it is longer than a block of the hash function.
-        """
         if len(salt) > _BLOCK_BYTES:
             raise ValueError("the key of an HMAC must fit into a block")
         key = salt.ljust(_BLOCK_BYTES, b"\0")
@@ -140,21 +132,13 @@ class Hasher:
         return self._end(begun, _field(network) + _field(agent))
 
     def user(self, site: str, user_id: str) -> bytes:
-        """The 16 bytes of a signed-in user's `monthly_user_hash`.
-
-        Args:
-            site: the lower-case host.
-            user_id: the token's user claim, never empty.
-        """
+        """The same for a signed-in user. `user_id`: the token's user claim, never empty."""
         user = user_id.encode("utf-8", "surrogatepass")
         return self._end(self._inner, _USER + _field(site.encode()) + _field(user))
 
     def sign_in(self, visitor: bytes, user: bytes) -> SignIn:
-        """The digests of a sign-in.
-
-        Args:
-            visitor: the `monthly_user_hash` of the request as a visitor's; 16 bytes.
-            user: that of the user who signed in, on the same site; 16 bytes.
+        """The digests of a sign-in, from two values of `monthly_user_hash` (16 bytes) on one site:
+        the request's as a visitor, and the user's.
         """
         begun, of_visitor, of_user = self._inner, _field(visitor), _field(user)
         return SignIn(
@@ -166,7 +150,7 @@ class Hasher:
     def _begin_site(self, site: str) -> _Hash:
         begun = self._inner.copy()
         begun.update(_VISITOR + _field(site.encode()))
-        if len(self._of_site) >= _SITES:
+        if len(self._of_site) >= _SITES_MAX:
             self._of_site.clear()
         self._of_site[site] = begun
         return begun

@@ -1,8 +1,7 @@
 """Names in Redis, and which shard a session goes to.
 
-The braces are Redis Cluster's hash tags. A shard's keys share one slot, so that
-an entry moves between its stream and its dead letters atomically. All keys of the salt also share
-one slot.
+The braces are hash tags of Redis Cluster. All keys of a shard share one slot, so that an entry
+moves atomically between its stream and its dead letters. All keys of the salt also share one slot.
 """
 
 from typing import Final
@@ -15,9 +14,9 @@ MOST_SHARDS: Final = 1024
 
 CURRENT_SALT: Final = "impact:{salt}:current"
 SALT_PATTERN: Final = "impact:{salt}:*"
-# When each salt was made and why, without the salt: a stream.
+# A stream: when each salt was made and why. The salt itself is not in it.
 ROTATIONS: Final = "impact:rotations:{salt}"
-# The last of these that was sent to the flusher.
+# The last of its entries that was sent to the flusher.
 ROTATIONS_ANNOUNCED: Final = "impact:announced:{salt}"
 # Since when copies of a destroyed salt must be removed, and what the last disposal found.
 DISPOSAL_DUE: Final = "impact:disposal_due:{salt}"
@@ -29,12 +28,10 @@ SCRUB: Final = "impact:scrub:{salt}"
 
 
 def salt(month: Month) -> str:
-    """The key of a month's salt."""
     return f"impact:{{salt}}:{month}"
 
 
 def stream(shard: int) -> str:
-    """The stream of a shard."""
     return f"impact:sessions:{{{shard}}}"
 
 
@@ -44,12 +41,11 @@ def joined(shard: int) -> str:
 
 
 def probe(shard: int) -> str:
-    """What a collector writes to test that a shard's server accepts writes; it expires unread."""
+    """A collector writes this key to test whether a shard's server accepts writes. It expires."""
     return f"impact:probe:{{{shard}}}"
 
 
 def dead_letters(shard: int) -> str:
-    """The stream of a shard's dead letters."""
     return f"impact:dead:{{{shard}}}"
 
 
@@ -57,6 +53,6 @@ def shard_of(identity: bytes, shards: int) -> int:
     """The shard for an id of 16 bytes: a session's, or the visitor hash of an upgrade of `current`.
 
     All of a session's entries go to one shard, so that they are usually read in order; nothing
-    breaks when they are not.
+    breaks if they are not.
     """
     return crc32(identity) % shards

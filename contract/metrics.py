@@ -19,9 +19,11 @@ of a label are known, they all exist from the start, at 0. Unknown are the SQLST
 letter, and which route has which status.
 """
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from contract.fresh_gauge import FreshGauge
+from contract.metric_kinds import FreshGauge
 from contract.version import VERSION
 
 
@@ -39,31 +41,24 @@ class RotationMetrics:
     """Rotation's."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.rotations = Counter(
-            "impact_rotations", "Salts that this process has made.", registry=registry
-        )
-        self.clocks_disagreed = Counter(
+        counter = partial(Counter, registry=registry)
+        gauge = partial(FreshGauge, registry=registry)
+        self.rotations = counter("impact_rotations", "Salts that this process has made.")
+        self.clocks_disagreed = counter(
             "impact_clocks_disagreed",
             "Checks that left the salt unchanged because clocks contradict each other.",
-            registry=registry,
         )
-        self.salt_month_current = FreshGauge(
+        self.salt_month_current = gauge(
             "impact_salt_month_current",
             "1 if the stored salt is the current month's; 0 if not, or if it is unknown.",
-            (),
-            registry,
             unknown=0,
         )
-        self.earlier_salts_left = FreshGauge(
+        self.earlier_salts_left = gauge(
             "impact_earlier_salts_left",
             "Earlier months' salts that rotation found in all places that it can check.",
-            (),
-            registry,
         )
-        self.disposal_unverified = FreshGauge(
+        self.disposal_unverified = gauge(
             "impact_disposal_unverified",
             "Places (a server's file, its slow log) where the server refused the last disposal of "
             "a salt, so that an operator has to do it.",
-            (),
-            registry,
         )

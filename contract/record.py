@@ -1,8 +1,8 @@
 """The events and their bytes in a stream entry.
 
-A record is compact, versioned and self-contained: it holds hashes, never the hashed values. All
-integers are big-endian. A change that an older flusher can't read needs the next version: during an
-upgrade, an entry of the next version waits for a flusher that knows it.
+A record holds hashes, never the hashed values. All integers are big-endian. A change that an older
+flusher can't read needs the next version: during an upgrade, an entry of the next version waits for
+a flusher that knows it.
 
     version  1 byte   1
     kind     1 byte   1 a session started, 2 a session upgraded by its id, 3 `current` upgraded,
@@ -12,8 +12,8 @@ upgrade, an entry of the next version waits for a flusher that knows it.
     at       8 bytes  when the request arrived: microseconds since the epoch
     hash    16 bytes  the session's visitor or user (kind 1), or the user that signed in (2, 3)
     target  16 bytes  the session's id (kind 2) or the caller's visitor hash (kind 3)
-    sign-in 48 bytes  three digests to count it by (kinds 2, 3; `contract.identity.SignIn`); zeros
-                      where the request was no visitor's own
+    sign-in 48 bytes  three digests that count the sign-in (kinds 2, 3; `contract.identity.SignIn`);
+                      zeros if the request did not come from the visitor's own address
     role     1 byte length (0: none), then UTF-8; kind 4: why the salt was made
     site     1 byte length, then ASCII (kinds 1 to 3)
 """
@@ -31,7 +31,7 @@ NEXT_VERSION: Final = 3  # 2 begins an entry of several records (contract/entry.
 FIELD: Final = b"e"  # the one field of a stream entry
 
 ROLE_MAX_BYTES: Final = 64
-SITE_MAX_BYTES: Final = 253  # RFC 1035: a host name's longest text form
+SITE_MAX_BYTES: Final = 253  # a host name, RFC 1035
 
 _STARTED: Final = 1
 _UPGRADED: Final = 2
@@ -41,9 +41,9 @@ _SALT_MADE: Final = 4
 _HEAD = struct.Struct(">BB16sHq")
 _START = struct.Struct(">H16sHq16s")
 _UPGRADE = struct.Struct(">H16sHq16s16s48s")
-# For fast reading without objects. The tags are the first two bytes. The unpackers give the fields
-# of fixed size (tag, id, month's ordinal, time, hash, and for an upgrade target and sign-in), and
-# raise struct.error if a record is too short. The sizes are where role and site begin.
+# For fast reading without objects. A tag is the first two bytes. An unpacker returns the fields of
+# fixed size (tag, id, month's ordinal, time, hash; of an upgrade also target and sign-in), or
+# raises struct.error if the record is too short. Role and site begin after that many bytes.
 START_TAG: Final = VERSION << 8 | _STARTED
 unpack_start: Final = _START.unpack_from
 START_BYTES: Final = _START.size
@@ -51,9 +51,7 @@ UPGRADE_TAG: Final = VERSION << 8 | _UPGRADED
 unpack_upgrade: Final = _UPGRADE.unpack_from
 UPGRADE_BYTES: Final = _UPGRADE.size
 _ID_BYTES: Final = 16
-_HASH_BYTES: Final = 16
-_SIGN_IN_BYTES: Final = 3 * _HASH_BYTES
-NO_SIGN_IN: Final = bytes(_SIGN_IN_BYTES)
+NO_SIGN_IN: Final = bytes(48)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +68,9 @@ class SessionStarted:
 
 @dataclass(frozen=True, slots=True)
 class SessionUpgraded:
-    """A sign-in during a session: that with `session_id`, or (`current`) the newest anonymous
-    session of `visitor_hash`. The other of the two is None. `sign_in` counts the pair of visitor
-    and user; None: the request did not come from the visitor's own address.
+    """A sign-in during a session: the one with `session_id`, or for `current` the newest anonymous
+    session of `visitor_hash`. The other field is None. `sign_in` counts the pair of visitor and
+    user; None: the request did not come from the visitor's own address.
     """
 
     id: bytes
@@ -88,8 +86,8 @@ class SessionUpgraded:
 
 @dataclass(frozen=True, slots=True)
 class SaltMade:
-    """A month got a salt, and why. If a salt was lost or replaced, people who came before and come
-    again count twice in that month. Reports say so.
+    """A month got a salt, and why (`outcome`). Reports show if a salt was lost or replaced, because
+    people who came before and come again then count twice in that month.
     """
 
     id: bytes
@@ -105,8 +103,7 @@ def encode(event: Event) -> bytes:
     """The event as a record of version 1.
 
     Raises:
-        ValueError: a role or site is longer than a record allows. The collector refuses
-            such a request earlier.
+        ValueError: a role or site is too long. The collector refuses such a request earlier.
     """
     if isinstance(event, SessionStarted):
         hash_ = event.monthly_user_hash
@@ -128,11 +125,7 @@ def encode(event: Event) -> bytes:
 def encode_started(
     id_: bytes, month: Month, at_us: int, site: str, monthly_user_hash: bytes, role: str | None
 ) -> bytes:
-    """A `SessionStarted` as a record, without making the event: each request needs one.
-
-    Raises:
-        ValueError: as in `encode`.
-    """
+    """As `encode`, for a `SessionStarted` that is not made: this runs for each request."""
     head = _head(_STARTED, id_, month, at_us)
     packed_role = _short(role.encode(), ROLE_MAX_BYTES) if role else b"\0"
     packed_site = _short(site.encode("ascii"), SITE_MAX_BYTES)
@@ -141,13 +134,13 @@ def encode_started(
 
 def _head(kind: int, id_: bytes, month: Month, at_us: int) -> bytes:
     if len(id_) != _ID_BYTES:
-        raise ValueError("an id is not of 16 bytes")
+        raise ValueError("an id must have 16 bytes")
     return _HEAD.pack(VERSION, kind, id_, month.ordinal, at_us)
 
 
 def _short(text: bytes, longest: int) -> bytes:
     if len(text) > longest:
-        raise ValueError("a role or site is longer than a record holds")
+        raise ValueError("a role or site is too long for a record")
     return b"%c%b" % (len(text), text)
 
 
@@ -155,7 +148,7 @@ def decode(record: bytes) -> Event:
     """The event that a record holds.
 
     Raises:
-        NewerVersion: it is a record for the flushers of the next release.
+        NewerVersion: it is for the flushers of the next release.
         DeadLetter: it is not a record.
     """
     try:
@@ -174,31 +167,22 @@ def _decode(record: bytes) -> Event:
     if kind == _SALT_MADE:
         (outcome,) = _texts(record, _HEAD.size, 1)
         if not outcome or b"\0" in outcome:
-            raise ValueError("a salt that was made for no reason")
+            raise ValueError("no outcome, or a NUL, which PostgreSQL can't hold")
         return SaltMade(id_, month, at_us, outcome.decode())
-    if kind not in (_STARTED, _UPGRADED, _CURRENT_UPGRADED):
-        raise DeadLetter("unknown_kind", f"a record of kind {kind}")
-    hash_, start = _bytes(record, _HEAD.size, _HASH_BYTES)
     if kind == _STARTED:
-        role, site = _role_and_site(record, start)
+        *_, hash_ = unpack_start(record)
+        role, site = _role_and_site(record, START_BYTES)
         return SessionStarted(id_, month, at_us, site, hash_, role)
-    target, start = _bytes(record, start, _HASH_BYTES)
-    digests, start = _bytes(record, start, _SIGN_IN_BYTES)
-    role, site = _role_and_site(record, start)
+    if kind not in (_UPGRADED, _CURRENT_UPGRADED):
+        raise DeadLetter("unknown_kind", f"a record of kind {kind}")
+    *_, hash_, target, digests = unpack_upgrade(record)
+    role, site = _role_and_site(record, UPGRADE_BYTES)
     if role is None:
-        raise ValueError("an upgrade without a role")
+        raise ValueError("an upgrade has no role")
     session_id, visitor_hash = (target, None) if kind == _UPGRADED else (None, target)
-    sign_in = None
-    if digests != NO_SIGN_IN:
-        sign_in = SignIn(digests[:16], digests[16:32], digests[32:])
+    known = digests != NO_SIGN_IN
+    sign_in = SignIn(digests[:16], digests[16:32], digests[32:]) if known else None
     return SessionUpgraded(id_, session_id, visitor_hash, month, at_us, site, hash_, role, sign_in)
-
-
-def _bytes(record: bytes, start: int, length: int) -> tuple[bytes, int]:
-    end = start + length
-    if end > len(record):
-        raise ValueError("it ends in the middle of a hash")
-    return record[start:end], end
 
 
 def _role_and_site(record: bytes, start: int) -> tuple[str | None, str]:
@@ -216,5 +200,5 @@ def _texts(record: bytes, start: int, count: int) -> list[bytes]:
         texts.append(record[start + 1 : end])
         start = end
     if start != len(record):
-        raise ValueError("its length is not what it says")
+        raise ValueError("the record has another length than it says")
     return texts

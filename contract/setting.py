@@ -17,9 +17,9 @@ Environment = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Setting(Generic[T]):
-    """One setting: `parse` raises ValueError, with what is wrong, for what it does not accept.
+    """One setting. `parse` raises ValueError with a message that says what is wrong.
 
-    A default that depends on another setting is a function of the environment.
+    `default` is a function of the environment if it depends on another setting.
     """
 
     name: str
@@ -30,28 +30,25 @@ class Setting(Generic[T]):
     redact: Callable[[str], str] = str
 
     def show(self, environment: Environment) -> str:
-        """The text in force, without what is secret in it, for a log."""
+        """The text in force, for a log: without secrets."""
         return self.redact(self._text(environment) or "")
 
     def read(self, environment: Environment) -> T:
         """The value in force.
 
         Raises:
-            Misconfigured: it is missing and has no default, or is not what it should be.
+            Misconfigured: it is missing and has no default, or it is wrong.
         """
-        text = self._text(environment)
+        text, example = self._text(environment), f"{self.name}={self.example}"
         if text is None:
-            raise Misconfigured(self.name, "is not set", self._assignment())
+            raise Misconfigured(self.name, "is not set", example)
         try:
             return self.parse(text)
         except ValueError as error:
-            raise Misconfigured(self.name, str(error), self._assignment()) from None
+            raise Misconfigured(self.name, str(error), example) from None
 
     def _text(self, environment: Environment) -> str | None:
         text = environment.get(self.name, "").strip()
         if text:
             return text
         return self.default(environment) if callable(self.default) else self.default
-
-    def _assignment(self) -> str:
-        return f"{self.name}={self.example}"

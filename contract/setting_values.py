@@ -5,7 +5,7 @@ A parser raises ValueError with a message that says what is wrong with the text.
 
 import re
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_interface, ip_network
 from typing import Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -19,13 +19,9 @@ _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 _MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291, section 2.5.5.2
 
 
-def parse_text(text: str) -> str:
-    return text
-
-
 def url_parser(*schemes: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
-        if not text:  # only a default can be empty: the setting may be left out
+        if not text:  # the default of a setting that may be left out
             return text
         try:
             parts = urlsplit(text)
@@ -64,7 +60,9 @@ def seconds_parser(least: float, most: float) -> Callable[[str], float]:
 def parse_kept_months(text: str) -> int:
     months = whole_number_parser(0, 1200)(text)
     if months == 1:
-        raise ValueError("must be 0 (all months) or at least 2: last month's may come late")
+        raise ValueError(
+            "must be 0 (all months) or at least 2: sessions of last month may arrive late"
+        )
     return months
 
 
@@ -93,7 +91,7 @@ def parse_words(text: str) -> tuple[str, ...]:
 def parse_algorithms(text: str) -> tuple[str, ...]:
     words = parse_words(text)
     if "none" in (word.lower() for word in words):
-        raise ValueError("must not contain 'none': everybody could sign tokens")
+        raise ValueError("must not contain 'none': everybody could then sign tokens")
     return words
 
 
@@ -106,7 +104,7 @@ def parse_networks(text: str) -> tuple[Network, ...]:
             network = ip_network(word, strict=False)
         except ValueError:
             raise ValueError(f"{word!r} is neither an address nor a network") from None
-        if "/" in word and network != _network_of_interface(word):
+        if ip_interface(word).ip != network.network_address:
             raise ValueError(f"{word!r} is an address within a network, which is {network}")
         networks.append(_unmapped(network))
         if networks[-1].prefixlen == 0:
@@ -114,15 +112,8 @@ def parse_networks(text: str) -> tuple[Network, ...]:
     return tuple(networks)
 
 
-def _network_of_interface(word: str) -> Network | None:
-    try:
-        return ip_network(word)
-    except ValueError:
-        return None
-
-
 def _unmapped(network: Network) -> Network:
-    """An IPv4-mapped network as the IPv4 network: addresses are compared in that form."""
+    """An IPv4-mapped network as IPv4, because addresses are compared in that form."""
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         bits = network.prefixlen - _MAPPED.prefixlen
         return ip_network((int(network.network_address) & 0xFFFF_FFFF, bits))
@@ -150,8 +141,8 @@ def parse_keys(text: str) -> tuple[str, ...]:
     rest = (line.strip() for line in _PEM.sub(_DASHES, text).splitlines())
     secrets = tuple(line for line in rest if line.strip("- "))
     if any(_DASHES in secret for secret in secrets):
-        # Otherwise the lines of a public key, which everybody knows, would be accepted as secrets;
-        # or a character beside it, such as a quotation mark, which is easy to guess.
+        # Otherwise the lines of a public key, or a quotation mark beside it, would become secrets,
+        # which are easy to guess.
         raise ValueError("has a PEM key that is incomplete, or has other text on its lines")
     if len(blocks) + len(secrets) > MOST_KEYS:
         raise ValueError(f"has more than {MOST_KEYS} keys")

@@ -11,7 +11,6 @@ from contract.setting_values import (
     parse_keys,
     parse_networks,
     parse_switch,
-    parse_text,
     parse_timezone,
     parse_words,
     seconds_parser,
@@ -21,8 +20,6 @@ from contract.setting_values import (
     without_password,
     word_parser,
 )
-
-_DSN = "postgresql://impact@localhost/impact"
 
 REDIS_URL: Final = Setting(
     "REDIS_URL",
@@ -52,12 +49,12 @@ DATABASE_URL: Final = Setting(
     "DATABASE_URL",
     url_parser("postgresql", "postgres"),
     None,
-    _DSN,
+    "postgresql://impact@localhost/impact",
     "the PostgreSQL database; of several hosts, comma-separated, the one that accepts writes",
     without_password,
 )
 HOST: Final = Setting(
-    "HOST", parse_text, "0.0.0.0", "127.0.0.1", "the address on which the collector listens"
+    "HOST", str, "0.0.0.0", "127.0.0.1", "the address on which the collector listens"
 )
 PORT: Final = Setting("PORT", whole_number_parser(1, 65535), "8000", "8001", "the collector's port")
 MAX_CONNECTIONS: Final = Setting(
@@ -69,7 +66,7 @@ MAX_CONNECTIONS: Final = Setting(
 )
 ADMIN_HOST: Final = Setting(
     "ADMIN_HOST",
-    parse_text,
+    str,
     "127.0.0.1",
     "127.0.0.1",
     "the address of the admin pages (health and metrics)",
@@ -122,11 +119,9 @@ JWT_ALGORITHMS: Final = Setting(
     "RS256",
     "accepted signature algorithms, comma-separated",
 )
-JWT_AUDIENCE: Final = Setting(
-    "JWT_AUDIENCE", parse_text, "", "platform", "required `aud` claim, if any"
-)
+JWT_AUDIENCE: Final = Setting("JWT_AUDIENCE", str, "", "platform", "required `aud` claim, if any")
 JWT_USER_CLAIM: Final = Setting(
-    "JWT_USER_CLAIM", parse_text, "sub", "user_id", "the claim that holds the user's id"
+    "JWT_USER_CLAIM", str, "sub", "user_id", "the claim that holds the user's id"
 )
 JWT_ROLE_CLAIM: Final = Setting(
     "JWT_ROLE_CLAIM",
@@ -236,7 +231,7 @@ DEMO: Final = Setting(
 )
 DEMO_TOKEN: Final = Setting(
     "DEMO_TOKEN",
-    parse_text,
+    str,
     "",
     '"$(python -m embedded token)"',
     "the token with which the demo page signs its user in; everyone who opens the page gets it",

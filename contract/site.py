@@ -1,4 +1,4 @@
-"""The one rule for a site's name, for requests, `SITES` and imports. Pure."""
+"""The rule for a site's name, for requests, `SITES` and imports."""
 
 import re
 
@@ -12,8 +12,8 @@ _PORT = re.compile(r":\d*$", re.ASCII)
 
 
 def site_name(text: str) -> str | None:
-    """The host in a text that may have a port: in lower case and ASCII, without port and final dot.
-    None if the text is not a host.
+    """A text as a host name, in lower case and ASCII, without its port and final dot; None: it is
+    not a host name.
     """
     text = text.strip().lower()
     if not text.isascii():

@@ -25,11 +25,10 @@ from flusher.stream.lag import oldest_entry_seconds
 from flusher.stream.read import StreamReader
 from flusher.worker import Worker
 from flusher.worker_settings import WorkerSettings
-from runtime.admin import AdminListener
+from runtime.admin import AdminListener, make_registry
 from runtime.clock import Clock
 from runtime.logs import log_start
 from runtime.redis_checks import redis_examinations
-from runtime.registry import make_registry
 from runtime.server_checks import Examine, watch_servers
 from runtime.server_watch import ServerWatch
 from runtime.service_manager import ServiceManager

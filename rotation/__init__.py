@@ -1,1 +1,1 @@
-"""Rotation: makes each month's salt when the month begins, and destroys the earlier ones."""
+"""Rotation: makes each month's salt when the month begins, and destroys the earlier salts."""

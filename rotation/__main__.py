@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -16,12 +17,11 @@ from contract.setting import Environment
 from rotation.announce import Announcer
 from rotation.status import as_json, as_text, read_status
 from rotation.worker import Worker
-from runtime.admin import AdminListener
+from runtime.admin import AdminListener, make_registry
 from runtime.clock import Clock, wall_clock
 from runtime.command import add_version, run_command, run_process
 from runtime.logs import configure_logging, log_start
 from runtime.redis_checks import redis_examinations
-from runtime.registry import make_registry
 from runtime.restart import Restart, RestartTimer
 from runtime.server_checks import Examine, watch_servers
 from runtime.server_watch import ServerWatch
@@ -32,7 +32,7 @@ from salt.client import connect_salt
 from salt.disposal import SaltDisposal
 from salt.store import SaltStore
 from salt.term import Outcome
-from salt.witnesses import Witnesses
+from salt.witnesses import ask_witnesses
 
 ADMIN_PORT = settings.admin_port(9102)
 SETTINGS = (
@@ -50,8 +50,8 @@ SETTINGS = (
 # A disposal waits for rewrites and saves of Redis's files, ten minutes for each.
 LONGEST_TURN_SECONDS = 6 * 3600.0
 
-# After Prometheus has seen the metric of the new salt, which the next program does not know; and
-# within thirty seconds, because its month may be about to end.
+# Late enough for Prometheus to read the metric of the new salt, which the next program does not
+# have; within thirty seconds, because the month may be about to end.
 RESTART_AFTER_SECONDS = 18.0, 25.0
 
 log = structlog.get_logger()
@@ -65,8 +65,8 @@ _SAID = {
     Outcome.REPLACED: "the salt of {month} is replaced. People who came before and come again "
     "count twice this month",
     Outcome.CLOCK_WENT_BACK: "the server's clock is before {month}, whose salt stays in force. If "
-    "that clock is right, it was ahead before: `python -m rotation rotate --force` brings the "
-    "present month back, unless that ends within the minute",
+    "that clock was ahead before and is right now, `python -m rotation rotate --force` restores "
+    "the present month, unless that ends within a minute",
 }
 
 
@@ -80,40 +80,38 @@ async def _worker(
     """The worker and its parts, connected until the end of the block."""
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     async with connect_salt(environment) as server, connect_shards(environment) as shards:
-        opinions = Witnesses(clock, shards).ask
-        store = SaltStore(server.redis, zone, opinions, sets_expiry=True)
+        witnesses = partial(ask_witnesses, clock, shards)
+        store = SaltStore(server.redis, zone, witnesses, sets_expiry=True)
         disposal = SaltDisposal(server, store)
         announcer = Announcer(server.redis, shards)
-        promises = redis_examinations(shards, clock, None if server.is_streams else server.redis)
-        yield Worker(store, disposal, announcer, metrics, has_made), store, disposal, promises
+        checks = redis_examinations(shards, clock, None if server.is_streams else server.redis)
+        yield Worker(store, disposal, announcer, metrics, has_made), store, disposal, checks
 
 
 async def follow_the_calendar(environment: Environment, clock: Clock) -> int | Restart:
-    """Runs rotation until it is asked to stop; returns the exit code, or Restart if it has made a
-    salt.
-    """
+    """Runs rotation until it is asked to stop (the exit code) or has made a salt (Restart)."""
     registry = make_registry()
     metrics = RotationMetrics(registry)
     stopping = Stopping()
     stopping.install()
     restart_timer = RestartTimer(*RESTART_AFTER_SECONDS)
     async with (
-        _worker(environment, clock, metrics, restart_timer.is_over) as (worker, _, _, promises),
+        _worker(environment, clock, metrics, restart_timer.is_over) as (worker, _, _, checks),
         ServiceManager(environment) as service,
     ):
         log_start("rotation", SETTINGS, environment)
 
         def failed_checks() -> dict[str, str | None]:
             return {
-                "salt": None if worker.is_well else "the salt could not be looked after",
+                "salt": None if worker.is_well else "the salt could not be checked or replaced",
                 "clocks": worker.clock_doubt,
                 "draining": "asked to stop" if stopping.asked else None,
             }
 
-        beginning = asyncio.create_task(_stop_to_restart(restart_timer, stopping))
+        restarting = asyncio.create_task(_stop_to_restart(restart_timer, stopping))
         watching = [
-            beginning,
-            asyncio.create_task(watch_servers(promises, stopping)),
+            restarting,
+            asyncio.create_task(watch_servers(checks, stopping)),
             asyncio.create_task(ServerWatch("the salt's Redis", worker.measure).run(stopping)),
         ]
         admin = AdminListener(
@@ -130,7 +128,7 @@ async def follow_the_calendar(environment: Environment, clock: Clock) -> int | R
             stopping.set()
             await asyncio.gather(*watching)
             await admin.close()
-        if beginning.result():
+        if restarting.result():
             log.info("restarting in place, so that nothing of the new salt stays in memory")
             stopping.leave_signals()
             return Restart()
@@ -145,8 +143,9 @@ async def _stop_to_restart(restart_timer: RestartTimer, stopping: Stopping) -> b
 
 
 async def rotate(environment: Environment, clock: Clock, *, force: bool) -> int:
-    """`rotate`: 1 if clocks contradict each other, or if something of an earlier salt may be left,
-    also because the server refused the check. A disposal that was refused before is tried again.
+    """The command `rotate`. It tries a disposal again that a server has refused before.
+
+    It returns 1 if clocks contradict each other or if anything of an earlier salt may be left.
     """
     configure_logging(environment, "rotation")
     metrics = RotationMetrics(CollectorRegistry())
@@ -155,12 +154,11 @@ async def rotate(environment: Environment, clock: Clock, *, force: bool) -> int:
     print(_SAID[ensured.outcome].format(month=ensured.term.month))
     if report is None or not (report.failed or report.refused):
         return 1 if ensured.outcome is Outcome.CLOCK_WENT_BACK else 0
-    print("An earlier salt may be left: `python -m rotation status` says where, and what to do.")
+    print("An earlier salt may be left: `python -m rotation status` shows where, and what to do.")
     return 1
 
 
 async def show_status(environment: Environment, clock: Clock, *, json: bool) -> int:
-    """`status`."""
     metrics = RotationMetrics(CollectorRegistry())
     async with _worker(environment, clock, metrics) as (_, store, disposal, _):
         status = await read_status(store, disposal)
@@ -171,8 +169,8 @@ async def show_status(environment: Environment, clock: Clock, *, json: bool) -> 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m rotation",
-        description="Makes each month's salt and destroys the one before. Without a command: the "
-        "process that follows the calendar. Every setting comes from the environment (see "
+        description="Makes each month's salt and destroys the earlier one. Without a command, it "
+        "runs and does so at each month's end. All settings come from the environment (see "
         "docs/settings.md).",
     )
     add_version(parser)
@@ -185,7 +183,9 @@ def main() -> int:
         "in force because a clock was ahead. People who came before in this month and come again "
         "then count twice",
     )
-    status = commands.add_parser("status", help="the month, its salt's life, earlier salts")
+    status = commands.add_parser(
+        "status", help="this month's salt, and whether anything of an earlier one is left"
+    )
     status.add_argument("--json", action="store_true", help="for scripts")
     arguments = parser.parse_args()
     match arguments.command:

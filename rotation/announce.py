@@ -1,4 +1,4 @@
-"""Tells the flusher which salts were made, so that a report can show where a count is affected.
+"""Informs the flusher of new salts, so that reports can show which counts they affect.
 
 It uses the streams, because the flusher never connects to the salt's server. Each notice is sent at
 least once: if it was sent but not recorded as sent, it is sent again with the same id.
@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from contract import keys
 from contract.calendar import Month
 from contract.record import FIELD, SaltMade, encode
-from runtime.redis_client import retry_for
+from runtime.redis_client import as_retry
 from runtime.redis_connection import Command
 from runtime.shards import Shards
 from salt.term import made_at_us
@@ -27,12 +27,8 @@ class Announcer:
         self._shards = shards
 
     async def announce(self) -> int:
-        """Sends the notices that were not sent yet; returns how many.
-
-        Raises:
-            Retry: a server does not answer.
-        """
-        try:
+        """Sends new notices; returns how many. Retry: a server does not answer."""
+        with as_retry("announcing a salt"):
             last: Any = await self._salt_redis.get(keys.ROTATIONS_ANNOUNCED)
             rotations: Any = await self._salt_redis.xrange(
                 keys.ROTATIONS, min=f"({last.decode()}" if last else "-"
@@ -45,8 +41,6 @@ class Announcer:
                 if isinstance(reply, RedisError):
                     raise reply
                 await self._salt_redis.set(keys.ROTATIONS_ANNOUNCED, entry_id)
-        except RedisError as error:
-            raise retry_for(error, "telling that a salt was made") from None
         return len(rotations)
 
 

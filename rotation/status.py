@@ -1,4 +1,4 @@
-"""`python -m rotation status`: the month, its salt's life, and whether an earlier one is left."""
+"""The command `status`: this month's salt, and whether anything of an earlier one is left."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ _SAID = {
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What the salt's server reports. Times are ISO 8601, in UTC."""
+    """What the salt's server reports. Times are in ISO 8601, in UTC."""
 
     month: str
     recorded_month: str | None
@@ -34,21 +34,17 @@ class Status:
 
     @property
     def earlier_salts_left(self) -> int:
-        """Earlier salts in the keyspace, plus one if a disposal is due: it may find copies."""
+        """Earlier salts in the keyspace; plus one if a disposal is due: copies may be left."""
         return len(self.earlier_salts) + (self.disposal_due_since is not None)
 
     @property
     def disposal_unverified(self) -> int:
-        """Places where the server refused the last disposal, so that an operator has to do it."""
+        """The number of places where the server refused the last disposal."""
         return 0 if self.last_disposal is None else len(self.last_disposal.refused)
 
 
 async def read_status(store: SaltStore, disposal: SaltDisposal) -> Status:
-    """Asks the salt's server.
-
-    Raises:
-        Retry: it does not answer.
-    """
+    """Asks the salt's server; Retry if it does not answer."""
     month = await store.server_month()
     recorded = await store.recorded_month()
     salts = await store.salt_keys()
@@ -92,7 +88,7 @@ def _later(status: Status) -> str:
     if status.recorded_month is None or status.recorded_month <= status.month:
         return ""
     return (
-        f": that of {status.recorded_month} is in force, which has yet to begin. If all clocks are "
+        f": the salt of {status.recorded_month}, a future month, is in force. If all clocks are "
         "right: python -m rotation rotate --force"
     )
 
@@ -101,8 +97,8 @@ def _why_made(status: Status) -> str:
     if status.salt_made_because not in (Outcome.LOST, Outcome.REPLACED):
         return ""
     return (
-        f", for the one before was {status.salt_made_because}: "
-        "people who came before and came again count twice this month"
+        f", because the one before was {status.salt_made_because}: "
+        "people who came before and come again count twice this month"
     )
 
 

@@ -15,11 +15,11 @@ from runtime.retry import Backoff
 from runtime.service_manager import Beat
 from runtime.stopping import Stopping
 from salt.disposal import SaltDisposal
-from salt.report import Report, log_report
+from salt.report import Report, log_lost, log_report
 from salt.store import SaltStore
 from salt.term import Ensured, Outcome
 
-LOOK_SECONDS = 5.0
+CHECK_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 
 log = structlog.get_logger()
@@ -43,7 +43,7 @@ class Worker:
         self._announcer = announcer
         self._metrics = metrics
         self.is_well = False
-        # What keeps the salt's month from being the calendar's; None: nothing does.
+        # Why the salt may be that of a wrong month; None: it is right.
         self.clock_doubt: str | None = None
 
     async def run_once(
@@ -53,11 +53,11 @@ class Worker:
 
         Args:
             replace: make a new salt even if the month has one.
-            again: also dispose if nothing is due but the server refused a part of the last
-                disposal: an operator may have allowed it since.
+            again: repeat a disposal that a server has refused in part, because an operator may have
+                allowed it since.
 
         Returns:
-            What was done about the salt, and what a disposal found if one was due.
+            What was done about the salt, and the report of a disposal if one was due.
 
         Raises:
             ClocksDisagree: nothing was done, because clocks contradict each other.
@@ -70,7 +70,7 @@ class Worker:
             raise
         self.clock_doubt = None
         if ensured.outcome is Outcome.CLOCK_WENT_BACK:
-            self._doubt(f"the salt of {ensured.term.month} is in force, which has yet to begin")
+            self._doubt(f"the salt of {ensured.term.month}, a future month, is in force")
         elif ensured.outcome is not Outcome.UNCHANGED:
             self._metrics.rotations.inc()
             self._has_made()
@@ -110,11 +110,7 @@ class Worker:
         return last is not None and bool(last.refused)
 
     async def measure(self) -> None:
-        """Counts the existing salts, separately from a disposal, which may take minutes.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
+        """Sets the metrics of the salts. It also runs beside a disposal, which may take minutes."""
         status = await read_status(self._store, self._disposal)
         self._metrics.salt_month_current.set(status.salt_is_current)
         self._metrics.earlier_salts_left.set(status.earlier_salts_left)
@@ -122,7 +118,7 @@ class Worker:
 
     async def run(self, stopping: Stopping, beat: Beat) -> None:
         """Checks repeatedly, and exactly at the month's end, until asked to stop."""
-        pause = LOOK_SECONDS
+        pause = CHECK_SECONDS
 
         async def turn() -> None:
             nonlocal pause
@@ -135,25 +131,20 @@ class Worker:
                 raise
             self.is_well = True
             left = (ensured.term.ends_us - ensured.server_us) / SECOND_US
-            left -= time.monotonic() - began  # a disposal takes its time
-            pause = min(LOOK_SECONDS, max(left, 0.01))
+            left -= time.monotonic() - began  # a disposal can take long
+            pause = min(CHECK_SECONDS, max(left, 0.01))
 
         failure_log = FailureLog(
             "the salt could not be looked after",
             "the salt is looked after again",
-            "see that the salt's Redis is up and takes commands",
+            "check that the salt's Redis is up and accepts commands",
         )
         again = Backoff(RETRY_SECONDS, RETRY_SECONDS)
         await repeat(turn, stopping, lambda: pause, trouble=failure_log, backoff=again)
 
 
 def _report_made(ensured: Ensured) -> None:
-    month = str(ensured.term.month)
     if ensured.outcome is Outcome.LOST:
-        log.error(
-            "the month's salt was lost and a new one made: "
-            "people who came before and come again count twice this month",
-            month=month,
-        )
+        log_lost(ensured.term.month)
     else:
-        log.warning("a salt was made", outcome=str(ensured.outcome), month=month)
+        log.warning("a salt was made", outcome=str(ensured.outcome), month=str(ensured.term.month))

@@ -1,8 +1,8 @@
 """The admin listener: health and metrics, on an address of its own.
 
-`/livez` says that this process runs; it depends on nothing else. `/readyz` says whether it should
+`/livez` shows that this process runs; it depends on nothing else. `/readyz` shows whether it should
 get work: it names every check that fails, and is 503 if one does. It also has warnings for an
-operator, which do not change readiness. `/metrics` is Prometheus's text format.
+operator, which do not change readiness. `/metrics` has Prometheus's text format.
 """
 
 import errno
@@ -10,16 +10,25 @@ from collections.abc import Callable, Mapping
 
 import structlog
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from contract.errors import Misconfigured
+from contract.metrics import ProcessMetrics
 from contract.settings import ADMIN_HOST
 
 Checks = Callable[[], Mapping[str, str | None]]
-"""Each check's name, with what is wrong, or None where it holds."""
+"""By the name of each check: what is wrong, or None."""
 
 log = structlog.get_logger()
+
+
+def make_registry() -> CollectorRegistry:
+    """A registry with the release, and with Prometheus's own `process_…`: CPU, memory, files."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    ProcessMetrics(registry)
+    return registry
 
 
 class AdminListener:
@@ -33,7 +42,7 @@ class AdminListener:
         checks: Checks,
         warnings: Checks = dict,
     ) -> None:
-        """With `port` 0 it serves nothing. Warnings are shown, and do not change readiness."""
+        """With `port` 0 it serves nothing. `warnings` do not change readiness."""
         self._host = host
         self._port = port
         self._registry = registry
@@ -46,10 +55,10 @@ class AdminListener:
         self._runner = web.AppRunner(application, access_log=None)
 
     async def start(self) -> None:
-        """Listens; on a free port if another process of this host has the wanted one.
+        """Starts to listen. If another process of this host has the port, it takes a free one.
 
         Raises:
-            Misconfigured: there is no such address here, or the port is the system's.
+            Misconfigured: this host does not have the address, or the port needs more rights.
         """
         if self._port == 0:
             return
@@ -62,7 +71,7 @@ class AdminListener:
                 example = f"{ADMIN_HOST.name}=127.0.0.1 ADMIN_PORT=9110"
                 raise Misconfigured(ADMIN_HOST.name, problem, example) from None
             await web.TCPSite(self._runner, self._host, 0).start()
-            log.info("ADMIN_PORT is another process's: a free port is used", wanted=self._port)
+            log.info("another process has ADMIN_PORT: a free port is used", wanted=self._port)
         log.info("admin pages are served", address="{}:{}".format(*self._runner.addresses[0][:2]))
 
     async def close(self) -> None:

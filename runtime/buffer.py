@@ -6,7 +6,7 @@ from typing import Any
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from runtime.redis_client import retry_for
+from runtime.redis_client import as_retry
 from runtime.shards import Shards
 
 
@@ -23,7 +23,7 @@ class Buffer:
         return self.used_bytes / max(self.most_bytes, 1)
 
     def seconds_left(self, before: "Buffer") -> float | None:
-        """Until it is full, if it goes on growing as it has since `before`; None: it does not."""
+        """The time until it is full at the rate since `before`; None: it does not grow."""
         grown = self.used_bytes - before.used_bytes
         if grown <= 0 or self.at <= before.at:
             return None
@@ -31,25 +31,23 @@ class Buffer:
 
 
 async def read_buffer(shards: Shards, at: float) -> Buffer:
-    """Asks Redis for its memory: `maxmemory`, or the machine's where that is not set.
+    """Asks Redis for its memory: `maxmemory`, or the machine's memory if that is not set.
 
-    Of several servers, the one that has least left.
+    Of several servers, it returns that of the server with the least memory left.
 
     Raises:
         Retry: Redis does not answer.
     """
     buffers = []
     failure: RedisError = RedisConnectionError("no server has a shard")
-    try:
+    with as_retry("reading Redis's memory"):
         for server in (await shards.servers()).values():
             try:
                 buffers.append(_buffer(await server.info("memory"), at))
             except RedisError as error:
                 failure = error
-    except RedisError as error:
-        failure = error
-    if not buffers:
-        raise retry_for(failure, "reading Redis's memory") from None
+        if not buffers:
+            raise failure
     return min(buffers, key=lambda buffer: buffer.most_bytes - buffer.used_bytes)
 
 

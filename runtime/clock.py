@@ -1,4 +1,4 @@
-"""The machine's clock. Only this module reads it; all other code gets a clock as an argument.
+"""The machine's clock. Only this module reads it; other code gets a clock as an argument.
 
 A command's entry point (`__main__.py`) passes `wall_clock` on; tests pass their own clock.
 Durations are measured with `time.monotonic`, which is not part of this module.

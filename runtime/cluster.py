@@ -1,12 +1,13 @@
 """Which node of a Redis Cluster has which slot, and clients of the nodes.
 
-docs/decisions/0007-redis-cluster.md says why this is not redis-py's RedisCluster.
+Why this is not redis-py's RedisCluster: docs/decisions/0007-redis-cluster.md.
 """
 
 import asyncio
 import random
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -23,18 +24,17 @@ from runtime.redis_connection import RedisConnection
 SLOTS: Final = 16384
 _ASKED_AT_ONCE = 3
 _LEAST_SECONDS = 0.2
-# The greatest age of the map: a frozen primary gives no error to learn from.
+# The greatest age of the map: if a primary hangs, there is no error to learn from.
 _MOST_SECONDS = 5.0
 _ANSWER_SECONDS = 1.5
 _EXAMPLE = f"{REDIS_URL.name}=redis://node-1:6379,redis://node-2:6379"
-
 
 _Answer = tuple[list[Address | None], list[Address]]
 """Each slot's primary, and all nodes."""
 
 
+@lru_cache(maxsize=4096)
 def slot_of(key: str) -> int:
-    """The slot of a key, by its hash tag if it has one."""
     return int(key_slot(key.encode()))
 
 
@@ -42,10 +42,8 @@ class Cluster:
     """The cluster's map of slots, as its nodes report it, and a client of each node."""
 
     def __init__(self, urls: str) -> None:
-        """
-        Args:
-            urls: of nodes, comma-separated; any may be dead. The first says how to connect to all;
-                the others may be no more than `host:port`.
+        """`urls`: of nodes, comma-separated; some of the nodes may be away. Credentials and
+        encryption come from the first; the others may be only `host:port`.
 
         Raises:
             Misconfigured: one of them is not a node's URL.
@@ -62,7 +60,7 @@ class Cluster:
         self._asking: set[asyncio.Task[_Answer | RedisError]] = set()
 
     async def refresh(self) -> None:
-        """Asks for the map again if it is in doubt, but not too often.
+        """Asks for the map again if it is doubtful, but not too often.
 
         Raises:
             RedisError: there is no map, and no node answers.
@@ -73,7 +71,7 @@ class Cluster:
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(self._refresh())
         try:
-            # Whoever goes away must not take the others' answer with it.
+            # A caller that is cancelled must not cancel the query of the others.
             await asyncio.shield(self._refreshing)
         except RedisError:
             if not any(self._owners):
@@ -84,7 +82,7 @@ class Cluster:
         return self._owners[slot]
 
     def doubt(self) -> None:
-        """Marks the map as doubtful: a node does not answer, or refuses."""
+        """Marks the map as doubtful, because a node does not answer or refuses."""
         self._doubted = True
 
     def learn(self, error: RedisError) -> None:
@@ -119,17 +117,17 @@ class Cluster:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for node in list(self._clients):
-            await self._let_go(node)
+            await self._close(node)
 
-    async def _let_go(self, node: Address) -> None:
+    async def _close(self, node: Address) -> None:
         if node in self._connections:
             self._connections.pop(node).close()
         await self._clients.pop(node).aclose()
 
     async def _refresh(self) -> None:
-        """Takes the first answer of some nodes, and asks others if none of these answers.
+        """Asks a few nodes and takes the first answer; asks other nodes if none answers in time.
 
-        Late answers are neither awaited nor cancelled: cancelling could leave a connection behind.
+        Late answers are neither awaited nor cancelled: cancelling could leave a connection open.
         """
         left = list(dict.fromkeys([*filter(None, self._owners), *self._known]))
         random.shuffle(left)
@@ -157,7 +155,7 @@ class Cluster:
         self._refreshed_at = time.monotonic()
         self._asking = {task for task in self._asking if not task.done()}
         for gone in set(self._clients) - set(nodes):
-            await self._let_go(gone)
+            await self._close(gone)
 
     async def _ask(self, node: Address) -> _Answer | RedisError:
         connection = RedisConnection(connect_peer(self._url, *node))
@@ -192,7 +190,7 @@ class _SlotLocator:
         return self._cluster.owner(self._slot)
 
     def lost(self, error: RedisError) -> None:
-        # A connection's error says what the server's was.
+        # The error of a connection has the server's error as its cause.
         cause = error.__cause__
         self._cluster.learn(cause if isinstance(cause, AskError) else error)
 
@@ -203,7 +201,7 @@ def _read_slots(reply: Sequence[Sequence[Any]], asked_host: str) -> _Answer:
     primaries, replicas = [], []
     for first, last, *nodes in reply:
         addresses = [
-            # A node that does not know its own address leaves it out; `?` is one without a name.
+            # A node that does not know its own address sends none; `?` is a node without a name.
             Address(node[0].decode() if node[0] else asked_host, int(node[1]))
             for node in nodes
             if node[0] != b"?"
@@ -220,9 +218,11 @@ def _node_urls(urls: str) -> list[str]:
     nodes = [part.strip() for part in urls.split(",") if part.strip()]
     first = urlsplit(nodes[0])
     if first.scheme == "unix":
-        raise Misconfigured(REDIS_URL.name, "a cluster's nodes have no Unix socket", _EXAMPLE)
+        raise Misconfigured(
+            REDIS_URL.name, "nodes of a cluster can't be reached by a Unix socket", _EXAMPLE
+        )
     if first.path.strip("/") not in ("", "0"):
-        raise Misconfigured(REDIS_URL.name, "a cluster has no database but 0", _EXAMPLE)
+        raise Misconfigured(REDIS_URL.name, "a cluster has only database 0", _EXAMPLE)
     credentials, at, _ = first.netloc.rpartition("@")
     return [
         node
@@ -239,5 +239,5 @@ def _address(url: str) -> Address:
     except ValueError:
         host, port = None, None
     if parts.scheme not in ("redis", "rediss") or not host:
-        raise Misconfigured(REDIS_URL.name, "one of its nodes is no URL", _EXAMPLE)
+        raise Misconfigured(REDIS_URL.name, "a node has no valid URL", _EXAMPLE)
     return Address(host, port or 6379)

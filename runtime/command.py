@@ -1,4 +1,4 @@
-"""How a program starts and ends: the event loop, the errors it may end with, the exit code."""
+"""How a program starts and ends: the event loop, its last errors, the exit code."""
 
 import argparse
 import asyncio
@@ -21,21 +21,20 @@ _INTERRUPTED: Final = "interrupted"
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:
-    """Gives a program `--version`."""
     parser.add_argument("--version", action="version", version=VERSION)
 
 
 def run_command(main: Coroutine[Any, Any, int]) -> int:
-    """Runs a command to its end and returns its exit code: 0 success, 2 misconfigured, 1 otherwise.
+    """Runs a command and returns its exit code: 0 success, 2 misconfigured, 1 otherwise.
 
-    An error that an operator can fix is one line on standard error, not a traceback.
+    An error that an operator can correct is one line on standard error, without a traceback.
     """
     try:
         return uvloop.run(main)
     except (Misconfigured, Retry) as error:
         return _say(error, _code(error))
     except DeadLetter as error:
-        return _say(f"what was to be stored is refused: {error} ({error.reason})", 1)
+        return _say(f"the data is refused: {error} ({error.reason})", 1)
     except (KeyboardInterrupt, asyncio.CancelledError):
         return _say(_INTERRUPTED, 1)
 
@@ -46,11 +45,10 @@ def run_process(
     environment: Environment,
     clock: Clock,
 ) -> int:
-    """Runs a long-running process in the same way. Its last line, too, is as LOG_FORMAT says. If it
-    returns Restart, it restarts in place.
+    """Runs a process and returns its exit code, or restarts it in place if it returns Restart.
 
-    A bug is one line: its type and where it happened, without its message, which could quote a
-    request.
+    The last line, too, has the format that LOG_FORMAT names. For a bug it shows the error's type
+    and where it happened, but not its message, which could quote a request.
     """
     try:
         configure_logging(environment, name)
@@ -60,10 +58,8 @@ def run_process(
         return _log_end(environment, error, _code(error))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return _log_end(environment, _INTERRUPTED, 1)
-    except Exception as error:  # noqa: BLE001 - the last line: what is left is a fault of ours
-        structlog.get_logger().critical(
-            "ended by a fault of this program", exit_code=1, **_fault(error)
-        )
+    except Exception as error:  # noqa: BLE001 - all other errors are bugs
+        structlog.get_logger().critical("ended by a bug", exit_code=1, **_describe(error))
         return 1
 
 
@@ -83,8 +79,8 @@ def _say(why: object, code: int) -> int:
     return code
 
 
-def _fault(error: BaseException) -> dict[str, Any]:
-    """The error's type, and its calls from the outermost on; of a group, that of the first."""
+def _describe(error: BaseException) -> dict[str, Any]:
+    """The error's type, and its calls, the outermost first. Of a group: its first error's."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     calls = traceback.extract_tb(error.__traceback__)

@@ -1,14 +1,16 @@
 """Structured logs on standard error: one event a line, as text for people or JSON for machines.
 
-Nothing personal is ever passed to a logger. Exceptions are logged with their type and our own text,
-never with their arguments if these could quote a request.
+Nothing personal is ever passed to a logger. Of an exception we log the type and our own text, but
+no arguments that could quote a request.
 """
 
 import logging
 import sys
+import time
 import traceback
-from collections.abc import Iterable, MutableMapping
-from typing import Any
+from collections.abc import Callable, Iterable, MutableMapping
+from functools import partial
+from typing import Any, Final
 
 import structlog
 
@@ -16,14 +18,18 @@ from contract.errors import Misconfigured
 from contract.setting import Environment, Setting
 from contract.settings import LOG_FORMAT, LOG_LEVEL
 from contract.version import VERSION
-from runtime.repetition import RepetitionLimit
+
+REPEATED_SECONDS: Final = 10.0
+_MOST_REMEMBERED: Final = 500
+# Fields that differ between equal lines.
+_IGNORED: Final = ("entry", "timestamp")
 
 
 def configure_logging(environment: Environment, process: str) -> None:
-    """Sets up structlog for this process, whose name is in each JSON line.
+    """Sets up structlog for this process. Each JSON line has its name.
 
     Raises:
-        Misconfigured: LOG_LEVEL or LOG_FORMAT is wrong. The caller can log it nevertheless.
+        Misconfigured: LOG_LEVEL or LOG_FORMAT is wrong. Logging works nevertheless.
     """
     level, wrong = logging.INFO, None
     try:
@@ -32,7 +38,7 @@ def configure_logging(environment: Environment, process: str) -> None:
     except Misconfigured as error:
         wrong = error
     renderers = (
-        (_Named(process), structlog.processors.JSONRenderer())
+        (partial(_add_process, process), structlog.processors.JSONRenderer())
         if is_json(environment)
         else (structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),)
     )
@@ -48,16 +54,14 @@ def configure_logging(environment: Environment, process: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    # Libraries use the standard module. Below warning they log nothing that an operator needs.
-    logging.basicConfig(
-        level=max(level, logging.WARNING), handlers=[_WithoutTheirWords()], force=True
-    )
+    # Libraries use the standard module. Their lines below warning are of no use to an operator.
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[_WithoutMessage()], force=True)
     if wrong is not None:
         raise wrong
 
 
 def is_json(environment: Environment) -> bool:
-    """Whether lines are for machines; if LOG_FORMAT is wrong, they are for people."""
+    """Whether lines are JSON. If LOG_FORMAT is wrong, they are text."""
     return LOG_FORMAT.show(environment).lower() == "json"
 
 
@@ -67,22 +71,18 @@ def log_start(process: str, settings: Iterable[Setting[Any]], environment: Envir
     structlog.get_logger().info(f"{process} starts", version=VERSION, **shown)
 
 
-class _Named:
-    """A structlog processor that adds the process's name."""
-
-    def __init__(self, process: str) -> None:
-        self._process = process
-
-    def __call__(self, _: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        line["process"] = self._process
-        return line
+def _add_process(
+    process: str, _: Any, __: str, line: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    line["process"] = process
+    return line
 
 
-class _WithoutTheirWords(logging.Handler):
-    """Logs a library's line in our form: where it comes from and the error's type.
+class _WithoutMessage(logging.Handler):
+    """Logs a library's line in our form: where it comes from, and the error's type.
 
-    Its message is left out, and the error's too: aiohttp quotes addresses and malformed requests,
-    and asyncio quotes unhandled exceptions with their calls.
+    It omits the messages of the line and of the error, because aiohttp quotes addresses and
+    malformed requests, and asyncio quotes unhandled exceptions.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -93,3 +93,36 @@ class _WithoutTheirWords(logging.Handler):
             if places := traceback.extract_tb(error.__traceback__):
                 facts["where"] = f"{places[-1].filename}:{places[-1].lineno}"
         structlog.get_logger().log(record.levelno, "a library reports a fault", **facts)
+
+
+class RepetitionLimit:
+    """A structlog processor: writes the same warning or error once in `REPEATED_SECONDS` seconds.
+
+    Lines are the same if their texts are; numbers may differ. The next line that is written has
+    `repeated`: how many were not written.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._written: dict[tuple[str, ...], float] = {}
+        self._held_back: dict[tuple[str, ...], int] = {}
+
+    def __call__(
+        self, _: Any, method: str, line: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        if method not in ("warning", "error", "critical"):
+            return line
+        words = tuple(
+            text for name, text in line.items() if isinstance(text, str) and name not in _IGNORED
+        )
+        now = self._now()
+        if now - self._written.get(words, -REPEATED_SECONDS) < REPEATED_SECONDS:
+            self._held_back[words] = self._held_back.get(words, 0) + 1
+            raise structlog.DropEvent
+        if len(self._written) >= _MOST_REMEMBERED:
+            self._written.clear()
+            self._held_back.clear()
+        self._written[words] = now
+        if repeated := self._held_back.pop(words, 0):
+            line["repeated"] = repeated
+        return line

@@ -1,7 +1,7 @@
-"""Logs the end of an outage, so that a reader of the log knows that it is over.
+"""Logs the end of an outage.
 
-It is a warning like the beginning: a reader who sees one also sees the other, and repeated lines
-are held back in the same way (`runtime/repetition.py`).
+The end is a warning like the beginning, so that whoever sees the one also sees the other, and both
+are limited in the same way (`RepetitionLimit`).
 """
 
 import time
@@ -16,11 +16,7 @@ class Outage:
     """Keeps track of what fails; logs once that everything works again, and how long it took."""
 
     def __init__(self, over: str, now: Callable[[], float] = time.monotonic) -> None:
-        """
-        Args:
-            over: the line to log at the end.
-            now: a monotonic clock, in seconds.
-        """
+        """`over`: the line to log at the end. `now`: a monotonic clock, in seconds."""
         self._over = over
         self._now = now
         self._began = 0.0
@@ -33,7 +29,7 @@ class Outage:
         self._failing.add(what)
 
     def works(self, what: object = None) -> None:
-        """It works, or is no longer needed. When nothing fails any more, the outage is over."""
+        """It works, or is no longer needed. If nothing else fails, the outage is over."""
         if what not in self._failing:
             return
         self._failing.discard(what)

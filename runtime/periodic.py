@@ -1,6 +1,6 @@
 """The loop for repeated work: it waits after errors, and runs until asked to stop.
 
-docs/decisions/0015 says why this is not a library.
+Why this is not a library: docs/decisions/0015.
 """
 
 import math
@@ -21,29 +21,20 @@ log = structlog.get_logger()
 
 
 class Trouble(Protocol):
-    """Is told about turns that fail."""
+    """Receives the outcome of each turn."""
 
     def fails(self, error: Exception, pause: float) -> None:
-        """A turn has failed; the next one comes after this pause, in seconds."""
+        """A turn has failed. `pause`: seconds until the next one."""
         ...
 
-    def works(self) -> None:
-        """A turn has not failed."""
-        ...
+    def works(self) -> None: ...
 
 
 class FailureLog:
-    """Logs a line for each turn that fails (equal lines are held back, `runtime/repetition.py`),
-    and one when that is over.
-    """
+    """Logs a line for each turn that fails, and one when turns succeed again."""
 
     def __init__(self, fails: str, works: str, to_do: str) -> None:
-        """
-        Args:
-            fails: the line for a failed turn.
-            works: the line when turns succeed again.
-            to_do: the next step for an operator.
-        """
+        """`fails` and `works`: the two lines. `to_do`: the next step for an operator."""
         self._fails = fails
         self._to_do = to_do
         self._outage = Outage(works)
@@ -65,13 +56,13 @@ async def repeat(
     passing: Failure = Retry,
     backoff: Backoff | None = None,
 ) -> None:
-    """Runs turn after turn, the first at once, until asked to stop. A begun turn is finished.
+    """Runs turns, the first at once, until asked to stop. A turn that has begun is finished.
 
     Args:
         turn: one turn of the work.
-        stopping: ends the loop, also in a pause. It is also the clock: all waiting is its `wait`.
+        stopping: ends the loop, also in a pause. All waiting is its `wait`.
         every: seconds from the end of a turn to the next one; a function is called after each turn.
-        trouble: is told after each turn whether it failed. None: turns report failures themselves.
+        trouble: receives the outcome of each turn. None: turns report failures themselves.
         passing: errors after which the loop goes on. Any other error ends it.
         backoff: the pauses after failed turns. None: the same pauses as after others.
     """
@@ -95,25 +86,23 @@ async def repeat(
 
 
 class Interval:
-    """Something that is due if it was never done, or was done some seconds ago."""
+    """Something that is due at first, and then each time that some seconds have passed."""
 
     def __init__(self, seconds: float, now: Callable[[], float] = time.monotonic) -> None:
-        """`now`: a steady clock's seconds."""
         self._seconds = seconds
         self._now = now
         self._due = -math.inf
 
     @property
     def is_over(self) -> bool:
-        """Whether it is due."""
         return self._now() >= self._due
 
     def begin(self) -> None:
-        """Notes that it is done now."""
+        """Starts the next interval now."""
         self._due = self._now() + self._seconds
 
     def ended(self) -> bool:
-        """Whether it is due; if so, the next one begins."""
+        """Whether it is due; if so, starts the next interval."""
         if not self.is_over:
             return False
         self.begin()

@@ -1,16 +1,16 @@
-"""Checks the settings of a Redis server on which this project's promises depend, and its clock."""
+"""Checks the clock of a Redis server, and those of its settings on which our promises depend."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from contract.calendar import SECOND_US
 from contract.settings import REDIS_URL, SALT_REDIS_URL
 from runtime.clock import Clock
-from runtime.redis_client import retry_for
+from runtime.redis_client import as_retry
 from runtime.redis_connection import Command
 from runtime.redis_replay import SALT_WRITES, STREAM_WRITES, Survival, survival
 from runtime.server_checks import UNKNOWN, Broken, Examine, clock_difference
@@ -20,29 +20,29 @@ _NAMES: Final = ("maxmemory-policy", "appendonly", "appendfsync")
 _KEPT: Final = {
     "maxmemory-policy": (
         ("noeviction",),
-        "a full server then evicts streams with sessions in them, or the salt",
+        "a full server then deletes streams that hold sessions, or the salt",
         "CONFIG SET maxmemory-policy noeviction, and the same in its configuration",
     ),
     "appendonly": (
         ("yes",),
-        "a restart then loses what was answered 2xx and the month's salt",
+        "a restart then loses sessions that were answered 2xx, and the month's salt",
         "CONFIG SET appendonly yes, and the same in its configuration",
     ),
     "appendfsync": (
         ("everysec", "always"),
-        "how much a loss of power takes with it is then not bounded",
+        "a loss of power can then lose any number of sessions",
         "CONFIG SET appendfsync everysec, or always: see docs/durability.md",
     ),
 }
 
 REPLAY_TO_DO: Final = (
-    "give it its rights in the users' file, as deploy/redis-users.acl has it: "
-    "user default off resetpass ~* &* +@all; then ACL LOAD. Nobody can log in as a user that is off"
+    "give it all rights in the users' file, as deploy/redis-users.acl does: user default off "
+    "resetpass ~* &* +@all; then ACL LOAD. `off` means that nobody can log in as this user"
 )
 
 
 def redis_examinations(streams: Shards, clock: Clock, salts: Redis | None = None) -> list[Examine]:
-    """Checks the streams' servers and, if it is another one, the salt's."""
+    """The checks of the streams' servers, and of the salt's server if it is another one."""
     found: list[Examine] = [partial(_examine_streams, streams, clock)]
     if salts is not None:
         found.append(partial(examine_redis, salts, clock, SALT_REDIS_URL.name, SALT_WRITES))
@@ -50,10 +50,8 @@ def redis_examinations(streams: Shards, clock: Clock, salts: Redis | None = None
 
 
 async def _examine_streams(streams: Shards, clock: Clock) -> list[Broken]:
-    try:
+    with as_retry("reading the servers' settings"):
         servers = await streams.servers()
-    except RedisError as error:
-        raise retry_for(error, "looking at the servers' settings") from None
     found = [
         await examine_redis(server, clock, REDIS_URL.name, STREAM_WRITES)
         for server in servers.values()
@@ -71,26 +69,24 @@ async def examine_redis(
         redis: the server.
         clock: our clock, with which the server's is compared.
         setting: the setting that names the server.
-        writes: the commands that it must keep, as in `runtime.redis_replay`.
+        writes: the commands that must survive its restart (`runtime.redis_replay`).
 
     Raises:
         Retry: it does not answer.
     """
-    try:
+    with as_retry("reading the server's settings"):
         values = await _settings(redis)
         asked_us = clock()
         seconds, microseconds = await redis.time()
         answered_us = clock()
-    except RedisError as error:
-        raise retry_for(error, "looking at the server's settings") from None
     broken = []
     for name, (good, why, to_do) in _KEPT.items():
         value = values.get(name)
         if name == "appendfsync" and values.get("appendonly") == "no":
-            continue  # said already
+            continue  # `appendonly` is reported already
         if value is None:
-            why_not = "the server does not tell it to this account"
-            broken.append(Broken(setting, name, UNKNOWN, why_not, f"see that it is {good[0]}"))
+            why_not = "this account may not read it"
+            broken.append(Broken(setting, name, UNKNOWN, why_not, f"check that it is {good[0]}"))
         elif value not in good:
             broken.append(Broken(setting, name, value, why, to_do))
     broken += _replay(setting, await survival(redis, writes))
@@ -105,17 +101,17 @@ def _replay(setting: str, found: Survival) -> list[Broken]:
         case Survival.KEPT:
             return []
         case Survival.DROPPED:
-            why = "a restart then drops transactions: sessions that were answered 2xx, or the salt"
+            why = "a restart then loses sessions that were answered 2xx, or the salt"
             return [Broken(setting, "user default", "lacks rights", why, REPLAY_TO_DO)]
         case Survival.UNKNOWN:
-            why = "this account may not ask (ACL DRYRUN) whether a restart keeps transactions"
+            why = "this account may not check (ACL DRYRUN) whether a restart keeps transactions"
             return [Broken(setting, "user default", UNKNOWN, why, REPLAY_TO_DO)]
 
 
 async def _settings(redis: Redis) -> Mapping[str, str]:
     try:
         found: Any = await redis.config_get(*_NAMES)
-    except ResponseError:  # a managed server, or an account that may not: INFO tells two of three
+    except ResponseError:  # refused, as by managed servers: INFO has two of the three
         found = {}
     texts = {_text(name): _text(value) for name, value in found.items()}
     if "maxmemory-policy" not in texts or "appendonly" not in texts:

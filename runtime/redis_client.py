@@ -1,8 +1,9 @@
-"""One way to connect to Redis or Valkey."""
+"""How to connect to Redis or Valkey, and what its errors mean."""
 
 import re
 import ssl
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -35,19 +36,10 @@ CONNECT_SECONDS = 2.0
 # Longer than any command of ours takes; none of them blocks on the server.
 COMMAND_SECONDS = 5.0
 
-# Answers of a server that is not, or not yet, the one that takes writes. Where its address leads to
-# may have changed meanwhile, which only a new connection finds out.
+# Answers of a server that does not accept writes, or not yet. The address may lead to another
+# server by now, which only a new connection finds.
 DEMOTED = (ReadOnlyError, MasterDownError, BusyLoadingError)
-_PASSING = (
-    RedisConnectionError,
-    RedisTimeoutError,
-    BusyLoadingError,
-    ClusterDownError,
-    MasterDownError,
-    ReadOnlyError,
-    TryAgainError,
-)
-# Answers of a server that is starting, failing over or was demoted: they pass.
+_PASSING = (*DEMOTED, RedisConnectionError, RedisTimeoutError, ClusterDownError, TryAgainError)
 _PASSING_PREFIXES = ("BUSY ", "NOREPLICAS")
 
 
@@ -62,14 +54,10 @@ class Address(NamedTuple):
 
 
 class Locator(Protocol):
-    """Knows which server to connect to, if that can change."""
+    """Finds the server to connect to, if that can change."""
 
     async def find(self) -> Address:
-        """The server's address now.
-
-        Raises:
-            RedisError: no server that could know it answers.
-        """
+        """The server's present address. RedisError: no server that knows it answers."""
         ...
 
     def known(self) -> Address | None:
@@ -82,10 +70,10 @@ class Locator(Protocol):
 
 
 class _OnUvloop(AbstractConnection):
-    """A connection that recognises a lost connection, and a server that accepts no writes.
+    """A connection that closes itself if it is lost, or if the server does not accept writes.
 
-    If the other side has closed the socket, asyncio's own transport raises ConnectionError, but
-    uvloop's raises RuntimeError, which redis-py passes on as if it were a bug.
+    If the other side has closed the socket, uvloop raises RuntimeError and not ConnectionError as
+    asyncio does. redis-py passes that on as if it were a bug.
     """
 
     async def send_packed_command(self, *arguments: Any, **options: Any) -> None:
@@ -100,7 +88,7 @@ class _OnUvloop(AbstractConnection):
             return await super().read_response(*arguments, **options)
         except DEMOTED as error:
             await self.disconnect(nowait=True)
-            raise RedisConnectionError("the server does not take writes") from error
+            raise RedisConnectionError("the server does not accept writes") from error
 
     async def disconnect(self, *arguments: Any, **options: Any) -> None:
         with suppress(RuntimeError):
@@ -108,7 +96,7 @@ class _OnUvloop(AbstractConnection):
 
 
 class _Following(_OnUvloop):
-    """A connection to the server that the locator finds; it is closed if that changes."""
+    """A connection to the server that the locator finds. It is closed if that changes."""
 
     locator: ClassVar[Locator]
     host: str
@@ -131,24 +119,24 @@ class _Following(_OnUvloop):
         except (AskError, ClusterDownError, RedisConnectionError, RedisTimeoutError) as error:
             self.locator.lost(error)
             await self.disconnect(nowait=True)
-            raise RedisConnectionError("another server has it") from error
+            raise RedisConnectionError("another server has the key, or none") from error
 
 
 def connect_redis(url: str, setting: str = REDIS_URL.name, locator: Locator | None = None) -> Redis:
-    """A client that connects on its first command and never repeats a command by itself.
+    """A client that connects on its first command. Replies are bytes.
 
-    Only the caller knows whether a command may be repeated. Replies are bytes.
+    It never repeats a command by itself, because only the caller knows whether that is safe.
 
     Args:
         url: of the server.
-        setting: the setting that has the URL, for the error.
-        locator: finds the server each time that a connection is made; everything else (encryption,
-            credentials) comes from the URL.
+        setting: the name of the setting that has the URL, for an error.
+        locator: finds the server for each new connection. Only encryption and credentials then come
+            from the URL.
 
     Raises:
         Misconfigured: the URL has an invalid port, database or option.
     """
-    # A Unix socket has nothing to keep alive, and redis-py's class for it knows no such option.
+    # redis-py's class for a Unix socket does not have this option.
     of_tcp = {} if urlsplit(url).scheme == "unix" else {"socket_keepalive": True}
     try:
         pool = ConnectionPool.from_url(
@@ -161,19 +149,16 @@ def connect_redis(url: str, setting: str = REDIS_URL.name, locator: Locator | No
             health_check_interval=0,
         )
     except (ValueError, TypeError):
-        problem = "has a port, database or option that is none"
+        problem = "has an invalid port, database or option"
         raise Misconfigured(setting, problem, f"{setting}=redis://localhost:6379/0") from None
     authorities = pool.connection_kwargs.get("ssl_ca_certs")
     if authorities and not Path(authorities).is_file():
-        problem = f"ssl_ca_certs names no file that is there: {authorities}"
+        problem = f"ssl_ca_certs names a file that does not exist: {authorities}"
         example = f"{setting}=rediss://cache.internal:6379/0?ssl_ca_certs=/etc/ssl/redis-ca.pem"
         raise Misconfigured(setting, problem, example)
-    # By TCP, TLS or a Unix socket: the URL has chosen the class.
-    if locator is None:
-        bases, attributes = (_OnUvloop, pool.connection_class), {}
-    else:
-        bases, attributes = (_Following, pool.connection_class), {"locator": locator}
-    pool.connection_class = type("Connection", bases, attributes)
+    ours, attributes = (_Following, {"locator": locator}) if locator else (_OnUvloop, {})
+    # The URL has chosen the pool's class: for TCP, TLS or a Unix socket.
+    pool.connection_class = type("Connection", (ours, pool.connection_class), attributes)
     return Redis.from_pool(pool)
 
 
@@ -207,8 +192,8 @@ def is_passing(error: RedisError) -> bool:
     return isinstance(error, ResponseError) and str(error).startswith(_PASSING_PREFIXES)
 
 
-# An error of the server begins with its code. What it quotes, it quotes after a space; and where it
-# has no better code than ERR, other things may follow a colon or a bracket.
+# An error of the server begins with its code. What it quotes follows a space and a quotation mark,
+# or, with the general code ERR, also a colon or a bracket.
 _CODE: Final = re.compile(r"[A-Z]{2,}\b")
 _MAY_QUOTE: Final = re.compile(r"\s['\"`]|[\r\n]")
 _MAY_QUOTE_AFTER_ERR: Final = re.compile(r"['\"`:(\r\n]")
@@ -216,12 +201,10 @@ _LONGEST_WORDS: Final = 120
 
 
 def server_words(error: RedisError) -> str:
-    """The server's error: its code and first words, up to where it may quote a command.
-
-    `NOPERM this user has no permissions to run the`. If the error comes from the client (no
-    connection, no answer), it is the name of its type.
+    """The code and the first words of a server's error, up to where it may quote a command: `NOPERM
+    this user has no permissions to run the`. The type's name if the error is the client's.
     """
-    # The client library takes known codes off the text, and keeps them as `status_code`.
+    # redis-py removes known codes from the text, and keeps them as `status_code`.
     text = f"{error.status_code} {error}" if error.status_code else str(error)
     code = _CODE.match(text)
     if code is None:
@@ -230,8 +213,17 @@ def server_words(error: RedisError) -> str:
     return text[: min(end.start() if end else len(text), _LONGEST_WORDS)].strip()
 
 
+@contextmanager
+def as_retry(doing: str) -> Iterator[None]:
+    """Raises an error of Redis in the block as `retry_for` has it."""
+    try:
+        yield
+    except RedisError as error:
+        raise retry_for(error, doing) from None
+
+
 def retry_for(error: RedisError, doing: str) -> Retry:
-    """A Retry for an error of Redis, with a text that does not quote the command."""
+    """A Retry for an error of Redis while `doing` something. It does not quote the command."""
     if isinstance(error, OutOfMemoryError) or str(error).startswith("OOM"):
         said = server_words(error)
         return Retry("redis_full", f"{doing}: Redis has reached its maxmemory ({said})")

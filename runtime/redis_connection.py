@@ -1,10 +1,9 @@
 """The client of Redis's protocol: sends packed commands, and returns their replies.
 
-The collector and the flusher use it for every session. redis-py packs each argument and waits for
-each reply in Python, which would cost more than everything else (docs/decisions/0014). redis-py's
-settings say how to connect, and its types are used for errors; hiredis packs and parses. The
-protocol is RESP 2, in which a server sends nothing unasked. All other commands use redis-py's own
-client.
+The collector and the flusher use it for every session, because redis-py would cost more than
+everything else: it packs each argument and waits for each reply in Python (docs/decisions/0014).
+Here hiredis packs and parses, and only the settings and the errors are redis-py's. The protocol is
+RESP 2, in which a server sends only replies. All other commands use redis-py's own client.
 """
 
 import asyncio
@@ -36,10 +35,10 @@ def pack(*words: str | bytes | int) -> bytes:
 
 
 class RedisConnection:
-    """A connection to one server, opened when it is needed, and again after it was lost.
+    """A connection to one server. It opens when it is needed, and again after it was lost.
 
     Any number of exchanges may be under way: replies come in the order of the commands. If the
-    connection is lost, each of them fails once.
+    connection is lost, all of them fail.
     """
 
     def __init__(self, redis: Redis) -> None:
@@ -58,21 +57,21 @@ class RedisConnection:
         replies = await self.exchange(packed, len(commands))
         for reply in replies:
             if isinstance(reply, DEMOTED):
-                raise RedisConnectionError("the server does not take writes") from reply
+                raise RedisConnectionError("the server does not accept writes") from reply
         return replies
 
     async def exchange(self, commands: bytes, count: int, take: Take | None = None) -> list[Any]:
         """Sends commands and returns their replies in order; a refused command's is a RedisError.
 
         If the server says that it does not accept writes (yet), the next exchange opens another
-        connection: its address may lead to another server by then. If an exchange is cancelled, its
-        commands may be carried out nevertheless; the other exchanges keep their replies.
+        connection, because the address may then lead to another server. If an exchange is
+        cancelled, its commands may be carried out nevertheless; the others keep their replies.
 
         Args:
             commands: packed.
             count: the number of commands.
-            take: gets the replies as soon as they arrive. The task that waits for them runs later,
-                after everything else that arrived meanwhile. It must not raise.
+            take: is called with the replies as soon as they arrive, before the waiting task runs.
+                It must not raise.
 
         Raises:
             RedisError: there is no connection, it was lost, or the replies took longer than the
@@ -85,7 +84,7 @@ class RedisConnection:
             async with asyncio.timeout(link.patience_seconds):
                 return await link.ask(commands, count, take)
         except TimeoutError:
-            link.end(RedisConnectionError("the server was given up"))
+            link.end(RedisConnectionError("another exchange got no reply in time"))
             raise RedisTimeoutError("no reply in time") from None
 
     def close(self) -> None:
@@ -96,7 +95,7 @@ class RedisConnection:
             self._link = None
 
     async def _connect(self) -> "_Link":
-        """One attempt for all waiting exchanges: a cancelled one must not end it for the others."""
+        """One attempt for all waiting exchanges. If one is cancelled, the attempt goes on."""
         if self._connecting is None:
             self._connecting = asyncio.create_task(_open(self._pool.make_connection()))  # type: ignore[no-untyped-call]  # the library has no types here
             self._connecting.add_done_callback(self._connected)
@@ -116,7 +115,7 @@ class RedisConnection:
 
 @dataclass(slots=True)
 class _Exchange:
-    """Commands that were sent, and the replies that have arrived."""
+    """Commands that were sent, and those replies that have arrived."""
 
     count: int
     take: Take | None
@@ -176,7 +175,7 @@ class _Link(asyncio.Protocol):
                             exchange.take(replies)
                         exchange.answered.set_result(replies)
                     if self._demoted:
-                        self.end(RedisConnectionError("the server does not take writes"))
+                        self.end(RedisConnectionError("the server does not accept writes"))
                         return
         except InvalidResponse as error:
             self.end(error)
@@ -196,7 +195,7 @@ class _Link(asyncio.Protocol):
 
 
 Settings = Connection | SSLConnection | UnixDomainSocketConnection
-"""A connection of redis-py's that is never made: it knows how it would be."""
+"""A connection of redis-py that is never opened: only its settings are used."""
 
 
 async def _open(settings: Settings) -> _Link:

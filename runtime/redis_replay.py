@@ -6,7 +6,7 @@ if one of its commands is not allowed. The server reports this only in its own l
 
 Tested: Redis 7.0.15 and Valkey 9.0.0, 9.1.0 and 9.1.1 drop it; Valkey 9.1.2 checks no rights there
 (https://github.com/valkey-io/valkey/issues/3983). Redis has fixed it, too
-(https://github.com/redis/redis/pull/14545); it was not tested in which releases.
+(https://github.com/redis/redis/pull/14545); we did not test in which releases.
 """
 
 import re
@@ -24,15 +24,14 @@ from runtime.redis_client import is_passing, retry_for
 from runtime.redis_connection import Command
 from runtime.shards import first_error
 
-_ASKS_FOR_NO_RIGHTS_FROM: Final = (9, 1, 2)  # Valkey
+_CHECKS_NO_RIGHTS_SINCE: Final = (9, 1, 2)  # Valkey
 _STREAM: Final = keys.stream(0)
 _JOINED: Final = keys.joined(0)
 _DEAD: Final = keys.dead_letters(0)
 _SALT: Final = keys.salt(Month(2000, 1))
 
-# What transactions and scripts of ours, and the reading of a group, leave in the append-only file.
-# A test compares it with such a file.
-# The server writes the SELECT itself, before the first command of a new file.
+# The commands that our transactions and scripts, and reading as a group, leave in the append-only
+# file. A test compares them with such a file. The server itself writes SELECT, at its beginning.
 _SELECT: Final[Command] = ("SELECT", 0)
 STREAM_WRITES: Final[Sequence[Command]] = (
     _SELECT,
@@ -68,38 +67,38 @@ SALT_WRITES: Final[Sequence[Command]] = (
 
 
 class Survival(Enum):
-    """What a restart does to writes."""
+    """What happens to writes when the server restarts."""
 
     KEPT = "kept"
     DROPPED = "dropped"
-    UNKNOWN = "unknown"  # this account may not ask
+    UNKNOWN = "unknown"  # this account may not check
 
 
 async def survival(redis: Redis, writes: Sequence[Command]) -> Survival:
     """What a restart of a server would do to transactions with these commands.
 
-    A server without an append-only file replays nothing: that is another fault with its own line.
+    For a server without an append-only file it is KEPT: `runtime.redis_checks` reports that fault.
 
     Raises:
         Retry: it does not answer.
     """
     try:
         info: Mapping[str, Any] = await redis.info("server", "persistence")
-        if not info.get("aof_enabled") or _asks_for_no_rights(info):
+        if not info.get("aof_enabled") or _checks_no_rights(info):
             return Survival.KEPT
-        asking = redis.pipeline(transaction=False)
-        for each in writes:
-            asking.execute_command("ACL", "DRYRUN", "default", *each)
-        replies = await asking.execute(raise_on_error=False)
+        pipeline = redis.pipeline(transaction=False)
+        for command in writes:
+            pipeline.execute_command("ACL", "DRYRUN", "default", *command)
+        replies = await pipeline.execute(raise_on_error=False)
     except RedisError as error:
         if isinstance(error, ResponseError) and not is_passing(error):
             return Survival.UNKNOWN
-        raise retry_for(error, "looking at what a restart would drop") from None
+        raise retry_for(error, "checking what a restart would drop") from None
     if first_error(replies) is not None:
         return Survival.UNKNOWN
     return Survival.KEPT if all(reply == b"OK" for reply in replies) else Survival.DROPPED
 
 
-def _asks_for_no_rights(info: Mapping[str, Any]) -> bool:
+def _checks_no_rights(info: Mapping[str, Any]) -> bool:
     numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", str(info.get("valkey_version", "")))
-    return numbers is not None and tuple(map(int, numbers.groups())) >= _ASKS_FOR_NO_RIGHTS_FROM
+    return numbers is not None and tuple(map(int, numbers.groups())) >= _CHECKS_NO_RIGHTS_SINCE

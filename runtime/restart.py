@@ -1,8 +1,7 @@
 """Restarts a program in its own process, so that nothing of the old one stays in memory.
 
-Python can't overwrite its values: copies are in buffers of its libraries and in freed memory. A new
-program in the same process (execve(2)) gives all memory back to the system, which clears it. The
-process id stays the same.
+Python can't overwrite its values: copies are in buffers of its libraries and in freed memory. If a
+new program begins in the same process (execve(2)), the system takes back all memory and clears it.
 """
 
 import asyncio
@@ -25,15 +24,15 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """The result of a program that is to restart in place.
+    """The result of a program that must restart in place.
 
-    `listening`: its sockets, on which clients wait for the new program.
+    `listening`: sockets that the new program takes over, so that waiting clients are kept.
     """
 
     listening: Sequence[socket.socket] = ()
 
     def begin(self) -> int:
-        """Restarts. It returns only if that fails, as when the program was moved: an exit code."""
+        """Restarts. If that fails, for example because the program was moved: an exit code."""
         for each in self.listening:
             each.set_inheritable(True)
         os.environ[_LISTENING] = " ".join(str(each.fileno()) for each in self.listening)
@@ -44,13 +43,13 @@ class Restart:
                 "ended, because it could not restart in place as after each month's end",
                 why=error.strerror,
                 program=sys.executable,
-                to_do="see that the service manager starts it again",
+                to_do="check that the service manager starts it again",
             )
             return 1
 
 
 def listening_before(environment: Environment) -> list[socket.socket]:
-    """The listening sockets of the program that ran in this process before, if there was one."""
+    """The listening sockets of the program that ran in this process before, if any."""
     sockets = [socket.socket(fileno=int(file)) for file in environment.get(_LISTENING, "").split()]
     for each in sockets:
         each.set_inheritable(False)
@@ -58,19 +57,19 @@ def listening_before(environment: Environment) -> list[socket.socket]:
 
 
 class RestartTimer:
-    """Decides when a program must restart in place, because it has held a secret that is over."""
+    """Decides when a program must restart in place, because a secret that it held has expired."""
 
     def __init__(self, soonest_seconds: float, latest_seconds: float) -> None:
-        """When it does so, after that was over: at random, so that not all programs do at once."""
+        """The time after `is_over`, chosen at random so that not all processes restart together."""
         self._between = soonest_seconds, latest_seconds
         self._over = asyncio.Event()
 
     def is_over(self) -> None:
-        """What it held is over."""
+        """The secret has expired."""
         self._over.set()
 
     async def is_due(self, stopping: Stopping) -> bool:
-        """Waits until it is time; False: it was asked to stop before that."""
+        """Waits until it is time to restart; False: it was asked to stop before that."""
         waits = [asyncio.create_task(stopping.wait()), asyncio.create_task(self._over.wait())]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

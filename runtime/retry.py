@@ -1,6 +1,6 @@
 """Retries with growing pauses, for a limited time.
 
-docs/decisions/0015 says why this is not a library.
+Why this is not a library: docs/decisions/0015.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ Sleep = Callable[[float], Awaitable[object]]
 Failure = type[Exception] | tuple[type[Exception], ...]
 
 _JITTER: Final = 0.25
-_DOUBLINGS: Final = 30  # enough for any, and no number that grows without end
+_DOUBLINGS: Final = 30  # more than any backoff needs; bounds the number
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Pauses in seconds, doubled from the first to the longest. Each is shortened at random by up
-    to a quarter, so that processes that wait for the same server do not return all at once.
+    """Pauses in seconds that double from the first to the longest. Each is shortened at random by
+    up to a quarter, so that processes do not all return to a server at the same time.
     """
 
     first: float
@@ -41,17 +41,14 @@ async def retry(
     within: float,
     sleep: Sleep = asyncio.sleep,
 ) -> Result:
-    """The result of an attempt, which is repeated while it fails with a temporary error.
+    """Returns the result of the first attempt that succeeds, or raises the last attempt's error.
 
     Args:
         attempt: the action; it must be safe to repeat.
         passing: the temporary errors. Any other error ends it at once.
         backoff: the pauses between attempts.
-        within: the sum of all pauses, in seconds.
+        within: the most that all pauses may sum up to, in seconds.
         sleep: waits for a number of seconds.
-
-    Raises:
-        Exception: the last attempt's.
     """
     failures, slept = 0, 0.0
     while True:

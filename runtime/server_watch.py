@@ -1,7 +1,4 @@
-"""Checks every few seconds whether a server answers, whatever else has to wait.
-
-Each server has its own watch, so that it is clear which one is away.
-"""
+"""Checks every few seconds whether a server answers, independently of all other work."""
 
 import asyncio
 import time
@@ -13,28 +10,30 @@ from runtime.periodic import FailureLog, repeat
 from runtime.stopping import Stopping
 
 _EVERY_SECONDS: Final = 5.0
-# One that hangs is no contact, and must not be waited for when this process stops.
+# A server that hangs counts as away, and must not delay the end of this process.
 _ANSWER_SECONDS: Final = 10.0
-# A server that was lost a moment ago needs no line: the streams hold what comes.
+# A shorter outage needs no report, because the streams hold what arrives.
 _LOST_SECONDS: Final = 30.0
 
 
 class ServerWatch:
     """Checks one server repeatedly."""
 
-    def __init__(self, server: str, look: Callable[[], Awaitable[None]]) -> None:
-        """`server` is its name for people. `look` queries it; Retry means that it is away."""
+    def __init__(self, server: str, query: Callable[[], Awaitable[None]]) -> None:
+        """`server`: its name for people. `query` asks it for something, and raises Retry if it is
+        away.
+        """
         self._server = server
-        self._look = look
+        self._query = query
         self._last_contact: float | None = None
         self._why = ""
         self._failure_log = FailureLog(
-            f"{server} does not answer", f"{server} answers again", "see that it is up"
+            f"{server} does not answer", f"{server} answers again", "check that it is up"
         )
 
     @property
     def wrong(self) -> str | None:
-        """What is wrong, for an operator; None: it has answered recently."""
+        """The problem, for an operator; None: it has answered recently."""
         last = self._last_contact
         if last is not None and time.monotonic() - last <= _LOST_SECONDS:
             return None
@@ -48,7 +47,7 @@ class ServerWatch:
         """
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                await self._look()
+                await self._query()
         except TimeoutError:
             self._why = f"no answer within {_ANSWER_SECONDS:g} s"
             raise TimeoutError(self._why) from None
@@ -58,7 +57,6 @@ class ServerWatch:
         self._last_contact, self._why = time.monotonic(), ""
 
     async def run(self, stopping: Stopping) -> None:
-        """Until asked to stop."""
         passing = (Retry, Misconfigured, TimeoutError)
         await repeat(
             self.run_once, stopping, _EVERY_SECONDS, trouble=self._failure_log, passing=passing

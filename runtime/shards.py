@@ -1,6 +1,6 @@
 """The stream shards' servers: each shard's commands go to the server that has the shard.
 
-It takes one round trip to each server, whatever the number of shards.
+This takes one round trip to each server, for any number of shards.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from runtime.cluster import Cluster, slot_of
 from runtime.redis_client import Address, connect_redis
 from runtime.redis_connection import Command, RedisConnection
 
-# Moved, and while that was found out moved on.
+# A shard may move again while we follow it.
 _ROUNDS: Final = 3
 _ASKING: Final[Command] = ("ASKING",)
 _AWAY = (RedisConnectionError, RedisTimeoutError)
@@ -33,11 +33,11 @@ class Shards(Protocol):
     def count(self) -> int: ...
 
     async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
-        """Carries out each shard's commands, in their order, on the server that has the shard.
+        """Sends each shard's commands, in their order, to the server that has the shard.
 
         Returns:
-            A reply for each command. If it was refused, or the shard's server is away, the reply is
-            a RedisError. In the latter case it is unknown whether anything was done.
+            A reply for each command: a RedisError if the command was refused, or if the shard's
+            server is away. In the second case it is unknown whether it was carried out.
 
         Raises:
             RedisError: no server answers.
@@ -45,7 +45,7 @@ class Shards(Protocol):
         ...
 
     async def having(self, shards: Sequence[int], name: Callable[[int], str]) -> list[int]:
-        """The shards that have a key of this name, of all servers that answer.
+        """Those of the shards that have a key with this name; only of servers that answer.
 
         Raises:
             RedisError: no server answers.
@@ -53,7 +53,7 @@ class Shards(Protocol):
         ...
 
     async def servers(self) -> dict[int, Redis]:
-        """A client of each server that has shards, by one of the shards that it has.
+        """A client of each server that has shards, by one of its shards.
 
         Raises:
             RedisError: the servers are not known.
@@ -75,14 +75,11 @@ class OneServer:
         return await _ask_server(self._connection, commands)
 
     async def having(self, shards: Sequence[int], name: Callable[[int], str]) -> list[int]:
-        # One command where there is none.
-        names = [name(shard) for shard in shards]
-        any_there, *_ = await self._connection.ask([("EXISTS", *names)])
-        if isinstance(any_there, RedisError):
-            raise any_there
-        if not any_there:
-            return []
-        return await _having(self, shards, name)
+        # Usually there is none, which one command shows.
+        (existing,) = await self._connection.ask([("EXISTS", *map(name, shards))])
+        if isinstance(existing, RedisError):
+            raise existing
+        return await _having(self, shards, name) if existing else []
 
     async def servers(self) -> dict[int, Redis]:
         return {0: self._redis}
@@ -93,18 +90,17 @@ class OneServer:
 
 
 class ClusterShards:
-    """Shards on the primaries of a cluster; it follows them when they move or fail over."""
+    """Shards on the primaries of a cluster. It follows them when they move or fail over."""
 
     def __init__(self, cluster: Cluster, count: int) -> None:
         """This object closes `cluster`."""
         self._cluster = cluster
-        self._slots: dict[int, int] = {}
         self.count = count
 
     async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
         done: dict[int, list[Any]] = {}
         left = dict(commands)
-        asking: dict[int, Address] = {}  # shards that are just moving
+        asking: dict[int, Address] = {}  # where shards are moving to
         for _ in range(_ROUNDS):
             done |= await self._ask_once(left, asking)
             asking = {}
@@ -127,7 +123,7 @@ class ClusterShards:
 
     async def servers(self) -> dict[int, Redis]:
         await self._cluster.refresh()
-        by_owner = {self._cluster.owner(self._slot(shard)): shard for shard in range(self.count)}
+        by_owner = {self._owner(shard): shard for shard in range(self.count)}
         return {
             shard: self._cluster.client(owner)
             for owner, shard in by_owner.items()
@@ -137,10 +133,8 @@ class ClusterShards:
     async def aclose(self) -> None:
         await self._cluster.aclose()
 
-    def _slot(self, shard: int) -> int:
-        if shard not in self._slots:
-            self._slots[shard] = slot_of(keys.stream(shard))
-        return self._slots[shard]
+    def _owner(self, shard: int) -> Address | None:
+        return self._cluster.owner(slot_of(keys.stream(shard)))
 
     async def _ask_once(
         self, commands: Mapping[int, Sequence[Command]], asking: Mapping[int, Address]
@@ -149,7 +143,7 @@ class ClusterShards:
         by_node: defaultdict[Address, dict[int, Sequence[Command]]] = defaultdict(dict)
         replies: dict[int, list[Any]] = {}
         for shard, of_shard in commands.items():
-            node = asking.get(shard) or self._cluster.owner(self._slot(shard))
+            node = asking.get(shard) or self._owner(shard)
             if node is None:
                 self._cluster.doubt()
                 replies[shard] = [RedisConnectionError("no node has the slot")] * len(of_shard)
@@ -230,7 +224,7 @@ async def _ask_server(
 
 
 def _with_asking(commands: Sequence[Command]) -> list[Command]:
-    """Each command preceded by ASKING; a transaction once, since its commands inherit it."""
+    """ASKING before each command; only once before a transaction, whose commands inherit it."""
     result: list[Command] = []
     in_transaction = False
     for command in commands:
@@ -242,9 +236,8 @@ def _with_asking(commands: Sequence[Command]) -> list[Command]:
 
 
 def _elsewhere(replies: Sequence[Any]) -> AskError | None:
-    """The error that says that the shard is elsewhere. None of its commands was then carried out.
-
-    This holds for all of them, because all commands of a shard name keys of one slot.
+    """The error that says that the shard is elsewhere: then none of its commands was carried out,
+    because all of them name keys of one slot.
     """
     return next((reply for reply in replies if isinstance(reply, AskError)), None)
 

@@ -12,7 +12,7 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopping:
-    """Is set when the process is asked to stop; every loop checks it."""
+    """Whether the process was asked to stop; every loop checks it."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -22,8 +22,8 @@ class Stopping:
     def install(self) -> None:
         """Handles the signals for the running loop, including pending ones.
 
-        By signal.signal: a handler of the loop's runs a turn later, and a signal that comes just
-        before `leave_signals` would be lost.
+        It uses signal.signal, because a handler of the loop runs a turn later: a signal that comes
+        just before `leave_signals` would be lost.
         """
         handle = partial(self._on_signal, asyncio.get_running_loop())
         for number in _SIGNALS:
@@ -32,7 +32,7 @@ class Stopping:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def leave_signals(self) -> None:
-        """Leaves all signals, also one that has already come, to the next program."""
+        """Leaves all signals, including one that has already come, to the next program."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._left = True
         if self._signalled:
@@ -57,16 +57,16 @@ class Stopping:
     def _on_signal(
         self, loop: asyncio.AbstractEventLoop, _number: int, _frame: FrameType | None
     ) -> None:
-        if self._left:  # another thread, in which signals aren't blocked, was sent it
+        if self._left:  # another thread, which does not block signals, has received it
             _keep_for_the_next_program()
             return
         if self._signalled:
-            os._exit(1)  # a second signal: now, with nothing awaited
+            os._exit(1)  # a second signal: end at once
         self._signalled = True
         if not loop.is_closed():
             loop.call_soon_threadsafe(self._event.set)
 
 
 def _keep_for_the_next_program() -> None:
-    """A blocked signal waits, and outlives execve(2)."""
+    """Sends it again: a blocked signal stays pending, also across execve(2)."""
     signal.pthread_kill(threading.get_ident(), signal.SIGTERM)

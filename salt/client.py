@@ -1,7 +1,7 @@
-"""A client of the server that has the salt, from the settings."""
+"""Connects to the salt's server, as the settings say."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,10 +18,10 @@ class SaltServer:
     """The salt's server.
 
     Attributes:
-        redis: a client of it. In a cluster, of the node that has the salt's slot now.
+        redis: its client. In a cluster it follows the node that has the salt's slot.
         is_streams: whether the streams are on the same server.
-        connect_to: makes a client of another server, by host and port, with the same credentials;
-            the caller closes it.
+        connect_to: makes a client of another server, by host and port, with the same credentials.
+            The caller closes it.
     """
 
     redis: Redis
@@ -39,17 +39,10 @@ async def connect_salt(environment: Environment) -> AsyncIterator[SaltServer]:
     url = settings.SALT_REDIS_URL.read(environment)
     if not url and settings.REDIS_CLUSTER.read(environment):
         cluster = Cluster(settings.REDIS_URL.read(environment))
-        redis = cluster.following(keys.CURRENT_SALT)
-        try:
+        async with aclosing(cluster), cluster.following(keys.CURRENT_SALT) as redis:
             yield SaltServer(redis, True, cluster.connect_to)
-        finally:
-            await redis.aclose()
-            await cluster.aclose()
         return
     setting = settings.SALT_REDIS_URL if url else settings.REDIS_URL
     url = setting.read(environment)
-    redis = connect_redis(url, setting.name)
-    try:
+    async with connect_redis(url, setting.name) as redis:
         yield SaltServer(redis, setting is settings.REDIS_URL, partial(connect_peer, url))
-    finally:
-        await redis.aclose()

@@ -1,8 +1,8 @@
 """The month, its salt and the time, which always agree.
 
-The salt server's clock is followed, so that a collector whose own clock is wrong uses the same salt
-as the others, and the month of that salt. The exception is a jump that no other clock confirms:
-then the collector keeps its salt, and uses its own monotonic clock.
+They follow the clock of the salt's server, so that a collector whose own clock is wrong uses the
+same month and salt as the others. If that clock jumps and other clocks contradict it, the collector
+keeps its salt and uses its own monotonic clock.
 """
 
 import asyncio
@@ -16,24 +16,25 @@ from runtime.outage import Outage
 from runtime.periodic import FailureLog, repeat
 from runtime.stopping import Stopping
 from salt.followed_clock import FollowedClock, steady_seconds
+from salt.report import log_lost
 from salt.store import AGREE_US, SaltStore
-from salt.term import Ensured, Observed, Outcome, Salt
+from salt.term import Ensured, Outcome, Salt
 
 REFRESH_SECONDS = 1.0
-# After an answer that leaves open what time it is.
+# After an answer that was too slow to know the time well.
 _AGAIN_SECONDS = 0.05
 _AROUND_THE_END_SECONDS = 0.005
-# A new month that others' clocks have to confirm: less than a request waits for its salt.
-_REFUSED_SECONDS = 4.0
+# How long to try again while clocks disagree: less than a request waits for its salt.
+_DISAGREE_SECONDS = 4.0
 _ASK_AGAIN_SECONDS = 0.1
-_LONGEST_TIMER_SECONDS = 86_400.0  # then it looks again, since clocks are followed
+_LONGEST_TIMER_SECONDS = 86_400.0  # then the time is checked again
 
 log = structlog.get_logger()
 
 
 class MonthlySalt:
-    """The salt in force, cached in memory until its month ends, and no longer. Its bytes stay in
-    freed memory, though, because Python can't overwrite them.
+    """The salt in force, cached in memory until its month ends. After that its bytes stay in freed
+    memory, because Python can't overwrite them.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class MonthlySalt:
         Args:
             store: where the salt is.
             steady_seconds: a monotonic clock, in seconds.
-            dropped: called when the cached salt is over; it must not raise.
+            dropped: called when the cached salt is dropped; it must not raise.
         """
         self._store = store
         self._steady_seconds = steady_seconds
@@ -56,56 +57,43 @@ class MonthlySalt:
         self._latest_us = 0
         self._refreshing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._clock_is_doubted = False
-        # It was seen that the server's clock, which no other clock confirmed, had passed the salt's
-        # end: the salt may then have expired there though its month goes on.
+        # The server's clock was past the salt's end, but others contradicted it: the salt may have
+        # expired there, although its month goes on.
         self._may_have_expired = False
-        self._other_calendar = False
         self._doubt = Outage("the clock of the salt's server is believed again")
-
-    @property
-    def clock_doubt(self) -> str | None:
-        """What contradicts the clock of the salt's server, or None."""
-        if not self._clock_is_doubted:
-            return None
-        return "the clock of the salt's server, and others, differ by more than an hour"
-
-    @property
-    def calendar_doubt(self) -> str | None:
-        """How the calendar of this process differs from rotation's, or None."""
-        if not self._other_calendar:
-            return None
-        return "CALENDAR_TIMEZONE is another one here than rotation's, or rotation does not run"
+        # For an operator: what is wrong with that clock, and with the calendar; None: nothing.
+        self.clock_doubt: str | None = None
+        self.calendar_doubt: str | None = None
 
     def now(self) -> tuple[Salt, int] | None:
-        """The salt and the present time, for which it is valid; None if there is none in memory.
+        """The salt, and the present time within its month; None if no salt is in memory.
 
         A later call returns a later time, unless we were ahead of the server by more than a second.
         """
         salt = self._salt
         if salt is None:
             return None
-        # As `_in_force`, whose calls within calls cost each request two microseconds.
+        # As `_in_force`, but without its calls, which cost each request two microseconds.
         now_us = int(self._steady_seconds() * SECOND_US) + self._clock.server_less_steady_us
         if now_us >= salt.ends_us:
             self._drop()
             return None
         now_us = max(now_us, salt.starts_us)
         if now_us < self._latest_us:
-            # We were ahead of the server and were corrected. A later session must still get a later
-            # time, because an upgrade of `current` takes the newest session.
+            # Our clock was ahead and was set back. A later session must still get a later time,
+            # because an upgrade of `current` takes the newest session.
             now_us = min(self._latest_us + 1, salt.ends_us - 1)
         self._latest_us = now_us
         return salt, now_us
 
     async def get(self) -> tuple[Salt, int]:
-        """Like `now`, but asks Redis if memory has none. All waiting callers share one query.
+        """Like `now`, but asks Redis if no salt is in memory. All waiting callers share one query.
 
         Raises:
-            ClocksDisagree: there is no salt to count with until clocks are corrected.
+            ClocksDisagree: there is no salt for this month until clocks are corrected.
             Retry: Redis does not answer.
         """
-        patience_ends = asyncio.get_running_loop().time() + _REFUSED_SECONDS
+        deadline = asyncio.get_running_loop().time() + _DISAGREE_SECONDS
         while (valid := self.now()) is None:
             if self._refreshing is None or self._refreshing.done():
                 self._refreshing = asyncio.create_task(self._ensure())
@@ -113,26 +101,27 @@ class MonthlySalt:
             try:
                 await asyncio.shield(self._refreshing)
             except ClocksDisagree:
-                # If our own clock is wrong, another process makes the month's salt.
-                if asyncio.get_running_loop().time() > patience_ends:
+                # If only our own clock is wrong, another process makes the month's salt.
+                if asyncio.get_running_loop().time() > deadline:
                     raise
                 await asyncio.sleep(_ASK_AGAIN_SECONDS)
                 continue
             if not self.is_current():
-                await asyncio.sleep(_AROUND_THE_END_SECONDS)  # the server's month has yet to end
+                # By the server's clock, the month goes on.
+                await asyncio.sleep(_AROUND_THE_END_SECONDS)
         return valid
 
     async def keep_fresh(self, stopping: Stopping) -> None:
-        """Follows the server until asked to stop: its clock, a replaced salt, the month's end."""
+        """Follows the server until asked to stop: its clock, its salt, the month's end."""
         failure_log = FailureLog(
             "the salt could not be checked",
             "the salt is checked again",
-            "see that the salt's Redis is up",
+            "check that the salt's Redis is up",
         )
-        await repeat(self._refresh, stopping, self._seconds_to_next_look, trouble=failure_log)
+        await repeat(self._refresh, stopping, self._seconds_to_next_check, trouble=failure_log)
 
     def is_current(self) -> bool:
-        """Whether a request would find its salt in memory now."""
+        """Whether the salt is in memory now."""
         return self._in_force() is not None
 
     def _in_force(self) -> tuple[Salt, int] | None:
@@ -143,7 +132,7 @@ class MonthlySalt:
         if now_us >= salt.ends_us:
             self._drop()
             return None
-        # If the server's clock was set back after the month began, the month stays.
+        # If the server's clock was set back after the month began, the month goes on.
         return salt, max(now_us, salt.starts_us)
 
     async def _refresh(self) -> None:
@@ -152,20 +141,22 @@ class MonthlySalt:
             await self.get()
             return
         month = valid[0].month
-        del valid  # the wait may outlast the month, but this reference to the salt must not
+        del valid  # this reference to the salt must not outlast the month, as the wait may
         asked_us = self._clock.steady_us()
         observed = await self._store.observe(month)
         server_us = observed.server_us
         has_jumped = abs(server_us - self._clock.now_us()) > AGREE_US
         if has_jumped and await self._store.is_contradicted(server_us):
-            self._note_doubt(observed)
+            if self._salt is not None and server_us >= self._salt.ends_us:
+                self._may_have_expired = True
+            self._note_doubt("it has jumped by more than an hour, and other clocks have not")
             if observed.recorded in (None, month):
-                return  # no process has recorded a later month, either
+                return  # no process has recorded another month
         else:
             self._follow(server_us, asked_us)
             self._note_belief()
             if has_jumped and self._salt is not None and not self._salt.makes_rows_at(server_us):
-                self._drop()  # the clock was ahead, and its month with it
+                self._drop()  # the clock was ahead, and so was the month
                 await self.get()
                 return
         if observed.salt is None:
@@ -180,15 +171,15 @@ class MonthlySalt:
     async def _ensure(self, *, put_back: bool = False) -> None:
         asked_us = self._clock.steady_us()
         try:
-            # If the record exists and only the salt is gone, somebody has deleted it, and it is not
-            # put back; unless it expired too early, which was noticed.
+            # `put_back` is false if the month is still recorded, because then somebody has deleted
+            # the salt; unless it may have expired too early.
             ensured = await self._store.ensure(held=self._salt if put_back else None)
         except ClocksDisagree as error:
-            self._say_doubt(str(error))
+            self._note_doubt(str(error))
             raise
         self._follow(ensured.server_us, asked_us)
         if not self._clock.is_well_known:
-            # Several round trips were between both times: alone, the clock is known better.
+            # Several round trips lay between the two times. Ask only for the clock.
             asked_us = self._clock.steady_us()
             self._follow(await self._store.server_us(), asked_us)
         self._note_belief()
@@ -196,36 +187,34 @@ class MonthlySalt:
         self._note_calendar(other=ensured.other_calendar)
         salt = await self._store.read(ensured.term)
         if salt is None:
-            raise Retry("salt", "the salt vanished right after it was made")
+            raise Retry("salt", "the salt is gone although it was just made")
         self._hold(salt)
         _report(ensured)
 
-    def _note_doubt(self, observed: Observed) -> None:
-        if self._salt is not None and observed.server_us >= self._salt.ends_us:
-            self._may_have_expired = True
-        self._say_doubt("it has jumped by more than an hour, and others have not")
-
-    def _say_doubt(self, why: str) -> None:
-        self._clock_is_doubted = True
+    def _note_doubt(self, why: str) -> None:
+        self.clock_doubt = "other clocks differ from that of the salt's server by more than an hour"
         self._doubt.fails()
         log.error(
-            "the clock of the salt's server is contradicted: no month ends by it alone",
+            "the clock of the salt's server is contradicted: it alone does not end a month",
             why=why,
             to_do="compare the clocks of the salt's Redis, the streams' and this machine, and "
             "correct the wrong one",
         )
 
     def _note_belief(self) -> None:
-        self._clock_is_doubted = False
+        self.clock_doubt = None
         self._doubt.works()
 
     def _note_calendar(self, *, other: bool) -> None:
-        self._other_calendar = other
+        self.calendar_doubt = None
         if other:
+            self.calendar_doubt = (
+                "CALENDAR_TIMEZONE differs from rotation's, or rotation does not run"
+            )
             log.error(
                 "the month ends at another time here than by rotation's calendar",
-                to_do="give rotation and the collectors the same CALENDAR_TIMEZONE, rotation "
-                "first, and see that it runs",
+                to_do="give rotation and then the collectors the same CALENDAR_TIMEZONE, and check "
+                "that rotation runs",
             )
 
     def _follow(self, server_us: int, asked_us: int) -> None:
@@ -245,14 +234,14 @@ class MonthlySalt:
         self._drop_when_over()
 
     def _drop_when_over(self) -> None:
-        """Drops the salt when its month ends, also without any request."""
+        """Drops the salt when its month ends, even if no request comes."""
         valid = self._in_force()
         if valid is not None:
             salt, now_us = valid
             left = min((salt.ends_us - now_us) / SECOND_US, _LONGEST_TIMER_SECONDS)
             self._timer = asyncio.get_running_loop().call_later(left, self._drop_when_over)
 
-    def _seconds_to_next_look(self) -> float:
+    def _seconds_to_next_check(self) -> float:
         valid = self._in_force()
         if valid is None:
             return REFRESH_SECONDS
@@ -276,20 +265,16 @@ def _report(ensured: Ensured) -> None:
             log.error(
                 "the month's salt had vanished and was put back: nobody is counted twice",
                 month=month,
-                to_do="see whether the clock of the salt's Redis has jumped, or its data was lost",
+                to_do="check whether the salt's Redis has lost its data, or its clock has jumped",
             )
         case Outcome.ANOTHER_CALENDAR:
             log.error(
-                "by rotation's calendar the earlier month goes on, and so does its salt",
+                "by rotation's calendar the earlier month goes on, so its salt stays in force",
                 month=month,
-                to_do="give this process rotation's CALENDAR_TIMEZONE",
+                to_do="give this process the same CALENDAR_TIMEZONE as rotation",
             )
         case Outcome.LOST | Outcome.REPLACED:
-            log.error(
-                "the month's salt was lost and a new one made: "
-                "people who came before and come again count twice this month",
-                month=month,
-            )
+            log_lost(ensured.term.month)
         case Outcome.CLOCK_WENT_BACK:
             log.error(
                 "the salt server's clock is in an earlier month than its salt: "

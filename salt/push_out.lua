@@ -1,15 +1,14 @@
--- Writes over memory that was freed: takes pieces of every size that a salt was ever part of, fills
--- them, and gives them back.
+-- Overwrites freed memory: allocates pieces of every size that a salt was ever part of, fills them,
+-- and frees them.
 --
--- KEYS  1 a key that holds nothing else
+-- KEYS  1 a key that is used for nothing else
 --
--- A server frees memory without writing over it: what a command was given, Lua's strings, buffers
--- of connections that are gone, the value of a key that has expired. The allocator gives the pieces
--- that were freed last first. A hash has memory of its own for each value, and its commands go to the
--- replicas, whose memory is filled with it.
+-- A server frees memory without overwriting it: arguments of commands, Lua's strings, buffers of
+-- closed connections, values of expired keys. The allocator reuses the pieces first that were freed
+-- last. A hash allocates memory for each value, and its commands also fill the replicas' memory.
 local key = KEYS[1]
 local SMALL, MEDIUM, LARGEST = 96, 1024, 32768
-local HEAD = 32 -- more than what stands before a value in its piece of memory
+local HEAD = 32 -- more than the header before a value in its piece of memory
 
 local number = 0
 local function fill(size, count)
@@ -21,9 +20,9 @@ local function fill(size, count)
   end
 end
 
-collectgarbage() -- Lua's strings are freed by this alone
--- As jemalloc has its larger pieces: four sizes from one power of two to the next. A connection's
--- buffers are of 16 KiB and more.
+collectgarbage() -- only this frees Lua's strings
+-- The larger pieces of jemalloc: four sizes from one power of two to the next. A connection's buffers
+-- have 16 KiB or more.
 local power = LARGEST
 while power >= MEDIUM do
   for quarters = 8, 5, -1 do
@@ -38,6 +37,6 @@ for size = SMALL, 16, -8 do
   fill(size, 1000)
 end
 redis.call("DEL", key)
--- The arguments of the last commands are kept, each at its place.
+-- The server keeps the arguments of the last commands, each at its position.
 redis.call("SETRANGE", key, 0, string.rep("0", 64))
 redis.call("DEL", key)

@@ -1,24 +1,24 @@
--- One month, one salt: makes a month's salt and destroys every other in the same atomic step.
+-- One month, one salt: makes a month's salt and destroys every other one, in one atomic step.
 --
 -- KEYS  1 the name of the current month; 2 that month's salt; 3 the record of rotations;
---       4 since when a destroyed salt's copies are to be disposed of; 5… every other salt's key
--- ARGV  1 the month, 2 its first and 3 its first later millisecond,
---       4 32 fresh random bytes, or "" until they are asked for,
---       5 "1" to replace a salt that the month already has, or a later month's by the present one's,
---       6 that month's salt as the caller still holds it, or "",
---       7 "1": the caller had this month's salt, or knows who has: it is no first start,
+--       4 since when copies of a destroyed salt must be removed; 5… the keys of all salts
+-- ARGV  1 the month, 2 its first millisecond, 3 the first millisecond of the next month,
+--       4 32 new random bytes; "" in the first call: the script asks for them if it needs them,
+--       5 "1": replace the salt that the month already has, or that of a later month,
+--       6 this month's salt if the caller still holds it, or "",
+--       7 "1": the caller has seen this month's salt on the server, so this is no first start,
 --       8 "1": the caller has waited for a process that may put a missing salt back,
---       9 "1": the caller's calendar says when a salt expires (rotation's),
---       10… what time others say that it is, in milliseconds
--- Returns what happened, the recorded month, the server's TIME, and when that month's salt expired by
--- what was set before.
+--       9 "1": the caller's calendar decides when a salt expires (rotation's does),
+--       10… the time of other clocks, in milliseconds
+-- Returns the outcome, the recorded month, the server's TIME, and the expiry that this month's salt
+-- had before.
 --
--- No salt that is there is ever read here: what Lua and the server's commands are given is copied to
--- memory that is not overwritten when it is freed. The fresh one comes only where one is to be made.
+-- The script never reads an existing salt, and gets a new one only if it needs one: what Lua and
+-- the server's commands receive is copied to memory that is freed without being overwritten.
 --
--- The month is checked against this server's clock, so that a caller whose clock is wrong can
--- neither end a month early nor bring one back. Nor can this clock alone: a step that makes another
--- month's salt or destroys one is refused where the clocks of those who ask say otherwise.
+-- The month is checked against this server's clock, so a caller whose clock is wrong can't end a
+-- month early or bring one back. This server's clock alone can't either: if other clocks contradict
+-- it, no salt is made for another month, and none is destroyed.
 local current_key, salt_key, rotations_key, due_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local month = ARGV[1]
 local starts_ms, ends_ms = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -41,15 +41,14 @@ for index = 10, #ARGV do
   end
 end
 
--- Months are written so that they sort as text. Around a month's end two clocks may differ by
--- seconds: nobody wants to go back then.
+-- Months sort as text. Around a month's end two clocks may differ by seconds: that is no reason to go
+-- back.
 local goes_back = recorded and recorded > month
 if goes_back and not (replace and ends_ms - now_ms > MINUTE_MS) then
   return { "clock_went_back", recorded, time }
 end
 
--- Another calendar than the caller's says that an earlier month goes on: the one by which its salt
--- expires.
+-- An earlier month goes on by rotation's calendar, which has set the expiry of its salt.
 if not sets_expiry and recorded and recorded < month then
   for index = 5, #KEYS do
     local expires_ms = redis.call("PEXPIRETIME", KEYS[index])
@@ -90,9 +89,8 @@ if outcome ~= "unchanged" and outcome ~= "restored" and fresh_salt == "" then
   return { "salt_wanted", recorded, time }
 end
 
--- Overwrites a salt where it lies in memory before its key is deleted. A value made by SETRANGE is
--- a buffer of its own (not embedded in its key's object, as one made by SET would be), so that
--- SETRANGE writes over its bytes and does not put a copy elsewhere.
+-- Overwrites a salt in memory before its key is deleted. A value made by SETRANGE has its own buffer
+-- (one made by SET would be embedded in its key's object), so SETRANGE overwrites its bytes in place.
 local function destroy(key)
   local length = redis.call("STRLEN", key)
   if length > 0 then
@@ -114,7 +112,7 @@ if outcome ~= "unchanged" then
   destroy(salt_key)
   redis.call("SETRANGE", salt_key, 0, outcome == "restored" and held_salt or fresh_salt)
   redis.call("PEXPIREAT", salt_key, ends_ms)
-  -- With the time in a field: the id of an entry never goes back, though a clock may have.
+  -- With the time as a field, because the id of an entry never goes back, even if the clock did.
   redis.call("XADD", rotations_key, "MAXLEN", 240, "*", "month", month, "outcome", outcome,
     "at", now_ms)
   expires_ms = ends_ms
@@ -124,8 +122,8 @@ end
 if recorded ~= month then
   redis.call("SET", current_key, month)
 end
--- In the same step, so that no crash can come between: the next process that looks continues it. The slow
--- log may hold the arguments of this very call.
+-- In the same step, so that another process continues after a crash. Also if nothing was destroyed,
+-- because the slow log may hold the arguments of this call.
 if outcome ~= "unchanged" or destroyed > 0 then
   redis.call("SET", due_key, now_ms)
 end

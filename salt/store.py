@@ -1,7 +1,6 @@
 """The month's salt in Redis: the only code that makes, reads and destroys it.
 
-Rotation calls it on a schedule. A collector that finds a month without a salt calls the same
-script, so that no month begins without one.
+Rotation does so on a schedule. A collector that finds a month without a salt does the same.
 """
 
 import asyncio
@@ -13,112 +12,86 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from contract import keys
 from contract.calendar import SECOND_US, Month, from_us, month_at
 from contract.errors import ClocksDisagree, Retry
 from contract.identity import SALT_BYTES
-from runtime.redis_client import retry_for
-from salt.server_memory import push_out
+from runtime.redis_client import as_retry
 from salt.term import Ensured, Life, Observed, Outcome, Salt, Term, made_at_us, microseconds
 
-_SCRIPT = files("salt").joinpath("rotate.lua").read_text()
-_ATTEMPTS = 3  # a month can end between reading the clock and the script; not twice in a row
-# For how long a missing salt is waited for: a process that holds it looks once a second.
+_ROTATE = files("salt").joinpath("rotate.lua").read_text()
+_PUSH_OUT = files("salt").joinpath("push_out.lua").read_text()
+# Smaller than what a server reads at once, and than a connection's reply buffer.
+_FILLER = bytes(15 * 1024)
+_ATTEMPTS = 3  # a month can end between reading the clock and the script, but not twice in a row
+# How long to wait for a missing salt: a process that holds it checks once a second.
 _MISSING_SECONDS = 2.5
-_LOOK_AGAIN_SECONDS = 0.25
-_NO_KEY = -2  # what PEXPIRETIME says of a key that is not there
-# As in the script: clocks that differ by less are clocks that agree.
+_CHECK_AGAIN_SECONDS = 0.25
+_NO_KEY = -2  # PEXPIRETIME's answer for a key that does not exist
+# As in the script: two clocks agree if they differ by no more than this.
 AGREE_US = 3600 * SECOND_US
 
-Opinions = Callable[[], Awaitable[Iterable[int]]]
-"""Asks what time it is by others than the salt's server, in microseconds. It does not fail."""
+Witnesses = Callable[[], Awaitable[Iterable[int]]]
+"""Asks other clocks than the salt server's for the time, in microseconds. It does not fail."""
 
 
-async def _nobody() -> Iterable[int]:
+async def _no_witnesses() -> Iterable[int]:
     return ()
 
 
 class SaltStore:
-    """The salt's keys on one server."""
+    """The salt's keys on one server. Methods raise Retry if it does not answer."""
 
     def __init__(
         self,
         redis: Redis,
         zone: ZoneInfo,
-        opinions: Opinions = _nobody,
+        witnesses: Witnesses = _no_witnesses,
         *,
         sets_expiry: bool = False,
     ) -> None:
         """
         Args:
             redis: the salt's server.
-            zone: whose calendar months count.
-            opinions: other clocks, with which the server's is compared before a month ends.
-            sets_expiry: whether it sets a salt's expiry by `zone`, as rotation does.
+            zone: the time zone of the months.
+            witnesses: other clocks, with which the server's is compared before a month ends.
+            sets_expiry: whether the months of `zone` decide when a salt expires, as in rotation.
         """
         self._redis = redis
         self._zone = zone
-        self._opinions = opinions
+        self._witnesses = witnesses
         self._sets_expiry = sets_expiry
-        self._script = redis.register_script(_SCRIPT)
-        self._seen: Month | None = None  # of which a salt was there
+        self._script = redis.register_script(_ROTATE)
+        self._push_out = redis.register_script(_PUSH_OUT)
+        self._seen: Month | None = None  # whose salt was on the server
 
     async def server_us(self) -> int:
-        """The server's clock in microseconds.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
-        try:
+        """The server's clock, in microseconds."""
+        with as_retry("reading the server's clock"):
             return microseconds(await self._redis.time())
-        except RedisError as error:
-            raise retry_for(error, "reading the server's clock") from None
 
     async def server_month(self) -> Month:
-        """The present month by the server's clock.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
+        """The present month by the server's clock."""
         return month_at(await self.server_us(), self._zone)
 
     async def recorded_month(self) -> Month | None:
-        """The month of the salt in force, as Redis has it; None before the first.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
-        try:
+        """The month whose salt is in force; None before the first."""
+        with as_retry("reading the salt's month"):
             text = await self._redis.get(keys.CURRENT_SALT)
-        except RedisError as error:
-            raise retry_for(error, "reading the salt's month") from None
         return Month.parse(text.decode()) if isinstance(text, bytes) else None
 
     async def salt_keys(self) -> list[str]:
-        """The key of every salt on the server, sorted: normally only one.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
-        try:
+        """The key of every salt on the server, sorted: normally only one."""
+        with as_retry("searching for salts"):
             found = {key.decode() async for key in self._redis.scan_iter(keys.SALT_PATTERN, 1000)}
-        except RedisError as error:
-            raise retry_for(error, "looking for salts") from None
         return sorted(found - {keys.CURRENT_SALT})
 
     async def life(self, month: Month) -> Life:
-        """When a month's salt was made, why, and when it expires.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
-        try:
+        """When a month's salt was made, why, and when it expires."""
+        with as_retry("reading the salt's expiry"):
             dies_ms = await self._redis.pexpiretime(keys.salt(month))
             rotations: Any = await self._redis.xrevrange(keys.ROTATIONS, count=1)
-        except RedisError as error:
-            raise retry_for(error, "reading the salt's life") from None
         made_us = made_because = None
         if rotations and rotations[0][1][b"month"].decode() == str(month):
             made_us = made_at_us(rotations[0][1])
@@ -127,32 +100,20 @@ class SaltStore:
         return Life(made_us, dies_us, made_because, dies_ms != _NO_KEY)
 
     async def read(self, term: Term) -> Salt | None:
-        """A month's salt, or None if it is not there.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
-        try:
+        """A month's salt; None if it is not there."""
+        with as_retry("reading the salt"):
             value: Any = await self._redis.get(keys.salt(term.month))
-        except RedisError as error:
-            raise retry_for(error, "reading the salt") from None
         return Salt.of(term, value) if value else None
 
     async def observe(self, month: Month) -> Observed:
-        """What the server has of a month, in one round trip.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
+        """A month's salt and the server's clock, in one round trip."""
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.get(keys.salt(month))
         pipeline.pexpiretime(keys.salt(month))
         pipeline.get(keys.CURRENT_SALT)
         pipeline.time()
-        try:
+        with as_retry("reading the salt"):
             value, expires_ms, recorded, server_time = await pipeline.execute()
-        except RedisError as error:
-            raise retry_for(error, "reading the salt") from None
         if value:
             self._seen = month
         return Observed(
@@ -164,23 +125,22 @@ class SaltStore:
 
     async def is_contradicted(self, server_us: int) -> bool:
         """Whether other clocks contradict the server's time."""
-        return any(abs(us - server_us) > AGREE_US for us in await self._opinions())
+        return any(abs(us - server_us) > AGREE_US for us in await self._witnesses())
 
     async def ensure(self, *, replace: bool = False, held: Salt | None = None) -> Ensured:
-        """Makes sure that the server's current month has its salt and that no other month does.
+        """Makes sure that the server's current month has its salt, and that no other month has one.
 
-        If the salt is missing, it waits: a process that holds it puts it back within a second.
+        If the salt is missing, it waits, because a process that holds it puts it back.
 
         Args:
-            replace: make a new one even if the month has one (a leaked salt), or if a later month
-                is recorded (a clock that was ahead).
-            held: the salt that this process has, if it vanished from the server by accident: it is
-                put back.
+            replace: make a new salt even if the month has one (which has leaked), or if a later
+                month is recorded (because a clock was ahead).
+            held: the salt that this process has, to put it back if the server has lost it.
 
         Raises:
-            ClocksDisagree: a month would end, or a salt would be made or destroyed, against other
-                clocks; or the recorded month is too far ahead for its sessions to be counted.
-            Retry: Redis does not answer, or its clock can't be followed.
+            ClocksDisagree: other clocks contradict the server's, and a salt would be made or
+                destroyed; or the recorded month is so far ahead that flushers refuse its sessions.
+            Retry: also if the server's clock has jumped repeatedly.
         """
         missing_since: float | None = None
         attempts = 0
@@ -194,7 +154,7 @@ class SaltStore:
             match outcome:
                 case b"missing":
                     missing_since = missing_since or time.monotonic()
-                    await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+                    await asyncio.sleep(_CHECK_AGAIN_SECONDS)
                     continue
                 case b"clocks_disagree":
                     raise _contradicted(microseconds(server_time))
@@ -222,7 +182,7 @@ class SaltStore:
     ) -> list[Any]:
         """Runs the script; a second time, with a new salt, if it asks for one."""
         others = await self.salt_keys()
-        opinions = [us // 1000 for us in await self._opinions()]
+        witnesses_ms = [us // 1000 for us in await self._witnesses()]
         put_back = held.value if held is not None and held.month == month else b""
 
         async def run(fresh: bytes) -> list[Any]:
@@ -244,41 +204,48 @@ class SaltStore:
                     int(self._seen == month),
                     int(has_waited),
                     int(self._sets_expiry),
-                    *opinions,
+                    *witnesses_ms,
                 ],
             )
             if fresh or put_back:
-                await push_out(self._redis)
+                await self.push_out()
             return reply
 
-        try:
+        with as_retry("rotating the salt"):
             reply = await run(b"")
-            return (
-                await run(secrets.token_bytes(SALT_BYTES)) if reply[0] == b"salt_wanted" else reply
-            )
-        except RedisError as error:
-            raise retry_for(error, "rotating the salt") from None
+            if reply[0] == b"salt_wanted":
+                reply = await run(secrets.token_bytes(SALT_BYTES))
+            return reply
 
-    async def _going_on(self, outcome: Outcome, recorded: Month) -> Ensured | None:
-        """The result if the recorded month is not that of the server's clock; None: its salt is
-        gone.
+    async def push_out(self) -> None:
+        """Overwrites the freed memory of the server and its replicas, and the buffers that the
+        server has for this connection, so that no byte of a salt is left in them.
 
         Raises:
-            ClocksDisagree: sessions can't be counted in the recorded month.
-            Retry: Redis does not answer.
+            RedisError: the server does not answer, or refuses.
+        """
+        await self._push_out(keys=[keys.SCRUB])
+        await self._redis.echo(_FILLER)
+
+    async def _going_on(self, outcome: Outcome, recorded: Month) -> Ensured | None:
+        """The result if the recorded month goes on, though the server's clock is in another month.
+        None: the recorded month's salt is gone.
+
+        Raises:
+            ClocksDisagree: flushers refuse sessions of the recorded month.
         """
         life, server_us = await self.life(recorded), await self.server_us()
         if not life.is_there:
             return None
         term = self._term(recorded)
-        if not term.makes_rows_at(max(server_us, *await self._opinions(), 0)):
+        if not term.makes_rows_at(max(server_us, *await self._witnesses(), 0)):
             raise ClocksDisagree(
-                f"the salt of {recorded} is in force, which is far ahead: `python -m rotation "
-                "rotate --force` brings the present month back, once all clocks are right"
+                f"the salt in force is that of {recorded}, far in the future: after all clocks are "
+                "right, `python -m rotation rotate --force` restores the present month"
             )
         other_calendar = life.dies_us != self._ends_ms(recorded) * 1000
         if outcome is Outcome.ANOTHER_CALENDAR:
-            # By our calendar it is over; by the one that counts it is not.
+            # By our calendar it is over, but rotation's calendar decides.
             term = Term(recorded, term.starts_us, life.dies_us or server_us)
         return Ensured(outcome, term, server_us, other_calendar)
 
@@ -291,6 +258,6 @@ class SaltStore:
 
 def _contradicted(server_us: int) -> ClocksDisagree:
     return ClocksDisagree(
-        f"the salt's server says that it is {from_us(server_us):%Y-%m-%d %H:%M} UTC, and others' "
-        "clocks differ by more than an hour: no salt is made or destroyed; correct the clock"
+        f"by the salt's server it is {from_us(server_us):%Y-%m-%d %H:%M} UTC, and other clocks "
+        "differ by more than an hour: no salt is made or destroyed; correct the wrong clock"
     )

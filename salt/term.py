@@ -8,7 +8,7 @@ from typing import Self
 from contract.calendar import DAY_US, SECOND_US, Month
 from contract.identity import Hasher
 
-# A salt that is of a month further ahead than the next one makes no row: no month is shorter.
+# The length of the shortest month: flushers refuse sessions of a month after the next one.
 _FARTHEST_AHEAD_US = 28 * DAY_US
 
 
@@ -18,11 +18,11 @@ class Outcome(StrEnum):
     UNCHANGED = "unchanged"  # the month has its salt
     ROTATED = "rotated"  # a new month: it has one now, and the earlier month's is destroyed
     FIRST = "first"  # no month was recorded: a new installation, or everything was lost
-    LOST = "lost"  # the month's salt had vanished: its visitors are counted again from here on
-    REPLACED = "replaced"  # as LOST, on request
-    RESTORED = "restored"  # it had vanished, and a process that still held it has put it back
+    LOST = "lost"  # the month's salt was gone, and a new one was made: visitors count again
+    REPLACED = "replaced"  # as LOST, but on request
+    RESTORED = "restored"  # the month's salt was gone, and a process that held it has put it back
     CLOCK_WENT_BACK = "clock_went_back"  # a later month is recorded: its salt stays in force
-    ANOTHER_CALENDAR = "another_calendar"  # rotation's says that an earlier month goes on
+    ANOTHER_CALENDAR = "another_calendar"  # an earlier month goes on, by rotation's calendar
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Term:
     ends_us: int
 
     def makes_rows_at(self, now_us: int) -> bool:
-        """Whether a flusher accepts sessions of this month now: it is not too far ahead."""
+        """Whether flushers accept sessions of this month now: it is not too far ahead."""
         return self.starts_us - now_us <= _FARTHEST_AHEAD_US
 
 
@@ -47,19 +47,18 @@ class Salt(Term):
 
     @classmethod
     def of(cls, term: Term, value: bytes) -> Self:
-        """The salt with this value."""
         return cls(term.month, term.starts_us, term.ends_us, value)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hasher", Hasher(self.value))  # it is frozen for everybody else
+        object.__setattr__(self, "hasher", Hasher(self.value))  # the only write to a frozen object
 
 
 @dataclass(frozen=True, slots=True)
 class Ensured:
     """Which month's salt is in force, what was done, and the server's clock in microseconds.
 
-    `other_calendar`: the key expires at another time than the month ends here. So this process
-    and rotation have different values of `CALENDAR_TIMEZONE`, or rotation has just changed it.
+    `other_calendar`: the salt's key does not expire when the month ends by our calendar, because
+    rotation has another `CALENDAR_TIMEZONE`, or has just changed it.
     """
 
     outcome: Outcome
@@ -70,8 +69,8 @@ class Ensured:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the server has: a month's salt, or None; its clock in microseconds; the recorded month;
-    and whether the salt expires at another time than the month ends by our calendar.
+    """What the server has: a month's salt, its clock in microseconds, and the recorded month.
+    `other_calendar`: as in `Ensured`.
     """
 
     salt: Salt | None
@@ -82,8 +81,8 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """When a month's salt was made and expires, in microseconds, and why it was made; None if
-    unknown. And whether it exists.
+    """When a month's salt was made and when it expires, in microseconds; why it was made; None if
+    unknown. `is_there`: whether it exists.
     """
 
     made_us: int | None
@@ -93,10 +92,10 @@ class Life:
 
 
 def made_at_us(fields: Mapping[bytes, bytes]) -> int:
-    """When a salt was made, in microseconds, by an entry of the record of rotations."""
+    """When a salt was made, in microseconds, from an entry of the record of rotations."""
     return int(fields[b"at"]) * 1000
 
 
 def microseconds(time: Sequence[int | bytes]) -> int:
-    """A Redis server's clock, of the seconds and microseconds that TIME returns."""
+    """A Redis server's clock, from the seconds and microseconds that TIME returns."""
     return int(time[0]) * SECOND_US + int(time[1])

@@ -18,7 +18,7 @@ from collector.http.routes import Route
 from collector.request.headers import Headers
 from contract.collector_metrics import CollectorMetrics
 from contract.errors import Ignore, Reject, Retry
-from contract.plain_metrics import Count
+from contract.metric_kinds import Count
 
 Send = Callable[[Answer, bytes], None]
 """Sends an answer, with more header lines."""

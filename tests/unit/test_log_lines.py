@@ -6,7 +6,7 @@ import structlog
 from contract.calendar import SECOND_US
 from contract.setting import Setting
 from contract.settings import DATABASE_URL, JWT_KEY, REDIS_URL
-from runtime.repetition import SECONDS, RepetitionLimit
+from runtime.logs import REPEATED_SECONDS, RepetitionLimit
 from runtime.server_checks import clock_difference
 
 
@@ -32,9 +32,9 @@ def test_a_repeated_error_is_written_sometimes_with_its_number_of_repetitions() 
     for seconds in range(2, 7):
         clock.seconds += 1
         assert not written(limit, event="full", seconds=seconds)
-    clock.seconds += SECONDS
+    clock.seconds += REPEATED_SECONDS
     assert written(limit, event="full", seconds=9)["repeated"] == 5
-    clock.seconds += SECONDS
+    clock.seconds += REPEATED_SECONDS
     assert "repeated" not in written(limit, event="full", seconds=9)
 
 

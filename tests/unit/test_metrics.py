@@ -11,9 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from collector.request.crawlers.reason import Reason
 from contract.collector_metrics import CollectorMetrics
 from contract.flusher_metrics import FlusherMetrics
-from contract.fresh_gauge import FRESH_SECONDS, FreshGauge
+from contract.metric_kinds import FRESH_SECONDS, FreshGauge, PlainCounter, PlainHistogram
 from contract.metrics import ProcessMetrics, RotationMetrics
-from contract.plain_metrics import PlainCounter, PlainHistogram
 from contract.version import VERSION
 from tests.system import ROOT
 
@@ -112,12 +111,12 @@ def lines(registry: CollectorRegistry) -> list[str]:
 
 def test_plain_metrics_are_shown_like_the_librarys() -> None:
     registry, other = CollectorRegistry(), CollectorRegistry()
-    seconds = PlainHistogram("seconds", "How long.", (0.1, 1, 2.5), registry)
+    seconds = PlainHistogram("seconds", "How long.", (0.1, 1, 2.5), registry=registry)
     its_seconds = Histogram("seconds", "How long.", buckets=(0.1, 1, 2.5), registry=other)
     for amount in (0, 0.1, 0.10001, 1, 2, 2.5, 3, 1e9):
         seconds.observe(amount)
         its_seconds.observe(amount)
-    seen = PlainCounter("seen", "What was seen.", ("kind", "status"), registry)
+    seen = PlainCounter("seen", "What was seen.", ("kind", "status"), registry=registry)
     its_seen = Counter("seen", "What was seen.", ("kind", "status"), registry=other)
     for kind, status, amount in (("a", 201, 1), ("b", 204, 2), ("a", 201, 3), ("a", 204, 1)):
         seen.labels(kind, status).inc(amount)
@@ -182,7 +181,7 @@ class Clock:
 def test_a_gauge_does_not_show_an_old_value() -> None:
     """The server is away, or the query is stuck: what was true then may long be wrong."""
     registry, clock = CollectorRegistry(), Clock()
-    gauge = FreshGauge("waiting", "How many.", ("shard",), registry, now=clock)
+    gauge = FreshGauge("waiting", "How many.", ("shard",), registry=registry, now=clock)
     for value, shard in ((5, 0), (7, 1)):
         gauge.set(value, shard)
     clock.seconds += FRESH_SECONDS - 1
@@ -195,7 +194,7 @@ def test_a_gauge_does_not_show_an_old_value() -> None:
 
 def test_a_gauge_may_have_a_value_for_unknown() -> None:
     registry, clock = CollectorRegistry(), Clock()
-    gauge = FreshGauge("is_well", "Whether.", (), registry, unknown=0, now=clock)
+    gauge = FreshGauge("is_well", "Whether.", registry=registry, unknown=0, now=clock)
     assert registry.get_sample_value("is_well") == 0
     gauge.set(1)
     assert registry.get_sample_value("is_well") == 1

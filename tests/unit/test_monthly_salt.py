@@ -488,7 +488,7 @@ async def test_no_salt_of_a_month_too_far_ahead_is_used(
     salt: MonthlySalt, clock: Clock, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server's clock was ahead and was corrected. The flusher would store no such session."""
-    monkeypatch.setattr("salt.month._REFUSED_SECONDS", 0.0)
+    monkeypatch.setattr("salt.month._DISAGREE_SECONDS", 0.0)
     store.set_clock(ENDS + 40 * DAY_US)
     store.in_force = month_at(store.clock_us, UTC)
     await salt.get()

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from collector.http.request import Respond, Request
+from collector.http.request import Request, Respond
 from collector.http.routes import Route, Routes
 from collector.http.usual import UsualRequests
 from collector.request.body import MAX_BYTES
