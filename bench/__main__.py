@@ -23,9 +23,7 @@ from runtime.command import run_command
 # turn: all of them together take at most twenty minutes.
 BENCHMARKS: dict[str, tuple[str, int, float]] = {
     "collector": ("the collector against a bare application and the obvious design", 6, 3.0),
-    "collector_profile": ("where the collector's time goes", 3, 4.0),
     "flusher": ("the flusher against a bare COPY", 4, 0.0),
-    "profile": ("where the flusher's time goes", 1, 0.0),
     "latency": ("how long an answer takes, and how long until the row", 4, 8.0),
     "growth": ("the flusher as the table grows", 3, 0.0),
     "cost": ("CPU seconds and Redis bytes a session", 3, 10.0),
