@@ -220,4 +220,4 @@ async def test_only_who_keeps_going_waits_for_a_server_to_come_back() -> None:
 
 async def has_ended(connection: Connection) -> bool:
     """Whether the end of a connection has been seen."""
-    return connection._wire is None or connection._wire.closed
+    return not connection.is_open

@@ -1,11 +1,12 @@
-"""What the load's HTTP client makes of bytes."""
+"""How the load's HTTP client reads answers, and the requests that it sends."""
 
+import asyncio
 import json
 
 import jwt
 import pytest
 
-from bench.load.client import Address, Answer, parse_answer
+from bench.load.client import Address, Answer, read_answer
 from bench.load.people import People, Token, Upgrade, Visit
 from bench.load.request_builder import RequestBuilder, TokenSigner
 from bench.load.sent_log import Who
@@ -18,18 +19,33 @@ KEY = "a-secret-of-thirty-two-bytes-or-more"
 ID = bytes.fromhex("0199b0a0000070008000000100000000")
 
 
+async def answer(received: bytes) -> Answer:
+    """The answer that is read where these bytes come, and then the end of the connection."""
+    reader = asyncio.StreamReader()
+    reader.feed_data(received)
+    reader.feed_eof()
+    return await read_answer(reader)
+
+
 @pytest.mark.parametrize("cut", range(len(CREATED)))
-def test_an_answer_may_come_in_pieces(cut: int) -> None:
-    assert parse_answer(CREATED[:cut]) is None
+async def test_an_answer_that_is_not_complete_is_none(cut: int) -> None:
+    with pytest.raises(asyncio.IncompleteReadError):
+        await answer(CREATED[:cut])
 
 
-def test_an_answer_ends_where_its_length_says() -> None:
-    assert parse_answer(CREATED + b"HTTP") == (Answer(201, b"body"), len(CREATED))
+async def test_an_answer_ends_where_its_length_says() -> None:
+    assert await answer(CREATED + b"HTTP") == Answer(201, b"body")
 
 
-def test_no_content_has_no_body() -> None:
-    answer = b"HTTP/1.1 204 No Content\r\nServer: x\r\n\r\n"
-    assert parse_answer(answer) == (Answer(204, b""), len(answer))
+async def test_no_content_has_no_body() -> None:
+    assert await answer(b"HTTP/1.1 204 No Content\r\nServer: x\r\n\r\n") == Answer(204, b"")
+
+
+async def test_an_answer_that_closes_the_connection_says_so() -> None:
+    """A request that is sent on that connection afterwards gets no answer."""
+    closing = CREATED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    assert (await answer(closing)).closes
+    assert not (await answer(CREATED)).closes
 
 
 @pytest.mark.parametrize(
@@ -41,9 +57,9 @@ def test_no_content_has_no_body() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
     ],
 )
-def test_what_is_no_answer_is_said_to_be_none(received: bytes) -> None:
+async def test_bytes_that_are_no_answer_are_an_error(received: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - each has its own message
-        parse_answer(received)
+        await answer(received)
 
 
 @pytest.mark.parametrize(
@@ -123,12 +139,3 @@ def test_an_upgrade_names_its_session_or_current() -> None:
     first, _, body = asked(make.upgrade(visit(upgrade=Upgrade.CURRENT, user=2), ID))
     assert first.split()[1].endswith("/sessions/current/upgrade")
     assert json.loads(body)["token"].startswith("ey")
-
-
-def test_an_answer_that_closes_says_so() -> None:
-    """Whoever sends again on that connection gets no answer, and nobody is to blame but itself."""
-    closing = CREATED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-    parsed = parse_answer(closing)
-    assert parsed is not None
-    assert parsed[0].closes
-    assert not Answer(201, b"body").closes
