@@ -1,6 +1,5 @@
 """Tables of results: on the terminal and in Markdown."""
 
-import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -30,11 +29,3 @@ def markdown_table(
     """The lines of a table, and an empty one. `rules` aligns the columns: `---:` to the right."""
     lines = [head, rules or ["---"] * len(head), *rows]
     return [*("| " + " | ".join(cells) + " |" for cells in lines), ""]
-
-
-def spread(values: Sequence[float], form: str) -> str:
-    """The median, with the least and the most."""
-    middle, least, most = (
-        form.format(each) for each in (statistics.median(values), min(values), max(values))
-    )
-    return f"{middle} ({least} to {most})"

@@ -13,7 +13,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 from redis.asyncio import Redis
@@ -34,19 +34,12 @@ class Unbalanced(AssertionError):
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
-    """What is known from outside of the processes."""
-
-    stored: int = 0  # requests whose answer promises a row
-    ended: int = 0  # records that have left the streams, or more
-
-
-@dataclass(frozen=True, slots=True)
-class Life:
+class _Life:
     """A process since its start: its metrics when they were last read, and what was known then."""
 
-    metrics: Mapping[str, float]
-    seen: Outside
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    stored: int = 0  # requests whose answer promised a row
+    ended: int = 0  # records that had left the streams, or more
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +73,7 @@ class Balance:
         self._redis = redis
         self._connections = connections
         self._has_shared = False  # whether several records have ever shared an entry
-        self._lives: dict[int, Life] = {}  # by the id() of the program
+        self._lives: dict[int, _Life] = {}  # by the id() of the program
         self._counted: Counter[str] = Counter()  # of lives that are over
         self._accepted_unseen = 0
         self._ended_unseen = 0
@@ -95,17 +88,17 @@ class Balance:
         """
         process = program.running
         await self._ask_redis()
-        seen = Outside(self._stored(), self._ended)
+        stored, ended = self._stored(), self._ended
         with suppress(aiohttp.ClientError, OSError, TimeoutError):
             async with asyncio.timeout(_READ_SECONDS):
                 metrics = await program.metrics()
             _check_received(program, metrics)
             if program.running is process and process.poll() is None:
-                self._lives[id(program)] = Life(metrics, seen)
+                self._lives[id(program)] = _Life(metrics, stored, ended)
 
     async def gone(self, program: Program) -> None:
         """Notes that a process has ended, before it is started again."""
-        life = self._lives.get(id(program), Life({}, Outside()))
+        life = self._lives.get(id(program), _Life())
         # Its last answers are in this process's sockets: a turn of the loop reads them.
         for _ in range(3):
             await asyncio.sleep(0)
@@ -113,12 +106,12 @@ class Balance:
         if program.module == "collector":
             # Besides the answers that came: one request of each connection, whether it was counted
             # as accepted or as unanswered by Redis.
-            unseen = self._stored() - life.seen.stored
+            unseen = self._stored() - life.stored
             self._accepted_unseen += unseen + 2 * self._connections
         elif program.module == "flusher":
-            self._ended_since.append(life.seen.ended)
+            self._ended_since.append(life.ended)
         await self._ask_redis()
-        self._lives[id(program)] = Life({}, Outside(self._stored(), self._ended))
+        self._lives[id(program)] = _Life({}, self._stored(), self._ended)
 
     async def balance(self, programs: Iterable[Program]) -> Balanced:
         """The second equation, when nothing is sent any more and all processes answer.

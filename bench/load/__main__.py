@@ -26,13 +26,16 @@ from contract.errors import Misconfigured
 from contract.setting import Environment
 from runtime.command import run_command
 
+_UPGRADED_PERCENT, _CRAWLERS_PERCENT = 10.0, 5.0
+_SEED = 1
+_CONNECTIONS = 64
 _SHOW_SECONDS = 0.2
 _DESCRIPTION = f"""\
 Sends sessions over HTTP from many addresses (X-Forwarded-For: the collector must have this
 machine's address in TRUSTED_PROXIES) and real browsers' User-Agents, waits for the flushers, and
-compares what was answered with PostgreSQL, row by row. Some {SIGNED_IN:g} % of the people are
-signed in from the start; some sessions are sent twice, some with `Bearer undefined` or an expired
-token."""
+compares what was answered with PostgreSQL, row by row. {_CRAWLERS_PERCENT:g} % of the sessions are
+crawlers'. Of the others, {SIGNED_IN:g} % are signed in from the start, and {_UPGRADED_PERCENT:g} %
+later; some are sent twice, some with `Bearer undefined` or an expired token."""
 _EPILOG = """\
 From the environment: DATABASE_URL (postgresql://…), JWT_KEY (the collector's shared secret, which
 signs the users' tokens), and as the collector has them JWT_ALGORITHMS, JWT_AUDIENCE,
@@ -46,14 +49,10 @@ class Arguments:
     """The options, parsed."""
 
     sessions: int
-    upgraded: float
-    crawlers: float
     rate: float
-    connections: int
+    settle_seconds: float
     url: str
     sites: tuple[str, ...]
-    seed: int
-    settle_seconds: float
     json: Path | None
 
 
@@ -69,17 +68,13 @@ async def load(arguments: Arguments, environment: Environment) -> int:
     signer = TokenSigner(environment)
     address = Address.parse(arguments.url)
     sent_log = SentLog(arguments.sites, role_of)
+    sites = len(arguments.sites)
     people = People(
-        arguments.sessions,
-        len(arguments.sites),
-        arguments.upgraded,
-        arguments.crawlers,
-        arguments.seed,
-        sent_log.tag,
+        arguments.sessions, sites, _UPGRADED_PERCENT, _CRAWLERS_PERCENT, _SEED, sent_log.tag
     )
     builder = RequestBuilder(people, signer, arguments.sites, str(address))
     console = Console(stderr=True)
-    async with Client(address, arguments.connections) as client:
+    async with Client(address, _CONNECTIONS) as client:
         sender = Sender(client, people.visits(), builder, sent_log, arguments.rate)
         _stop_at_ctrl_c(sender)
         try:
@@ -143,27 +138,22 @@ def parse_arguments(words: list[str]) -> Arguments:
         prog="python -m bench.load", description=_DESCRIPTION, epilog=_EPILOG
     )
     sites = ("a.example.org", "b.example.org", "c.example.org")
-    # The name, its default, the least and the greatest value, and what it means.
-    numbers: tuple[tuple[str, int | float, float, float, str], ...] = (
-        ("sessions", 10_000, FIRST, math.inf, "how many are sent"),
-        ("upgraded", 10.0, 0, 100 - SIGNED_IN, "%% of people's sessions that sign in later"),
-        ("crawlers", 5.0, 0, 100, "%% of all sessions"),
-        ("rate", math.inf, 0.1, math.inf, "sessions begun a second, at most"),
-        ("connections", 64, 1, math.inf, "kept alive, one request at a time on each"),
-        ("seed", 1, 0, math.inf, "the same people for the same seed"),
-        ("settle-seconds", 60.0, 1, 86_400, "how long to wait for the flushers without progress"),
+    add = parser.add_argument
+    add("--sessions", type=int, default=10_000, metavar="N", help="default: %(default)s")
+    add("--rate", type=float, default=math.inf, metavar="R", help="sessions a second, at most")
+    add(
+        "--settle-seconds",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="how long to wait for the flushers without progress; default: %(default)s",
     )
-    for name, default, _, _, meaning in numbers:
-        text = f"{meaning}; default: %(default)s"
-        kind = type(default)
-        parser.add_argument(f"--{name}", type=kind, default=default, metavar="N", help=text)
-    parser.add_argument("--url", default="http://127.0.0.1:8000", help="default: %(default)s")
-    parser.add_argument("--sites", type=_sites, default=sites, metavar="HOST,…", help="in SITES")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there, too")
+    add("--url", default="http://127.0.0.1:8000", help="the collector; default: %(default)s")
+    add("--sites", type=_sites, default=sites, metavar="HOST,…", help="sites that are in SITES")
+    add("--json", type=Path, metavar="FILE", help="write the result there, too")
     arguments = Arguments(**vars(parser.parse_args(words)))
-    for name, _, least, most, _ in numbers:
-        if not least <= getattr(arguments, name.replace("-", "_")) <= most:
-            parser.error(f"--{name} must be from {least:g} to {most:g}")
+    if arguments.sessions < FIRST or not arguments.rate > 0 or not arguments.settle_seconds > 0:
+        parser.error(f"--sessions must be at least {FIRST}, the other numbers above 0")
     return arguments
 
 
