@@ -2,20 +2,18 @@
 
 import argparse
 import importlib
-import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.status import Status
 
-from bench.speed.benchmark import Run, Unsound
+from bench.speed.benchmark import Result, Run, Unsound
 from bench.speed.machine import describe
 from bench.speed.report import markdown, save, summarise
 from bench.tables import RESULTS
@@ -48,7 +46,7 @@ BENCHMARKS = {
 }
 
 
-async def run(names: Sequence[str], arguments: argparse.Namespace) -> int:
+async def run_all(names: Sequence[str], arguments: argparse.Namespace) -> int:
     """Runs benchmarks and saves their results; 0 if each gave its figures."""
     console = Console(stderr=True)
     failed = False
@@ -72,21 +70,21 @@ async def run(names: Sequence[str], arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-async def _measure(name: str, arguments: argparse.Namespace, status: Status, where: str) -> Any:
+async def _measure(name: str, arguments: argparse.Namespace, status: Status, where: str) -> Result:
     usual = BENCHMARKS[name]
-    folder = Path(tempfile.mkdtemp(prefix=f"bench-{name}-", dir=arguments.folder))
-    try:
-        return await importlib.import_module(f"bench.speed.{name}").measure(
-            Run(
-                folder,
-                arguments.rounds or usual.rounds,
-                arguments.seconds or usual.seconds,
-                arguments.size or usual.size,
-                lambda doing: status.update(f"{where}: {doing}"),
-            )
+    prefix = f"bench-{name}-"
+    with tempfile.TemporaryDirectory(
+        prefix=prefix, dir=arguments.folder, ignore_cleanup_errors=True
+    ) as folder:
+        run = Run(
+            Path(folder),
+            arguments.rounds or usual.rounds,
+            arguments.seconds or usual.seconds,
+            arguments.size or usual.size,
+            lambda doing: status.update(f"{where}: {doing}"),
         )
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        result: Result = await importlib.import_module(f"bench.speed.{name}").measure(run)
+        return result
 
 
 def main() -> int:
@@ -106,7 +104,7 @@ def main() -> int:
     add("--folder", type=Path, metavar="DIR", help="for the servers' data (reports: 25 GB)")
     add("--results", type=Path, default=RESULTS, metavar="DIR", help="default: bench/results")
     arguments = parser.parse_args()
-    return run_command(run(in_all if arguments.name == "all" else [arguments.name], arguments))
+    return run_command(run_all(in_all if arguments.name == "all" else [arguments.name], arguments))
 
 
 if __name__ == "__main__":

@@ -180,8 +180,8 @@ def _document(arguments: Arguments, started: dict[str, str], outcome: Outcome) -
             "balanced": "yes" if balanced.holds else "no",
         },
         "resident memory, MiB": {
-            module: f"{memory.first:.0f} first, {memory.most:.0f} most, {memory.last:.0f} last"
-            for module, memory in sorted(faults.memory.items())
+            module: f"{mib[0]:.0f} first, {max(mib):.0f} most, {mib[-1]:.0f} last"
+            for module, mib in sorted(faults.memory_mib.items())
         },
     }
 

@@ -30,20 +30,6 @@ _UNTIL_WARM_SECONDS = 30.0
 _Fault = tuple[str, Callable[[], Awaitable[None]]]
 
 
-@dataclass(slots=True)
-class Memory:
-    """Resident memory of all processes of one kind, in MiB."""
-
-    first: float = 0.0
-    most: float = 0.0
-    last: float = 0.0
-
-    def sample(self, mib: float) -> None:
-        self.first = self.first or mib
-        self.most = max(self.most, mib)
-        self.last = mib
-
-
 @dataclass
 class Faults:
     """The system, and the faults that were made in it."""
@@ -54,7 +40,7 @@ class Faults:
     dice: random.Random
     balance: Balance
     done: Counter[str] = field(default_factory=Counter)
-    memory: dict[str, Memory] = field(default_factory=dict)
+    memory_mib: dict[str, list[float]] = field(default_factory=dict)  # by kind of process
     ended_by_itself: list[str] = field(default_factory=list)
     unbalanced: list[str] = field(default_factory=list)
 
@@ -103,7 +89,7 @@ class Faults:
                     process = psutil.Process(program.running.pid)
                     if wall_clock() / SECOND_US - process.create_time() > _UNTIL_WARM_SECONDS:
                         mib = process.memory_info().rss / 2**20
-                        self.memory.setdefault(program.module, Memory()).sample(mib)
+                        self.memory_mib.setdefault(program.module, []).append(mib)
             await asyncio.sleep(_SAMPLE_SECONDS)
 
     async def _look(self, program: Program) -> None:

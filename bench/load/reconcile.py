@@ -48,31 +48,17 @@ class Row:
 
 @dataclass(slots=True)
 class Differences:
-    """The result of a comparison. `exact` if it is empty.
+    """The result of a comparison."""
 
-    Attributes:
-        expected: sessions that were answered 201.
-        found: sessions of this run that have a row.
-        unanswered_found: of `found`: sessions without a conclusive answer, which may have a row.
-        lost: sessions that were answered 201 and have no row.
-        twice: rows beyond a session's first.
-        invented: rows of this run that were never sent, or were answered 204 or 4xx.
-        wrong: rows with a wrong column, or with another person's hash.
-        misjudged: wrong answers (201 for a crawler, 204 or 4xx for a person).
-        not_upgraded: of `wrong`: the upgrade was answered 202 and is not stored (yet).
-        reasons: how often each difference occurred.
-        examples: the first few.
-    """
-
-    expected: int = 0
-    found: int = 0
-    unanswered_found: int = 0
-    lost: int = 0
-    twice: int = 0
-    invented: int = 0
-    wrong: int = 0
-    misjudged: int = 0
-    not_upgraded: int = 0
+    expected: int = 0  # sessions that were answered 201
+    found: int = 0  # sessions of this run that have a row
+    unanswered_found: int = 0  # of `found`: without a conclusive answer, so they may have a row
+    lost: int = 0  # sessions that were answered 201 and have no row
+    twice: int = 0  # rows beyond a session's first
+    invented: int = 0  # rows of this run that were never sent, or were answered 204 or 4xx
+    wrong: int = 0  # rows with a wrong column, or with another person's hash
+    misjudged: int = 0  # wrong answers: 201 for a crawler, 204 or 4xx for a person
+    not_upgraded: int = 0  # of `wrong`: the upgrade was answered 202 and is not stored (yet)
     reasons: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
 
@@ -224,12 +210,9 @@ def compare(sent_log: SentLog, rows: Iterable[Row], zone: tzinfo) -> Differences
 
 
 async def reconcile(sent_log: SentLog, dsn: str, zone: tzinfo) -> Differences:
-    """Compares what is in the database now with what was answered.
+    """Compares the rows in a database with what was answered.
 
-    Args:
-        sent_log: what was sent and answered.
-        dsn: the database; SELECT on `sessions` is enough.
-        zone: divides the months (`CALENDAR_TIMEZONE`).
+    SELECT on `sessions` is enough. `zone` divides the months (`CALENDAR_TIMEZONE`).
 
     Raises:
         Misconfigured: the DSN is wrong, or the database was not migrated.
@@ -264,13 +247,8 @@ async def settle(
 ) -> Differences:
     """Waits until the flushers have caught up, then reconciles.
 
-    Args:
-        sent_log: what was sent and answered.
-        dsn: the database.
-        zone: divides the months (`CALENDAR_TIMEZONE`).
-        patience_seconds: how long to wait without progress.
-        aftermath_seconds: how long to wait, when everything that was promised is stored, for rows
-            that must not come: longer than a flusher takes for a batch.
+    Waits at most `patience_seconds` without progress. When everything that was promised is stored,
+    waits `aftermath_seconds` for rows that must not come: longer than a flusher takes for a batch.
 
     Raises:
         Misconfigured, Retry: as `reconcile`.

@@ -73,15 +73,9 @@ async def put_load(
     warm: float = 0.5,
     connections: int = 64,
 ) -> Turn:
-    """Sends beacons for a while.
+    """Sends beacons to a server, for `warm` seconds and then for `seconds` that are measured.
 
-    Args:
-        port: the server's.
-        pid: the server's process.
-        seconds: how long counts.
-        rate: requests a second, in an open loop; None: as many as are answered.
-        warm: seconds before.
-        connections: how many.
+    With a `rate`, so many a second, in an open loop; else as many as are answered.
 
     Raises:
         Unsound: the generator failed, or a request was not answered with 201.
