@@ -17,14 +17,14 @@ WORLDS: dict[str, World] = {
     "usual": _USUAL,
     "addresses never change": replace(_USUAL, daily=0.0, changing=0.0),
     "browsers never update": replace(_USUAL, new_browser=0.0, new_system=0.0),
-    "one device each, nobody comes from work": replace(_USUAL, both=0.0, in_offices=0.0),
-    "nobody is on the way": replace(_USUAL, away=0.0),
-    "nobody shares an address": replace(
+    "one device each, no visits from work": replace(_USUAL, both=0.0, in_offices=0.0),
+    "no visits on the way": replace(_USUAL, away=0.0),
+    "no shared addresses": replace(
         _USUAL, share_a_home=0.0, in_offices=0.0, carrier_addresses=1 << 25
     ),
     "carriers with 20 addresses": replace(_USUAL, carrier_addresses=20),
     "whole IPv6 instead of its /64": replace(_USUAL, whole_ipv6=True),
-    "those who come come often (6 visits)": replace(_USUAL, visits=6.0),
+    "more visits (6 a person)": replace(_USUAL, visits=6.0),
     "careful: least counted twice": replace(
         _USUAL, visits=1.5, both=0.1, away=0.2, daily=0.0, changing=0.01, new_browser=0.6,
         an_office=40, in_offices=0.2, carrier_addresses=50, share_a_home=0.2,

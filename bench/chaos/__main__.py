@@ -170,7 +170,7 @@ def _document(arguments: Arguments, started: dict[str, str], outcome: Outcome) -
         "requests": outcome.sender.tally.counts(),
         "rows": outcome.differences.counts(),
         "metrics": {
-            "looks at which received was not accounted for": len(faults.unbalanced),
+            "times at which received was not accounted for": len(faults.unbalanced),
             "accepted": balanced.accepted,
             "accepted, unseen in what was killed, at most": balanced.accepted_unseen,
             "stored or ended without an answer, at most": balanced.unanswered,

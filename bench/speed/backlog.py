@@ -31,7 +31,6 @@ COLUMNS: Final = (
 
 _UPGRADED: Final = 1 / 9  # of the sessions: of the events, one in ten
 _SOON: Final = 0.2
-_SITES: Final = 20
 _PIPELINED: Final = 2000
 
 Row = tuple[UUID, date, str, UUID, str | None, datetime, datetime | None]
@@ -49,18 +48,18 @@ class Backlog:
         return len(self.events) - len(self.rows)
 
 
-def make_backlog(sessions: int, seed: int) -> Backlog:
-    """Sessions of this moment, and their upgrades."""
+def make_backlog(sessions: int, seed: int, sites: int = 20) -> Backlog:
+    """Sessions of the present month, and their upgrades."""
     chance = random.Random(seed)
-    now_us = wall_clock()
-    month = month_at(now_us, UTC)
+    month = month_at(wall_clock(), UTC)
     # Far from both ends: near them a session is looked up in two months.
     first_us = month.starts_us(UTC) + 14 * DAY_US
     events: list[SessionStarted | SessionUpgraded] = []
     rows: list[Row] = []
     due: dict[int, list[SessionUpgraded]] = {}
     for number in range(sessions):
-        start = _start(chance, month, first_us + number)
+        site = f"city-{chance.randrange(sites)}.example.org"
+        start = _start(chance, month, site, first_us + number)
         events.append(start)
         if chance.random() < _UPGRADED:
             upgrade = _upgrade(chance, start)
@@ -95,9 +94,8 @@ def append_backlog(backlog: Backlog, port: int, records_a_write: int) -> None:
             _await_replies(connection, sum(entry.replies for entry in part))
 
 
-def _start(chance: random.Random, month: Month, at_us: int) -> SessionStarted:
+def _start(chance: random.Random, month: Month, site: str, at_us: int) -> SessionStarted:
     session = UUID(int=chance.getrandbits(128), version=4).bytes
-    site = f"city-{chance.randrange(_SITES)}.example.org"
     return SessionStarted(session, month, at_us, site, chance.randbytes(16), None)
 
 

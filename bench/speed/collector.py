@@ -96,13 +96,13 @@ def _result(turns: dict[str, list[Turn]], generator: str, records_a_write: float
             "A figure is the median of the rounds' ratios.",
             f"By the server's own CPU time, which other load disturbs less: {cpu_ratios}.",
             "After each turn the streams' records and the table's rows equalled the 201s.",
-            f"A write to Redis carried {records_a_write:.0f} records in the mean.",
+            f"A write to Redis carried {records_a_write:.0f} records on average.",
             generator,
         ),
         {
             _OURS: "`python -m collector`: 201 after Redis has acknowledged",
             _BARE: "an aiohttp + uvloop application whose handler reads the body and returns 201",
             _OBVIOUS: "aiohttp + uvloop, one instance of crawlerdetect, an `INSERT` a request by "
-            "a pool of asyncpg, PostgreSQL as it comes (it syncs each commit)",
+            "a pool of asyncpg, PostgreSQL by default (it syncs each commit)",
         },
     )

@@ -5,7 +5,7 @@ INSERT INTO sessions (id, month, site, monthly_user_hash, highest_role, created_
 SELECT
     (lpad(to_hex($4::bigint * 4294967296 + g), 16, '0') || '8000' || lpad(to_hex(g), 12, '0'))::uuid,
     $1::date,
-    'site' || g % $3::int || '.example.org',
+    'city-' || g % $3::int || '.example.org',
     md5($1::date || ' ' || g % $3::int || ' ' || g / $3::int % people)::uuid,
     CASE WHEN g / $3::int % people % 5 = 0 THEN 'user' END,
     $5::timestamptz + ($6::timestamptz - $5::timestamptz) * (g::float / $2::bigint)

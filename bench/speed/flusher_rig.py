@@ -23,8 +23,8 @@ from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
 
 BATCH_ROWS: Final = 10_000
-# How many records a collector writes at once, in the mean, at full load from 64 connections:
-# `python -m bench collector` shows it.
+# How many records a collector writes at once, on average, at full load from 64 connections
+# (`python -m bench collector`).
 FULL_LOAD: Final = 32
 # The same server for both. fsync and synchronous_commit are on. No checkpoint falls into a run:
 # after one, the first change of each page logs the whole page, which with random ids in a large

@@ -104,7 +104,7 @@ def _result(steps: list[_Step]) -> Result:
             "Between the steps the server fills the table, with random ids too.",
             f"The COPY at the end: {end / start:.2f} of its start; the aim is not above that.",
             f"The flusher's most resident memory: {memory:.0f} MiB.",
-            "After each turn its sessions were there, and as many of them upgraded as must be.",
+            "After each turn its sessions were stored, and its upgrades, too.",
             SETTINGS_NOTE,
         ),
     )

@@ -31,9 +31,9 @@ _WRITTEN_A_TURN: Final = 400_000
 _WHEN_QUIET: Final = 5
 _FILL: Final = files("bench.speed").joinpath("fill_month.sql").read_text()
 _QUERIES: Final = {
-    "one site": "SELECT * FROM monthly_impact WHERE site = 'site7.example.org'",
+    "one site": "SELECT * FROM monthly_impact WHERE site = 'city-7.example.org'",
     "overview": "SELECT * FROM monthly_impact",
-    "one site, by day": "SELECT * FROM daily_impact WHERE site = 'site7.example.org'",
+    "one site, by day": "SELECT * FROM daily_impact WHERE site = 'city-7.example.org'",
 }
 _MOST_MS: Final = {"overview": 50.0, "one site": 10.0}
 _LEAST_SHARE: Final = 0.97
@@ -58,13 +58,13 @@ async def measure(run: Run) -> Result:
         async with _reader(bench.dsn) as reader:
             for _ in range(_WHEN_QUIET):
                 await _query(reader, "quiet", took)
-        for number_ in range(run.rounds):
+        for turn in range(run.rounds):
             # Each is the first one once in three rounds.
             names = list(_PAUSES)
-            first = number_ % len(names)
+            first = turn % len(names)
             for place, name in enumerate((*names[first:], *names[:first])):
-                run.say(f"round {number_ + 1} of {run.rounds}, {name}")
-                backlog = make_backlog(_WRITTEN_A_TURN, seed=3 * number_ + place)
+                run.say(f"round {turn + 1} of {run.rounds}, {name}")
+                backlog = make_backlog(_WRITTEN_A_TURN, 3 * turn + place, _SITES)
                 async with _reader(bench.dsn) as reader:
                     querying = asyncio.create_task(_keep_querying(reader, name, took))
                     turns[name].append(await bench.drain(backlog, FULL_LOAD))
@@ -79,13 +79,13 @@ async def measure(run: Run) -> Result:
 async def _fill(run: Run, connection: asyncpg.Connection) -> None:
     """Fills the months with sessions, and counts them."""
     current = month_at(wall_clock(), _UTC)
-    for number_ in range(_MONTHS):
-        run.say(f"filling month {number_ + 1} of {_MONTHS}")
-        month = current.plus(number_ + 1 - _MONTHS)
+    for index in range(_MONTHS):
+        run.say(f"filling month {index + 1} of {_MONTHS}")
+        month = current.plus(index + 1 - _MONTHS)
         await connection.execute("SELECT flusher.create_month($1)", month.first_day)
         sessions = run.size // _MONTHS
         span = from_us(month.starts_us(_UTC)), from_us(_end_us(month))
-        await connection.execute(_FILL, month.first_day, sessions, _SITES, number_, *span)
+        await connection.execute(_FILL, month.first_day, sessions, _SITES, index, *span)
         await add_missing_counts(connection, month.first_day)
         await connection.execute(statement("fold_counts"))  # as a flusher does each second
     # As autovacuum would have done by the time of the first query.

@@ -14,7 +14,7 @@ class _Canned(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
-    def data_received(self, data: bytes) -> None:  # noqa: ARG002 - whatever was asked
+    def data_received(self, data: bytes) -> None:  # noqa: ARG002 - it is not read
         self._transport.write(_ANSWER)
 
 
