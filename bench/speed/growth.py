@@ -14,7 +14,7 @@ from bench.speed.benchmark import Result, Run, Series, Unsound, at_least, ratio
 from bench.speed.flusher_rig import FULL_LOAD, SETTINGS_NOTE, Bench, FlusherRun, start_bench
 
 _STEPS: Final = (0, 0.05, 0.5, 1)  # of the final size
-_SESSIONS: Final = 150_000
+_SESSIONS: Final = 150_000  # of a turn, at most; a twentieth of a smaller table
 _FILLED_AT_ONCE: Final = 500_000
 _FILLING: Final = 2  # connections
 _FILL: Final = files("bench.speed").joinpath("fill_growing.sql").read_text()
@@ -46,6 +46,7 @@ class _Step:
 async def measure(run: Run) -> Result:
     """At each size of the table, rounds of a turn each: ours, the COPY."""
     steps = [_Step(int(share * run.size)) for share in _STEPS]
+    sessions = min(_SESSIONS, run.size // 20)
     month = make_backlog(1, seed=0).rows[0][1]
     rows = 0
     async with start_bench(run.folder) as bench:
@@ -54,9 +55,9 @@ async def measure(run: Run) -> Result:
             rows += await _fill(run, bench.dsn, month, rows, step.rows)
             for number in range(1, run.rounds + 1):
                 run.say(f"{step.name}, round {number} of {run.rounds}")
-                await _turns(bench, step, seed=rows)
-                rows += 2 * _SESSIONS
-    return _result(steps)
+                await _turns(bench, step, sessions, seed=rows)
+                rows += 2 * sessions
+    return _result(steps, sessions)
 
 
 async def _fill(run: Run, dsn: str, month: date, rows: int, wanted: int) -> int:
@@ -71,8 +72,8 @@ async def _fill(run: Run, dsn: str, month: date, rows: int, wanted: int) -> int:
     return added
 
 
-async def _turns(bench: Bench, step: _Step, seed: int) -> None:
-    backlogs = [make_backlog(_SESSIONS, seed=seed + place) for place in (1, 2)]
+async def _turns(bench: Bench, step: _Step, sessions: int, seed: int) -> None:
+    backlogs = [make_backlog(sessions, seed=seed + place) for place in (1, 2)]
     step.ours.append(await bench.drain(backlogs[0], FULL_LOAD))
     step.copies.append(await bench.copy(backlogs[1]))
     wanted = sum(len(each.rows) for each in backlogs), sum(each.upgraded for each in backlogs)
@@ -81,7 +82,7 @@ async def _turns(bench: Bench, step: _Step, seed: int) -> None:
         raise Unsound(f"{found[0]} rows, {found[1]} upgraded, of {wanted[0]} and {wanted[1]}")
 
 
-def _result(steps: list[_Step]) -> Result:
+def _result(steps: list[_Step], sessions: int) -> Result:
     series = [each for step in steps for each in step.series()]
     series.sort(key=lambda each: each.quantity, reverse=True)  # keeps the steps' order
     first, last = steps[0], steps[-1]
@@ -100,7 +101,7 @@ def _result(steps: list[_Step]) -> Result:
             ),
         ),
         (
-            f"A turn is {_SESSIONS:,} sessions with random ids and upgrades, one event in ten.",
+            f"A turn is {sessions:,} sessions with random ids and upgrades, one event in ten.",
             "Between the steps the server fills the table, with random ids too.",
             f"The COPY at the end: {end / start:.2f} of its start; the aim is not above that.",
             f"The flusher's most resident memory: {memory:.0f} MiB.",

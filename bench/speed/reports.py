@@ -27,7 +27,7 @@ from runtime.clock import wall_clock
 
 _UTC: Final = ZoneInfo("UTC")
 _MONTHS, _SITES = 24, 300
-_WRITTEN_A_TURN: Final = 400_000
+_WRITTEN_A_TURN: Final = 400_000  # at most; a twentieth of a smaller table
 _WHEN_QUIET: Final = 5
 _FILL: Final = files("bench.speed").joinpath("fill_month.sql").read_text()
 _QUERIES: Final = {
@@ -50,6 +50,7 @@ Milliseconds = dict[tuple[str, str], list[float]]
 
 async def measure(run: Run) -> Result:
     """Fills, then rounds of a turn of the flusher at each pace of queries."""
+    written = min(_WRITTEN_A_TURN, run.size // 20)
     took: Milliseconds = {}
     turns: dict[str, list[FlusherRun]] = {name: [] for name in _PAUSES}
     async with start_bench(run.folder) as bench:
@@ -64,7 +65,7 @@ async def measure(run: Run) -> Result:
             first = turn % len(names)
             for place, name in enumerate((*names[first:], *names[:first])):
                 run.say(f"round {turn + 1} of {run.rounds}, {name}")
-                backlog = make_backlog(_WRITTEN_A_TURN, 3 * turn + place, _SITES)
+                backlog = make_backlog(written, 3 * turn + place, _SITES)
                 async with _reader(bench.dsn) as reader:
                     querying = asyncio.create_task(_keep_querying(reader, name, took))
                     turns[name].append(await bench.drain(backlog, FULL_LOAD))
@@ -73,7 +74,7 @@ async def measure(run: Run) -> Result:
         run.say("checking the counts")
         if differences := await bench.differences():
             raise Unsound(f"the counts are wrong: {differences[:3]}")
-    return _result(took, turns, run.size)
+    return _result(took, turns, run.size, written)
 
 
 async def _fill(run: Run, connection: asyncpg.Connection) -> None:
@@ -119,7 +120,9 @@ async def _keep_querying(reader: asyncpg.Connection, when: str, took: Millisecon
         await asyncio.sleep(pause)
 
 
-def _result(took: Milliseconds, turns: dict[str, list[FlusherRun]], sessions: int) -> Result:
+def _result(
+    took: Milliseconds, turns: dict[str, list[FlusherRun]], sessions: int, written: int
+) -> Result:
     rates = {name: tuple(turn.rows_per_second for turn in each) for name, each in turns.items()}
     costs = {name: tuple(turn.cpu_us for turn in each) for name, each in turns.items()}
     slow_share = median(ratio(rates[_EACH_TEN_SECONDS], rates[_ALONE]))
@@ -141,7 +144,7 @@ def _result(took: Milliseconds, turns: dict[str, list[FlusherRun]], sessions: in
         ),
         (
             f"{sessions:,} sessions in {_MONTHS} months on {_SITES} sites.",
-            f"In a turn {_WRITTEN_A_TURN:,} more are written; a tenth of the events are upgrades.",
+            f"In a turn {written:,} more are written; a tenth of the events are upgrades.",
             f"With queries every ten seconds, the flusher kept {slow_share:.2f} of its rate.",
             "The CPU is that of the flusher and of both servers, with the queries.",
             "At the end every kept count was that of the sessions.",
