@@ -1,1 +1,1 @@
-"""Load, and whether every request of it ended as what it was told."""
+"""Benchmarks, and load whose answers are compared with the stored rows."""

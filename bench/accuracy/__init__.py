@@ -1,1 +1,1 @@
-"""How far an address with a browser is from a person: simulated months, that know both."""
+"""Simulated months, in which both people and our count are known."""

@@ -1,11 +1,12 @@
-"""A month of one site: who comes, from where and with what; and what our hash makes of it. Pure.
+"""Simulates a month of one site: people with their addresses and browsers, and our count. Pure.
 
-The hash is the collector's own (`contract.identity`). What is assumed of people and networks is in
-`World`, each with where it is from.
+The hash is the collector's own (`contract.identity`). `World` has the assumptions about people and
+networks, each with its source.
 """
 
 import random
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
@@ -15,67 +16,51 @@ from contract.identity import Hasher, network_of
 _DAYS = 30
 _SITE = "city.example.org"
 _SALT = bytes(32)
-# Addresses that nobody has: 240.0.0.0/4 (RFC 1112, section 4) and 3fff::/20 (RFC 9637).
+# Addresses that are not in use: 240.0.0.0/4 (RFC 1112, section 4) and 3fff::/20 (RFC 9637).
 _IPV4, _IPV6 = 0xF0 << 24, 0x3FFF << 48
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Shares are of 1. «Assumed»: we know of no measurement that fits a platform of this kind.
-
-    Attributes:
-        people: who come to the site in a month.
-        visits: a person's mean (geometrically distributed). Assumed.
-        phone_only, both: people with a telephone alone, and with a computer, too; the others have
-            a computer alone. Assumed.
-        share_a_home: people whose home has another visitor of the site. Assumed.
-        in_offices, an_office: people who also come from work, and how many of them are behind one
-            address; `office_browser`: that many have the office's browser. Assumed. That many
-            hosts share an address: Maier, Schneider, Feldmann, «NAT usage in residential broadband
-            networks», PAM 2011.
-        away: a telephone's visits by its carrier's network. Assumed.
-        carrier_addresses: IPv4 addresses of which a carrier's network gives any to each visit.
-            That carriers do so: Richter et al., «A multi-perspective analysis of carrier-grade NAT
-            deployment», IMC 2016. How many there are where a site's people live is assumed.
-        ipv6: homes and telephones that have it. Assumed: between the shares that countries have.
-        daily, changing: homes whose address is another each day, and the chance of it on a day of
-            the others. That some networks do so each 24 hours, and others now and then: Padmanabhan
-            et al., «Reasons dynamic addresses change», IMC 2016. The shares are assumed.
-        new_browser, new_system: browsers of four weeks' releases (Chrome, Edge, Firefox) and others
-            whose User-Agent becomes another within the month. Chrome's releases are every four
-            weeks; how many follow within the month is assumed.
-        whole_ipv6: count by the whole IPv6 address instead of its /64. Devices change its lower
-            half daily (RFC 8981).
+    """Shares are of 1. Where no source is named, the value is assumed: we know of no measurement
+    for a platform of this kind.
     """
 
-    people: int = 2000
-    visits: float = 2.0
+    people: int = 2000  # who come to the site in a month
+    visits: float = 2.0  # a person's mean, geometrically distributed
     phone_only: float = 0.5
-    both: float = 0.25
-    share_a_home: float = 0.1
-    in_offices: float = 0.1
-    an_office: int = 15
-    office_browser: float = 0.5
-    away: float = 0.35
+    both: float = 0.25  # have a telephone and a computer; the rest have a computer only
+    share_a_home: float = 0.1  # whose home has another visitor of the site
+    # That many hosts share an address: Maier, Schneider, Feldmann, «NAT usage in residential
+    # broadband networks», PAM 2011.
+    in_offices: float = 0.1  # who also come from work
+    an_office: int = 15  # people behind one address
+    office_browser: float = 0.5  # of them, who have the office's browser
+    away: float = 0.35  # a telephone's visits over its carrier's network
+    # IPv4 addresses of a carrier, of which each visit gets any. That carriers do so: Richter et
+    # al., «A multi-perspective analysis of carrier-grade NAT deployment», IMC 2016.
     carrier_addresses: int = 250
-    ipv6: float = 0.45
+    ipv6: float = 0.45  # homes and telephones that have it: between the shares of countries
+    # Homes whose address changes each day, and the daily chance of a change in the others. That
+    # some networks change it each 24 hours: Padmanabhan et al., «Reasons dynamic addresses change»,
+    # IMC 2016.
     daily: float = 0.15
     changing: float = 0.02
+    # Browsers whose User-Agent changes within the month: those that are released every four weeks
+    # (Chrome, Edge, Firefox), and the others.
     new_browser: float = 0.9
     new_system: float = 0.2
+    # Count by the whole IPv6 address. Devices change its lower half daily (RFC 8981).
     whole_ipv6: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a month."""
+    """The result of a month."""
 
-    counted: float
-    """Different hashes a person who came: 1 is exact."""
-    hashes_a_person: float
-    """One person counted as several."""
-    people_a_hash: float
-    """Several people counted as one."""
+    counted: float  # different hashes by people: 1 is exact
+    hashes_a_person: float  # above 1: one person was counted as several
+    people_a_hash: float  # above 1: several people were counted as one
 
 
 class _Home:
@@ -104,65 +89,77 @@ class _Device:
         return self._agent + ("" if day < self._updated_on else " (updated)")
 
 
-def simulate(world: World, browsers: UserAgents, seed: int) -> Outcome:
-    """One month.
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """A person: a home, one or two devices, and perhaps an office with another device."""
 
-    Args:
-        world: what is assumed.
-        browsers: User-Agents with their weights.
-        seed: of all chance; the same seed gives the same month.
-    """
+    home: _Home
+    devices: tuple[_Device, ...]
+    phone: _Device | None
+    office: int | None
+    at_work: _Device | None
+
+    def visit(self, world: World, dice: random.Random, day: int) -> tuple[bytes, _Device]:
+        """The address and the device of one visit."""
+        if self.office is not None and self.at_work is not None and dice.random() < 0.5:
+            return _ipv4(1 << 27 | self.office), self.at_work
+        used = dice.choice(self.devices)
+        if used is self.phone and dice.random() < world.away:
+            return _carrier(world, dice, self.home, used, day), used
+        line = self.home.line(day)
+        return _ipv6(line, used.number, day) if self.home.has_ipv6 else _ipv4(line), used
+
+
+def simulate(world: World, browsers: UserAgents, seed: int) -> Outcome:
+    """One month: the same for the same seed."""
     dice = random.Random(seed)
     hasher = Hasher(_SALT)
-    phones, computers = _browsers(browsers, phones=True), _browsers(browsers, phones=False)
-    numbers = count()
-    office_agents = [_pick(dice, computers) for _ in range(world.people // world.an_office + 1)]
-
-    def device(of: UserAgents) -> _Device:
-        return _Device(world, dice, _pick(dice, of), next(numbers))
-
     hashes: defaultdict[int, set[bytes]] = defaultdict(set)
     people: defaultdict[bytes, set[int]] = defaultdict(set)
-    home = _Home(world, dice, 0)
-    alone = True
-    workers = 0
-    # Of people in pairs and alone: how many of those who stand alone are followed by their mate.
-    follows = world.share_a_home / (2 - world.share_a_home)
-    for person in range(world.people):
-        # Two who share a home come one after the other.
-        joins = alone and person > 0 and dice.random() < follows
-        home = home if joins else _Home(world, dice, person)
-        alone = not joins
-        kind = dice.random()
-        phone = device(phones) if kind < world.phone_only + world.both else None
-        computer = device(computers) if kind >= world.phone_only or phone is None else None
-        office = None
-        if dice.random() < world.in_offices:
-            office, workers = workers // world.an_office, workers + 1
-            agent = office_agents[office]
-            its = dice.random() < world.office_browser
-            at_work = _Device(world, dice, agent, next(numbers)) if its else device(computers)
+    for number, person in enumerate(_people(world, browsers, dice)):
         for _ in range(_visits(dice, world.visits)):
             day = dice.randrange(_DAYS)
-            if office is not None and dice.random() < 0.5:
-                address, used = _ipv4(1 << 27 | office), at_work
-            else:
-                used = _one_of(dice, phone, computer)
-                if used is phone and dice.random() < world.away:
-                    address = _carrier(world, dice, home, used, day)
-                elif home.has_ipv6:
-                    address = _ipv6(home.line(day), used.number, day)
-                else:
-                    address = _ipv4(home.line(day))
+            address, device = person.visit(world, dice, day)
             network = address if world.whole_ipv6 else network_of(address)
-            hash_ = hasher.visitor(_SITE, network, used.agent(day))
-            hashes[person].add(hash_)
-            people[hash_].add(person)
+            hash_ = hasher.visitor(_SITE, network, device.agent(day))
+            hashes[number].add(hash_)
+            people[hash_].add(number)
     return Outcome(
         len(people) / len(hashes),
         sum(map(len, hashes.values())) / len(hashes),
         sum(map(len, people.values())) / len(people),
     )
+
+
+def _people(world: World, browsers: UserAgents, dice: random.Random) -> Iterator[_Person]:
+    phones, computers = _browsers(browsers, phones=True), _browsers(browsers, phones=False)
+    numbers = count()
+    office_agents = [_pick(dice, computers) for _ in range(world.people // world.an_office + 1)]
+
+    def device(agent: str) -> _Device:
+        return _Device(world, dice, agent, next(numbers))
+
+    home, alone, workers = _Home(world, dice, 0), True, 0
+    # Of people in pairs and alone: how many of those who stand alone are followed by their mate.
+    follows = world.share_a_home / (2 - world.share_a_home)
+    for number in range(world.people):
+        # Two who share a home come one after the other.
+        joins = alone and number > 0 and dice.random() < follows
+        home = home if joins else _Home(world, dice, number)
+        alone = not joins
+        kind = dice.random()
+        has_phone = kind < world.phone_only + world.both
+        phone = device(_pick(dice, phones)) if has_phone else None
+        has_computer = kind >= world.phone_only or not has_phone
+        devices = [phone] if phone is not None else []
+        if has_computer:
+            devices.append(device(_pick(dice, computers)))
+        office = at_work = None
+        if dice.random() < world.in_offices:
+            office, workers = workers // world.an_office, workers + 1
+            own = dice.random() >= world.office_browser
+            at_work = device(_pick(dice, computers) if own else office_agents[office])
+        yield _Person(home, tuple(devices), phone, office, at_work)
 
 
 def _carrier(world: World, dice: random.Random, home: _Home, phone: _Device, day: int) -> bytes:
@@ -195,7 +192,3 @@ def _browsers(browsers: UserAgents, *, phones: bool) -> UserAgents:
 def _pick(dice: random.Random, browsers: UserAgents) -> str:
     (picked,) = dice.choices(browsers.texts, browsers.weights)
     return picked
-
-
-def _one_of(dice: random.Random, *devices: _Device | None) -> _Device:
-    return dice.choice([each for each in devices if each is not None])

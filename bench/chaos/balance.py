@@ -1,18 +1,19 @@
-"""The contract's two equations over every life of every process.
+"""Checks the contract's two equations of metrics, over every life of every process.
 
     received = accepted + ignored + rejected + failed
     accepted = written + duplicate + dead + still in the streams
 
-The first holds within each collector, so at every look. The second spans processes, and one that is
-killed takes with it what it had counted since the last look. How much that can be is known from
-outside: the answers that the client got, and the entries that left the streams, in between.
+The first holds within each collector, so it is checked whenever the metrics are read. The second
+spans processes. A process that is killed loses what it has counted since its metrics were last
+read. A bound for that is known from outside: the answers that the client got in between, and the
+entries that left the streams.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 from redis.asyncio import Redis
@@ -21,9 +22,10 @@ from redis.exceptions import RedisError
 from bench.load.sender import Tally
 from contract import keys
 from contract.entry import RECORDS_MAX
+from contract.settings import STREAM_SHARDS
 from embedded.system import Program, eventually
 
-_LOOK_SECONDS = 1.0
+_READ_SECONDS = 1.0
 _STORED = (201, 202)
 
 
@@ -32,45 +34,24 @@ class Unbalanced(AssertionError):
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
-    """What is seen from outside of the processes.
+class _Life:
+    """A process since its start: its metrics when they were last read, and what was known then."""
 
-    Attributes:
-        stored: requests that were answered with what promises a row.
-        ended: records that have left the streams, or more.
-    """
-
-    stored: int = 0
-    ended: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Life:
-    """A process since its start: what it had counted when it was last looked at."""
-
-    metrics: Mapping[str, float]
-    seen: Outside
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    stored: int = 0  # requests whose answer promised a row
+    ended: int = 0  # records that had left the streams, or more
 
 
 @dataclass(frozen=True, slots=True)
 class Balanced:
-    """The second equation's two sides, and by how much they may differ.
+    """The second equation's two sides, and by how much they may differ."""
 
-    Attributes:
-        accepted: by all collectors.
-        ended: written, duplicate or dead, by all flushers.
-        buffered: still in the streams.
-        accepted_unseen: at most so many more were accepted by collectors that are gone.
-        ended_unseen: at most so many more were ended by flushers that are gone.
-        unanswered: at most so many were stored or ended once more than they were counted.
-    """
-
-    accepted: int
-    ended: int
-    buffered: int
-    accepted_unseen: int
-    ended_unseen: int
-    unanswered: int
+    accepted: int  # by all collectors
+    ended: int  # written, duplicate or dead, by all flushers
+    buffered: int  # still in the streams
+    accepted_unseen: int  # at most so many more were accepted by collectors that were killed
+    ended_unseen: int  # at most so many more were ended by flushers that were killed
+    unanswered: int  # at most so many were stored or ended once more than they were counted
 
     @property
     def holds(self) -> bool:
@@ -79,63 +60,61 @@ class Balanced:
 
 
 class Balance:
-    """Looks at processes while they live, and adds up in the end."""
+    """Reads the metrics of processes while they run, and adds them up at the end."""
 
-    def __init__(self, tally: Tally, redis: Redis, connections: int, shards: int = 8) -> None:
+    def __init__(self, tally: Tally, redis: Redis, connections: int) -> None:
         """
         Args:
-            tally: what the client has been answered so far.
+            tally: the client's answers so far.
             redis: the streams' server.
             connections: the client's; each has one request at a time.
-            shards: how many streams there are.
         """
         self._tally = tally
         self._redis = redis
         self._connections = connections
-        self._shards = shards
-        self._has_shared = False  # whether several records were ever seen to share an entry
-        self._lives: dict[int, Life] = {}  # by the id() of the program
+        self._has_shared = False  # whether several records have ever shared an entry
+        self._lives: dict[int, _Life] = {}  # by the id() of the program
         self._counted: Counter[str] = Counter()  # of lives that are over
         self._accepted_unseen = 0
         self._ended_unseen = 0
-        self._ended = self._buffered = 0  # as Redis said last
-        self._ended_since: list[int] = []  # of flushers that went while Redis did not answer
+        self._ended = self._buffered = 0  # as Redis last answered
+        self._ended_since: list[int] = []  # of flushers that ended while Redis did not answer
 
     async def look(self, program: Program) -> None:
-        """Takes down what a process has counted, if it answers.
+        """Reads what a process has counted, if it answers.
 
         Raises:
             Unbalanced: the first equation does not hold in it.
         """
         process = program.running
         await self._ask_redis()
-        seen = Outside(self._stored(), self._ended)
+        stored, ended = self._stored(), self._ended
         with suppress(aiohttp.ClientError, OSError, TimeoutError):
-            async with asyncio.timeout(_LOOK_SECONDS):
+            async with asyncio.timeout(_READ_SECONDS):
                 metrics = await program.metrics()
             _check_received(program, metrics)
             if program.running is process and process.poll() is None:
-                self._lives[id(program)] = Life(metrics, seen)
+                self._lives[id(program)] = _Life(metrics, stored, ended)
 
     async def gone(self, program: Program) -> None:
-        """Tells that a process has ended, before it is started again."""
-        life = self._lives.get(id(program), Life({}, Outside()))
-        # What it had answered by then is in this process's sockets: a turn of the loop reads them.
+        """Notes that a process has ended, before it is started again."""
+        life = self._lives.get(id(program), _Life())
+        # Its last answers are in this process's sockets: a turn of the loop reads them.
         for _ in range(3):
             await asyncio.sleep(0)
         self._counted.update(_counts(life.metrics))
         if program.module == "collector":
-            # Beside what it was seen to answer: what each connection was waiting for, whether it
-            # was counted as accepted or as unanswered by Redis.
-            unseen = self._stored() - life.seen.stored
+            # Besides the answers that came: one request of each connection, whether it was counted
+            # as accepted or as unanswered by Redis.
+            unseen = self._stored() - life.stored
             self._accepted_unseen += unseen + 2 * self._connections
         elif program.module == "flusher":
-            self._ended_since.append(life.seen.ended)
+            self._ended_since.append(life.ended)
         await self._ask_redis()
-        self._lives[id(program)] = Life({}, Outside(self._stored(), self._ended))
+        self._lives[id(program)] = _Life({}, self._stored(), self._ended)
 
     async def balance(self, programs: Iterable[Program]) -> Balanced:
-        """The second equation, once nothing is sent any more and all processes answer.
+        """The second equation, when nothing is sent any more and all processes answer.
 
         Raises:
             Unbalanced: the first equation does not hold in one of them.
@@ -145,7 +124,7 @@ class Balance:
             metrics = await program.metrics()
             _check_received(program, metrics)
             counted.update(_counts(metrics))
-        await eventually(self._ask_redis)  # a connection to a server that was killed fails once
+        await eventually(self._ask_redis)  # after a kill, an old connection fails once
         return Balanced(
             accepted=counted["accepted"],
             ended=counted["written"] + counted["duplicate"] + counted["dead"],
@@ -162,21 +141,21 @@ class Balance:
         """How many records are in the streams and have left them; whether Redis answers."""
         ended = buffered = 0
         try:
-            async with asyncio.timeout(_LOOK_SECONDS):
-                for shard in range(self._shards):
+            async with asyncio.timeout(_READ_SECONDS):
+                for shard in range(STREAM_SHARDS.read({})):
                     stream = keys.stream(shard)
                     if not await self._redis.exists(stream):
                         continue
-                    async with self._redis.pipeline() as look:  # a transaction: both of one moment
-                        look.xinfo_stream(stream)
-                        look.get(keys.joined(shard))
-                        about, joined = await look.execute()
+                    async with self._redis.pipeline() as pipeline:  # a transaction: of one moment
+                        pipeline.xinfo_stream(stream)
+                        pipeline.get(keys.joined(shard))
+                        about, joined = await pipeline.execute()
                     ended += about["entries-added"] - about["length"]
                     buffered += about["length"] + int(joined or 0)
                     self._has_shared |= bool(joined)
         except (RedisError, OSError, TimeoutError):
             return False
-        # How many records an entry held that is gone, nobody knows any more.
+        # How many records a deleted entry held is not known any more.
         self._ended = max(self._ended, ended * RECORDS_MAX if self._has_shared else ended)
         for since in self._ended_since:
             self._ended_unseen += self._ended - since

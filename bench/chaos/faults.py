@@ -1,4 +1,4 @@
-"""Faults of the running system at random, each ended again: kills, freezes, stops, lost groups."""
+"""Random faults of the running system, each repaired again: kills, freezes, stops, lost groups."""
 
 import asyncio
 import random
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import redis
@@ -21,29 +22,17 @@ from embedded.valkey import ValkeyServer
 from runtime.clock import wall_clock
 
 CLAIM_SECONDS = 4
-# Each part is away or frozen for at most so long.
+# The longest time for which a part is away or frozen.
 _AWAY_SECONDS = 2.0 * CLAIM_SECONDS
 _SAMPLE_SECONDS = 1.0
 _UNTIL_WARM_SECONDS = 30.0
 
-
-@dataclass(slots=True)
-class Memory:
-    """Resident memory of one kind of process, in MiB, over all that ran."""
-
-    first: float = 0.0
-    most: float = 0.0
-    last: float = 0.0
-
-    def sample(self, mib: float) -> None:
-        self.first = self.first or mib
-        self.most = max(self.most, mib)
-        self.last = mib
+_Fault = tuple[str, Callable[[], Awaitable[None]]]
 
 
 @dataclass
 class Faults:
-    """The system, and everything that is done to it."""
+    """The system, and the faults that were made in it."""
 
     system: System
     valkey: ValkeyServer
@@ -51,7 +40,7 @@ class Faults:
     dice: random.Random
     balance: Balance
     done: Counter[str] = field(default_factory=Counter)
-    memory: dict[str, Memory] = field(default_factory=dict)
+    memory_mib: dict[str, list[float]] = field(default_factory=dict)  # by kind of process
     ended_by_itself: list[str] = field(default_factory=list)
     unbalanced: list[str] = field(default_factory=list)
 
@@ -60,23 +49,23 @@ class Faults:
         return sum(count for name, count in self.done.items() if name.startswith("kill"))
 
     async def fault(self) -> None:
-        """One fault, or two at once, ended again when this returns."""
-        faults: list[tuple[str, Callable[[], Awaitable[None]]]] = [
-            *((f"kill {p.module}", lambda p=p: self._kill(p)) for p in self.system.programs),
-            *((f"kill {p.module}", lambda p=p: self._kill(p)) for p in self.system.programs),
-            *((f"freeze {p.module}", lambda p=p: self._freeze(p)) for p in self.system.programs),
-            *((f"stop {p.module}", lambda p=p: self._stop(p)) for p in self.system.programs),
-            ("kill Valkey", lambda: self._kill_server(self.valkey)),
-            ("kill Valkey", lambda: self._kill_server(self.valkey)),
-            ("freeze Valkey", lambda: self._freeze_server(self.valkey)),
-            ("kill PostgreSQL", lambda: self._kill_server(self.postgres)),
-            ("kill PostgreSQL", lambda: self._kill_server(self.postgres)),
-            ("freeze PostgreSQL", lambda: self._freeze_server(self.postgres)),
+        """One fault, or two at once; they are over when this returns."""
+        programs, servers = self.system.programs, (self.valkey, self.postgres)
+        kills: list[_Fault] = [
+            *((f"kill {each.module}", partial(self._kill, each)) for each in programs),
+            *((f"kill {each.name}", partial(self._kill_server, each)) for each in servers),
+        ]
+        faults: list[_Fault] = [
+            *kills,
+            *kills,  # twice as often as the others
+            *((f"freeze {each.module}", partial(self._freeze, each)) for each in programs),
+            *((f"freeze {each.name}", partial(self._freeze, each)) for each in servers),
+            *((f"stop {each.module}", partial(self._stop, each)) for each in programs),
             ("destroy a consumer group", self._destroy_group),
         ]
         one, two = self.dice.sample(faults, 2)
         chosen = [one]
-        # Never two on one part: what is killed can't be frozen.
+        # Never two on one part: a killed process can't be frozen.
         if self.dice.random() < 0.3 and one[0].split()[-1] != two[0].split()[-1]:
             chosen.append(two)
         for name, _ in chosen:
@@ -84,7 +73,7 @@ class Faults:
         await asyncio.gather(*(fault() for _, fault in chosen))
 
     async def restart_what_ended_by_itself(self) -> None:
-        """As a supervisor would; but no fault may end a process, so that the run has failed."""
+        """As a supervisor would. But no fault may end another process: the run has failed."""
         for program in self.system.programs:
             if program.running.poll() is not None:
                 self.ended_by_itself.append(f"{program.module}: {program.log[-1500:]}")
@@ -92,7 +81,7 @@ class Faults:
                 program.start()
 
     async def keep_looking(self) -> None:
-        """Takes down what the processes have counted, and their resident memory once warm."""
+        """Reads the processes' metrics, and their resident memory once they are warm."""
         while True:
             await asyncio.gather(*(self._look(program) for program in self.system.programs))
             for program in self.system.programs:
@@ -100,7 +89,7 @@ class Faults:
                     process = psutil.Process(program.running.pid)
                     if wall_clock() / SECOND_US - process.create_time() > _UNTIL_WARM_SECONDS:
                         mib = process.memory_info().rss / 2**20
-                        self.memory.setdefault(program.module, Memory()).sample(mib)
+                        self.memory_mib.setdefault(program.module, []).append(mib)
             await asyncio.sleep(_SAMPLE_SECONDS)
 
     async def _look(self, program: Program) -> None:
@@ -113,11 +102,10 @@ class Faults:
         return self.dice.uniform(0, _AWAY_SECONDS) * self.dice.random()
 
     async def _kill(self, program: Program) -> None:
-        away = self._away()
         await self._look(program)
         program.kill()
         await self.balance.gone(program)
-        await asyncio.sleep(away)
+        await asyncio.sleep(self._away())
         program.start()
 
     async def _stop(self, program: Program) -> None:
@@ -126,23 +114,15 @@ class Faults:
         await self.balance.gone(program)
         program.start()
 
-    async def _freeze(self, program: Program) -> None:
-        away = self.dice.uniform(0, _AWAY_SECONDS)
-        program.freeze()
-        await asyncio.sleep(away)
-        program.thaw()
+    async def _freeze(self, part: Program | ServerProcess) -> None:
+        part.freeze()
+        await asyncio.sleep(self.dice.uniform(0, _AWAY_SECONDS))
+        part.thaw()
 
     async def _kill_server(self, server: ServerProcess) -> None:
-        away = self._away()
         await asyncio.to_thread(server.kill)
-        await asyncio.sleep(away)
+        await asyncio.sleep(self._away())
         await asyncio.to_thread(server.start)
-
-    async def _freeze_server(self, server: ServerProcess) -> None:
-        away = self.dice.uniform(0, _AWAY_SECONDS)
-        server.freeze()
-        await asyncio.sleep(away)
-        server.thaw()
 
     async def _destroy_group(self) -> None:
         shard = self.dice.randrange(STREAM_SHARDS.read({}))

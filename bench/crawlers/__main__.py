@@ -1,4 +1,4 @@
-"""`python -m bench.crawlers`: how many crawlers are found, and how many people are mistaken.
+"""`python -m bench.crawlers`: how many crawlers are recognised, and how many people mistaken.
 
 The collector's filter beside crawlerdetect and npm's isbot, on the User-Agents of `corpora`. It
 needs no server.
@@ -12,10 +12,10 @@ from pathlib import Path
 
 from bench.crawlers import corpora
 from bench.crawlers.corpora import Row
-from bench.crawlers.times import TIMED, Times, measure
+from bench.crawlers.times import measure
+from bench.tables import RESULTS, markdown_table
 from collector.request.crawlers import CrawlerFilter
 
-RESULTS = Path(__file__).parents[1] / "results"
 _SHOWN = 5  # examples of each kind of mistake
 _EXAMPLE = 70  # characters of an example
 
@@ -37,9 +37,13 @@ def run(rounds: int, results: Path) -> int:
         "",
         f"Made by `python -m bench.crawlers` (Python {platform.python_version()}).",
         "[The corpus](../crawlers/corpora/README.md) says what the figures mean.",
+        "",
         *_recall(judges, agents),
         *_false_positives(judges, people),
-        *_times(measure(ours, counted, rounds)),
+        *_table(
+            ("µs a User-Agent", "median (rounds)", "99th percentile", "worst"),
+            measure(ours, counted, rounds),
+        )[:-1],
         *_missed(ours, agents),
         *_mistaken(ours, people),
     ]
@@ -56,11 +60,11 @@ def _recall(judges: dict[str, Judge], agents: Sequence[Row]) -> list[str]:
         "the same, with crawlerdetect as a fourth": [row for row in agents if len(row.called) > 1],
         "AI agents": corpora.ai_agents(),
     }
-    table = _table("Recall: crawlers that were found", judges)
+    lines = []
     for what, rows in crawlers.items():
         shares = [f"{100 * sum(map(judge, rows)) / len(rows):.2f}%" for judge in judges.values()]
-        table.append(f"| {what} | {len(rows):,} | {' | '.join(shares)} |")
-    return table
+        lines.append([what, f"{len(rows):,}", *shares])
+    return _table(("Recall: crawlers that were found", "User-Agents", *judges), lines)
 
 
 def _false_positives(judges: dict[str, Judge], people: Sequence[Row]) -> list[str]:
@@ -69,27 +73,16 @@ def _false_positives(judges: dict[str, Judge], people: Sequence[Row]) -> list[st
     sources["of all sources, what can't run a script"] = [
         row for row in people if not row.runs_scripts
     ]
-    table = _table("False positives: people who were taken for crawlers", judges)
+    lines = []
     for source, rows in sources.items():
         taken = [str(sum(map(judge, rows))) for judge in judges.values()]
-        table.append(f"| {source} | {len(rows):,} | {' | '.join(taken)} |")
-    return table
+        lines.append([source, f"{len(rows):,}", *taken])
+    what = "False positives: people who were taken for crawlers"
+    return _table((what, "User-Agents", *judges), lines)
 
 
-def _table(title: str, judges: dict[str, Judge]) -> list[str]:
-    head = f"| {title} | User-Agents | {' | '.join(judges)} |"
-    return ["", head, f"| --- | ---: {'| ---: ' * len(judges)}|"]
-
-
-def _times(times: dict[str, Times]) -> list[str]:
-    lines = ["", "| µs a User-Agent | median (rounds) | 99th percentile | worst |"]
-    lines.append("| --- | ---: | ---: | ---: |")
-    for name, spread in times.items():
-        lines.append(
-            f"| {TIMED[name]} | {spread.median:.2f} ({spread.least:.2f} to {spread.most:.2f}) "
-            f"| {spread.p99:.2f} | {spread.worst:.2f} |"
-        )
-    return lines
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    return markdown_table(head, lines, ["---", *["---:"] * (len(head) - 1)])
 
 
 def _missed(ours: CrawlerFilter, agents: Sequence[Row]) -> list[str]:

@@ -1,7 +1,7 @@
-"""Who comes: visitors, users and crawlers, with what they do. Pure, and the same for one seed.
+"""The visitors, users and crawlers of a load, and what they do. Pure, and the same for one seed.
 
-What must not recur from run to run (addresses, so that `current` can't mean an earlier run's
-session) is shifted by the run's own random tag.
+Addresses are shifted by the run's random tag, so that no run has an earlier one's: else `current`
+could mean an earlier run's session.
 """
 
 import random
@@ -13,14 +13,14 @@ from socket import AF_INET, AF_INET6, inet_ntop
 
 from bench.load.sent_log import Who
 
-# Shares, in per cent of the sessions that are no crawler's, that have no option of their own.
+# In per cent of the sessions of people.
 SIGNED_IN = 20.0
 BAD_TOKEN = 10.0  # of the visitors' sessions: `Bearer undefined`, or an expired token
 REPEATED = 3.0  # of starts and of upgrades by id: sent twice
-# … and in per cent of the upgraded sessions.
+# In per cent of the upgraded sessions.
 CURRENT = 20.0
 OVERTAKING = 5.0  # the upgrade is sent before its session
-# In per cent of the crawlers' sessions: they try to upgrade, too.
+# In per cent of the crawlers' sessions.
 CRAWLER_UPGRADES = 10.0
 
 FIRST = 3
@@ -29,9 +29,9 @@ NO_ROLE = 5  # one user in so many has a token without a role, and counts as `us
 _SESSIONS_A_VISITOR = 3
 _SESSIONS_A_USER = 4
 _SHARED_ADDRESS = 8  # one visitor in so many has the address of another, and another browser
-_IPV6 = 3  # one visitor in so many; an even one, so that those who share are of one family
+_IPV6 = 3  # one pair of visitors in so many: those who share an address are a pair
 
-# Addresses that nobody has: 240.0.0.0/4 (RFC 1112, section 4) and 3fff::/20 (RFC 9637).
+# Addresses that are not in use: 240.0.0.0/4 (RFC 1112, section 4) and 3fff::/20 (RFC 9637).
 _IPV4_BASE, _IPV4_BITS = 240 << 24, 28
 _IPV6_BASE, _IPV6_BITS = 0x3FFF << 48, 44
 _PICKS = 4096
@@ -58,7 +58,7 @@ class Upgrade(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One session, and all that will be asked for it. Numbers as in `SentLog.session`."""
+    """One session, and the requests that will be made for it. Numbers as in `SentLog.session`."""
 
     who: Who
     site: int
@@ -86,7 +86,7 @@ class UserAgents:
 
 
 class People:
-    """The visits of a run, and what a visitor's or user's number stands for."""
+    """The visits of a run, and the address and browser of each visitor."""
 
     def __init__(
         self,
@@ -99,12 +99,12 @@ class People:
     ) -> None:
         """
         Args:
-            sessions: how many visits there will be, `FIRST` at least.
+            sessions: how many visits there will be, at least `FIRST`.
             sites: how many sites they go to.
             upgraded_percent: of the people's sessions. With `SIGNED_IN`, at most 100.
             crawlers_percent: of all sessions.
             seed: the same visits for the same seed.
-            tag: the run's, four random bytes.
+            tag: of the run, four random bytes.
         """
         self._sessions = sessions
         self._sites = sites
@@ -122,10 +122,10 @@ class People:
         self._next_own = self._visitors
 
     def visits(self) -> Iterator[Visit]:
-        """All of them, in the order in which they come.
+        """All of them, in their order.
 
-        The first `FIRST` show wrong settings early: two visitors who differ in nothing but their
-        address, and a user.
+        The first `FIRST` show wrong settings early: two visitors who differ only in their address,
+        and a user.
         """
         yield from self._first()
         for _ in range(self._sessions - FIRST):
@@ -137,7 +137,7 @@ class People:
         return self._browsers.texts[self._browser(visit.visitor)]
 
     def address(self, visit: Visit) -> str:
-        """The client's address. With IPv6 the lower half is another one in every session."""
+        """The client's address. With IPv6 its lower half differs in every session."""
         number = visit.visitor
         if _shares_address(number):
             number -= 1
@@ -158,24 +158,21 @@ class People:
         site = self._random.randrange(self._sites)
         visitor = self._random.randrange(self._visitors)
         user = self._random.randrange(self._users)
-        upgrade = Upgrade.NONE
-        token = Token.NONE
+        who, token, upgrade = Who.VISITOR, Token.NONE, Upgrade.NONE
+        drawn = self._random.uniform(0, 100)
         if self._happens(self._crawlers):
             who = Who.CRAWLER
             if self._happens(CRAWLER_UPGRADES):
                 upgrade = Upgrade.BY_ID
-        else:
-            who = Who.VISITOR
-            drawn = self._random.uniform(0, 100)
-            if drawn < self._upgraded:
-                upgrade = self._kind_of_upgrade()
-                if upgrade is Upgrade.CURRENT:
-                    visitor = self._own_visitor()
-            elif drawn < self._upgraded + SIGNED_IN:
-                who = Who.USER
-                token = self._random.choice((Token.HEADER, Token.HEADER, Token.BODY))
-            if who is Who.VISITOR and self._happens(BAD_TOKEN):
-                token = self._random.choice((Token.UNDEFINED, Token.EXPIRED))
+        elif drawn < self._upgraded:
+            upgrade = self._kind_of_upgrade()
+            if upgrade is Upgrade.CURRENT:
+                visitor = self._own_visitor()
+        elif drawn < self._upgraded + SIGNED_IN:
+            who = Who.USER
+            token = self._random.choice((Token.HEADER, Token.HEADER, Token.BODY))
+        if who is Who.VISITOR and self._happens(BAD_TOKEN):
+            token = self._random.choice((Token.UNDEFINED, Token.EXPIRED))
         by_id = upgrade in (Upgrade.BY_ID, Upgrade.OVERTAKING)
         return Visit(
             who,
@@ -208,7 +205,7 @@ class People:
         return Upgrade.OVERTAKING if self._happens(OVERTAKING) else Upgrade.BY_ID
 
     def _own_visitor(self) -> int:
-        """A visitor who comes this once, so that `current` can mean only this session."""
+        """A visitor who comes only once, so that `current` can mean only this session."""
         self._next_own += 1
         return self._next_own - 1
 
@@ -217,7 +214,7 @@ class People:
 
 
 def role_in_token(user: int) -> str | None:
-    """The role that a user's token names, or None: it names none."""
+    """The role that a user's token names; None: it names no role."""
     return None if user % NO_ROLE == NO_ROLE - 1 else ROLES[user % len(ROLES)]
 
 

@@ -1,13 +1,14 @@
-"""A visit as the bytes of its HTTP requests. Pure but for the clock in a token.
+"""Makes the HTTP requests of a visit, as bytes. Pure, except for the time in a token.
 
-The requests are what a browser's beacon sends, as far as the collector looks at it, through a
-proxy that passes the client's address on.
+They are what a browser's beacon sends, as far as the collector reads it, through a proxy that
+passes the client's address on.
 """
 
 import hmac
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
+from uuid import UUID
 
 from bench.load.people import People, Token, Upgrade, Visit, role_in_token
 from bench.load.sent_log import Who
@@ -22,15 +23,15 @@ _TOKEN_SECONDS = 86_400
 
 
 class TokenSigner:
-    """Signs tokens as the platform does: with the collector's own shared secret.
+    """Signs tokens as the platform does, with the collector's shared secret.
 
-    Own code (RFC 7515, section 3.1; RFC 7519), since PyJWT's costs more than all else of a request.
+    Own code (RFC 7515, section 3.1; RFC 7519): PyJWT costs more than the rest of a request.
     """
 
     def __init__(self, environment: Environment) -> None:
         """
         Raises:
-            Misconfigured: JWT_KEY is missing, or is none that can sign (a public key).
+            Misconfigured: JWT_KEY is missing, or is a public key, which can't sign.
         """
         keys = settings.JWT_KEY.read(environment)
         secrets = [key for key in keys if not key.startswith("-----BEGIN")]
@@ -54,12 +55,7 @@ class TokenSigner:
         self._always: Mapping[str, object] = {"aud": audience} if audience else {}
 
     def token(self, user: int, expires_in: int = _TOKEN_SECONDS) -> str:
-        """A user's token.
-
-        Args:
-            user: the number.
-            expires_in: seconds from now; negative: it has expired.
-        """
+        """A user's token, which expires in so many seconds from now (negative: it has expired)."""
         claims = {
             **self._always,
             self._user_claim: f"user-{user}",
@@ -74,18 +70,12 @@ class TokenSigner:
 
 
 class RequestBuilder:
-    """Makes requests."""
+    """Makes the requests of people's visits."""
 
     def __init__(
         self, people: People, signer: TokenSigner, sites: tuple[str, ...], host: str
     ) -> None:
-        """
-        Args:
-            people: who come.
-            signer: signs their tokens.
-            sites: the hosts of the pages that they are on.
-            host: the collector's, with its port, as in a URL.
-        """
+        """`sites` are the hosts of the pages; `host` is the collector's, with its port."""
         self._people = people
         self._signer = signer
         self._origins = tuple(f"Host: {host}\r\nOrigin: https://{site}\r\n" for site in sites)
@@ -112,18 +102,17 @@ class RequestBuilder:
     def upgrade(self, visit: Visit, session_id: bytes) -> bytes:
         """`PATCH` or `POST /sessions/{id}/upgrade`, or that of `current`."""
         named = "current" if visit.upgrade is Upgrade.CURRENT else id_text(session_id)
+        path = f"{_PATH}/{named}/upgrade"
         method = "POST" if visit.visitor % 4 == 0 else "PATCH"
         token = self._signer.token(visit.user)
         if visit.user % 2:
-            return self._request(method, f"{_PATH}/{named}/upgrade", visit, _bearer(token), "")
+            return self._request(method, path, visit, _bearer(token), "")
         body = f'{{"token": "{token}"}}'
-        return self._request(
-            method, f"{_PATH}/{named}/upgrade", visit, "Content-Type: text/plain\r\n", body
-        )
+        return self._request(method, path, visit, "Content-Type: text/plain\r\n", body)
 
     def _request(self, method: str, path: str, visit: Visit, headers: str, body: str) -> bytes:
         people = self._people
-        # What the client itself claims stands on the left, and must not count.
+        # The left one is what the client claims; it must not count.
         claimed = "198.51.100.1, " if visit.who is Who.VISITOR and visit.visitor % 5 == 0 else ""
         return (
             f"{method} {path} HTTP/1.1\r\n{self._origins[visit.site]}"
@@ -135,8 +124,7 @@ class RequestBuilder:
 
 def id_text(session_id: bytes) -> str:
     """A session's id in the canonical form of a UUID."""
-    digits = session_id.hex()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    return str(UUID(bytes=session_id))
 
 
 def _base64(document: Mapping[str, object]) -> bytes:

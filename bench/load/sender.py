@@ -1,6 +1,7 @@
-"""Visits through connections, with every request and its answer written down."""
+"""Sends visits over connections, and writes every request and its answer into the sent log."""
 
 import asyncio
+import math
 import time
 from array import array
 from collections import Counter, deque
@@ -13,8 +14,8 @@ from bench.load.request_builder import RequestBuilder, id_text
 from bench.load.sent_log import SentLog
 from runtime.clock import wall_clock
 
-# What a visit does later (a repeat, a late sign-in) comes after as many seconds: in another batch
-# of the flusher's than what it follows. In the end, what is left comes at once.
+# So long after its session a repeat or a late sign-in is sent: in another batch of the flusher. At
+# the end, those that are left are sent at once.
 LATER_SECONDS = 1.5
 _REPEATS_LATER = 2  # one in so many; the others at once
 _UPGRADES_LATER = 10
@@ -22,7 +23,7 @@ _UPGRADES_LATER = 10
 
 @dataclass(slots=True)
 class Tally:
-    """Requests, by what became of them. Latencies in seconds, of what was answered."""
+    """Counts requests by their answers. Latencies in seconds, of those that were answered."""
 
     sent: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
@@ -31,42 +32,44 @@ class Tally:
     latencies: "array[float]" = field(default_factory=lambda: array("f"))
     seconds: float = 0.0
 
-    def percentile(self, percent: float) -> float:
-        """The latency, in seconds, that so many per cent of the answers did not exceed."""
-        if not self.latencies:
-            return float("nan")
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+    def counts(self) -> dict[str, int]:
+        """The figures, for a table."""
+        statuses = {str(status): count for status, count in sorted(self.statuses.items())}
+        return {"sent": self.sent, **statuses, "no answer": self.no_answer}
 
-    @property
-    def per_second(self) -> float:
-        """Answered requests a second."""
-        return self.statuses.total() / self.seconds if self.seconds else float("nan")
+    def times(self) -> dict[str, float]:
+        """Answers a second, and percentiles of their latencies."""
+        ordered = sorted(self.latencies) or [math.nan]
+        times = {
+            f"p{percent}_seconds": ordered[len(ordered) * percent // 100] for percent in (50, 99)
+        }
+        times["per_second"] = self.statuses.total() / (self.seconds or math.nan)
+        return {name: round(value, 6) for name, value in times.items()}
 
 
 class Pace:
-    """Lets so many a second pass, evenly; one that is behind catches up."""
+    """Spreads turns evenly, so many a second; one that is late catches up."""
 
     def __init__(self, per_second: float) -> None:
         self._interval = 1 / per_second
-        self._next: float | None = None
+        self._next = 0.0
 
     async def turn(self) -> None:
         """Returns when it is the caller's turn."""
         now = asyncio.get_running_loop().time()
-        mine = now if self._next is None else self._next
+        mine = self._next or now
         self._next = mine + self._interval
         if mine > now:
             await asyncio.sleep(mine - now)
 
 
 @dataclass(frozen=True, slots=True)
-class _Ask:
-    """A request of a session; both the first time and when it is repeated."""
+class _Request:
+    """A request of a session, sent once or twice."""
 
     number: int
     is_upgrade: bool
-    request: bytes
+    octets: bytes
 
 
 class Sender:
@@ -78,34 +81,34 @@ class Sender:
         visits: Iterator[Visit],
         builder: RequestBuilder,
         sent_log: SentLog,
-        per_second: float | None = None,
+        per_second: float = math.inf,
     ) -> None:
         """
         Args:
-            client: its connections; each has one visit at a time.
-            visits: who come; taken as connections become free.
+            client: each of its connections has one visit at a time.
+            visits: are taken as connections become free.
             builder: makes the requests.
-            sent_log: where they are written down.
-            per_second: visits started a second at most; None: as fast as answers come.
+            sent_log: gets the requests and their answers.
+            per_second: visits started a second, at most.
         """
         self.tally = Tally()
         self._client = client
         self._visits = visits
         self._builder = builder
         self._sent_log = sent_log
-        self._pace = Pace(per_second) if per_second else None
-        self._later: deque[tuple[float, _Ask]] = deque()  # when it is due, in the loop's time
+        self._pace = Pace(per_second)
+        self._later: deque[tuple[float, _Request]] = deque()  # with when it is due
         self._stopping = False
 
     def stop(self) -> None:
-        """Begins no more visits, and nothing that was to come later."""
+        """Begins no more visits, and sends nothing that was to be sent later."""
         self._stopping = True
 
     async def run(self) -> None:
-        """Sends all there is, or until `stop`.
+        """Sends all visits, or until `stop`.
 
         Raises:
-            Unreachable: no connection could be made. What was sent until then is in `sent_log`.
+            Unreachable: no connection could be made.
         """
         started = time.perf_counter()
         running = [asyncio.create_task(self._serve(connection)) for connection in self._client]
@@ -136,8 +139,7 @@ class Sender:
             visit = next(self._visits, None)
             if visit is None:
                 break
-            if self._pace is not None:
-                await self._pace.turn()
+            await self._pace.turn()
             if not self._stopping:
                 await self._visit(connection, visit)
         while self._later and not self._stopping:
@@ -148,15 +150,15 @@ class Sender:
             visit.who, visit.site, visit.visitor, visit.user, wall_clock()
         )
         session_id = self._sent_log.id_of(number)
-        start = _Ask(number, is_upgrade=False, request=self._builder.start(visit, session_id))
+        start = _Request(number, is_upgrade=False, octets=self._builder.start(visit, session_id))
         upgrade = None
         if visit.upgrade is not Upgrade.NONE:
-            request = self._builder.upgrade(visit, session_id)
-            upgrade = _Ask(number, is_upgrade=True, request=request)
+            octets = self._builder.upgrade(visit, session_id)
+            upgrade = _Request(number, is_upgrade=True, octets=octets)
         if upgrade is not None and visit.upgrade is Upgrade.OVERTAKING:
             await self._ask(connection, upgrade)
         status = await self._ask(connection, start)
-        # Unless its session is known to be there, nobody knows what `current` means.
+        # Unless its session is known to be stored, `current` may mean another one.
         clear = visit.upgrade is Upgrade.BY_ID or status == 201
         if upgrade is not None and visit.upgrade is not Upgrade.OVERTAKING and clear:
             await self._now_or_later(connection, upgrade, _UPGRADES_LATER)
@@ -166,36 +168,34 @@ class Sender:
             await self._now_or_later(connection, upgrade, _REPEATS_LATER)
         self.tally.visits += 1
 
-    async def _now_or_later(self, connection: Connection, ask: _Ask, one_in: int) -> None:
-        if ask.number % one_in:
-            await self._ask(connection, ask)
+    async def _now_or_later(self, connection: Connection, request: _Request, one_in: int) -> None:
+        if request.number % one_in:
+            await self._ask(connection, request)
         else:
             due = asyncio.get_running_loop().time() + LATER_SECONDS
-            self._later.append((due, ask))
+            self._later.append((due, request))
 
-    async def _ask(self, connection: Connection, ask: _Ask) -> int | None:
-        """Sends a request and writes it down; its status, or None: there was no answer."""
-        sent_log, tally = self._sent_log, self.tally
-        sent, answered = (
-            (sent_log.upgrade_sent, sent_log.upgrade_answered)
-            if ask.is_upgrade
-            else (sent_log.start_sent, sent_log.start_answered)
-        )
+    async def _ask(self, connection: Connection, request: _Request) -> int | None:
+        """Sends a request; the status of its answer, or None: there was no answer."""
+        sent_log, tally, number = self._sent_log, self.tally, request.number
         await connection.ready()
-        sent(ask.number, wall_clock())
+        sent = sent_log.upgrade_sent if request.is_upgrade else sent_log.start_sent
+        sent(number, wall_clock())
         tally.sent += 1
         began = time.perf_counter()
+        status: int | None = None
         try:
-            answer = await connection.exchange(ask.request)
-        except (NoAnswer, asyncio.CancelledError) as error:
-            answered(ask.number, None, wall_clock())
+            answer = await connection.exchange(request.octets)
+            status = answer.status
+        except NoAnswer:
             tally.no_answer += 1
-            if isinstance(error, asyncio.CancelledError):
-                raise
             return None
+        finally:
+            # Also where this task is cancelled: the request may have arrived.
+            answered = sent_log.upgrade_answered if request.is_upgrade else sent_log.start_answered
+            answered(number, status, wall_clock())
         tally.latencies.append(time.perf_counter() - began)
-        tally.statuses[answer.status] += 1
-        answered(ask.number, answer.status, wall_clock())
-        if answer.status == 201 and id_text(sent_log.id_of(ask.number)).encode() not in answer.body:
+        tally.statuses[status] += 1
+        if status == 201 and id_text(sent_log.id_of(number)).encode() not in answer.body:
             sent_log.misjudged["201 that names another session"] += 1
-        return answer.status
+        return status

@@ -1,7 +1,7 @@
 """What was sent and what was answered, in columns: about 55 bytes a session. Pure.
 
-This is what reconciliation believes. Whoever sends (the load generator, a test that kills
-processes) writes down each request before it is sent and its answer after.
+The sender (the load, or a test that kills processes) notes each request before it is sent, and its
+answer afterwards. Reconciliation compares the rows with it.
 """
 
 import os
@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 
 _TAG_BYTES = 4
-_MICROSECONDS_A_MILLISECOND = 1000
 
 
 class Who(IntEnum):
@@ -23,7 +22,7 @@ class Who(IntEnum):
 
 
 class Outcome(IntEnum):
-    """What is known of a request, by all its answers: of a repeated one's, the greatest."""
+    """What is known of a request. Of a repeated one, the greatest counts."""
 
     UNSENT = 0
     REFUSED = 1  # 204 or 4xx: it must not be stored
@@ -34,13 +33,12 @@ class Outcome(IntEnum):
 class SentLog:
     """The sessions of one run, numbered from 0.
 
-    Every id is a UUIDv7 (RFC 9562) whose bytes 8 to 11 are the run's random `tag` and whose last
-    four are the session's number, so that a row tells whether it is of this run, and which.
+    Every id is a UUIDv7 (RFC 9562). Its bytes 8 to 11 are the run's random `tag`, its last four the
+    session's number: so a row shows whether it is of this run, and of which session.
     """
 
     def __init__(self, sites: Sequence[str], role_of: Callable[[int], str]) -> None:
-        """Holds what one run was told.
-
+        """
         Args:
             sites: the hosts, as they are to be stored.
             role_of: the role that is to be stored for a user's number.
@@ -73,7 +71,7 @@ class SentLog:
             user: the number of the user who is, or may get, signed in; 0 where there is none.
             at_us: now, in microseconds: the time in the id.
         """
-        milliseconds = at_us // _MICROSECONDS_A_MILLISECOND
+        milliseconds = at_us // 1000
         random_bits = int.from_bytes(os.urandom(2), "big") & 0x0FFF
         self._heads.append(milliseconds << 16 | 0x7000 | random_bits)
         self._who.append(who)
@@ -89,21 +87,19 @@ class SentLog:
         self._start.sent(number, at_us)
 
     def start_answered(self, number: int, status: int | None, at_us: int) -> None:
-        """Its answer, or None: there was none, and there will be none."""
-        wanted = 204 if self._who[number] == Who.CRAWLER else 201
-        self._answered("start", self._start, number, status, wanted, at_us)
+        """Its answer; None: there was none, and there will be none."""
+        self._answered("start", number, status, at_us)
 
     def upgrade_sent(self, number: int, at_us: int) -> None:
         """An upgrade of it is about to be sent, for the first time or again."""
         self._upgrade.sent(number, at_us)
 
     def upgrade_answered(self, number: int, status: int | None, at_us: int) -> None:
-        """Its answer, or None: there was none, and there will be none."""
-        wanted = 204 if self._who[number] == Who.CRAWLER else 202
-        self._answered("upgrade", self._upgrade, number, status, wanted, at_us)
+        """Its answer; None: there was none, and there will be none."""
+        self._answered("upgrade", number, status, at_us)
 
     def id_of(self, number: int) -> bytes:
-        """The session's id in its 16 bytes."""
+        """The session's id, 16 bytes."""
         return self._heads[number].to_bytes(8, "big") + self.tag + number.to_bytes(4, "big")
 
     def number_of(self, id_: bytes) -> int | None:
@@ -161,15 +157,10 @@ class SentLog:
         )
         return rows, upgraded
 
-    def _answered(
-        self,
-        route: str,
-        requests: "_Requests",
-        number: int,
-        status: int | None,
-        wanted: int,
-        at_us: int,
-    ) -> None:
+    def _answered(self, route: str, number: int, status: int | None, at_us: int) -> None:
+        requests, wanted = (self._start, 201) if route == "start" else (self._upgrade, 202)
+        if self._who[number] == Who.CRAWLER:
+            wanted = 204
         if status is None or status >= 500:
             outcome = Outcome.UNKNOWN
         elif status in (201, 202):
@@ -182,27 +173,27 @@ class SentLog:
 
 
 class _Requests:
-    """One column each of when they were first sent, first told, and what is known of them."""
+    """When requests were first sent and first accepted, and what is known of them; in columns."""
 
     def __init__(self) -> None:
         self.outcome = bytearray()
         self._sent_us = array("q")
-        self._told_us = array("q")
+        self._accepted_us = array("q")
 
     def add(self) -> None:
         self.outcome.append(Outcome.UNSENT)
         self._sent_us.append(0)
-        self._told_us.append(0)
+        self._accepted_us.append(0)
 
     def sent(self, number: int, at_us: int) -> None:
         if not self._sent_us[number]:
             self._sent_us[number] = at_us
 
     def answered(self, number: int, outcome: Outcome, at_us: int) -> None:
-        if outcome == Outcome.ACCEPTED and not self._told_us[number]:
-            self._told_us[number] = at_us
+        if outcome == Outcome.ACCEPTED and not self._accepted_us[number]:
+            self._accepted_us[number] = at_us
         self.outcome[number] = max(self.outcome[number], outcome)
 
     def window_us(self, number: int) -> tuple[int, int | None]:
         # Of several that are stored the earliest counts: it came no later than the first answer.
-        return self._sent_us[number], self._told_us[number] or None
+        return self._sent_us[number], self._accepted_us[number] or None

@@ -1,6 +1,5 @@
-"""Whether the first rows show that the collector has the settings that a load needs."""
+"""Shows from the first rows whether the collector has the settings that a load needs."""
 
-import asyncio
 from datetime import tzinfo
 
 from bench.load.reconcile import Row, read_rows, settle
@@ -10,19 +9,14 @@ from contract.errors import Misconfigured, Retry
 
 
 async def check_settings(
-    sent_log: SentLog,
-    tally: Tally,
-    dsn: str,
-    zone: tzinfo,
-    patience_seconds: float,
-    interrupted: asyncio.Event,
+    sent_log: SentLog, tally: Tally, dsn: str, zone: tzinfo, patience_seconds: float
 ) -> None:
-    """Waits for the rows of `People`'s first visits, and looks at them.
+    """Waits for the rows of `People`'s first visits, and checks them.
 
     Raises:
-        Misconfigured: the collector does not believe X-Forwarded-For, does not count the site,
-            does not accept the tokens, or its rows don't come to this database.
-        Retry: PostgreSQL is away.
+        Misconfigured: the collector does not trust the load's X-Forwarded-For, does not count the
+            site, or does not accept the tokens.
+        Retry: PostgreSQL is away, or the rows do not come.
     """
     if tally.statuses[403]:
         raise Misconfigured(
@@ -30,18 +24,11 @@ async def check_settings(
         )
     if tally.statuses[201] != len(sent_log):
         statuses = ", ".join(str(status) for status in tally.statuses) or "nothing"
-        raise Misconfigured(
-            "--url",
-            f"what is there answers a session with {statuses}",
-            "--url http://127.0.0.1:8000",
-        )
-    await settle(
-        sent_log, dsn, zone, patience_seconds, interrupted=interrupted, aftermath_seconds=0
-    )
+        problem = f"the server there answers a session with {statuses}"
+        raise Misconfigured("--url", problem, "--url http://127.0.0.1:8000")
+    await settle(sent_log, dsn, zone, patience_seconds, aftermath_seconds=0)
     rows = await read_rows(sent_log, dsn)
     if len(rows) < len(sent_log):
-        if interrupted.is_set():
-            return
         raise Retry(
             "no_rows",
             f"the first sessions have no rows after {patience_seconds:g} s: is a flusher "
@@ -51,7 +38,7 @@ async def check_settings(
 
 
 def check_rows(sent_log: SentLog, rows: list[Row]) -> None:
-    """Looks at the first rows: two visitors', who differ in their address only, and a user's.
+    """Checks the first rows: of two visitors, who differ only in their address, and of a user.
 
     Raises:
         Misconfigured: as `check_settings`.
@@ -65,15 +52,14 @@ def check_rows(sent_log: SentLog, rows: list[Row]) -> None:
     if one.hash == other.hash:
         raise Misconfigured(
             "TRUSTED_PROXIES",
-            "the collector does not believe the load's X-Forwarded-For: two visitors with "
-            "different addresses got the same hash. It must name the address that the load comes "
-            "from",
+            "the collector does not trust the load's X-Forwarded-For: two visitors with different "
+            "addresses got the same hash. It must name the address that the load comes from",
             "TRUSTED_PROXIES=127.0.0.1",
         )
     if by_who[Who.USER][0].role is None:
         raise Misconfigured(
             "JWT_KEY",
-            "the collector takes a signed-in user for a visitor: its key (or JWT_ALGORITHMS, "
-            "JWT_AUDIENCE, JWT_USER_CLAIM) is another one",
+            "the collector takes a signed-in user for a visitor: its key, JWT_ALGORITHMS, "
+            "JWT_AUDIENCE or JWT_USER_CLAIM differs",
             "JWT_KEY=the-secret-that-the-collector-has",
         )

@@ -1,1 +1,1 @@
-"""Each benchmark beside its limit and the obvious design."""
+"""Benchmarks of speed, beside their limits and the obvious design."""

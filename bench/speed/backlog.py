@@ -1,14 +1,13 @@
-"""A backlog: events in the streams, and the rows that they must become.
+"""Makes a backlog: events for the streams, and the rows that they must become.
 
-One event in ten is an upgrade by id. One in five of those follows its start within two thousand
-events, mostly in the same batch; the others come two to six batches later. Ids are random, as a
-browser's are.
+One event in ten is an upgrade by id. A fifth of these follow their start within two thousand
+events, mostly in the same batch; the others come two to six batches later. Ids are random, like a
+browser's.
 """
 
 import math
 import random
 import socket
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Final
@@ -32,7 +31,6 @@ COLUMNS: Final = (
 
 _UPGRADED: Final = 1 / 9  # of the sessions: of the events, one in ten
 _SOON: Final = 0.2
-_SITES: Final = 20
 _PIPELINED: Final = 2000
 
 Row = tuple[UUID, date, str, UUID, str | None, datetime, datetime | None]
@@ -40,7 +38,7 @@ Row = tuple[UUID, date, str, UUID, str | None, datetime, datetime | None]
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """`rows` are what `events` must become."""
+    """Events, and the rows that they must become."""
 
     events: list[SessionStarted | SessionUpgraded]
     rows: list[Row]
@@ -50,18 +48,18 @@ class Backlog:
         return len(self.events) - len(self.rows)
 
 
-def make_backlog(sessions: int, seed: int) -> Backlog:
-    """Sessions of this moment, and their upgrades."""
+def make_backlog(sessions: int, seed: int, sites: int = 20) -> Backlog:
+    """Sessions of the present month, and their upgrades."""
     chance = random.Random(seed)
-    now_us = wall_clock()
-    month = month_at(now_us, UTC)
-    # Far from both ends, on whatever day that is: near them a session is looked for in two months.
+    month = month_at(wall_clock(), UTC)
+    # Far from both ends: near them a session is looked up in two months.
     first_us = month.starts_us(UTC) + 14 * DAY_US
     events: list[SessionStarted | SessionUpgraded] = []
     rows: list[Row] = []
     due: dict[int, list[SessionUpgraded]] = {}
     for number in range(sessions):
-        start = _start(chance, month, first_us + number)
+        site = f"city-{chance.randrange(sites)}.example.org"
+        start = _start(chance, month, site, first_us + number)
         events.append(start)
         if chance.random() < _UPGRADED:
             upgrade = _upgrade(chance, start)
@@ -76,13 +74,13 @@ def make_backlog(sessions: int, seed: int) -> Backlog:
 
 
 def append_backlog(backlog: Backlog, port: int, records_a_write: int) -> None:
-    """Puts it into the streams of a Redis, as a collector does.
+    """Appends it to the streams of a Redis, as a collector does.
 
     Args:
-        backlog: what.
+        backlog: the events.
         port: Redis's.
-        records_a_write: as many share each of the collector's writes, and where several of a write
-            go to one shard, an entry; 1: as a collector that has little to do.
+        records_a_write: so many are in each of the collector's writes, and those of a write that go
+            to one shard share an entry; 1: as a collector that has little to do.
     """
     packer = EntryPacker()
     entries: list[PackedEntry] = []
@@ -96,14 +94,8 @@ def append_backlog(backlog: Backlog, port: int, records_a_write: int) -> None:
             _await_replies(connection, sum(entry.replies for entry in part))
 
 
-def in_batches(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
-    """The rows in portions, as the flusher writes them."""
-    return (rows[first : first + size] for first in range(0, len(rows), size))
-
-
-def _start(chance: random.Random, month: Month, at_us: int) -> SessionStarted:
+def _start(chance: random.Random, month: Month, site: str, at_us: int) -> SessionStarted:
     session = UUID(int=chance.getrandbits(128), version=4).bytes
-    site = f"city-{chance.randrange(_SITES)}.example.org"
     return SessionStarted(session, month, at_us, site, chance.randbytes(16), None)
 
 

@@ -1,6 +1,6 @@
-"""Beacons as bytes, made before they are sent: what a browser sends, through a trusted proxy.
+"""Requests of beacons, as bytes: what a browser sends, through a trusted proxy.
 
-The same for one seed. Each has an id of its own, so that every one is a row in the end.
+Each has an id of its own, so that each becomes a row.
 """
 
 import random
@@ -10,22 +10,20 @@ from socket import AF_INET, inet_ntop
 from bench.load.people import UserAgents
 from runtime.clock import wall_clock
 
-# Of 20 characters in the mean, as the hosts of such platforms are.
+# On average 20 characters, like the hosts of such platforms.
 SITES = tuple(
     f"{name}.example.org" for name in ("a-city", "gemeente-x", "participer", "participate", "town")
 )
 _KINDS = 8192
-_IPV4_BASE = 240 << 24  # addresses that nobody has (RFC 1112, section 4)
+_IPV4_BASE = 240 << 24  # addresses that are not in use (RFC 1112, section 4)
 
 
 class Beacons:
-    """Requests without end: a fixed number of kinds (User-Agent, address, site), any number of
-    ids.
-    """
+    """Any number of requests, of a fixed number of kinds (User-Agent, address, site)."""
 
-    def __init__(self, host: str, seed: int = 1) -> None:
+    def __init__(self, host: str) -> None:
         """`host`: the collector's, with its port."""
-        dice = random.Random(seed)
+        dice = random.Random(1)
         agents = UserAgents.load("user_agents.txt")
         # A UUIDv7's first 48 bits are the time (RFC 9562); the rest counts.
         tail = secrets.token_hex(3)
@@ -52,7 +50,7 @@ class Beacons:
         self._next = 0
 
     def __call__(self) -> bytes:
-        """The next one."""
+        """The next request."""
         number = self._next
         self._next = number + 1
         return b'%b%012x"}' % (self._kinds[number % _KINDS], number)

@@ -1,13 +1,9 @@
-"""What a benchmark is: one module, one `measure`, one `Result`.
+"""The interface of a benchmark: one module, one `measure`, one `Result`.
 
-`python -m bench NAME` imports the module `bench.speed.NAME`, calls its
-
-    async def measure(run: Run) -> Result
-
-and saves what it returns. A `measure` measures ours, its baselines and its limit in turns, round
-after round (`Run.rounds`), so that what disturbs a shared machine disturbs all of them; says what
-it is doing through `run.say(...)`; checks what it counted (rows, entries) before it gives a
-figure, and raises `Unsound` where the check fails; and ends all that it started.
+`python -m bench NAME` calls `bench.speed.NAME.measure(run)` and saves what it returns. A `measure`
+runs ours and its baselines in turns, round after round, so that a disturbance of a shared machine
+disturbs all of them. It says what it is doing (`run.say`), checks rows or entries before it gives a
+figure, raises `Unsound` where a check fails, and ends every process that it has started.
 """
 
 import statistics
@@ -17,16 +13,17 @@ from pathlib import Path
 
 
 class Unsound(Exception):
-    """What was measured does not hold: rows are missing, or the generator was the limit."""
+    """The measurement is not valid: rows are missing, or the generator was the limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """What a benchmark is given."""
 
-    folder: Path  # empty, its own, gone afterwards
-    rounds: int  # how often each contender has its turn
+    folder: Path  # empty, its own, removed afterwards
+    rounds: int  # how many turns each contender has
     seconds: float  # how long a turn takes
+    size: int  # how many sessions, rows or lines, where a benchmark has a fixed number
     say: Callable[[str], None]  # shows what is being done
 
 
@@ -42,65 +39,63 @@ class Series:
     def median(self) -> float:
         return statistics.median(self.values)
 
-    @property
-    def least(self) -> float:
-        return min(self.values)
-
-    @property
-    def most(self) -> float:
-        return max(self.values)
-
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the table of what is to be reached."""
+    """One line of the table of aims."""
 
     what: str
     against: str
-    reach: str  # "≥ 0.85", as it was set
-    reached: float | None  # None: reported in `shown` only
+    reach: str  # "≥ 0.85"
+    reached: float
     shown: str
-    holds: bool | None  # None: nothing was set
+    holds: bool | None  # None: there is no aim
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a benchmark found out."""
+    """What a benchmark measured."""
 
-    name: str
     title: str
     series: tuple[Series, ...]
     figures: tuple[Figure, ...]
     notes: tuple[str, ...] = ()
-    # The contenders' command lines or designs, in a sentence each.
-    contenders: dict[str, str] = field(default_factory=dict)
+    contenders: dict[str, str] = field(default_factory=dict)  # what each is, in a sentence
 
 
-def ratio(ours: Sequence[float], other: Sequence[float]) -> Series:
-    """Ours as a share of the other's, round by round: what disturbed a round disturbed both."""
-    values = tuple(one / two for one, two in zip(ours, other, strict=True))
-    return Series("ours", "ratio", values)
+def ratio(ours: Sequence[float], other: Sequence[float]) -> tuple[float, ...]:
+    """Ours by the other's, round by round: a disturbed round disturbed both."""
+    return tuple(one / two for one, two in zip(ours, other, strict=True))
 
 
-def at_least(what: str, against: str, reach: float, ratios: Series, unit: str = "") -> Figure:
-    """A figure that must not be below `reach`."""
-    return _figure(what, against, f"≥ {reach:g}{unit}", ratios, unit, holds=ratios.median >= reach)
+def at_least(what: str, against: str, aim: float, values: Sequence[float]) -> Figure:
+    """A figure that must not be below its aim."""
+    median = statistics.median(values)
+    return Figure(what, against, f"≥ {aim:g}", median, spread(values), median >= aim)
 
 
-def at_most(what: str, against: str, reach: float, ratios: Series, unit: str = "") -> Figure:
-    """A figure that must not be above `reach`."""
-    return _figure(what, against, f"≤ {reach:g}{unit}", ratios, unit, holds=ratios.median <= reach)
+def at_most(what: str, against: str, aim: float, values: Sequence[float], unit: str = "") -> Figure:
+    """A figure that must not be above its aim."""
+    median = statistics.median(values)
+    shown = spread(values, unit)
+    return Figure(what, against, f"≤ {aim:g}{unit}", median, shown, median <= aim)
 
 
-def _figure(
-    what: str, against: str, reach: str, ratios: Series, unit: str, *, holds: bool
-) -> Figure:
-    shown = f"{number(ratios.median)}{unit} ({number(ratios.least)} to {number(ratios.most)})"
-    return Figure(what, against, reach, ratios.median, shown, holds)
+def reported(what: str, against: str, values: Sequence[float]) -> Figure:
+    """A figure without an aim."""
+    return Figure(what, against, "reported", statistics.median(values), spread(values), None)
+
+
+def spread(values: Sequence[float], unit: str = "") -> str:
+    """The median, with the least and the most if there are several values."""
+    middle = number(statistics.median(values)) + unit
+    if len(values) == 1:
+        return middle
+    return f"{middle} ({number(min(values))} to {number(max(values))})"
 
 
 def number(value: float) -> str:
-    """A number with the digits that mean something."""
+    """A number with its significant digits."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

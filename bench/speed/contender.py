@@ -1,24 +1,18 @@
-"""Servers under load: each on a core of its own, the load and the databases on the other."""
+"""Servers under load: the server on one core, the load and the databases on the other."""
 
-import asyncio
 import json
-import shutil
 import socket
-import subprocess
-import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
 
 from bench.speed.benchmark import Unsound
 from bench.speed.generator import Load
 from bench.speed.machine import cpu_seconds, on_core
 from embedded.ports import find_free_port
-from embedded.system import ROOT, eventually
+from embedded.system import Program, eventually, run_command
 
-# What is measured has the first core to itself; what measures it and what it needs, the second.
 SERVER_CORE, OTHER_CORE = 0, 1
 _TIMES_AS_FAST = 2.0
 
@@ -31,65 +25,43 @@ class Turn:
     cpu_seconds: float  # of the server, for all that it was sent
 
     @property
-    def answered(self) -> int:
-        """All answers, with those of the warming up."""
-        return sum(self.load.statuses.values())
-
-    @property
     def stored(self) -> int:
-        """Answers that promise that something is stored."""
-        return self.load.statuses.get("201", 0)
+        """Requests that were answered 201: all, with the warm-up."""
+        return self.load.statuses["201"]
 
     @property
     def per_cpu_second(self) -> float:
-        """Requests a second of the server's processor time: what a neighbour on the machine takes
-        away counts less here.
-        """
-        return self.answered / self.cpu_seconds
+        """Requests a second of the server's CPU time: other load on the machine matters less."""
+        return self.stored / self.cpu_seconds
 
 
+@dataclass(frozen=True, slots=True)
 class Baseline:
-    """`python -m MODULE --port P …` on the server's core. Runs while it is used as a context."""
+    """A server that was started to be compared with ours."""
 
-    def __init__(self, module: str, folder: Path, *arguments: str) -> None:
-        self.port = find_free_port()
-        self._log = folder / f"{module}.log"
-        self._command = [sys.executable, "-m", module, "--port", str(self.port), *arguments]
-        self._process: subprocess.Popen[bytes] | None = None
+    port: int
+    pid: int
 
-    @property
-    def pid(self) -> int:
-        if self._process is None:
-            raise RuntimeError("it was not started")
-        return self._process.pid
 
-    async def __aenter__(self) -> Self:
-        command = self._command
-        if setpriv := shutil.which("setpriv"):
-            command = [setpriv, "--pdeathsig", "KILL", *command]
-        with self._log.open("ab") as log, on_core(SERVER_CORE):
-            self._process = _start(command, log)
-        await eventually(self._listens)
-        return self
+@asynccontextmanager
+async def start_baseline(name: str, folder: Path, *arguments: str) -> AsyncIterator[Baseline]:
+    """Runs `python -m bench.speed.baselines.NAME --port P …` on the server's core."""
+    port = find_free_port()
+    words = ("--port", str(port), *arguments)
+    program = Program(f"bench.speed.baselines.{name}", {}, folder / f"{name}.log", words)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            await asyncio.to_thread(self._process.wait)
-
-    async def _listens(self) -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+    async def listens() -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return True
         return False
 
-
-def _start(command: list[str], log: IO[bytes]) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+    with on_core(SERVER_CORE):
+        program.start()
+    try:
+        await eventually(listens)
+        yield Baseline(port, program.running.pid)
+    finally:
+        program.kill()
 
 
 async def put_load(
@@ -100,65 +72,47 @@ async def put_load(
     rate: float | None = None,
     warm: float = 0.5,
     connections: int = 64,
-    core: int = OTHER_CORE,
 ) -> Turn:
-    """Sends beacons for a while.
+    """Sends beacons to a server, for `warm` seconds and then for `seconds` that are measured.
 
-    Args:
-        port: the server's.
-        pid: the server's process.
-        seconds: how long counts.
-        rate: requests a second, in an open loop; None: as many as are answered.
-        warm: seconds before.
-        connections: how many.
-        core: the generator's.
+    With a `rate`, so many a second, in an open loop; else as many as are answered.
 
     Raises:
-        Unsound: the generator failed, or something was not answered.
+        Unsound: the generator failed, or a request was not answered with 201.
     """
     options = {"port": port, "connections": connections, "warm": warm, "seconds": seconds}
     if rate is not None:
         options["rate"] = rate
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     before = cpu_seconds(pid)
-    with on_core(core):
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "bench.speed.generator",
-            *words,
-            cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    output, errors = await process.communicate()
-    if process.returncode:
-        raise Unsound(f"the generator failed: {errors.decode()[-500:]}")
+    with on_core(OTHER_CORE):
+        code, output, errors = await run_command("bench.speed.generator", *words)
+    if code:
+        raise Unsound(f"the generator failed: {errors[-500:]}")
     load = Load(**json.loads(output))
-    if load.unanswered:
-        raise Unsound(f"{load.unanswered} requests were not answered")
+    if load.unanswered or set(load.statuses) != {"201"}:
+        raise Unsound(f"{load.unanswered} requests were not answered, the others {load.statuses}")
     return Turn(load, cpu_seconds(pid) - before)
 
 
 async def generators_limit(folder: Path, seconds: float) -> float:
-    """Requests a second that the generator makes when the answer costs next to nothing."""
-    async with Baseline("bench.speed.baselines.canned", folder) as canned:
+    """Requests a second that the generator makes when the answer costs almost nothing."""
+    async with start_baseline("canned", folder) as canned:
         return (await put_load(canned.port, canned.pid, seconds)).load.per_second
 
 
 def check_generator(limit: float, measured: float) -> str:
-    """Says by how much the generator is faster than what it measured.
+    """A note of how much faster the generator is than what it measured.
 
     Raises:
-        Unsound: by too little: what was measured is then the generator.
+        Unsound: too little: then the generator was measured.
     """
     times = limit / measured
     if times < _TIMES_AS_FAST:
         raise Unsound(
-            f"the generator makes {limit:,.0f} requests/s at the most, which is only {times:.1f} "
-            f"times what was measured"
+            f"the generator makes at most {limit:,.0f} requests/s, only {times:.1f} times what was "
+            "measured"
         )
     return (
-        f"The generator alone makes {limit:,.0f} requests/s, {times:.1f} times the most that was "
-        "measured."
+        f"The generator alone makes {limit:,.0f} requests/s, {times:.1f} times the measured most."
     )

@@ -1,25 +1,12 @@
-"""`python -m bench.speed.durability`: what it costs to lose less, side by side.
+"""What it costs to lose less: Redis's `appendfsync` and our `APPEND_DURABILITY`, in turns."""
 
-Each pair of Redis's `appendfsync` and our `APPEND_DURABILITY` gets the same load, in turns, on a
-system of its own; medians over the rounds. A round whose rows do not reconcile ends the run.
-"""
+from contextlib import AsyncExitStack
 
-import argparse
-import json
-import statistics
-import sys
-import tempfile
-from pathlib import Path
-from typing import Any
-
-from rich.console import Console
-
-from embedded.postgres import PostgresServer
-from embedded.system import System, run_command
+from bench.speed.benchmark import Result, Run, Series
+from bench.speed.contender import Turn, put_load
+from bench.speed.ours import start_ours, wait_for_rows
 from embedded.valkey import ValkeyServer
-from runtime.command import run_command as run_to_exit_code
 
-RESULTS = Path(__file__).parents[1] / "results"
 _COMBINATIONS = (
     ("everysec", "server"),
     ("always", "server"),
@@ -28,71 +15,42 @@ _COMBINATIONS = (
 )
 
 
-async def run(rounds: int, sessions: int, results: Path) -> int:
-    """Measures, prints and saves a table; 0 when every round reconciled."""
-    console = Console(stderr=True)
-    measured: dict[tuple[str, str], list[dict[str, Any]]] = {each: [] for each in _COMBINATIONS}
-    for number in range(1, rounds + 1):
-        for combination in _COMBINATIONS:
-            with console.status(f"round {number} of {rounds}: {' '.join(combination)} …"):
-                measured[combination].append(await _measure(*combination, sessions))
-    lines = [
-        "| `appendfsync` | `APPEND_DURABILITY` | requests/s | p50, ms | p99, ms |",
-        "| --- | --- | ---: | ---: | ---: |",
-    ]
-    for (appendfsync, durability), figures in measured.items():
-        rate = _spread([figure["per_second"] for figure in figures], "{:,.0f}")
-        p50 = _spread([figure["p50_seconds"] * 1000 for figure in figures], "{:.0f}")
-        p99 = _spread([figure["p99_seconds"] * 1000 for figure in figures], "{:.0f}")
-        lines.append(f"| `{appendfsync}` | `{durability}` | {rate} | {p50} | {p99} |")
-    print("\n".join(lines))
-    _save(lines, results)
-    return 0
+async def measure(run: Run) -> Result:
+    """Rounds of a turn each, on a new system; all processes share the cores."""
+    turns: dict[str, list[Turn]] = {}
+    for number in range(1, run.rounds + 1):
+        for appendfsync, durability in _COMBINATIONS:
+            name = f"`{appendfsync}`, `{durability}`"
+            run.say(f"round {number} of {run.rounds}, {name}")
+            folder = run.folder / f"{appendfsync}-{durability}-{number}"
+            async with AsyncExitStack() as stack:
+                valkey = ValkeyServer(folder / "valkey", config={"appendfsync": appendfsync})
+                stack.enter_context(valkey)
+                extra = {"APPEND_DURABILITY": durability}
+                ours = await stack.enter_async_context(
+                    start_ours(folder, valkey.url, extra=extra, bound=False)
+                )
+                await ours.start_flusher()
+                first = await put_load(ours.port, ours.pid, 1.0)  # each User-Agent once
+                turn = await put_load(ours.port, ours.pid, run.seconds)
+                await wait_for_rows(ours.database, first.stored + turn.stored)
+                turns.setdefault(name, []).append(turn)
+    quantities = ("requests/s", "p50, ms", "p99, ms")
+    return Result(
+        "Durability",
+        tuple(
+            Series(name, quantity, tuple(_value(turn, quantity) for turn in each))
+            for quantity in quantities
+            for name, each in turns.items()
+        ),
+        (),
+        (
+            "`appendfsync` and `APPEND_DURABILITY`; 64 connections; the rows equalled the 201s.",
+            "The load generator and the servers share the cores.",
+        ),
+    )
 
 
-async def _measure(appendfsync: str, durability: str, sessions: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="durability-") as folder:
-        valkey = ValkeyServer(Path(folder) / "valkey", config={"appendfsync": appendfsync})
-        postgres = PostgresServer(Path(folder) / "postgres", sync=False)
-        extra = {"APPEND_DURABILITY": durability, "LOG_LEVEL": "warning"}
-        with valkey, postgres:
-            system = System(valkey.url, postgres.dsn(), Path(folder) / "logs", extra)
-            with system:
-                await run_command("flusher", "migrate", **system.environment)
-                await system.start("rotation", "collector", "flusher")
-                figures = Path(folder) / "load.json"
-                load = ("--url", system.url, "--sessions", str(sessions), "--json", str(figures))
-                code, output, errors = await run_command("bench.load", *load, **system.environment)
-                if code:
-                    raise RuntimeError(f"the load did not reconcile:\n{output}{errors}")
-                requests: dict[str, Any] = json.loads(figures.read_text())["requests"]
-                return requests
-
-
-def _save(lines: list[str], results: Path) -> None:
-    head = [
-        "# Durability",
-        "",
-        "Made by `python -m bench.speed.durability`: medians (least to most).",
-        "",
-    ]
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "durability.md").write_text("\n".join([*head, *lines, ""]))
-
-
-def _spread(figures: list[float], form: str) -> str:
-    middle, least, most = statistics.median(figures), min(figures), max(figures)
-    return f"{form.format(middle)} ({form.format(least)} to {form.format(most)})"
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.speed.durability", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--sessions", type=int, default=8000, help="default: %(default)s")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
-    arguments = parser.parse_args()
-    return run_to_exit_code(run(arguments.rounds, arguments.sessions, arguments.results))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _value(turn: Turn, quantity: str) -> float:
+    percentile, _, unit = quantity.partition(", ")
+    return turn.load.latencies_ms[percentile] if unit else turn.load.per_second

@@ -3,27 +3,28 @@
 From entries as collectors append them under load, which records share, and from entries of one.
 """
 
-from typing import Final
+from statistics import median
 
 from bench.speed.backlog import Backlog, make_backlog
 from bench.speed.benchmark import Result, Run, Series, Unsound, at_least, at_most, ratio
-from bench.speed.flusher_rig import BATCH_ROWS, FULL_LOAD, SETTINGS_NOTE, Bench, FlusherRun
+from bench.speed.flusher_rig import (
+    BATCH_ROWS,
+    FULL_LOAD,
+    SETTINGS_NOTE,
+    FlusherRun,
+    start_bench,
+)
 
-# Seconds a turn: its first and last batch, which have nothing beside them, count for little.
-_SESSIONS: Final = 400_000
 _OURS, _ALONE, _COPY = "ours", "ours, one record an entry", "COPY"
 
 
 async def measure(run: Run) -> Result:
-    """Rounds of a turn each: ours, ours from entries of one record, the COPY.
-
-    Raises:
-        Unsound: the rows are not those that they must be.
-    """
+    """Rounds of a turn each: ours, ours from entries of one record, the COPY."""
     run.say("making events")
-    backlog = make_backlog(_SESSIONS, seed=1)
+    # Seconds a turn: its first and last batch, which have nothing beside them, matter little.
+    backlog = make_backlog(run.size, seed=1)
     turns: dict[str, list[FlusherRun]] = {_OURS: [], _ALONE: [], _COPY: []}
-    async with Bench(run.folder) as bench:
+    async with start_bench(run.folder) as bench:
         for number in range(1, run.rounds + 1):
             found = []
             for name, records_a_write in ((_OURS, FULL_LOAD), (_ALONE, 1)):
@@ -35,38 +36,28 @@ async def measure(run: Run) -> Result:
                 await bench.empty()
             run.say(f"round {number} of {run.rounds}, {_COPY}")
             turns[_COPY].append(await bench.copy(backlog))
-            found.append(await bench.digest([backlog]))
+            copied = await bench.digest([backlog])
             await bench.empty()
-            _check(found, backlog)
+            if copied[:2] != (len(backlog.rows), backlog.upgraded) or {*found} != {copied}:
+                raise Unsound(f"rows, of them upgraded, hash: {found}; of the COPY: {copied}")
     return _result(turns, backlog)
-
-
-def _check(found: list[tuple[int, int, int]], backlog: Backlog) -> None:
-    """The rows are as many as the sessions, and to the last column what was copied."""
-    *ours, copied = found
-    if copied[:2] != (len(backlog.rows), backlog.upgraded):
-        raise Unsound(f"the COPY made {copied[0]} rows, {copied[1]} of them upgraded")
-    for each in ours:
-        if each != copied:
-            raise Unsound(f"{each} is not what was copied: {copied}")
 
 
 def _result(turns: dict[str, list[FlusherRun]], backlog: Backlog) -> Result:
     rates = {name: [turn.rows_per_second for turn in each] for name, each in turns.items()}
     series = [Series(name, "rows/s", tuple(each)) for name, each in rates.items()]
     for name, each in turns.items():
-        client = "client" if name == _COPY else "flusher"
-        for of, values in (
-            (client, [turn.client_us for turn in each]),
-            ("PostgreSQL", [turn.postgres_us for turn in each]),
-            ("Valkey", [turn.valkey_us for turn in each]),
-        ):
-            series.append(Series(f"{name}: {of}", "CPU µs/row", tuple(values)))
+        costs = {
+            "client" if name == _COPY else "flusher": [turn.client_us for turn in each],
+            "PostgreSQL": [turn.postgres_us for turn in each],
+            "Valkey": [turn.valkey_us for turn in each],
+        }
+        series += [
+            Series(f"{name}: {part}", "CPU µs/row", tuple(cost)) for part, cost in costs.items()
+        ]
     resident = Series(_OURS, "MiB resident", tuple(turn.resident_mib for turn in turns[_OURS]))
-    copies = rates[_COPY]
-    alone = ratio(rates[_ALONE], copies)
+    alone = median(ratio(rates[_ALONE], rates[_COPY]))
     return Result(
-        "flusher",
         "Flusher: rows a second, one process",
         (*series, resident),
         (
@@ -74,22 +65,17 @@ def _result(turns: dict[str, list[FlusherRun]], backlog: Backlog) -> Result:
                 "flusher, rows/s, one process, 10% upgrades",
                 "asyncpg `copy_records_to_table` of the same rows",
                 0.8,
-                ratio(rates[_OURS], copies),
+                ratio(rates[_OURS], rates[_COPY]),
             ),
-            at_most("flusher's resident memory after each turn", "", 120, resident, " MiB"),
+            at_most("flusher's resident memory after each turn", "", 120, resident.values, " MiB"),
         ),
         (
             "A figure is the median of the rounds' ratios.",
-            (
-                f"{len(backlog.rows):,} sessions and {backlog.upgraded:,} upgrades by id, a fifth "
-                "of them close behind their session, the others two to six batches later; random "
-                "ids."
-            ),
-            f"With one record an entry: {alone.median:.2f} of the COPY.",
-            (
-                "After each turn the rows were, to the last column, those that were copied, and "
-                "the counts, which the same transactions keep, exactly those of the rows."
-            ),
+            f"{len(backlog.rows):,} sessions with random ids, {backlog.upgraded:,} upgrades by id.",
+            "A fifth of the upgrades follow their session soon, the others 2 to 6 batches later.",
+            f"With one record an entry: {alone:.2f} of the COPY.",
+            "After each turn all columns were those that were copied.",
+            "The counts, which the same transactions keep, were exactly those of the rows.",
             SETTINGS_NOTE,
         ),
         {

@@ -3,35 +3,21 @@
 import asyncio
 from dataclasses import dataclass, field
 from datetime import date
+from importlib.resources import files
 from statistics import median
 from typing import Final
 
 import asyncpg
 
-from bench.speed.backlog import Backlog, make_backlog
+from bench.speed.backlog import make_backlog
 from bench.speed.benchmark import Result, Run, Series, Unsound, at_least, ratio
-from bench.speed.flusher_rig import FULL_LOAD, SETTINGS_NOTE, Bench, FlusherRun
+from bench.speed.flusher_rig import FULL_LOAD, SETTINGS_NOTE, Bench, FlusherRun, start_bench
 
-_STEPS: Final = (0, 1_000_000, 10_000_000, 20_000_000)
-_SESSIONS: Final = 150_000
+_STEPS: Final = (0, 0.05, 0.5, 1)  # of the final size
+_SESSIONS: Final = 150_000  # of a turn, at most; a twentieth of a smaller table
 _FILLED_AT_ONCE: Final = 500_000
 _FILLING: Final = 2  # connections
-
-# Random ids, in the order in which they come, so that the indexes grow as they do in use; counted
-# as a flusher counts, a person each.
-_FILL: Final = """
-WITH filled AS (
-    INSERT INTO sessions (id, month, site, monthly_user_hash, created_at)
-    SELECT gen_random_uuid(), $1::date, 'city-' || n % 20 || '.example.org', gen_random_uuid(),
-        $1::date::timestamp AT TIME ZONE 'UTC' + n * interval '1 ms'
-    FROM generate_series(1, $2::int) AS n
-    RETURNING month, site
-)
-INSERT INTO flusher.count_changes
-SELECT of_month > 0, site, month, month, count(*), 0, of_month * count(*), 0, of_month * count(*)
-FROM filled, (VALUES (0), (1)) AS kind (of_month)
-GROUP BY month, site, of_month
-"""
+_FILL: Final = files("bench.speed").joinpath("fill_growing.sql").read_text()
 
 
 @dataclass(slots=True)
@@ -46,64 +32,64 @@ class _Step:
     def name(self) -> str:
         return f"at {self.rows / 1e6:g} million"
 
+    def series(self) -> list[Series]:
+        ours = tuple(turn.rows_per_second for turn in self.ours)
+        copied = tuple(turn.rows_per_second for turn in self.copies)
+        cost = tuple(turn.postgres_us for turn in self.ours)
+        return [
+            Series(f"ours, {self.name}", "rows/s", ours),
+            Series(f"COPY, {self.name}", "rows/s", copied),
+            Series(f"ours, {self.name}", "PostgreSQL's CPU µs/row", cost),
+        ]
+
 
 async def measure(run: Run) -> Result:
-    """At each size of the table, rounds of a turn each: ours, the COPY.
-
-    Raises:
-        Unsound: the rows are not those that they must be.
-    """
-    steps = [_Step(rows) for rows in _STEPS]
-    async with Bench(run.folder) as bench:
-        rows = 0
+    """At each size of the table, rounds of a turn each: ours, the COPY."""
+    steps = [_Step(int(share * run.size)) for share in _STEPS]
+    sessions = min(_SESSIONS, run.size // 20)
+    month = make_backlog(1, seed=0).rows[0][1]
+    rows = 0
+    async with start_bench(run.folder) as bench:
+        await bench.connection.execute("SELECT flusher.create_month($1)", month)
         for step in steps:
-            month = make_backlog(1, seed=0).rows[0][1]
-            rows += await _fill(run, bench, month, rows, step.rows)
+            rows += await _fill(run, bench.dsn, month, rows, step.rows)
             for number in range(1, run.rounds + 1):
                 run.say(f"{step.name}, round {number} of {run.rounds}")
-                pair = [make_backlog(_SESSIONS, seed=rows + place) for place in (1, 2)]
-                step.ours.append(await bench.drain(pair[0], FULL_LOAD))
-                step.copies.append(await bench.copy(pair[1]))
-                await _check(bench, pair)
-                rows += 2 * _SESSIONS
-    return _result(steps)
+                await _turns(bench, step, sessions, seed=rows)
+                rows += 2 * sessions
+    return _result(steps, sessions)
 
 
-async def _fill(run: Run, bench: Bench, month: date, rows: int, wanted: int) -> int:
+async def _fill(run: Run, dsn: str, month: date, rows: int, wanted: int) -> int:
+    """Fills the table up to a size; how many rows were added."""
     added = 0
-    await bench.execute("SELECT flusher.create_month($1)", month)
-    async with asyncpg.create_pool(bench.dsn, min_size=_FILLING, max_size=_FILLING) as pool:
+    async with asyncpg.create_pool(dsn, min_size=_FILLING, max_size=_FILLING) as pool:
         while rows + added < wanted:
             run.say(f"filling: {(rows + added) / 1e6:.1f} of {wanted / 1e6:g} million rows")
-            count = min(_FILLED_AT_ONCE, (wanted - rows - added) // _FILLING)
+            count = min(_FILLED_AT_ONCE, (wanted - rows - added) // _FILLING + 1)
             await asyncio.gather(*(pool.execute(_FILL, month, count) for _ in range(_FILLING)))
             added += count * _FILLING
     return added
 
 
-async def _check(bench: Bench, backlogs: list[Backlog]) -> None:
+async def _turns(bench: Bench, step: _Step, sessions: int, seed: int) -> None:
+    backlogs = [make_backlog(sessions, seed=seed + place) for place in (1, 2)]
+    step.ours.append(await bench.drain(backlogs[0], FULL_LOAD))
+    step.copies.append(await bench.copy(backlogs[1]))
     wanted = sum(len(each.rows) for each in backlogs), sum(each.upgraded for each in backlogs)
     found = await bench.digest(backlogs)
     if found[:2] != wanted:
         raise Unsound(f"{found[0]} rows, {found[1]} upgraded, of {wanted[0]} and {wanted[1]}")
 
 
-def _result(steps: list[_Step]) -> Result:
-    series = []
-    for step in steps:
-        ours = [turn.rows_per_second for turn in step.ours]
-        series.append(Series(f"ours, {step.name}", "rows/s", tuple(ours)))
-        copied = [turn.rows_per_second for turn in step.copies]
-        series.append(Series(f"COPY, {step.name}", "rows/s", tuple(copied)))
-    for step in steps:
-        cost = tuple(turn.postgres_us for turn in step.ours)
-        series.append(Series(f"ours, {step.name}", "PostgreSQL's CPU µs/row", cost))
+def _result(steps: list[_Step], sessions: int) -> Result:
+    series = [each for step in steps for each in step.series()]
+    series.sort(key=lambda each: each.quantity, reverse=True)  # keeps the steps' order
     first, last = steps[0], steps[-1]
     rates = [[turn.rows_per_second for turn in step.ours] for step in (first, last)]
     start, end = (median(turn.rows_per_second for turn in step.copies) for step in (first, last))
     memory = max(turn.resident_mib for step in steps for turn in step.ours)
     return Result(
-        "growth",
         "Flusher: as the table grows",
         tuple(series),
         (
@@ -115,20 +101,11 @@ def _result(steps: list[_Step]) -> Result:
             ),
         ),
         (
-            (
-                f"A turn is {_SESSIONS:,} sessions with random ids and their upgrades (one event "
-                "in ten); between the steps the server fills the table, with random ids too."
-            ),
-            (
-                f"The COPY at the end, of itself at the start: {end / start:.2f}. Where that is "
-                "less than 0.85, as much is to be reached."
-            ),
+            f"A turn is {sessions:,} sessions with random ids and upgrades, one event in ten.",
+            "Between the steps the server fills the table, with random ids too.",
+            f"The COPY at the end: {end / start:.2f} of its start; the aim is not above that.",
             f"The flusher's most resident memory: {memory:.0f} MiB.",
-            "After each turn its sessions were there, and as many of them upgraded as must be.",
+            "After each turn its sessions were stored, and its upgrades, too.",
             SETTINGS_NOTE,
         ),
-        {
-            "ours": "`python -m flusher`",
-            "COPY": "asyncpg `copy_records_to_table` of final rows into the same table",
-        },
     )

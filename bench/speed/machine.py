@@ -1,4 +1,4 @@
-"""Where and of what a measurement was made, and which core runs what."""
+"""The machine of a measurement: what it is, which core runs what, and what processes use."""
 
 import os
 import platform
@@ -31,10 +31,10 @@ def describe() -> dict[str, str]:
 
 
 @contextmanager
-def on_core(core: int) -> Iterator[None]:
-    """What is started within runs on this core alone, with all that it starts.
+def on_core(core: int | None) -> Iterator[None]:
+    """Processes that are started within run on this core only, with those that they start.
 
-    Where there is no such core, or no such call (macOS), on any.
+    With None, or where there is no such core or no such call (macOS), on any.
     """
     if not hasattr(os, "sched_setaffinity") or core not in (before := os.sched_getaffinity(0)):
         yield
@@ -47,7 +47,7 @@ def on_core(core: int) -> Iterator[None]:
 
 
 def cpu_seconds(*pids: int) -> float:
-    """User and system time of processes and all that they have started, ended ones included."""
+    """User and system time of processes and those that they have started, also ended ones."""
     total = 0.0
     for pid in pids:
         process = psutil.Process(pid)
@@ -55,7 +55,7 @@ def cpu_seconds(*pids: int) -> float:
             try:
                 times = each.cpu_times()
             except psutil.Error:
-                continue  # it has just ended: its parent has its time
+                continue  # it has just ended, and its parent has its time
             total += times.user + times.system
             if each is process:
                 total += times.children_user + times.children_system

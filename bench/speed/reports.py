@@ -1,187 +1,159 @@
-"""`python -m bench.speed.reports`: how long reports take, and what they cost the flusher.
+"""How long reports take, and what they cost the flusher.
 
-Fills a database of its own with months whose counts are known by construction, then asks as the
-reader role: quietly, and while a flusher writes as fast as it can. The flusher's rate is taken with
-nobody asking, with an analyst who looks each second, and with one who looks every ten seconds, in
-turns. At the end the views must show exactly what is known.
+Fills a database with 24 months, then queries as the reader role: first while nothing else runs,
+then while a flusher writes as fast as it can. The flusher's rate is taken without queries, with
+queries each second, and every ten seconds, in turns. At the end every kept count must be that of
+the sessions. The aims are those of 50 million sessions.
 """
 
-import argparse
-import json
-import os
-import platform
-import statistics
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
-from typing import Any
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from statistics import median
+from typing import Final
 from zoneinfo import ZoneInfo
 
-from bench.speed.known_sessions import Known
-from bench.speed.reports_rig import ALONE, EACH_SECOND, PACES, Measured, Progress, Rig
-from contract.calendar import month_at
-from embedded.postgres import PostgresServer
-from embedded.system import System
-from embedded.valkey import ValkeyServer
+import asyncpg
+
+from bench.speed.backlog import make_backlog
+from bench.speed.benchmark import Figure, Result, Run, Series, Unsound, at_least, number, ratio
+from bench.speed.flusher_rig import FULL_LOAD, SETTINGS_NOTE, FlusherRun, start_bench
+from contract.calendar import SECOND_US, Month, from_us, month_at
+from flusher.postgres.check import add_missing_counts
+from flusher.postgres.statements import statement
 from runtime.clock import wall_clock
-from runtime.command import run_command as run_to_exit_code
-from runtime.redis_client import connect_redis
 
-RESULTS = Path(__file__).parents[1] / "results"
-_UTC = ZoneInfo("UTC")
-_SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "8GB"}
-_LOOKS_WHEN_QUIET = 5
-_MOST_SECONDS = {"overview": 0.05, "one site": 0.01}
-_LEAST_SHARE = 0.97
+_UTC: Final = ZoneInfo("UTC")
+_MONTHS, _SITES = 24, 300
+_WRITTEN_A_TURN: Final = 400_000  # at most; a twentieth of a smaller table
+_WHEN_QUIET: Final = 5
+_FILL: Final = files("bench.speed").joinpath("fill_month.sql").read_text()
+_QUERIES: Final = {
+    "one site": "SELECT * FROM monthly_impact WHERE site = 'city-7.example.org'",
+    "overview": "SELECT * FROM monthly_impact",
+    "one site, by day": "SELECT * FROM daily_impact WHERE site = 'city-7.example.org'",
+}
+_MOST_MS: Final = {"overview": 50.0, "one site": 10.0}
+_LEAST_SHARE: Final = 0.97
+_ALONE, _EACH_SECOND, _EACH_TEN_SECONDS = (
+    "flusher alone",
+    "flusher, queries each second",
+    "flusher, queries every ten seconds",
+)
+_PAUSES: Final = {_ALONE: None, _EACH_SECOND: 1.0, _EACH_TEN_SECONDS: 10.0}
+
+Milliseconds = dict[tuple[str, str], list[float]]
+"""How long queries took, by when they were made and which."""
 
 
-async def run(arguments: argparse.Namespace) -> int:
-    """Measures, prints and saves a table; 1 when a view shows something else than is known."""
-    progress = Progress()
+async def measure(run: Run) -> Result:
+    """Fills, then rounds of a turn of the flusher at each pace of queries."""
+    written = min(_WRITTEN_A_TURN, run.size // 20)
+    took: Milliseconds = {}
+    turns: dict[str, list[FlusherRun]] = {name: [] for name in _PAUSES}
+    async with start_bench(run.folder) as bench:
+        await _fill(run, bench.connection)
+        run.say("querying while nothing else runs")
+        async with _reader(bench.dsn) as reader:
+            for _ in range(_WHEN_QUIET):
+                await _query(reader, "quiet", took)
+        for turn in range(run.rounds):
+            # Each is the first one once in three rounds.
+            names = list(_PAUSES)
+            first = turn % len(names)
+            for place, name in enumerate((*names[first:], *names[:first])):
+                run.say(f"round {turn + 1} of {run.rounds}, {name}")
+                backlog = make_backlog(written, 3 * turn + place, _SITES)
+                async with _reader(bench.dsn) as reader:
+                    querying = asyncio.create_task(_keep_querying(reader, name, took))
+                    turns[name].append(await bench.drain(backlog, FULL_LOAD))
+                    querying.cancel()
+                    await asyncio.gather(querying, return_exceptions=True)
+        run.say("checking the counts")
+        if differences := await bench.differences():
+            raise Unsound(f"the counts are wrong: {differences[:3]}")
+    return _result(took, turns, run.size, written)
+
+
+async def _fill(run: Run, connection: asyncpg.Connection) -> None:
+    """Fills the months with sessions, and counts them."""
     current = month_at(wall_clock(), _UTC)
-    months = [current.plus(-number) for number in range(arguments.months - 1, -1, -1)]
-    known = Known(
-        arguments.sites, max(arguments.sessions // arguments.months // arguments.sites, 1)
-    )
-    with tempfile.TemporaryDirectory(prefix="reports-", dir=arguments.folder) as folder:
-        valkey = ValkeyServer(Path(folder) / "valkey")
-        postgres = PostgresServer(Path(folder) / "postgres", settings=_SETTINGS, sync=False)
-        with valkey, postgres:
-            redis = connect_redis(valkey.url)
-            with System(valkey.url, postgres.dsn(), Path(folder) / "logs") as system:
-                rig = Rig(system, redis, (valkey.pid, postgres.pid), known, months, progress)
-                await rig.fill()
-                progress.tell("asking while it is quiet")
-                async with rig.reader() as reader:
-                    for _ in range(_LOOKS_WHEN_QUIET):
-                        await rig.look(rig.measured.quiet, reader)
-                for number in range(arguments.rounds):
-                    progress.tell(f"round {number + 1} of {arguments.rounds}")
-                    # Each is the first one once in three rounds.
-                    turn = number % len(PACES)
-                    for pace in (*PACES[turn:], *PACES[:turn]):
-                        await rig.drain(arguments.entries, pace)
-                differences = await rig.differences()
-            await redis.aclose()
-    if differences:
-        print(f"error: {differences} rows differ from what is known", file=sys.stderr)
-        return 1
-    _report(arguments, rig)
-    return 0
+    for index in range(_MONTHS):
+        run.say(f"filling month {index + 1} of {_MONTHS}")
+        month = current.plus(index + 1 - _MONTHS)
+        await connection.execute("SELECT flusher.create_month($1)", month.first_day)
+        sessions = run.size // _MONTHS
+        span = from_us(month.starts_us(_UTC)), from_us(_end_us(month))
+        await connection.execute(_FILL, month.first_day, sessions, _SITES, index, *span)
+        await add_missing_counts(connection, month.first_day)
+        await connection.execute(statement("fold_counts"))  # as a flusher does each second
+    # As autovacuum would have done by the time of the first query.
+    run.say("vacuuming")
+    await connection.execute("VACUUM (ANALYZE)")
+    await connection.execute("CREATE ROLE metabase LOGIN; GRANT impact_reader TO metabase")
 
 
-def _table(measured: Measured) -> list[str]:
-    lines = ["| | median | most | least |", "| --- | ---: | ---: | ---: |"]
-    for when, times in (("quiet", measured.quiet), ("flusher writing", measured.busy)):
-        for name, seconds in times.items():
-            cells = " | ".join(f"{each * 1000:,.0f} ms" for each in _spread(seconds))
-            lines.append(f"| {name}, {when} ({len(seconds)} times) | {cells} |")
-    alone = measured.rates[ALONE.name]
-    for name, rates in measured.rates.items():
-        cells = " | ".join(f"{each:,.0f} /s" for each in _spread(rates))
-        lines.append(f"| {name} | {cells} |")
-    for name, each_us in measured.cpu_us.items():
-        cells = " | ".join(f"{each:.1f} µs" for each in _spread(each_us))
-        lines.append(f"| {name}: CPU a session, servers included | {cells} |")
-    for name, rates in measured.rates.items():
-        if name != ALONE.name:
-            ratios = [rate / other for rate, other in zip(rates, alone, strict=True)]
-            cells = " | ".join(f"{each:.2f}" for each in _spread(ratios))
-            lines.append(f"| {name}: of alone, by round | {cells} |")
-    return lines
+def _end_us(month: Month) -> int:
+    return min(month.ends_us(_UTC), wall_clock() - 60 * SECOND_US)
 
 
-def _reached(measured: Measured) -> list[str]:
-    """What is to be reached: looks at the most, while a flusher writes; the flusher's rate."""
-    lines = ["| to be reached | | reached | |", "| --- | --- | --- | --- |"]
-    for name, most in _MOST_SECONDS.items():
-        longest = max(measured.busy[name])
-        said = "reached" if longest <= most else "**not reached**"
-        lines.append(
-            f"| {name}, flusher writing, at the most | ≤ {most * 1000:.0f} ms "
-            f"| {longest * 1000:,.0f} ms | {said} |"
-        )
-    rates = zip(measured.rates[EACH_SECOND.name], measured.rates[ALONE.name], strict=True)
-    share = statistics.median(rate / alone for rate, alone in rates)
-    said = "reached" if share >= _LEAST_SHARE else "**not reached**"
-    lines.append(
-        f"| {EACH_SECOND.name}, of itself alone | ≥ {_LEAST_SHARE} | {share:.2f} | {said} |"
-    )
-    return [*lines, ""]
+@asynccontextmanager
+async def _reader(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(dsn.replace("postgres@", "metabase@"))
+    yield connection
+    connection.terminate()
 
 
-def _spread(values: list[float]) -> tuple[float, float, float]:
-    return statistics.median(values), max(values), min(values)
+async def _query(reader: asyncpg.Connection, when: str, took: Milliseconds) -> None:
+    """Makes each of the queries once."""
+    for name, query in _QUERIES.items():
+        started = time.perf_counter()
+        await reader.fetch(query)
+        took.setdefault((when, name), []).append((time.perf_counter() - started) * 1000)
 
 
-def _report(arguments: argparse.Namespace, rig: Rig) -> None:
-    measured, known = rig.measured, rig.known
-    rows = known.sessions * known.sites * len(rig.months)
-    lines = [*_reached(measured), *_table(measured)]
-    load = os.getloadavg()[2]
-    head = [
-        "# Reports",
-        "",
-        "Made by `python -m bench.speed.reports`. The views' counts were exactly those known.",
-        "",
-        f"{rows:,} sessions in {len(rig.months)} months on {known.sites} sites.",
-        f"{rig.written:,} were written meanwhile.",
+async def _keep_querying(reader: asyncpg.Connection, when: str, took: Milliseconds) -> None:
+    while (pause := _PAUSES[when]) is not None:
+        await _query(reader, when, took)
+        await asyncio.sleep(pause)
+
+
+def _result(
+    took: Milliseconds, turns: dict[str, list[FlusherRun]], sessions: int, written: int
+) -> Result:
+    rates = {name: tuple(turn.rows_per_second for turn in each) for name, each in turns.items()}
+    costs = {name: tuple(turn.cpu_us for turn in each) for name, each in turns.items()}
+    slow_share = median(ratio(rates[_EACH_TEN_SECONDS], rates[_ALONE]))
+    return Result(
+        "Reports",
         (
-            f"Filling took {measured.fill_seconds:,.0f} s, and counting all of it "
-            f"{measured.count_seconds:,.0f} s."
+            *(Series(f"{name}, {when}", "ms", tuple(ms)) for (when, name), ms in took.items()),
+            *(Series(name, "sessions/s", each) for name, each in rates.items()),
+            *(Series(name, "CPU µs a session", each) for name, each in costs.items()),
         ),
-        f"{platform.machine()}, {os.cpu_count()} cores, load of the last 15 minutes {load:.1f}.",
-        f"Python {platform.python_version()}, commit {_commit()}.",
-        "",
-    ]
-    print("\n".join(lines))
-    arguments.results.mkdir(parents=True, exist_ok=True)
-    (arguments.results / "reports.md").write_text("\n".join([*head, *lines, ""]))
-    figures: dict[str, Any] = {
-        "sessions": rows,
-        "months": len(rig.months),
-        "sites": known.sites,
-        "written": rig.written,
-        "load_15_minutes": load,
-        "commit": _commit(),
-        **{name: getattr(measured, name) for name in Measured.__dataclass_fields__},
-    }
-    (arguments.results / "reports.json").write_text(json.dumps(figures, indent=2) + "\n")
-
-
-def _commit() -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    asked = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, check=False)
-    return asked.stdout.decode().strip() or "unknown"
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.speed.reports", description=__doc__)
-    for name, default, meaning in (
-        ("sessions", 50_000_000, "in all months together"),
-        ("months", 24, "the current one included"),
-        ("sites", 300, "each with as many sessions"),
-        ("entries", 1_200_000, "that the flusher writes, each time its rate is taken"),
-        ("rounds", 3, "each with nobody asking, each second, and every ten seconds"),
-    ):
-        text = f"{meaning} (default: %(default)s)"
-        parser.add_argument(f"--{name}", type=_positive, default=default, metavar="N", help=text)
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        metavar="DIR",
-        help="where the servers' data is put: some 0.5 GB a million",
+        (
+            *(_longest(name, most, took[_EACH_SECOND, name]) for name, most in _MOST_MS.items()),
+            at_least(
+                _EACH_SECOND,
+                "the flusher alone",
+                _LEAST_SHARE,
+                ratio(rates[_EACH_SECOND], rates[_ALONE]),
+            ),
+        ),
+        (
+            f"{sessions:,} sessions in {_MONTHS} months on {_SITES} sites.",
+            f"In a turn {written:,} more are written; a tenth of the events are upgrades.",
+            f"With queries every ten seconds, the flusher kept {slow_share:.2f} of its rate.",
+            "The CPU is that of the flusher and of both servers, with the queries.",
+            "At the end every kept count was that of the sessions.",
+            SETTINGS_NOTE,
+        ),
     )
-    return run_to_exit_code(run(parser.parse_args()))
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _longest(name: str, most: float, took: list[float]) -> Figure:
+    what = f"{name}, queries each second while a flusher writes, the longest"
+    longest = max(took)
+    return Figure(what, "", f"≤ {most:g} ms", longest, f"{number(longest)} ms", longest <= most)

@@ -9,25 +9,25 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
-import asyncpg
-
-from bench.speed.benchmark import Figure, Result, Run, Series, Unsound, number, ratio
+from bench.speed.benchmark import Figure, Result, Run, Series, Unsound, ratio, reported
 from bench.speed.contender import put_load
 from bench.speed.flusher_rig import POSTGRES_SETTINGS, SETTINGS_NOTE
 from bench.speed.machine import connections, cpu_seconds, resident_mib
+from bench.speed.ours import Ours, start_ours, wait_for_rows
 from embedded.cluster import Cluster
-from embedded.postgres import PostgresServer
-from embedded.system import Program, System, eventually, run_command
+from embedded.system import Program
 from embedded.valkey import ValkeyServer
 
-_SETTLE_SECONDS: Final = 120.0
 # Each node syncs as the one server does, and may be silent while the cores are full.
 _NODE: Final = {"appendfsync": "everysec", "cluster-node-timeout": "30000"}
-# From the kept counts: looking must not cost PostgreSQL what the sessions cost.
+# From the kept counts: a poll must not cost PostgreSQL as much as the sessions do.
 _COUNTED: Final = "SELECT coalesce(sum(sessions), 0)::bigint FROM monthly_impact"
 _ROWS: Final = "SELECT count(*) FROM sessions"
 _PARTS: Final = ("collector", "flusher", "Valkey")
 _COST: Final = "CPU µs a session"
+
+_Measured = dict[tuple[str, str], float]
+"""By part and quantity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +46,21 @@ _CLUSTER_FULL: Final = _Layout(
     "three primaries, 8 shards, 192 connections", 8, cluster=True, connections=192
 )
 _LAYOUTS: Final = (_ONE_SHARD, _EIGHT, _CLUSTER, _CLUSTER_FULL)
-
-_Measured = dict[tuple[str, str], float]
-"""By part and quantity."""
+_COMPARED: Final = ((_CLUSTER, _EIGHT), (_EIGHT, _ONE_SHARD), (_CLUSTER_FULL, _EIGHT))
 
 
 async def measure(run: Run) -> Result:
-    """Rounds of a turn each.
-
-    Raises:
-        Unsound: rows are missing.
-    """
+    """Rounds of a turn each."""
     found: dict[_Layout, list[_Measured]] = {layout: [] for layout in _LAYOUTS}
     async with AsyncExitStack() as stack:
-        rigs = {layout: await _start(stack, run, layout) for layout in _LAYOUTS}
+        rigs = [await _start(stack, run, layout) for layout in _LAYOUTS]
         for turn in range(run.rounds + 1):
             # In every second round the other way: the machine may get slower or faster meanwhile.
-            for layout, rig in list(rigs.items())[:: 1 if turn % 2 else -1]:
-                run.say(f"round {turn} of {run.rounds}, {layout.name}")
+            for rig in rigs[:: 1 if turn % 2 else -1]:
+                run.say(f"round {turn} of {run.rounds}, {rig.layout.name}")
                 measured = await rig.turn(run.seconds)
                 if turn:  # in the first, crawlerdetect examines each User-Agent once
-                    found[layout].append(measured)
+                    found[rig.layout].append(measured)
     return _result(found)
 
 
@@ -75,38 +69,26 @@ class _Rig:
     """A running system."""
 
     layout: _Layout
-    port: int
+    ours: Ours
     programs: Mapping[str, Program]
     redis: Sequence[ValkeyServer]
-    postgres: PostgresServer
-    database: asyncpg.Connection
 
     async def turn(self, seconds: float) -> _Measured:
         """One turn, from the first request to the last row."""
-        parts = {
-            **{part: [program.running.pid] for part, program in self.programs.items()},
-            "Valkey": [server.pid for server in self.redis],
-            "PostgreSQL": [self.postgres.pid],
-        }
-        if self.layout.cluster:
-            parts |= {f"primary {n}": [server.pid] for n, server in enumerate(self.redis, 1)}
-        already = await self.database.fetchval(_ROWS)
-        writes = await self.programs["collector"].metrics()
-        before = {part: cpu_seconds(*pids) for part, pids in parts.items()}
+        ours, collector = self.ours, self.ours.collector
+        pids = self._pids()
+        already = await ours.database.fetchval(_ROWS)
+        writes = await collector.metrics()
+        before = {part: cpu_seconds(*each) for part, each in pids.items()}
         began = time.monotonic()
-        (pid,) = parts["collector"]
-        load = await put_load(self.port, pid, seconds, connections=self.layout.connections)
-        await eventually(
-            lambda: self.database.fetchval(_COUNTED),
-            lambda counted: counted >= already + load.stored,
-            _SETTLE_SECONDS,
-        )
+        load = await put_load(ours.port, ours.pid, seconds, connections=self.layout.connections)
+        await wait_for_rows(ours.database, already + load.stored, _COUNTED)
         took = time.monotonic() - began
-        spent = {part: cpu_seconds(*pids) - before[part] for part, pids in parts.items()}
-        rows = await self.database.fetchval(_ROWS) - already
-        if not rows == load.stored == load.answered:
-            raise Unsound(f"{load.answered} answers, {load.stored} were 201, {rows} rows")
-        written = await self.programs["collector"].metrics()
+        spent = {part: cpu_seconds(*each) - before[part] for part, each in pids.items()}
+        rows = await ours.database.fetchval(_ROWS) - already
+        if rows != load.stored:
+            raise Unsound(f"{load.stored} requests were answered 201, and there are {rows} rows")
+        written = await collector.metrics()
         records, count = (
             written[name] - writes[name]
             for name in ("impact_append_batch_size_sum", "impact_append_batch_size_count")
@@ -120,15 +102,21 @@ class _Rig:
         measured["all", "rows/s"] = rows / took
         return measured
 
+    def _pids(self) -> dict[str, list[int]]:
+        pids = {
+            **{part: [program.running.pid] for part, program in self.programs.items()},
+            "Valkey": [server.pid for server in self.redis],
+            "PostgreSQL": [self.ours.postgres.pid],
+        }
+        if self.layout.cluster:
+            pids |= {f"primary {n}": [server.pid] for n, server in enumerate(self.redis, 1)}
+        return pids
+
 
 async def _start(stack: AsyncExitStack, run: Run, layout: _Layout) -> _Rig:
     run.say(f"starting: {layout.name}")
     folder = run.folder / layout.name
-    extra = {
-        "LOG_LEVEL": "warning",
-        "FLUSH_MAX_SECONDS": "1",
-        "STREAM_SHARDS": str(layout.shards),
-    }
+    extra = {"STREAM_SHARDS": str(layout.shards)}
     if layout.cluster:
         cluster = stack.enter_context(Cluster(folder / "nodes", replicas=False, config=_NODE))
         await cluster.form()
@@ -137,15 +125,11 @@ async def _start(stack: AsyncExitStack, run: Run, layout: _Layout) -> _Rig:
     else:
         redis = [stack.enter_context(ValkeyServer(folder / "valkey"))]
         url = redis[0].url
-    postgres = PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS)
-    stack.enter_context(postgres)
-    system = stack.enter_context(System(url, postgres.dsn(), folder / "logs", extra))
-    await run_command("flusher", "migrate", **system.environment)
-    _, collector, flusher = await system.start("rotation", "collector", "flusher")
-    database = await asyncpg.connect(postgres.dsn())
-    stack.push_async_callback(database.close)
-    programs = {"collector": collector, "flusher": flusher}
-    return _Rig(layout, system.port, programs, redis, postgres, database)
+    ours = await stack.enter_async_context(
+        start_ours(folder, url, postgres_settings=POSTGRES_SETTINGS, extra=extra, bound=False)
+    )
+    programs = {"collector": ours.collector, "flusher": await ours.start_flusher()}
+    return _Rig(layout, ours, programs, redis)
 
 
 def _result(found: dict[_Layout, list[_Measured]]) -> Result:
@@ -156,19 +140,12 @@ def _result(found: dict[_Layout, list[_Measured]]) -> Result:
     ]
     series.sort(key=lambda each: each.quantity)  # keeps the layouts' order
     return Result(
-        "scale",
         "One Redis server or a cluster",
         tuple(series),
+        tuple(_times(found, part, *pair) for pair in _COMPARED for part in _PARTS),
         (
-            *(_times(found, part, _CLUSTER, _EIGHT) for part in _PARTS),
-            *(_times(found, part, _EIGHT, _ONE_SHARD) for part in _PARTS),
-            *(_times(found, part, _CLUSTER_FULL, _EIGHT) for part in _PARTS),
-        ),
-        (
-            (
-                "User and system time of each process until the turn's last row was there, by the "
-                "rows, which equalled the 201s; the servers and the generator on the same cores."
-            ),
+            "User and system time of each process until the last row was stored, by the rows.",
+            "The rows equalled the 201s. The servers and the generator share the cores.",
             "Rows a second from the first request to the last row. One process of each.",
             "A figure is the median of the rounds' ratios.",
             SETTINGS_NOTE,
@@ -181,7 +158,4 @@ def _times(
 ) -> Figure:
     """How many times the other layout's cost it is."""
     ours, others = ([turn[part, _COST] for turn in found[each]] for each in (layout, other))
-    times = ratio(ours, others)
-    shown = f"{number(times.median)} ({number(times.least)} to {number(times.most)})"
-    what = f"{layout.name}: {part}, {_COST}"
-    return Figure(what, other.name, "reported", times.median, shown, None)
+    return reported(f"{layout.name}: {part}, {_COST}", other.name, ratio(ours, others))

@@ -1,8 +1,9 @@
-"""The load generator against a running system: that it is exact, and that it can fail."""
+"""The load against a running system: it is exact, and it finds every kind of difference."""
 
 import asyncio
 import itertools
 import json
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC
@@ -51,7 +52,26 @@ async def test_a_load_reconciles_exactly(system: System, tmp_path: Path) -> None
     assert rows["expected"] == rows["found"] > 1800
 
 
-async def test_every_kind_of_difference_is_seen(system: System, dsn: str) -> None:
+async def test_ctrl_c_ends_the_sending_and_compares_what_was_sent(
+    system: System, dsn: str, tmp_path: Path
+) -> None:
+    await system.start("collector", "flusher")
+    result = tmp_path / "result.json"
+    program = system.program("bench.load")
+    program.arguments = ("--url", system.url, "--rate", "50", "--json", str(result))
+    program.start()
+    connection = await asyncpg.connect(dsn)
+    query = "SELECT count(*) FROM sessions"
+    await eventually(lambda: connection.fetchval(query), lambda rows: rows > 20)
+    await connection.close()
+    program.running.send_signal(signal.SIGINT)
+    assert await program.exit_code() == 0, program.log
+    document = json.loads(result.read_text())
+    assert document["rows"]["exact"]
+    assert document["requests"]["sent"] < 10_000
+
+
+async def test_every_kind_of_difference_is_found(system: System, dsn: str) -> None:
     await system.start("collector", "flusher")
     sent_log = SentLog(SITES, role_of)
     people = People(500, len(SITES), 20, 5, 1, sent_log.tag)
@@ -92,7 +112,7 @@ async def test_every_kind_of_difference_is_seen(system: System, dsn: str) -> Non
     assert differences.wrong >= 1
 
 
-async def test_a_collector_that_does_not_believe_the_addresses_is_found_out(system: System) -> None:
+async def test_a_collector_that_does_not_trust_the_load_is_reported(system: System) -> None:
     system.extra = {"TRUSTED_PROXIES": "192.0.2.1"}
     await system.start("collector", "flusher")
     code, _, errors = await load(system, "--sessions", "100")
@@ -100,7 +120,7 @@ async def test_a_collector_that_does_not_believe_the_addresses_is_found_out(syst
     assert "error: TRUSTED_PROXIES: " in errors
 
 
-async def test_a_collector_with_another_key_is_found_out(system: System) -> None:
+async def test_a_collector_with_another_key_is_reported(system: System) -> None:
     await system.start("collector", "flusher")
     system.extra = {"JWT_KEY": "another key of more than thirty-two bytes"}
     code, _, errors = await load(system, "--sessions", "100")
@@ -108,7 +128,7 @@ async def test_a_collector_with_another_key_is_found_out(system: System) -> None
     assert "error: JWT_KEY: " in errors
 
 
-async def test_without_a_flusher_it_says_so(system: System) -> None:
+async def test_a_missing_flusher_is_reported(system: System) -> None:
     await system.start("collector")
     code, _, errors = await load(system, "--sessions", "100", "--settle-seconds", "1")
     assert code == 1
@@ -124,7 +144,7 @@ async def test_a_missing_setting_is_named_in_one_line(name: str) -> None:
     assert errors.count("\n") == 1
 
 
-async def test_where_nothing_listens_is_a_wrong_url() -> None:
+async def test_a_url_where_nothing_listens_is_reported() -> None:
     environment = {"DATABASE_URL": "postgresql://h/d", "JWT_KEY": JWT_KEY}
     url = f"http://127.0.0.1:{find_free_port()}"
     code, _, errors = await run_command("bench.load", "--url", url, **environment)
@@ -137,7 +157,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 @asynccontextmanager
 async def served(handler: Handler, port: int = 0) -> AsyncIterator[int]:
-    """A server's port; at the end its connections have ended, too."""
+    """Runs a server; its port. At the end its connections are closed, too."""
     tasks: list[asyncio.Task[None]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -155,7 +175,7 @@ async def served(handler: Handler, port: int = 0) -> AsyncIterator[int]:
         await asyncio.gather(*tasks)
 
 
-async def test_what_hangs_up_gave_no_answer_and_is_connected_to_anew() -> None:
+async def test_after_a_connection_that_ended_without_an_answer_there_is_a_new_one() -> None:
     connections = itertools.count()
 
     async def answer_every_other(
@@ -182,7 +202,7 @@ async def test_what_hangs_up_gave_no_answer_and_is_connected_to_anew() -> None:
             await eventually(partial(has_ended, connection))
 
 
-async def test_what_takes_too_long_gave_no_answer() -> None:
+async def test_an_answer_that_takes_too_long_is_none() -> None:
     async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
@@ -196,7 +216,7 @@ async def test_what_takes_too_long_gave_no_answer() -> None:
             await connection.exchange(REQUEST)
 
 
-async def test_only_who_keeps_going_waits_for_a_server_to_come_back() -> None:
+async def test_only_with_keep_going_a_client_waits_for_a_server_to_return() -> None:
     accepted = asyncio.Event()
 
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -211,7 +231,7 @@ async def test_only_who_keeps_going_waits_for_a_server_to_come_back() -> None:
     async with Client(Address("127.0.0.1", port), 1, keep_going=True) as client:
         (connection,) = client
         waiting = asyncio.create_task(connection.ready())
-        await asyncio.sleep(0.1)  # some tries, of which nobody hears
+        await asyncio.sleep(0.1)  # a few attempts, which nothing shows
         assert not waiting.done()
         async with served(hang_up, port):
             await waiting
@@ -219,5 +239,5 @@ async def test_only_who_keeps_going_waits_for_a_server_to_come_back() -> None:
 
 
 async def has_ended(connection: Connection) -> bool:
-    """Whether the end of a connection has been seen."""
-    return connection._wire is None or connection._wire.closed
+    """Whether the client knows that a connection has ended."""
+    return not connection.is_open

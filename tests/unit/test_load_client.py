@@ -1,24 +1,32 @@
 """bench/load/client.py: how a load parses answers and its settings."""
 
+import asyncio
+
 import pytest
 
-from bench.load.client import Address, Answer, parse_answer
+from bench.load.client import Address, Answer, read_answer
 from bench.load.request_builder import TokenSigner
 from contract.errors import Misconfigured
 
 CREATED = b"HTTP/1.1 201 Created\r\nContent-Type: a/b\r\ncontent-LENGTH: 4\r\n\r\nbody"
-KEY = "a-secret-of-thirty-two-bytes-or-more"
-ID = bytes.fromhex("0199b0a0000070008000000100000000")
 
 
-def test_an_answer_ends_where_its_length_says_and_may_come_in_pieces() -> None:
+async def answer(received: bytes) -> Answer:
+    """The answer that is read when these bytes arrive, and then the end of the connection."""
+    reader = asyncio.StreamReader()
+    reader.feed_data(received)
+    reader.feed_eof()
+    return await read_answer(reader)
+
+
+async def test_an_answer_ends_where_its_length_says() -> None:
     for cut in range(len(CREATED)):
-        assert parse_answer(CREATED[:cut]) is None
-    assert parse_answer(CREATED + b"HTTP") == (Answer(201, b"body"), len(CREATED))
-    no_content = b"HTTP/1.1 204 No Content\r\nServer: x\r\n\r\n"
-    assert parse_answer(no_content) == (Answer(204, b""), len(no_content))
+        with pytest.raises(asyncio.IncompleteReadError):
+            await answer(CREATED[:cut])
+    assert await answer(CREATED + b"HTTP") == Answer(201, b"body")
+    assert await answer(b"HTTP/1.1 204 No Content\r\nServer: x\r\n\r\n") == Answer(204, b"")
     closing = CREATED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-    assert parse_answer(closing) == (Answer(201, b"body", closes=True), len(closing))
+    assert await answer(closing) == Answer(201, b"body", closes=True)
 
 
 @pytest.mark.parametrize(
@@ -30,9 +38,9 @@ def test_an_answer_ends_where_its_length_says_and_may_come_in_pieces() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
     ],
 )
-def test_bytes_that_are_no_answer_are_an_error(received: bytes) -> None:
+async def test_what_is_no_answer_is_an_error(received: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - each has its own message
-        parse_answer(received)
+        await answer(received)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""User-Agents of people and of crawlers, with what four lists say of each.
+"""User-Agents of people and of crawlers, with the decisions of four lists.
 
 README.md has the sources, and licences.txt their licences.
 """
@@ -14,10 +14,10 @@ _OTHER_LISTS = frozenset("imd")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A User-Agent, and the lists that call it a crawler's, each by its letter.
+    """A User-Agent, and the letters of the lists that call it a crawler's.
 
-    The letters: c crawlerdetect, i isbot, m crawler-user-agents, d node-device-detector. Of people
-    only the first two were asked.
+    c crawlerdetect, i isbot, m crawler-user-agents, d node-device-detector. For people only the
+    first two are known.
     """
 
     text: str
@@ -28,7 +28,7 @@ class Row:
 
     @property
     def runs_scripts(self) -> bool:
-        """Whether a browser that can run the beacon could send it: each of them begins so."""
+        """Whether a browser that can run the beacon could send it: they all begin like this."""
         return self.text.startswith("Mozilla/5.0 (") and "gecko" in self.text.lower()
 
 
@@ -43,7 +43,7 @@ def agents() -> list[Row]:
 
 
 def crawlers(rows: Iterable[Row]) -> list[Row]:
-    """Those that two of the three lists call crawlers which the collector does not build on."""
+    """Those that are crawlers in two of the three lists that the collector does not use."""
     return [row for row in rows if len(_OTHER_LISTS & set(row.called)) > 1]
 
 
@@ -54,7 +54,7 @@ def ai_agents() -> list[Row]:
 
 
 def mistaken_people() -> list[Row]:
-    """People whom crawlerdetect's list takes for crawlers, by family."""
+    """People that crawlerdetect's list mistakes for crawlers, by family."""
     return list(_own("families.tsv"))
 
 

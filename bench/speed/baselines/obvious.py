@@ -1,10 +1,9 @@
 """The obvious design: aiohttp, crawlerdetect as shipped (one instance), an INSERT a request.
 
 It computes the same hash of the same fields and stores the same columns, on uvloop and with a pool
-of prepared statements: as well as one writes it in an afternoon.
+of prepared statements.
 """
 
-import argparse
 import hashlib
 import hmac
 import os
@@ -14,9 +13,10 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import asyncpg
-import uvloop
 from aiohttp import web
 from crawlerdetect import CrawlerDetect
+
+from bench.speed.baselines.serve import arguments, serve
 
 TABLE = """
     CREATE TABLE IF NOT EXISTS obvious_sessions (
@@ -57,15 +57,10 @@ async def start_session(request: web.Request) -> web.Response:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.speed.baselines.obvious", description=__doc__
-    )
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--dsn", required=True)
-    arguments = parser.parse_args()
+    given = arguments()
 
     async def pool(application: web.Application) -> AsyncIterator[None]:
-        async with asyncpg.create_pool(arguments.dsn) as connections:
+        async with asyncpg.create_pool(given.dsn) as connections:
             await connections.execute(TABLE)
             application[_POOL] = connections
             yield
@@ -74,14 +69,7 @@ def main() -> None:
     application[_DETECTOR] = CrawlerDetect()
     application.router.add_post("/web_api/v1/sessions", start_session)
     application.cleanup_ctx.append(pool)
-    web.run_app(
-        application,
-        host="127.0.0.1",
-        port=arguments.port,
-        access_log=None,
-        print=None,
-        loop=uvloop.new_event_loop(),
-    )
+    serve(application, given.port)
 
 
 if __name__ == "__main__":
