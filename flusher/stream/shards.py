@@ -1,8 +1,7 @@
-"""Which shards there are: the configured ones, and what a larger `STREAM_SHARDS` has left; and what
-one asks them.
+"""Which shards exist, and commands to them.
 
-While the number of shards changes, some collectors still append by the old number. Nothing that
-they append is left behind: whoever drains asks Redis what there is.
+After a change of STREAM_SHARDS, entries are left in other streams, and for a while some collectors
+still append there. So a flusher asks Redis for all streams that exist.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,12 +20,7 @@ async def find_shards(
     known: Sequence[int],
     names: Sequence[Callable[[int], str]] = (keys.stream, keys.dead_letters),
 ) -> list[int]:
-    """The shards that are known, and every other one that has a key, in order.
-
-    Args:
-        shards: where to look.
-        known: shards that are taken as given, whether or not they have a key yet.
-        names: of the keys that are looked for.
+    """The known shards, and all others for which a key of one of these names exists.
 
     Raises:
         Retry: Redis does not answer.
@@ -42,12 +36,7 @@ async def find_shards(
 async def ask(
     shards: Shards, commands: Mapping[int, Sequence[Command]], doing: str
 ) -> dict[int, list[Any]]:
-    """As `Shards.ask`.
-
-    Args:
-        shards: where they are.
-        commands: by shard.
-        doing: what for, in an error's words.
+    """As `Shards.ask`; an error begins with `doing`.
 
     Raises:
         Retry: no server answers.
@@ -56,3 +45,15 @@ async def ask(
         return await shards.ask(commands)
     except RedisError as error:
         raise retry_for(error, doing) from None
+
+
+async def ask_one(shards: Shards, shard: int, command: Command, doing: str) -> Any:
+    """The reply to one command; an error begins with `doing`.
+
+    Raises:
+        Retry: Redis does not answer, or refuses the command.
+    """
+    ((reply,),) = (await ask(shards, {shard: [command]}, doing)).values()
+    if isinstance(reply, RedisError):
+        raise retry_for(reply, doing)
+    return reply
