@@ -44,17 +44,16 @@ class Letter:
 
 
 class DeadLetters:
-    """The dead letters of all shards."""
+    """The dead letters of all shards.
+
+    Its methods raise Retry if Redis does not answer, and Misconfigured for an unknown name.
+    """
 
     def __init__(self, shards: Shards) -> None:
         self._servers = shards
 
     async def all(self) -> AsyncIterator[Letter]:
-        """All dead letters, by shard, the oldest first.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
+        """All dead letters, by shard, the oldest first."""
         for shard in await find_shards(self._servers, (), [keys.dead_letters]):
             start = "-"
             while letters := await self._range(shard, start, "+", _PAGE):
@@ -69,9 +68,6 @@ class DeadLetters:
         from that time may also change the month before, which is then present with the number 0. A
         dead letter that can't be decoded counts for the time when it was first appended, and for
         `UNKNOWN_SITE`.
-
-        Raises:
-            Retry: Redis does not answer.
         """
         found: Counter[tuple[Month, str]] = Counter()
         async for letter in self.all():
@@ -89,12 +85,7 @@ class DeadLetters:
         return found
 
     async def get(self, name: str) -> Letter:
-        """One dead letter.
-
-        Raises:
-            Misconfigured: there is none of this name.
-            Retry: Redis does not answer.
-        """
+        """One dead letter."""
         shard, id_ = _parse(name)
         found = await self._range(shard, id_, id_, 1)
         if not found:
@@ -102,12 +93,7 @@ class DeadLetters:
         return found[0]
 
     async def replay(self, name: str) -> None:
-        """Moves one back into its stream.
-
-        Raises:
-            Misconfigured: there is none of this name.
-            Retry: Redis does not answer.
-        """
+        """Moves one back into its stream."""
         shard, id_ = _parse(name)
         dead_letters = [keys.dead_letters(shard)]
         command = run_script("replay_dead_letter.lua", shard, dead_letters, id_, FIELD)
@@ -115,12 +101,7 @@ class DeadLetters:
             raise _unknown(name)
 
     async def drop(self, name: str) -> None:
-        """Deletes one.
-
-        Raises:
-            Misconfigured: there is none of this name.
-            Retry: Redis does not answer.
-        """
+        """Deletes one."""
         shard, id_ = _parse(name)
         command = ("XDEL", keys.dead_letters(shard), id_)
         if not await ask_one(self._servers, shard, command, "dropping a dead letter"):

@@ -31,7 +31,10 @@ log = structlog.get_logger()
 
 
 class StreamReader:
-    """A consumer of the group `flusher` on all shards."""
+    """A consumer of the group `flusher` on all shards.
+
+    Its methods raise Retry if Redis does not answer, or is full.
+    """
 
     def __init__(self, shards: Shards, consumer: str, claim_seconds: float) -> None:
         """
@@ -52,20 +55,13 @@ class StreamReader:
         self.left_some = False
 
     async def find_shards(self) -> list[int]:
-        """Finds streams beyond the configured ones, and reads them, too; returns the new ones.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
+        """Finds streams beyond the configured ones, and reads them, too; returns the new ones."""
         known, self._shards = self._shards, await find_shards(self._servers, self._shards)
         return sorted(set(self._shards) - set(known))
 
     async def create_groups(self, shards: Iterable[int] | None = None) -> None:
         """Creates missing consumer groups, by default of all shards. They begin with the first
         entry.
-
-        Raises:
-            Retry: Redis does not answer.
         """
         doing = "creating the consumer group"
         commands = {
@@ -77,11 +73,7 @@ class StreamReader:
                 raise retry_for(reply, doing)
 
     async def read(self, most: int) -> list[Entry]:
-        """Entries that no consumer of the group has had, about `most`, evenly from the shards.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
+        """Entries that no consumer of the group has had, about `most`, evenly from the shards."""
         each = max(1, most // len(self._shards))
         group = ("XREADGROUP", "GROUP", keys.GROUP, self._consumer, "COUNT", each)
         replies = await self._ask_each(
@@ -97,11 +89,7 @@ class StreamReader:
         return entries
 
     async def claim(self, most: int) -> list[Entry]:
-        """Entries that another consumer has had for too long, because it has died or is stuck.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
+        """Entries that another consumer has had for too long, because it has died or is stuck."""
         each = max(1, most // len(self._shards))
         replies = await self._ask_each(
             {
@@ -126,9 +114,6 @@ class StreamReader:
 
         Returns:
             How many records this call has deleted, and not another flusher that also had them.
-
-        Raises:
-            Retry: Redis does not answer; they will be read again, and count as duplicates.
         """
         commands = acknowledge_entries(entries)
         if not commands:
@@ -147,9 +132,6 @@ class StreamReader:
         Returns:
             Whether it was still there (another flusher may have deleted it); and how many of the
             oldest dead letters were deleted, because only `DEAD_LETTERS_KEPT` are kept.
-
-        Raises:
-            Retry: Redis does not answer, or is full.
         """
         shard, letters = entry.shard, [keys.dead_letters(entry.shard)]
         arguments = (keys.GROUP, entry.id, FIELD, why.reason, str(why), DEAD_LETTERS_KEPT)
@@ -159,11 +141,7 @@ class StreamReader:
         return bool(found), int(dropped)
 
     async def split(self, entry: Entry) -> None:
-        """Replaces an entry by one for each of its records, at the stream's end, in one step.
-
-        Raises:
-            Retry: Redis does not answer, or is full.
-        """
+        """Replaces an entry by one for each of its records, at the stream's end, in one step."""
         shard, joined = entry.shard, [keys.joined(entry.shard)]
         arguments: Command = (keys.GROUP, entry.id, FIELD, *split_entry(entry.record))
         command = run_script("split_entry.lua", shard, joined, *arguments)
@@ -175,9 +153,6 @@ class StreamReader:
 
         Returns:
             The number of these entries.
-
-        Raises:
-            Retry: Redis does not answer.
         """
         arguments = (keys.GROUP, self._consumer, _EXAMINED, self._claim_ms)
         command = run_script("take_up_forgotten.lua", shard, (), *arguments)
@@ -185,11 +160,7 @@ class StreamReader:
         return int(await ask_one(self._servers, shard, command, doing))
 
     async def retire(self) -> None:
-        """Removes this consumer, and dead ones, from the group, if nothing is pending for them.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
+        """Removes this consumer, and dead ones, from the group, if nothing is pending for them."""
         arguments = (keys.GROUP, self._consumer, self._claim_ms * 60)
         for shard in self._shards:
             command = run_script("retire_consumer.lua", shard, (), *arguments)
