@@ -121,13 +121,12 @@ class MonthKeeper:
         """Stores how many dead letters each month and site has, for the view `data_quality`."""
         if self._dead_places is None:
             return
-        found = [(*place, count) for place, count in (await self._dead_places()).items() if count]
-        months = [month.first_day for month, _, _ in found]
-        sites, counts = [site for _, site, _ in found], [count for _, _, count in found]
+        places = (await self._dead_places()).items()
+        rows = [(month.first_day, site, count) for (month, site), count in places if count]
         async with self._database.connection() as connection, connection.transaction():
             if await locks.try_to_take(connection, Lock.DEAD_LETTERS):
                 await connection.execute(statement("forget_dead_letters"))
-                await connection.execute(statement("note_dead_letters"), months, sites, counts)
+                await connection.executemany(statement("note_dead_letters"), rows)
 
     async def close(self) -> tuple[date, ...]:
         """Closes months that are over and have no entries or dead letters in Redis; returns them.
