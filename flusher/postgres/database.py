@@ -109,18 +109,16 @@ def _misconfigured(dsn: str, problem: str) -> Misconfigured:
 
 
 async def _connect(dsn: str, patience_seconds: float | None) -> asyncpg.Connection:
-    hosts = one_for_each_host(dsn)
-    several = len(hosts) > 1
-    failure: Exception | None = None
-    for host in hosts:
+    *others, last = one_for_each_host(dsn)
+    seconds = _CONNECT_ONE_OF_SECONDS if others else CONNECT_SECONDS
+    for host in others:
         try:
-            seconds = _CONNECT_ONE_OF_SECONDS if several else CONNECT_SECONDS
             return await _connect_host(host, seconds, patience_seconds)
-        except _FAULTS as error:
-            if isinstance(error, _CONFIGURATION) or not several:
-                raise
-            failure = error
-    raise failure or ConnectionError("the DSN names no host")
+        except _CONFIGURATION:
+            raise
+        except _FAULTS:
+            continue
+    return await _connect_host(last, seconds, patience_seconds)
 
 
 async def _connect_host(
@@ -214,7 +212,7 @@ class Database:
             raise TimedOut("postgres", f"PostgreSQL failed: {_first_line(error)}") from None
         except _FAULTS as error:
             self._drop()
-            raise Retry("postgres", f"PostgreSQL failed: {_reason(error)}") from None
+            raise Retry("postgres", f"PostgreSQL failed: {_first_line(error)}") from None
         except BaseException:
             # Perhaps cancelled within a statement: the connection's state is unknown.
             self._drop()
@@ -244,15 +242,11 @@ def _bounds(patience_seconds: float | None) -> dict[str, str]:
     }
 
 
-def _reason(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     if type(error) is asyncpg.InternalClientError:
         # The server's last message has arrived and the end of the connection has not, for example
         # after this process was frozen. asyncpg's text then is about its internal states.
         return "it has ended the connection"
-    return _first_line(error)
-
-
-def _first_line(error: BaseException) -> str:
     # The other lines (DETAIL, CONTEXT) may quote rows.
     text = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -11,9 +11,9 @@ class Lock(StrEnum):
     """The name of each lock."""
 
     SESSIONS = "flusher.sessions"
-    """Batches that only copy share it. Whoever takes it alone knows that no batch is under way. Of
-    two batches that merge, each could wait for rows of the other; PostgreSQL would then end one of
-    them. So a batch that merges takes it alone.
+    """Batches that only copy share it. A transaction that has it alone knows that no batch
+    is under way. Of two batches that merge, each could wait for rows of the other, and PostgreSQL
+    would end one. So a batch that merges takes it alone.
     """
     UPGRADES = "flusher.upgrades"
     """If one flusher stores a session and another its upgrade, the second one sees the first one's

@@ -82,8 +82,8 @@ class Matching:
 
     async def _delete_copies(self) -> list[asyncpg.Record]:
         copied: list[UUID] = []
-        beside = self._near_months_end()
-        for month, ids in beside.items():
+        by_other_month = self._near_months_end()
+        for month, ids in by_other_month.items():
             found = await self._connection.fetch(statement("ids_in_month"), ids, month.first_day)
             copied += [row["id"] for row in found]
         if not copied:
@@ -91,8 +91,8 @@ class Matching:
         copies = await self._connection.fetch(
             statement("delete_copies_in_later_months"),
             copied,
-            min(beside).plus(-1).first_day,
-            max(beside).plus(1).first_day,
+            min(by_other_month).plus(-1).first_day,
+            max(by_other_month).plus(1).first_day,
         )
         for copy in copies:
             self._counts.remove(session_of(copy))
@@ -102,15 +102,15 @@ class Matching:
         """The batch's sessions near the start or end of their month, by the month next to that."""
         starts, candidates = self._batch.starts, self._batch.near_months_end
         inside = {month: self._inside(month) for month in set(candidates.values())}
-        beside: defaultdict[Month, list[UUID]] = defaultdict(list)
+        by_other_month: defaultdict[Month, list[UUID]] = defaultdict(list)
         for id_, month in candidates.items():
             if id_ not in starts:
                 continue
             at_us = began_us(starts[id_])
             if at_us not in inside[month]:
                 other = month.plus(-1 if at_us < inside[month].start else 1)
-                beside[other].append(UUID(id_))
-        return beside
+                by_other_month[other].append(UUID(id_))
+        return by_other_month
 
     def _inside(self, month: Month) -> range:
         """The times in a month, in microseconds, that are far from its start and end."""
@@ -172,26 +172,25 @@ class Matching:
                 visitor = Visitor(row["month"], row["site"], row["visitor_hash"])
                 self._changed.add_upgrade(visitor, row["upgraded_at"])
         for start in self._batch.starts.values():
-            whose = visitor_of(start)
-            if whose is not None:
-                month, site, hash_ = whose
-                self._changed.add_session(
-                    Visitor(month, site, UUID(hash_)), from_us(began_us(start))
-                )
+            found = visitor_of(start)
+            if found is not None:
+                month, site, hash_ = found
+                visitor = Visitor(month, site, UUID(hash_))
+                self._changed.add_session(visitor, from_us(began_us(start)))
 
     def _note_gone(self, gone: Iterable[asyncpg.Record], decided: Iterable[asyncpg.Record]) -> None:
         """Notes sessions that were replaced or deleted (as they were), and their upgrades."""
         upgraders = {row["session"]: row for row in decided if row["replaced"] is not None}
         for session in gone:
-            whose = Visitor(session["month"], session["site"], session["monthly_user_hash"])
+            visitor = Visitor(session["month"], session["site"], session["monthly_user_hash"])
             if session["highest_role"] is None:
-                self._changed.add_session(whose, session["created_at"])
+                self._changed.add_session(visitor, session["created_at"])
                 continue
             upgrade = upgraders.get(session["id"])
             if upgrade is not None:
-                whose = whose._replace(hash=upgrade["replaced"])
-                self._changed.add_session(whose, session["created_at"])
-                self._changed.add_upgrade(whose, upgrade["upgraded_at"])
+                visitor = visitor._replace(hash=upgrade["replaced"])
+                self._changed.add_session(visitor, session["created_at"])
+                self._changed.add_upgrade(visitor, upgrade["upgraded_at"])
 
 
 def session_of(row: asyncpg.Record) -> Session:

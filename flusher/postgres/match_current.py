@@ -14,7 +14,7 @@ from asyncpg.pgproto.pgproto import UUID
 
 from flusher.postgres.statements import statement
 from flusher.rows.counts import Counts, Session
-from flusher.rows.current import OVERTAKING, Launch, Wish, decide
+from flusher.rows.current import OVERTAKING, Launch, UpgradeRequest, decide
 
 
 class Visitor(NamedTuple):
@@ -56,9 +56,9 @@ class _Case:
     def of_current(self) -> list[asyncpg.Record]:
         return [row for row in self.upgrades.values() if row["session_id"] is None]
 
-    def wishes(self) -> list[Wish]:
+    def requests(self) -> list[UpgradeRequest]:
         return [
-            Wish(row["id"], row["upgraded_at"], row["user_hash"], row["session_id"])
+            UpgradeRequest(row["id"], row["upgraded_at"], row["user_hash"], row["session_id"])
             for row in self.upgrades.values()
         ]
 
@@ -92,7 +92,7 @@ async def match_current(
     await _read(connection, cases)
     changes, repeats = _Changes(), set()
     for case in cases:
-        takers, repeated = decide(case.wishes(), case.launches(), case.taken)
+        takers, repeated = decide(case.requests(), case.launches(), case.taken)
         repeats |= repeated
         _compare(case, takers, repeated, changes, counts)
     if changes.sessions:
@@ -134,14 +134,14 @@ def _keep_upgrades(cases: Sequence[_Case], rows: Iterable[asyncpg.Record]) -> No
 
 def _compare(
     case: _Case,
-    takers: dict[UUID, Wish],
+    takers: dict[UUID, UpgradeRequest],
     repeats: set[UUID],
     changes: _Changes,
     counts: Counts,
 ) -> None:
     """Adds to `changes` and `counts` what differs from what is stored."""
     month, site, visitor_hash = case.visitor
-    took = {wish.id: session for session, wish in takers.items()}
+    took = {request.id: session for session, request in takers.items()}
     for id_, row in case.sessions.items():
         taker = takers.get(id_)
         upgrade = None if taker is None else case.upgrades[taker.id]

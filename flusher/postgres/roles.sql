@@ -57,7 +57,7 @@ BEGIN
         END;
         EXECUTE done INTO is_done; -- a GRANT that changes nothing is no error
         IF NOT is_done THEN
-            RAISE WARNING '%; whoever owns it is to run: %', why, command;
+            RAISE WARNING '%; its owner has to run: %', why, command;
         END IF;
     END LOOP;
 END

@@ -22,7 +22,7 @@ Launch = tuple[datetime, UUID]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class UpgradeRequest:
     """An upgrade that is to be decided. `session_id` is None for `current`."""
 
     id: UUID
@@ -32,12 +32,12 @@ class Wish:
 
 
 def decide(
-    wishes: Iterable[Wish], launches: Iterable[Launch], taken: Mapping[UUID, Launch]
-) -> tuple[dict[UUID, Wish], set[UUID]]:
+    requests: Iterable[UpgradeRequest], launches: Iterable[Launch], taken: Mapping[UUID, Launch]
+) -> tuple[dict[UUID, UpgradeRequest], set[UUID]]:
     """Decides which upgrade takes which session.
 
     Args:
-        wishes: the visitor's upgrades.
+        requests: the visitor's upgrades.
         launches: the sessions that were anonymous before the first of these upgrades.
         taken: the newest session that each user has taken before.
 
@@ -48,23 +48,23 @@ def decide(
     launch_of = {id_: (began, id_) for began, id_ in waiting}
     newest_taken = dict(taken)
     anonymous: list[Launch] = []  # those that have begun, the newest last
-    takers: dict[UUID, Wish] = {}
+    takers: dict[UUID, UpgradeRequest] = {}
     repeats = set()
-    for wish in sorted(wishes, key=lambda wish: (wish.upgraded_at, wish.id)):
-        before = newest_taken.get(wish.user_hash)
-        if wish.session_id is not None:
-            launch = launch_of.get(wish.session_id)
+    for request in sorted(requests, key=lambda request: (request.upgraded_at, request.id)):
+        before = newest_taken.get(request.user_hash)
+        if request.session_id is not None:
+            launch = launch_of.get(request.session_id)
         else:
-            while waiting and waiting[-1][0] <= wish.upgraded_at + OVERTAKING:
+            while waiting and waiting[-1][0] <= request.upgraded_at + OVERTAKING:
                 anonymous.append(waiting.pop())
             while anonymous and anonymous[-1][1] in takers:
                 anonymous.pop()
             launch = anonymous[-1] if anonymous else None
             if before is not None and (launch is None or launch < before):
-                repeats.add(wish.id)
+                repeats.add(request.id)
                 continue
         if launch is None or launch[1] in takers:
             continue
-        takers[launch[1]] = wish
-        newest_taken[wish.user_hash] = launch if before is None else max(launch, before)
+        takers[launch[1]] = request
+        newest_taken[request.user_hash] = launch if before is None else max(launch, before)
     return takers, repeats

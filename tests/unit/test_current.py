@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from asyncpg.pgproto.pgproto import UUID
 
-from flusher.rows.current import OVERTAKING, Launch, Wish, decide
+from flusher.rows.current import OVERTAKING, Launch, UpgradeRequest, decide
 
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
 ANNA, BEN, CARA = (UUID(bytes([0xC0 + n]) * 16) for n in range(3))
@@ -19,14 +19,16 @@ def launch(number: int) -> Launch:
     return NOON + timedelta(minutes=number), uuid(number)
 
 
-def wish(number: float, user: UUID, session: int | None = None) -> Wish:
+def wish(number: float, user: UUID, session: int | None = None) -> UpgradeRequest:
     """An upgrade so many minutes after noon."""
     named = None if session is None else uuid(session)
     at = NOON + timedelta(minutes=number)
-    return Wish(uuid(0xD000 + int(number * 60)), at, user, named)
+    return UpgradeRequest(uuid(0xD000 + int(number * 60)), at, user, named)
 
 
-def took(*wishes: Wish, launches: int, taken: dict[UUID, Launch] | None = None) -> dict[int, UUID]:
+def took(
+    *wishes: UpgradeRequest, launches: int, taken: dict[UUID, Launch] | None = None
+) -> dict[int, UUID]:
     """Who took which of so many launches, a minute apart."""
     sessions = [launch(number) for number in range(1, launches + 1)]
     takers, _ = decide(wishes, sessions, taken or {})
@@ -92,7 +94,7 @@ def test_ten_thousand_of_each_are_a_matter_of_milliseconds_and_not_of_their_prod
     users = [uuid(number) for number in range(10_000)]
     sessions = [launch(number) for number in range(10_000)]
     wishes = [
-        Wish(uuid(number), NOON + timedelta(days=30, seconds=number), user, None)
+        UpgradeRequest(uuid(number), NOON + timedelta(days=30, seconds=number), user, None)
         for number, user in enumerate(users)
     ]
     takers, repeats = decide(wishes, sessions, {})

@@ -18,7 +18,7 @@ CREATE TABLE public.sessions (
 CREATE INDEX sessions_of_person ON public.sessions (monthly_user_hash, highest_role, created_at);
 
 COMMENT ON TABLE public.sessions IS
-    'One row for each session: each time somebody opened the platform. Crawlers are not in it. '
+    'One row for each session: each time a person opened the platform. Crawlers are not in it. '
     'It shows how many people a site reached in a calendar month, and never who they were. '
     'Count people by counting distinct monthly_user_hash within one month and one site.';
 COMMENT ON COLUMN public.sessions.id IS

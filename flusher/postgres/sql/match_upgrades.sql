@@ -34,9 +34,9 @@ found AS (
         PARTITION BY c.session, s.month ORDER BY c.upgraded_at, c.id ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
     )
 ),
-news AS MATERIALIZED (
-    SELECT *, CASE WHEN becomes = 'applied' THEN session END AS applied_to,
-        CASE WHEN becomes = 'applied' THEN coalesce(visitors_hash, hash_before) END AS replaces,
+decided AS MATERIALIZED (
+    SELECT *, CASE WHEN new_outcome = 'applied' THEN session END AS applied_to,
+        CASE WHEN new_outcome = 'applied' THEN coalesce(visitors_hash, hash_before) END AS replaces,
         -- In a later month the session keeps its hash, since the salt that made it is gone.
         CASE WHEN month = session_month THEN user_hash ELSE coalesce(visitors_hash, hash_before) END AS hash_after
     FROM (
@@ -45,16 +45,16 @@ news AS MATERIALIZED (
             -- The upgrade that the session shows may be deleted already. Then only an earlier one wins.
             WHEN place = 1 AND (role_before IS NULL OR visitors_hash IS NOT NULL OR upgraded_at < upgraded_before) THEN 'applied'
             WHEN session_id IS NULL THEN 'waiting' -- `current` may take another
-            ELSE 'superseded' END AS becomes
+            ELSE 'superseded' END AS new_outcome
         FROM found
     ) d
-    WHERE (outcome IS DISTINCT FROM becomes OR becomes = 'applied' AND upgraded_at IS DISTINCT FROM upgraded_before)
+    WHERE (outcome IS DISTINCT FROM new_outcome OR new_outcome = 'applied' AND upgraded_at IS DISTINCT FROM upgraded_before)
         -- Without a user's hash, its session was of an earlier month. It can't match another session.
         AND (user_hash IS NOT NULL OR session_month < month)
 ),
-changed AS (
+updated AS (
     UPDATE sessions s SET highest_role = n.highest_role, upgraded_at = n.upgraded_at, monthly_user_hash = n.hash_after
-    FROM news n WHERE s.id = ANY (ARRAY[n.applied_to]) AND s.month = n.session_month
+    FROM decided n WHERE s.id = ANY (ARRAY[n.applied_to]) AND s.month = n.session_month
 ),
 stored AS (
     INSERT INTO flusher.upgrades (
@@ -62,12 +62,12 @@ stored AS (
         replaced_hash
     )
     SELECT id, session_id, visitor_hash, month, site, CASE WHEN session_month < month THEN NULL ELSE user_hash END, session_month,
-        highest_role, upgraded_at, becomes, applied_to, replaces
-    FROM news
+        highest_role, upgraded_at, new_outcome, applied_to, replaces
+    FROM decided
     ON CONFLICT (id) DO UPDATE
     SET user_hash = excluded.user_hash, session_month = excluded.session_month, outcome = excluded.outcome,
         applied_to = excluded.applied_to, replaced_hash = excluded.replaced_hash
 )
-SELECT id, session, visitor_hash, month, site, user_hash, upgraded_at, outcome IS NULL AS is_new, becomes AS outcome,
+SELECT id, session, visitor_hash, month, site, user_hash, upgraded_at, outcome IS NULL AS is_new, new_outcome AS outcome,
     replaced_hash AS replaced, replaces, session_month, created_at, hash_before, role_before, hash_after
-FROM news
+FROM decided
