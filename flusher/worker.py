@@ -98,7 +98,7 @@ class Worker:
             Retry: a server is away; the entries are kept for the next call.
         """
         await self._builder.fill()
-        while self._builder.may_go_on and not self._builder.is_full:
+        while self.is_behind and not self._builder.is_full:
             await self._builder.fill()
         return await self._flush(self._builder.take())
 
@@ -176,7 +176,7 @@ class Worker:
                 closes = time.monotonic() + self._max_seconds
             if closes is not None and time.monotonic() >= closes:
                 return
-            if not self._builder.may_go_on:
+            if not self.is_behind and not self._builder.is_full:
                 await stopping.wait(_POLL_SECONDS)
             if closes is None and self._housekeeping.is_due:
                 return

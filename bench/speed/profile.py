@@ -34,10 +34,10 @@ _LOOK: Final = """
 # The statements' first words, and what they are called here.
 _STATEMENTS: Final = (
     (r'COPY "sessions"', "COPY of the sessions"),
-    (r"-- Stores the upgrades", "upgrades stored and matched (match_upgrades.sql)"),
+    (r"-- Stores new upgrades", "upgrades stored and matched (match_upgrades.sql)"),
     (r"-- What a batch may", "upgrades at hand (upgrades_at_hand.sql)"),
-    (r"-- Adds a batch's changes", "the counts (count_changes.sql)"),
-    (r"-- Adds up what transactions", "changes added up (fold_counts.sql)"),
+    (r"-- Adds the changes of a month", "the counts (count_changes.sql)"),
+    (r"-- Moves the changes to the counts", "changes added up (fold_counts.sql)"),
     (r"COMMIT", "commit"),
 )
 _MODULES: Final = (

@@ -99,15 +99,10 @@ def minutes_of(rows: Sequence[bytes], *, signed_in: bool) -> list[int]:
 
 
 def person_key(where: bytes, hash_: bytes) -> bytes:
-    """A person, as in a row: `where_key`, then the hash. The keys of one month and site are
-    neighbours when sorted.
+    """A person, as in a row: `where_key`, 4 bytes, and 16 bytes of hash. The keys of one month and
+    site are neighbours when sorted.
     """
     return where + _LENGTH.pack(16) + hash_
-
-
-def split_person(key: bytes) -> tuple[bytes, bytes]:
-    """The `where_key` and the hash of a `person_key`."""
-    return key[:-20], key[-16:]
 
 
 def where_key(month: date, site: str) -> bytes:

@@ -20,7 +20,6 @@ from flusher.rows.copy_format import (
     minutes_of,
     people_of,
     person_key,
-    split_person,
     where_key,
     where_of,
 )
@@ -124,7 +123,7 @@ class Counts:
         )
         first = 0
         while first < len(people):
-            where, _ = split_person(people[first])
+            where = people[first][:-20]
             last = bisect_right(people, person_key(where, b"\xff" * 16), lo=first)
             month, site = where_of(where)
             of_place, changed = people[first:last], changes[month]

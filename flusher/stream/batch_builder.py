@@ -48,11 +48,6 @@ class BatchBuilder:
         return self.size >= self._max_rows * _FULL
 
     @property
-    def may_go_on(self) -> bool:
-        """Whether the streams have more, or the batch is full, so that there is no need to wait."""
-        return self._reader.left_some or self.is_full
-
-    @property
     def latest(self) -> Month:
         """The latest month that an event may have, by the servers' clocks."""
         return month_at(self._server_time.latest_us(), self._zone).plus(1)

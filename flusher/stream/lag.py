@@ -1,4 +1,7 @@
-"""How far behind the flushers are, by shard."""
+"""How far behind the flushers are, by shard.
+
+The functions raise Retry if Redis does not answer.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -33,11 +36,7 @@ class ShardLag:
 
 
 async def measure_lag(servers: Shards, shards: Iterable[int]) -> list[ShardLag]:
-    """The lag of each shard whose server answers.
-
-    Raises:
-        Retry: Redis does not answer.
-    """
+    """The lag of each shard whose server answers."""
     commands: dict[int, list[Command]] = {
         shard: [
             ("XLEN", keys.stream(shard)),
@@ -71,11 +70,7 @@ async def measure_lag(servers: Shards, shards: Iterable[int]) -> list[ShardLag]:
 
 
 async def oldest_entry_seconds(servers: Shards, shards: Sequence[int]) -> float:
-    """The age of the oldest entry of all shards; 0: there is none.
-
-    Raises:
-        Retry: a shard's server does not answer.
-    """
+    """The age of the oldest entry of all shards; 0: there is none. All servers have to answer."""
     lags = await measure_lag(servers, shards)
     if len(lags) < len(shards):
         raise Retry("redis_away", "it is unknown what waits in some shards")
@@ -83,11 +78,7 @@ async def oldest_entry_seconds(servers: Shards, shards: Sequence[int]) -> float:
 
 
 async def count_dead_letters(servers: Shards, shards: Iterable[int]) -> dict[int, int]:
-    """The dead letters of each shard whose server answers.
-
-    Raises:
-        Retry: Redis does not answer.
-    """
+    """The number of dead letters of each shard whose server answers."""
     commands = {shard: [("XLEN", keys.dead_letters(shard))] for shard in shards}
     replies = await ask(servers, commands, "counting dead letters")
     return {shard: count for shard, (count,) in replies.items() if isinstance(count, int)}

@@ -44,8 +44,8 @@ class StreamReader:
             claim_seconds: entries that another consumer has had for longer are taken over. It must
                 be longer than a batch takes; otherwise work is done twice (but counted once).
         """
-        self._servers = shards
-        self._shards: Sequence[int] = range(shards.count)
+        self.servers = shards
+        self.shards: Sequence[int] = range(shards.count)  # the known ones
         self._consumer = consumer
         self._claim_ms = int(claim_seconds * 1000)
         self._claimed_up_to: dict[int, bytes] = {}
@@ -56,8 +56,8 @@ class StreamReader:
 
     async def find_shards(self) -> list[int]:
         """Finds streams beyond the configured ones, and reads them, too; returns the new ones."""
-        known, self._shards = self._shards, await find_shards(self._servers, self._shards)
-        return sorted(set(self._shards) - set(known))
+        known, self.shards = self.shards, await find_shards(self.servers, self.shards)
+        return sorted(set(self.shards) - set(known))
 
     async def create_groups(self, shards: Iterable[int] | None = None) -> None:
         """Creates missing consumer groups, by default of all shards. They begin with the first
@@ -66,18 +66,18 @@ class StreamReader:
         doing = "creating the consumer group"
         commands = {
             shard: [("XGROUP", "CREATE", keys.stream(shard), keys.GROUP, "0", "MKSTREAM")]
-            for shard in (self._shards if shards is None else shards)
+            for shard in (self.shards if shards is None else shards)
         }
-        for (reply,) in (await ask(self._servers, commands, doing)).values():
+        for (reply,) in (await ask(self.servers, commands, doing)).values():
             if isinstance(reply, RedisError) and not str(reply).startswith("BUSYGROUP"):
                 raise retry_for(reply, doing)
 
     async def read(self, most: int) -> list[Entry]:
         """Entries that no consumer of the group has had, about `most`, evenly from the shards."""
-        each = max(1, most // len(self._shards))
+        each = max(1, most // len(self.shards))
         group = ("XREADGROUP", "GROUP", keys.GROUP, self._consumer, "COUNT", each)
         replies = await self._ask_each(
-            {shard: (*group, "STREAMS", keys.stream(shard), ">") for shard in self._shards},
+            {shard: (*group, "STREAMS", keys.stream(shard), ">") for shard in self.shards},
             "reading",
         )
         entries: list[Entry] = []
@@ -90,14 +90,14 @@ class StreamReader:
 
     async def claim(self, most: int) -> list[Entry]:
         """Entries that another consumer has had for too long, because it has died or is stuck."""
-        each = max(1, most // len(self._shards))
+        each = max(1, most // len(self.shards))
         replies = await self._ask_each(
             {
                 shard: (
                     *("XAUTOCLAIM", keys.stream(shard), keys.GROUP, self._consumer, self._claim_ms),
                     *(self._claimed_up_to.get(shard, b"0-0"), "COUNT", each),
                 )
-                for shard in self._shards
+                for shard in self.shards
             },
             "claiming",
         )
@@ -119,7 +119,7 @@ class StreamReader:
         if not commands:
             return 0
         deleted = 0
-        for replies in (await ask(self._servers, commands, "acknowledging")).values():
+        for replies in (await ask(self.servers, commands, "acknowledging")).values():
             refused = first_error(replies)
             if refused is not None:
                 raise retry_for(refused, "acknowledging")
@@ -137,7 +137,7 @@ class StreamReader:
         arguments = (keys.GROUP, entry.id, FIELD, why.reason, str(why), DEAD_LETTERS_KEPT)
         command = run_script("dead_letter_entry.lua", shard, letters, *arguments)
         doing = "setting a dead letter aside"
-        found, dropped = await ask_one(self._servers, shard, command, doing)
+        found, dropped = await ask_one(self.servers, shard, command, doing)
         return bool(found), int(dropped)
 
     async def split(self, entry: Entry) -> None:
@@ -145,7 +145,7 @@ class StreamReader:
         shard, joined = entry.shard, [keys.joined(entry.shard)]
         arguments: Command = (keys.GROUP, entry.id, FIELD, *split_entry(entry.record))
         command = run_script("split_entry.lua", shard, joined, *arguments)
-        await ask_one(self._servers, shard, command, "splitting an entry")
+        await ask_one(self.servers, shard, command, "splitting an entry")
 
     async def take_up_forgotten(self, shard: int) -> int:
         """Makes a shard's forgotten entries claimable: those that the group has delivered and that
@@ -157,24 +157,14 @@ class StreamReader:
         arguments = (keys.GROUP, self._consumer, _EXAMINED, self._claim_ms)
         command = run_script("take_up_forgotten.lua", shard, (), *arguments)
         doing = "looking for forgotten entries"
-        return int(await ask_one(self._servers, shard, command, doing))
+        return int(await ask_one(self.servers, shard, command, doing))
 
     async def retire(self) -> None:
         """Removes this consumer, and dead ones, from the group, if nothing is pending for them."""
         arguments = (keys.GROUP, self._consumer, self._claim_ms * 60)
-        for shard in self._shards:
+        for shard in self.shards:
             command = run_script("retire_consumer.lua", shard, (), *arguments)
-            await ask_one(self._servers, shard, command, "leaving the consumer group")
-
-    @property
-    def servers(self) -> Shards:
-        """The servers of the shards."""
-        return self._servers
-
-    @property
-    def shards(self) -> Sequence[int]:
-        """The known shards."""
-        return self._shards
+            await ask_one(self.servers, shard, command, "leaving the consumer group")
 
     async def _ask_each(self, commands: Mapping[int, Command], doing: str) -> dict[int, Any]:
         """Sends one command for each shard; returns the replies of those that answer.
@@ -183,7 +173,7 @@ class StreamReader:
             Retry: no shard answers.
         """
         replies = await ask(
-            self._servers, {shard: [each] for shard, each in commands.items()}, doing
+            self.servers, {shard: [each] for shard, each in commands.items()}, doing
         )
         answered, failed, groupless = {}, {}, []
         for shard, (reply,) in replies.items():

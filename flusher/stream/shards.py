@@ -2,6 +2,8 @@
 
 After a change of STREAM_SHARDS, entries are left in other streams, and for a while some collectors
 still append there. So a flusher asks Redis for all streams that exist.
+
+The functions raise Retry if Redis does not answer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,11 +22,7 @@ async def find_shards(
     known: Sequence[int],
     names: Sequence[Callable[[int], str]] = (keys.stream, keys.dead_letters),
 ) -> list[int]:
-    """The known shards, and all others for which a key of one of these names exists.
-
-    Raises:
-        Retry: Redis does not answer.
-    """
+    """The known shards, and all others for which a key of one of these names exists."""
     unknown = sorted(set(range(keys.MOST_SHARDS)) - set(known))
     try:
         found = {shard for name in names if unknown for shard in await shards.having(unknown, name)}
@@ -36,11 +34,7 @@ async def find_shards(
 async def ask(
     shards: Shards, commands: Mapping[int, Sequence[Command]], doing: str
 ) -> dict[int, list[Any]]:
-    """As `Shards.ask`; an error begins with `doing`.
-
-    Raises:
-        Retry: no server answers.
-    """
+    """As `Shards.ask`; an error begins with `doing`."""
     try:
         return await shards.ask(commands)
     except RedisError as error:
@@ -48,11 +42,7 @@ async def ask(
 
 
 async def ask_one(shards: Shards, shard: int, command: Command, doing: str) -> Any:
-    """The reply to one command; an error begins with `doing`.
-
-    Raises:
-        Retry: Redis does not answer, or refuses the command.
-    """
+    """The reply to one command; an error begins with `doing`. A refusal raises Retry, too."""
     ((reply,),) = (await ask(shards, {shard: [command]}, doing)).values()
     if isinstance(reply, RedisError):
         raise retry_for(reply, doing)
