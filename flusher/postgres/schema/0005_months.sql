@@ -65,10 +65,9 @@ CREATE FUNCTION flusher.drop_month(wanted date) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE flusher.months SET dropped_at = coalesce(dropped_at, now()) WHERE month = wanted AND closed_at IS NOT NULL;
-    IF NOT FOUND THEN
-        RETURN false;
+    IF FOUND THEN
+        EXECUTE format('DROP TABLE IF EXISTS flusher.%I', 'sessions_' || to_char(wanted, 'YYYY_MM'));
     END IF;
-    EXECUTE format('DROP TABLE IF EXISTS flusher.%I', 'sessions_' || to_char(wanted, 'YYYY_MM'));
-    RETURN true;
+    RETURN FOUND; -- EXECUTE does not change it
 END
 $$;
