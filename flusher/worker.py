@@ -40,7 +40,7 @@ class Flushed:
 
 
 class Worker:
-    """One worker of a flusher. `run` repeats `run_once`, and waits after errors."""
+    """One worker of a flusher. `run` writes batch after batch; `run_once` writes one."""
 
     def __init__(
         self,
