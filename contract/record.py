@@ -48,6 +48,7 @@ START_TAG: Final = VERSION << 8 | _STARTED
 unpack_start: Final = _START.unpack_from
 START_BYTES: Final = _START.size
 UPGRADE_TAG: Final = VERSION << 8 | _UPGRADED
+CURRENT_UPGRADE_TAG: Final = VERSION << 8 | _CURRENT_UPGRADED
 unpack_upgrade: Final = _UPGRADE.unpack_from
 UPGRADE_BYTES: Final = _UPGRADE.size
 _ID_BYTES: Final = 16

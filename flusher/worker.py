@@ -33,14 +33,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Flushed:
-    """The result of one batch: the finished entries, of which `dead` became dead letters."""
+    """The result of one batch: how many entries are done, of which `dead` became dead letters."""
 
     entries: int = 0
     dead: int = 0
 
 
 class Worker:
-    """One worker of a flusher. `run` repeats `run_once`, and waits after errors."""
+    """One worker of a flusher. `run` writes batch after batch; `run_once` writes one."""
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class Worker:
             reader: this worker's own consumer.
             writer: with this worker's own connection.
             metrics: of the process.
-            settings: of the process; the claim is the same as the reader's.
-            helps: the main worker, if this is a second one. This one only works while the main
-                worker is behind, and does no housekeeping.
+            settings: of the process; `claim_seconds` is the same as the reader's.
+            helps: the main worker, if this is the second one. The second one only works while the
+                main worker is behind, and does no housekeeping.
         """
         self._reader = reader
         self._helps = helps
@@ -77,13 +77,13 @@ class Worker:
             finds_shards_only=helps is not None,
         )
         self.outage: Outage = helps.outage if helps else Outage("batches go on")
-        self._failing: object = self  # what a turn does
+        self._failing: object = self  # what fails if the turn fails: batches, or housekeeping
         self._is_prepared = False
-        # By the monotonic clock: when a batch was finished, or there was none.
+        # By the monotonic clock: when a batch was done last, or none was there.
         self.last_success: float | None = None
 
     async def prepare(self) -> None:
-        """Creates what the first batch needs: the consumer groups.
+        """Creates the consumer groups.
 
         Raises:
             Retry: Redis is away.
@@ -98,7 +98,7 @@ class Worker:
             Retry: a server is away; the entries are kept for the next call.
         """
         await self._builder.fill()
-        while self._builder.may_go_on and not self._builder.is_full:
+        while self.is_behind and not self._builder.is_full:
             await self._builder.fill()
         return await self._flush(self._builder.take())
 
@@ -107,11 +107,11 @@ class Worker:
 
         Args:
             stopping: whether it was asked to stop.
-            beat: called at each turn, also while a server is away.
+            beat: called in each turn, also while a server is away.
 
         Returns:
-            Whether everything that it had read is stored and acknowledged. The rest stays pending,
-            until another flusher takes it over, or this one when it is back.
+            Whether all entries that it has read are stored and acknowledged. The others stay
+            pending until another flusher takes them over.
         """
         turn = partial(self._turn, stopping, beat)
         await repeat(turn, stopping, self._pause, trouble=self, backoff=_BACKOFF)
@@ -138,27 +138,27 @@ class Worker:
             await self._fill(stopping, beat)
             await self._flush(self._builder.take())
             self.outage.works(self)
-            self._failing = self._housekeeping  # an empty batch does not show that PostgreSQL works
+            self._failing = self._housekeeping  # needs PostgreSQL, also if the batch was empty
             if await self._housekeeping.run_if_due():
                 self.outage.works(self._housekeeping)
         except Retry:
             with suppress(Retry):
-                await self._housekeeping.run_if_due()  # perhaps only one batch failed
+                await self._housekeeping.run_if_due()  # it may work: perhaps only the batch failed
             raise
 
     def fails(self, error: Exception, pause: float) -> None:
         """Logs that a batch has to wait; part of `Trouble`."""
         self.outage.fails(self._failing)
         redis = isinstance(error, Retry) and error.reason.startswith("redis")
-        to_do = f"nothing is lost; see that {'Redis' if redis else 'PostgreSQL'} is up"
+        to_do = f"nothing is lost; check that {'Redis' if redis else 'PostgreSQL'} is up"
         log.warning("a batch has to wait", why=str(error), seconds=round(pause, 1), to_do=to_do)
 
     def works(self) -> None:
-        """Does nothing: a turn itself reports which of its parts work."""
+        """Does nothing, because `_turn` reports which of its parts work; part of `Trouble`."""
 
     @property
     def is_behind(self) -> bool:
-        """Whether there was more in the streams than it could take."""
+        """Whether the streams had more entries than it could take."""
         return self._reader.left_some
 
     @property
@@ -167,7 +167,7 @@ class Worker:
         return self._helps is None or self._helps.is_behind or in_hand
 
     async def _fill(self, stopping: Stopping, beat: Beat) -> None:
-        """Reads until a batch is full, or its first entry is `max_seconds` old."""
+        """Reads until the batch is full, or `max_seconds` after its first entry was read."""
         closes: float | None = None
         while not self._builder.is_full and not stopping.asked:
             beat()
@@ -176,15 +176,14 @@ class Worker:
                 closes = time.monotonic() + self._max_seconds
             if closes is not None and time.monotonic() >= closes:
                 return
-            if not self._builder.may_go_on:
+            if not self.is_behind and not self._builder.is_full:
                 await stopping.wait(_POLL_SECONDS)
             if closes is None and self._housekeeping.is_due:
                 return
 
     async def _flush(self, batch: Batch) -> Flushed:
-        entries = len(batch.entries) + len(batch.broken)
-        entries += self._committed.entries
-        # A piece that PostgreSQL refuses, or takes too long for, is halved until it is one entry.
+        entries = len(batch.entries) + len(batch.broken) + self._committed.entries
+        # A piece that PostgreSQL refuses, or that takes too long, is halved until it is one entry.
         pieces = [batch] if batch.entries else []
         dead = newer = 0
         try:
@@ -192,7 +191,7 @@ class Worker:
             while pieces:
                 await self._store_first(pieces, batch)
                 await self._committed.acknowledge()
-            # Last, because a full Redis has no room for new entries until the others are deleted.
+            # Last, because a full Redis has no room for them until other entries are deleted.
             while batch.divisible:
                 await self._reader.split(batch.divisible[0])
                 batch.divisible.pop(0)
@@ -206,15 +205,18 @@ class Worker:
             self._builder.put_back([*left, *batch.broken])
             raise
         if newer:
-            # They stay pending: flushers take them over in turns, until one can read them.
-            wait = "entries of a newer release wait for a flusher of that release"
-            log.warning(wait, count=newer, to_do="deploy the flushers of that release")
+            # They stay pending. Flushers take them over in turn, until one can read them.
+            log.warning(
+                "entries of a newer release wait for a flusher of that release",
+                count=newer,
+                to_do="deploy the flushers of that release",
+            )
         self.last_success = time.monotonic()
         return Flushed(entries - newer, dead)
 
     async def _store_first(self, pieces: list[Batch], batch: Batch) -> None:
-        """Writes the first piece of a batch. The part that is still to be written takes its place,
-        or goes after all others if it took too long.
+        """Writes the first of the pieces, and removes it. If it is not written, its halves replace
+        it; if it took too long, it goes behind the others.
         """
         piece = pieces[0]
         entries = len(piece.entries)
@@ -244,7 +246,7 @@ class Worker:
         write_seconds = time.perf_counter() - started
         self._metrics.flush_seconds.labels("write").observe(write_seconds)
         self._committed.add(piece, written)
-        self._tell_of_salts(written)
+        self._log_lost_salts(written)
         log.info(
             "flushed",
             entries=len(piece.entries),
@@ -254,14 +256,14 @@ class Worker:
             write_ms=round(write_seconds * 1000, 1),
         )
 
-    def _tell_of_salts(self, written: Written) -> None:
+    def _log_lost_salts(self, written: Written) -> None:
         for month in written.salts_lost:
             self._metrics.salts_lost.inc()
             log.error(
                 "the month's salt was lost or replaced within the month: "
                 "people who came before and come again count twice this month",
                 month=f"{month:%Y-%m}",
-                to_do="find out why; mention it beside the month's numbers, as the report does",
+                to_do="find out why; mention it next to the month's numbers, as the report does",
             )
 
     def _halves(self, piece: Batch) -> list[Batch]:
@@ -270,7 +272,9 @@ class Worker:
         return [decode_entries(half, self._builder.latest) for half in halves]
 
     def _isolate(self, piece: Batch, why: DeadLetter, batch: Batch) -> list[Batch]:
-        """The halves of a piece that PostgreSQL refuses; a single entry becomes a dead letter."""
+        """The halves of a piece that can't be written. A single entry has none: it becomes a dead
+        letter, or is split into its records.
+        """
         if len(piece.entries) > 1:
             return self._halves(piece)
         (entry,) = piece.entries
@@ -283,8 +287,7 @@ class Worker:
 
 def _take_newer(batch: Batch) -> int:
     """Removes the entries that need a newer release's flusher from a batch; returns how many."""
-    before = len(batch.undecodable)
-    batch.undecodable[:] = [
-        each for each in batch.undecodable if not isinstance(each.why, NewerVersion)
-    ]
-    return before - len(batch.undecodable)
+    others = [each for each in batch.undecodable if not isinstance(each.why, NewerVersion)]
+    newer = len(batch.undecodable) - len(others)
+    batch.undecodable[:] = others
+    return newer

@@ -1,1 +1,1 @@
-"""Into PostgreSQL: the schema, the write and the kept counts."""
+"""Into PostgreSQL: the schema, writing batches, and the kept counts."""

@@ -1,4 +1,4 @@
-"""`python -m flusher check`: whether the kept counts are those of the sessions; and made so."""
+"""`python -m flusher check`: compares the kept counts with the sessions, and corrects them."""
 
 from datetime import date
 from typing import Final
@@ -23,10 +23,9 @@ _WORDS: Final = {
 async def check_counts(
     database: Database, month: Month | None = None, *, repair: bool = False
 ) -> list[str]:
-    """A sentence for each difference, of one month or of all.
+    """Compares the counts of one month, or of all, with the sessions; a sentence per difference.
 
-    Each month is seen at one moment, while batches go on; with `repair` they wait until the counts
-    of a month that has differences are made again.
+    Batches go on meanwhile. With `repair` they wait while the counts of a month are corrected.
 
     Raises:
         Retry: PostgreSQL is away or busy.
@@ -35,9 +34,8 @@ async def check_counts(
     found: list[str] = []
     right = True
     async with database.connection() as connection:
-        wanted = None if month is None else month.first_day
         for row in await connection.fetch(statement("months")):
-            if row["is_dropped"] or wanted not in (None, row["month"]):
+            if row["is_dropped"] or (month is not None and row["month"] != month.first_day):
                 continue
             differences = await _differences(connection, row["month"])
             found += differences
@@ -53,8 +51,8 @@ async def check_counts(
 
 
 async def add_missing_counts(connection: asyncpg.Connection, month: date) -> None:
-    """Makes the counts of a month those of its sessions, in a transaction that bars all batches
-    (`Lock.SESSIONS`): what one adds meanwhile would be added twice.
+    """Corrects the counts of a month, in a transaction that has `Lock.SESSIONS` alone: otherwise
+    the changes of a batch would be added twice.
     """
     await connection.execute(statement("add_missing_counts"), month)
 
@@ -62,10 +60,10 @@ async def add_missing_counts(connection: asyncpg.Connection, month: date) -> Non
 async def _differences(connection: asyncpg.Connection, month: date) -> list[str]:
     found = []
     async with connection.transaction():
-        # First: a snapshot from before a month was closed would see it empty after that.
+        # Locked first: closing a month truncates it, and an older snapshot then sees it empty.
         await connection.execute("LOCK TABLE sessions IN ACCESS SHARE MODE")
-        missing = await connection.fetch(statement("missing_counts"), month)
-    for row in missing:
+        rows = await connection.fetch(statement("missing_counts"), month)
+    for row in rows:
         place = f"{row['site']}, {format(month, '%Y-%m') if row['whole_month'] else row['day']}"
         for name, words in _WORDS.items():
             missing = row[name]

@@ -1,7 +1,7 @@
-"""The files that asyncpg reads on its way to PostgreSQL, and which of them is in the way.
+"""The files that asyncpg reads when it connects, and which of them can't be read.
 
-It says which rarely: a key that can't be looked at is a PermissionError, a certificate that is not
-there a FileNotFoundError without a name, and an unreadable password file is a wrong password.
+asyncpg's errors rarely name the file: an unreadable key is a PermissionError, a missing certificate
+a FileNotFoundError without a name, and an unreadable password file looks like a wrong password.
 """
 
 import os
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-# A parameter of the DSN, the variable that stands for it, and the file in the home folder that is
-# looked for without either.
+# The DSN's parameter, the environment variable instead of it, and the file in the home folder that
+# is used if neither is set.
 _FILES: Final = (
     ("sslrootcert", "PGSSLROOTCERT", ".postgresql/root.crt"),
     ("sslcrl", "PGSSLCRL", ".postgresql/root.crl"),
@@ -23,7 +23,7 @@ _VERIFYING: Final = ("verify-ca", "verify-full")
 
 
 def file_in_the_way(dsn: str) -> str | None:
-    """What is wrong with which of the files, and what to do about it; None: with none of them."""
+    """Which file can't be read, and what to do about it; None: all can be read."""
     try:
         query = parse_qs(urlsplit(dsn).query)
     except ValueError:
@@ -37,15 +37,15 @@ def file_in_the_way(dsn: str) -> str | None:
                 return f"{origin} names {path}, which can't be read: {error.strerror}"
         except OSError as error:
             return (
-                f"{path} can't be looked at ({error.strerror}): let this process read it, or give "
-                "it a HOME that is empty or not there (systemd: ProtectHome=tmpfs), or name "
-                f"another file by {origin}"
+                f"{path} can't be read ({error.strerror}): let this process read it, or give it a "
+                "HOME that is empty or does not exist (systemd: ProtectHome=tmpfs), or name "
+                f"another file with {origin}"
             )
     return None
 
 
 def _files(query: dict[str, list[str]]) -> Iterator[tuple[Path, str, bool]]:
-    """Each file's path, what names it or could, and whether it has to be there."""
+    """Each file's path, the parameter or variable for it, and whether the file must exist."""
     verifies = (query.get("sslmode") or [os.environ.get("PGSSLMODE", "")])[-1] in _VERIFYING
     for parameter, variable, default in _FILES:
         if named := query.get(parameter):
@@ -55,6 +55,6 @@ def _files(query: dict[str, list[str]]) -> Iterator[tuple[Path, str, bool]]:
         else:
             try:
                 home = Path.home()
-            except RuntimeError:  # nobody knows where it is
+            except RuntimeError:  # this user has no home folder
                 continue
             yield home / default, f"?{parameter}=", verifies and parameter == "sslrootcert"

@@ -1,4 +1,4 @@
-"""One connection to PostgreSQL, and what its errors ask for."""
+"""A connection to PostgreSQL, and which of our errors its errors become."""
 
 import asyncio
 import socket
@@ -6,7 +6,6 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,28 +17,28 @@ from flusher.postgres.pooler import refuse_lent_connections
 from flusher.postgres.statements import statement
 
 CONNECT_SECONDS: Final = 10.0
-# Of several hosts one may swallow what it is sent: the next is tried well before a claim.
+# For each of several hosts: one may never answer, and the next must be tried soon.
 _CONNECT_ONE_OF_SECONDS: Final = 3.0
 _EXAMPLE: Final = "DATABASE_URL=postgresql://impact@localhost/impact"
 
-# Whoever a role is named after: its own schema would come first ("$user").
+# Without "$user": a schema with the name of the role would come first.
 SEARCH_PATH: Final = "public, pg_temp"
 
 _LOCK_SECONDS: Final = 30.0
 
-# By SET, since a pooler refuses most of them while connecting.
+# Set by statements, because a pooler refuses most of them in the connection's options.
 _SESSION_SETTINGS: Final = {
     "application_name": "impact-tracking flusher",
     "search_path": SEARCH_PATH,
-    # Nothing is waited for without an end, and nothing held: a process may be frozen.
+    # All waiting and holding has an end, also if a process is frozen.
     "lock_timeout": f"{_LOCK_SECONDS:.0f}s",
     "idle_in_transaction_session_timeout": "60s",
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
     "timezone": "UTC",
-    # Rows are looked up by their keys, a few at a time as far as a plan goes, whatever the
-    # statistics say of a table that is being filled, or that was empty when the plan was made.
+    # Rows are only found by key. The statistics may be wrong: of a table that is being filled, or
+    # that was empty when the plan was made.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
@@ -48,10 +47,10 @@ _SESSION_SETTINGS: Final = {
     "jit": "off",
 }
 
-# The row's own fault, whoever tries to store it. Everything else is the server's, and passes.
+# The row is at fault, and every try fails. All other errors are the server's, and pass.
 _REFUSALS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-# A server that is away or ends the work, and a connection that it ended while nothing was asked of
-# it, which asyncpg may notice only at its next use (InternalClientError).
+# The server is away, ends the work, or has closed an idle connection. asyncpg may only notice the
+# latter at the next use (InternalClientError).
 _FAULTS = (
     OSError,
     TimeoutError,
@@ -66,24 +65,23 @@ _CONFIGURATION = (
     asyncpg.UndefinedTableError,
     asyncpg.InvalidSchemaNameError,
 )
-# Of OSErrors; the others come from files.
-_OF_THE_NETWORK = (ConnectionError, TimeoutError, socket.gaierror)
+# All other OSErrors come from files.
+_NETWORK_ERRORS = (ConnectionError, TimeoutError, socket.gaierror)
 
 
 async def connect(dsn: str, patience_seconds: float | None = None) -> asyncpg.Connection:
     """A connection with this project's session settings.
 
     Args:
-        dsn: where to. Of several hosts the first that takes writes, unless it has a
-            `target_session_attrs`.
-        patience_seconds: how long a statement may take, on the server and on the wire. It also
-            bounds what a process that is frozen or cut off may hold up: the server ends its
-            transaction, with its locks, and the others go on. None: for as long as it takes; but
-            no lock is waited for longer than 30 s.
+        dsn: of the server. Of several hosts, the first that takes writes is used, unless the DSN
+            has `target_session_attrs`.
+        patience_seconds: how long a statement may take, on the server and in the network. If this
+            process is frozen or cut off, the server ends its transaction after this time, with its
+            locks. None: no limit, but a lock is waited for at most 30 s.
 
     Raises:
-        Misconfigured: the DSN, user, password or database is wrong, a file that it takes to connect
-            can't be read, or a pooler lends the connection to others.
+        Misconfigured: the DSN, user, password or database is wrong, a file that is needed to
+            connect can't be read, or a pooler lends the connection to others.
         Retry: the server is away.
     """
     try:
@@ -94,11 +92,11 @@ async def connect(dsn: str, patience_seconds: float | None = None) -> asyncpg.Co
         detail = f"PostgreSQL's TLS certificate is not trusted: {_first_line(error)}"
         raise Retry("postgres_away", detail) from None
     except ValueError:
-        # Without its words: they quote what was taken for a port, which may be a password.
+        # Its text is left out: it quotes what it takes for a port, and that may be a password.
         problem = "can't be read; are the special characters of its password percent-encoded?"
         raise _misconfigured(dsn, problem) from None
     except _FAULTS as error:
-        if isinstance(error, OSError) and not isinstance(error, _OF_THE_NETWORK):
+        if isinstance(error, OSError) and not isinstance(error, _NETWORK_ERRORS):
             file = file_in_the_way(dsn)
             if file is not None:
                 raise _misconfigured(dsn, file) from None
@@ -106,23 +104,21 @@ async def connect(dsn: str, patience_seconds: float | None = None) -> asyncpg.Co
 
 
 def _misconfigured(dsn: str, problem: str) -> Misconfigured:
-    """The file that is in the way, where there is one: what is said of the rest follows from it."""
+    """The problem, or a file that can't be read, which then is the cause."""
     return Misconfigured("DATABASE_URL", file_in_the_way(dsn) or problem, _EXAMPLE)
 
 
 async def _connect(dsn: str, patience_seconds: float | None) -> asyncpg.Connection:
-    hosts = one_for_each_host(dsn)
-    several = len(hosts) > 1
-    failure: Exception | None = None
-    for host in hosts:
+    *others, last = one_for_each_host(dsn)
+    seconds = _CONNECT_ONE_OF_SECONDS if others else CONNECT_SECONDS
+    for host in others:
         try:
-            seconds = _CONNECT_ONE_OF_SECONDS if several else CONNECT_SECONDS
             return await _connect_host(host, seconds, patience_seconds)
-        except _FAULTS as error:
-            if isinstance(error, _CONFIGURATION) or not several:
-                raise
-            failure = error
-    raise failure or ConnectionError("the DSN names no host")
+        except _CONFIGURATION:
+            raise
+        except _FAULTS:
+            continue
+    return await _connect_host(last, seconds, patience_seconds)
 
 
 async def _connect_host(
@@ -131,11 +127,11 @@ async def _connect_host(
     connection = await asyncpg.connect(
         dsn,
         timeout=seconds,
-        # The server's own bound comes first, and tells what happened.
+        # The server's own limit comes first, with a better error.
         command_timeout=None if patience_seconds is None else patience_seconds * 1.2,
     )
     try:
-        async with asyncio.timeout(CONNECT_SECONDS):  # a pooler may have none to give
+        async with asyncio.timeout(CONNECT_SECONDS):  # a pooler may have none left
             another = partial(asyncpg.connect, dsn, timeout=seconds)
             await refuse_lent_connections(connection, another)
             settings = _SESSION_SETTINGS | _bounds(patience_seconds)
@@ -149,9 +145,10 @@ async def _connect_host(
 
 
 def one_for_each_host(dsn: str) -> list[str]:
-    """A DSN of several hosts as several DSNs, each for the one of them that takes writes.
+    """A DSN for each host of a DSN, which only accepts the host if it takes writes.
 
-    asyncpg takes several, too, but gives all of them together the time that one may use up.
+    asyncpg accepts several hosts, too. But they share one time limit, which a single host may use
+    up.
     """
     parts = urlsplit(dsn)
     credentials, at, hosts = parts.netloc.rpartition("@")
@@ -167,7 +164,7 @@ def one_for_each_host(dsn: str) -> list[str]:
 
 
 class Database:
-    """A connection that is made when it is needed, and again after a fault."""
+    """A connection that is made at its first use, and again after an error."""
 
     def __init__(self, dsn: str, patience_seconds: float | None = None) -> None:
         """As `connect`."""
@@ -178,12 +175,7 @@ class Database:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -199,11 +191,11 @@ class Database:
         """The connection, outside of any transaction.
 
         Raises:
-            DeadLetter: the server refuses what was to be stored, whenever it is tried.
-            TimedOut: a statement took longer than its patience; nothing of it was stored.
-            Retry: the server is away, or ended the work; nothing of it was stored, unless the
-                answer to a commit was lost. Whoever repeats it must not mind.
-            Misconfigured: the database is not the one that was migrated.
+            DeadLetter: the server will always refuse these rows.
+            TimedOut: a statement took longer than `patience_seconds`; nothing was stored.
+            Retry: the server is away, or ended the work. Nothing was stored, unless the answer to a
+                commit was lost; so the work must be safe to repeat.
+            Misconfigured: the database is not migrated, or a right is missing.
         """
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._dsn, self._patience_seconds)
@@ -213,16 +205,16 @@ class Database:
             raise DeadLetter(f"sqlstate_{error.sqlstate}", type(error).__name__) from None
         except _CONFIGURATION as error:
             self._drop()
-            problem = f"{_first_line(error)}; {_what_to_look_at(error)}"
+            problem = f"{_first_line(error)}; {_advice(error)}"
             raise Misconfigured("DATABASE_URL", problem, _EXAMPLE) from None
         except asyncpg.QueryCanceledError as error:  # by statement_timeout
             self._drop()
             raise TimedOut("postgres", f"PostgreSQL failed: {_first_line(error)}") from None
         except _FAULTS as error:
             self._drop()
-            raise Retry("postgres", f"PostgreSQL failed: {_reason(error)}") from None
+            raise Retry("postgres", f"PostgreSQL failed: {_first_line(error)}") from None
         except BaseException:
-            # Cancelled in mid-protocol: what state the connection is in is unknown.
+            # Perhaps cancelled within a statement: the connection's state is unknown.
             self._drop()
             raise
 
@@ -232,11 +224,9 @@ class Database:
             connection.terminate()
 
 
-def _what_to_look_at(error: asyncpg.PostgresError) -> str:
+def _advice(error: asyncpg.PostgresError) -> str:
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
-        return (
-            "who reads needs `GRANT impact_reader TO` its role, who writes impact_flusher's rights"
-        )
+        return "to read, run `GRANT impact_reader TO` its role; to write, give it impact_flusher"
     return "has `python -m flusher migrate` been run there?"
 
 
@@ -247,20 +237,16 @@ def _bounds(patience_seconds: float | None) -> dict[str, str]:
     return {
         "statement_timeout": patience,
         "idle_in_transaction_session_timeout": patience,
-        # Less, so that waiting for a lock can be told apart from taking too long.
+        # Less, so that waiting for a lock differs from taking too long.
         "lock_timeout": f"{min(patience_seconds * 2 / 3, _LOCK_SECONDS) * 1000:.0f}",
     }
 
 
-def _reason(error: BaseException) -> str:
-    if type(error) is asyncpg.InternalClientError:
-        # After a freeze a server may end a connection. Its last words have come, the end has not:
-        # asyncpg then speaks of states of its own.
-        return "it has ended the connection"
-    return _first_line(error)
-
-
 def _first_line(error: BaseException) -> str:
-    # The rest of a server's message (DETAIL, CONTEXT) quotes rows.
+    if type(error) is asyncpg.InternalClientError:
+        # The server's last message has arrived and the end of the connection has not, for example
+        # after this process was frozen. asyncpg's text then is about its internal states.
+        return "it has ended the connection"
+    # The other lines (DETAIL, CONTEXT) may quote rows.
     text = str(error).partition("\n")[0]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

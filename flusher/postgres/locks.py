@@ -1,4 +1,4 @@
-"""The locks by which all who write take turns. Each is held until the transaction ends."""
+"""The advisory locks of all writers. Each is held until the transaction ends."""
 
 from enum import StrEnum
 
@@ -8,39 +8,36 @@ from flusher.postgres.statements import statement
 
 
 class Lock(StrEnum):
-    """What may be done by one at a time."""
+    """The name of each lock."""
 
     SESSIONS = "flusher.sessions"
-    """Batches that are copied share it. Who has it alone knows that no batch is under way. A batch
-    that is merged does: of two that wait for each other, one for the other's rows and one for
-    `UPGRADES`, PostgreSQL would end one, after a second.
+    """Batches that only copy share it. A transaction that has it alone knows that no batch
+    is under way. Of two batches that merge, each could wait for rows of the other, and PostgreSQL
+    would end one. So a batch that merges takes it alone.
     """
     UPGRADES = "flusher.upgrades"
-    """Of a session and its upgrade that two flushers store at the same moment, the second to come
-    here sees the first.
+    """If one flusher stores a session and another its upgrade, the second one sees the first one's
+    rows.
     """
     IMPORTS = "flusher.imports"
-    """One stores or takes back sessions of the earlier system: who looks whether a session is there
-    sees what the one before has done. Taken before the others.
-    """
+    """One import or undo at a time, so that it sees the sessions of the others. Taken first."""
     FOLD = "flusher.fold"
-    """One adds up what batches have changed in the counts."""
+    """One process at a time adds up the changes of the counts."""
     DEAD_LETTERS = "flusher.dead_letters"
-    """One writes down how many there are."""
+    """One process at a time notes how many there are."""
     MIGRATE = "impact-tracking migrate"
-    """One changes the schema."""
 
 
 async def take(connection: asyncpg.Connection, lock: Lock) -> None:
-    """Waits for it."""
+    """Waits until it is free, and takes it alone."""
     await connection.execute(statement("take_lock"), lock)
 
 
 async def share(connection: asyncpg.Connection, lock: Lock) -> None:
-    """Waits until no one holds it exclusively."""
+    """Waits until no transaction has it alone, and shares it."""
     await connection.execute(statement("share_lock"), lock)
 
 
 async def try_to_take(connection: asyncpg.Connection, lock: Lock) -> bool:
-    """Takes it unless somebody else has it; whether it did."""
+    """Takes it alone if it is free; returns whether it was."""
     return bool(await connection.fetchval(statement("try_lock"), lock))

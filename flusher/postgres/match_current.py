@@ -1,7 +1,7 @@
-"""Upgrades of `current`: what a batch changes for a visitor is decided again.
+"""Upgrades of `current`: decides again, for each visitor whom a batch changes.
 
-Only from the time on of which there is news: what was decided before does not depend on it. So the
-work grows with what has happened since, and not with all that a visitor ever did.
+Only upgrades and sessions since the earliest change are decided again, because earlier decisions do
+not depend on it. So the work does not grow with all that a visitor ever did.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from asyncpg.pgproto.pgproto import UUID
 
 from flusher.postgres.statements import statement
 from flusher.rows.counts import Counts, Session
-from flusher.rows.current import OVERTAKING, Launch, Wish, decide
+from flusher.rows.current import OVERTAKING, Launch, UpgradeRequest, decide
 
 
 class Visitor(NamedTuple):
@@ -25,18 +25,18 @@ class Visitor(NamedTuple):
     hash: UUID
 
 
-class News:
-    """Since when something is different for each visitor."""
+class Changed:
+    """For each visitor, since when decisions may be different."""
 
     def __init__(self) -> None:
         self.since: dict[Visitor, datetime] = {}
 
-    def began(self, visitor: Visitor, at: datetime) -> None:
-        """A session is new or gone that began then."""
-        self.upgraded(visitor, at - OVERTAKING)
+    def add_session(self, visitor: Visitor, began: datetime) -> None:
+        """A session is new or gone."""
+        self.add_upgrade(visitor, began - OVERTAKING)
 
-    def upgraded(self, visitor: Visitor, at: datetime) -> None:
-        """An upgrade of then is new, or takes a session, or does no longer."""
+    def add_upgrade(self, visitor: Visitor, at: datetime) -> None:
+        """An upgrade is new, or has taken a session, or has lost it."""
         known = self.since.get(visitor)
         if known is None or at < known:
             self.since[visitor] = at
@@ -44,7 +44,7 @@ class News:
 
 @dataclass(slots=True)
 class _Case:
-    """One visitor's: what is decided again, as it is stored now."""
+    """What is decided again for one visitor, as it is stored now."""
 
     visitor: Visitor
     since: datetime
@@ -53,22 +53,12 @@ class _Case:
     taken: dict[UUID, Launch] = field(default_factory=dict)
 
     @property
-    def users(self) -> set[UUID]:
-        """Who asks for `current`."""
-        return {row["user_hash"] for row in self._of_current}
-
-    @property
-    def wanted(self) -> int:
-        """How many sessions from before may be taken, each by an upgrade of `current`."""
-        return len(self._of_current)
-
-    @property
-    def _of_current(self) -> list[asyncpg.Record]:
+    def of_current(self) -> list[asyncpg.Record]:
         return [row for row in self.upgrades.values() if row["session_id"] is None]
 
-    def wishes(self) -> list[Wish]:
+    def requests(self) -> list[UpgradeRequest]:
         return [
-            Wish(row["id"], row["upgraded_at"], row["user_hash"], row["session_id"])
+            UpgradeRequest(row["id"], row["upgraded_at"], row["user_hash"], row["session_id"])
             for row in self.upgrades.values()
         ]
 
@@ -78,7 +68,7 @@ class _Case:
 
 @dataclass(slots=True)
 class _Changes:
-    """What is written: the statements' arguments by row."""
+    """The rows of the two statements' arguments."""
 
     sessions: list[tuple[UUID, date, UUID, str | None, datetime | None]] = field(
         default_factory=list
@@ -86,22 +76,23 @@ class _Changes:
     upgrades: list[tuple[UUID, str, UUID | None, UUID | None]] = field(default_factory=list)
 
 
-async def match_current(connection: asyncpg.Connection, news: News, counts: Counts) -> set[UUID]:
-    """Decides again what there is news of; the upgrades of `current` that repeat one."""
-    visitors = [(*visitor, since) for visitor, since in news.since.items()]
-    if not visitors:
+async def match_current(
+    connection: asyncpg.Connection, changed: Changed, counts: Counts
+) -> set[UUID]:
+    """Decides again what has changed; returns the upgrades of `current` that repeat another one."""
+    all_cases = [_Case(visitor, since) for visitor, since in changed.since.items()]
+    if not all_cases:
         return set()
-    upgrades = await connection.fetch(statement("upgrades_to_decide"), *_columns(visitors))
-    all_ = [_Case(visitor, since) for visitor, since in news.since.items()]
-    _keep_upgrades(all_, upgrades)
-    # Whoever has none of `current` has nothing to be decided.
-    cases = [case for case in all_ if case.wanted]
+    visitors = _columns([(*case.visitor, case.since) for case in all_cases])
+    _keep_upgrades(all_cases, await connection.fetch(statement("upgrades_to_decide"), *visitors))
+    # Without an upgrade of `current` there is nothing to decide.
+    cases = [case for case in all_cases if case.of_current]
     if not cases:
         return set()
     await _read(connection, cases)
     changes, repeats = _Changes(), set()
     for case in cases:
-        takers, repeated = decide(case.wishes(), case.launches(), case.taken)
+        takers, repeated = decide(case.requests(), case.launches(), case.taken)
         repeats |= repeated
         _compare(case, takers, repeated, changes, counts)
     if changes.sessions:
@@ -114,7 +105,8 @@ async def match_current(connection: asyncpg.Connection, news: News, counts: Coun
 async def _read(connection: asyncpg.Connection, cases: Sequence[_Case]) -> None:
     sessions = await connection.fetch(
         statement("sessions_to_decide"),
-        *_columns([(*case.visitor, case.since, case.wanted) for case in cases]),
+        # Each upgrade of `current` may take one session from before.
+        *_columns([(*case.visitor, case.since, len(case.of_current)) for case in cases]),
     )
     for row in sessions:
         cases[row["place"] - 1].sessions[row["id"]] = row
@@ -126,16 +118,13 @@ async def _read(connection: asyncpg.Connection, cases: Sequence[_Case]) -> None:
     if by_id:
         statement_ = statement("upgrades_by_id_to_decide")
         _keep_upgrades(cases, await connection.fetch(statement_, *_columns(by_id)))
-    asked = [
+    users = [
         (*case.visitor, case.since, user, place)
         for place, case in enumerate(cases, 1)
-        for user in case.users
+        for user in {row["user_hash"] for row in case.of_current}
     ]
-    if asked:
-        before = await connection.fetch(statement("sessions_taken_before"), *_columns(asked))
-        for row in before:
-            launch = row["created_at"], row["id"]
-            cases[row["place"] - 1].taken[row["user_hash"]] = launch
+    for row in await connection.fetch(statement("sessions_taken_before"), *_columns(users)):
+        cases[row["place"] - 1].taken[row["user_hash"]] = row["created_at"], row["id"]
 
 
 def _keep_upgrades(cases: Sequence[_Case], rows: Iterable[asyncpg.Record]) -> None:
@@ -145,14 +134,14 @@ def _keep_upgrades(cases: Sequence[_Case], rows: Iterable[asyncpg.Record]) -> No
 
 def _compare(
     case: _Case,
-    takers: dict[UUID, Wish],
+    takers: dict[UUID, UpgradeRequest],
     repeats: set[UUID],
     changes: _Changes,
     counts: Counts,
 ) -> None:
-    """Adds what is different from what is stored."""
+    """Adds to `changes` and `counts` what differs from what is stored."""
     month, site, visitor_hash = case.visitor
-    took = {wish.id: session for session, wish in takers.items()}
+    took = {request.id: session for session, request in takers.items()}
     for id_, row in case.sessions.items():
         taker = takers.get(id_)
         upgrade = None if taker is None else case.upgrades[taker.id]

@@ -1,9 +1,7 @@
-"""Creates and upgrades the database: the numbered files of `schema/`, each once, in order; and
-`roles.sql`, which is what a dump does not hold, each time. All of it in one transaction: none of it
-is done where anything fails.
+"""Creates and upgrades the database, in one transaction: runs each numbered file of `schema/` once,
+in order, and `roles.sql` (roles, rights and settings) each time.
 
-Own code where libraries exist: they bring a second PostgreSQL driver into production, for what is
-a table, a lock and a loop.
+Why this is not a library: docs/decisions/0004-migrations.md.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +21,7 @@ from flusher.postgres.locks import Lock
 from flusher.postgres.statements import statement
 
 _EXAMPLE: Final = "DATABASE_URL=postgresql://impact_owner@localhost/impact"
-# How long to wait for locks of others: another `migrate`, or a reader of a table that changes.
+# How long to wait for the locks of another `migrate`, or of readers of a table that changes.
 _PATIENCE_SECONDS: Final = 60.0
 
 
@@ -56,42 +54,42 @@ async def migrate(
     Args:
         connection: a role with the rights that docs/operations.md names.
         zone: whose calendar days the views show.
-        tell: is told, in a line, what somebody else is to do, and what is waited for.
-        patience_seconds: how long a lock is waited for.
+        tell: called with each line for the operator: what to do, or what is waited for.
+        patience_seconds: how long to wait for a lock.
 
     Returns:
         The names of the migrations that were applied now.
 
     Raises:
-        Misconfigured: the role may not do what it takes; or the server does not know the zone.
-        Retry: somebody else has held a lock for too long.
+        Misconfigured: the role lacks a right; or the server does not know the zone.
+        Retry: another connection has held a lock for too long.
     """
 
-    def told(_: object, message: asyncpg.PostgresLogMessage) -> None:
+    def tell_warning(_: object, message: asyncpg.PostgresLogMessage) -> None:
         if message.severity_en == "WARNING":
             tell(message.message)
 
-    connection.add_log_listener(told)
+    connection.add_log_listener(tell_warning)
     try:
         async with connection.transaction():
             return await _migrate(connection, zone, tell, patience_seconds)
     except asyncpg.InsufficientPrivilegeError as error:
         words, *_ = str(error).splitlines()
         problem = (
-            f"its role may not migrate: {words}; it owns what an earlier `migrate` made, and needs "
-            "CREATE on the database and on its schema public, and CREATEROLE, unless somebody who "
-            "has that runs `CREATE ROLE impact_reader NOLOGIN` first"
+            f"its role may not migrate: {words}; the role must own what an earlier `migrate` made, "
+            "and needs CREATE on the database and on its schema public, and CREATEROLE, unless "
+            "another role runs `CREATE ROLE impact_reader NOLOGIN` first"
         )
         raise Misconfigured("DATABASE_URL", problem, _EXAMPLE) from None
     except asyncpg.LockNotAvailableError:
         detail = (
-            f"for {patience_seconds:g} s somebody has held a lock that `migrate` needs: another "
-            "`migrate`, a backup or a long query (pg_stat_activity); nothing was changed: run it "
-            "again when that has ended"
+            f"another connection has held a lock that `migrate` needs for {patience_seconds:g} s: "
+            "another `migrate`, a backup or a long query (see pg_stat_activity); nothing was "
+            "changed; run it again when that has ended"
         )
         raise Retry("postgres", detail) from None
     finally:
-        connection.remove_log_listener(told)
+        connection.remove_log_listener(tell_warning)
 
 
 async def _migrate(
@@ -107,21 +105,20 @@ async def _migrate(
         await connection.execute("SELECT set_config($1, $2, true)", name, value)
     await _check_zone(connection, zone)
     if not await locks.try_to_take(connection, Lock.MIGRATE):
-        tell(f"another `migrate` is at work: it is waited for, {patience_seconds:g} s at the most")
+        tell(f"another `migrate` is at work: waiting for it, at most {patience_seconds:g} s")
         await locks.take(connection, Lock.MIGRATE)
     now = await apply_files(connection, migrations())
     await connection.execute(_file("roles.sql"))
     await locks.take(connection, Lock.SESSIONS)
     if await connection.fetchval(statement("set_calendar"), zone.key):
         for row in await connection.fetch(statement("months")):
-            if row["is_dropped"]:
-                continue
-            await add_missing_counts(connection, row["month"])
+            if not row["is_dropped"]:
+                await add_missing_counts(connection, row["month"])
     return now
 
 
 async def apply_files(connection: asyncpg.Connection, found: Sequence[Migration]) -> list[str]:
-    """Applies those that were not applied before; their names."""
+    """Applies the migrations that were not applied before; returns their names."""
     await connection.execute(_file("migrations_table.sql"))
     applied = {row["name"] for row in await connection.fetch(statement("migrations_applied"))}
     now = [migration for migration in found if migration.name not in applied]
@@ -139,6 +136,6 @@ async def _check_zone(connection: asyncpg.Connection, zone: ZoneInfo) -> None:
     try:
         await connection.execute("SELECT timestamptz 'epoch' AT TIME ZONE $1::text", zone.key)
     except asyncpg.InvalidParameterValueError:
-        problem = f"PostgreSQL does not know {zone.key!r}, maybe by a newer name"
+        problem = f"PostgreSQL does not know {zone.key!r}; perhaps it knows another name"
         example = f"{CALENDAR_TIMEZONE.name}=America/New_York instead of US/Eastern"
         raise Misconfigured(CALENDAR_TIMEZONE.name, problem, example) from None

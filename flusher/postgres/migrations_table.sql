@@ -1,4 +1,4 @@
--- Which files of schema/ were applied. Databases that were made earlier have it in the schema public, where analysts saw it.
+-- Which files of schema/ were applied. In databases made by earlier versions, this table is in the schema public.
 CREATE SCHEMA IF NOT EXISTS flusher;
 ALTER TABLE IF EXISTS public.impact_migrations SET SCHEMA flusher;
 CREATE TABLE IF NOT EXISTS flusher.impact_migrations (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());

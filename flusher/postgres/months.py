@@ -1,8 +1,6 @@
-"""What becomes of counts and months, beside the worker and on a connection of its own: changes are
-added up, months are closed and dropped.
+"""Regular work: adds up the changes of the counts, closes months, and drops old ones.
 
-No flush waits for it, and nothing that anybody reads depends on when it runs: the views are exact
-at any moment.
+It has its own connection, so that no batch waits for it. The views are exact whenever it runs.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -26,37 +24,39 @@ from runtime.stopping import Stopping
 
 # A month is closed this long after its end, by PostgreSQL's clock.
 GRACE: Final = timedelta(days=3)
-# And not while anything this old waits in Redis, by Redis's clock: it may be of that month.
+# But not while an entry in Redis is this old, by Redis's clock: it may be of that month.
 WAITS_SECONDS: Final = 86_400.0
 _PAUSE_SECONDS: Final = 1.0
-# What is to be closed or dropped is looked for this often, and what is to be dropped is said a look
-# before.
-_LOOK_SECONDS: Final = 60.0
-_DROP_SECONDS: Final = 3600.0
-_TURNS: Final = Backoff(0.05, 0.8)
-_TURNS_SECONDS: Final = 1.6
-# How long batches are barred, each turn, by who waits for others to end.
-_DROP_WAITS: Final = "200ms"
-_CLOSE_WAITS: Final = "1s"
+_CLOSE_EVERY_SECONDS: Final = 60.0
+# A month is dropped at the second check that finds it, and the first one logs a warning.
+_DROP_EVERY_SECONDS: Final = 3600.0
+_TRIES: Final = Backoff(0.05, 0.8)
+_TRIES_SECONDS: Final = 1.6
+# How long one try waits for its lock. New batches wait for as long.
+_DROP_LOCK_TIMEOUT: Final = "200ms"
+_CLOSE_LOCK_TIMEOUT: Final = "1s"
 
 log = structlog.get_logger()
 
-# How many dead letters there are of each month and site; 0: of none, but one could still change it.
+# The number of dead letters of each month and site; 0: only one of the next month may change it.
 DeadPlaces = Callable[[], Awaitable[Mapping[tuple[Month, str], int]]]
-# How many seconds the oldest entry has waited in Redis; 0 where none does.
+# The age of the oldest entry in Redis, in seconds; 0: there is none.
 OldestEntry = Callable[[], Awaitable[float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What one look came to, as months."""
+    """The months that one run has closed and dropped."""
 
     closed: tuple[date, ...] = ()
     dropped: tuple[date, ...] = ()
 
 
 class MonthKeeper:
-    """One flusher's; several don't get in each other's way."""
+    """The regular work of one flusher. Several flushers may do it at the same time.
+
+    Its methods, except for `run`, raise Retry if PostgreSQL or Redis is away or busy.
+    """
 
     def __init__(
         self,
@@ -69,10 +69,10 @@ class MonthKeeper:
         """
         Args:
             database: with a connection of its own.
-            oldest_entry: asks Redis. Raises Retry where that is not known.
-            kept_months: so many finished months keep their sessions; 0: all do.
-            ended_keep: how fine a closed month's times stay: `hour`, `day` or `instant`.
-            dead_places: asks Redis, too; those months are not closed. None: there are none.
+            oldest_entry: asks Redis. Raises Retry if it is unknown.
+            kept_months: how many finished months keep their sessions; 0: all.
+            ended_keep: what the times of a closed month are rounded to: `hour`, `day` or `instant`.
+            dead_places: asks Redis. Months with dead letters are not closed. None: there are none.
         """
         self._database = database
         self._oldest_entry = oldest_entry
@@ -84,13 +84,13 @@ class MonthKeeper:
         self._to_drop: set[date] = set()
 
     async def run(self, stopping: Stopping, metrics: FlusherMetrics) -> None:
-        """Looks again and again, until asked to stop."""
-        looking, dropping = Interval(_LOOK_SECONDS), Interval(_DROP_SECONDS)
+        """Repeats all of it, until asked to stop."""
+        closing, dropping = Interval(_CLOSE_EVERY_SECONDS), Interval(_DROP_EVERY_SECONDS)
 
         async def turn() -> None:
             await self.fold()
-            if looking.ended():
-                await self._tell(metrics)
+            if closing.ended():
+                await self._measure(metrics)
                 await self.note_dead_letters()
                 await self.close()
             if dropping.ended():
@@ -99,60 +99,44 @@ class MonthKeeper:
         failure_log = FailureLog(
             "adding up counts has to wait",
             "counts are added up again",
-            "nothing for a while, since the views are exact without it; see that PostgreSQL is up",
+            "nothing at first, since the views stay exact; check that PostgreSQL is up",
         )
-        # Whatever is wrong with PostgreSQL: no reason to end a flusher.
+        # No error of PostgreSQL is a reason to end the flusher.
         passing = (Retry, DeadLetter, Misconfigured)
         await repeat(turn, stopping, _PAUSE_SECONDS, trouble=failure_log, passing=passing)
 
     async def run_once(self) -> Done:
-        """All of it once, whatever may be due.
-
-        Raises:
-            Retry: PostgreSQL or Redis is away or busy.
-        """
+        """Does all of it once."""
         await self.fold()
         await self.note_dead_letters()
         return Done(await self.close(), await self.drop())
 
     async def fold(self) -> None:
-        """Adds up what batches have changed.
-
-        Raises:
-            Retry: PostgreSQL is away or busy.
-        """
+        """Adds up the changes of the counts."""
         async with self._database.connection() as connection, connection.transaction():
             if await locks.try_to_take(connection, Lock.FOLD):
                 await connection.execute(statement("fold_counts"))
 
     async def note_dead_letters(self) -> None:
-        """Writes down where dead letters are of, for those who read the counts.
-
-        Raises:
-            Retry: PostgreSQL or Redis is away or busy.
-        """
+        """Stores how many dead letters each month and site has, for the view `data_quality`."""
         if self._dead_places is None:
             return
-        found = [(*place, count) for place, count in (await self._dead_places()).items() if count]
-        months = [month.first_day for month, _, _ in found]
-        sites, counts = [site for _, site, _ in found], [count for _, _, count in found]
+        places = (await self._dead_places()).items()
+        rows = [(month.first_day, site, count) for (month, site), count in places if count]
         async with self._database.connection() as connection, connection.transaction():
             if await locks.try_to_take(connection, Lock.DEAD_LETTERS):
                 await connection.execute(statement("forget_dead_letters"))
-                await connection.execute(statement("note_dead_letters"), months, sites, counts)
+                await connection.executemany(statement("note_dead_letters"), rows)
 
     async def close(self) -> tuple[date, ...]:
-        """Closes months that are over, and of which nothing is on its way; which. And closed ones
-        again for which something came all the same.
-
-        Raises:
-            Retry: PostgreSQL is away or busy; or whether anything waits in Redis is not known.
+        """Closes months that are over and have no entries or dead letters in Redis; returns them.
+        Also closes months again that got sessions after they were closed.
         """
         async with self._database.connection() as connection:
             rows = await connection.fetch(statement("months_to_close"), GRACE, self._ended_keep)
             if not rows:
                 return ()
-            # Before the streams, into which one may be replayed meanwhile.
+            # Before the streams are checked: meanwhile one may be replayed into a stream.
             held = await self._held_by_dead_letters([row["month"] for row in rows])
             if await self._oldest_entry() > WAITS_SECONDS:
                 return ()
@@ -170,17 +154,17 @@ class MonthKeeper:
 
     async def _close_month(self, connection: asyncpg.Connection, month: date) -> bool:
         try:
-            return await _in_short_turns(
-                connection, _CLOSE_WAITS, "close_month", month, self._ended_keep
+            return await _with_lock(
+                connection, _CLOSE_LOCK_TIMEOUT, "close_month", month, self._ended_keep
             )
         except asyncpg.QueryCanceledError:  # by statement_timeout
-            # Not again and again: batches wait meanwhile.
+            # Not tried again, because batches wait meanwhile.
             self._too_large.add(month)
             log.warning(
-                "closing a month took too long, and is left alone until the next start",
+                "closing a month took too long, and is not tried again until the next start",
                 month=str(month),
                 to_do=f"psql -c \"SELECT flusher.close_month('{month}', '{self._ended_keep}')\" "
-                "as the owner, when batches may wait in Redis for longer",
+                "as the owner, at a time when batches may wait longer in Redis",
             )
             return False
 
@@ -199,10 +183,8 @@ class MonthKeeper:
         return held
 
     async def drop(self) -> tuple[date, ...]:
-        """Drops the sessions of months that an earlier call has named; which. Names the next.
-
-        Raises:
-            Retry: PostgreSQL is away or busy.
+        """Drops the sessions of months that an earlier call has announced; returns them. Announces
+        the next ones.
         """
         if not self._kept_months:
             return ()
@@ -213,7 +195,7 @@ class MonthKeeper:
                 [
                     month
                     for month in sorted(months & self._to_drop)
-                    if await _in_short_turns(connection, _DROP_WAITS, "drop_month", month)
+                    if await _with_lock(connection, _DROP_LOCK_TIMEOUT, "drop_month", month)
                 ]
             )
         self._to_drop = months - set(dropped)
@@ -223,30 +205,30 @@ class MonthKeeper:
             log.warning(
                 "sessions will be dropped at the next check",
                 months=sorted(map(str, self._to_drop)),
-                seconds=_DROP_SECONDS,
-                to_do="nothing, or set SESSIONS_KEPT_MONTHS higher before that",
+                seconds=_DROP_EVERY_SECONDS,
+                to_do="nothing, or before that a higher SESSIONS_KEPT_MONTHS",
             )
         return dropped
 
-    async def _tell(self, metrics: FlusherMetrics) -> None:
+    async def _measure(self, metrics: FlusherMetrics) -> None:
         async with self._database.connection() as connection:
             held_at = await connection.fetchval(statement("last_check"))
         metrics.counts_checked.set(held_at)
 
 
-async def _in_short_turns(
+async def _with_lock(
     connection: asyncpg.Connection, lock_timeout: str, name: str, *arguments: object
 ) -> bool:
-    """Runs a statement that takes a lock which bars all batches, without making them wait for it:
-    whoever holds it up is waited for in short turns.
+    """Runs a statement that takes a lock which all batches need. Waits for the lock in short tries,
+    because new batches wait behind it. Returns false if all tries failed.
     """
 
-    async def turn() -> bool:
+    async def try_once() -> bool:
         async with connection.transaction():
             await connection.execute(f"SET LOCAL lock_timeout = '{lock_timeout}'")
             return bool(await connection.fetchval(statement(name), *arguments))
 
     try:
-        return await retry(turn, asyncpg.LockNotAvailableError, _TURNS, within=_TURNS_SECONDS)
+        return await retry(try_once, asyncpg.LockNotAvailableError, _TRIES, within=_TRIES_SECONDS)
     except asyncpg.LockNotAvailableError:
         return False

@@ -1,9 +1,8 @@
-"""Whether a pooler lends a connection to others between transactions.
+"""Whether a pooler lends a connection to other clients between transactions.
 
-Settings, prepared statements and what a month is counted under live as long as a connection does. A
-pooler that gives each transaction another server process (pgbouncer's `pool_mode = transaction`)
-takes them away, and hands ours to other clients. One that keeps a process for each client
-(`session`) does no harm.
+A flusher needs a connection of its own, for its settings and prepared statements. A pooler that
+gives each transaction another server process (pgbouncer's `pool_mode = transaction`) loses them. A
+pooler that keeps a process for each client (`session`) does no harm.
 """
 
 import asyncio
@@ -15,14 +14,14 @@ import asyncpg
 from contract.errors import Misconfigured
 from flusher.postgres.statements import statement
 
-# A process that is free is lent to whoever asks next: another client, if it is there. Among many
-# clients one may miss it, not each time.
+# A free server process is lent to the next client: so another client of ours may get this one's. If
+# there are many clients, this may need several tries.
 _ROUNDS: Final = 3
-# Busy clients take the process between two of our statements, so this one gets another.
+# Busy clients take the process between two of our statements. Then we get another one.
 _STATEMENTS_A_ROUND: Final = 20
-# Where each client has a process for itself, there may be none left for another.
+# If each client has a process of its own, there may be none left for another client.
 _ANOTHER_CLIENT_SECONDS: Final = 1.0
-# Statements that we have prepared are gone, or others' are there.
+# Our prepared statements are gone, or those of others are there.
 _OTHERS_STATEMENTS: Final = (
     asyncpg.DuplicatePreparedStatementError,
     asyncpg.InvalidSQLStatementNameError,
@@ -32,20 +31,20 @@ _OTHERS_STATEMENTS: Final = (
 async def refuse_lent_connections(
     connection: asyncpg.Connection, connect: Callable[[], Awaitable[asyncpg.Connection]]
 ) -> None:
-    """Looks whether the server process is this connection's own. Nothing is set on it before.
+    """Checks that a connection keeps its server process, before any setting is changed on it.
 
     Args:
         connection: a new one.
-        connect: makes another to the same place.
+        connect: makes another one with the same DSN.
 
     Raises:
-        Misconfigured: it is lent to others between two transactions.
+        Misconfigured: the process is lent to others between two transactions.
     """
     if not await _is_lent(connection, connect):
         return
     problem = (
         "leads through a pooler that lends its connections by transaction or statement; flushers "
-        "and their commands need them for themselves: set pool_mode = session and "
+        "and their commands need connections of their own: set pool_mode = session and "
         "server_reset_query = DISCARD ALL there, or name PostgreSQL itself"
     )
     example = "DATABASE_URL=postgresql://impact@db.internal:5432/impact"
@@ -55,10 +54,10 @@ async def refuse_lent_connections(
 async def _is_lent(
     connection: asyncpg.Connection, connect: Callable[[], Awaitable[asyncpg.Connection]]
 ) -> bool:
-    """Whether another client gets the same process, or this one another."""
+    """Whether another client gets the same process, or this client another one."""
     try:
         own = await _server_process(connection)
-        # Without a pooler it is the one that the server named when it was connected to.
+        # Without a pooler, it is the process that the server named when we connected.
         if own == connection.get_server_pid():
             return False
         for _ in range(_ROUNDS):
@@ -75,7 +74,7 @@ async def _is_lent(
 async def _process_of_another(
     connect: Callable[[], Awaitable[asyncpg.Connection]],
 ) -> int | None:
-    """The server process that another client gets; None: there is none left for it."""
+    """The server process that another client gets; None: none was left for it."""
     another: asyncpg.Connection | None = None
     try:
         async with asyncio.timeout(_ANOTHER_CLIENT_SECONDS):

@@ -1,6 +1,6 @@
--- What a dump of the database does not hold: roles, what they may do, and the database's settings.
--- `migrate` runs it each time, in its transaction. What its role may not mend is a WARNING, with the
--- command for somebody who may.
+-- What a dump of the database does not have: roles, their rights, and the database's settings. Each
+-- `migrate` runs this in its transaction. If its role may not do something, it gives a WARNING with the
+-- command for the owner.
 DO $do$
 DECLARE
     relation regclass;
@@ -9,7 +9,7 @@ DECLARE
     done text;
     is_done boolean;
 BEGIN
-    -- Roles belong to the whole server: another database may have made it, or just be making it.
+    -- Roles belong to the whole server: another database may have created it, or be creating it now.
     IF to_regrole('impact_reader') IS NULL THEN
         BEGIN
             CREATE ROLE impact_reader NOLOGIN;
@@ -18,15 +18,14 @@ BEGIN
         END;
     END IF;
 
-    -- Whoever reads: Metabase, `python -m flusher report`.
+    -- For Metabase and `python -m flusher report`.
     GRANT SELECT ON public.sessions, public.monthly_impact, public.daily_impact, public.data_quality TO impact_reader;
 
-    -- Whoever writes rows and can't change the schema, where there is such a role
-    -- (deploy/postgres-roles.sql).
+    -- For flushers that can't change the schema, if this role exists (deploy/postgres-roles.sql).
     IF to_regrole('impact_flusher') IS NOT NULL THEN
         GRANT USAGE ON SCHEMA flusher TO impact_flusher;
         GRANT SELECT ON public.monthly_impact, public.daily_impact, public.data_quality TO impact_flusher;
-        -- Not on partitions, which are reached through their table: a flusher may just be making one.
+        -- Partitions need no rights, and a flusher may be creating one now.
         FOR relation IN
             SELECT c.oid::regclass FROM pg_class c
             WHERE c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition AND c.relname <> 'impact_migrations'
@@ -36,8 +35,8 @@ BEGIN
         END LOOP;
     END IF;
 
-    -- As the server comes, everybody may look into the schema public. And analysts' queries are short:
-    -- to compile one takes longer than to run it.
+    -- By default every role may use the schema public, but not on every server. Analysts' queries are
+    -- short, and compiling one (jit) takes longer than running it.
     FOR command, why, done IN
         SELECT format('GRANT USAGE ON SCHEMA public TO %I', rolname), rolname || ' can''t reach the tables',
             format('SELECT has_schema_privilege(%L, ''public'', ''USAGE'')', rolname)
@@ -58,7 +57,7 @@ BEGIN
         END;
         EXECUTE done INTO is_done; -- a GRANT that changes nothing is no error
         IF NOT is_done THEN
-            RAISE WARNING '%; whoever owns it is to run: %', why, command;
+            RAISE WARNING '%; its owner has to run: %', why, command;
         END IF;
     END LOOP;
 END

@@ -1,7 +1,7 @@
-"""The SQL statements, each in a file of its own under `sql/`, by name.
+"""The SQL statements, by the names of their files in `sql/`.
 
-Those that write a batch find rows by key alone, whatever the statistics say, and are worded for
-that: docs/decisions/0006-kept-counts.md, "Query plans".
+Those that write a batch are worded so that PostgreSQL finds rows only by key:
+docs/decisions/0006-kept-counts.md, "Query plans".
 """
 
 from functools import cache

@@ -1,4 +1,4 @@
-"""What a batch changes in the counts, stored in the transaction of the batch.
+"""Stores what a batch changes in the counts, in the transaction of the batch.
 
 Why the counts are exact at each commit: docs/decisions/0006-kept-counts.md.
 """
@@ -15,8 +15,8 @@ from flusher.rows.counts import Changes
 async def store_counts(
     connection: asyncpg.Connection, by_month: Iterable[tuple[date, Changes]]
 ) -> None:
-    """Adds changes (`Counts.by_month`) to the counts, after the sessions are written and under
-    `Lock.UPGRADES`.
+    """Adds changes (`Counts.by_month`). Called under `Lock.UPGRADES`, when the sessions are
+    written.
     """
     for month, changes in by_month:
         await connection.execute(
@@ -25,7 +25,7 @@ async def store_counts(
             changes.sites,
             changes.firsts,
             changes.lasts,
-            # The text of an array is made in a third of the time.
+            # The text of an array takes a third of the time to make.
             f"{{{b''.join(changes.hashes).hex(',', -16)}}}",
             _array(changes.as_visitor),
             _array(changes.signed_in),

@@ -1,10 +1,9 @@
 """Writes a batch to PostgreSQL, in one transaction.
 
-Sessions are copied directly into their table (COPY). This fails if one of them exists already,
-which is rare (a repeat, a crash): then the batch is staged and merged. Upgrades are stored and
-matched with their sessions; those without a session wait. At the end the counts are updated.
-
-Of several copies of one session the earliest stays. The rules for upgrades are in `match.py`.
+Sessions are copied directly into their table (COPY). This fails if one of them is stored already,
+which is rare (after a repeat or a crash). Then the batch is staged in another table and merged: of
+several copies of a session the earliest stays. Upgrades are matched with their sessions (`match.py`
+has the rules), and wait if there is none. At the end the counts are updated.
 """
 
 from collections.abc import Iterable
@@ -28,15 +27,16 @@ from flusher.rows.batch import Batch
 from flusher.rows.copy_format import COLUMNS, copy_source
 from flusher.rows.counts import Counts
 
-# Decided upgrades are kept for late events; undecided ones for a session that is still to come.
+# How long decided upgrades are kept, for late events; and how long others wait for their session.
 KEPT: Final = timedelta(hours=1)
 AWAITED: Final = timedelta(hours=48)
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How many events a transaction stored, how many changed nothing, and how many upgrades came
-    after one of another user; and the months (their first day) whose salt was replaced.
+    """How many events a transaction stored, how many changed nothing (duplicates), and how many
+    upgrades came after an upgrade of another user; and the months (first days) whose salt was lost
+    or replaced.
     """
 
     sessions: int = 0
@@ -48,11 +48,14 @@ class Written:
 
 
 class _PartitionIsGone(Exception):
-    """The partition of a month is gone: somebody has dropped or detached it."""
+    """The partition of a month was dropped or detached."""
 
 
 class SessionWriter:
-    """Writes batches to a migrated database."""
+    """Writes batches to a migrated database.
+
+    Its methods raise Retry if PostgreSQL is away or busy.
+    """
 
     def __init__(self, database: Database, zone: ZoneInfo) -> None:
         self._database = database
@@ -64,13 +67,13 @@ class SessionWriter:
 
         Args:
             batch: what to store.
-            briefly: gives each statement only a part of the usual time.
+            briefly: each statement may only take a part of the usual time.
 
         Raises:
             DeadLetter: PostgreSQL refuses something in the batch.
             TimedOut: a statement took longer than allowed.
-            Retry: PostgreSQL is away or busy, or a month's partition is gone, which the next call
-                creates again. Repeating is safe.
+            Retry: also if a month's partition is gone; the next call creates it again. Repeating is
+                safe.
         """
         await self.create_months(batch.months)
         try:
@@ -78,7 +81,7 @@ class SessionWriter:
                 return await self._write_once(connection, batch, briefly=briefly)
         except _PartitionIsGone:
             self._months.clear()
-            detail = "the partition of a month is gone, and is made again unless it was dropped"
+            detail = "the partition of a month is gone; it is created again, unless it was dropped"
             raise Retry("postgres", detail) from None
 
     async def _write_once(
@@ -90,7 +93,7 @@ class SessionWriter:
             except asyncpg.UniqueViolationError:
                 return await self._write(connection, batch, briefly=briefly, staged=True)
         except asyncpg.CheckViolationError as error:
-            if error.constraint_name is None:  # of a row it would have one
+            if error.constraint_name is None:  # no constraint of a row, so no partition took it
                 raise _PartitionIsGone from None
             raise
 
@@ -99,7 +102,7 @@ class SessionWriter:
 
         Raises:
             DeadLetter: the sessions of a month were dropped (SESSIONS_KEPT_MONTHS).
-            Retry: PostgreSQL is away or busy, or a partition can't be made.
+            Retry: also if a partition can't be created.
         """
         for month in set(months) - self._months:
             try:
@@ -107,8 +110,8 @@ class SessionWriter:
                     takes_sessions = await connection.fetchval(
                         "SELECT flusher.create_month($1)", month.first_day
                     )
-            except DeadLetter as error:  # no row's fault: whatever stands in the way can be moved
-                detail = f"the partition of {month} can't be made: {error}"
+            except DeadLetter as error:  # not the fault of a row: the cause can be removed
+                detail = f"the partition of {month} can't be created: {error}"
                 raise Retry("postgres", detail) from None
             if not takes_sessions:
                 raise DeadLetter(
@@ -117,30 +120,18 @@ class SessionWriter:
             self._months.add(month)
 
     async def purge(self) -> int:
-        """Deletes upgrades that are no longer needed; returns how many never got their session.
-
-        Raises:
-            Retry: PostgreSQL is away or busy.
-        """
+        """Deletes upgrades that are no longer needed; returns how many never got their session."""
         async with self._database.connection() as connection:
             given_up = await connection.fetchval(statement("purge_upgrades"), KEPT, AWAITED)
         return int(given_up)
 
     async def server_us(self) -> int:
-        """PostgreSQL's clock, in microseconds since the epoch.
-
-        Raises:
-            Retry: PostgreSQL is away or busy.
-        """
+        """PostgreSQL's clock, in microseconds since the epoch."""
         async with self._database.connection() as connection:
             return int(await connection.fetchval(statement("server_clock")))
 
     async def count_waiting(self) -> int:
-        """How many upgrades wait for their session.
-
-        Raises:
-            Retry: PostgreSQL is away or busy.
-        """
+        """How many upgrades wait for their session."""
         async with self._database.connection() as connection:
             return int(await connection.fetchval(statement("count_waiting_upgrades")))
 
@@ -160,7 +151,7 @@ class SessionWriter:
             else:
                 await self._copy(connection, "sessions", batch)
                 counts.add_rows(list(batch.starts.values()))
-            # When its sessions are there, which may tell of an earlier salt.
+            # Sees the batch's sessions, which may show that there was an earlier salt.
             salts_lost = await _insert_salts(connection, batch)
             matched = Matched()
             if batch.months:
@@ -187,7 +178,7 @@ class SessionWriter:
             await connection.copy_to_table(
                 table,
                 # In the order of their ids, so that neighbours in the primary key come together.
-                # A buffer goes out as it is, though the stubs know of files only.
+                # asyncpg takes a buffer, too, but its stubs only know files.
                 source=copy_source(sorted(batch.starts.values())),  # type: ignore[arg-type]
                 columns=COLUMNS,
                 format="binary",
@@ -198,8 +189,8 @@ class SessionWriter:
     ) -> "_Merged":
         await connection.execute(statement("create_incoming_sessions"))
         await self._copy(connection, "incoming_sessions", batch)
-        # Before the merge: whether a copy may replace an upgraded session is told by the upgrade,
-        # which must not be one that another flusher is just about to commit.
+        # Before the merge: stored upgrades decide whether a copy replaces an upgraded session, and
+        # another flusher may be about to commit one.
         await locks.take(connection, Lock.UPGRADES)
         rows = await connection.fetch(statement("merge_incoming_sessions"))
         known = {row["id"]: row for row in rows if not row["stored"]}
@@ -216,14 +207,14 @@ class SessionWriter:
 
 @dataclass(slots=True)
 class _Merged:
-    """Sessions that are new or replace a copy, and those that were replaced, as they were."""
+    """The sessions that are new or replace a copy; and the replaced ones, as they were."""
 
     stored: list[UUID] = field(default_factory=list)
     replaced: list[asyncpg.Record] = field(default_factory=list)
 
 
 async def _insert_salts(connection: asyncpg.Connection, batch: Batch) -> tuple[date, ...]:
-    """Notes them; the months in which who came before counts twice."""
+    """Notes the salts that were made; returns the months whose salt was lost or replaced."""
     lost = []
     for salt in sorted(batch.salts.values(), key=lambda salt: salt.at_us):
         noted = await connection.fetch(

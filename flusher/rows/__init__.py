@@ -1,1 +1,1 @@
-"""Entries into rows, and what changes the counts. Pure."""
+"""Entries into rows, and into changes of the counts. Pure."""

@@ -1,8 +1,8 @@
 """Decodes entries into the rows of a batch, each session once. Pure.
 
-Most records are starts of sessions. These are converted from the record's bytes to a row's bytes
-without an object in between (`contract/record.py` has the layout). All others, and broken records,
-go through `decode`.
+Most records are starts of sessions. Their bytes are converted to the bytes of a row, without an
+object in between (`contract/record.py` has the layout). Broken records go through `decode`, which
+says what is wrong.
 """
 
 import struct
@@ -15,13 +15,13 @@ from contract.calendar import Month, from_us
 from contract.entry import split_entry
 from contract.errors import DeadLetter
 from contract.record import (
+    CURRENT_UPGRADE_TAG,
     NO_SIGN_IN,
     START_BYTES,
     START_TAG,
     UPGRADE_BYTES,
     UPGRADE_TAG,
     SaltMade,
-    SessionUpgraded,
     decode,
     unpack_start,
     unpack_upgrade,
@@ -29,15 +29,16 @@ from contract.record import (
 from flusher.rows.copy_format import EPOCH_US, began_us
 from flusher.rows.entry import Entry
 from flusher.rows.records_month import RecordsMonth
-from flusher.rows.upgrade_row import SignInRow, UpgradeRow, sign_in_row, upgrade_row
+from flusher.rows.upgrade_row import SignInRow, UpgradeRow
 
+_UPGRADE_TAGS = (UPGRADE_TAG, CURRENT_UPGRADE_TAG)
 _EARLIEST = Month(2000, 1)
 _NEVER_US = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
 class Undecodable:
-    """An entry that is not an event, and why."""
+    """An entry that is no event, and why."""
 
     entry: Entry
     why: DeadLetter
@@ -48,32 +49,32 @@ class Batch:
     """The events that are written in one transaction."""
 
     entries: list[Entry] = field(default_factory=list)
-    """All that it came from, and that end when it is written."""
+    """The entries that the events came from. They are acknowledged when the batch is written."""
     notices: list[Entry] = field(default_factory=list)
-    """Those of `entries` that are of no session and of no client."""
+    """Those of `entries` that say that a salt was made."""
     records: int = 0
-    """How many records `entries` hold."""
+    """The number of records in `entries`."""
     starts: dict[bytes, bytes] = field(default_factory=dict)
-    """Sessions: their rows (`flusher/rows/copy_format.py`) by id."""
+    """The rows of its sessions (`flusher/rows/copy_format.py`), by id."""
     near_months_end: dict[bytes, Month] = field(default_factory=dict)
-    """Those of `starts`, with their month, that may have a copy in the month beside it."""
+    """The months of those of `starts` that may have a copy in the next or the previous month."""
     upgrades: dict[bytes, UpgradeRow] = field(default_factory=dict)
     sign_ins: dict[bytes, SignInRow] = field(default_factory=dict)
-    """Of those of `upgrades` that have one, by the same id."""
+    """By the id of their upgrade. Not every upgrade has one."""
     salts: dict[bytes, SaltMade] = field(default_factory=dict)
     repeated_starts: int = 0
     repeated_upgrades: int = 0
     undecodable: list[Undecodable] = field(default_factory=list)
-    """Entries that are no event. None of `entries`."""
+    """Entries that are no event. They are not in `entries`."""
     divisible: list[Entry] = field(default_factory=list)
-    """Entries of several records, one of which is no event. None of `entries`."""
+    """Entries of several records, one of which is no event. They are not in `entries`."""
     _months: dict[int, RecordsMonth] = field(default_factory=dict)  # by ordinal
     _oldest_us: int = _NEVER_US
 
     @property
     def months(self) -> set[Month]:
-        """The months of its sessions and upgrades, which writing it may change."""
-        return {month.month for month in self._months.values() if month.of_events}
+        """The months of its sessions and upgrades."""
+        return {month.month for month in self._months.values() if month.has_events}
 
     @property
     def accepted(self) -> list[Entry]:
@@ -90,7 +91,7 @@ class Batch:
 
     @property
     def oldest_us(self) -> int | None:
-        """When its oldest session began."""
+        """When its oldest session began, in microseconds since the epoch."""
         return self._oldest_us if self.starts else None
 
     def add(self, entries: Iterable[Entry], latest: Month) -> None:
@@ -98,8 +99,8 @@ class Batch:
 
         Args:
             entries: as read.
-            latest: the latest month that an event may have. A record with a later month is broken:
-                no collector can have had its salt.
+            latest: the latest month that an event may have. A record of a later month is broken,
+                because no collector can have had that month's salt.
         """
         for entry in entries:
             try:
@@ -112,7 +113,7 @@ class Batch:
             try:
                 is_notice = self._add_records(records, latest)
                 if is_notice and len(records) > 1:
-                    raise DeadLetter("undecodable", "a notice among sessions")  # noqa: TRY301 - the same way out
+                    raise DeadLetter("undecodable", "a notice among sessions")  # noqa: TRY301 - handled like other errors
             except DeadLetter as why:
                 self._take_back(added, repeated)
                 if len(records) > 1:
@@ -126,7 +127,7 @@ class Batch:
                 self.notices.append(entry)
 
     def _add_records(self, records: Sequence[bytes], latest: Month) -> bool:
-        """Adds an entry's records; whether it is a notice."""
+        """Adds an entry's records; returns whether it is a notice."""
         is_notice = False
         starts = self.starts
         ordinal = -1
@@ -136,12 +137,14 @@ class Batch:
             except struct.error:
                 tag = 0  # shorter than any start
             if tag != START_TAG:
-                add = self._add_upgrade if tag == UPGRADE_TAG else self._add_other
-                is_notice |= add(record, latest)
+                is_upgrade = tag in _UPGRADE_TAGS
+                add = self._add_upgrade if is_upgrade else self._add_salt
+                add(record, latest)
+                is_notice |= not is_upgrade
                 continue
             if its_ordinal != ordinal:
                 month = self._month(its_ordinal, record, latest)
-                month.of_events = True
+                month.has_events = True
                 ordinal = its_ordinal
             role_and_site = record[START_BYTES:]
             template = month.templates.get(role_and_site)
@@ -166,46 +169,28 @@ class Batch:
             )
         return is_notice
 
-    def _add_other(self, record: bytes, latest: Month) -> bool:
-        """Adds an event of any kind; whether it is a notice."""
-        event = decode(record)
-        month = self._month(event.month.ordinal, record, latest)
-        month.check(event.at_us)
-        if isinstance(event, SaltMade):
-            self.salts[event.id] = event
-            return True
-        month.of_events = True
-        if isinstance(event, SessionUpgraded):
-            if event.id in self.upgrades:
-                self.repeated_upgrades += 1
-            else:
-                self.upgrades[event.id] = row = upgrade_row(event)
-                if event.sign_in is not None:
-                    self.sign_ins[event.id] = sign_in_row(row, event.sign_in)
-        return False
-
-    def _add_upgrade(self, record: bytes, latest: Month) -> bool:
-        """Adds an upgrade by id like `_add_other`, but without an event in between."""
+    def _add_upgrade(self, record: bytes, latest: Month) -> None:
         try:
-            _, id_, ordinal, at_us, user_hash, session_id, digests = unpack_upgrade(record)
+            tag, id_, ordinal, at_us, user_hash, target, digests = unpack_upgrade(record)
         except struct.error:
-            decode(record)  # which tells what is wrong with it
+            decode(record)  # raises a DeadLetter
             raise
         month = self._month(ordinal, record, latest)
         month.check(at_us)
         role_and_site = record[UPGRADE_BYTES:]
-        texts = month.upgrades_texts.get(role_and_site)
+        texts = month.upgrade_texts.get(role_and_site)
         if texts is None:
-            texts = month.add_upgrades_texts(role_and_site, record)
-        month.of_events = True
+            texts = month.add_upgrade_texts(role_and_site, record)
+        month.has_events = True
         if id_ in self.upgrades:
             self.repeated_upgrades += 1
-            return False
+            return
         role, site = texts
+        by_id = tag == UPGRADE_TAG
         self.upgrades[id_] = UpgradeRow(
             UUID(id_),
-            UUID(session_id),
-            None,
+            UUID(target) if by_id else None,
+            None if by_id else UUID(target),
             month.first_day,
             site,
             UUID(user_hash),
@@ -220,7 +205,13 @@ class Batch:
                 UUID(digests[16:32]),
                 UUID(digests[32:]),
             )
-        return False
+
+    def _add_salt(self, record: bytes, latest: Month) -> None:
+        event = decode(record)
+        if not isinstance(event, SaltMade):
+            raise TypeError("a record of this kind is not decoded here")
+        self._month(event.month.ordinal, record, latest).check(event.at_us)
+        self.salts[event.id] = event
 
     def _month(self, ordinal: int, record: bytes, latest: Month) -> RecordsMonth:
         month = self._months.get(ordinal)
@@ -232,7 +223,7 @@ class Batch:
         return month
 
     def _take_back(self, added: tuple[int, int], repeated: tuple[int, int]) -> None:
-        """Removes the records of an entry of which a later record is broken."""
+        """Removes the first records of an entry, because a later one is broken."""
         starts, upgrades = added
         while len(self.starts) > starts:
             self.starts.popitem()
@@ -242,7 +233,7 @@ class Batch:
 
 
 def decode_entries(entries: Iterable[Entry], latest: Month) -> Batch:
-    """A batch of the events of entries; `latest` as in `Batch.add`."""
+    """A new batch with the events of entries; `latest` as in `Batch.add`."""
     batch = Batch()
     batch.add(entries, latest)
     return batch

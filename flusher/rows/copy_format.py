@@ -1,7 +1,7 @@
 """Sessions in the binary format of COPY (PostgreSQL manual, COPY, Binary Format). Pure.
 
-Sessions of one month, site and role differ in three fields of fixed size, so a row is made by one
-`struct` call that puts those between bytes made once.
+The rows of one month, site and role differ only in three fields of fixed size. So one `struct` call
+makes a row: it puts these fields between bytes that were made once.
 """
 
 import struct
@@ -16,7 +16,7 @@ _SIGNATURE = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _TRAILER = struct.pack(">h", -1)
 _NULL = struct.pack(">i", -1)
 _EPOCH_DAY = date(2000, 1, 1)
-# PostgreSQL's epoch in ours. An instant in a row is relative to it.
+# PostgreSQL's epoch, to which the times in rows are relative, by the Unix epoch.
 EPOCH_US = 946_684_800_000_000
 
 # The number of fields, then each field's length and bytes.
@@ -27,21 +27,21 @@ _MONTH_AT = len(_HEAD) + 16
 _SITE_AT = _MONTH_AT + 8
 _SITE_SHORT_AT = _SITE_AT + 3
 _INSTANT_BYTES = 8
-# What a row has beside its site, up to the end of its hash, and in all when its session is a
-# visitor's. A site is shorter than 256 bytes, so that the last byte of its length says all of it.
+# The length of a row without its site: up to the end of its hash, and of a whole visitor's row. A
+# site is shorter than 256 bytes, so the last byte of its length is enough.
 _TO_HASH_END = _SITE_AT + 4 + 4 + 16
 _VISITORS = _TO_HASH_END + 4 + 4 + _INSTANT_BYTES
 
 
 class RowTemplate:
-    """The rows of one month, site and role."""
+    """A template for the rows of one month, site and role."""
 
     __slots__ = ("after_hash", "before_hash", "before_id", "pack")
 
     def __init__(self, month: Month, site: str, role: str | None) -> None:
-        """For rows made by `pack(before_id, id, before_hash, hash, after_hash, instant)`.
+        """A row is `pack(before_id, id, before_hash, hash, after_hash, instant)`.
 
-        `instant` in microseconds since `EPOCH_US`; id and hash of 16 bytes each.
+        `id` and `hash` have 16 bytes; `instant` is in microseconds since `EPOCH_US`.
         """
         day = (month.first_day - _EPOCH_DAY).days
         self.before_id = _HEAD
@@ -57,7 +57,7 @@ def began_us(row: bytes) -> int:
 
 
 def visitor_of(row: bytes) -> tuple[date, str, bytes] | None:
-    """Month, site and hash of a row whose session is a visitor's."""
+    """The month, site and hash of a visitor's row; None: it is a user's."""
     site_bytes = row[_SITE_SHORT_AT]
     if len(row) != _VISITORS + site_bytes:
         return None
@@ -66,7 +66,7 @@ def visitor_of(row: bytes) -> tuple[date, str, bytes] | None:
 
 
 def people_of(rows: Sequence[bytes], *, signed_in: bool) -> list[bytes]:
-    """Whose sessions rows are (`person_key`), of visitors' rows or of the others."""
+    """The `person_key` of each visitor's row, or of each signed-in user's row."""
     if signed_in:
         return [
             row[_MONTH_AT : _TO_HASH_END + row[_SITE_SHORT_AT]]
@@ -81,14 +81,14 @@ def people_of(rows: Sequence[bytes], *, signed_in: bool) -> list[bytes]:
 
 
 def first_and_last_minute(rows: Sequence[bytes]) -> tuple[int, int]:
-    """The minutes (`minute_of`) in which the first and the last of rows began."""
+    """The minutes (`minute_of`) of the earliest and the latest of these sessions."""
     instants = [row[-_INSTANT_BYTES:] for row in rows]
     first, last = _INSTANT.unpack(min(instants)), _INSTANT.unpack(max(instants))
     return first[0] // MINUTE_US, last[0] // MINUTE_US
 
 
 def minutes_of(rows: Sequence[bytes], *, signed_in: bool) -> list[int]:
-    """The minutes (`minute_of`) in which those began whose people `people_of` gives."""
+    """The minutes (`minute_of`) of the sessions that `people_of` selects, in the same order."""
     instants = [
         row[-_INSTANT_BYTES:]
         for row in rows
@@ -99,37 +99,32 @@ def minutes_of(rows: Sequence[bytes], *, signed_in: bool) -> list[int]:
 
 
 def person_key(where: bytes, hash_: bytes) -> bytes:
-    """A person, as in a row: what `where_key` has, then 16 bytes of hash. Sorted, the people of a
-    place stand together.
+    """A person, as in a row: `where_key`, 4 bytes, and 16 bytes of hash. The keys of one month and
+    site are neighbours when sorted.
     """
     return where + _LENGTH.pack(16) + hash_
 
 
-def split_person(key: bytes) -> tuple[bytes, bytes]:
-    """A `person_key`'s where and hash."""
-    return key[:-20], key[-16:]
-
-
 def where_key(month: date, site: str) -> bytes:
-    """Month and site, as in a row."""
+    """A month and site, as in a row."""
     return struct.pack(">ii", 4, (month - _EPOCH_DAY).days) + _field(site.encode())
 
 
 def where_of(key: bytes) -> tuple[date, str]:
-    """Month and site of a `where_key`."""
+    """The month and site of a `where_key`."""
     day = int(_LENGTH.unpack_from(key, 4)[0])
     return _EPOCH_DAY + timedelta(days=day), key[12:].decode()
 
 
 def minute_of(at_us: int) -> int:
-    """The minute of an instant, from the beginning of 2000 on; `at_us` from the Unix epoch on."""
+    """The minute, counted from the beginning of 2000; `at_us` is by the Unix epoch."""
     return (at_us - EPOCH_US) // MINUTE_US
 
 
 def copy_source(rows: Iterable[bytes]) -> bytearray:
-    """What COPY reads: rows of the columns `COLUMNS`.
+    """The input of COPY: rows of the columns `COLUMNS`.
 
-    A bytearray, since asyncpg takes bytes for a file's name.
+    It is a bytearray, because asyncpg takes `bytes` for a file's name.
     """
     source = bytearray(_SIGNATURE)
     source += b"".join(rows)

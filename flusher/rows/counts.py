@@ -1,7 +1,7 @@
 """What a batch changes in the counts, added up by person and by minute. Pure.
 
-By minute, since PostgreSQL alone says which calendar day a minute is of (days begin at whole
-minutes in every time zone): so the kept counts and `check` can't disagree.
+PostgreSQL alone decides to which calendar day a minute belongs, so that the kept counts and `check`
+can't disagree. In every time zone a day begins at a whole minute.
 """
 
 from bisect import bisect_right
@@ -20,14 +20,13 @@ from flusher.rows.copy_format import (
     minutes_of,
     people_of,
     person_key,
-    split_person,
     where_key,
     where_of,
 )
 
 
 class Session(NamedTuple):
-    """What counts of a session."""
+    """The part of a session that counts depend on."""
 
     month: date
     site: str
@@ -37,11 +36,11 @@ class Session(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """A month's changes as the statement `count_changes` takes them.
+    """A month's changes as `count_changes.sql` takes them.
 
-    Of each site the places, from 1 on, of its first and last person; by person the hash and how
-    many sessions more, or fewer, as a visitor's and signed in; and by site and minute, from the
-    beginning of 2000 on, the same.
+    `firsts` and `lasts` are the places (from 1) of each site's first and last person in the next
+    three. `as_visitor` and `signed_in` are numbers of sessions: added, or removed if negative. The
+    last four say the same by site and minute (`minute_of`).
     """
 
     sites: list[str]
@@ -57,16 +56,16 @@ class Changes(NamedTuple):
 
 
 class Counts:
-    """One batch's changes: how many sessions more, or fewer, as a visitor's and signed in."""
+    """The changes of one batch: numbers of added sessions, negative for removed ones."""
 
     def __init__(self) -> None:
-        # By whether they are signed in.
+        # Two of each: for visitors' sessions, and for signed-in users'.
         self._people: tuple[Counter[bytes], Counter[bytes]] = Counter(), Counter()
         self._minutes: tuple[Counter[tuple[int, bytes]], ...] = Counter(), Counter()
         self._wheres: dict[tuple[date, str], bytes] = {}
 
     def add_rows(self, rows: Sequence[bytes]) -> None:
-        """Sessions that are new, as they are copied."""
+        """Adds new sessions, from their rows."""
         if not rows:
             return
         first, last = first_and_last_minute(rows)
@@ -74,7 +73,7 @@ class Counts:
             people = people_of(rows, signed_in=signed_in)
             self._people[signed_in].update(people)
             wheres = [key[:-20] for key in people]
-            if first == last:  # as nearly always
+            if first == last:  # nearly always
                 for where, number in Counter(wheres).items():
                     self._minutes[signed_in][first, where] += number
             else:
@@ -84,7 +83,7 @@ class Counts:
                 break
 
     def add(self, session: Session, number: int = 1) -> None:
-        """A session as it is now; with -1, as it was before."""
+        """Adds a session, or with -1 removes it."""
         place = session.month, session.site
         where = self._wheres.get(place)
         if where is None:
@@ -94,11 +93,11 @@ class Counts:
         self._minutes[session.signed_in][minute_of(to_us(session.created_at)), where] += number
 
     def remove(self, session: Session) -> None:
-        """A session as it was before, or that is gone."""
+        """Removes a session that is gone, or as it was before a change."""
         self.add(session, -1)
 
     def by_month(self) -> list[tuple[date, Changes]]:
-        """What changed, a month at a time."""
+        """The changes of each month, in order."""
         changes: defaultdict[date, Changes] = defaultdict(
             lambda: Changes([], [], [], [], [], [], [], [], [], [])
         )
@@ -124,7 +123,7 @@ class Counts:
         )
         first = 0
         while first < len(people):
-            where, _ = split_person(people[first])
+            where = people[first][:-20]
             last = bisect_right(people, person_key(where, b"\xff" * 16), lo=first)
             month, site = where_of(where)
             of_place, changed = people[first:last], changes[month]

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """`id` is Redis's, `record` what the collector appended: one record or several."""
+    """`id` is Redis's. `record` is what the collector appended: one record or several."""
 
     shard: int
     id: bytes

@@ -1,4 +1,4 @@
-"""What records of one month have in common, worked out once for a batch. Pure."""
+"""What the records of one month have in common, computed once per batch. Pure."""
 
 from datetime import UTC
 from typing import Final
@@ -8,25 +8,25 @@ from contract.errors import DeadLetter
 from contract.record import SessionStarted, SessionUpgraded, decode
 from flusher.rows.copy_format import RowTemplate
 
-# A month in any time zone is within a day of UTC's; as much again for clocks.
+# In any time zone, a month is within a day of UTC's month. Another day is for wrong clocks.
 _ROOM_US: Final = 2 * DAY_US
-# How far from both ends of a month (UTC) a session is that nobody sends again in another month.
+# A session that is so far from both ends of its month (UTC) is never sent again in another month.
 _INSIDE_US: Final = 3 * DAY_US
 
 
 class RecordsMonth:
-    """What records of one month are checked against, and the templates of their rows."""
+    """The limits that the records of a month are checked against, and templates for their rows."""
 
     __slots__ = (
         "begins_us",
         "ends_us",
         "first_day",
+        "has_events",
         "inside_from_us",
         "inside_to_us",
         "month",
-        "of_events",
         "templates",
-        "upgrades_texts",
+        "upgrade_texts",
     )
 
     def __init__(self, month: Month) -> None:
@@ -35,20 +35,20 @@ class RecordsMonth:
         self.first_day = month.first_day
         self.begins_us, self.ends_us = begins_us - _ROOM_US, ends_us + _ROOM_US
         self.inside_from_us, self.inside_to_us = begins_us + _INSIDE_US, ends_us - _INSIDE_US
-        self.of_events = False  # and not of the making of a salt alone
+        self.has_events = False  # sessions or upgrades, and not only notices of salts
         self.templates: dict[bytes, RowTemplate] = {}
-        self.upgrades_texts: dict[bytes, tuple[str, str]] = {}
+        self.upgrade_texts: dict[bytes, tuple[str, str]] = {}
 
     def check(self, at_us: int) -> None:
-        """Raises a DeadLetter for an instant that is not near the month."""
+        """Raises a DeadLetter for a time that is not near the month."""
         if not self.begins_us <= at_us <= self.ends_us:
             raise DeadLetter("instant", f"a record of {self.month} from another time")
 
     def add_template(self, role_and_site: bytes, record: bytes) -> RowTemplate:
-        """The template for a record, whose last bytes are its role and site.
+        """Makes the template for sessions that end in the same bytes as this record.
 
         Raises:
-            DeadLetter: they are none.
+            DeadLetter: these bytes are no role and site.
         """
         start = decode(record)
         if not isinstance(start, SessionStarted):
@@ -57,14 +57,14 @@ class RecordsMonth:
         self.templates[role_and_site] = template
         return template
 
-    def add_upgrades_texts(self, role_and_site: bytes, record: bytes) -> tuple[str, str]:
-        """The role and site of an upgrade, which are its record's last bytes.
+    def add_upgrade_texts(self, role_and_site: bytes, record: bytes) -> tuple[str, str]:
+        """The role and site of upgrades that end in the same bytes as this record.
 
         Raises:
-            DeadLetter: they are none.
+            DeadLetter: these bytes are no role and site.
         """
         upgrade = decode(record)
         if not isinstance(upgrade, SessionUpgraded):
-            raise TypeError("only an upgrade has those")
-        texts = self.upgrades_texts[role_and_site] = upgrade.role, upgrade.site
+            raise TypeError("only an upgrade has these texts")
+        texts = self.upgrade_texts[role_and_site] = upgrade.role, upgrade.site
         return texts

@@ -1,1 +1,1 @@
-"""Out of Redis: entries are read, acknowledged, or set aside."""
+"""Out of Redis: reads entries, acknowledges them, or makes dead letters of them."""

@@ -1,4 +1,4 @@
-"""Builds a batch: reads and decodes entries until it is written."""
+"""Builds a batch: reads and decodes entries."""
 
 import asyncio
 import math
@@ -13,14 +13,15 @@ from flusher.stream.read import StreamReader
 from flusher.worker_settings import WorkerSettings
 from runtime.periodic import Interval
 
+# A batch is full before `max_rows`: otherwise its rest would be read in ever smaller portions.
 _FULL: Final = 7 / 8
-# Of a batch, as many entries at once: each may hold 32 records, as is only known when it was read.
+# The part of `max_rows` that is read at once, in entries. Each may hold 32 records.
 _READ_AT_ONCE: Final = 1 / 8
 _DECODED_AT_ONCE: Final = 1000
 
 
 class BatchBuilder:
-    """The entries that were read and are not being written yet."""
+    """The entries that were read and wait to be written."""
 
     def __init__(
         self,
@@ -35,22 +36,16 @@ class BatchBuilder:
         self._claiming = Interval(settings.claim_seconds / 4)
         self._batch = Batch()
         self._left: list[Entry] = []
-        self._records_an_entry = 1.0  # of late
+        self._records_per_entry = 1.0  # of the entries that were read last
 
     @property
     def size(self) -> int:
-        """Its size: records, and entries without records."""
+        """The number of its records, and of its entries that could not be decoded or written."""
         return self._batch.records + len(self._batch.broken) + len(self._left)
 
     @property
     def is_full(self) -> bool:
-        # Not completely: the rest would be read in smaller and smaller portions.
         return self.size >= self._max_rows * _FULL
-
-    @property
-    def may_go_on(self) -> bool:
-        """Whether the streams have more, so that waiting is useless."""
-        return self._reader.left_some or self.is_full
 
     @property
     def latest(self) -> Month:
@@ -58,11 +53,11 @@ class BatchBuilder:
         return month_at(self._server_time.latest_us(), self._zone).plus(1)
 
     async def fill(self) -> None:
-        """Reads and decodes as many entries as there is room for, evenly from the shards.
+        """Reads and decodes entries, evenly from the shards, at most as many as have room.
 
         Raises:
             Retry: Redis does not answer; or PostgreSQL has never answered, so that the months of
-                the entries can't be checked, and they wait.
+                the entries can't be checked. The entries are kept.
         """
         if self.size:
             await self._server_time.look()
@@ -73,7 +68,7 @@ class BatchBuilder:
             await self._add(await self._reader.read(self._room))
 
     def take(self) -> Batch:
-        """Returns all of it for writing; entries that could not be written before come first."""
+        """Returns the batch. Entries that could not be written before come first."""
         latest = self.latest if self._left else None
         batch, self._batch = self._batch, Batch()
         if latest is not None:
@@ -88,7 +83,7 @@ class BatchBuilder:
     @property
     def _room(self) -> int:
         """How many more entries to read now."""
-        room = math.ceil((self._max_rows - self.size) / self._records_an_entry)
+        room = math.ceil((self._max_rows - self.size) / self._records_per_entry)
         return min(room, math.ceil(self._max_rows * _READ_AT_ONCE))
 
     async def _add(self, entries: list[Entry]) -> None:
@@ -104,4 +99,4 @@ class BatchBuilder:
         for first in range(0, len(entries), _DECODED_AT_ONCE):
             batch.add(entries[first : first + _DECODED_AT_ONCE], latest)
             await asyncio.sleep(0)  # the other worker's COPY may wait for its turn
-        self._records_an_entry = max((batch.records - before) / len(entries), 1.0)
+        self._records_per_entry = max((batch.records - before) / len(entries), 1.0)

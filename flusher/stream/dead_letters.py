@@ -1,6 +1,6 @@
-"""`python -m flusher dead`: entries that could not become rows, and what to do about them.
+"""The dead letters in Redis, for `python -m flusher dead` and for the view `data_quality`.
 
-A dead letter is named by its shard and the id that Redis gave it: `3:1795359513326-0`.
+The name of a dead letter is its shard and its id in Redis: `3:1795359513326-0`.
 """
 
 import re
@@ -8,32 +8,26 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
-from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
-
-from redis.exceptions import RedisError
 
 from contract import keys
 from contract.calendar import Month, from_us, month_at, to_us
 from contract.errors import DeadLetter, Misconfigured
 from contract.record import FIELD, SaltMade, SessionStarted, decode
-from flusher.stream.shards import ask, find_shards
-from runtime.redis_client import retry_for
-from runtime.redis_connection import Command
+from flusher.stream.scripts import run_script
+from flusher.stream.shards import ask_one, find_shards
 from runtime.shards import Shards
 
-_REPLAY = files("flusher.stream").joinpath("replay_dead_letter.lua").read_text()
 _NAME = re.compile(r"(?P<shard>\d{1,4}):(?P<id>\d+-\d+)")
 _PAGE = 500
-# No host has this name.
+# Not the name of any host.
 UNKNOWN_SITE = "(unknown)"
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One dead letter. `first_seen` is when its entry was first appended."""
+    """A dead letter. `first_seen` is when its entry was first appended, as ISO 8601."""
 
     shard: int
     id: str
@@ -50,17 +44,16 @@ class Letter:
 
 
 class DeadLetters:
-    """The dead letters of all shards."""
+    """The dead letters of all shards.
+
+    Its methods raise Retry if Redis does not answer, and Misconfigured for an unknown name.
+    """
 
     def __init__(self, shards: Shards) -> None:
         self._servers = shards
 
     async def all(self) -> AsyncIterator[Letter]:
-        """Every dead letter, by shard, the oldest first.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
+        """All dead letters, by shard, the oldest first."""
         for shard in await find_shards(self._servers, (), [keys.dead_letters]):
             start = "-"
             while letters := await self._range(shard, start, "+", _PAGE):
@@ -68,27 +61,13 @@ class DeadLetters:
                     yield letter
                 start = f"({letters[-1].id}"
 
-    async def count(self) -> int:
-        """How many there are, of the shards whose server answers.
-
-        Raises:
-            Retry: Redis does not answer.
-        """
-        found = await find_shards(self._servers, (), [keys.dead_letters])
-        commands = {shard: [("XLEN", keys.dead_letters(shard))] for shard in found}
-        try:
-            replies = await self._servers.ask(commands) if commands else {}
-        except RedisError as error:
-            raise retry_for(error, "counting dead letters") from None
-        return sum(count for (count,) in replies.values() if isinstance(count, int))
-
     async def places(self, zone: ZoneInfo, repeated_within_us: int) -> Counter[tuple[Month, str]]:
-        """How many there are of each month and site. The month before is there with 0 where one
-        could still change it, since a repeat of that month's sessions may come so much later. What
-        can't be decoded is of the time when it was first appended, and of an unknown site.
+        """The number of dead letters for each month and site.
 
-        Raises:
-            Retry: Redis does not answer.
+        A session may be sent again up to `repeated_within_us` after a month's end. So a dead letter
+        from that time may also change the month before, which is then present with the number 0. A
+        dead letter that can't be decoded counts for the time when it was first appended, and for
+        `UNKNOWN_SITE`.
         """
         found: Counter[tuple[Month, str]] = Counter()
         async for letter in self.all():
@@ -106,73 +85,39 @@ class DeadLetters:
         return found
 
     async def get(self, name: str) -> Letter:
-        """One dead letter.
-
-        Raises:
-            Misconfigured: there is none of this name.
-            Retry: Redis does not answer.
-        """
-        shard, id_ = self._parse(name)
+        """One dead letter."""
+        shard, id_ = _parse(name)
         found = await self._range(shard, id_, id_, 1)
         if not found:
             raise _unknown(name)
         return found[0]
 
     async def replay(self, name: str) -> None:
-        """Puts one back into its stream.
-
-        Raises:
-            Misconfigured: there is none of this name.
-            Retry: Redis does not answer.
-        """
-        shard, id_ = self._parse(name)
-        names = (keys.stream(shard), keys.dead_letters(shard))
-        replayed = await self._ask(
-            shard, ("EVAL", _REPLAY, len(names), *names, id_, FIELD), "replaying a dead letter"
-        )
-        if not replayed:
+        """Moves one back into its stream."""
+        shard, id_ = _parse(name)
+        dead_letters = [keys.dead_letters(shard)]
+        command = run_script("replay_dead_letter.lua", shard, dead_letters, id_, FIELD)
+        if not await ask_one(self._servers, shard, command, "replaying a dead letter"):
             raise _unknown(name)
 
     async def drop(self, name: str) -> None:
-        """Deletes one for good.
-
-        Raises:
-            Misconfigured: there is none of this name.
-            Retry: Redis does not answer.
-        """
-        shard, id_ = self._parse(name)
-        dropped = await self._ask(
-            shard, ("XDEL", keys.dead_letters(shard), id_), "dropping a dead letter"
-        )
-        if not dropped:
+        """Deletes one."""
+        shard, id_ = _parse(name)
+        command = ("XDEL", keys.dead_letters(shard), id_)
+        if not await ask_one(self._servers, shard, command, "dropping a dead letter"):
             raise _unknown(name)
 
     async def _range(self, shard: int, start: str, end: str, count: int) -> list[Letter]:
-        found = await self._ask(
-            shard,
-            ("XRANGE", keys.dead_letters(shard), start, end, "COUNT", count),
-            "reading dead letters",
-        )
+        command = ("XRANGE", keys.dead_letters(shard), start, end, "COUNT", count)
+        found = await ask_one(self._servers, shard, command, "reading dead letters")
         return [
             _letter(shard, id_, dict(zip(fields[::2], fields[1::2], strict=True)))
             for id_, fields in found
         ]
 
-    async def _ask(self, shard: int, command: Command, doing: str) -> Any:
-        ((reply,),) = (await ask(self._servers, {shard: [command]}, doing)).values()
-        if isinstance(reply, RedisError):
-            raise retry_for(reply, doing)
-        return reply
-
-    def _parse(self, name: str) -> tuple[int, str]:
-        match = _NAME.fullmatch(name)
-        if match is None or int(match["shard"]) >= keys.MOST_SHARDS:
-            raise _unknown(name)
-        return int(match["shard"]), match["id"]
-
 
 def as_table(letters: Sequence[Letter]) -> str:
-    """One line each, for people."""
+    """One line for each dead letter."""
     if not letters:
         return "no dead letters"
     lines = [f"{'ID':<24} {'reason':<20} {'attempts':>8}  first seen"]
@@ -184,7 +129,7 @@ def as_table(letters: Sequence[Letter]) -> str:
 
 
 def as_text(letter: Letter) -> str:
-    """All that is known of one."""
+    """All that is known about a dead letter."""
     return "\n".join(
         [
             f"ID:         {letter.name}",
@@ -204,7 +149,7 @@ def _letter(shard: int, id_: bytes, fields: dict[bytes, bytes]) -> Letter:
     def text(name: bytes) -> str:
         return fields.get(name, b"").decode("utf-8", "replace")
 
-    first_seen_ms = int(text(b"first_seen") or 0)
+    first_seen = datetime.fromtimestamp(int(text(b"first_seen") or 0) / 1000, UTC)
     return Letter(
         shard=shard,
         id=id_.decode(),
@@ -212,9 +157,7 @@ def _letter(shard: int, id_: bytes, fields: dict[bytes, bytes]) -> Letter:
         detail=text(b"detail"),
         entry=text(b"entry"),
         attempts=int(text(b"attempts") or 0),
-        first_seen=datetime.fromtimestamp(first_seen_ms / 1000, UTC).isoformat(
-            timespec="milliseconds"
-        ),
+        first_seen=first_seen.isoformat(timespec="milliseconds"),
         record=fields.get(FIELD, b""),
     )
 
@@ -232,6 +175,13 @@ def _describe(record: bytes) -> str:
         return f"session {UUID(bytes=event.id)} of {event.site}, {event.month}, {role}, at {at}"
     of = UUID(bytes=event.session_id) if event.session_id else "current"
     return f"upgrade of {of} of {event.site}, {event.month}, to {event.role}, at {at}"
+
+
+def _parse(name: str) -> tuple[int, str]:
+    match = _NAME.fullmatch(name)
+    if match is None or int(match["shard"]) >= keys.MOST_SHARDS:
+        raise _unknown(name)
+    return int(match["shard"]), match["id"]
 
 
 def _unknown(name: str) -> Misconfigured:

@@ -1,4 +1,7 @@
-"""How far behind the flushers are, by shard."""
+"""How far behind the flushers are, by shard.
+
+The functions raise Retry if Redis does not answer.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,13 +11,14 @@ from redis.exceptions import RedisError
 from contract import keys
 from contract.errors import Retry
 from flusher.stream.shards import ask
+from runtime.redis_connection import Command
 from runtime.shards import Shards, first_error
 
 
 @dataclass(frozen=True, slots=True)
 class ShardLag:
-    """How far behind a shard is: entries, the records in them, and of the entries those that a
-    flusher has. Times are those of its Redis server, in milliseconds.
+    """How far behind a shard is: its entries, their records, and how many entries are pending.
+    Times are by its Redis server, in milliseconds.
     """
 
     shard: int
@@ -27,31 +31,24 @@ class ShardLag:
 
     @property
     def oldest_seconds(self) -> float | None:
-        """How long its oldest entry has been there."""
+        """The age of its oldest entry."""
         return None if self.oldest_ms is None else max(self.now_ms - self.oldest_ms, 0) / 1000
 
 
 async def measure_lag(servers: Shards, shards: Iterable[int]) -> list[ShardLag]:
-    """The lag of each shard whose server answers.
-
-    Raises:
-        Retry: Redis does not answer.
-    """
-    replies = await ask(
-        servers,
-        {
-            shard: [
-                ("XLEN", stream),
-                ("GET", keys.joined(shard)),
-                ("XPENDING", stream, keys.GROUP),
-                ("XRANGE", stream, "-", "+", "COUNT", 1),
-                ("XREVRANGE", stream, "+", "-", "COUNT", 1),
-                ("TIME",),
-            ]
-            for shard, stream in ((shard, keys.stream(shard)) for shard in shards)
-        },
-        "measuring the lag",
-    )
+    """The lag of each shard whose server answers."""
+    commands: dict[int, list[Command]] = {
+        shard: [
+            ("XLEN", keys.stream(shard)),
+            ("GET", keys.joined(shard)),
+            ("XPENDING", keys.stream(shard), keys.GROUP),
+            ("XRANGE", keys.stream(shard), "-", "+", "COUNT", 1),
+            ("XREVRANGE", keys.stream(shard), "+", "-", "COUNT", 1),
+            ("TIME",),
+        ]
+        for shard in shards
+    }
+    replies = await ask(servers, commands, "measuring the lag")
     lags = []
     for shard, (entries, joined, pending, oldest, newest, now) in sorted(replies.items()):
         if first_error((entries, joined, oldest, newest, now)) is not None:
@@ -62,7 +59,7 @@ async def measure_lag(servers: Shards, shards: Iterable[int]) -> list[ShardLag]:
                 shard,
                 entries,
                 entries + int(joined or 0) if entries else 0,
-                # No group yet: nothing was ever read.
+                # An error: there is no group yet, so nothing was ever read.
                 0 if isinstance(pending, RedisError) else pending[0],
                 _first_ms(oldest),
                 _first_ms(newest),
@@ -73,11 +70,7 @@ async def measure_lag(servers: Shards, shards: Iterable[int]) -> list[ShardLag]:
 
 
 async def oldest_entry_seconds(servers: Shards, shards: Sequence[int]) -> float:
-    """How long the oldest entry of all shards has been there; 0: there is none.
-
-    Raises:
-        Retry: a shard's server does not answer.
-    """
+    """The age of the oldest entry of all shards; 0: there is none. All servers have to answer."""
     lags = await measure_lag(servers, shards)
     if len(lags) < len(shards):
         raise Retry("redis_away", "it is unknown what waits in some shards")
@@ -85,11 +78,7 @@ async def oldest_entry_seconds(servers: Shards, shards: Sequence[int]) -> float:
 
 
 async def count_dead_letters(servers: Shards, shards: Iterable[int]) -> dict[int, int]:
-    """How many each shard has whose server answers.
-
-    Raises:
-        Retry: Redis does not answer.
-    """
+    """The number of dead letters of each shard whose server answers."""
     commands = {shard: [("XLEN", keys.dead_letters(shard))] for shard in shards}
     replies = await ask(servers, commands, "counting dead letters")
     return {shard: count for shard, (count,) in replies.items() if isinstance(count, int)}

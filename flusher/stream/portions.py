@@ -1,36 +1,36 @@
-"""How many entries are written at once, where some of them take too long. Pure."""
+"""How many entries are written at once, after some took too long. Pure."""
 
 from math import inf
 from typing import Final
 
 from flusher.rows.entry import Entry
 
-# So many in a row that took too long: it is the server that is slow.
+# After so many portions in a row that took too long, the server is slow, and not the entries.
 _IN_VAIN: Final = 6
 _UNLIMITED: Final = 1 << 17
 
 
 class Portions:
-    """Halved with each that takes too long, doubled with each that is stored."""
+    """The size of a portion: halved when one takes too long, doubled when one is stored."""
 
     def __init__(self) -> None:
         self._most: float = inf
         self._in_vain = 0
         self._stored = 0
-        # Entries that alone took too long, and how many portions had been stored before.
+        # Entries that took too long alone, and how many portions had been stored before.
         self._slow: dict[tuple[int, bytes], int] = {}
 
     def is_too_large(self, entries: int) -> bool:
-        """Whether so many are not to be written at once."""
+        """Whether so many are too many for one portion."""
         return entries > self._most
 
     def are_tried_briefly(self, entries: int) -> bool:
-        """Whether so many are a portion of what took too long; one alone has all the time."""
+        """Whether so many get only a part of the time. A single entry always gets all of it."""
         return self._most < inf and entries > 1
 
     @property
     def are_in_vain(self) -> bool:
-        """Whether none was stored lately: there is no point in going on at once."""
+        """Whether so many took too long in a row that it is better to wait."""
         return self._in_vain >= _IN_VAIN
 
     def took_too_long(self, entries: int) -> None:
@@ -38,7 +38,9 @@ class Portions:
         self._in_vain += 1
 
     def is_hopeless(self, entry: Entry) -> bool:
-        """Whether an entry that took too long alone did so before, and others were stored since."""
+        """Called for an entry that took too long alone: whether it did so before, and other
+        portions were stored in between.
+        """
         key = entry.shard, entry.id
         stored_before = self._slow.setdefault(key, self._stored)
         if stored_before == self._stored:

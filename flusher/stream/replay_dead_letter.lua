@@ -1,7 +1,7 @@
--- Puts a dead letter back into its stream, where it goes the way of any entry.
+-- Moves a dead letter back into its stream.
 --
 -- KEYS  1 the stream; 2 its dead letters
--- ARGV  the dead letter's id, the name of its field
+-- ARGV  the dead letter's id; the name of its field
 -- Returns 1, or 0 if there is no such dead letter.
 local stream, dead_letters = KEYS[1], KEYS[2]
 local id, field = ARGV[1], ARGV[2]

@@ -1,8 +1,9 @@
-"""Which shards there are: the configured ones, and what a larger `STREAM_SHARDS` has left; and what
-one asks them.
+"""Which shards exist, and commands to them.
 
-While the number of shards changes, some collectors still append by the old number. Nothing that
-they append is left behind: whoever drains asks Redis what there is.
+After a change of STREAM_SHARDS, entries are left in other streams, and for a while some collectors
+still append there. So a flusher asks Redis for all streams that exist.
+
+The functions raise Retry if Redis does not answer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,16 +22,7 @@ async def find_shards(
     known: Sequence[int],
     names: Sequence[Callable[[int], str]] = (keys.stream, keys.dead_letters),
 ) -> list[int]:
-    """The shards that are known, and every other one that has a key, in order.
-
-    Args:
-        shards: where to look.
-        known: shards that are taken as given, whether or not they have a key yet.
-        names: of the keys that are looked for.
-
-    Raises:
-        Retry: Redis does not answer.
-    """
+    """The known shards, and all others for which a key of one of these names exists."""
     unknown = sorted(set(range(keys.MOST_SHARDS)) - set(known))
     try:
         found = {shard for name in names if unknown for shard in await shards.having(unknown, name)}
@@ -42,17 +34,16 @@ async def find_shards(
 async def ask(
     shards: Shards, commands: Mapping[int, Sequence[Command]], doing: str
 ) -> dict[int, list[Any]]:
-    """As `Shards.ask`.
-
-    Args:
-        shards: where they are.
-        commands: by shard.
-        doing: what for, in an error's words.
-
-    Raises:
-        Retry: no server answers.
-    """
+    """As `Shards.ask`; an error begins with `doing`."""
     try:
         return await shards.ask(commands)
     except RedisError as error:
         raise retry_for(error, doing) from None
+
+
+async def ask_one(shards: Shards, shard: int, command: Command, doing: str) -> Any:
+    """The reply to one command; an error begins with `doing`. A refusal raises Retry, too."""
+    ((reply,),) = (await ask(shards, {shard: [command]}, doing)).values()
+    if isinstance(reply, RedisError):
+        raise retry_for(reply, doing)
+    return reply

@@ -1,8 +1,8 @@
--- Replaces an entry of several records by one entry for each, so that one of them can be set aside
--- without the others. Nothing happens if the entry is not there any more.
+-- Replaces an entry of several records by one entry for each record, if it is still there. Then one of
+-- them can become a dead letter without the others.
 --
--- KEYS  1 the stream; 2 how many more records than entries it holds
--- ARGV  the group, the entry's id, the name of its field, its records
+-- KEYS  1 the stream; 2 its number of records minus its number of entries
+-- ARGV  the group; the entry's id; the name of its field; its records
 local stream, joined = KEYS[1], KEYS[2]
 local group, id, field = ARGV[1], ARGV[2], ARGV[3]
 

@@ -75,7 +75,7 @@ async def test_a_writer_that_knew_it_waits_and_goes_on(
     await writer.write(batch_of(start()))
     await connection.execute(gone)
     session = start()
-    with pytest.raises(Retry, match="made again"):
+    with pytest.raises(Retry, match="created again"):
         await writer.write(batch_of(session))
     assert (await writer.write(batch_of(session))).sessions == 1
 
@@ -87,7 +87,7 @@ async def test_a_writer_that_looks_for_a_visitor_in_it_goes_on(
     await writer.write(batch_of(start()))
     await connection.execute(GONE[0])
     batch = batch_of(start(visitor=b"v" * 16), upgrade(None, visitor=b"v" * 16))
-    with pytest.raises(Retry, match="made again"):
+    with pytest.raises(Retry, match="created again"):
         await writer.write(batch)
     assert (await writer.write(batch)).upgrades == 1
 

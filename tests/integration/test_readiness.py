@@ -162,7 +162,7 @@ async def test_a_flusher_without_redis_blames_redis_and_not_postgres(system: Sys
         return [line for line in program.log.splitlines() if "a batch has to wait" in line]
 
     for line in await eventually(lines):
-        assert "see that Redis is up" in line
+        assert "check that Redis is up" in line
         assert "PostgreSQL" not in line
 
 

@@ -241,7 +241,7 @@ async def test_no_lock_is_waited_for_without_an_end_and_a_word(server: Server, l
         with pytest.raises(Retry, match=r"held a lock that `migrate` needs.*nothing was changed"):
             await migrate(connection, UTC, said.append, patience_seconds=0.2)
     assert [line for line in said if "another `migrate` is at work" in line] == (
-        ["another `migrate` is at work: it is waited for, 0.2 s at the most"]
+        ["another `migrate` is at work: waiting for it, at most 0.2 s"]
         if "advisory" in lock
         else []
     )

@@ -5,16 +5,17 @@ from datetime import UTC
 from zoneinfo import ZoneInfo
 
 import pytest
+from asyncpg.pgproto.pgproto import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.calendar import DAY_US, Month, from_us
 from contract.entry import join_records
-from contract.record import Event, encode
+from contract.record import Event, SessionUpgraded, encode
 from flusher.rows.batch import decode_entries
 from flusher.rows.copy_format import began_us, copy_source
 from flusher.rows.entry import Entry
-from flusher.rows.upgrade_row import sign_in_row, upgrade_row
+from flusher.rows.upgrade_row import SignInRow, UpgradeRow
 from tests.unit.events import (
     AT_US,
     CURRENT_UPGRADED,
@@ -42,6 +43,23 @@ def entries(*events: Event) -> list[Entry]:
     return entries_of([encode(event) for event in events])
 
 
+def upgrade_row(event: SessionUpgraded) -> UpgradeRow:
+    return UpgradeRow(
+        UUID(event.id),
+        UUID(event.session_id) if event.session_id else None,
+        UUID(event.visitor_hash) if event.visitor_hash else None,
+        event.month.first_day,
+        event.site,
+        UUID(event.user_hash),
+        event.role,
+        from_us(event.at_us),
+    )
+
+
+def sign_in_row(event: SessionUpgraded) -> SignInRow:
+    return SignInRow(event.month.first_day, event.site, *map(UUID, SIGN_IN))
+
+
 def test_each_kind_of_event_is_in_its_place() -> None:
     current = replace(CURRENT_UPGRADED, id=bytes(15) + b"\x09")
     other = replace(UPGRADED, id=SESSION_ID, sign_in=None)  # it may share the session's id
@@ -49,9 +67,7 @@ def test_each_kind_of_event_is_in_its_place() -> None:
     assert batch.entries == read
     assert batch.starts == {STARTED.id: pack_row(STARTED)}
     assert batch.upgrades == {event.id: upgrade_row(event) for event in (UPGRADED, current, other)}
-    assert batch.sign_ins == {
-        event.id: sign_in_row(upgrade_row(event), SIGN_IN) for event in (UPGRADED, current)
-    }
+    assert batch.sign_ins == {event.id: sign_in_row(event) for event in (UPGRADED, current)}
     assert (batch.undecodable, batch.repeated_upgrades) == ([], 0)
     empty = decode_entries([], LATEST)
     assert (empty.entries, empty.starts, empty.upgrades, empty.undecodable) == ([], {}, {}, [])

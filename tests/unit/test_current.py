@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from asyncpg.pgproto.pgproto import UUID
 
-from flusher.rows.current import OVERTAKING, Launch, Wish, decide
+from flusher.rows.current import OVERTAKING, Launch, UpgradeRequest, decide
 
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
 ANNA, BEN, CARA = (UUID(bytes([0xC0 + n]) * 16) for n in range(3))
@@ -20,14 +20,16 @@ def launch(number: int) -> Launch:
     return NOON + timedelta(minutes=number), uuid(number)
 
 
-def wish(number: float, user: UUID, session: int | None = None) -> Wish:
+def wish(number: float, user: UUID, session: int | None = None) -> UpgradeRequest:
     """An upgrade so many minutes after noon."""
     named = None if session is None else uuid(session)
     at = NOON + timedelta(minutes=number)
-    return Wish(uuid(0xD000 + int(number * 60)), at, user, named)
+    return UpgradeRequest(uuid(0xD000 + int(number * 60)), at, user, named)
 
 
-def took(*wishes: Wish, launches: int, taken: dict[UUID, Launch] | None = None) -> dict[int, UUID]:
+def took(
+    *wishes: UpgradeRequest, launches: int, taken: dict[UUID, Launch] | None = None
+) -> dict[int, UUID]:
     """Who took which of so many launches, a minute apart."""
     sessions = [launch(number) for number in range(1, launches + 1)]
     takers, _ = decide(wishes, sessions, taken or {})
@@ -74,7 +76,7 @@ MOMENT = OVERTAKING.total_seconds() / 60  # an upgrade may be handled before the
     ],
 )
 def test_an_upgrade_of_current_takes(
-    launches: int, wishes: list[Wish], expected: dict[int, UUID]
+    launches: int, wishes: list[UpgradeRequest], expected: dict[int, UUID]
 ) -> None:
     assert took(*wishes, launches=launches) == expected
 
@@ -96,7 +98,7 @@ def test_the_work_grows_with_the_number_of_sessions_and_not_with_its_square() ->
     users = [uuid(number) for number in range(10_000)]
     sessions = [launch(number) for number in range(10_000)]
     wishes = [
-        Wish(uuid(number), NOON + timedelta(days=30, seconds=number), user, None)
+        UpgradeRequest(uuid(number), NOON + timedelta(days=30, seconds=number), user, None)
         for number, user in enumerate(users)
     ]
     takers, repeats = decide(wishes, sessions, {})

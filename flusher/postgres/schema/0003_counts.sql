@@ -1,46 +1,42 @@
--- How many sessions and people there are, so that no report has to count them from the sessions.
---
--- Whoever changes sessions adds what that changes to the counts, in the same transaction: how
--- `unique_visitors` comes about is sql/count_changes.sql, and docs/decisions/0006-kept-counts.md says
--- why it is exact.
+-- The numbers of sessions and people, so that no report has to count sessions. Each transaction that changes
+-- sessions also changes the counts: docs/decisions/0006-kept-counts.md.
 
--- Integers, whose sums are bigint: those of bigint are numeric, and the overview takes twice the time.
+-- The columns are integers because the sum of integers is bigint. Sums of bigint are numeric, and twice as slow.
 CREATE TABLE flusher.counts (
     whole_month boolean, -- or a day
     site text,
-    month date, -- whose salt made the hashes: at a month's end that may not be the day's
-    day date, -- of a whole month, its first
+    month date, -- whose salt made the hashes: at a month's end it may differ from the day's month
+    day date, -- for a whole month: its first day
     visitor_sessions integer NOT NULL,
     signed_in_sessions integer NOT NULL,
-    unique_users integer NOT NULL, -- people are counted by month alone: 0 of a day
+    unique_users integer NOT NULL, -- 0 for a day, since people are only counted by month
     unique_signed_in_users integer NOT NULL,
     unique_visitors integer NOT NULL,
-    PRIMARY KEY (whole_month, site, month, day) -- in the order in which reports ask
+    PRIMARY KEY (whole_month, site, month, day) -- in the order in which reports query it
 );
 COMMENT ON TABLE flusher.counts IS 'How many sessions and people each site had in each month, and sessions on each day.';
 
--- Rows are only added, so that no two writers wait for each other, and moved to the counts now and then
--- (sql/fold_counts.sql).
+-- Writers only insert rows here, so that they never wait for each other. sql/fold_counts.sql moves them to `counts`.
 CREATE TABLE flusher.count_changes (
     LIKE flusher.counts,
-    id uuid PRIMARY KEY DEFAULT gen_random_uuid() -- what has no key can't be replicated, nor can a sequence
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid() -- logical replication needs a key, and does not copy sequences
 );
-COMMENT ON TABLE flusher.count_changes IS 'What transactions changed in the counts, not added up yet.';
+COMMENT ON TABLE flusher.count_changes IS 'Changes of the counts that are not yet added up.';
 
 CREATE VIEW flusher.all_counts AS
 SELECT * FROM flusher.counts
 UNION ALL
 SELECT whole_month, site, month, day, visitor_sessions, signed_in_sessions, unique_users, unique_signed_in_users, unique_visitors
 FROM flusher.count_changes;
-COMMENT ON VIEW flusher.all_counts IS 'What was added up and what was not: the sum is exact at each commit.';
+COMMENT ON VIEW flusher.all_counts IS 'The counts and their changes: the sum is exact at each commit.';
 
 CREATE TABLE flusher.checks (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     held_at timestamptz NOT NULL
 );
-COMMENT ON TABLE flusher.checks IS 'When `python -m flusher check` last found nothing to mend.';
+COMMENT ON TABLE flusher.checks IS 'When `python -m flusher check` last found all counts right.';
 
--- By how much the kept counts of a month fall short of its sessions, where they do: what has to be added.
+-- What has to be added to the kept counts of a month so that they are those of its sessions.
 CREATE FUNCTION flusher.missing_counts(wanted date) RETURNS SETOF flusher.counts
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 WITH came AS MATERIALIZED (

@@ -1,15 +1,14 @@
--- A month's way: made, open, closed, perhaps dropped. What takes the rights of the tables' owner is a
--- function here, so that a flusher needs none of them. Partitions follow what flusher.months says,
--- never the other way round: logical replication carries rows and no partitions.
+-- A month is created, closed and perhaps dropped. These functions run with the rights of the tables' owner,
+-- which a flusher does not need itself. The table flusher.months decides which partitions there are, because
+-- logical replication copies rows and not partitions.
 
--- Makes what a month needs, unless it is there. Returns whether it takes sessions: one whose sessions
--- were dropped does not.
+-- Creates a month and its partition where missing. Returns false if its sessions were dropped, so that it takes none.
 CREATE FUNCTION flusher.create_month(wanted date) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     partition text := 'sessions_' || to_char(wanted, 'YYYY_MM');
 BEGIN
-    -- One at a time: two flushers may find the same month missing.
+    -- One at a time: two flushers may need the same month.
     PERFORM pg_advisory_xact_lock(hashtextextended('flusher.create_month', 0));
     INSERT INTO flusher.months (month) VALUES (wanted) ON CONFLICT (month) DO NOTHING;
     IF EXISTS (SELECT FROM flusher.months WHERE month = wanted AND dropped_at IS NOT NULL) THEN
@@ -21,19 +20,19 @@ BEGIN
     ) THEN
         RETURN true;
     END IF;
-    -- A partition is made apart and attached afterwards: attaching does not wait for who reads or
-    -- writes. One that was detached is attached again.
+    -- Made apart and then attached: attaching does not wait for readers and writers. This also attaches a
+    -- partition that was detached.
     EXECUTE format('CREATE TABLE IF NOT EXISTS flusher.%I '
         '(LIKE public.sessions INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING COMMENTS)', partition);
     EXECUTE format('ALTER TABLE public.sessions ATTACH PARTITION flusher.%I FOR VALUES IN (%L)', partition, wanted);
-    -- What was counted before is of a partition that is gone.
+    -- The month may have counts, if its partition was lost.
     INSERT INTO flusher.count_changes SELECT * FROM flusher.missing_counts(wanted);
     RETURN true;
 END
 $$;
 
--- Closes a month (docs/decisions/0018-ended-months.md). Unless `keeps` is `instant`, its sessions are written anew, in an order
--- that tells nothing, and what else is at hand of upgrades. Returns whether it did: never twice, nor one that was dropped.
+-- Closes a month (docs/decisions/0018-ended-months.md). Unless `keeps` is `instant`, rewrites its sessions in an
+-- order that shows nothing, and the upgrades that are kept. Returns false if it was dropped, or already closed like this.
 CREATE FUNCTION flusher.close_month(wanted date, keeps text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = on AS $$
 DECLARE
@@ -47,7 +46,7 @@ BEGIN
         RETURN FOUND;
     END IF;
     EXECUTE format('LOCK TABLE flusher.upgrades, %s', partition);
-    EXECUTE format($q$ -- an import, whose id is of version 8, is safe to repeat
+    EXECUTE format($q$ -- imported sessions (with ids of version 8) keep their ids, so that an import can be repeated
         CREATE TEMPORARY TABLE ended ON COMMIT DROP AS
         SELECT CASE WHEN substr(id::text, 15, 1) = '8' THEN id ELSE gen_random_uuid() END AS id, month, site, monthly_user_hash,
             highest_role, date_trunc($1, created_at, timezone) AS created_at, date_trunc($1, upgraded_at, timezone) AS upgraded_at
@@ -56,21 +55,19 @@ BEGIN
     EXECUTE format('TRUNCATE flusher.upgrades, %s', partition);
     EXECUTE format('INSERT INTO %s SELECT * FROM ended', partition);
     INSERT INTO flusher.upgrades SELECT * FROM at_hand;
-    EXECUTE format('ANALYZE %s', partition); -- the sample before was of the old rows
+    EXECUTE format('ANALYZE %s', partition); -- its statistics are of the old rows
     RETURN true;
 END
 $$;
 
--- Drops a month's sessions (SESSIONS_KEPT_MONTHS); its counts stay. Returns whether it did: never those
--- of a month that is not closed.
+-- Drops a month's sessions (SESSIONS_KEPT_MONTHS); its counts stay. Returns false if the month is not closed.
 CREATE FUNCTION flusher.drop_month(wanted date) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE flusher.months SET dropped_at = coalesce(dropped_at, now()) WHERE month = wanted AND closed_at IS NOT NULL;
-    IF NOT FOUND THEN
-        RETURN false;
+    IF FOUND THEN
+        EXECUTE format('DROP TABLE IF EXISTS flusher.%I', 'sessions_' || to_char(wanted, 'YYYY_MM'));
     END IF;
-    EXECUTE format('DROP TABLE IF EXISTS flusher.%I', 'sessions_' || to_char(wanted, 'YYYY_MM'));
-    RETURN true;
+    RETURN FOUND; -- EXECUTE does not change it
 END
 $$;

@@ -1,12 +1,12 @@
--- Which months may be compared, and by how much counts may be off.
+-- Which months can be compared, and how far the counts may be off.
 
 CREATE TABLE flusher.dead_letters (
     month date,
-    site text, -- `(unknown)` of those that can't be read
+    site text, -- `(unknown)` if the dead letter can't be decoded
     letters bigint NOT NULL,
     PRIMARY KEY (month, site)
 );
-COMMENT ON TABLE flusher.dead_letters IS 'How many dead letters wait in Redis: what a flusher saw there a minute ago.';
+COMMENT ON TABLE flusher.dead_letters IS 'How many dead letters are in Redis, as of a minute ago.';
 
 CREATE VIEW public.data_quality AS
 WITH days AS ( -- with sessions
@@ -18,13 +18,13 @@ WITH days AS ( -- with sessions
         min(min(first)) OVER (PARTITION BY site) AS began, max(max(last)) OVER (PARTITION BY site) AS ended
     FROM (
         SELECT site, month, days, sessions, first, last, 0 AS given_up, 0 AS waiting, 0 AS letters FROM days
-        UNION ALL -- months in between, without any
+        UNION ALL -- months without sessions, between the first and the last
         SELECT site, generate_series(min(month)::timestamp, max(month), interval '1 month')::date, 0, 0, NULL, NULL, 0, 0, 0
         FROM days GROUP BY site
         UNION ALL SELECT site, month, 0, 0, NULL, NULL, upgrades, 0, 0 FROM flusher.upgrades_given_up
         UNION ALL SELECT site, month, 0, 0, NULL, NULL, 0, 1, 0 FROM flusher.upgrades WHERE outcome = 'waiting'
         UNION ALL SELECT site, month, 0, 0, NULL, NULL, 0, 0, letters FROM flusher.dead_letters
-    ) all_that_is_known
+    ) everything
     GROUP BY site, month
 ), judged AS (
     SELECT k.*, c.timezone, c.today,
@@ -53,32 +53,32 @@ SELECT month, site,
 FROM judged;
 
 COMMENT ON VIEW public.data_quality IS
-    'What keeps a month of a site from being compared with another, and how far its counts may be off. '
-    'Has months without any session, too, between the first and the last of a site.';
+    'Why a month of a site can''t be compared with another, and how far its counts may be off. '
+    'Also has the months without sessions between a site''s first and last month.';
 COMMENT ON COLUMN public.data_quality.month IS 'The calendar month, as its first day.';
-COMMENT ON COLUMN public.data_quality.site IS 'The host name of the site; (unknown): of dead letters that can''t be read.';
+COMMENT ON COLUMN public.data_quality.site IS 'The host name of the site; (unknown): dead letters that can''t be decoded.';
 COMMENT ON COLUMN public.data_quality.comparable IS
-    'Two months of a site may be compared where this is true of both. False: the month is not over, counting began '
+    'Two months of a site can be compared if this is true for both. False: the month is not over, counting began '
     'or ended within it, the salt was replaced, or a day has no session though days have ten or more.';
 COMMENT ON COLUMN public.data_quality.began_on IS 'When the site''s counting began, if within this month and after its second day.';
 COMMENT ON COLUMN public.data_quality.ended_on IS
     'The site''s last day with a session, if in this month, a week ago or more, and two days or more before the month''s last.';
 COMMENT ON COLUMN public.data_quality.days_without_sessions IS 'Days without any session, after counting began and before it ended.';
 COMMENT ON COLUMN public.data_quality.salts_replaced IS
-    'How often the month''s salt was lost or replaced. Who came before and after it counts twice.';
+    'How often the month''s salt was lost or replaced. People who came before and after that are counted twice.';
 COMMENT ON COLUMN public.data_quality.salt_replaced_on IS 'The day when that happened last.';
 COMMENT ON COLUMN public.data_quality.sign_ins_given_up IS
     'Sign-ins whose session never came: they are in no count, and their sessions may be missing.';
-COMMENT ON COLUMN public.data_quality.sign_ins_waiting IS 'Sign-ins that still wait for their session: counts may yet change.';
+COMMENT ON COLUMN public.data_quality.sign_ins_waiting IS 'Sign-ins that wait for their session: counts may still change.';
 COMMENT ON COLUMN public.data_quality.dead_letters IS
     'Sessions and sign-ins that could not be stored: in no count until an operator replays them. As of a minute ago.';
-COMMENT ON COLUMN public.data_quality.closed IS 'Whether the month is over, and nothing of it is known to be on its way.';
-COMMENT ON COLUMN public.data_quality.timezone IS 'Whose calendar''s months and days these are.';
+COMMENT ON COLUMN public.data_quality.closed IS 'Whether the month is over, and no more of its sessions are expected.';
+COMMENT ON COLUMN public.data_quality.timezone IS 'The time zone of these months and days.';
 COMMENT ON COLUMN public.data_quality.sign_in_pairs IS
-    'From how many sign-ins the next two are known, of one user with one visitor''s hash counted once.';
+    'The next two columns are computed from so many pairs of a user and a visitor''s hash. Repeated sign-ins are one pair.';
 COMMENT ON COLUMN public.data_quality.visitors_per_user IS
-    'Can''t be added up: with how many different visitors'' hashes a user signed in. So often one person was several visitors, '
-    'at least. Empty where there are fewer than 20 pairs.';
+    'Can''t be added up: with how many different visitors'' hashes a user signed in, on average. One person was counted as at '
+    'least so many visitors. Empty if there are fewer than 20 pairs.';
 COMMENT ON COLUMN public.data_quality.users_per_visitor IS
-    'Can''t be added up: how many different users signed in with one visitor''s hash. So often several people were one visitor. '
-    'Empty where there are fewer than 20 pairs.';
+    'Can''t be added up: how many different users signed in with one visitor''s hash, on average. So many people were counted '
+    'as one visitor. Empty if there are fewer than 20 pairs.';

@@ -1,2 +1,2 @@
--- Makes the counts of a month what its sessions say. $1: the month.
+-- Makes the counts of a month ($1) those of its sessions.
 INSERT INTO flusher.count_changes SELECT * FROM flusher.missing_counts($1::date)

@@ -1,16 +1,16 @@
--- Adds a batch's changes of a month's sessions to the counts: how `unique_visitors` comes about.
+-- Adds the changes of a month's sessions to the counts, and computes `unique_visitors`.
 --
--- A person whose sessions changed by `v` as a visitor's and by `s` signed in (below zero: fewer) begins or
--- ceases to count by whether there are others now. "Others" are visitor's sessions beyond those `v` that
--- were just added (or, where `v` is not above zero, any): then the person was a visitor before and is one
--- now. Without others, who gained some was none before, and who lost some is none now.
+-- `v` and `s` are by how many a person's visitor's and signed-in sessions have changed (negative: removed). Whether
+-- this changes the number of people depends on other sessions of the person: those besides the ones just added. With
+-- others, the person counted before and counts now. Without others, a person with new sessions counts from now on,
+-- and one with removed sessions no longer counts.
 --
--- After the sessions are written, under `Lock.UPGRADES`: so of two batches with the same person's sessions
--- the second, which begins here when the first is committed, sees the first one's.
+-- Runs after the sessions are written, under `Lock.UPGRADES`. So the second of two batches sees what the first one
+-- committed.
 -- $1: the month. $2 to $4: sites, and the places of their first and last person in $5 to $7: hash, `v`, `s`.
--- $8 to $11: by minute since the beginning of 2000: site, minute, and the same; PostgreSQL alone says of which day a
--- minute is. $5 to $7 and $9 to $11 are the texts of arrays.
-WITH late AS (UPDATE flusher.months SET kept = NULL WHERE month = $1::date AND kept IS NOT NULL) -- it is closed again
+-- $8 to $11: the site, the minute since the beginning of 2000, and `v` and `s`. PostgreSQL finds the day of a minute.
+-- $5 to $7 and $9 to $11 are texts of arrays.
+WITH late AS (UPDATE flusher.months SET kept = NULL WHERE month = $1::date AND kept IS NOT NULL) -- so that it is closed again
 INSERT INTO flusher.count_changes
 SELECT true, p.site, $1::date, $1::date, sum(p.v), sum(p.s),
     sum((p.v > 0 OR p.s > 0 OR p.other_v OR p.other_s)::integer - (p.v < 0 OR p.s < 0 OR p.other_v OR p.other_s)::integer),
@@ -18,7 +18,7 @@ SELECT true, p.site, $1::date, $1::date, sum(p.v), sum(p.s),
     sum((p.v > 0 OR p.other_v)::integer - (p.v < 0 OR p.other_v)::integer)
 FROM (
     SELECT w.site, c.v, c.s, o.others AND o.signed_in AS other_s,
-        -- Others of which none is signed in are a visitor's.
+        -- If others exist and none is signed in, they are a visitor's.
         o.others AND (NOT o.signed_in OR coalesce((
             SELECT highest_role IS NULL FROM sessions
             WHERE monthly_user_hash = c.hash AND month = $1 AND site = w.site
@@ -28,8 +28,8 @@ FROM (
     CROSS JOIN unnest($2::text[], $3::integer[], $4::integer[]) AS w (site, first, last)
     CROSS JOIN LATERAL unnest(a.hashes[w.first:w.last], a.v[w.first:w.last], a.s[w.first:w.last]) AS c (hash, v, s)
     CROSS JOIN LATERAL (
-        -- A person's sessions stand in the index in this order: those that are signed in, then the visitor's. One more
-        -- of them than were added tells whether there are others.
+        -- In the index, a person's signed-in sessions come first, then the visitor's. One more session than were added
+        -- shows that there are others.
         SELECT count(*) > greatest(c.v, 0) + greatest(c.s, 0) AS others, count(f.highest_role) > greatest(c.s, 0) AS signed_in
         FROM (
             SELECT highest_role FROM sessions WHERE monthly_user_hash = c.hash AND month = $1 AND site = w.site

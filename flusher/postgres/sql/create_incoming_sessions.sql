@@ -1,3 +1,2 @@
--- Where a batch is staged when some of it may be there already.
-CREATE TEMPORARY TABLE incoming_sessions ON COMMIT DROP AS
-SELECT id, month, site, monthly_user_hash, highest_role, created_at FROM sessions WITH NO DATA
+-- Where a batch is staged when some of its sessions may be stored already.
+CREATE TEMPORARY TABLE incoming_sessions (LIKE sessions) ON COMMIT DROP

@@ -1,5 +1,5 @@
--- A session that was sent again after its month's end is still one session: the earlier month's
--- copy stays. $1: ids that may have copies; $2, $3: the months to look at. Returns the copies that went.
+-- A session that was sent again after its month's end is one session: deletes the later month's copy, and
+-- returns it. $1: ids that may have copies; $2, $3: the first and the last month to search.
 DELETE FROM sessions later
 WHERE later.id = ANY ($1::uuid[]) AND later.month BETWEEN $2::date AND $3::date
     AND (

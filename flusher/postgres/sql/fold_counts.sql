@@ -1,4 +1,4 @@
--- Adds up what transactions have changed. Whoever looks sees a change either here or there.
+-- Moves the changes to the counts, in one statement: a reader sees each change exactly once.
 WITH gone AS (DELETE FROM flusher.count_changes RETURNING *)
 INSERT INTO flusher.counts AS c
 SELECT whole_month, site, month, day, sum(visitor_sessions), sum(signed_in_sessions), sum(unique_users),

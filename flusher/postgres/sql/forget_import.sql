@@ -1,2 +1,2 @@
--- Forgets a month of a run that was taken back, and returns how many of its sessions were not there. $1: the run; $2: the month.
+-- After an undo: deletes the entry of a run ($1) and a month ($2). Returns how many sessions were not found.
 DELETE FROM flusher.imports WHERE run = $1 AND month = $2::date RETURNING sessions

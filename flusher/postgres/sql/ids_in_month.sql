@@ -1,2 +1,2 @@
--- Which of some ids a month has. $1: ids; $2: the month.
+-- $1: ids; $2: the month.
 SELECT id FROM sessions WHERE id = ANY ($1::uuid[]) AND month = $2::date

@@ -1,2 +1,2 @@
--- How many sessions a run has stored. $1: the run.
+-- The number of sessions that a run ($1) has stored.
 SELECT coalesce(sum(sessions), 0)::bigint FROM flusher.imports WHERE run = $1

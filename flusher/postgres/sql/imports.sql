@@ -1,3 +1,3 @@
--- What imports have stored and nobody has undone. $1: the name of some, or null for all.
+-- What imports have stored and was not undone. $1: their name, or null for all.
 SELECT name, run, month, sessions FROM flusher.imports WHERE $1::text IS NULL OR name = $1
 ORDER BY name, month, run

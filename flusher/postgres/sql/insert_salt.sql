@@ -1,7 +1,7 @@
--- Notes that a salt was made, once. Returns its month, and whether who came before counts twice there.
--- The salt's server may have lost all that it knew, and then tells of a month's first salt, though
--- there was one before: the database knows better, by an earlier note or by sessions from before.
--- $1 to $4: the event's id, the month, the outcome, when.
+-- Notes once that a salt was made. Returns its month, and whether the month's earlier visitors count twice. The
+-- salt's server may have lost its data, and then reports a month's first salt although there was one before. An
+-- earlier note or earlier sessions show this.
+-- $1 to $4: the event's id, the month, the outcome, the time.
 INSERT INTO flusher.salts (id, month, outcome, made_at)
 SELECT $1::uuid, $2::date, CASE
     WHEN $3::text IN ('first', 'rotated')

@@ -1,15 +1,15 @@
--- Stores the upgrades that are new (an id that is known is a repeat), and matches sessions with their upgrades,
--- new and stored: the first of a session stays, by the collector's clock (of one instant, by id). One of another
--- site, or of a month before the session's own, is not that session's. After `Lock.UPGRADES`: nobody else does.
--- $1 to $8: the columns of upgrades; $9: all sessions to be matched with what is stored; $10: the month from which
--- on nearly all of them are, so that others are looked for only where there is none.
--- Where a session does not show its upgrade any more (it was replaced by a copy), that waits like any other.
--- Returns the upgrades that are new, or of which something else became, with their sessions as they were.
+-- Stores new upgrades (a known id is a repeat), and matches new and stored upgrades with their sessions. The first
+-- upgrade of a session wins, by the collector's clock, and then by id. An upgrade of another site, or of a month before
+-- the session's, does not match. If a session no longer shows its upgrade, because a copy replaced it, that upgrade
+-- waits again. Runs under `Lock.UPGRADES`.
+-- $1 to $8: the columns of the new upgrades; $9: the sessions whose stored upgrades are matched; $10: nearly all sessions
+-- are of this month or later, so earlier months are searched only if none is found.
+-- Returns the upgrades that are new or have another outcome, with their sessions as they were.
 WITH candidates AS (
     SELECT i.*, i.session_id AS session, NULL AS outcome, NULL::uuid AS replaced_hash
     FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::date[], $5::text[], $6::uuid[], $7::text[], $8::timestamptz[])
         AS i (id, session_id, visitor_hash, month, site, user_hash, highest_role, upgraded_at)
-    -- A scalar, since what is asked with EXISTS may be answered by reading the whole table.
+    -- A scalar, because PostgreSQL may read the whole table for EXISTS.
     WHERE (SELECT u.id FROM flusher.upgrades u WHERE u.id = i.id) IS NULL
     UNION ALL
     SELECT id, session_id, visitor_hash, month, site, user_hash, highest_role, upgraded_at,
@@ -34,27 +34,27 @@ found AS (
         PARTITION BY c.session, s.month ORDER BY c.upgraded_at, c.id ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
     )
 ),
-news AS MATERIALIZED (
-    SELECT *, CASE WHEN becomes = 'applied' THEN session END AS applied_to,
-        CASE WHEN becomes = 'applied' THEN coalesce(visitors_hash, hash_before) END AS replaces,
+decided AS MATERIALIZED (
+    SELECT *, CASE WHEN new_outcome = 'applied' THEN session END AS applied_to,
+        CASE WHEN new_outcome = 'applied' THEN coalesce(visitors_hash, hash_before) END AS replaces,
         -- In a later month the session keeps its hash, since the salt that made it is gone.
         CASE WHEN month = session_month THEN user_hash ELSE coalesce(visitors_hash, hash_before) END AS hash_after
     FROM (
         SELECT *, CASE
             WHEN session_month IS NULL THEN 'waiting'
-            -- One that a session shows may be forgotten already. Then only an earlier one comes before it.
+            -- The upgrade that the session shows may be deleted already. Then only an earlier one wins.
             WHEN place = 1 AND (role_before IS NULL OR visitors_hash IS NOT NULL OR upgraded_at < upgraded_before) THEN 'applied'
             WHEN session_id IS NULL THEN 'waiting' -- `current` may take another
-            ELSE 'superseded' END AS becomes
+            ELSE 'superseded' END AS new_outcome
         FROM found
     ) d
-    WHERE (outcome IS DISTINCT FROM becomes OR becomes = 'applied' AND upgraded_at IS DISTINCT FROM upgraded_before)
-        -- Of one whose session was of an earlier month the user is forgotten: it can be no other session's.
+    WHERE (outcome IS DISTINCT FROM new_outcome OR new_outcome = 'applied' AND upgraded_at IS DISTINCT FROM upgraded_before)
+        -- Without a user's hash, its session was of an earlier month. It can't match another session.
         AND (user_hash IS NOT NULL OR session_month < month)
 ),
-changed AS (
+updated AS (
     UPDATE sessions s SET highest_role = n.highest_role, upgraded_at = n.upgraded_at, monthly_user_hash = n.hash_after
-    FROM news n WHERE s.id = ANY (ARRAY[n.applied_to]) AND s.month = n.session_month
+    FROM decided n WHERE s.id = ANY (ARRAY[n.applied_to]) AND s.month = n.session_month
 ),
 stored AS (
     INSERT INTO flusher.upgrades (
@@ -62,12 +62,12 @@ stored AS (
         replaced_hash
     )
     SELECT id, session_id, visitor_hash, month, site, CASE WHEN session_month < month THEN NULL ELSE user_hash END, session_month,
-        highest_role, upgraded_at, becomes, applied_to, replaces
-    FROM news
+        highest_role, upgraded_at, new_outcome, applied_to, replaces
+    FROM decided
     ON CONFLICT (id) DO UPDATE
     SET user_hash = excluded.user_hash, session_month = excluded.session_month, outcome = excluded.outcome,
         applied_to = excluded.applied_to, replaced_hash = excluded.replaced_hash
 )
-SELECT id, session, visitor_hash, month, site, user_hash, upgraded_at, outcome IS NULL AS is_new, becomes AS outcome,
+SELECT id, session, visitor_hash, month, site, user_hash, upgraded_at, outcome IS NULL AS is_new, new_outcome AS outcome,
     replaced_hash AS replaced, replaces, session_month, created_at, hash_before, role_before, hash_after
-FROM news
+FROM decided

@@ -1,16 +1,11 @@
--- Stores a staged batch: of copies of one session, the earliest stays. Returns those that were known, as
--- they were, and then those that are stored now. A copy that is earlier than a session whose upgrade is
--- no longer at hand is too late to replace it.
+-- Stores a staged batch: of the copies of a session, the earliest stays. A copy does not replace a session whose
+-- upgrade is deleted already. Returns the sessions that were known, as they were, and then those that are stored now.
 WITH known AS MATERIALIZED (
     SELECT k.* FROM incoming_sessions i
-    CROSS JOIN LATERAL (
-        SELECT s.id, s.month, s.site, s.monthly_user_hash, s.highest_role, s.created_at
-        FROM sessions s WHERE s.id = i.id AND s.month = i.month OFFSET 0
-    ) k
+    CROSS JOIN LATERAL (SELECT * FROM sessions s WHERE s.id = i.id AND s.month = i.month OFFSET 0) k
 ),
 merged AS (
-    INSERT INTO sessions AS s (id, month, site, monthly_user_hash, highest_role, created_at)
-    SELECT * FROM incoming_sessions
+    INSERT INTO sessions AS s SELECT * FROM incoming_sessions
     ON CONFLICT (id, month) DO UPDATE
     SET site = excluded.site, monthly_user_hash = excluded.monthly_user_hash,
         highest_role = excluded.highest_role, created_at = excluded.created_at, upgraded_at = NULL
@@ -19,6 +14,6 @@ merged AS (
         OR (SELECT u.id FROM flusher.upgrades u
             WHERE coalesce(u.session_id, u.applied_to) = s.id AND u.outcome = 'applied' LIMIT 1) IS NOT NULL
     )
-    RETURNING s.id, s.month, s.site, s.monthly_user_hash, s.highest_role, s.created_at
+    RETURNING s.*
 )
 SELECT false AS stored, known.* FROM known UNION ALL SELECT true, merged.* FROM merged

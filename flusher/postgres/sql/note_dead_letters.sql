@@ -1,2 +1,1 @@
--- $1: months; $2: sites; $3: how many dead letters there are of each.
-INSERT INTO flusher.dead_letters (month, site, letters) SELECT * FROM unnest($1::date[], $2::text[], $3::bigint[])
+INSERT INTO flusher.dead_letters (month, site, letters) VALUES ($1, $2, $3)

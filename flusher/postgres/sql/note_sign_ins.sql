@@ -1,5 +1,5 @@
--- Notes the digests of sign-ins, of months that are not closed, and counts those that are new. After `Lock.UPGRADES`.
--- In the order of the digests, which does not tell what belongs together.
+-- Stores the digests of sign-ins, except for closed months, and counts the new ones. Runs under `Lock.UPGRADES`.
+-- The order of the rows is that of the digests, so that it does not show which ones belong together.
 -- $1, $2: months and sites; $3 to $5: digests of the pairs, users and visitors.
 WITH new AS (
     INSERT INTO flusher.sign_in_digests (month, site, kind, digest)

@@ -1,5 +1,5 @@
--- Forgets upgrades that can't matter any more. $1: how long those that were decided are kept;
--- $2: how long one may wait for its session. Returns how many were given up, and keeps their number.
+-- Deletes upgrades that are no longer needed: decided ones after $1, and waiting ones after $2. Notes how many of
+-- the latter there were, and returns their number.
 WITH gone AS (
     DELETE FROM flusher.upgrades
     WHERE stored_at < now() - least($1::interval, $2::interval)

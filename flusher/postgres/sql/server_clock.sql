@@ -1,2 +1,2 @@
--- The server's clock, in microseconds since the epoch.
+-- In microseconds since the epoch.
 SELECT (extract(EPOCH FROM clock_timestamp()) * 1000000)::bigint

@@ -1,2 +1,1 @@
--- The process of the server that answers.
 SELECT pg_backend_pid()

@@ -1,6 +1,6 @@
 -- Sessions of visitors that upgrades have taken since a time, or may take.
--- $1 to $5: the visitors: month, site, hash, since when, and how many are wanted of those that began
--- before. Returns them by the visitor's place from 1 on.
+-- $1 to $5: the visitors: month, site, hash, since when, and the number of earlier sessions that may be taken.
+-- Returns them with the visitor's place, from 1.
 WITH v AS (
     SELECT * FROM unnest($1::date[], $2::text[], $3::uuid[], $4::timestamptz[], $5::integer[])
         WITH ORDINALITY AS v (month, site, hash, since, wanted, place)

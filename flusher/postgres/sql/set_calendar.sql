@@ -1,3 +1,2 @@
--- Sets whose calendar counts; whether it is another one now, by which the days are to be counted anew.
--- $1: the time zone.
+-- Sets the time zone ($1). Returns true if it was another one, so that the days have to be counted again.
 UPDATE flusher.calendar SET timezone = $1 WHERE timezone <> $1 RETURNING true

@@ -1,2 +1,2 @@
--- The site $1, or where it is not there another, for an example.
+-- An example of a site: $1 if it exists, else another one.
 SELECT site FROM monthly_impact ORDER BY site = $1::text DESC, month DESC, sessions DESC LIMIT 1

@@ -1,5 +1,5 @@
--- Deletes some of a run's sessions; they are returned as they were. $1: the month; $2: the run; $3: after which id. By the
--- order of their ids, since only the end of an id tells whose it is.
+-- Deletes up to 10,000 sessions of a run, and returns them as they were. They are found in the order of their ids,
+-- because only the end of an id shows its run. $1: the month; $2: the run; $3: after which id.
 WITH stored AS MATERIALIZED (
     SELECT id FROM sessions WHERE month = $1::date AND id > $3::uuid AND right(id::text, 12) = $2 ORDER BY id LIMIT 10000
 )

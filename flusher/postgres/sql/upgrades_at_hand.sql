@@ -1,9 +1,5 @@
--- What a batch may have to be matched with, so that most batches need no more than this question:
--- the sessions that upgrades wait for, at most $1 of them; and whether there are any of `current`.
+-- What a batch may have to be matched with: the sessions that upgrades wait for, at most $1; and whether there are any
+-- upgrades of `current`. For most batches no other query is needed.
 SELECT
-    ARRAY(
-        SELECT session_id FROM flusher.upgrades
-        WHERE outcome = 'waiting' AND session_id IS NOT NULL
-        LIMIT $1
-    ) AS awaited,
+    ARRAY(SELECT session_id FROM flusher.upgrades WHERE outcome = 'waiting' AND session_id IS NOT NULL LIMIT $1) AS awaited,
     EXISTS (SELECT FROM flusher.upgrades WHERE visitor_hash IS NOT NULL) AS of_current

@@ -1,5 +1,4 @@
--- Makes this transaction's commit wait for the replicas as one that writes does. What a batch finds
--- known may be committed here and nowhere else: by a transaction whose wait for synchronous
--- replication was cut short. Without anything written there would be no wait, and the entries would
--- be deleted whose rows a failover forgets.
+-- Makes the commit wait for the replicas, even if this transaction writes nothing. What it found in the database may be
+-- committed here and not yet on a replica, if another transaction's wait for synchronous replication was cut short.
+-- Without this wait, entries would be deleted whose rows a failover loses.
 SELECT pg_logical_emit_message(true, 'impact-tracking', '')
