@@ -63,7 +63,6 @@ _ON_ONE_SYSTEM: Final = {
     "acceptance/test_pages.py",
     "acceptance/test_real_callers.py",
     "acceptance/test_sessions.py",
-    "acceptance/test_who_counts.py",
 }
 
 
