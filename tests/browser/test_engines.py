@@ -141,8 +141,9 @@ async def test_a_launch(unseen: Visit, person: Person, see: See) -> None:
     (row,) = await unseen.rows(1)
     (request,) = unseen.collector_door.seen
     assert request.is_start, "no preflight"
+    assert request.headers["Content-Type"] == "text/plain;charset=UTF-8"
     assert request.body == {"id": str(row["id"])}
-    assert row["id"].version == 4
+    assert (row["id"].version, row["highest_role"]) == (4, None)
     assert "Cookie" not in request.headers
     see("a launch from the tag, under a strict Content-Security-Policy", "1 request, 1 row")
 
