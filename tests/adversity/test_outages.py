@@ -44,8 +44,8 @@ async def test_a_connection_that_stalls_is_reset_and_truncates(tmp_path: Path, p
 
 
 async def test_a_database_that_is_slow_or_away_only_delays(tmp_path: Path) -> None:
-    """Meanwhile the streams grow, and memory does not; `status` says how far behind the flushers are,
-    and a flusher that has to stop says what it leaves.
+    """Meanwhile the streams grow, and memory does not. `status` says how far behind the flushers
+    are, and a flusher that has to stop says what it leaves.
     """
     async with running(tmp_path, settings={"FLUSH_MAX_ROWS": "50"}) as rig:
         connection = await asyncpg.connect(rig.postgres.dsn())
