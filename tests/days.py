@@ -44,7 +44,6 @@ LEFT_OUT: Final = {
             "tests/adversity/test_floods.py",
             "tests/adversity/test_kills.py",
             "tests/adversity/test_outages.py",
-            "tests/adversity/test_shard_count.py",
             "tests/adversity/test_shared_entries.py",
             "tests/integration/test_restart.py",
             "tests/integration/test_audit.py",
