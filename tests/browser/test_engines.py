@@ -34,7 +34,7 @@ PRIVACY_CONTROL = (
     "Object.defineProperty(Navigator.prototype, 'globalPrivacyControl', { get: () => true });"
 )
 NEXT_TRY_IN_A_MINUTE = "Math.random = () => 60;"
-# A Firefox before 133, played: its fetch ends with the page.
+# As in a Firefox before 133: its fetch ends with the page.
 NO_KEEPALIVE = "delete Request.prototype.keepalive;"
 
 
@@ -238,26 +238,25 @@ async def test_a_background_tab_is_a_launch_when_it_is_shown(
 
 
 @pytest.mark.parametrize("policy", ["no-referrer", "same-origin"])
+@pytest.mark.parametrize(
+    ("before", "what"),
+    [
+        ("", "`Referrer-Policy: {}`, left before the answer"),
+        (NO_KEEPALIVE, "the same without `keepalive` (`{}`)"),
+    ],
+    ids=["keepalive", "no keepalive"],
+)
 async def test_a_page_that_hides_its_address_is_left_before_the_answer(
-    unseen: Visit, person: Person, see: See, policy: str
+    unseen: Visit, person: Person, see: See, policy: str, before: str, what: str
 ) -> None:
     """The row is found by its site: it is the page's, and not the collector's."""
-    unseen.serve_tag(Referrer_Policy=policy)
+    unseen.serve_app(before + "beacon.start({ url });", Referrer_Policy=policy)
     tab = await person.open_unanswered()
     await person.leave(tab)
     await unseen.arrived(2)
-    assert [request.headers["Origin"] for request in unseen.starts] == [unseen.url] * 2
-    see(f"`Referrer-Policy: {policy}`, left before the answer", told(await unseen.rows(1)))
-
-
-@pytest.mark.parametrize("policy", ["no-referrer", "same-origin"])
-async def test_a_browser_without_keepalive_says_whose_page_was_left(
-    unseen: Visit, person: Person, see: See, policy: str
-) -> None:
-    unseen.serve_app(NO_KEEPALIVE + "beacon.start({ url });", Referrer_Policy=policy)
-    tab = await person.open_unanswered()
-    await person.leave(tab)
-    see(f"the same without `keepalive` (`{policy}`)", told(await unseen.rows(1)))
+    if not before:
+        assert [request.headers["Origin"] for request in unseen.starts] == [unseen.url] * 2
+    see(what.format(policy), told(await unseen.rows(1)))
 
 
 async def test_what_a_plain_send_beacon_says(unseen: Visit, person: Person, see: See) -> None:
