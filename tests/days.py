@@ -34,8 +34,8 @@ _WITHOUT_A_CALENDAR: Final = {
     "acceptance": "behind_nginx deployed_redis",
     "adversity": "cluster connections failover floods kills outages shared_entries",
     "integration": (
-        "audit bounded_work cluster connecting deploy disk forked listener make_run readiness "
-        "redis_connection restart same_answer watchdog"
+        "audit bounded_work cluster deploy listener make_run readiness "
+        "redis_connection restart same_answer"
     ),
     "unit": (
         "address_check append body client_address cluster_map cluster_writer crawlers "

@@ -31,6 +31,8 @@ SECONDS: Final = {
     "adversity/test_wrong_clocks.py": 13,
     "integration/test_cluster.py": 7,
     "integration/test_commands.py": 8,
+    "integration/test_deploy.py": 4,
+    "integration/test_disk.py": 2,
     "integration/test_embedded.py": 10,
     "integration/test_ended_months.py": 6,
     "integration/test_import.py": 17,
@@ -41,6 +43,7 @@ SECONDS: Final = {
     "integration/test_make_run.py": 14,
     "integration/test_makefile.py": 6,
     "integration/test_merge_rules.py": 12,
+    "integration/test_metabase.py": 2,
     "integration/test_moving.py": 5,
     "integration/test_plans.py": 5,
     "integration/test_pooler.py": 5,
@@ -51,6 +54,7 @@ SECONDS: Final = {
     "integration/test_salt_disposal.py": 8,
     "integration/test_salt_memory.py": 5,
     "integration/test_same_answer.py": 8,
+    "integration/test_status.py": 4,
     "integration/test_write.py": 6,
 }
 _ON_ONE_SYSTEM: Final = {

@@ -42,7 +42,7 @@ class Answer:
 
 @dataclass
 class Front:
-    """A front-end and the database behind it. Every instance is a site of its own."""
+    """A front-end and the database behind it. Every instance has its own site."""
 
     system: System
     http: aiohttp.ClientSession

@@ -316,7 +316,7 @@ async def test_a_setting_that_an_account_may_not_read_is_warned_of_once(
 
 
 async def test_the_operators_account_may_do_what_the_handbook_says(valkey: ValkeyServer) -> None:
-    """And no more. Nobody logs in as `default`, whose rights are for the replay of a file."""
+    """And no more. No client logs in as `default`, whose rights are for the replay of a file."""
     for account in ("", "default:@", "default:x@", ":x@"):
         client = connect_redis(f"redis://{account}127.0.0.1:{valkey.port}/0")
         with pytest.raises(AuthenticationError):

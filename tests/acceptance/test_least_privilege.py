@@ -168,7 +168,9 @@ async def test_the_flushers_role_may_import_and_undo(guarded: Guarded, tmp_path:
     assert output.endswith("taken back: 1 sessions\n")
 
 
-async def test_everything_works(guarded: Guarded, http: aiohttp.ClientSession) -> None:
+async def test_every_step_from_a_session_to_a_replayed_dead_letter_works(
+    guarded: Guarded, http: aiohttp.ClientSession
+) -> None:
     url = guarded.system.url + SESSIONS
     async with http.post(url) as answer:
         assert answer.status == 201, await answer.text()
@@ -196,7 +198,7 @@ async def test_everything_works(guarded: Guarded, http: aiohttp.ClientSession) -
 
     await eventually(told, lambda count: count == 2)
     await reader.close()
-    # What is set aside can be looked at, replayed and dropped.
+    # Dead letters can be shown, replayed and dropped.
     collector = connect_redis(guarded.redis_url("collector"))
     await collector.xadd(keys.stream(3), {FIELD: b"\xff no record"})
     await collector.aclose()
@@ -223,8 +225,10 @@ async def test_everything_works(guarded: Guarded, http: aiohttp.ClientSession) -
     assert ["appendfsync" in line for line in unverified] == [True], log
 
 
-async def test_the_accounts_may_do_what_only_load_makes_them_do(guarded: Guarded) -> None:
-    """Entries that records share are appended, and ended, with their count."""
+async def test_the_accounts_may_write_and_acknowledge_entries_of_several_records(
+    guarded: Guarded,
+) -> None:
+    """Entries with several records are appended, and acknowledged, with their count."""
     batch = [PendingRecord(encode(start()), 5, 0.0, lambda _: None) for _ in range(3)]
     (entry,) = EntryPacker().pack(batch, together=True)
     collector, flusher = (

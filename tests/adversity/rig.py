@@ -200,7 +200,7 @@ async def under_load(
         builder = RequestBuilder(people, signer, sites, str(address))
         async with Client(address, _CONNECTIONS, keep_going=True) as client:
             sender = Sender(client, people.visits(), builder, sent_log, _RATE)
-            # A cluster's client answers what it is asked here as one server's does.
+            # A cluster's client has the commands that are used here.
             ledger = Balance(sender.tally, cast(Redis, redis), _CONNECTIONS)
             rig = Rig(system, redis, sender, sent_log, ledger, started[1:-2], started[-2:], dsn)
             sending = asyncio.create_task(sender.run())

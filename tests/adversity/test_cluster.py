@@ -13,7 +13,7 @@ from embedded.cluster import Cluster, shards_of
 from tests.adversity.rig import FINE, Rig, under_load
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
 
-# A primary dies with what its replica has not received, unless this is asked for.
+# Without this a killed primary takes with it what its replica has not received.
 pytestmark = pytest.mark.long
 DURABLE = {"APPEND_DURABILITY": "replica"}
 

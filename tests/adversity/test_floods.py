@@ -62,7 +62,7 @@ async def test_too_many_connections_are_refused_and_open_ones_go_on(
         connections = [
             await stack.enter_async_context(raw_connection(system.port)) for _ in range(20)
         ]
-        # The kernel tells the client before the collector has the connection.
+        # For the client a connection is open before the collector has it.
         for reader, writer in connections:
             writer.write(f"{HEAD}Content-Length: 0\r\n\r\n".encode())
             assert b" 201 " in await reader.readline()
@@ -87,7 +87,7 @@ async def test_too_many_connections_are_refused_and_open_ones_go_on(
 
 
 @pytest.mark.long
-async def test_slow_clients_keep_nobody_else_waiting(system: System) -> None:
+async def test_slow_clients_do_not_delay_others(system: System) -> None:
     await system.start("collector")
     async with AsyncExitStack() as stack:
         for _ in range(300):

@@ -1,4 +1,4 @@
-"""The whole system goes through a month's end under load: nobody notices, and the salt is gone.
+"""The whole system goes through a month's end under load: no visitor notices, and the salt is gone.
 
 All of it, except PostgreSQL, lives by one shifted clock that comes to a month's end while visitors
 come and go. They are the same before and after it.
@@ -142,7 +142,9 @@ def check_rows(
     for of_person in hashes.values():
         assert all(len(of_month) == 1 for of_month in of_person.values())
     for of_person in came_in_both:
-        assert len(set.union(*of_person.values())) == len(salts), "nobody can be followed"
+        assert len(set.union(*of_person.values())) == len(salts), (
+            "a person has another hash in the next month"
+        )
 
 
 async def status_of_salts(system: System) -> dict[str, object]:

@@ -79,7 +79,7 @@ async def both(
     with Cluster(folder / "cluster") as cluster, valkey:
         await cluster.form()
         client = RedisCluster(host="127.0.0.1", port=cluster.servers[-1].port)
-        # A primary dies with what its replica has not received, unless this is asked for.
+        # Without this a killed primary takes with it what its replica has not received.
         durable = {"REDIS_CLUSTER": "1", "APPEND_DURABILITY": "replica"}
         async with (
             under_load(folder / "n", client, cluster.url, north.dsn(), durable, sites=NORTH) as one,

@@ -1,4 +1,4 @@
-"""No single clock ends a month, or judges a record (docs/decisions/0016).
+"""No single clock ends a month, or rejects a record (docs/decisions/0016).
 
 Real processes, one of whose clocks is moved while visitors come. The same visitors are the same
 afterwards, by the same salt, and each of their sessions is a row.
@@ -46,7 +46,7 @@ async def page(program: Program) -> tuple[int, dict[str, Any]]:
 async def test_the_salts_server_jumps_ahead_and_comes_back(
     days: int, databases: Databases, tmp_path: Path
 ) -> None:
-    """It has let the salt expire. Nobody notices, but for whoever is to mend the clock."""
+    """It has let the salt expire. No visitor notices; a warning asks for the clock's correction."""
     dsn = await migrated(databases)
     modules = ("rotation", "collector", "flusher")
     async with in_mid_month(tmp_path, *modules, database_url=dsn) as running:
@@ -80,7 +80,7 @@ async def test_the_salts_server_jumps_ahead_and_comes_back(
 
 
 @pytest.mark.long
-async def test_a_later_month_that_came_into_force_all_the_same_is_taken_back(
+async def test_a_later_month_that_began_by_wrong_clocks_is_taken_back(
     databases: Databases, tmp_path: Path
 ) -> None:
     """All clocks of one machine were ahead. No session is accepted that could be no row."""
@@ -90,7 +90,7 @@ async def test_a_later_month_that_came_into_force_all_the_same_is_taken_back(
         assert await running.comes() == 201
         running.server.move_clock(80 * DAY_SECONDS)
         await eventually(running.has_salt, lambda has: not has)
-        # Nobody contradicts it: who asks has no clock of its own.
+        # No clock contradicts it: this store has none to compare.
         ahead = await SaltStore(running.redis, UTC).ensure()
         assert ahead.outcome is Outcome.ROTATED
         collector = running.program("collector")
@@ -145,7 +145,7 @@ async def test_a_forced_rotation_is_refused_while_clocks_contradict_each_other(
         assert await running.salt() == old
 
 
-async def test_a_flusher_whose_clock_is_wrong_judges_no_record(
+async def test_a_flusher_with_a_wrong_clock_rejects_no_record(
     databases: Databases, tmp_path: Path
 ) -> None:
     dsn = await migrated(databases)
@@ -166,7 +166,7 @@ async def test_a_flusher_whose_clock_is_wrong_judges_no_record(
 async def test_a_server_that_is_flushed_in_mid_month_gets_its_salt_back(
     databases: Databases, tmp_path: Path
 ) -> None:
-    """From whoever holds it; and it says so. Nobody is counted twice."""
+    """From a process that holds it, which is recorded. No visitor is counted twice."""
     dsn = await migrated(databases)
     modules = ("rotation", "collector", "flusher")
     async with in_mid_month(tmp_path, *modules, database_url=dsn) as running:
@@ -182,7 +182,7 @@ async def test_a_server_that_is_flushed_in_mid_month_gets_its_salt_back(
 
 
 @pytest.mark.long
-async def test_a_salt_that_nobody_holds_any_more_is_told_to_be_lost(
+async def test_a_salt_that_no_process_holds_any_more_is_reported_as_lost(
     databases: Databases, tmp_path: Path
 ) -> None:
     """Though to Redis, which knows nothing any more, the new one is the first."""
@@ -191,7 +191,7 @@ async def test_a_salt_that_nobody_holds_any_more_is_told_to_be_lost(
         assert await running.comes() == 201
         assert len(await running.rows()) == 1
         running.program("collector").kill()
-        # A server knows nothing; nor is anything told of the salt before, which no rotation did.
+        # The server has lost all, also the record of the salt before.
         await running.redis.flushall()
         (rotation,) = await running.system.start("rotation")
         flusher = running.program("flusher")

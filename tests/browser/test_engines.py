@@ -1,6 +1,6 @@
 """One table of behaviours for all engines: what each does with the beacon, by rows and requests.
 
-What is seen must be what the table in beacon/README.md says (`tests/browser/table.py`).
+It must be what the table in beacon/README.md says (`tests/browser/table.py`).
 """
 
 import asyncio
@@ -113,7 +113,7 @@ class Person:
         await tab.until("document.title == 'Another'")
 
     async def come_back(self, tab: Tab) -> None:
-        """To a page that was kept, not loaded anew."""
+        """To a page that was kept, not loaded again."""
         loaded = len(self._visit.page_door.opened)
         await tab.back()
         await tab.until("document.title == 'A city'")
@@ -207,7 +207,7 @@ async def test_a_script_that_hangs_and_is_imported_late_holds_up_nothing(
     ],
     ids=["url", "token", "opt-out"],
 )
-async def test_what_was_said_is_taken_as_it_was_meant(
+async def test_options_with_a_usual_mistake_work_as_intended(
     unseen: Visit, person: Person, see: See, call: str, what: str
 ) -> None:
     unseen.serve_app(call)
@@ -338,7 +338,7 @@ async def test_a_sign_in_before_the_answer_leaves_with_the_page(
 async def test_a_private_window_that_is_hidden_and_killed_between_two_tries(
     unseen: Visit, engine: Engine, see: See, tmp_path: Path
 ) -> None:
-    """No event comes before SIGKILL: telephones do that to what nobody sees."""
+    """No event comes before SIGKILL: telephones do that to hidden pages."""
     unseen.serve_app(NEXT_TRY_IN_A_MINUTE + "beacon.start({ url });")
     unseen.collector_door.fates.append(answer_503)
     async with engine.run_in(tmp_path, engine.private) as private:
@@ -386,7 +386,7 @@ async def test_a_service_worker_drops_nothing(
 async def test_without_a_network_and_with_one_again(
     unseen: Visit, person: Person, see: See
 ) -> None:
-    """The connection is refused, and the page is told when there is one."""
+    """The connection is refused. An event says when there is a network again."""
     unseen.serve_app(
         "const ask = fetch; window.refused = 0;"
         "window.fetch = (...how) => {"
