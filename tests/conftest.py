@@ -41,7 +41,7 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 2) * 2
 
 
-@pytest.hookimpl(trylast=True)  # when those that are not asked for are gone
+@pytest.hookimpl(trylast=True)  # after deselection
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     items[:] = in_shares(items, workers)
@@ -123,7 +123,7 @@ class Databases:
         return self._servers.postgres.dsn(name)
 
     async def drop(self, dsn: str) -> None:
-        """Takes a database away, whoever is still connected: hundreds would be a gigabyte."""
+        """Drops a database, open connections or not: hundreds would be a gigabyte."""
         name = dsn.rpartition("/")[2]
         await self._execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 

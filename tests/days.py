@@ -29,59 +29,29 @@ INSTANTS: Final = {
 DISTANCES: Final = {"four-years-ahead": 4 * 365 + 1, "two-years-back": -2 * 365}
 DAYS: Final = (*INSTANTS, *DISTANCES)
 
-# What looks at no calendar, or can't be moved.
+# Files of tests that look at no calendar, by their folder: `test_*.py`.
+_WITHOUT_A_CALENDAR: Final = {
+    "acceptance": "behind_nginx deployed_redis",
+    "adversity": "cluster connections failover floods kills outages shared_entries",
+    "integration": (
+        "audit bounded_work cluster deploy listener make_run readiness "
+        "redis_connection restart same_answer"
+    ),
+    "unit": (
+        "address_check append body client_address cluster_map cluster_writer crawlers "
+        "documents header_fuzz listed lock_files pattern_tree redis_client routes "
+        "schema_files service_manager site usual work"
+    ),
+}
 LEFT_OUT: Final = {
     "tests/browser": "a browser's clock is its own, and its pages look at no calendar",
     "tests/integration/test_embedded.py": "it starts Debian's redis-server, which can't be moved",
     "tests/integration/test_makefile.py": "make compares files' times, which are not moved",
-    **dict.fromkeys(
-        (
-            "tests/acceptance/test_behind_nginx.py",
-            "tests/acceptance/test_deployed_redis.py",
-            "tests/adversity/test_cluster.py",
-            "tests/adversity/test_connections.py",
-            "tests/adversity/test_failover.py",
-            "tests/adversity/test_floods.py",
-            "tests/adversity/test_kills.py",
-            "tests/adversity/test_outages.py",
-            "tests/adversity/test_shard_count.py",
-            "tests/adversity/test_shared_entries.py",
-            "tests/integration/test_restart.py",
-            "tests/integration/test_audit.py",
-            "tests/integration/test_bounded_work.py",
-            "tests/integration/test_cluster.py",
-            "tests/integration/test_connecting.py",
-            "tests/integration/test_deploy.py",
-            "tests/integration/test_disk.py",
-            "tests/integration/test_forked.py",
-            "tests/integration/test_listener.py",
-            "tests/integration/test_make_run.py",
-            "tests/integration/test_readiness.py",
-            "tests/integration/test_redis_connection.py",
-            "tests/integration/test_same_answer.py",
-            "tests/integration/test_watchdog.py",
-            "tests/unit/test_address_check.py",
-            "tests/unit/test_append.py",
-            "tests/unit/test_body.py",
-            "tests/unit/test_client_address.py",
-            "tests/unit/test_cluster_map.py",
-            "tests/unit/test_cluster_writer.py",
-            "tests/unit/test_crawlers.py",
-            "tests/unit/test_documents.py",
-            "tests/unit/test_header_fuzz.py",
-            "tests/unit/test_listed.py",
-            "tests/unit/test_lock_files.py",
-            "tests/unit/test_pattern_tree.py",
-            "tests/unit/test_redis_client.py",
-            "tests/unit/test_routes.py",
-            "tests/unit/test_schema_files.py",
-            "tests/unit/test_service_manager.py",
-            "tests/unit/test_site.py",
-            "tests/unit/test_usual.py",
-            "tests/unit/test_work.py",
-        ),
-        "it looks at no calendar",
-    ),
+    **{
+        f"tests/{folder}/test_{name}.py": "it looks at no calendar"
+        for folder, names in _WITHOUT_A_CALENDAR.items()
+        for name in names.split()
+    },
 }
 
 

@@ -1,4 +1,4 @@
-"""A bare Debian 12 with a systemd of its own, for what an operator does on a host.
+"""A bare Debian 12 with its own systemd, for what an operator does on a host.
 
     why_not = debian_tree.missing()          # None, or why there can be none here
     with debian_tree.boot(folder) as tree:   # some 10 s; the first time minutes, to fetch Debian

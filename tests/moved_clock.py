@@ -75,10 +75,10 @@ def movable_environment(file: Path) -> dict[str, str]:
 
 
 def move_clock(file: Path, seconds: float) -> None:
-    """Moves the clock of whoever has `movable_environment`, within a second."""
+    """Moves the clock of all processes with this `movable_environment`, within a second."""
     new = file.with_suffix(".new")
     new.write_text(f"{_MOVED_SECONDS + seconds:+.3f}\n")
-    new.replace(file)  # whoever reads it has it whole
+    new.replace(file)  # a reader never sees a part of it
 
 
 def _environment(library: Path, seconds: float) -> dict[str, str]:

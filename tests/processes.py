@@ -8,7 +8,7 @@ import psutil  # type: ignore[import-untyped]  # it ships no types
 
 
 def left_of(processes: Iterable[psutil.Process], seconds: float = 60.0) -> list[psutil.Process]:
-    """Those that run on for so long. A zombie has ended, whoever has yet to hear of it."""
+    """Those that still run after so long. A zombie has ended."""
     left = list(processes)
     deadline = time.monotonic() + seconds
     while left and time.monotonic() < deadline:

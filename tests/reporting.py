@@ -19,7 +19,7 @@ host all all 127.0.0.1/32 scram-sha-256
 
 
 async def ask_for_passwords(server: PostgresServer) -> None:
-    """Has all but the superuser be asked for a password."""
+    """Requires a password of every role but the superuser."""
     (server.data_dir / "cluster" / "pg_hba.conf").write_text(_TRUST_THE_SUPERUSER)
     connection = await asyncpg.connect(server.dsn())
     await connection.execute("SELECT pg_reload_conf()")
@@ -27,7 +27,7 @@ async def ask_for_passwords(server: PostgresServer) -> None:
 
 
 async def admit_reporting(server: PostgresServer) -> None:
-    """Makes the role in a system's database; it is asked for its password."""
+    """Creates the role in a system's database; it needs its password."""
     await ask_for_passwords(server)
     connection = await asyncpg.connect(server.dsn())
     await connection.execute(_ROLE)

@@ -1,4 +1,4 @@
-"""Made-up requests as bytes: usual ones, every unusual framing of HTTP/1.1, and what is none."""
+"""Made-up requests as bytes: usual ones, every unusual framing of HTTP/1.1, and no HTTP at all."""
 
 import random
 import uuid
@@ -12,14 +12,32 @@ _AGENTS = [FIREFOX] * 8 + ["curl/8.5.0", "Mozilla/5.0 (compatible; Googlebot/2.1
 
 @dataclass(slots=True)
 class Sent:
-    """One request, or what pretends to be one."""
+    """One request, or bytes that are none."""
 
     data: bytes
     traits: set[str] = field(default_factory=set)  # what is odd about it
 
 
+@dataclass(slots=True)
+class Draft:
+    """A request that may yet be changed."""
+
+    line: str
+    headers: list[tuple[str, str]]  # without a name: a line as it is
+    body: bytes
+    framed: bytes  # the body as it is sent
+
+    def remove(self, header: str) -> None:
+        self.headers = [each for each in self.headers if each[0].title() != header]
+
+    def as_bytes(self) -> bytes:
+        lines = [f"{name}: {value}" if name else value for name, value in self.headers]
+        head = "\r\n".join([self.line, *lines]).encode("utf-8", "surrogateescape")
+        return head + b"\r\n\r\n" + self.framed
+
+
 class Requests:
-    """Makes requests of one site; the same for one seed."""
+    """Makes requests of one site; the same ones for the same seed."""
 
     def __init__(self, chosen: random.Random, site: str) -> None:
         self._chosen = chosen
@@ -37,7 +55,7 @@ class Requests:
         return self.one(odd=False)
 
     def one(self, *, odd: bool) -> Sent:
-        """A request; `odd`: with one or two things that a beacon does not do."""
+        """A request; `odd`: with one or two things that no beacon does."""
         chosen = self._chosen
         line, traits = self._line(odd=odd)
         headers = [
@@ -51,22 +69,23 @@ class Requests:
             headers.append(("Content-Type", chosen.choice(["application/json", "text/plain;x=y"])))
         if chosen.random() < 0.3:
             headers.append(("Authorization", "Bearer undefined"))
-        framed = self._frame(headers, body)
+        if body or chosen.random() < 0.5:
+            headers.append(("Content-Length", str(len(body))))
+        draft = Draft(line, headers, body, body)
         if odd:
-            odd_ones = chosen.sample(list(_ODDITIES.items()), chosen.choice((1, 1, 2)))
-            if not _ALONE.isdisjoint(name for name, _ in odd_ones):
-                odd_ones = odd_ones[:1]
-            for name, change in odd_ones:
-                line, headers, framed = change(self, line, headers, body, framed)
+            oddities = chosen.sample(list(_ODDITIES), chosen.choice((1, 1, 2)))
+            if not _ALONE.isdisjoint(oddities):
+                oddities = oddities[:1]
+            for name in oddities:
+                _ODDITIES[name](draft, chosen)
                 traits.add(name)
-        lines = [line, *(f"{name}: {value}" if name else value for name, value in headers)]
-        head = "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n"
+        data = draft.as_bytes()
         if "bare line feeds" in traits:
-            head = head.replace(b"\r\n", b"\n", 2)
-        return Sent(head + framed, traits)
+            data = data.replace(b"\r\n", b"\n", 2)
+        return Sent(data, traits)
 
     def garbage(self) -> Sent:
-        """What is no request of HTTP/1.1."""
+        """Bytes that are no request of HTTP/1.1."""
         chosen = self._chosen
         some = [
             b"nonsense\r\n\r\n",
@@ -104,119 +123,88 @@ class Requests:
             bodies += [b"{}".ljust(16_385), b"{}".ljust(40_000)]
         return chosen.choice(bodies)
 
-    def _frame(self, headers: list[tuple[str, str]], body: bytes) -> bytes:
-        if body or self._chosen.random() < 0.5:
-            headers.append(("Content-Length", str(len(body))))
-        return body
+
+Change = Callable[[Draft, random.Random], None]
 
 
-Parts = tuple[str, list[tuple[str, str]], bytes]
-Change = Callable[[Requests, str, list[tuple[str, str]], bytes, bytes], Parts]
+def _add(*headers: tuple[str, str]) -> Change:
+    return lambda draft, _: draft.headers.extend(headers)
 
 
-def _header(*added: tuple[str, str]) -> Change:
-    def change(
-        _: Requests, line: str, headers: list[tuple[str, str]], __: bytes, framed: bytes
-    ) -> Parts:
-        return line, [*headers, *added], framed
+def _length(*values: str) -> Change:
+    """A Content-Length, or several; `{}` stands for the true one."""
+
+    def change(draft: Draft, _: random.Random) -> None:
+        draft.remove("Content-Length")
+        for value in values:
+            draft.headers.append(("Content-Length", value.format(len(draft.body))))
 
     return change
 
 
-def _without(*names: str, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [(name, value) for name, value in headers if name.title() not in names]
+def _old(draft: Draft, _: random.Random) -> None:
+    draft.line = draft.line.replace("1.1", "1.0")
 
 
-def _old(_: Requests, line: str, headers: list[tuple[str, str]], __: bytes, framed: bytes) -> Parts:
-    return line.replace("1.1", "1.0"), headers, framed
+def _no_host(draft: Draft, _: random.Random) -> None:
+    draft.remove("Host")
 
 
-def _chunked(
-    made: Requests, line: str, headers: list[tuple[str, str]], body: bytes, _: bytes
-) -> Parts:
-    cut = made._chosen.randrange(len(body) + 1)
-    parts = [part for part in (body[:cut], body[cut:]) if part]
+def _lower(draft: Draft, _: random.Random) -> None:
+    draft.headers = [(name.lower(), value) for name, value in draft.headers]
+
+
+def _chunked(draft: Draft, chosen: random.Random) -> None:
+    cut = chosen.randrange(len(draft.body) + 1)
+    parts = [part for part in (draft.body[:cut], draft.body[cut:]) if part]
     chunks = b"".join(b"%x;a=b\r\n%b\r\n" % (len(part), part) for part in parts)
-    headers = _without("Content-Length", headers=headers)
-    return line, [*headers, ("Transfer-Encoding", "chunked")], chunks + b"0\r\n\r\n"
+    draft.remove("Content-Length")
+    draft.headers.append(("Transfer-Encoding", "chunked"))
+    draft.framed = chunks + b"0\r\n\r\n"
 
 
-def _bad_chunk(
-    made: Requests, line: str, headers: list[tuple[str, str]], body: bytes, framed: bytes
-) -> Parts:
-    line, headers, framed = _chunked(made, line, headers, body, framed)
-    return line, headers, b"5\r\nab\r\nzz\r\n"
+def _bad_chunk(draft: Draft, chosen: random.Random) -> None:
+    _chunked(draft, chosen)
+    draft.framed = b"5\r\nab\r\nzz\r\n"
 
 
-def _no_host(
-    _: Requests, line: str, headers: list[tuple[str, str]], __: bytes, framed: bytes
-) -> Parts:
-    return line, _without("Host", headers=headers), framed
+def _both_lengths(draft: Draft, chosen: random.Random) -> None:
+    _chunked(draft, chosen)
+    draft.headers.append(("Content-Length", str(len(draft.body))))
 
 
-def _lower(
-    _: Requests, line: str, headers: list[tuple[str, str]], __: bytes, framed: bytes
-) -> Parts:
-    return line, [(name.lower(), value) for name, value in headers], framed
-
-
-def _two_lengths(
-    _: Requests, line: str, headers: list[tuple[str, str]], body: bytes, framed: bytes
-) -> Parts:
-    headers = _without("Content-Length", headers=headers)
-    lengths = [("Content-Length", str(len(body))), ("Content-Length", "1")]
-    return line, [*headers, *lengths], framed
-
-
-def _both_lengths(
-    made: Requests, line: str, headers: list[tuple[str, str]], body: bytes, framed: bytes
-) -> Parts:
-    line, headers, framed = _chunked(made, line, headers, body, framed)
-    return line, [*headers, ("Content-Length", str(len(body)))], framed
-
-
-def _length(value: str) -> Change:
-    def change(
-        _: Requests, line: str, headers: list[tuple[str, str]], body: bytes, framed: bytes
-    ) -> Parts:
-        headers = _without("Content-Length", headers=headers)
-        return line, [*headers, ("Content-Length", value.format(len(body)))], framed
-
-    return change
-
-
-# Of two faults either may be told.
+# Not together with another: of two faults either may be reported.
 _ALONE = {"too long", "upgrade"}
 _ODDITIES: dict[str, Change] = {
     "old": _old,
     "chunked": _chunked,
     "bad chunk": _bad_chunk,
-    "expect": _header(("Expect", "100-continue")),
-    "close": _header(("Connection", "close")),
-    "keep-alive": _header(("Connection", "Keep-Alive")),
+    "expect": _add(("Expect", "100-continue")),
+    "close": _add(("Connection", "close")),
+    "keep-alive": _add(("Connection", "Keep-Alive")),
     "no host": _no_host,
-    "two hosts": _header(("Host", "b.example.org")),
-    "two origins": _header(("Origin", "https://elsewhere.example.net")),
-    "two of another": _header(("Accept", "text/html"), ("Cookie", "a=b"), ("cookie", "c=d")),
+    "two hosts": _add(("Host", "b.example.org")),
+    "two origins": _add(("Origin", "https://elsewhere.example.net")),
+    "two of another": _add(("Accept", "text/html"), ("Cookie", "a=b"), ("cookie", "c=d")),
     "lower case": _lower,
-    "folded": _header(("X-Folded", "a"), ("", " b")),
-    "white space": _header(("X-Space", "  a \t")),
-    "empty": _header(("X-Empty", ""), ("Referer", "")),
-    "not ASCII": _header(("X-Text", "é\udcff")),
-    "a NUL": _header(("X-Text", "a\0b")),
-    "upgrade": _header(("Upgrade", "websocket"), ("Connection", "Upgrade")),
-    "trailers": _header(("TE", "trailers")),
-    "coding": _header(("Content-Encoding", "gzip")),
-    "no coding": _header(("Content-Encoding", "identity")),
-    "content type": _header(("Content-Type", "image/png")),
-    "two lengths": _two_lengths,
+    "folded": _add(("X-Folded", "a"), ("", " b")),
+    "white space": _add(("X-Space", "  a \t")),
+    "empty": _add(("X-Empty", ""), ("Referer", "")),
+    "not ASCII": _add(("X-Text", "é\udcff")),
+    "a NUL": _add(("X-Text", "a\0b")),
+    "upgrade": _add(("Upgrade", "websocket"), ("Connection", "Upgrade")),
+    "trailers": _add(("TE", "trailers")),
+    "coding": _add(("Content-Encoding", "gzip")),
+    "no coding": _add(("Content-Encoding", "identity")),
+    "content type": _add(("Content-Type", "image/png")),
+    "two lengths": _length("{}", "1"),
     "both lengths": _both_lengths,
     "a sign": _length("+{}"),
     "a list": _length("{0}, {0}"),
     "zeros": _length("000{}"),
     "huge": _length("99999999999999999999"),
-    "many": _header(*((f"X-{number}", "a") for number in range(70))),
-    "long": _header(("Cookie", "a" * 9000)),
-    "too long": _header(("Cookie", "a" * 17_000)),
-    "bare line feeds": _header(),
+    "many": _add(*((f"X-{number}", "a") for number in range(70))),
+    "long": _add(("Cookie", "a" * 9000)),
+    "too long": _add(("Cookie", "a" * 17_000)),
+    "bare line feeds": _add(),
 }

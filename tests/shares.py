@@ -1,7 +1,8 @@
-"""Each test worker's share of the tests: about as much work as the others', the longest first.
+"""Gives each test worker about as much work as the others, the longest files first.
 
-`--dist worksteal` begins by cutting the list into pieces of as many tests, one a worker; who is
-done takes from the end of another's. The tests of a file share servers, so that they stay together.
+`--dist worksteal` begins by cutting the list of tests into equal pieces, one for each worker; a
+worker that is done takes from the end of another's. The tests of a file share servers, so that they
+stay together.
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 _ROOT: Final = Path(__file__).parent
 
 # How many seconds of a processor the tests of a file, or of files that share servers, take, where
-# that is many. `make test` is as right with other figures, and a bit slower.
+# that is more than four. Other figures only make `make test` a bit slower.
 SECONDS: Final = {
     "browser/test_engines.py": 15,
     "browser": 64,
@@ -20,16 +21,13 @@ SECONDS: Final = {
     "acceptance/test_behind_nginx.py": 10,
     "acceptance/test_deployed_redis.py": 16,
     "acceptance/test_handbook.py": 12,
-    "acceptance/test_image.py": 4,
     "acceptance/test_least_privilege.py": 6,
     "acceptance/test_superset.py": 35,
     "adversity/test_canaries.py": 40,
-    "adversity/test_floods.py": 3,
     "adversity/test_kills.py": 12,
     "adversity/test_outages.py": 24,
     "adversity/test_salt_memory.py": 13,
     "adversity/test_salt_races.py": 8,
-    "adversity/test_shared_entries.py": 3,
     "adversity/test_wrong_clocks.py": 13,
     "integration/test_cluster.py": 7,
     "integration/test_commands.py": 8,
@@ -63,7 +61,6 @@ _ON_ONE_SYSTEM: Final = {
     "acceptance/test_pages.py",
     "acceptance/test_real_callers.py",
     "acceptance/test_sessions.py",
-    "acceptance/test_who_counts.py",
 }
 
 

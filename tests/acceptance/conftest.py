@@ -21,7 +21,7 @@ from tests import debian_tree
 from tests.debian_tree import DebianTree
 from tests.handbook import blocks
 from tests.servers import flavours, run_servers
-from tests.system import JWT_KEY, System, eventually, run_command
+from tests.system import JWT_KEY, Program, System, eventually, run_command
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 CHROME = (
@@ -42,7 +42,7 @@ class Answer:
 
 @dataclass
 class Front:
-    """A front-end and the database behind it. Every instance is a site of its own."""
+    """A front-end and the database behind it. Every instance has its own site."""
 
     system: System
     http: aiohttp.ClientSession
@@ -64,17 +64,21 @@ class Front:
         *,
         token: str | None = None,
         user_agent: str | None = FIREFOX,
-        address: str = "192.0.2.1",
+        address: str | None = "192.0.2.1",
+        headers: Mapping[str, str | None] | None = None,
         **options: Any,
     ) -> Answer:
-        headers = {"Origin": f"https://{self.site}", "X-Forwarded-For": address}
-        if user_agent is not None:
-            headers["User-Agent"] = user_agent
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
-        headers |= options.pop("headers", {})
+        """Sends a request. A header that is None is left out."""
+        usual = {
+            "Origin": f"https://{self.site}",
+            "X-Forwarded-For": address,
+            "User-Agent": user_agent,
+            "Authorization": None if token is None else f"Bearer {token}",
+        }
+        named = {**usual, **(headers or {})}
+        given = {name: value for name, value in named.items() if value is not None}
         async with self.http.request(
-            method, self.system.url + path, headers=headers, **options
+            method, self.system.url + path, headers=given, **options
         ) as response:
             body = (
                 await response.json()
@@ -92,6 +96,20 @@ class Front:
 
     async def upgrade(self, session: uuid.UUID | str, **options: Any) -> Answer:
         return await self.send("PATCH", f"{SESSIONS}/{session}/upgrade", **options)
+
+    @property
+    def collector(self) -> Program:
+        """The first collector of the system."""
+        return next(one for one in self.system.programs if one.module == "collector")
+
+    async def metric(self, name: str) -> float:
+        """A metric of the collector; 0 where it has no such one yet."""
+        return (await self.collector.metrics()).get(name, 0.0)
+
+    async def readyz(self) -> tuple[int, dict[str, Any]]:
+        """The status and the document of the collector's `/readyz`."""
+        async with self.http.get(f"{self.collector.admin_url}/readyz") as response:
+            return response.status, await response.json()
 
     async def rows(self) -> list[asyncpg.Record]:
         """This site's rows, in the order of their sessions."""
@@ -124,11 +142,21 @@ class Front:
         return rows
 
 
-@pytest.fixture(scope="session", params=flavours(), ids=lambda flavour: flavour.name)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests of a running system run on every pair of servers, or on those in `FLAVOURS` of their
+    module.
+    """
+    if "running_system" in metafunc.fixturenames:
+        pairs = getattr(metafunc.module, "FLAVOURS", flavours())
+        names = [pair.name for pair in pairs]
+        metafunc.parametrize("running_system", pairs, indirect=True, ids=names, scope="session")
+
+
+@pytest.fixture(scope="session")
 def running_system(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[System]:
-    """One a worker and pair of servers, which are this system's alone."""
+    """One system for each test worker and pair of servers."""
     folder = tmp_path_factory.mktemp("acceptance")
     with (
         run_servers(request.param, folder) as servers,
@@ -139,7 +167,7 @@ def running_system(
 
 
 async def start_all(system: System, *modules: str) -> None:
-    """Migrates, and starts these."""
+    """Migrates the database, and starts these processes."""
     code, _, errors = await run_command("flusher", "migrate", **system.environment)
     assert code == 0, errors
     await system.start(*modules)

@@ -102,7 +102,7 @@ def test_a_day_of_the_handbook_loses_nothing_and_fails_no_request(host: DebianTr
     host.eventually(f'cd /; [ $(su postgres -c "psql -tA impact" <<< "{count}") = {len(sent)} ]')
     assert sorted(day.query(f"SELECT id FROM sessions WHERE site = '{site}'")) == sent
     assert day.query("SELECT count(*) FROM sessions WHERE site = 'trial.example.org'") == ["100"]
-    assert set(EVERY_BLOCK) == {*SET_UP, *day.typed}, "a block that nobody tries"
+    assert set(EVERY_BLOCK) == {*SET_UP, *day.typed}, "a block that no test runs"
 
 
 def _backs_up_and_restores(day: Day) -> None:

@@ -4,8 +4,8 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 from zoneinfo import ZoneInfo
@@ -51,7 +51,7 @@ def rows(name: str) -> dict[str, str]:
 
 
 async def run(command: str, folder: Path, programs: Path, environment: Mapping[str, str]) -> str:
-    """Runs it as an operator would, who is in the project's folder; what it says."""
+    """Runs a command as an operator would, in the project's folder; its output."""
     if not (folder / "deploy").exists():
         (folder / "deploy").symlink_to(ROOT / "deploy")
     process = await asyncio.create_subprocess_exec(
@@ -74,7 +74,7 @@ async def run(command: str, folder: Path, programs: Path, environment: Mapping[s
 async def test_every_command_runs_as_it_is_written(
     embedded_servers: Servers, dsn: str, redis: Redis, tmp_path: Path
 ) -> None:
-    """On a system that runs, each once; a restore has a test of its own."""
+    """On a system that runs, each once; a restore has its own test."""
     assert await redis.dbsize() == 0
     others = dict.fromkeys(
         each for each in commands(HANDBOOK) if each not in commands(section(BACKUP))
@@ -86,52 +86,63 @@ async def test_every_command_runs_as_it_is_written(
             assert await run(command, tmp_path, find_wheel_programs(), collector.environment)
 
 
-@contextmanager
-def run_two_servers(flavour: Flavour, folder: Path) -> Iterator[tuple[PostgresServer, ...]]:
-    """The one that is backed up, and a fresh one."""
-    folder.chmod(0o755)
-    first, fresh = (
-        CopiedPostgres(folder / name, bin_dir=flavour.postgres_programs, settings=POSTGRES_SETTINGS)
-        for name in ("first", "fresh")
-    )
-    with first, fresh:
-        yield first, fresh
+@dataclass(frozen=True)
+class Deployed:
+    """A migrated PostgreSQL with the roles as they are shipped."""
+
+    server: PostgresServer
+    programs: Path  # psql and pg_dump of its version
+
+    def as_role(self, role: str) -> str:
+        return dsn_as(self.server, role)
 
 
-@pytest.mark.parametrize("flavour", flavours(), ids=lambda flavour: flavour.name)
-async def test_a_backup_is_restored_on_a_fresh_server_and_flushers_go_on(
-    embedded_servers: Servers, redis: Redis, tmp_path: Path, flavour: Flavour
-) -> None:
-    """With the roles as they are shipped, which the fresh server does not know."""
+def dsn_as(server: PostgresServer, role: str) -> str:
+    return server.dsn().replace("postgres@", f"{role}@")
+
+
+def postgres_in(folder: Path, programs: Path) -> PostgresServer:
+    return CopiedPostgres(folder, bin_dir=programs, settings=POSTGRES_SETTINGS)
+
+
+@pytest.fixture(params=flavours(), ids=lambda flavour: flavour.name)
+async def deployed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Deployed]:
+    flavour: Flavour = request.param
     programs = flavour.postgres_programs or find_wheel_programs()
-    with run_two_servers(flavour, tmp_path) as (first, fresh):
-
-        def as_role(server: PostgresServer, role: str) -> str:
-            return server.dsn().replace("postgres@", f"{role}@")
-
-        superuser = await asyncpg.connect(first.dsn())
+    await asyncio.to_thread(tmp_path.chmod, 0o755)
+    with postgres_in(tmp_path / "first", programs) as server:
+        superuser = await asyncpg.connect(server.dsn())
         await superuser.execute((ROOT / "deploy/postgres-roles.sql").read_text())
         await superuser.close()
-        migrating = {"DATABASE_URL": as_role(first, "impact_owner")}
-        code, _, errors = await run_command("flusher", "migrate", **migrating)
+        owner = {"DATABASE_URL": dsn_as(server, "impact_owner")}
+        code, _, errors = await run_command("flusher", "migrate", **owner)
         assert (code, errors) == (0, "")
+        yield Deployed(server, programs)
+
+
+async def test_a_backup_is_restored_on_a_fresh_server_and_flushers_go_on(
+    embedded_servers: Servers, redis: Redis, tmp_path: Path, deployed: Deployed
+) -> None:
+    """With the roles as they are shipped, which the fresh server does not know."""
+    with postgres_in(tmp_path / "fresh", deployed.programs) as fresh:
         before = batch_of(start(), start(role="user"))
-        async with Database(as_role(first, "impact_flusher")) as database:
+        async with Database(deployed.as_role("impact_flusher")) as database:
             await SessionWriter(database, ZoneInfo("UTC")).write(before)
 
         urls = {
-            "DATABASE_URL": as_role(first, "impact_owner"),
+            "DATABASE_URL": deployed.as_role("impact_owner"),
             "NEW_SUPERUSER_URL": fresh.dsn(),
-            "NEW_DATABASE_URL": as_role(fresh, "impact_owner"),
+            "NEW_DATABASE_URL": dsn_as(fresh, "impact_owner"),
         }
-        said = [
-            await run(command, tmp_path, programs, urls) for command in commands(section(BACKUP))
+        outputs = [
+            await run(command, tmp_path, deployed.programs, urls)
+            for command in commands(section(BACKUP))
         ]
-        assert len(said) == 5
-        assert "note:" not in "".join(said)
+        assert len(outputs) == 5
+        assert "note:" not in "".join(outputs)
 
         await redis.xadd(keys.stream(0), {FIELD: encode(start())})
-        flusher_url = as_role(fresh, "impact_flusher")
+        flusher_url = dsn_as(fresh, "impact_flusher")
         with System(embedded_servers.redis.url, flusher_url, tmp_path / "logs") as system:
             await system.start("flusher")
             reader = await asyncpg.connect(fresh.dsn())
@@ -147,40 +158,31 @@ async def test_a_backup_is_restored_on_a_fresh_server_and_flushers_go_on(
         assert await redis.xlen(keys.dead_letters(0)) == 0
 
 
-@pytest.mark.parametrize("flavour", flavours(), ids=lambda flavour: flavour.name)
-async def test_a_site_that_should_not_be_there_is_taken_out_of_everything(
-    tmp_path: Path, flavour: Flavour
+async def test_a_site_that_should_not_be_there_is_removed_from_everything(
+    deployed: Deployed, tmp_path: Path
 ) -> None:
-    """As impact_flusher may do it; the other site, and what is checked afterwards, stay right."""
-    programs = flavour.postgres_programs or find_wheel_programs()
-    with run_two_servers(flavour, tmp_path) as (server, _):
-        superuser = await asyncpg.connect(server.dsn())
-        await superuser.execute((ROOT / "deploy/postgres-roles.sql").read_text())
-        owner, flusher = (
-            {"DATABASE_URL": server.dsn().replace("postgres@", f"{role}@")}
-            for role in ("impact_owner", "impact_flusher")
-        )
-        code, _, errors = await run_command("flusher", "migrate", **owner)
-        assert (code, errors) == (0, "")
-        junk = [start(site="junk.example.com"), start(site="junk.example.com", role="user")]
-        waiting = upgrade(uuid4().bytes, site="junk.example.com")
-        async with Database(flusher["DATABASE_URL"]) as database:
-            writer = SessionWriter(database, ZoneInfo("UTC"))
-            await writer.write(batch_of(*junk, waiting, start(site="city.example.org")))
-            see, take_out, check = commands(section("A site that should not be there"))
-            assert "junk.example.com" in await run(see, tmp_path, programs, flusher)
-            await run(take_out, tmp_path, programs, flusher)
-            await run(check, tmp_path, programs, flusher)
-            again = await run(see, tmp_path, programs, flusher)
-            assert "city.example.org" in again
-            assert "junk.example.com" not in again
-        for table in await superuser.fetch(
-            "SELECT c.table_schema || '.' || c.table_name AS name FROM information_schema.columns c"
-            " WHERE c.column_name = 'site' AND c.table_schema IN ('public', 'flusher')"
-        ):
-            query = f"SELECT count(*) FROM {table['name']} WHERE site = 'junk.example.com'"
-            assert await superuser.fetchval(query) == 0, table["name"]
-        await superuser.close()
+    """With the rights of impact_flusher; the other site, and the checks, stay right."""
+    flusher = {"DATABASE_URL": deployed.as_role("impact_flusher")}
+    junk = [start(site="junk.example.com"), start(site="junk.example.com", role="user")]
+    waiting = upgrade(uuid4().bytes, site="junk.example.com")
+    async with Database(flusher["DATABASE_URL"]) as database:
+        writer = SessionWriter(database, ZoneInfo("UTC"))
+        await writer.write(batch_of(*junk, waiting, start(site="city.example.org")))
+    see, take_out, check = commands(section("A site that should not be there"))
+    assert "junk.example.com" in await run(see, tmp_path, deployed.programs, flusher)
+    for command in (take_out, check):
+        await run(command, tmp_path, deployed.programs, flusher)
+    again = await run(see, tmp_path, deployed.programs, flusher)
+    assert "city.example.org" in again
+    assert "junk.example.com" not in again
+    superuser = await asyncpg.connect(deployed.server.dsn())
+    for table in await superuser.fetch(
+        "SELECT c.table_schema || '.' || c.table_name AS name FROM information_schema.columns c"
+        " WHERE c.column_name = 'site' AND c.table_schema IN ('public', 'flusher')"
+    ):
+        query = f"SELECT count(*) FROM {table['name']} WHERE site = 'junk.example.com'"
+        assert await superuser.fetchval(query) == 0, table["name"]
+    await superuser.close()
 
 
 @pytest.mark.parametrize("module", ["collector", "flusher", "rotation"])

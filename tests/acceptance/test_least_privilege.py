@@ -1,8 +1,7 @@
 """The whole system with `deploy/`'s accounts: each process may do its work, and no more.
 
-The users' file is Redis's as it is shipped: its placeholders are the passwords here.
-
-Once on the embedded servers, and once on installed ones over TLS, which the embedded ones lack.
+The users' file is Redis's as it is shipped: its placeholders are the passwords here. Over TLS, on
+installed servers; `test_deployed_redis.py` has the accounts on the embedded Valkey, too.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ import asyncpg
 import jwt
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import ResponseError
 
 from collector.buffer.entries import EntryPacker, refusal
 from collector.buffer.pending import PendingRecord
@@ -39,7 +38,7 @@ from tests.system import JWT_KEY, ROOT, Program, System, eventually, run_command
 
 _HBA = """\
 host all postgres 127.0.0.1/32 trust
-{kind} all all 127.0.0.1/32 scram-sha-256
+hostssl all all 127.0.0.1/32 scram-sha-256
 """
 ACL = ROOT / "deploy/redis-users.acl"
 
@@ -49,28 +48,18 @@ class Guarded:
     """A system whose processes each have an account of their own."""
 
     system: System
-    folder: Path
-    valkey: ValkeyServer
+    valkey: "_TlsValkey"
     postgres: PostgresServer
-    certificates: Certificates | None
+    certificates: Certificates
 
     def redis_url(self, module: str) -> str:
         account = f"impact-{module}:{module.upper()}_PASSWORD"
-        if self.certificates is None:
-            return f"redis://{account}@127.0.0.1:{self.valkey.port}/0"
         # Encryption takes its time on a busy machine.
         query = f"ssl_ca_certs={self.certificates.authority}&socket_connect_timeout=30"
-        return f"rediss://{account}@127.0.0.1:{self.tls_port}/0?{query}"
-
-    @property
-    def tls_port(self) -> int:
-        assert isinstance(self.valkey, _TlsValkey)
-        return self.valkey.tls_port
+        return f"rediss://{account}@127.0.0.1:{self.valkey.tls_port}/0?{query}"
 
     def dsn(self, role: str) -> str:
         url = f"postgresql://{role}:p-secret@127.0.0.1:{self.postgres.port}/impact"
-        if self.certificates is None:
-            return url
         return f"{url}?sslmode=verify-full&sslrootcert={self.certificates.authority}"
 
     def settings(self, module: str) -> dict[str, str]:
@@ -99,52 +88,47 @@ class _TlsValkey(ValkeyServer):
         return [*super()._command(), "--tls-port", str(self.tls_port)]
 
 
-@pytest.fixture(scope="module", params=[pytest.param("plain", marks=pytest.mark.long), "tls"])
-def guarded(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Guarded]:
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    found = installed()
+    if found is None or found.redis_binary is None or found.postgres_programs is None:
+        pytest.skip("no installed redis-server and PostgreSQL: the embedded ones have no TLS")
     folder = tmp_path_factory.mktemp("guarded")
     folder.chmod(0o755)
-    config = {"aclfile": shlex.quote(str(ACL))}
-    settings = dict(POSTGRES_SETTINGS)
-    certificates, redis_binary, programs = None, None, None
-    if request.param == "tls":
-        found = installed()
-        if found is None or found.redis_binary is None or found.postgres_programs is None:
-            pytest.skip("no installed redis-server and PostgreSQL: the embedded ones have no TLS")
-        redis_binary, programs = found.redis_binary, found.postgres_programs
-        certificates = make_certificates(folder / "certificates")
-        config |= {
-            "tls-cert-file": str(certificates.certificate),
-            "tls-key-file": str(certificates.key),
-            "tls-ca-cert-file": str(certificates.authority),
-            "tls-auth-clients": "no",
-        }
+    certificates = make_certificates(folder / "certificates")
+    config = {
+        "aclfile": shlex.quote(str(ACL)),
+        "tls-cert-file": str(certificates.certificate),
+        "tls-key-file": str(certificates.key),
+        "tls-ca-cert-file": str(certificates.authority),
+        "tls-auth-clients": "no",
+    }
     hba = folder / "pg_hba.conf"
-    hba.write_text(_HBA.format(kind="host" if certificates is None else "hostssl"))
-    settings["hba_file"] = str(hba)
-    valkey_class = ValkeyServer if certificates is None else _TlsValkey
+    hba.write_text(_HBA)
     operator = ("impact-operator", "OPERATOR_PASSWORD")
-    valkey = valkey_class(folder / "redis", binary=redis_binary, config=config, account=operator)
-    postgres = CopiedPostgres(folder / "postgres", bin_dir=programs, settings=settings)
-    if certificates is not None:
-        postgres._settings |= _tls_of(postgres, certificates)
+    valkey = _TlsValkey(
+        folder / "redis", binary=found.redis_binary, config=config, account=operator
+    )
+    data = folder / "postgres"
+    settings = POSTGRES_SETTINGS | _tls_of(data, certificates) | {"hba_file": str(hba)}
+    postgres = CopiedPostgres(data, bin_dir=found.postgres_programs, settings=settings)
     with (
         valkey,
         postgres,
         System(valkey.url, postgres.dsn(), folder / "logs", {"FLUSH_CLAIM_SECONDS": "1"}) as system,
     ):
-        guarded = Guarded(system, folder, valkey, postgres, certificates)
+        guarded = Guarded(system, valkey, postgres, certificates)
         asyncio.run(_start(guarded))
         yield guarded
 
 
-def _tls_of(postgres: PostgresServer, certificates: Certificates) -> dict[str, str]:
+def _tls_of(data_dir: Path, certificates: Certificates) -> dict[str, str]:
+    """Settings of PostgreSQL, whose account alone may read the key."""
+    data_dir.mkdir()
     key = certificates.key.with_name("postgres.key")
     key.write_bytes(certificates.key.read_bytes())
     key.chmod(0o600)
-    postgres.data_dir.mkdir(exist_ok=True)
-    if account := account_for(postgres.data_dir):
+    if account := account_for(data_dir):
         os.chown(key, account.uid, account.gid)
     return {"ssl": "on", "ssl_cert_file": str(certificates.certificate), "ssl_key_file": str(key)}
 
@@ -184,7 +168,9 @@ async def test_the_flushers_role_may_import_and_undo(guarded: Guarded, tmp_path:
     assert output.endswith("taken back: 1 sessions\n")
 
 
-async def test_everything_works(guarded: Guarded, http: aiohttp.ClientSession) -> None:
+async def test_every_step_from_a_session_to_a_replayed_dead_letter_works(
+    guarded: Guarded, http: aiohttp.ClientSession
+) -> None:
     url = guarded.system.url + SESSIONS
     async with http.post(url) as answer:
         assert answer.status == 201, await answer.text()
@@ -212,7 +198,7 @@ async def test_everything_works(guarded: Guarded, http: aiohttp.ClientSession) -
 
     await eventually(told, lambda count: count == 2)
     await reader.close()
-    # What is set aside can be looked at, replayed and dropped.
+    # Dead letters can be shown, replayed and dropped.
     collector = connect_redis(guarded.redis_url("collector"))
     await collector.xadd(keys.stream(3), {FIELD: b"\xff no record"})
     await collector.aclose()
@@ -239,8 +225,10 @@ async def test_everything_works(guarded: Guarded, http: aiohttp.ClientSession) -
     assert ["appendfsync" in line for line in unverified] == [True], log
 
 
-async def test_the_accounts_may_do_what_only_load_makes_them_do(guarded: Guarded) -> None:
-    """Entries that records share are appended, and ended, with their count."""
+async def test_the_accounts_may_write_and_acknowledge_entries_of_several_records(
+    guarded: Guarded,
+) -> None:
+    """Entries with several records are appended, and acknowledged, with their count."""
     batch = [PendingRecord(encode(start()), 5, 0.0, lambda _: None) for _ in range(3)]
     (entry,) = EntryPacker().pack(batch, together=True)
     collector, flusher = (
@@ -259,16 +247,25 @@ async def test_the_accounts_may_do_what_only_load_makes_them_do(guarded: Guarded
 
 
 async def test_an_account_of_redis_may_do_nothing_else(guarded: Guarded) -> None:
+    """None but the operator's reaches the server's settings, not by a script or a transaction,
+    either: `masterauth` is the replicas' password.
+    """
     salt = "impact:{salt}:current"
+    not_streams = [("XRANGE", keys.stream(0), "-", "+"), ("DEL", keys.stream(0))]
     forbidden: dict[str, list[tuple[Any, ...]]] = {
-        "collector": [("XRANGE", keys.stream(0), "-", "+"), ("DEL", keys.stream(0))],
-        "rotation": [("XRANGE", keys.stream(0), "-", "+"), ("DEL", keys.stream(0))],
+        "collector": not_streams,
+        "rotation": not_streams,
         "flusher": [("GET", salt), ("DEL", salt), ("DEL", keys.stream(0))],
+        "replica": [],
     }
     everyones = [
         ("FLUSHALL",),
         ("CONFIG", "SET", "appendonly", "no"),
         ("CONFIG", "GET", "masterauth"),
+        ("CONFIG", "REWRITE"),
+        ("DEBUG", "HELP"),
+        ("EVAL", "return redis.call('CONFIG', 'GET', 'masterauth')", 0),
+        ("FUNCTION", "LOAD", "#!lua name=own\n"),
         ("KEYS", "*"),
         ("ACL", "LIST"),
         ("MONITOR",),
@@ -277,23 +274,11 @@ async def test_an_account_of_redis_may_do_nothing_else(guarded: Guarded) -> None
         ("CLIENT", "KILL", "TYPE", "normal"),
         ("SET", "another", "key"),
     ]
+    refused = r"(?i)permission|NOPERM|can't run|not allowed"
     for module, its in forbidden.items():
         client: Redis = connect_redis(guarded.redis_url(module))
         for command in [*its, *everyones]:
-            with pytest.raises(NoPermissionError):
-                await client.execute_command(*command)  # type: ignore[no-untyped-call]  # as in all of redis-py
-        await client.aclose()
-
-
-async def test_no_account_but_the_operators_reaches_the_servers_settings(guarded: Guarded) -> None:
-    """`masterauth` is the replicas' password: not by a script or a transaction, either."""
-    asked = ("CONFIG", "GET", "masterauth")
-    in_script = ("EVAL", "return redis.call('CONFIG', 'GET', 'masterauth')", 0)
-    in_function = ("FUNCTION", "LOAD", "#!lua name=own\n")
-    for module in ("collector", "rotation", "flusher", "replica"):
-        client = connect_redis(guarded.redis_url(module))
-        for command in (asked, in_script, in_function, ("DEBUG", "HELP"), ("CONFIG", "REWRITE")):
-            with pytest.raises(ResponseError, match=r"(?i)permission|NOPERM|can't run|not allowed"):
+            with pytest.raises(ResponseError, match=refused):
                 await client.execute_command(*command)  # type: ignore[no-untyped-call]  # as in all of redis-py
         await client.aclose()
 
@@ -317,11 +302,9 @@ async def test_the_flushers_role_may_write_rows_and_nothing_else(guarded: Guarde
     await database.close()
 
 
-async def test_a_server_of_another_authority_is_not_believed(
+async def test_a_server_of_another_authority_is_not_trusted(
     guarded: Guarded, tmp_path: Path
 ) -> None:
-    if guarded.certificates is None:
-        pytest.skip("these servers have no TLS")
     others = make_certificates(tmp_path / "others").authority
     ours = str(guarded.certificates.authority)
     for module, verb in (("rotation", "status"), ("flusher", "migrate")):

@@ -30,11 +30,11 @@ def test_a_session_goes_through_the_shipped_site_to_its_row(host: DebianTree) ->
         beacon = f"curl -sS -X POST -A '{_BROWSER}' -w '%{{http_code}}' {url}/web_api/v1/sessions"
         assert host.run(beacon).stdout.endswith("201")
     host.eventually(f"[ $({_ROWS}) = {before + 3} ]")
-    # Debian's own is still there for whoever asks for no name.
+    # Debian's own still answers requests without a name.
     assert "Welcome to nginx" in host.run("curl -sS --http1.0 -H Host: http://127.0.0.1").stdout
 
 
-def test_nobody_gets_in_with_what_stands_in_the_place_of_a_password(host: DebianTree) -> None:
+def test_no_placeholder_of_a_password_is_accepted(host: DebianTree) -> None:
     assert host.run("grep -r _PASSWORD /etc/impact /etc/redis", check=False).stdout == ""
     users = (ROOT / "deploy/redis-users.acl").read_text()
     accounts = re.findall(r"^user (\S+) on >(\w+) ", users, re.MULTILINE)
@@ -48,7 +48,7 @@ def test_nobody_gets_in_with_what_stands_in_the_place_of_a_password(host: Debian
             assert "password authentication failed" in done.stdout
 
 
-def test_what_an_operator_has_is_for_root_alone(host: DebianTree) -> None:
+def test_only_root_may_read_an_operators_files(host: DebianTree) -> None:
     """Passwords, and what they open."""
     modes = host.run("stat -c '%a %U' /etc/impact /etc/impact/operator.env").stdout.split("\n")
     assert modes == ["700 root", "600 root", ""]
@@ -56,7 +56,7 @@ def test_what_an_operator_has_is_for_root_alone(host: DebianTree) -> None:
 
 
 def test_prometheus_scrapes_every_process_that_the_handbook_starts(host: DebianTree) -> None:
-    # Ours alone: what Debian's own configuration scraped before is told for five minutes.
+    # Ours alone: Prometheus shows what Debian's configuration scraped for five more minutes.
     up = 'query=sum(up{job=~"impact-.*"})'
     query = f"curl -sS -G http://127.0.0.1:9090/api/v1/query --data-urlencode '{up}'"
     host.eventually(f"{query} | grep -q '\"{len(PORTS)}\"'", 90)
@@ -68,7 +68,9 @@ def test_systemd_finds_nothing_wrong_with_the_units_as_they_are(host: DebianTree
     assert done.stdout == ""
 
 
-def test_who_is_frozen_is_replaced_and_who_waits_for_a_server_is_not(host: DebianTree) -> None:
+def test_a_frozen_process_is_replaced_and_one_that_waits_for_a_server_is_not(
+    host: DebianTree,
+) -> None:
     """A flusher and a collector are frozen; meanwhile the others go without PostgreSQL."""
     pids = {
         unit: host.run(f"systemctl show --value -p MainPID {unit}").stdout.strip()
@@ -91,7 +93,7 @@ def test_who_is_frozen_is_replaced_and_who_waits_for_a_server_is_not(host: Debia
     host.run(COMMANDS[-1])
 
 
-def test_a_wrong_password_does_no_harm_that_outlives_it(host: DebianTree) -> None:
+def test_a_process_recovers_after_a_wrong_password_is_corrected(host: DebianTree) -> None:
     """Where systemd gives up after five times, as is its default, it ends as `failed` for good."""
     env, unit = "/etc/impact/flusher.env", "impact-flusher@9101"
     host.run(f"cp {env} /root/flusher.env; sed -i '/^DATABASE_URL/s/@/-wrong@/' {env}")
@@ -101,7 +103,7 @@ def test_a_wrong_password_does_no_harm_that_outlives_it(host: DebianTree) -> Non
     host.eventually("curl -sS --fail http://127.0.0.1:9101/readyz", 120)
 
 
-def test_systemctl_says_at_once_that_a_setting_is_wrong(host: DebianTree) -> None:
+def test_systemctl_start_fails_at_once_for_a_wrong_setting(host: DebianTree) -> None:
     done = host.run("systemctl start impact-collector@one", check=False)
     host.run("systemctl stop impact-collector@one")
     assert done.returncode != 0

@@ -14,7 +14,7 @@ _CHUNK = 65536
 class Fault(Enum):
     """What a broken proxy does."""
 
-    STALL = auto()  # nothing arrives any more, and nobody is told
+    STALL = auto()  # nothing arrives any more, and no connection ends
     RESET = auto()  # every connection ends with RST, and every new one
     TRUNCATE = auto()  # what is on its way is cut in the middle, then the connection ends
 

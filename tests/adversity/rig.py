@@ -4,13 +4,17 @@ At its end every answer is reconciled with the rows, and the metrics with each o
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 from zoneinfo import ZoneInfo
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
 
 from bench.chaos.balance import Balance, Balanced
 from bench.load.client import Address, Client
@@ -23,52 +27,47 @@ from contract import keys
 from contract.settings import STREAM_SHARDS
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
-from runtime.redis_client import connect_redis
 from tests.adversity.breakable_proxy import BreakableProxy
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
 from tests.system import Program, System, eventually, run_command
 
-CLAIM_SECONDS = 3
+FINE = {201, 202, 204}
 SITES = ("a.example.org", "b.example.org")
+_CLAIM_SECONDS = 3
 _VISITS = 100_000  # more than any test sends
 _RATE = 100.0
 _SHARDS = range(STREAM_SHARDS.read({}))
-CONNECTIONS = 8
+_CONNECTIONS = 8
 
 
 @dataclass
 class Rig:
-    """What a test may break, and the load upon it."""
+    """What a test may break, and the load upon it.
+
+    `valkey`, `postgres` and `proxy` are there where `running` has started them.
+    """
 
     system: System
-    valkey: ValkeyServer
-    postgres: PostgresServer
-    redis: Redis
+    redis: Redis | RedisCluster
     sender: Sender
+    sent_log: SentLog
+    ledger: Balance
     collectors: list[Program]
     flushers: list[Program]
-    ledger: Balance
-    proxies: dict[str, BreakableProxy] = field(default_factory=dict)
-
-    @property
-    def proxy(self) -> BreakableProxy:
-        """The one proxy that there is."""
-        (proxy,) = self.proxies.values()
-        return proxy
-
-    async def look(self, program: Program) -> None:
-        """Takes down what it has counted: to be done before it ends."""
-        await self.ledger.look(program)
+    reports: str  # the DSN of the database whose rows are reconciled
+    valkey: ValkeyServer = field(init=False)
+    postgres: PostgresServer = field(init=False)
+    proxy: BreakableProxy = field(init=False)
 
     async def kill(self, program: Program) -> None:
-        """SIGKILL; what it had counted since it was looked at is gone."""
-        await self.look(program)
+        """SIGKILL; what it has counted since the last look at its metrics is lost."""
+        await self.ledger.look(program)
         program.kill()
         await self.ledger.gone(program)
 
     async def stop(self, program: Program) -> int:
         """SIGTERM; its exit code."""
-        await self.look(program)
+        await self.ledger.look(program)
         program.running.terminate()
         return await self.ended(program)
 
@@ -79,7 +78,7 @@ class Rig:
         return code
 
     async def balance(self) -> Balanced:
-        """Both equations, over all that ran.
+        """Both equations of the metrics, over all processes.
 
         Raises:
             Unbalanced: the first does not hold in a collector.
@@ -97,14 +96,14 @@ class Rig:
 
         await eventually(made, lambda count: count >= goal)
 
+    async def entries(self) -> int:
+        """How many entries are in the streams."""
+        return sum([int(await self.redis.xlen(keys.stream(shard))) for shard in _SHARDS])
+
     async def buffered(self) -> int:
         """How many records are in the streams: under load they share entries."""
-        entries = [int(await self.redis.xlen(keys.stream(shard))) for shard in _SHARDS]
         joined = [int(await self.redis.get(keys.joined(shard)) or 0) for shard in _SHARDS]
-        return sum(entries + joined)
-
-    async def dead_letters(self) -> int:
-        return sum([int(await self.redis.xlen(keys.dead_letters(shard))) for shard in _SHARDS])
+        return await self.entries() + sum(joined)
 
     def statuses(self) -> set[int]:
         """Every status that any answer had."""
@@ -120,7 +119,7 @@ async def running(
     collectors: int = 1,
     settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Rig]:
-    """The system under load; reconciled exactly when the block ends without an error.
+    """The system under load, on a Valkey and a PostgreSQL.
 
     Args:
         folder: for the servers' data and the logs.
@@ -131,88 +130,117 @@ async def running(
         collectors: how many, sharing a port.
         settings: of all processes.
     """
-    valkey = ValkeyServer(
-        folder / "valkey", config={"appendfsync": "always", **(valkey_config or {})}
-    )
+    config = {"appendfsync": "always", **(valkey_config or {})}
+    valkey = ValkeyServer(folder / "valkey", config=config)
     postgres = CopiedPostgres(folder / "postgres", settings=POSTGRES_SETTINGS)
     with valkey, postgres:
-        extra = {"FLUSH_CLAIM_SECONDS": str(CLAIM_SECONDS), **(settings or {})}
-        with System(valkey.url, postgres.dsn(), folder / "logs", extra) as system:
-            code, _, errors = await run_command("flusher", "migrate", **system.environment)
-            assert code == 0, errors
-            proxies: dict[str, BreakableProxy] = {}
-            async with (
-                BreakableProxy(valkey.port) as redis_wire,
-                BreakableProxy(postgres.port) as postgres_wire,
-            ):
-                collector_settings, flusher_settings = {}, {}
-                if proxied == "collector-redis":
-                    proxies[proxied] = redis_wire
-                    collector_settings["REDIS_URL"] = _through(redis_wire, system.redis_url)
-                elif proxied == "flusher-redis":
-                    proxies[proxied] = redis_wire
-                    flusher_settings["REDIS_URL"] = _through(redis_wire, system.redis_url)
-                elif proxied == "flusher-postgres":
-                    proxies[proxied] = postgres_wire
-                    flusher_settings["DATABASE_URL"] = _through(postgres_wire, system.database_url)
-                rotation = system.program("rotation").start()
-                started = [
-                    system.program("collector", **collector_settings).start()
-                    for _ in range(collectors)
-                ]
-                flushers = [system.program("flusher", **flusher_settings).start() for _ in range(2)]
-                await asyncio.gather(*(p.ready() for p in (rotation, *started, *flushers)))
-                async with load(system) as (sender, sent_log, driving):
-                    redis, redis_of_ledger = connect_redis(valkey.url), connect_redis(valkey.url)
-                    ledger = Balance(sender.tally, redis_of_ledger, CONNECTIONS)
-                    rig = Rig(
-                        system, valkey, postgres, redis, sender, started, flushers, ledger, proxies
-                    )
-                    try:
-                        await rig.sends(20)
-                        yield rig
-                        await rig.sends(20)
-                        sender.stop()
-                        await driving
-                        await _reconcile(rig, sent_log)
-                    finally:
-                        await redis.aclose()
-                        await redis_of_ledger.aclose()
+        module, _, server = proxied.partition("-")
+        target, name, url = (
+            (postgres.port, "DATABASE_URL", postgres.dsn())
+            if server == "postgres"
+            else (valkey.port, "REDIS_URL", valkey.url)
+        )
+        async with BreakableProxy(target) as proxy:
+            through = {name: url.replace(f":{target}", f":{proxy.port}")}
+            async with under_load(
+                folder / "logs",
+                # Tries again while Redis restarts.
+                Redis.from_url(valkey.url, retry=Retry(ConstantBackoff(0.05), 100)),
+                valkey.url,
+                postgres.dsn(),
+                settings or {},
+                collectors=collectors,
+                of_module={module: through},
+                fails_over=False,
+            ) as rig:
+                rig.valkey, rig.postgres, rig.proxy = valkey, postgres, proxy
+                yield rig
 
 
 @asynccontextmanager
-async def load(
-    system: System, rate: float = _RATE, sites: tuple[str, ...] = SITES
-) -> AsyncIterator[tuple[Sender, SentLog, "asyncio.Task[None]"]]:
-    """Visits to a system's sites, `rate` a second, until the end of the block."""
-    sent_log = SentLog(sites, role_of)
-    people = People(_VISITS, len(sites), 20, 5, 1, sent_log.tag)
-    address = Address.parse(system.url)
-    signer = TokenSigner({"JWT_KEY": system.environment["JWT_KEY"]})
-    builder = RequestBuilder(people, signer, sites, str(address))
-    async with Client(address, CONNECTIONS, keep_going=True) as client:
-        sender = Sender(client, people.visits(), builder, sent_log, rate)
-        driving = asyncio.create_task(sender.run())
-        try:
-            yield sender, sent_log, driving
-        finally:
-            sender.stop()
-            driving.cancel()
-            await asyncio.gather(driving, return_exceptions=True)
+async def under_load(
+    folder: Path,
+    redis: Redis | RedisCluster,
+    redis_url: str,
+    dsn: str,
+    settings: Mapping[str, str],
+    *,
+    collectors: int = 1,
+    sites: tuple[str, ...] = SITES,
+    of_module: Mapping[str, Mapping[str, str]] | None = None,
+    fails_over: bool = True,
+) -> AsyncIterator[Rig]:
+    """The system under load on given servers; reconciled when the block ends without an error.
+
+    Args:
+        folder: for the logs.
+        redis: a client of the streams' servers; closed at the end.
+        redis_url: of the streams' servers.
+        dsn: of the database.
+        settings: of all processes.
+        collectors: how many, sharing a port.
+        sites: whose visits are sent.
+        of_module: settings of one kind of process.
+        fails_over: whether a replica may take a primary's place. What it had not received was
+            acknowledged and counted, and is acknowledged and counted again: of the metrics'
+            second equation only one side holds then.
+    """
+    extra = {"FLUSH_CLAIM_SECONDS": str(_CLAIM_SECONDS), **settings}
+    with System(redis_url, dsn, folder, extra) as system:
+        code, _, errors = await run_command("flusher", "migrate", **system.environment)
+        assert code == 0, errors
+        modules = ("rotation", *["collector"] * collectors, "flusher", "flusher")
+        own = of_module or {}
+        started = [system.program(each, **own.get(each, {})).start() for each in modules]
+        await asyncio.gather(*(program.ready() for program in started))
+        sent_log = SentLog(sites, role_of)
+        people = People(_VISITS, len(sites), 20, 5, 1, sent_log.tag)
+        address = Address.parse(system.url)
+        signer = TokenSigner({"JWT_KEY": system.environment["JWT_KEY"]})
+        builder = RequestBuilder(people, signer, sites, str(address))
+        async with Client(address, _CONNECTIONS, keep_going=True) as client:
+            sender = Sender(client, people.visits(), builder, sent_log, _RATE)
+            # A cluster's client has the commands that are used here.
+            ledger = Balance(sender.tally, cast(Redis, redis), _CONNECTIONS)
+            rig = Rig(system, redis, sender, sent_log, ledger, started[1:-2], started[-2:], dsn)
+            sending = asyncio.create_task(sender.run())
+            try:
+                await rig.sends(20)
+                yield rig
+                await rig.sends(20)
+                sender.stop()
+                await sending
+                await _reconcile(rig, fails_over=fails_over)
+            finally:
+                sender.stop()
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
+                await redis.aclose()
 
 
-async def _reconcile(rig: Rig, sent_log: SentLog) -> None:
-    differences = await settle(sent_log, rig.postgres.dsn(), ZoneInfo("UTC"), 60)
-    assert differences.exact, f"{differences.reasons} {differences.examples}\n{rig.system.logs}"
-    await eventually(rig.buffered, lambda entries: entries == 0)
-    assert await rig.dead_letters() == 0, "an outage never makes a dead letter"
-    assert "Traceback" not in rig.system.logs
-    # What is in PostgreSQL is counted a moment later.
-    balanced = await eventually(rig.balance, lambda balanced: balanced.holds)
+async def _reconcile(rig: Rig, *, fails_over: bool) -> None:
+    differences = await settle(rig.sent_log, rig.reports, ZoneInfo("UTC"), 60)
+    logs = rig.system.logs
+    assert differences.exact, f"{differences.reasons} {differences.examples}\n{logs}"
+    await eventually(rig.entries if fails_over else rig.buffered, lambda left: left == 0)
+    for shard in _SHARDS:
+        assert not await rig.redis.xlen(keys.dead_letters(shard)), "an outage makes no dead letter"
+    assert "Traceback" not in logs
+
+    def holds(balanced: Balanced) -> bool:
+        more = balanced.ended + balanced.buffered - balanced.accepted
+        return balanced.holds or (fails_over and more >= -balanced.ended_unseen)
+
+    # A row is there a moment before it is counted.
+    balanced = await eventually(rig.balance, holds)
     assert balanced.accepted > 0
 
 
-def _through(proxy: BreakableProxy, url: str) -> str:
-    head, _, tail = url.rpartition(":")
-    _, slash, path = tail.partition("/")
-    return f"{head}:{proxy.port}{slash}{path}"
+async def seconds_pass(seconds: float) -> None:
+    """For faults that take their time, during which there is nothing to observe."""
+    began = time.monotonic()
+
+    async def passed() -> bool:
+        return time.monotonic() - began > seconds
+
+    await eventually(passed)

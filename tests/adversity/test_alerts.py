@@ -75,7 +75,7 @@ class Prometheus:
                 targets = (await self.ask("targets"))["activeTargets"]
                 if [each["health"] for each in targets] == ["up"] * programs:
                     return
-            await asyncio.sleep(0.5)  # between two questions
+            await asyncio.sleep(0.5)  # between two queries
         raise AssertionError(targets)
 
     async def fires(self, seconds: float, *names: str) -> None:
@@ -91,7 +91,7 @@ class Prometheus:
         while not holds(firing := await self.firing()):
             if time.monotonic() >= deadline:
                 raise AssertionError(f"{names} after {seconds} s: {firing}")
-            await asyncio.sleep(0.5)  # between two questions
+            await asyncio.sleep(0.5)  # between two queries
 
 
 @contextmanager
@@ -131,7 +131,7 @@ def prometheus(programs: list[Program], folder: Path) -> Iterator[Prometheus]:
 
 @dataclass
 class Stage:
-    """A system of two collectors, a flusher and rotation, and who looks at it."""
+    """A system of two collectors, a flusher and rotation, and its Prometheus."""
 
     system: System
     valkey: ValkeyServer
@@ -145,8 +145,8 @@ class Stage:
     async def post(
         self, address: str | None = None, session: aiohttp.ClientSession | None = None
     ) -> int:
-        """One visit; from an address of the internet, each time another, where none is given; on
-        a connection of its own, where there is no session.
+        """One visit. Without an address it is a new public one; without a session, a new
+        connection.
         """
         number = next(self.addresses)
         headers = {
@@ -197,7 +197,7 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
                 await redis.aclose()
 
 
-async def test_processes_that_are_gone_and_visits_that_come_from_one_address(
+async def test_alerts_of_killed_processes_and_of_visits_from_one_address(
     tmp_path: Path,
 ) -> None:
     async with staged(tmp_path) as stage:
@@ -215,13 +215,13 @@ async def test_processes_that_are_gone_and_visits_that_come_from_one_address(
         for program in (*stage.collectors, stage.rotation):
             await program.start().ready()
         mended = "ImpactNobodyCollects", "ImpactNobodyRotates", "ImpactDown"
-        # As where TRUSTED_PROXIES was mended: a collector that starts anew suspects nothing.
+        # As after a correction of TRUSTED_PROXIES: a new collector has no suspicion yet.
         await look.is_silent_of(0, *mended, "ImpactClientAddressSuspect")
         assert await look.firing() == set()
 
 
-async def test_a_redis_that_is_frozen(tmp_path: Path) -> None:
-    """What was measured before looks well for ever, if nobody forgets it."""
+async def test_alerts_of_a_frozen_redis(tmp_path: Path) -> None:
+    """Old measurements would look well for ever, so they must not stay."""
     async with staged(tmp_path) as stage:
         look = stage.prometheus
 
@@ -248,7 +248,7 @@ async def test_a_redis_that_is_frozen(tmp_path: Path) -> None:
         assert await look.firing() == set()
 
 
-async def test_dead_letters_rows_that_are_late_a_redis_that_fills_and_a_flood(
+async def test_alerts_of_dead_letters_late_rows_a_full_redis_and_a_flood(
     tmp_path: Path,
 ) -> None:
     async with staged(tmp_path) as stage:

@@ -10,12 +10,10 @@ from redis.asyncio import RedisCluster
 
 from contract import keys
 from embedded.cluster import Cluster, shards_of
-from tests.adversity.grown import Grown, grown
+from tests.adversity.rig import FINE, Rig, under_load
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
 
-FINE = {201, 202, 204}
-
-# A primary dies with what its replica has not received, unless this is asked for.
+# Without this a killed primary takes with it what its replica has not received.
 pytestmark = pytest.mark.long
 DURABLE = {"APPEND_DURABILITY": "replica"}
 
@@ -73,13 +71,13 @@ async def test_a_shard_that_stays_half_moved(tmp_path: Path) -> None:
 @asynccontextmanager
 async def running(
     folder: Path, settings: dict[str, str] | None = None
-) -> AsyncIterator[tuple[Grown, Cluster]]:
+) -> AsyncIterator[tuple[Rig, Cluster]]:
     postgres = CopiedPostgres(folder / "postgres", settings=POSTGRES_SETTINGS)
     with Cluster(folder / "cluster") as cluster, postgres:
         await cluster.form()
         client = RedisCluster(host="127.0.0.1", port=cluster.servers[-1].port)
         extra = {"REDIS_CLUSTER": "1", **(settings or {})}
-        async with grown(
+        async with under_load(
             folder / "logs", client, cluster.url, postgres.dsn(), extra, collectors=1
         ) as rig:
             yield rig, cluster

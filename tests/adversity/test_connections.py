@@ -1,4 +1,4 @@
-"""collector/http/connections.py: where each connection stands, and for how long it may."""
+"""collector/http/connections.py: the state of each connection, and how long it may last."""
 
 import asyncio
 import socket
@@ -28,7 +28,7 @@ from tests.system import eventually
 
 
 class Front:
-    """Connections as a collector has them, and a clock for the sweep in the hands of the test."""
+    """Connections as a collector has them. The test says when the sweep runs."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -108,7 +108,7 @@ UNUSUAL = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 async def test_a_request_that_does_not_arrive_in_time_is_cut_off(
     front: Front, before: bytes, sent: bytes, seconds: int
 ) -> None:
-    """The first of a connection, and one behind another, whoever reads it."""
+    """The first of a connection, and one behind another, by our parser and by aiohttp."""
     async with raw_connection(front.port) as (reader, writer):
         if before:
             writer.write(before)
@@ -139,7 +139,7 @@ async def test_a_connection_on_which_nothing_comes_is_cut_off(front: Front) -> N
 
 
 @pytest.mark.parametrize("request_", [USUAL, UNUSUAL])
-async def test_what_is_idle_between_two_requests_is_kept_for_as_long_as_a_proxy_keeps_it(
+async def test_an_idle_connection_is_kept_longer_than_a_proxy_keeps_it(
     front: Front, request_: bytes
 ) -> None:
     async with raw_connection(front.port) as (reader, writer):
@@ -151,7 +151,7 @@ async def test_what_is_idle_between_two_requests_is_kept_for_as_long_as_a_proxy_
         assert front.connections.sweep_once(1196) == 1
 
 
-async def test_what_waits_for_its_answer_is_left_alone(front: Front) -> None:
+async def test_a_connection_that_waits_for_its_answer_is_not_cut_off(front: Front) -> None:
     front.held = []
     async with raw_connection(front.port) as (reader, writer):
         writer.write(USUAL)
@@ -165,7 +165,7 @@ async def test_what_waits_for_its_answer_is_left_alone(front: Front) -> None:
 async def test_a_client_that_does_not_read_is_bounded_and_cut_off(
     front: Front, request_: bytes
 ) -> None:
-    """By pipelining it once made 25 MB of answers that waited in memory."""
+    """Otherwise its pipelined requests make megabytes of answers that wait in memory."""
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", front.port))
@@ -190,7 +190,7 @@ async def test_a_client_that_does_not_read_is_bounded_and_cut_off(
     assert front.closed("unread") == 1
 
 
-async def test_unfinished_requests_are_bounded_together(
+async def test_the_bytes_of_all_unfinished_requests_are_limited(
     front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "MAX_UNFINISHED", 100_000)

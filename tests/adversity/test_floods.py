@@ -1,4 +1,4 @@
-"""Clients that mean harm: slow ones, many at once, and those that look for other doors."""
+"""Hostile clients: slow ones, many at once, and requests that are too large or cut off."""
 
 import asyncio
 import json
@@ -9,21 +9,30 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from redis.asyncio import Redis
 
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.servers import Servers
-from tests.system import System, eventually
+from tests.system import Program, System, eventually
 
 RawConnection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 HEAD = f"POST {SESSIONS} HTTP/1.1\r\nHost: a.example.org\r\nUser-Agent: {FIREFOX}\r\n"
 
 
 @pytest.fixture
-def system(embedded_servers: Servers, redis: Redis, tmp_path: Path) -> Iterator[System]:
-    assert redis is not None  # an empty one
+def system(embedded_servers: Servers, tmp_path: Path) -> Iterator[System]:
     with System(embedded_servers.redis.url, "postgresql://none", tmp_path) as system:
         yield system
+
+
+@pytest.fixture(scope="module")
+def running(
+    embedded_servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Program, int]]:
+    """A collector that no test stops, and its port."""
+    folder = tmp_path_factory.mktemp("floods")
+    with System(embedded_servers.redis.url, "postgresql://none", folder) as system:
+        (collector,) = asyncio.run(system.start("collector"))
+        yield collector, system.port
 
 
 @asynccontextmanager
@@ -45,7 +54,7 @@ async def post(system: System) -> int:
         return answer.status
 
 
-async def test_too_many_connections_are_refused_and_those_there_are_go_on(
+async def test_too_many_connections_are_refused_and_open_ones_go_on(
     system: System,
 ) -> None:
     collector = await system.program("collector", MAX_CONNECTIONS="20").start().ready()
@@ -53,7 +62,7 @@ async def test_too_many_connections_are_refused_and_those_there_are_go_on(
         connections = [
             await stack.enter_async_context(raw_connection(system.port)) for _ in range(20)
         ]
-        # The kernel tells the client before the collector has the connection.
+        # For the client a connection is open before the collector has it.
         for reader, writer in connections:
             writer.write(f"{HEAD}Content-Length: 0\r\n\r\n".encode())
             assert b" 201 " in await reader.readline()
@@ -78,7 +87,7 @@ async def test_too_many_connections_are_refused_and_those_there_are_go_on(
 
 
 @pytest.mark.long
-async def test_slow_clients_keep_nobody_else_waiting(system: System) -> None:
+async def test_slow_clients_do_not_delay_others(system: System) -> None:
     await system.start("collector")
     async with AsyncExitStack() as stack:
         for _ in range(300):
@@ -124,12 +133,10 @@ TOO_LARGE = {
 }
 
 
-async def test_what_is_too_large_is_refused_and_the_public_port_has_no_admin_pages(
-    system: System,
-) -> None:
-    await system.start("collector")
+async def test_an_oversized_request_is_refused(running: tuple[Program, int]) -> None:
+    _, port = running
     for name, (request, status) in TOO_LARGE.items():
-        async with raw_connection(system.port) as (reader, writer):
+        async with raw_connection(port) as (reader, writer):
             writer.write(request.encode())
             async with asyncio.timeout(30):
                 line = await reader.readline()
@@ -139,20 +146,23 @@ async def test_what_is_too_large_is_refused_and_the_public_port_has_no_admin_pag
             length = int(headers.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
             (error,) = json.loads(await reader.readexactly(length))["errors"]
             assert error["status"] == str(status), name
+
+
+async def test_the_public_port_has_no_admin_pages(running: tuple[Program, int]) -> None:
     async with aiohttp.ClientSession() as http:
         for page in ("/metrics", "/livez", "/readyz", "/", "/admin", "//metrics"):
-            async with http.get(system.url + page) as answer:
+            async with http.get(f"http://127.0.0.1:{running[1]}{page}") as answer:
                 assert answer.status == 404, page
 
 
-async def test_a_client_that_ends_within_a_body_is_no_fault_of_the_collectors(
-    system: System,
+async def test_a_client_that_ends_within_a_body_is_no_fault_of_the_collector(
+    running: tuple[Program, int],
 ) -> None:
-    (collector,) = await system.start("collector")
+    collector, port = running
     for rest in ("Content-Length: 9\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n9\r\n{"):
-        for how in ("", "TE: trailers\r\n"):
-            async with raw_connection(system.port) as (reader, writer):
-                writer.write(f"{HEAD}{how}{rest}".encode())
+        for more in ("", "TE: trailers\r\n"):
+            async with raw_connection(port) as (reader, writer):
+                writer.write(f"{HEAD}{more}{rest}".encode())
                 writer.write_eof()
                 async with asyncio.timeout(30):
                     await reader.read()
@@ -162,14 +172,13 @@ async def test_a_client_that_ends_within_a_body_is_no_fault_of_the_collectors(
 
 
 async def test_a_good_request_is_counted_wherever_it_and_the_garbage_behind_it_are_cut(
-    system: System,
+    running: tuple[Program, int],
 ) -> None:
     """Also within the end of its headers, when aiohttp reads it: it must not be forgotten."""
-    await system.start("collector")
     first = f"{HEAD}TE: trailers\r\nContent-Length: 0\r\n\r\n".encode()
     second, garbage = first, b"\0garbage\r\n\r\n"
     for left in range(5):
-        async with raw_connection(system.port) as (reader, writer):
+        async with raw_connection(running[1]) as (reader, writer):
             writer.write(first)
             async with asyncio.timeout(30):
                 await reader.readuntil(b" 201 ")
@@ -181,25 +190,27 @@ async def test_a_good_request_is_counted_wherever_it_and_the_garbage_behind_it_a
             assert [int(one) for one in re.findall(rb"HTTP/1.1 (\d+) ", rest)] == [201, 400], left
 
 
-async def test_many_requests_at_once_that_aiohttp_reads_are_all_answered(system: System) -> None:
+async def test_many_requests_at_once_that_aiohttp_reads_are_all_answered(
+    running: tuple[Program, int],
+) -> None:
     """It keeps those beyond 32 to itself, and goes on with them later."""
-    await system.start("collector")
     with_body = f"{HEAD}TE: trailers\r\nContent-Length: 2\r\n\r\n{{}}"
     without = f"{HEAD}TE: trailers\r\nContent-Length: 0\r\n\r\n"
-    async with raw_connection(system.port) as (reader, writer):
+    async with raw_connection(running[1]) as (reader, writer):
         writer.write((with_body + without).encode() * 40)
         async with asyncio.timeout(30):
             for _ in range(80):
                 await reader.readuntil(b" 201 ")
 
 
-async def test_a_body_far_too_large_is_refused_once(system: System) -> None:
+async def test_a_body_far_too_large_is_refused_once(running: tuple[Program, int]) -> None:
     """What comes of it after the answer is no request, and resets no connection."""
-    (collector,) = await system.start("collector")
-    async with raw_connection(system.port) as (reader, writer):
+    collector, port = running
+    refused = 'impact_rejected_total{reason="headers_too_large"}'
+    before = (await collector.metrics())[refused]
+    async with raw_connection(port) as (reader, writer):
         writer.write(f"{HEAD}Content-Length: 1000000\r\n\r\n".encode() + b"a" * 1_000_000)
         async with asyncio.timeout(30):
-            told = await reader.read()
-    assert re.findall(rb"HTTP/1.1 (\d+) ", told) == [b"413"]
-    metrics = await collector.metrics()
-    assert metrics['impact_rejected_total{reason="headers_too_large"}'] == 0
+            answers = await reader.read()
+    assert re.findall(rb"HTTP/1.1 (\d+) ", answers) == [b"413"]
+    assert (await collector.metrics())[refused] == before

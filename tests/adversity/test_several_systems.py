@@ -15,18 +15,17 @@ from embedded.cluster import Cluster
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
 from runtime.redis_client import connect_redis
-from tests.adversity.grown import Grown, grown
+from tests.adversity.rig import FINE, Rig, under_load
 from tests.reporting import admit_reporting, unite
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
 from tests.system import run_command
 
-FINE = {201, 202, 204}
 NORTH, SOUTH = ("a.example.org", "b.example.org"), ("c.example.org", "d.example.org")
 
 
 @pytest.mark.long
 async def test_every_2xx_of_both_is_a_row_of_the_report_whatever_is_killed(tmp_path: Path) -> None:
-    """Each system's answers are reconciled with the reporting database's rows (`grown`)."""
+    """Each system's answers are reconciled with the reporting database's rows (`rig`)."""
     postgres = [
         CopiedPostgres(tmp_path / name, settings=POSTGRES_SETTINGS) for name in ("north", "south")
     ]
@@ -74,17 +73,17 @@ def sessions(sent_log: SentLog) -> int:
 @asynccontextmanager
 async def both(
     folder: Path, north: PostgresServer, south: PostgresServer
-) -> AsyncIterator[tuple[Grown, Grown, Cluster]]:
+) -> AsyncIterator[tuple[Rig, Rig, Cluster]]:
     """The northern system on a cluster, the southern on one Redis; both under load."""
     valkey = ValkeyServer(folder / "valkey", config={"appendfsync": "always"})
     with Cluster(folder / "cluster") as cluster, valkey:
         await cluster.form()
         client = RedisCluster(host="127.0.0.1", port=cluster.servers[-1].port)
-        # A primary dies with what its replica has not received, unless this is asked for.
+        # Without this a killed primary takes with it what its replica has not received.
         durable = {"REDIS_CLUSTER": "1", "APPEND_DURABILITY": "replica"}
         async with (
-            grown(folder / "n", client, cluster.url, north.dsn(), durable, sites=NORTH) as one,
-            grown(
+            under_load(folder / "n", client, cluster.url, north.dsn(), durable, sites=NORTH) as one,
+            under_load(
                 folder / "s",
                 connect_redis(valkey.url),
                 valkey.url,

@@ -85,7 +85,7 @@ class Street:
 
     @asynccontextmanager
     async def closed(self) -> AsyncIterator[None]:
-        """Whoever connects meanwhile is refused, and who is connected is cut."""
+        """Meanwhile new connections are refused, and open ones are cut."""
         await self._listener.stop()
         assert self._runner.server is not None
         for connection in self._runner.server.connections:
@@ -103,7 +103,7 @@ class Street:
         if page is not None:
             door.opened.append(f"{request.path} {request.headers.get('Sec-Purpose', '')}".strip())
             return web.Response(text=page.text, headers=page.headers)
-        if request.path == "/favicon.ico":  # some engines ask for it; it meets no fate
+        if request.path == "/favicon.ico":  # some engines request it; it has no fate
             return web.Response(status=404)
         raw = await request.read()
         if request.path.startswith("/web_api/"):

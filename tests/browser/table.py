@@ -1,4 +1,4 @@
-"""The table in beacon/README.md of what each engine does: made by the tests, and held to by them.
+"""The table in beacon/README.md of what each engine does: the tests write it, and compare with it.
 
 `make beacon-table` writes it; every other run compares.
 """
@@ -31,11 +31,11 @@ class Table:
         self._seen: dict[str, dict[str, str]] = {}
 
     def compare(self, what: str, engine: str, version: str, seen: str) -> None:
-        """Holds what was seen to the table, or notes it to be written there."""
+        """Compares what was seen with the table, or keeps it to be written there."""
         told = self._told.get(what, {})
         if _IS_WRITTEN:
             self._versions[engine] = ".".join(version.split(".")[:2])
-            # What an engine that is missing here did stays as it was told.
+            # The cells of an engine that is missing here stay as they are.
             self._seen.setdefault(what, dict(told))[engine] = seen
         else:
             say = f"beacon/README.md, {what!r}, {engine}: `make beacon-table` writes it anew"

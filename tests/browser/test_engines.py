@@ -1,6 +1,6 @@
 """One table of behaviours for all engines: what each does with the beacon, by rows and requests.
 
-What is seen must be what the table in beacon/README.md says (`tests/browser/table.py`).
+It must be what the table in beacon/README.md says (`tests/browser/table.py`).
 """
 
 import asyncio
@@ -34,7 +34,7 @@ PRIVACY_CONTROL = (
     "Object.defineProperty(Navigator.prototype, 'globalPrivacyControl', { get: () => true });"
 )
 NEXT_TRY_IN_A_MINUTE = "Math.random = () => 60;"
-# A Firefox before 133, played: its fetch ends with the page.
+# As in a Firefox before 133: its fetch ends with the page.
 NO_KEEPALIVE = "delete Request.prototype.keepalive;"
 
 
@@ -113,7 +113,7 @@ class Person:
         await tab.until("document.title == 'Another'")
 
     async def come_back(self, tab: Tab) -> None:
-        """To a page that was kept, not loaded anew."""
+        """To a page that was kept, not loaded again."""
         loaded = len(self._visit.page_door.opened)
         await tab.back()
         await tab.until("document.title == 'A city'")
@@ -141,8 +141,9 @@ async def test_a_launch(unseen: Visit, person: Person, see: See) -> None:
     (row,) = await unseen.rows(1)
     (request,) = unseen.collector_door.seen
     assert request.is_start, "no preflight"
+    assert request.headers["Content-Type"] == "text/plain;charset=UTF-8"
     assert request.body == {"id": str(row["id"])}
-    assert row["id"].version == 4
+    assert (row["id"].version, row["highest_role"]) == (4, None)
     assert "Cookie" not in request.headers
     see("a launch from the tag, under a strict Content-Security-Policy", "1 request, 1 row")
 
@@ -206,7 +207,7 @@ async def test_a_script_that_hangs_and_is_imported_late_holds_up_nothing(
     ],
     ids=["url", "token", "opt-out"],
 )
-async def test_what_was_said_is_taken_as_it_was_meant(
+async def test_options_with_a_usual_mistake_work_as_intended(
     unseen: Visit, person: Person, see: See, call: str, what: str
 ) -> None:
     unseen.serve_app(call)
@@ -237,26 +238,25 @@ async def test_a_background_tab_is_a_launch_when_it_is_shown(
 
 
 @pytest.mark.parametrize("policy", ["no-referrer", "same-origin"])
+@pytest.mark.parametrize(
+    ("before", "what"),
+    [
+        ("", "`Referrer-Policy: {}`, left before the answer"),
+        (NO_KEEPALIVE, "the same without `keepalive` (`{}`)"),
+    ],
+    ids=["keepalive", "no keepalive"],
+)
 async def test_a_page_that_hides_its_address_is_left_before_the_answer(
-    unseen: Visit, person: Person, see: See, policy: str
+    unseen: Visit, person: Person, see: See, policy: str, before: str, what: str
 ) -> None:
     """The row is found by its site: it is the page's, and not the collector's."""
-    unseen.serve_tag(Referrer_Policy=policy)
+    unseen.serve_app(before + "beacon.start({ url });", Referrer_Policy=policy)
     tab = await person.open_unanswered()
     await person.leave(tab)
     await unseen.arrived(2)
-    assert [request.headers["Origin"] for request in unseen.starts] == [unseen.url] * 2
-    see(f"`Referrer-Policy: {policy}`, left before the answer", told(await unseen.rows(1)))
-
-
-@pytest.mark.parametrize("policy", ["no-referrer", "same-origin"])
-async def test_a_browser_without_keepalive_says_whose_page_was_left(
-    unseen: Visit, person: Person, see: See, policy: str
-) -> None:
-    unseen.serve_app(NO_KEEPALIVE + "beacon.start({ url });", Referrer_Policy=policy)
-    tab = await person.open_unanswered()
-    await person.leave(tab)
-    see(f"the same without `keepalive` (`{policy}`)", told(await unseen.rows(1)))
+    if not before:
+        assert [request.headers["Origin"] for request in unseen.starts] == [unseen.url] * 2
+    see(what.format(policy), told(await unseen.rows(1)))
 
 
 async def test_what_a_plain_send_beacon_says(unseen: Visit, person: Person, see: See) -> None:
@@ -338,7 +338,7 @@ async def test_a_sign_in_before_the_answer_leaves_with_the_page(
 async def test_a_private_window_that_is_hidden_and_killed_between_two_tries(
     unseen: Visit, engine: Engine, see: See, tmp_path: Path
 ) -> None:
-    """No event comes before SIGKILL: telephones do that to what nobody sees."""
+    """No event comes before SIGKILL: telephones do that to hidden pages."""
     unseen.serve_app(NEXT_TRY_IN_A_MINUTE + "beacon.start({ url });")
     unseen.collector_door.fates.append(answer_503)
     async with engine.run_in(tmp_path, engine.private) as private:
@@ -386,7 +386,7 @@ async def test_a_service_worker_drops_nothing(
 async def test_without_a_network_and_with_one_again(
     unseen: Visit, person: Person, see: See
 ) -> None:
-    """The connection is refused, and the page is told when there is one."""
+    """The connection is refused. An event says when there is a network again."""
     unseen.serve_app(
         "const ask = fetch; window.refused = 0;"
         "window.fetch = (...how) => {"

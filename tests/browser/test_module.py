@@ -62,7 +62,7 @@ def test_its_unit_tests_pass(variant: str, served: str, tmp_path: Path) -> None:
 
 
 def test_it_is_es2020_as_the_readme_says(served: str) -> None:
-    """Parsed by the parser inside node, held to that year."""
+    """Parsed by the parser inside node, for that year."""
 
     def parse(text: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

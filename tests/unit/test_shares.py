@@ -10,7 +10,7 @@ from tests.days import LEFT_OUT
 from tests.shares import SECONDS, in_shares
 from tests.system import ROOT
 
-NAMES = ("browser/test_engines.py", "browser/test_page.py", "adversity/test_kills.py")
+NAMES = ("browser/test_engines.py", "browser/test_beacon.py", "adversity/test_kills.py")
 
 
 def items(**numbers: int) -> list[Any]:

@@ -1,4 +1,4 @@
-"""`python -m tests.adversity.canaries.faulty_collector`: steps fail with errors that tell secrets.
+"""`python -m tests.adversity.canaries.faulty_collector`: steps fail with errors that show secrets.
 
 The error of a step quotes all that it was given: the request, and the salt. A step fails where the
 request's site or body says so: `visitor.fault.example.org` has the step `visitor` fail.
@@ -25,7 +25,7 @@ IN_A_BODY: Final = "parse_body.fault"
 
 
 class TellingHasher(Hasher):
-    """Whoever prints it prints the salt."""
+    """Its representation shows the salt."""
 
     def __init__(self, salt: bytes) -> None:
         super().__init__(salt)
@@ -54,14 +54,14 @@ def fail(given: str) -> None:
 
 
 def fail_in_the_event_loop(given: str) -> None:
-    """Nobody waits for these: the event loop itself says what became of them."""
+    """No code waits for these: the event loop itself logs their errors."""
 
     async def fail_later() -> None:
         fail(given)
 
     loop = asyncio.get_running_loop()
     loop.create_future().set_exception(RuntimeError(given))
-    loop.create_task(fail_later())  # noqa: RUF006 - nobody is to wait for it
+    loop.create_task(fail_later())  # noqa: RUF006 - no code is to wait for it
     loop.call_soon(fail, given)
 
 

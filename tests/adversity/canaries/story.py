@@ -198,7 +198,7 @@ async def logged(text: str, *programs: Program) -> bool:
 def broken_records(poison: str) -> list[bytes]:
     """Records that are none, or that no collector can have made.
 
-    The sites of those that can be decoded are no markers: PostgreSQL is told them, for the view
+    The sites of those that can be decoded are no markers: PostgreSQL stores them, for the view
     `data_quality`.
     """
 
@@ -220,7 +220,7 @@ def broken_records(poison: str) -> list[bytes]:
 
 
 async def tell(stage: Stage, canaries: Canaries) -> Story:
-    """The story, once it has been told."""
+    """Plays the story; returns it afterwards."""
     async with stage.watched(), aiohttp.ClientSession(skip_auto_headers=["User-Agent"]) as http:
         story = await begin(stage, canaries, FrontEnd(canaries, http))
         await story.play()

@@ -221,7 +221,7 @@ class FrontEnd:
         """From an address that is a marker, too. `leaves`: without waiting for the answer."""
         address = self.canaries.loopback
         reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
-        with suppress(OSError):  # whoever is refused is cut off
+        with suppress(OSError):  # a refused connection is closed early
             for piece in pieces:
                 writer.write(piece)
                 await writer.drain()

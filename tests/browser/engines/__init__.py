@@ -1,8 +1,8 @@
-"""Three engines, as bare as a person's: each is told which page to open, show, hide and close.
+"""Three engines, as bare as a person's: a test opens, shows, hides and closes their pages.
 
 No library drives all three: Debian has no geckodriver for selenium, and Playwright's Firefox and
-WebKit are builds of its own. So each is spoken to as it speaks by itself, in the few words that
-are needed here: Chromium in the DevTools protocol, Firefox in WebDriver BiDi, WebKitGTK in
+WebKit are builds of its own. So each is driven by its own protocol, with the few commands that are
+needed here: Chromium in the DevTools protocol, Firefox in WebDriver BiDi, WebKitGTK in
 WebDriver.
 """
 

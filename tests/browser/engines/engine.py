@@ -1,4 +1,4 @@
-"""What the engines have in common: their processes, and the tabs that a test asks for."""
+"""What the engines have in common: their processes, and the tabs that a test opens."""
 
 import asyncio
 import json
@@ -85,7 +85,7 @@ class Engine(ABC):
     needs: ClassVar[tuple[str, ...]]  # programs
     packages: ClassVar[str]  # of Debian, that have them
     private: ClassVar[str]  # the option for a browser whose windows are all private
-    content: ClassVar[str]  # what tells the processes that run pages
+    content: ClassVar[str]  # how the command lines of processes that run pages differ
 
     version = ""
 
@@ -136,15 +136,15 @@ class Engine(ABC):
     async def close(self, name: str) -> None: ...
 
     async def launch(self, *command: str, says: str = "", **environment: str) -> str:
-        """Starts a program that sees nothing of whoever runs the tests.
+        """Starts a program without the environment of the user who runs the tests.
 
         Args:
             command: the program and its arguments.
             says: waits for a line with this expression; what it matched is returned.
-            environment: what it is told beside its home.
+            environment: beside its home.
         """
         home = str(self.folder)
-        log = self.folder / f"{command[0]}.log"  # a pipe that nobody reads would stop it one day
+        log = self.folder / f"{command[0]}.log"  # a pipe that is not read would stop it one day
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 *command,

@@ -7,7 +7,7 @@ from tests.browser.engines.engine import ScriptError, Tab
 from tests.browser.engines.spoken import Spoken
 
 _SETTINGS = {
-    "dom.ipc.processPrelaunch.enabled": False,  # no process for pages that nobody has asked for
+    "dom.ipc.processPrelaunch.enabled": False,  # no process without a page
     "network.captive-portal-service.enabled": False,
     "network.connectivity-service.enabled": False,
 }

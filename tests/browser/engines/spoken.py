@@ -1,4 +1,4 @@
-"""Those that are spoken to over a WebSocket: a number, a method, its parameters."""
+"""Engines with commands over a WebSocket: a number, a method, its parameters."""
 
 import itertools
 from contextlib import AsyncExitStack
@@ -11,7 +11,7 @@ from tests.browser.engines.engine import ANSWER_SECONDS, Engine, ScriptError
 
 
 class Spoken(Engine):
-    """An engine of which everything is asked over one connection."""
+    """An engine that takes all its commands over one connection."""
 
     def __init__(self, folder: Path, options: tuple[str, ...]) -> None:
         super().__init__(folder, options)

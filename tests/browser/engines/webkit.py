@@ -1,4 +1,4 @@
-"""WebKitGTK, in WebDriver: its MiniBrowser, on a display that nobody sees."""
+"""WebKitGTK, in WebDriver: its MiniBrowser, on a virtual display."""
 
 import asyncio
 import contextlib
@@ -37,7 +37,7 @@ class WebKit(Engine):
             "--host=127.0.0.1",
             f"--port={port}",
             DISPLAY=f":{display}",
-            # Neither a graphics card nor a desktop, and nobody is asked for one.
+            # There is neither a graphics card nor a desktop, and it looks for none.
             WEBKIT_DISABLE_COMPOSITING_MODE="1",
             LIBGL_ALWAYS_SOFTWARE="1",
             DBUS_SESSION_BUS_ADDRESS="disabled:",
@@ -62,7 +62,7 @@ class WebKit(Engine):
         session = await self._ask("POST", "session", capabilities={"alwaysMatch": wanted})
         self._session = f"session/{session['sessionId']}"
         self.version = str(session["capabilities"]["browserVersion"])
-        # A new window is asked for in another one, which must be there.
+        # A new window is opened from another one, which must be there.
         self._first = str(await self._ask("GET", f"{self._session}/window"))
 
     async def open(self, url: str, *, background: bool = False) -> Tab:

@@ -1,0 +1,147 @@
+"""The same visitors and users, who come again and again by a shifted clock."""
+
+import asyncio
+import uuid
+from collections import Counter
+from ipaddress import IPv4Address
+
+import jwt
+
+from bench.load.client import Address, Client, Connection, NoAnswer, Unreachable
+from bench.load.sent_log import SentLog, Who
+from contract.calendar import DAY_US, SECOND_US
+from contract.identity import Hasher
+from tests.adversity.clocks import ShiftedClock
+from tests.system import JWT_KEY
+
+PEOPLE_A_CONNECTION = 4
+# Which of the collectors has a connection is the kernel's choice, by the client's port: of a dozen
+# that stayed open all might be one's.
+_TURNS_A_CONNECTION = 10
+_PAUSE_SECONDS = 0.04
+_USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+
+class Callers:
+    """Numbered visitors; a visitor who signs in is the user of the same number.
+
+    What is sent and what is answered is in `sent_log`, by the shifted clock, and in `answers`, by
+    status (None: no answer).
+    """
+
+    SITES = ("one.example.org", "another.example.org")
+
+    def __init__(self, clock: ShiftedClock) -> None:
+        self.sent_log = SentLog(self.SITES, self._role)
+        self.answers: Counter[int | None] = Counter()
+        self._clock = clock
+
+    async def start(
+        self, connection: Connection, who: Who, person: int, site: int
+    ) -> tuple[int, int | None]:
+        """Starts a session; its number, and the answer's status."""
+        number = self.sent_log.session(who, site, person, person, self._clock.now_us())
+        self.sent_log.start_sent(number, self._clock.now_us())
+        token = self._token(person) if who is Who.USER else ""
+        body = f'{{"id": "{uuid.UUID(bytes=self.sent_log.id_of(number))}"}}'
+        status = await self._ask(connection, "POST", "", number, token, body)
+        self.sent_log.start_answered(number, status, self._clock.now_us())
+        return number, status
+
+    async def upgrade(self, connection: Connection, number: int) -> int | None:
+        """Signs the visitor of a session in; the answer's status."""
+        self.sent_log.upgrade_sent(number, self._clock.now_us())
+        path = f"/{uuid.UUID(bytes=self.sent_log.id_of(number))}/upgrade"
+        token = self._token(self.sent_log.user(number))
+        status = await self._ask(connection, "PATCH", path, number, token, "")
+        self.sent_log.upgrade_answered(number, status, self._clock.now_us())
+        return status
+
+    def hash_with(self, salt: bytes, number: int, *, as_user: bool) -> bytes:
+        """The `monthly_user_hash` of a session, from scratch."""
+        site = self.sent_log.site(number)
+        if as_user:
+            return Hasher(salt).user(site, f"user-{self.sent_log.user(number)}")
+        network = IPv4Address(_address(self.sent_log.visitor(number))).packed
+        return Hasher(salt).visitor(site, network, _USER_AGENT)
+
+    @staticmethod
+    def _role(person: int) -> str:
+        return ("user", "admin", "super_admin")[person % 3]
+
+    def _token(self, person: int) -> str:
+        claims = {
+            "sub": f"user-{person}",
+            "highest_role": self._role(person),
+            # Longer than the clock of a collector in these tests is wrong.
+            "exp": (self._clock.now_us() + 2 * DAY_US) // SECOND_US,
+        }
+        return jwt.encode(claims, JWT_KEY)
+
+    async def _ask(
+        self, connection: Connection, method: str, path: str, number: int, token: str, body: str
+    ) -> int | None:
+        authorization = f"Authorization: Bearer {token}\r\n" if token else ""
+        request = (
+            f"{method} /web_api/v1/sessions{path} HTTP/1.1\r\n"
+            f"Host: collector\r\nOrigin: https://{self.sent_log.site(number)}\r\n"
+            f"X-Forwarded-For: {_address(self.sent_log.visitor(number))}\r\n"
+            f"User-Agent: {_USER_AGENT}\r\n{authorization}Content-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}"
+        )
+        try:
+            await connection.ready()
+            status = (await connection.exchange(request.encode())).status
+        except (NoAnswer, Unreachable):
+            status = None
+        self.answers[status] += 1
+        return status
+
+
+def _address(person: int) -> str:
+    return f"198.18.{person // 256}.{person % 256}"
+
+
+class Load:
+    """Visitors and users who come to a collector until an instant, or until `stopped`."""
+
+    def __init__(
+        self, callers: Callers, clock: ShiftedClock, url: str, connections: int = 12
+    ) -> None:
+        self.stopped = False
+        self._callers = callers
+        self._clock = clock
+        self._url = url
+        self._connections = connections
+
+    async def run(self, boundary_us: int, until_us: int) -> None:
+        """Some of them sign in after the instant `boundary_us`."""
+        async with Client(Address.parse(self._url), self._connections, 60.0) as client:
+            await asyncio.gather(
+                *(
+                    self._come_and_go(connection, index, boundary_us, until_us)
+                    for index, connection in enumerate(client)
+                )
+            )
+
+    async def _come_and_go(
+        self, connection: Connection, index: int, boundary_us: int, until_us: int
+    ) -> None:
+        """One of four signs in at once, one after the boundary, one never, one already has."""
+        callers, signing_in_later = self._callers, list[int]()
+        turn = 0
+        while not self.stopped and self._clock.now_us() < until_us:
+            person = index * PEOPLE_A_CONNECTION + turn // 2 % PEOPLE_A_CONNECTION
+            what = turn // (2 * PEOPLE_A_CONNECTION) % 4
+            who = Who.USER if what == 3 else Who.VISITOR
+            number, _ = await callers.start(connection, who, person, turn % 2)
+            if what == 0:
+                await callers.upgrade(connection, number)
+            elif what == 1 and self._clock.now_us() < boundary_us:
+                signing_in_later.append(number)
+            if signing_in_later and self._clock.now_us() > boundary_us:
+                await callers.upgrade(connection, signing_in_later.pop())
+            turn += 1
+            if turn % _TURNS_A_CONNECTION == 0:
+                connection.close()
+            await asyncio.sleep(_PAUSE_SECONDS)  # the pace of the visits

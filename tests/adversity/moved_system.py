@@ -1,0 +1,182 @@
+"""A running system whose processes and salt server live by one shifted clock."""
+
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import asyncpg
+from redis.asyncio import Redis
+
+from bench.load.client import Address, Connection
+from bench.load.sent_log import Who
+from contract import keys
+from contract.calendar import DAY_US, Month
+from contract.settings import STREAM_SHARDS
+from runtime.redis_client import connect_redis
+from tests.adversity.callers import Callers
+from tests.adversity.clocks import ShiftedClock, ShiftedValkey, next_month, shifted_system
+from tests.conftest import UTC, Databases
+from tests.leftovers import files_with
+from tests.system import ROOT, Program, System, eventually, find_free_port, run_command
+
+_CORES = 2  # what a small machine has
+_ATTEMPTS = 3
+
+
+@dataclass
+class MovedSystem:
+    """The system, the salt's server, and visitors."""
+
+    system: System
+    server: ShiftedValkey
+    clock: ShiftedClock
+    month: Month  # in which it began
+    redis: Redis
+    callers: Callers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.callers = Callers(self.clock)
+
+    def program(self, module: str) -> Program:
+        return self.programs(module)[0]
+
+    def programs(self, module: str) -> list[Program]:
+        return [program for program in self.system.programs if program.module == module]
+
+    async def comes(self, person: int = 1, collector: Program | None = None) -> int | None:
+        """A visitor comes, to a collector or to any; the answer's status."""
+        port = self.system.port if collector is None else int(collector.environment["PORT"])
+        connection = Connection(Address("127.0.0.1", port), keep_going=False)
+        try:
+            _, status = await self.callers.start(connection, Who.VISITOR, person, 0)
+        finally:
+            connection.close()
+        return status
+
+    async def salt(self, months_later: int = 0) -> bytes:
+        """The salt of its month, or of a later one."""
+        salt = await self.redis.get(keys.salt(self.month.plus(months_later)))
+        assert isinstance(salt, bytes)
+        return salt
+
+    async def has_salt(self) -> bool:
+        return bool(await self.redis.exists(keys.salt(self.month)))
+
+    async def made(self) -> list[str]:
+        """The month of each salt, and why it was made or put back."""
+        rotations: Any = await self.redis.xrange(keys.ROTATIONS)
+        return [
+            f"{fields[b'month'].decode()} {fields[b'outcome'].decode()}" for _, fields in rotations
+        ]
+
+    async def files_with(self, salt: bytes) -> list[str]:
+        """The files of the server that hold a salt."""
+        return files_with(salt, self.server)
+
+    async def unstored(self) -> int:
+        """How many entries are in the streams and among the dead letters."""
+        shards = range(STREAM_SHARDS.read({}))
+        names = [name(shard) for shard in shards for name in (keys.stream, keys.dead_letters)]
+        return sum([int(await self.redis.xlen(name)) for name in names])
+
+    async def rows(self) -> list[asyncpg.Record]:
+        """All sessions, when the streams are empty and no dead letter is there."""
+        await eventually(self.unstored, lambda left: left == 0)
+        database = await asyncpg.connect(self.system.database_url)
+        rows: list[asyncpg.Record] = await database.fetch("SELECT * FROM sessions")
+        await database.close()
+        return rows
+
+    async def all_are_rows_by(self, salt: bytes) -> None:
+        """Each session was accepted and is one row of the month, hashed with the salt."""
+        assert set(self.callers.answers) == {201}, self.callers.answers
+        rows = {row["id"].bytes: row for row in await self.rows()}
+        sent_log = self.callers.sent_log
+        assert set(rows) == {sent_log.id_of(number) for number in range(len(sent_log))}
+        for number in range(len(sent_log)):
+            row = rows[sent_log.id_of(number)]
+            assert row["month"] == self.month.first_day
+            expected = self.callers.hash_with(salt, number, as_user=False)
+            assert row["monthly_user_hash"].bytes == expected
+
+
+async def migrated(databases: Databases, zone: ZoneInfo = UTC) -> str:
+    """The DSN of a new database for a calendar."""
+    dsn = await databases.create()
+    settings = {"DATABASE_URL": dsn, "CALENDAR_TIMEZONE": zone.key}
+    code, _, errors = await run_command("flusher", "migrate", **settings)
+    assert code == 0, errors
+    return dsn
+
+
+@asynccontextmanager
+async def in_mid_month(
+    folder: Path, *modules: str, database_url: str = "", apart: bool = False
+) -> AsyncIterator[MovedSystem]:
+    """A system that has started in the middle of a month; `apart`: each collector with a port of
+    its own.
+    """
+    month = next_month(UTC)
+    clock = ShiftedClock.before(month.starts_us(UTC) + 14 * DAY_US, 0)
+    with shifted_system(folder, clock, UTC, database_url) as (system, server):
+        for module in modules:
+            own = {"PORT": str(find_free_port())} if apart and module == "collector" else {}
+            system.program(module, **own).start()
+        for program in system.programs:
+            await program.ready()
+        async with connect_redis(server.url) as redis:
+            yield MovedSystem(system, server, clock, month, redis)
+
+
+@asynccontextmanager
+async def before_a_months_end(
+    folder: Path,
+    month: Month,
+    *,
+    seconds: float,
+    start: Callable[[System, ShiftedClock], Awaitable[object]],
+    processes: int,
+    zone: ZoneInfo = UTC,
+    database_url: str = "",
+) -> AsyncIterator[MovedSystem]:
+    """A system that has started when its clock shows a month's end to come in `seconds` or a bit
+    more. Where the machine was slower than expected, all of it is started again, with more time.
+
+    Args:
+        folder: for the server's data and the logs.
+        month: at whose end its clock arrives.
+        seconds: how long before that it has started, at the least.
+        start: starts its processes and waits until they are ready.
+        processes: about how many those are.
+        zone: whose calendar months count.
+        database_url: of all processes.
+    """
+    allowed = _seconds_to_start(processes)
+    for attempt in range(_ATTEMPTS):
+        began = time.monotonic()
+        clock = ShiftedClock.before(month.ends_us(zone), allowed + seconds)
+        place = folder / f"start-{attempt}"
+        with shifted_system(place, clock, zone, database_url) as (system, server):
+            await start(system, clock)
+            took = time.monotonic() - began
+            if took <= allowed:
+                async with connect_redis(server.url) as redis:
+                    yield MovedSystem(system, server, clock, month, redis)
+                return
+        allowed = 2.0 * took
+    raise AssertionError(f"{_ATTEMPTS} slow starts: the last took {took:.1f} s")
+
+
+def _seconds_to_start(processes: int) -> float:
+    """In how many seconds so many of our processes will have started, on this machine now."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", "collector", "--help"]
+    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    one = time.monotonic() - began
+    return 2.0 + 2.0 * processes / _CORES * one
