@@ -14,16 +14,15 @@ from contract import keys
 from contract.record import FIELD
 from embedded.cluster import Cluster, shards_of
 from tests.conftest import Databases
-from tests.servers import Flavour, flavours
+from tests.servers import Flavour
 from tests.system import ROOT, System, eventually, run_command
 
 SESSIONS = "/web_api/v1/sessions"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"
 
 
-@pytest.fixture(params=flavours(), ids=lambda flavour: flavour.name)
-async def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Cluster]:
-    flavour: Flavour = request.param
+@pytest.fixture
+async def cluster(flavour: Flavour, tmp_path: Path) -> AsyncIterator[Cluster]:
     with Cluster(tmp_path, replicas=False, binary=flavour.redis_binary) as cluster:
         await cluster.form()
         yield cluster

@@ -1,6 +1,5 @@
 """The view `data_quality`: it says which months may be compared, and what keeps others from it."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
@@ -9,22 +8,15 @@ import pytest
 
 from contract.calendar import Month
 from flusher.postgres.database import Database
-from flusher.postgres.months import MonthKeeper
 from flusher.postgres.write import SessionWriter
 from flusher.stream.dead_letters import UNKNOWN_SITE
 from tests.counted import count, last_day
 from tests.events import SITE, batch_of, upgrade
 from tests.instant import MONTH
+from tests.integration.keeping import keeper_of
 
 FIRST, BEFORE = MONTH.plus(-3), MONTH.plus(-1)
 UTC = ZoneInfo("UTC")
-
-
-@pytest.fixture
-async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(dsn)
-    yield connection
-    await connection.close()
 
 
 async def quality(connection: asyncpg.Connection, site: str = SITE) -> dict[Month, asyncpg.Record]:
@@ -136,13 +128,10 @@ async def test_dead_letters_are_written_down_for_who_can_not_ask_redis(
     dead = {(BEFORE, SITE): 2, (BEFORE, UNKNOWN_SITE): 1, (BEFORE.plus(-1), SITE): 0}
     await count(connection, FIRST.first_day, MONTH.first_day)
 
-    async def nothing_waits() -> float:
-        return 0.0
-
     async def places() -> dict[tuple[Month, str], int]:
         return dead
 
-    keeper = MonthKeeper(database, nothing_waits, 0, dead_places=places)
+    keeper = keeper_of(database, dead_places=places)
     for _ in range(2):
         await keeper.run_once()
         found = await quality(connection)

@@ -2,7 +2,7 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import UTC as UTC_TIME
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -29,6 +29,7 @@ from flusher.postgres.months import MonthKeeper
 from flusher.postgres.write import SessionWriter
 from tests.events import batch_of, start, upgrade
 from tests.instant import MONTH, NOON_US
+from tests.integration.keeping import keeper_of
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Servers
 from tests.system import System, eventually
@@ -40,19 +41,8 @@ _SINCE_2000 = datetime(2000, 1, 1, tzinfo=UTC_TIME)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-async def nothing_waits() -> float:
-    return 0.0
-
-
 async def none_are_dead() -> dict[tuple[Month, str], int]:
     return {}
-
-
-@pytest.fixture
-async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(dsn)
-    yield connection
-    await connection.close()
 
 
 def uuid7(at_us: int, number: int) -> bytes:
@@ -147,7 +137,7 @@ async def test_no_file_of_the_server_holds_an_ended_months_ids_or_instants(
             await connection.execute("CHECKPOINT")
             data = tmp_path / "pg" / "cluster"
             assert files_with(data, traces(rows), since=began), "the search finds them"
-            keeper = MonthKeeper(database, nothing_waits, 0, "hour", none_are_dead)
+            keeper = keeper_of(database, "hour", dead_places=none_are_dead)
             assert await keeper.close() == (ENDED.first_day,)
             # What the planner had sampled of them lies in a catalogue.
             await connection.execute("VACUUM FULL pg_statistic")
@@ -173,7 +163,7 @@ async def test_times_become_coarse_by_the_calendars_zone_and_ids_new(
         await writer.write(batch_of(*sessions, *upgrades, of(MONTH, 1)))
         await ImportWriter(database, ZoneInfo(zone), RUN).write(imported(1))
         before = await shown(connection)
-        keeper = MonthKeeper(database, nothing_waits, 0, keep)
+        keeper = keeper_of(database, keep)
         assert await keeper.close() == (ENDED.first_day,)
         assert await shown(connection) == before
         assert await check_counts(database) == []
@@ -198,7 +188,7 @@ async def test_an_import_into_a_closed_month_is_safe_to_repeat(
 ) -> None:
     """And what is new of it becomes coarse at the next look."""
     async with Database(dsn) as database:
-        keeper = MonthKeeper(database, nothing_waits, 0, "hour")
+        keeper = keeper_of(database, "hour")
         first, again = (ImportWriter(database, UTC, run) for run in (RUN, Run(b"second", "again")))
         assert len((await first.write(imported(1, 2))).new) == 2
         assert await keeper.close() == (ENDED.first_day,)
@@ -220,7 +210,7 @@ async def test_a_month_of_which_there_is_a_dead_letter_is_not_closed(dsn: str) -
 
     async with Database(dsn) as database:
         await SessionWriter(database, UTC).write(batch_of(of(ENDED, 1), of(ENDED.plus(-1), 1)))
-        keeper = MonthKeeper(database, nothing_waits, 0, "hour", dead_places)
+        keeper = keeper_of(database, "hour", dead_places=dead_places)
         assert await keeper.close() == (ENDED.plus(-1).first_day,)
         held.clear()
         assert await keeper.close() == (ENDED.first_day,)
@@ -266,7 +256,7 @@ async def test_a_month_that_somebody_reads_is_closed_later_and_holds_up_nobody(
     async with Database(dsn) as database, Database(dsn) as other:
         writer = SessionWriter(database, UTC)
         await writer.write(batch_of(of(ENDED, 1)))
-        keeper = MonthKeeper(other, nothing_waits, 0, "hour")
+        keeper = keeper_of(other, "hour")
         async with connection.transaction():
             await connection.fetch("SELECT * FROM sessions")
             assert await keeper.close() == ()
@@ -294,7 +284,7 @@ async def test_a_crash_when_the_month_is_nearly_written_anew_leaves_it_as_it_was
             "CREATE TRIGGER crash BEFORE INSERT ON flusher.upgrades "
             "FOR EACH ROW EXECUTE FUNCTION crash()"
         )
-        keeper = MonthKeeper(database, nothing_waits, 0, "hour")
+        keeper = keeper_of(database, "hour")
         with pytest.raises(Retry):
             await keeper.close()
         assert await connection.fetch(rows) == before
@@ -345,7 +335,7 @@ async def test_a_month_that_takes_too_long_is_not_tried_again_and_again(
         assert await keeper.close() == ()
         (row,) = await connection.fetch("SELECT * FROM sessions")
         assert (row["id"].bytes, row["created_at"]) == (session.id, from_us(session.at_us))
-        other = MonthKeeper(database, nothing_waits, 0, "hour")
+        other = keeper_of(database, "hour")
         assert await other.close() == (ENDED.first_day,)
 
 
@@ -356,9 +346,9 @@ async def test_with_instant_a_closed_month_is_left_as_it_is(
     async with Database(dsn) as database:
         await SessionWriter(database, UTC).write(batch_of(session))
         for keep, closed in (("instant", (ENDED.first_day,)), ("instant", ())):
-            assert await MonthKeeper(database, nothing_waits, 0, keep).close() == closed
+            assert await keeper_of(database, keep).close() == closed
         (row,) = await connection.fetch("SELECT * FROM sessions")
         assert (row["id"].bytes, row["created_at"]) == (session.id, from_us(session.at_us))
         # The setting may become coarser, and never finer.
         for keep, closed in (("day", (ENDED.first_day,)), ("hour", ())):
-            assert await MonthKeeper(database, nothing_waits, 0, keep).close() == closed
+            assert await keeper_of(database, keep).close() == closed

@@ -1,37 +1,25 @@
 """`python -m flusher import --undo`: exactly what imports of a name have stored."""
 
 import asyncio
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import asyncpg
-import pytest
 
 from flusher.imports.line_batches import BATCH
 from flusher.postgres import locks
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
 from flusher.postgres.locks import Lock
-from flusher.postgres.months import MonthKeeper
 from flusher.postgres.write import SessionWriter
 from tests.events import batch_of, start
+from tests.integration.importing import HEAD, OF_SITE, run_import, start_import
+from tests.integration.keeping import keeper_of
 from tests.live_counts import views_and_live_counts_that_differ
-from tests.system import ROOT, eventually, run_command
+from tests.system import eventually
 
-HEAD = "id,monthly_user_hash,highest_role,created_at\n"
-SITE = "--site=city.example.org"
 LARGE = 3 * BATCH
-
-
-@pytest.fixture
-async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(dsn)
-    yield connection
-    await connection.close()
 
 
 def written(file: Path, *numbers: int, month: str = "2024-01") -> Path:
@@ -44,10 +32,6 @@ def written(file: Path, *numbers: int, month: str = "2024-01") -> Path:
         )
     )
     return file
-
-
-async def run_import(dsn: str, *arguments: object) -> tuple[int, str, str]:
-    return await run_command("flusher", "import", *map(str, arguments), DATABASE_URL=dsn)
 
 
 async def everything(connection: asyncpg.Connection) -> list[asyncpg.Record]:
@@ -66,12 +50,14 @@ async def test_an_import_is_taken_back_and_what_was_there_before_stays(
     """Of the collector, of another import, and of other sessions of the same people."""
     async with Database(dsn) as database:
         await SessionWriter(database, ZoneInfo("UTC")).write(batch_of(start(), start(role="user")))
-    await run_import(dsn, written(tmp_path / "right.csv", *range(100)), SITE)
+    await run_import(dsn, written(tmp_path / "right.csv", *range(100)), OF_SITE)
     before = await everything(connection)
     wrong = written(tmp_path / "wrong.csv", *range(50, 500))
-    assert (await run_import(dsn, wrong, SITE))[1].startswith("450 lines: 400 imported, 50 known")
+    assert (await run_import(dsn, wrong, OF_SITE))[1].startswith(
+        "450 lines: 400 imported, 50 known"
+    )
     more = written(tmp_path / "wrong.csv", *range(600, 700), month="2024-03")
-    assert (await run_import(dsn, more, SITE))[1].startswith("100 lines: 100 imported")
+    assert (await run_import(dsn, more, OF_SITE))[1].startswith("100 lines: 100 imported")
     assert await everything(connection) != before
     said = "wrong.csv: 500 sessions, 2024-01 to 2024-03, runs: 2\n"
     code, output, errors = await run_import(dsn, "--undo", "wrong.csv", "--dry-run")
@@ -84,21 +70,20 @@ async def test_an_import_is_taken_back_and_what_was_there_before_stays(
     code, output, errors = await run_import(dsn, "--undo", "wrong.csv")
     assert (code, output) == (2, "")
     assert "no import is called 'wrong.csv'; there are right.csv" in errors
-    assert (await run_import(dsn, more, SITE))[1].startswith("100 lines: 100 imported")
+    assert (await run_import(dsn, more, OF_SITE))[1].startswith("100 lines: 100 imported")
 
 
 async def test_a_closed_months_import_is_taken_back(
     connection: asyncpg.Connection, dsn: str, tmp_path: Path
 ) -> None:
     """Its instants are coarse and its rows written anew; the ids are still the import's."""
-    await run_import(dsn, written(tmp_path / "right.csv", *range(30)), SITE, "--name", "right")
-    await run_import(dsn, written(tmp_path / "wrong.csv", *range(90)), SITE, "--name", "the wrong")
-
-    async def nothing_waits() -> float:
-        return 0.0
+    await run_import(dsn, written(tmp_path / "right.csv", *range(30)), OF_SITE, "--name", "right")
+    await run_import(
+        dsn, written(tmp_path / "wrong.csv", *range(90)), OF_SITE, "--name", "the wrong"
+    )
 
     async with Database(dsn) as database:
-        keeper = MonthKeeper(database, nothing_waits, 0, "day")
+        keeper = keeper_of(database, "day")
         assert len(await keeper.close()) == 1
         code, output, errors = await run_import(dsn, "--undo", "the wrong")
         assert (code, errors) == (0, "")
@@ -111,8 +96,8 @@ async def test_a_closed_months_import_is_taken_back(
 async def test_what_was_dropped_stays_in_the_counts_and_is_told(
     connection: asyncpg.Connection, dsn: str, tmp_path: Path
 ) -> None:
-    await run_import(dsn, written(tmp_path / "a.csv", *range(40), month="2023-05"), SITE)
-    await run_import(dsn, written(tmp_path / "a.csv", *range(40, 60), month="2023-06"), SITE)
+    await run_import(dsn, written(tmp_path / "a.csv", *range(40), month="2023-05"), OF_SITE)
+    await run_import(dsn, written(tmp_path / "a.csv", *range(40, 60), month="2023-06"), OF_SITE)
     await connection.execute(
         "UPDATE flusher.months SET closed_at = now(); SELECT flusher.drop_month('2023-05-01')"
     )
@@ -133,23 +118,13 @@ async def test_an_undo_that_was_interrupted_is_run_again(
     connection: asyncpg.Connection, dsn: str, tmp_path: Path
 ) -> None:
     file = written(tmp_path / "large.csv", *range(LARGE))
-    await run_import(dsn, file, SITE)
+    await run_import(dsn, file, OF_SITE)
     holding = connection.transaction()
     await holding.start()
     await locks.take(connection, Lock.UPGRADES)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "flusher", "import", "--undo", "large.csv"),
-        cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": dsn},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-    async def waits() -> bool:
-        query = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
-        return bool(await connection.fetchval(query))
-
-    await eventually(waits)
+    process = await start_import(dsn, "--undo", "large.csv")
+    waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+    await eventually(lambda: connection.fetchval(waiting))
     process.send_signal(signal.SIGINT)
     _, errors = await process.communicate()
     await holding.rollback()
@@ -168,7 +143,7 @@ async def test_an_import_and_its_undo_at_once_leave_nothing_unknown(
 ) -> None:
     """Whatever the import stores after the undo has looked can be undone."""
     file = written(tmp_path / "large.csv", *range(LARGE))
-    importing = asyncio.create_task(run_import(dsn, file, SITE))
+    importing = asyncio.create_task(run_import(dsn, file, OF_SITE))
 
     async def stored() -> int:
         return int(await connection.fetchval("SELECT count(*) FROM flusher.imports"))

@@ -26,6 +26,7 @@ from flusher.rows.counts import Counts, Session
 from tests.conftest import Databases
 from tests.events import batch_of, start, upgrade
 from tests.instant import MONTH, NOON_US
+from tests.integration.keeping import keeper_of
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.servers import Flavour, flavours, run_servers
 from tests.system import run_command
@@ -48,25 +49,9 @@ def databases(
 
 
 @pytest.fixture
-async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(dsn)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-def writer(database: Database) -> SessionWriter:
-    return SessionWriter(database, UTC)
-
-
-async def nothing_waits() -> float:
-    return 0.0
-
-
-@pytest.fixture
 async def keeper(dsn: str) -> AsyncIterator[MonthKeeper]:
     async with Database(dsn) as database:
-        yield MonthKeeper(database, nothing_waits, kept_months=0)
+        yield keeper_of(database)
 
 
 def of(month: Month, person: int, site: str = SITE, role: str | None = None) -> SessionStarted:
@@ -298,7 +283,7 @@ async def test_of_dropped_months_the_counts_stay(
     before = await connection.fetch("SELECT * FROM monthly_impact ORDER BY month")
     days = await connection.fetch("SELECT * FROM daily_impact ORDER BY day")
     async with Database(dsn) as database:
-        keeper = MonthKeeper(database, nothing_waits, kept_months=3)
+        keeper = keeper_of(database, kept_months=3)
         assert (await keeper.run_once()).dropped == ()
         dropped = (await keeper.run_once()).dropped
         assert dropped == tuple(month.first_day for month in months[:3])

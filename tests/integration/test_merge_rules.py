@@ -30,12 +30,12 @@ from contract.identity import Hasher
 from contract.record import Event, SessionStarted, SessionUpgraded, encode
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
-from flusher.postgres.months import MonthKeeper
 from flusher.postgres.write import SessionWriter
 from flusher.rows.batch import Batch, decode_entries
 from flusher.rows.entry import Entry
 from tests.conftest import Databases
 from tests.instant import MONTH
+from tests.integration.keeping import keeper_of
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.model import Row, rows_after, sign_ins_after
 
@@ -102,10 +102,6 @@ class Kill:
             self._connection.terminate()
 
 
-async def nothing_waits() -> float:
-    return 0.0
-
-
 class Machine(RuleBasedStateMachine):
     """Sends events, delivers them somehow, and compares."""
 
@@ -121,7 +117,7 @@ class Machine(RuleBasedStateMachine):
         self.dropped: set[tuple[object, ...]] | None = None
         self.connection = self.connections.connection
         self.writers = [SessionWriter(database, UTC) for database in self.connections.databases]
-        self.keeper = MonthKeeper(self.connections.other, nothing_waits, kept_months=0)
+        self.keeper = keeper_of(self.connections.other)
         self.runner.run(self.connection.execute(_EMPTY))
 
     def teardown(self) -> None:
@@ -330,7 +326,7 @@ class Ended(Machine):
     async def _close_for_good(self) -> None:
         """Sessions with coarse times and new ids are as many, of the same people and days."""
         before = await self._shown()
-        await MonthKeeper(self.connections.other, nothing_waits, 0, "day").close()
+        await keeper_of(self.connections.other, "day").close()
         await self._check()
         assert await self._shown() == before
         fine = "SELECT FROM sessions WHERE created_at <> date_trunc('day', created_at)"

@@ -2,7 +2,6 @@
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -17,13 +16,6 @@ from tests.events import batch_of, start
 from tests.instant import MONTH
 from tests.servers import Servers
 from tests.system import run_command
-
-
-@pytest.fixture
-async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(dsn)
-    yield connection
-    await connection.close()
 
 
 async def test_migrate_may_be_raced_and_repeated(databases: Databases) -> None:

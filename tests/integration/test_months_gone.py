@@ -1,7 +1,5 @@
 """A month whose partition is gone, by hand or since it was restored without it."""
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
@@ -16,12 +14,11 @@ from contract.errors import Retry
 from contract.record import FIELD, SessionStarted, encode
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
-from flusher.postgres.months import MonthKeeper
 from flusher.postgres.write import SessionWriter
 from tests.events import SITE, batch_of, start, upgrade
 from tests.instant import MONTH
+from tests.integration.keeping import keeper_of
 from tests.live_counts import views_and_live_counts_that_differ
-from tests.servers import Servers
 from tests.system import System, eventually
 
 UTC = ZoneInfo("UTC")
@@ -38,17 +35,6 @@ def started_in(month: Month) -> Any:
     return {FIELD: encode(SessionStarted(uuid4().bytes, month, at_us, SITE, b"v" * 16, None))}
 
 
-@pytest.fixture
-async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(dsn)
-    yield connection
-    await connection.close()
-
-
-async def nothing_waits() -> float:
-    return 0.0
-
-
 @pytest.mark.parametrize("gone", GONE, ids=["dropped", "detached"])
 @pytest.mark.parametrize("counted", ["not counted", "counted"])
 async def test_it_is_made_again_and_the_counts_are_those_of_what_is_there(
@@ -56,7 +42,7 @@ async def test_it_is_made_again_and_the_counts_are_those_of_what_is_there(
 ) -> None:
     await SessionWriter(database, UTC).write(batch_of(start(), start(role="user")))
     if counted == "counted":
-        await MonthKeeper(database, nothing_waits, kept_months=0).fold()
+        await keeper_of(database).fold()
     await connection.execute(gone)
     written = await SessionWriter(database, UTC).write(batch_of(start()))
     assert written.sessions == 1
@@ -111,13 +97,6 @@ async def test_what_else_stands_in_a_months_way_is_no_sessions_fault(
         await connection.execute(command)
     with pytest.raises(Retry, match=rf"sessions_|{MONTH}"):
         await SessionWriter(database, UTC).write(batch_of(start()))
-
-
-@pytest.fixture
-def system(embedded_servers: Servers, dsn: str, redis: Redis, tmp_path: Path) -> Iterator[System]:
-    assert redis is not None  # an empty one
-    with System(embedded_servers.redis.url, dsn, tmp_path) as system:
-        yield system
 
 
 async def test_a_flusher_goes_on_while_it_is_gone_and_when_it_starts(

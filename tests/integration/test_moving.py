@@ -16,11 +16,11 @@ from embedded.postgres import PostgresServer, find_wheel_programs
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
 from flusher.postgres.migrate import migrate
-from flusher.postgres.months import MonthKeeper
 from flusher.postgres.write import SessionWriter
 from tests.conftest import Databases
 from tests.events import batch_of, start, upgrade
 from tests.instant import MONTH, NOON_US
+from tests.integration.keeping import keeper_of
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.moved_clock import moved_environment, needs_moved_clock
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Servers, flavours
@@ -32,10 +32,6 @@ OVER = MONTH.plus(-2)
 PROGRAMS = sorted({flavour.postgres_programs or find_wheel_programs() for flavour in flavours()})
 FIVE_YEARS_SECONDS = 5 * 366 * 86_400
 _SECONDS = 60.0
-
-
-async def nothing_waits() -> float:
-    return 0.0
 
 
 def of(month: Month, person: int) -> SessionStarted:
@@ -86,7 +82,7 @@ async def test_after_a_move_by_logical_replication_the_counts_go_on(
     await migrate(blue, UTC)
     sessions = [of(month, person) for month in (OVER, MONTH) for person in range(1, 20)]
     async with Database(old.dsn()) as database, Database(old.dsn()) as other:
-        writer, keeper = SessionWriter(database, UTC), MonthKeeper(other, nothing_waits, 0, "hour")
+        writer, keeper = SessionWriter(database, UTC), keeper_of(other, "hour")
         await writer.write(batch_of(*sessions))
         await keeper.fold()
         schema = run(find_pg_dump(old), "--schema-only", "--no-publications", old.dsn())
@@ -111,7 +107,7 @@ async def test_after_a_move_by_logical_replication_the_counts_go_on(
     await migrate(green, UTC)
     async with Database(new.dsn()) as database, Database(new.dsn()) as other:
         assert await assert_right(new.dsn()) == before
-        writer, keeper = SessionWriter(database, UTC), MonthKeeper(other, nothing_waits, 0)
+        writer, keeper = SessionWriter(database, UTC), keeper_of(other)
         await keeper.run_once()
         again = [upgrade(each.id, site=SITE) for each in sessions[1::3]]
         await writer.write(batch_of(*sessions, *again, of(OVER, 40), of(MONTH, 40), of(MONTH, 30)))
@@ -168,7 +164,7 @@ async def test_a_dump_that_is_taken_while_flushers_write_is_restored_with_its_co
 
     async def write() -> None:
         async with Database(dsn) as database, Database(dsn) as other:
-            writer, keeper = SessionWriter(database, UTC), MonthKeeper(other, nothing_waits, 0)
+            writer, keeper = SessionWriter(database, UTC), keeper_of(other)
             while not stop.is_set():
                 starts = [of(month, person) for month in (OVER, MONTH) for person in range(1, 20)]
                 await writer.write(batch_of(*starts))
@@ -212,7 +208,7 @@ async def test_a_server_whose_clock_is_five_years_ahead_has_nothing_dropped(tmp_
                 batch_of(*(of(month, person) for month in months for person in (1, 2)))
             )
             for kept in (12, 36, 2):
-                keeper = MonthKeeper(other, nothing_waits, kept)
+                keeper = keeper_of(other, kept_months=kept)
                 dropped = {month for _ in range(3) for month in (await keeper.run_once()).dropped}
                 # As many are kept as are to be, from the newest session on.
                 wanted = {month.first_day for month in months if month < MONTH.plus(-kept)}

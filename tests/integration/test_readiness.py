@@ -1,8 +1,6 @@
 """`/readyz` says whether a process is to be given work, `/livez` only that it runs."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -18,13 +16,6 @@ NOWHERE = {
     "REDIS_URL": "redis://127.0.0.1:1/0",
     "DATABASE_URL": "postgresql://postgres@127.0.0.1:1/impact",
 }
-
-
-@pytest.fixture
-def system(embedded_servers: Servers, dsn: str, redis: Redis, tmp_path: Path) -> Iterator[System]:
-    assert redis is not None  # an empty one
-    with System(embedded_servers.redis.url, dsn, tmp_path) as system:
-        yield system
 
 
 async def ask(program: Program, page: str) -> tuple[int, Any]:

@@ -5,7 +5,6 @@ import csv
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
@@ -31,13 +30,6 @@ from tests.instant import NOON_US
 from tests.system import ROOT, run_command
 
 UTC = ZoneInfo("UTC")
-
-
-@pytest.fixture
-async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(dsn)
-    yield connection
-    await connection.close()
 
 
 async def fill(database: Database, now_us: int) -> None:

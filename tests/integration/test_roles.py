@@ -4,7 +4,7 @@ On every PostgreSQL that there is, each with servers of its own: roles belong to
 """
 
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -18,7 +18,6 @@ from flusher.postgres.database import Database, connect
 from flusher.postgres.migrate import migrate
 from flusher.postgres.write import SessionWriter
 from tests.events import batch_of, start
-from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, flavours
 from tests.system import ROOT, run_command
 
 UTC = ZoneInfo("UTC")
@@ -54,18 +53,6 @@ class Server:
 
     def as_superuser(self, dsn: str) -> str:
         return self.postgres.dsn(dsn.rpartition("/")[2])
-
-
-@pytest.fixture(scope="module", params=flavours(), ids=lambda flavour: flavour.name)
-def postgres(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[PostgresServer]:
-    with CopiedPostgres(
-        tmp_path_factory.mktemp("roles") / "postgres",
-        bin_dir=request.param.postgres_programs,
-        settings=POSTGRES_SETTINGS,
-    ) as postgres:
-        yield postgres
 
 
 @pytest.fixture

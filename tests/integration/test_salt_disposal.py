@@ -23,7 +23,7 @@ from salt.report import State
 from salt.store import SaltStore
 from salt.term import Outcome
 from tests.leftovers import files_with
-from tests.servers import Flavour, flavours
+from tests.servers import Flavour
 from tests.system import System, eventually, run_command
 
 UTC = ZoneInfo("UTC")
@@ -83,12 +83,6 @@ class Salts:
         assert due_since is not None
         report = await self.disposal.dispose(due_since)
         assert {place.state for place in report.places} <= {State.CLEAN, State.OFF}, report
-
-
-@pytest.fixture(params=flavours(), ids=lambda flavour: flavour.name)
-def flavour(request: pytest.FixtureRequest) -> Flavour:
-    found: Flavour = request.param
-    return found
 
 
 @pytest.fixture

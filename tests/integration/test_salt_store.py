@@ -16,16 +16,10 @@ from runtime.clock import wall_clock
 from runtime.redis_client import connect_redis
 from salt.store import SaltStore
 from salt.term import Ensured, Outcome, Salt
-from tests.servers import Flavour, flavours
+from tests.servers import Flavour
 
 UTC = ZoneInfo("UTC")
 HOUR_US = 3600 * SECOND_US
-
-
-@pytest.fixture(params=flavours(), ids=lambda flavour: flavour.name)
-def flavour(request: pytest.FixtureRequest) -> Flavour:
-    found: Flavour = request.param
-    return found
 
 
 @pytest.fixture

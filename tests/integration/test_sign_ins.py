@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -13,10 +12,10 @@ from contract.errors import Retry
 from contract.identity import SALT_BYTES, Hasher
 from contract.record import SessionStarted, SessionUpgraded
 from flusher.postgres.database import Database
-from flusher.postgres.months import MonthKeeper
 from flusher.postgres.write import SessionWriter
 from tests.events import SITE, batch_of, start, upgrade
 from tests.instant import MONTH, NOON_US
+from tests.integration.keeping import keeper_of
 
 UTC = ZoneInfo("UTC")
 ENDED = MONTH.plus(-2)
@@ -27,13 +26,6 @@ PAIRS = [("telephone", "ada"), ("desk", "ada"), ("sofa", "ada"), ("sofa", "bob")
 SUMS = (5, 3, 4)
 
 Events = list[SessionStarted | SessionUpgraded]
-
-
-@pytest.fixture
-async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(dsn)
-    yield connection
-    await connection.close()
 
 
 def signed_in(as_visitor: str, user: str, site: str = SITE, month: Month = MONTH) -> Events:
@@ -153,7 +145,7 @@ async def test_a_closed_month_has_its_sums_and_no_digest_and_what_comes_later_is
     writer = SessionWriter(database, UTC)
     await writer.write(batch_of(*all_signed_in(month=ENDED), *all_signed_in()))
     async with Database(dsn) as other:
-        keeper = MonthKeeper(other, nothing_waits, 0, keep)
+        keeper = keeper_of(other, keep)
         assert await keeper.close() == (ENDED.first_day,)
         assert await sums(connection, month=ENDED) == SUMS
         assert await digests(connection) == sum(SUMS), "those of the open month"
@@ -164,10 +156,6 @@ async def test_a_closed_month_has_its_sums_and_no_digest_and_what_comes_later_is
     assert await sums(connection, month=ENDED) == SUMS
     assert await sums(connection) == (6, 4, 5)
     assert await digests(connection) == 15
-
-
-async def nothing_waits() -> float:
-    return 0.0
 
 
 async def test_the_view_has_both_factors_where_there_are_enough_pairs(

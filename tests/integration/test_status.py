@@ -7,9 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Self
 from zoneinfo import ZoneInfo
 
@@ -20,17 +18,9 @@ from contract import keys
 from flusher.postgres.database import Database
 from flusher.postgres.write import SessionWriter
 from tests.events import batch_of, start
-from tests.servers import Servers
 from tests.system import ROOT, System, eventually, run_command
 
 COLOUR = b"\x1b["
-
-
-@pytest.fixture
-def system(embedded_servers: Servers, dsn: str, redis: Redis, tmp_path: Path) -> Iterator[System]:
-    assert redis is not None  # an empty one
-    with System(embedded_servers.redis.url, dsn, tmp_path) as system:
-        yield system
 
 
 class Terminal:

@@ -22,11 +22,6 @@ from tests.system import eventually
 UTC = ZoneInfo("UTC")
 
 
-@pytest.fixture
-def writer(database: Database) -> SessionWriter:
-    return SessionWriter(database, UTC)
-
-
 async def rows(database: Database) -> list[asyncpg.Record]:
     async with database.connection() as connection:
         return list(await connection.fetch("SELECT * FROM sessions ORDER BY created_at"))
