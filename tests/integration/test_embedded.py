@@ -103,39 +103,32 @@ def still_alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     return left_of(processes, 10)
 
 
-def test_data_survives_a_stop_and_the_port_stays(server: ServerProcess) -> None:
-    remember(server)
-    port = server.port
+def killed_by_another(server: ServerProcess) -> None:
+    """The postmaster's children outlive it for a moment."""
+    os.kill(server.pid, signal.SIGKILL)
+
+
+def stopped_while_frozen(server: ServerProcess) -> None:
+    server.freeze()
     server.stop()
-    server.start()
-    assert remembers(server)
-    assert server.port == port
 
 
-def test_nothing_is_left_after_a_stop(server: ServerProcess) -> None:
-    processes = processes_of(server)
-    server.stop()
-    assert still_alive(processes) == []
-    assert not server.is_running
-
-
-def test_nothing_is_left_after_a_kill_and_what_was_acknowledged_is_kept(
+def test_however_a_server_ends_its_data_and_port_stay_and_no_process_does(
     server: ServerProcess,
 ) -> None:
     remember(server)
-    processes = processes_of(server)
-    server.kill()
-    assert still_alive(processes) == []
-    server.start()
-    assert remembers(server)
-
-
-def test_restarts_after_somebody_else_killed_it(server: ServerProcess) -> None:
-    """The postmaster's children outlive it for a moment: a restart waits for them."""
-    remember(server)
-    os.kill(server.pid, signal.SIGKILL)
-    server.restart()
-    assert remembers(server)
+    port = server.port
+    for end in (ServerProcess.stop, ServerProcess.kill, stopped_while_frozen, killed_by_another):
+        processes = processes_of(server)
+        end(server)
+        if end is killed_by_another:
+            server.restart()
+        else:
+            assert still_alive(processes) == [], end
+            assert not server.is_running
+            server.start()
+        assert remembers(server), end
+    assert server.port == port
 
 
 def test_a_frozen_server_keeps_connections_and_answers_once_thawed(tmp_path: Path) -> None:
@@ -152,35 +145,31 @@ def test_a_frozen_server_keeps_connections_and_answers_once_thawed(tmp_path: Pat
         assert patient.ping()
 
 
-def test_a_frozen_server_can_be_stopped(server: ServerProcess) -> None:
-    processes = processes_of(server)
-    server.freeze()
-    server.stop()
-    assert still_alive(processes) == []
-
-
-def test_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
-    """Linux tells of a parent's death when the thread ends that started the child."""
-    server = ValkeyServer(tmp_path)
+def test_a_server_outlives_the_thread_that_started_it_and_another_is_started_in_an_event_loop(
+    tmp_path: Path,
+) -> None:
+    """Linux reports a parent's death when the thread ends that started the child."""
+    server = ValkeyServer(tmp_path / "valkey")
     starter = threading.Thread(target=server.start)
     starter.start()
     starter.join()
+
+    async def start() -> bool:
+        with PostgresServer(tmp_path / "postgres", sync=False) as postgres:
+            return postgres.is_running
+
     try:
         with Redis.from_url(server.url) as client:
             assert client.ping()
+        assert asyncio.run(start())
     finally:
         server.stop()
 
 
-def test_starts_inside_a_running_event_loop(tmp_path: Path) -> None:
-    async def start() -> bool:
-        with PostgresServer(tmp_path, sync=False) as server:
-            return server.is_running
-
-    assert asyncio.run(start())
-
-
-def test_servers_run_side_by_side(tmp_path: Path) -> None:
+def test_servers_run_side_by_side_in_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedded.server_process._GONE_SECONDS", 0.1)
     with (
         ValkeyServer(tmp_path / "a") as one,
         ValkeyServer(tmp_path / "b") as other,
@@ -192,32 +181,27 @@ def test_servers_run_side_by_side(tmp_path: Path) -> None:
         remember(third)
         assert not remembers(other)
         assert not remembers(fourth)
+        with pytest.raises(ServerDidNotStart, match="another server uses the data"):
+            ValkeyServer(tmp_path / "a").start()
 
 
-def test_two_servers_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embedded.server_process._GONE_SECONDS", 0.1)
-    with (
-        ValkeyServer(tmp_path),
-        pytest.raises(ServerDidNotStart, match="another server uses the data"),
-    ):
-        ValkeyServer(tmp_path).start()
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        pytest.param(lambda folder, port: ValkeyServer(folder, port=port), id="valkey"),
-        pytest.param(
-            lambda folder, port: PostgresServer(folder, port=port, sync=False), id="postgresql"
-        ),
-    ],
-)
-def test_a_taken_port_is_named(make: Callable[[Path, int], ServerProcess], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [ValkeyServer, PostgresServer])
+def test_a_taken_port_and_a_missing_program_are_named(
+    kind: type[ValkeyServer | PostgresServer], tmp_path: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(PortTaken, match=f"port {port} of 127.0.0.1 is taken") as caught:
-            make(tmp_path, port).start()
+            kind(tmp_path / "data", port=port).start()
     assert "\n" not in str(caught.value)
+    gone = tmp_path / "gone"
+    server = (
+        ValkeyServer(tmp_path / "data", binary=gone)
+        if kind is ValkeyServer
+        else PostgresServer(tmp_path / "data", bin_dir=gone)
+    )
+    with pytest.raises(ServerDidNotStart, match=f"there is no program {gone}"):
+        server.start()
 
 
 def test_another_port_is_tried_when_the_chosen_one_is_taken_meanwhile(
@@ -261,32 +245,16 @@ def test_no_two_processes_are_given_the_same_port() -> None:
     assert not given[0] & given[1]
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        pytest.param(lambda folder, gone: ValkeyServer(folder, binary=gone), id="valkey"),
-        pytest.param(lambda folder, gone: PostgresServer(folder, bin_dir=gone), id="postgresql"),
-    ],
-)
-def test_a_missing_program_is_named(
-    make: Callable[[Path, Path], ServerProcess], tmp_path: Path
-) -> None:
-    gone = tmp_path / "gone"
-    with pytest.raises(ServerDidNotStart, match=f"there is no program {gone}"):
-        make(tmp_path / "data", gone).start()
-
-
-def test_a_wrong_setting_is_told_with_the_servers_own_words(tmp_path: Path) -> None:
+def test_a_wrong_setting_or_a_half_made_cluster_is_no_trap(tmp_path: Path) -> None:
+    """The setting is reported in the server's own words. What is left by a run that was killed
+    while it made the cluster is made anew.
+    """
+    (tmp_path / "cluster.new").mkdir()
+    (tmp_path / "cluster.new" / "PG_VERSION").write_text("18")
     with pytest.raises(ServerDidNotStart, match="no_such_setting") as caught:
         PostgresServer(tmp_path, settings={"no_such_setting": "1"}, sync=False).start()
     assert "\n" not in str(caught.value)
     assert str(tmp_path / "server.log") in str(caught.value)
-
-
-def test_a_half_made_cluster_is_made_anew(tmp_path: Path) -> None:
-    """What a run leaves behind that was killed while it made the cluster."""
-    (tmp_path / "cluster.new").mkdir()
-    (tmp_path / "cluster.new" / "PG_VERSION").write_text("18")
     with PostgresServer(tmp_path, sync=False) as server:
         assert server.is_running
 

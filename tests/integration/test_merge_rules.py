@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from contract.calendar import SECOND_US, Month, month_at, to_us
+from contract.calendar import SECOND_US, Month, month_at
 from contract.errors import DeadLetter, Retry
 from contract.identity import Hasher
 from contract.record import Event, SessionStarted, SessionUpgraded, encode
@@ -37,7 +37,7 @@ from tests.conftest import Databases
 from tests.instant import MONTH
 from tests.integration.keeping import keeper_of
 from tests.live_counts import views_and_live_counts_that_differ
-from tests.model import Row, rows_after, sign_ins_after
+from tests.model import Row, as_rows, rows_after, sign_ins_after
 
 UTC = ZoneInfo("UTC")
 # Both months are over, so that they may be closed.
@@ -300,20 +300,8 @@ class Machine(RuleBasedStateMachine):
         await self._check()
 
     async def _rows(self) -> set[Row]:
-        return {
-            Row(
-                row["id"].bytes,
-                Month(row["month"].year, row["month"].month),
-                row["site"],
-                row["monthly_user_hash"].bytes,
-                row["highest_role"],
-                to_us(row["created_at"]),
-                None if row["upgraded_at"] is None else to_us(row["upgraded_at"]),
-            )
-            for row in await self.connection.fetch(
-                "SELECT * FROM sessions WHERE month <> $1", EARLIER.first_day
-            )
-        }
+        query = "SELECT * FROM sessions WHERE month <> $1"
+        return as_rows(await self.connection.fetch(query, EARLIER.first_day))
 
 
 class Ended(Machine):

@@ -365,7 +365,7 @@ def test_the_table_marks_months_that_are_unfinished_or_have_a_remark() -> None:
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
-def test_a_narrow_terminal_gets_fewer_columns_and_a_line_that_names_those_left_out(
+def test_a_narrow_terminal_gets_fewer_columns_and_is_told_which_are_missing(
     width: int,
 ) -> None:
     text = as_table(example(), width=width)
