@@ -1,4 +1,4 @@
-"""The embedded servers: what the other tests and `make run` rely on."""
+"""The embedded servers and the forked programs: what the other tests and `make run` rely on."""
 
 import asyncio
 import os
@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
@@ -19,21 +18,17 @@ import pytest
 from redis import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from contract.calendar import from_us
 from embedded.errors import PortTaken, ServerDidNotStart
 from embedded.postgres import PostgresServer, find_wheel_programs
 from embedded.server_process import ServerProcess
 from embedded.valkey import ValkeyServer
-from runtime.clock import wall_clock
-from tests.moved_clock import moved_environment, needs_moved_clock
 from tests.processes import left_of
 from tests.servers import CopiedPostgres
+from tests.system import ROOT
 
 REDIS = Path("/usr/bin/redis-server")
 POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
-
 MakeServer = Callable[[Path], ServerProcess]
-
 MAKERS = [
     pytest.param(ValkeyServer, id="valkey"),
     pytest.param(
@@ -287,22 +282,7 @@ def test_programs_may_lie_below_a_folder_only_we_may_enter(tmp_path: Path) -> No
     assert closed.stat().st_mode & 0o777 == 0o700
 
 
-@needs_moved_clock
-def test_the_environment_reaches_the_server_under_every_account(tmp_path: Path) -> None:
-    """So that libfaketime can move a server's clock, as the tests of rotation need."""
-    env = moved_environment(5 * 365.25 * 86_400)
-    year = from_us(wall_clock()).year + 5
-    with (
-        ValkeyServer(tmp_path / "v", env=env) as valkey,
-        Redis.from_url(valkey.url) as client,
-        PostgresServer(tmp_path / "p", env=env, sync=False) as postgres,
-    ):
-        seconds, _ = client.time()
-        assert datetime.fromtimestamp(seconds, UTC).year in (year, year + 1)
-        assert run_sql(postgres, "SELECT extract(year FROM now())::int") in (year, year + 1)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a parent's death")
 @pytest.mark.parametrize("kind", ["valkey.ValkeyServer", "postgres.PostgresServer"])
 def test_ends_with_its_parent_however_that_ends(kind: str, tmp_path: Path) -> None:
     module, name = kind.split(".")
@@ -324,3 +304,29 @@ def test_ends_with_its_parent_however_that_ends(kind: str, tmp_path: Path) -> No
         processes = [server, *server.children(recursive=True)]
         parent.kill()
     assert left_of(processes) == []
+
+
+_PROGRAM = """
+import sys
+from pathlib import Path
+from tests.forked import ForkedProcess
+log = Path(sys.argv[1])
+environment = {"REDIS_URL": "redis://127.0.0.1:1", "ADMIN_PORT": "0"}
+print(ForkedProcess("rotation", [], environment, log, log).pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_program_is_gone_when_who_started_it_is_killed(tmp_path: Path) -> None:
+    """It would go on for days, and take a core's time from all tests that come."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, str(tmp_path / "log")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    ) as asked:
+        assert asked.stdout is not None
+        program = psutil.Process(int(asked.stdout.readline()))
+        family = [program, program.parent()]
+        asked.kill()
+    assert left_of(family) == []

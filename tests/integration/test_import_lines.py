@@ -96,7 +96,7 @@ async def imported(dsn: str, file: Path, tag: bytes, *, dry: bool = False) -> To
     damage=st.lists(st.tuples(st.integers(0, 10_000), st.binary(max_size=2)), max_size=3),
     packed=st.sampled_from([*PACKED]),
 )
-async def test_each_line_is_imported_known_or_told(
+async def test_each_line_is_imported_known_or_named_as_wrong(
     dsn: str,
     tmp_path: Path,
     lines: list[str],
@@ -190,7 +190,7 @@ FORMATS: Final = {
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_each_format_is_read_as_the_same_sessions(tmp_path: Path, name: str) -> None:
-    """Without being told, but for a separator that is not one of the usual ones."""
+    """It is recognised; only an unusual separator has to be given."""
     file = tmp_path / "given"
     file.write_bytes(FORMATS[name])
     (batch,) = batches_of_file(file, separator="^" if name == "given-separator" else None)
@@ -284,7 +284,7 @@ def test_a_line_may_stand_where_one_read_ends_and_the_next_begins(
         assert list(FileLines(str(file)).lines()) == lines
 
 
-def test_wrong_lines_are_told_at_the_end_of_their_batch() -> None:
+def test_wrong_lines_are_reported_at_the_end_of_their_batch() -> None:
     """Not when the next wrong one comes; but those that go on into the next batch together."""
     told: list[str] = []
     wrong = WrongLines(told.append)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from redis.asyncio import Redis
 
 from bench.load.client import Address, Client, Connection, NoAnswer, Unreachable
 from bench.load.people import People, role_of
@@ -18,10 +19,20 @@ from bench.load.reconcile import reconcile, settle
 from bench.load.request_builder import RequestBuilder, TokenSigner
 from bench.load.sender import Sender
 from bench.load.sent_log import SentLog
+from tests.servers import Servers
 from tests.system import JWT_KEY, System, eventually, find_free_port, run_command
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 SITES = ("a.example.org", "b.example.org")
+
+
+@pytest.fixture
+async def system(
+    embedded_servers: Servers, redis: Redis, dsn: str, tmp_path: Path
+) -> AsyncIterator[System]:
+    await redis.ping()
+    with System(embedded_servers.redis.url, dsn, tmp_path) as system:
+        yield system
 
 
 async def load(system: System, *arguments: str) -> tuple[int, str, str]:

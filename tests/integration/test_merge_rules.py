@@ -369,8 +369,8 @@ def run(machine: type[Machine], examples: int) -> None:
             max_examples=examples,
             stateful_step_count=14,
             deadline=None,
-            # A failure is told at once and as it was: to make its example smaller takes minutes,
-            # and where time runs out meanwhile nothing is told of it.
+            # A failure is shown at once, not shrunk: shrinking takes minutes, and after a time-out
+            # nothing would be shown.
             phases=[Phase.explicit, Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),

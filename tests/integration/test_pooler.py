@@ -71,8 +71,9 @@ async def test_by_session_a_pool_without_a_second_process_is_no_other_kind(pool:
     await connection.close()
 
 
-@pytest.mark.parametrize("mode", ["transaction", "statement"])
-@pytest.mark.parametrize("size", [1, 5])
+@pytest.mark.parametrize(
+    ("mode", "size"), [("transaction", 1), ("transaction", 5), ("statement", 5)]
+)
 async def test_by_transaction_it_is_refused_in_one_line_and_nothing_is_left_there(
     pool: MakePool, postgres: PostgresServer, mode: str, size: int
 ) -> None:

@@ -1,4 +1,4 @@
-"""`python -m flusher report`: figures that say what they are."""
+"""`python -m flusher report` and the view `data_quality`: figures that say what they are."""
 
 import asyncio
 import csv
@@ -27,7 +27,8 @@ from flusher.stream.dead_letters import UNKNOWN_SITE
 from runtime.clock import wall_clock
 from tests.counted import count, last_day
 from tests.events import SITE, batch_of, start, upgrade
-from tests.instant import NOON_US
+from tests.instant import MONTH, NOON_US
+from tests.integration.keeping import keeper_of
 from tests.system import ROOT, run_command
 
 UTC = ZoneInfo("UTC")
@@ -132,7 +133,7 @@ async def test_known_gaps_are_shown(
     assert "still wait" not in of_one
 
 
-async def test_a_reader_reports_with_the_database_alone_and_another_role_is_told_what_it_needs(
+async def test_a_reader_reports_with_the_database_alone_and_another_role_learns_what_it_needs(
     connection: asyncpg.Connection, database: Database, dsn: str
 ) -> None:
     """The zone is that of the calendar, not of the analyst."""
@@ -202,7 +203,7 @@ async def test_a_report_that_can_not_be_written_ends_without_a_traceback(
     assert (process.returncode, errors) == (1, said)
 
 
-async def test_a_month_that_began_in_its_middle_is_said_and_compared_with_none(
+async def test_a_month_in_whose_middle_counting_began_is_marked_and_not_compared(
     connection: asyncpg.Connection, database: Database, this_month: Month
 ) -> None:
     began = this_month.plus(-3)
@@ -247,7 +248,7 @@ async def test_a_gap_or_a_replaced_salt_leaves_no_percentage_and_says_why(
 async def test_all_sites_are_compared_like_with_like(
     connection: asyncpg.Connection, database: Database, this_month: Month
 ) -> None:
-    """One that joined is no growth, and one that left no loss. How many were compared is said."""
+    """A site that joined is no growth, and one that left is no loss."""
     before, last = this_month.plus(-2), this_month.plus(-1)
     joined = last.first_day + timedelta(days=4)
     left = before.first_day + timedelta(days=20)
@@ -297,7 +298,7 @@ async def test_people_are_not_added_up_over_months(
         assert "246" not in text
 
 
-async def test_what_is_certain_of_double_counting_by_sign_in_is_beside_the_people(
+async def test_the_certain_part_of_double_counting_by_sign_ins_is_shown_beside_the_people(
     connection: asyncpg.Connection, database: Database, this_month: Month
 ) -> None:
     """Of each site the larger of its visitors and users, and of all sites the sum of these."""
@@ -310,10 +311,10 @@ async def test_what_is_certain_of_double_counting_by_sign_in_is_beside_the_peopl
         assert "between 120 and 150, since who came" in text
 
 
-async def test_what_sign_ins_tell_of_visitors_is_beside_the_people_where_there_are_enough(
+async def test_what_sign_ins_show_about_visitors_is_beside_the_people_where_there_are_enough(
     connection: asyncpg.Connection, database: Database, this_month: Month
 ) -> None:
-    """Of each site, and of all by their sums; of fewer than 20 pairs nothing is claimed."""
+    """Of each site, and of all by their sums; with fewer than 20 pairs nothing is shown."""
     before = this_month.plus(-1)
     for site, pairs, users, visitors in (("a", 30, 20, 24), ("b", 30, 30, 30), ("c", 19, 10, 10)):
         await count(connection, before.first_day, last_day(before), site=site)
@@ -418,3 +419,134 @@ def test_the_page_is_whole_loads_nothing_and_runs_nothing(site: str | None) -> N
 def test_the_page_of_nothing_is_a_page() -> None:
     empty = Report(None, 0, "UTC", example().made_at, [])
     assert _Page(as_html(empty)).open == []
+
+
+FIRST, BEFORE = MONTH.plus(-3), MONTH.plus(-1)
+
+
+async def quality(connection: asyncpg.Connection, site: str = SITE) -> dict[Month, asyncpg.Record]:
+    rows = await connection.fetch("SELECT * FROM data_quality WHERE site = $1", site)
+    return {Month(row["month"].year, row["month"].month): row for row in rows}
+
+
+async def comparable(connection: asyncpg.Connection) -> list[bool]:
+    """Of the three months before this one."""
+    found = await quality(connection)
+    return [found[FIRST.plus(number)]["comparable"] for number in range(3)]
+
+
+async def test_whole_months_may_be_compared_and_the_current_one_may_not(
+    connection: asyncpg.Connection,
+) -> None:
+    await count(connection, FIRST.first_day, MONTH.first_day)
+    await connection.execute(
+        "UPDATE flusher.months SET closed_at = now() WHERE month = $1", FIRST.first_day
+    )
+    found = await quality(connection)
+    assert {month: row["comparable"] for month, row in found.items()} == {
+        FIRST: True,
+        FIRST.plus(1): True,
+        BEFORE: True,
+        MONTH: False,
+    }
+    assert found[BEFORE]["days_without_sessions"] == 0
+    assert found[BEFORE]["timezone"] == "UTC"
+    assert [found[month]["closed"] for month in (FIRST, BEFORE)] == [True, False]
+
+
+async def test_a_site_that_begins_within_a_month_says_so(connection: asyncpg.Connection) -> None:
+    began = FIRST.first_day + timedelta(days=12)
+    await count(connection, began, MONTH.first_day)
+    found = await quality(connection)
+    assert [found[month]["began_on"] for month in (FIRST, BEFORE)] == [began, None]
+    assert await comparable(connection) == [False, True, True]
+    assert found[FIRST]["days_without_sessions"] == 0, "of those before it there is nothing to say"
+
+
+async def test_a_site_that_ends_within_a_month_says_so(connection: asyncpg.Connection) -> None:
+    ended = BEFORE.plus(-1).first_day + timedelta(days=12)
+    await count(connection, FIRST.first_day, ended)
+    found = await quality(connection)
+    assert sorted(found) == [FIRST, FIRST.plus(1)]
+    assert [row["ended_on"] for _, row in sorted(found.items())] == [None, ended]
+    assert [row["comparable"] for _, row in sorted(found.items())] == [True, False]
+    assert found[FIRST.plus(1)]["days_without_sessions"] == 0
+
+
+@pytest.mark.parametrize(("a_day", "expected"), [(20, False), (4, True)])
+async def test_a_day_without_sessions_is_a_gap_where_days_have_many(
+    connection: asyncpg.Connection, a_day: int, *, expected: bool
+) -> None:
+    gap = {FIRST.plus(1).first_day + timedelta(days=n) for n in (9, 10)}
+    await count(connection, FIRST.first_day, MONTH.first_day, a_day=a_day, but=gap)
+    assert (await quality(connection))[FIRST.plus(1)]["days_without_sessions"] == 2
+    assert await comparable(connection) == [True, expected, True]
+
+
+async def test_a_month_without_any_session_is_there(connection: asyncpg.Connection) -> None:
+    """It is the largest gap of all, and no row would hide it."""
+    missing = FIRST.plus(1)
+    await count(connection, FIRST.first_day, last_day(FIRST))
+    await count(connection, BEFORE.first_day, MONTH.first_day)
+    found = await quality(connection)
+    days = (missing.plus(1).first_day - missing.first_day).days
+    assert found[missing]["days_without_sessions"] == days
+    assert await comparable(connection) == [True, False, True]
+
+
+async def test_a_replaced_salt_is_dated_by_the_calendars_days(
+    connection: asyncpg.Connection,
+) -> None:
+    """At 23:30 in UTC it is the next day in Kiritimati."""
+    await connection.execute("UPDATE flusher.calendar SET timezone = 'Pacific/Kiritimati'")
+    await count(connection, FIRST.first_day, MONTH.first_day)
+    for outcome, half_hours in (("rotated", 1), ("lost", 200), ("replaced", 9 * 48 + 47)):
+        await connection.execute(
+            "INSERT INTO flusher.salts VALUES (gen_random_uuid(), $1, $2, "
+            "$1::date::timestamp AT TIME ZONE 'UTC' + $3 * interval '30 minutes')",
+            *(FIRST.plus(1).first_day, outcome, half_hours),
+        )
+    found = (await quality(connection))[FIRST.plus(1)]
+    assert found["salts_replaced"] == 2
+    assert found["salt_replaced_on"] == FIRST.plus(1).first_day + timedelta(days=10)
+    assert await comparable(connection) == [True, False, True]
+
+
+async def test_sign_ins_that_wait_or_were_given_up_are_their_own_sites(
+    connection: asyncpg.Connection, database: Database
+) -> None:
+    await count(connection, FIRST.first_day, MONTH.first_day)
+    await count(connection, FIRST.first_day, MONTH.first_day, site="b.example.org")
+    await SessionWriter(database, UTC).write(batch_of(upgrade(b"x" * 16), upgrade(b"y" * 16)))
+    await connection.execute(
+        "INSERT INTO flusher.upgrades_given_up VALUES ($1, 'b.example.org', 3), "
+        "($1, 'only.example.org', 4)",
+        BEFORE.first_day,
+    )
+    ours, theirs = await quality(connection), await quality(connection, "b.example.org")
+    assert (ours[MONTH]["sign_ins_waiting"], ours[BEFORE]["sign_ins_given_up"]) == (2, 0)
+    assert (theirs[MONTH]["sign_ins_waiting"], theirs[BEFORE]["sign_ins_given_up"]) == (0, 3)
+    assert theirs[BEFORE]["comparable"], "their number is shown; a few don't change a month"
+    only = (await quality(connection, "only.example.org"))[BEFORE]
+    assert (only["sign_ins_given_up"], only["comparable"]) == (4, False)
+
+
+async def test_dead_letters_are_written_down_for_who_can_not_ask_redis(
+    connection: asyncpg.Connection, database: Database
+) -> None:
+    dead = {(BEFORE, SITE): 2, (BEFORE, UNKNOWN_SITE): 1, (BEFORE.plus(-1), SITE): 0}
+    await count(connection, FIRST.first_day, MONTH.first_day)
+
+    async def places() -> dict[tuple[Month, str], int]:
+        return dead
+
+    keeper = keeper_of(database, dead_places=places)
+    for _ in range(2):
+        await keeper.run_once()
+        found = await quality(connection)
+        assert (found[BEFORE]["dead_letters"], found[BEFORE.plus(-1)]["dead_letters"]) == (2, 0)
+        assert (await quality(connection, UNKNOWN_SITE))[BEFORE]["dead_letters"] == 1
+    dead.clear()
+    await keeper.run_once()
+    assert (await quality(connection))[BEFORE]["dead_letters"] == 0
+    assert await quality(connection, UNKNOWN_SITE) == {}

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from contract.calendar import SECOND_US
-from contract.errors import DeadLetter, Retry
+from contract.errors import Retry
 from contract.record import Event, SaltMade, SessionStarted
 from flusher.postgres import locks
 from flusher.postgres.database import Database
@@ -170,7 +170,7 @@ async def test_a_session_finds_its_upgrade_among_however_many_that_wait(
 async def test_an_upgrade_of_a_session_that_is_in_two_months_takes_the_earlier(
     database: Database, writer: SessionWriter
 ) -> None:
-    """Sent again a month later, which nobody looks for any more: it is still one upgrade."""
+    """It was sent again so late that it became a second session: it is still one upgrade."""
     first = start(b"s" * 16, month=MONTH.plus(-1), seconds=-20 * 86400)
     second = start(b"s" * 16)
     assert await writer.write(batch_of(first)) == Written(1, 0, 0, 0)
@@ -222,52 +222,11 @@ async def test_a_merge_waits_for_who_stores_and_never_the_other_way_round(
             UUID(bytes=new.id),
         )
         merging = asyncio.create_task(writer.write(batch_of(known, new)))
-
-        async def waits() -> int:
-            query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-            return int(await other.fetchval(query))
-
-        await eventually(waits)
+        waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        await eventually(lambda: other.fetchval(waits))
         await asyncio.wait_for(locks.take(other, Lock.UPGRADES), 30)
     assert await merging == Written(0, 0, 2, 0)
     await other.close()
-
-
-async def test_a_refused_row_is_the_rows_fault_and_stores_nothing(
-    database: Database, writer: SessionWriter
-) -> None:
-    async with database.connection() as connection:
-        await connection.execute("ALTER TABLE sessions ADD CHECK (site <> 'refused.example.org')")
-    with pytest.raises(DeadLetter):
-        await writer.write(batch_of(start(), start(site="refused.example.org")))
-    assert await rows(database) == []
-    await writer.write(batch_of(start()))
-    assert len(await rows(database)) == 1, "the connection is good for the next batch"
-
-
-async def test_a_lost_connection_is_nobodys_fault(
-    database: Database, writer: SessionWriter, dsn: str
-) -> None:
-    """In mid-transaction: nothing of the batch is stored, and it may be tried again."""
-    other = await asyncpg.connect(dsn)
-    await other.execute("SELECT pg_advisory_lock(hashtextextended('flusher.upgrades', 0))")
-    batch = batch_of(start())
-    writing = asyncio.create_task(writer.write(batch))
-
-    async def end_whoever_waits() -> int:
-        return int(
-            await other.fetchval(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_locks "
-                "WHERE locktype = 'advisory' AND NOT granted"
-            )
-        )
-
-    await eventually(end_whoever_waits)
-    with pytest.raises(Retry):
-        await writing
-    await other.close()
-    assert await rows(database) == []
-    assert await writer.write(batch) == Written(1, 0, 0, 0)
 
 
 async def test_what_can_not_matter_any_more_is_forgotten(
@@ -325,7 +284,7 @@ async def test_a_months_user_hash_is_never_stored_beside_an_earlier_months_sessi
 async def test_of_an_upgrade_from_a_later_month_the_user_is_forgotten_and_its_batch_stored(
     connection: asyncpg.Connection, writer: SessionWriter, *, gone: bool
 ) -> None:
-    """Whatever else comes of that session: there is nobody whose it could become."""
+    """Whatever else comes for that session: no user's hash is needed any more."""
     session = bytes([0xAA]) * 16
     earlier = MONTH.plus(-9)
     await writer.write(batch_of(start(session, month=earlier, seconds=-270 * 86400)))
@@ -340,31 +299,25 @@ async def test_of_an_upgrade_from_a_later_month_the_user_is_forgotten_and_its_ba
     assert ("applied", None) in [tuple(row) for row in rows]
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
+async def test_a_connection_in_an_unknown_state_is_not_used_again(database: Database) -> None:
+    """Nor does it end the process: a flusher was seen to die of the first of these."""
+    for fault in (
         asyncpg.InternalClientError("cannot switch to state 11; another operation is in progress"),
         asyncpg.InterfaceError("connection is closed"),
         ConnectionResetError(),
         TimeoutError(),
-    ],
-    ids=lambda fault: type(fault).__name__,
-)
-async def test_a_connection_in_an_unknown_state_is_not_used_again(
-    database: Database, fault: Exception
-) -> None:
-    """Nor does it end the process: a flusher was seen to die of the first of these."""
-    async with database.connection() as connection:
-        before = connection
-    with pytest.raises(Retry):
-        async with database.connection():
-            raise fault
-    async with database.connection() as connection:
-        assert connection is not before
-        assert await connection.fetchval("SELECT 1") == 1
+    ):
+        async with database.connection() as connection:
+            before = connection
+        with pytest.raises(Retry):
+            async with database.connection():
+                raise fault
+        async with database.connection() as connection:
+            assert connection is not before
+            assert await connection.fetchval("SELECT 1") == 1
 
 
-async def test_upgrades_that_come_second_are_told_by_whether_the_user_is_another(
+async def test_upgrades_that_come_second_are_counted_where_the_user_is_another(
     writer: SessionWriter,
 ) -> None:
     """Together, later, before those that were first, and never where it is the same user."""
