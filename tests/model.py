@@ -7,8 +7,9 @@ which it was requested, where the flusher sees events in any order, repeated and
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any
 
-from contract.calendar import SECOND_US, Month
+from contract.calendar import SECOND_US, Month, to_us
 from contract.identity import SignIn
 from contract.record import Event, SessionStarted, SessionUpgraded
 
@@ -29,6 +30,22 @@ class Row:
     upgraded_at_us: int | None = None
 
 
+def as_rows(found: Iterable[Any]) -> set[Row]:
+    """The records of `sessions` that a query found."""
+    return {
+        Row(
+            each["id"].bytes,
+            Month(each["month"].year, each["month"].month),
+            each["site"],
+            each["monthly_user_hash"].bytes,
+            each["highest_role"],
+            to_us(each["created_at"]),
+            None if each["upgraded_at"] is None else to_us(each["upgraded_at"]),
+        )
+        for each in found
+    }
+
+
 def rows_after(events: Iterable[Event]) -> set[Row]:
     """The rows that events come to, whatever their order and repetition."""
     starts: dict[bytes, SessionStarted] = {}
@@ -47,7 +64,7 @@ def rows_after(events: Iterable[Event]) -> set[Row]:
         for start in starts.values()
     }
     taken: list[tuple[SessionUpgraded, Row]] = []
-    for upgrade in sorted(upgrades.values(), key=lambda upgrade: upgrade.at_us):
+    for upgrade in sorted(upgrades.values(), key=lambda upgrade: (upgrade.at_us, upgrade.id)):
         candidates = [row for row in rows.values() if _may_take(upgrade, row)]
         if candidates:
             row = max(candidates, key=lambda row: row.created_at_us)

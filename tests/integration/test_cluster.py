@@ -14,16 +14,15 @@ from contract import keys
 from contract.record import FIELD
 from embedded.cluster import Cluster, shards_of
 from tests.conftest import Databases
-from tests.servers import Flavour, flavours
+from tests.servers import Flavour
 from tests.system import ROOT, System, eventually, run_command
 
 SESSIONS = "/web_api/v1/sessions"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"
 
 
-@pytest.fixture(params=flavours(), ids=lambda flavour: flavour.name)
-async def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Cluster]:
-    flavour: Flavour = request.param
+@pytest.fixture
+async def cluster(flavour: Flavour, tmp_path: Path) -> AsyncIterator[Cluster]:
     with Cluster(tmp_path, replicas=False, binary=flavour.redis_binary) as cluster:
         await cluster.form()
         yield cluster
@@ -32,27 +31,7 @@ async def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 async def test_requests_become_rows_wherever_their_shards_are(
     cluster: Cluster, databases: Databases, tmp_path: Path
 ) -> None:
-    dsn = await databases.create()
-    settings = {"REDIS_CLUSTER": "1"}
-    with System(cluster.url, dsn, tmp_path / "logs", settings) as system:
-        await system.start("rotation", "collector", "flusher")
-        assert all(shards_of(cluster, server) for server in cluster.servers)
-        for move in range(2):
-            for visit in range(24):
-                assert await _post(system, f"192.0.2.{visit}") == 201
-            await eventually(partial(_rows, dsn), partial(eq, 24 * (move + 1)))
-            for key in (keys.stream(0), keys.CURRENT_SALT):
-                here = cluster.primary_of(key)
-                cluster.move(key, next(s for s in cluster.servers if s is not here))
-        if cluster.is_embedded:  # once is enough
-            await _commands_work(system, cluster)
-            await _says_what_is_missing_without_the_setting(cluster)
-
-
-async def test_the_shipped_accounts_suffice_on_every_node(
-    cluster: Cluster, databases: Databases, tmp_path: Path
-) -> None:
-    """Also where a shard and the salt have moved to another one."""
+    """With the shipped accounts, also where a shard and the salt have moved to another node."""
     accounts = (ROOT / "deploy/redis-users.acl").read_text().splitlines()
     for server in cluster.servers:
         for account in accounts:
@@ -65,6 +44,7 @@ async def test_the_shipped_accounts_suffice_on_every_node(
             user = f"redis://impact-{module}:{module.upper()}_PASSWORD@"
             url = cluster.url.replace("redis://", user)
             await system.program(module, REDIS_URL=url).start().ready()
+        assert all(shards_of(cluster, server) for server in cluster.servers)
         for move in range(2):
             for visit in range(24):
                 assert await _post(system, f"192.0.2.{visit}") == 201
@@ -73,6 +53,9 @@ async def test_the_shipped_accounts_suffice_on_every_node(
                 here = cluster.primary_of(key)
                 cluster.move(key, next(s for s in cluster.servers if s is not here))
         assert "NOPERM" not in system.logs
+        if cluster.is_embedded:  # once is enough
+            await _commands_work(system, cluster)
+            await _says_what_is_missing_without_the_setting(cluster)
 
 
 async def _commands_work(system: System, cluster: Cluster) -> None:

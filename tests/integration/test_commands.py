@@ -1,19 +1,29 @@
-"""Every command: its help, its exit codes, and one clear line where something is wrong."""
+"""Every command: its help, its exit codes, one clear line where something is wrong; `status`."""
 
+import asyncio
 import json
+import os
+import pty
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Self
+from zoneinfo import ZoneInfo
 
 import pytest
 from redis.asyncio import Redis
 
+from contract import keys
 from embedded.valkey import ValkeyServer
-from tests.conftest import Databases
+from flusher.postgres.database import Database
+from flusher.postgres.write import SessionWriter
+from tests.events import batch_of, start
 from tests.forked import MODULES, ForkedProgram
-from tests.servers import Servers
-from tests.system import PythonSystem, System, eventually, run_command, run_python
+from tests.system import ROOT, PythonSystem, System, eventually, run_command, run_python
 
 COMMANDS = [
     ("collector",),
@@ -32,30 +42,25 @@ NOWHERE = {
 
 
 @pytest.fixture
-async def system(
-    embedded_servers: Servers, databases: Databases, redis: Redis, tmp_path: Path
-) -> PythonSystem:
-    assert await redis.dbsize() == 0
-    return PythonSystem(embedded_servers.redis.url, await databases.create(), tmp_path)
-
-
-@pytest.fixture
-def forked(system: PythonSystem, tmp_path: Path) -> Iterator[System]:
-    with System(system.redis_url, system.database_url, tmp_path) as forked:
-        yield forked
-
-
-@pytest.fixture
-def running(system: PythonSystem) -> Iterator[PythonSystem]:
-    with system:
-        yield system
+def running(system: System, tmp_path: Path) -> Iterator[PythonSystem]:
+    """Its processes are not forked: Python starts each."""
+    with PythonSystem(system.redis_url, system.database_url, tmp_path) as running:
+        yield running
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-async def test_help_is_there(command: tuple[str, ...]) -> None:
+async def test_a_command_has_help_and_names_wrong_usage_and_a_missing_setting(
+    command: tuple[str, ...],
+) -> None:
     code, output, errors = await run_command(*command, "--help")
     assert (code, errors) == (0, "")
     assert "usage: python -m" in output
+    code, _, errors = await run_command(*command, "--nonsense")
+    assert code == 2
+    assert "Traceback" not in errors
+    code, output, errors = await run_command(*command, REDIS_URL="", DATABASE_URL="")
+    assert (code, output, errors.count("\n")) == (2, "", 1), errors
+    assert "_URL: is not set (for example: " in errors
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -67,52 +72,22 @@ async def test_python_m_ends_with_the_commands_exit_code(module: str) -> None:
     assert "_URL: is not set" in errors
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-async def test_wrong_usage_is_2(command: tuple[str, ...]) -> None:
-    code, _, errors = await run_command(*command, "--nonsense")
-    assert code == 2
-    assert "Traceback" not in errors
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-async def test_a_missing_setting_is_2_and_one_line_with_an_example(
-    command: tuple[str, ...],
-) -> None:
-    code, output, errors = await run_command(*command, REDIS_URL="", DATABASE_URL="")
-    assert (code, output) == (2, "")
-    assert errors.count("\n") == 1, errors
-    assert "_URL: is not set (for example: " in errors
-
-
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("settings", "said"),
     [
-        ("REDIS_URL", "localhost"),
-        ("PORT", "http"),
-        ("TRUSTED_PROXIES", "10.0.0.0/33"),
-        ("JWT_ALGORITHMS", "HS1"),
-        ("CALENDAR_TIMEZONE", "Mars/Phobos"),
-        ("STREAM_SHARDS", "0"),
-        ("LOG_LEVEL", "loud"),
-        ("ADMIN_PORT", "-1"),
-        ("ADMIN_HOST", "192.0.2.1"),  # nobody's, RFC 5737
+        ({"PORT": "http"}, "error: PORT: "),
+        ({"ADMIN_HOST": "192.0.2.1"}, "error: ADMIN_HOST: "),  # of no machine, RFC 5737
+        (
+            {"JWT_KEY": "no pem", "JWT_ALGORITHMS": "RS256"},
+            "error: JWT_KEY: is not a key for RS256",
+        ),
     ],
 )
-async def test_a_wrong_setting_is_2_and_is_named(name: str, value: str) -> None:
-    code, _, errors = await run_command(
-        "collector", **{**NOWHERE, "JWT_KEY": "k" * 40, name: value}
-    )
+async def test_a_wrong_setting_is_2_and_is_named(settings: dict[str, str], said: str) -> None:
+    code, _, errors = await run_command("collector", **{**NOWHERE, "JWT_KEY": "k" * 40, **settings})
     assert code == 2
-    assert errors.splitlines()[-1].startswith(f"error: {name}: ")
+    assert errors.splitlines()[-1].startswith(said)
     assert "Traceback" not in errors
-
-
-async def test_a_key_that_is_not_for_its_algorithm_is_named() -> None:
-    code, _, errors = await run_command(
-        "collector", **NOWHERE, JWT_KEY="no pem", JWT_ALGORITHMS="RS256"
-    )
-    assert code == 2
-    assert "JWT_KEY: is not a key for RS256" in errors
     assert "no pem" not in errors
 
 
@@ -134,15 +109,23 @@ async def test_a_server_that_is_away_is_1_and_one_line(command: tuple[str, ...])
     assert errors.startswith("error: ")
 
 
-async def test_a_server_on_a_unix_socket_is_reached(tmp_path: Path) -> None:
+async def test_rotate_does_nothing_while_the_month_has_its_salt(tmp_path: Path) -> None:
+    """On a server that is reached by a unix socket."""
     path = tmp_path / "redis.socket"
     with ValkeyServer(tmp_path / "redis", config={"unixsocket": str(path)}):
-        code, output, errors = await run_command("rotation", "rotate", REDIS_URL=f"unix://{path}")
-    assert code == 0, errors
-    assert "no salt was recorded" in output
+        for words, said in (
+            ("rotate", "the first is made"),
+            ("rotate", "nothing to do"),
+            ("rotate --force", "count twice"),
+        ):
+            code, output, errors = await run_command(
+                "rotation", *words.split(), REDIS_URL=f"unix://{path}"
+            )
+            assert code == 0, errors
+            assert said in output
 
 
-async def test_a_port_that_is_taken_is_one_clear_line(system: PythonSystem) -> None:
+async def test_a_port_that_is_taken_is_one_clear_line(system: System) -> None:
     with socket.create_server(("127.0.0.1", system.port)):
         code, _, errors = await run_command(
             "collector", **{**system.environment, "ADMIN_PORT": "0"}
@@ -154,24 +137,15 @@ async def test_a_port_that_is_taken_is_one_clear_line(system: PythonSystem) -> N
 @pytest.mark.parametrize("module", MODULES)
 async def test_sigint_ends_a_process_cleanly(running: PythonSystem, module: str) -> None:
     """Python has a handler of its own for it."""
-    await ends_cleanly(running, module, signal.SIGINT)
-
-
-@pytest.mark.parametrize("module", MODULES)
-async def test_sigterm_ends_a_process_cleanly(forked: System, module: str) -> None:
-    await ends_cleanly(forked, module, signal.SIGTERM)
-
-
-async def ends_cleanly(system: PythonSystem, module: str, number: signal.Signals) -> None:
-    (program,) = await system.start(module)
-    program.running.send_signal(number)
+    (program,) = await running.start(module)
+    program.running.send_signal(signal.SIGINT)
     assert await program.exit_code() == 0, program.log
     assert "Traceback" not in program.log
 
 
-async def test_status_in_json_is_complete(forked: System) -> None:
-    await forked.start("rotation", "collector", "flusher")
-    environment = forked.environment | {"STREAM_SHARDS": "8"}
+async def test_status_in_json_is_complete(system: System) -> None:
+    await system.start("rotation", "collector", "flusher")
+    environment = system.environment | {"STREAM_SHARDS": "8"}
     code, output, errors = await run_command("flusher", "status", "--json", **environment)
     assert code == 0, errors
     status = json.loads(output)
@@ -179,31 +153,21 @@ async def test_status_in_json_is_complete(forked: System) -> None:
     assert status["shards"][0].keys() >= {"shard", "entries", "pending", "oldest_seconds"}
     assert (status["dead_letters"], status["upgrades_waiting"]) == (0, 0)
 
-    code, output, errors = await run_command("rotation", "status", "--json", **forked.environment)
+    code, output, errors = await run_command("rotation", "status", "--json", **system.environment)
     assert code == 0, errors
     status = json.loads(output)
     assert status["salt_is_current"] is True
     assert status["earlier_salts"] == []
 
 
-async def test_rotate_does_nothing_while_the_month_has_its_salt(system: PythonSystem) -> None:
-    first = await run_command("rotation", "rotate", **system.environment)
-    again = await run_command("rotation", "rotate", **system.environment)
-    forced = await run_command("rotation", "rotate", "--force", **system.environment)
-    assert [first[0], again[0], forced[0]] == [0, 0, 0]
-    assert "the first is made" in first[1]
-    assert "nothing to do" in again[1]
-    assert "count twice" in forced[1]
-
-
 async def test_several_collectors_share_one_port(
-    forked: System, monkeypatch: pytest.MonkeyPatch
+    system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each with admin pages of its own, though they were told the same port."""
-    first = forked.program("collector").start()
+    """Each with admin pages of its own, though they were given the same port."""
+    first = system.program("collector").start()
     await first.ready()  # before the other starts: who comes first has the admin port
-    second = ForkedProgram("collector", first.environment, forked.folder / "second.log").start()
-    forked.programs.append(second)
+    second = ForkedProgram("collector", first.environment, system.folder / "second.log").start()
+    system.programs.append(second)
 
     async def listening() -> bool:
         assert second.running.poll() is None, second.log
@@ -213,5 +177,131 @@ async def test_several_collectors_share_one_port(
     monkeypatch.setattr("embedded.system._START_SECONDS", 0.2)
     with pytest.raises(AssertionError, match="is not ready"):
         await second.ready()  # it is the first that would say so there
+    assert "ADMIN_PORT is another process's" in second.log
+    assert first.environment["ADMIN_PORT"] in second.log
     assert await first.stop() == 0
     assert await second.stop() == 0
+
+
+COLOUR = b"\x1b["
+
+
+class Terminal:
+    """A command on a terminal of its own."""
+
+    def __init__(self, system: System, *arguments: str, **environment: str) -> None:
+        self.shown = b""
+        self._end, other = pty.openpty()
+        os.set_blocking(self._end, False)
+        plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "flusher", *arguments],
+            cwd=ROOT,
+            env={**plain, **system.environment, "TERM": "xterm-256color", **environment},
+            stdin=other,
+            stdout=other,
+            stderr=other,
+        )
+        os.close(other)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._end)
+
+    async def shows(self, text: bytes, times: int = 1) -> bytes:
+        async def seen() -> bytes:
+            with suppress(OSError):
+                self.shown += os.read(self._end, 1 << 16)
+            return self.shown
+
+        return await eventually(seen, lambda shown: shown.count(text) >= times)
+
+    async def end(self) -> int:
+        code = await asyncio.to_thread(self.process.wait, 60)
+        with suppress(OSError):
+            self.shown += os.read(self._end, 1 << 16)
+        return code
+
+
+async def test_it_is_in_colour_on_a_terminal_unless_that_is_not_wanted(
+    system: System, redis: Redis
+) -> None:
+    await redis.xadd(keys.dead_letters(3), {"e": "x"})
+    with (
+        Terminal(system, "status") as coloured,
+        Terminal(system, "status", NO_COLOR="1") as colourless,
+    ):
+        assert [await coloured.end(), await colourless.end()] == [0, 0]
+    assert b"\x1b[1;31m     1" in coloured.shown, "a dead letter is red"
+    assert b"\x1b[3" not in colourless.shown
+    code, output, errors = await run_command("flusher", "status", **system.environment)
+    assert (code, errors) == (0, "")
+    assert COLOUR.decode() not in output
+    assert "dead letters:                 1" in output
+
+
+async def test_it_can_be_watched_until_ctrl_c(system: System, redis: Redis) -> None:
+    with Terminal(system, "status", "--watch") as watched:
+        await watched.shows(b"dead letters:", 2)
+        await redis.xadd(keys.dead_letters(3), {"e": "x"})
+        await watched.shows(b"\x1b[1;31m1")
+        watched.process.send_signal(signal.SIGINT)
+        assert await watched.end() == 0, watched.shown
+    assert b"Traceback" not in watched.shown
+    assert watched.shown.endswith(b"\x1b[?25h"), "the cursor is back"
+
+
+@pytest.mark.long
+async def test_a_server_that_goes_away_does_not_end_the_watch(system: System) -> None:
+    system.redis_url = "redis://127.0.0.1:1/0"
+    with Terminal(system, "status", "--watch") as watched:
+        await watched.shows(b"Redis does not answer", 2)
+        watched.process.send_signal(signal.SIGINT)
+        assert await watched.end() == 0, watched.shown
+
+
+REDIS_AWAY = {"REDIS_URL": "redis://127.0.0.1:1/0"}
+POSTGRES_AWAY = {"DATABASE_URL": "postgresql://postgres@127.0.0.1:1/impact"}
+OF_REDIS = {"shards", "shards_away", "last_append", "dead_letters", "buffer"}
+OF_POSTGRES = {"last_session", "upgrades_waiting"}
+
+
+@pytest.mark.parametrize(
+    ("away", "unknown", "servers"),
+    [
+        (REDIS_AWAY, OF_REDIS, ["redis"]),
+        (POSTGRES_AWAY, OF_POSTGRES, ["postgres"]),
+    ],
+    ids=["Redis", "PostgreSQL"],
+)
+async def test_what_a_server_that_is_away_alone_knows_is_unknown_and_the_rest_is_shown(
+    system: System,
+    redis: Redis,
+    database: Database,
+    away: dict[str, str],
+    unknown: set[str],
+    servers: list[str],
+) -> None:
+    await SessionWriter(database, ZoneInfo("UTC")).write(batch_of(start()))
+    await redis.xadd(keys.stream(0), {"e": "x"})
+    environment = system.environment | away
+    code, output, errors = await run_command("flusher", "status", "--json", **environment)
+    assert (code, errors) == (1, "")
+    status = json.loads(output)
+    assert {name for name, value in status.items() if value is None} == unknown
+    assert list(status["away"]) == servers
+    code, output, errors = await run_command("flusher", "status", **environment)
+    assert (code, errors) == (1, "")
+    assert output.count(": unknown\n") + output.count(":  unknown\n") >= 1
+    assert ("Redis does not answer" in output) == ("redis" in servers)
+    assert ("PostgreSQL can't be reached" in output) == ("postgres" in servers)
+
+
+async def test_json_is_not_for_watching() -> None:
+    code, _, errors = await run_command("flusher", "status", "--json", "--watch")
+    assert code == 2
+    assert "not allowed with" in errors

@@ -1,18 +1,29 @@
-"""The flusher's connection on a real PostgreSQL: what its errors ask for."""
+"""The connection to PostgreSQL: its files, its errors, and which of several hosts is written to."""
 
 import asyncio
+import os
+import sys
+from asyncio import create_subprocess_exec
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
 
 from contract.errors import Retry
-from flusher.postgres.database import Database
+from flusher.postgres.database import Database, one_for_each_host
 from flusher.postgres.server_checks import examine_postgres
+from flusher.postgres.write import SessionWriter, Written
+from flusher.rows.batch import Batch
 from tests.adversity.breakable_proxy import BreakableProxy
+from tests.events import batch_of, start, upgrade
 from tests.instant import clock
+from tests.replicated import Replicated
 from tests.servers import Servers
+from tests.system import ROOT, eventually, run_command
 
 
 class LateEnd(BreakableProxy):
@@ -61,3 +72,160 @@ async def test_a_flusher_with_another_calendar_than_the_databases_says_so(
 ) -> None:
     found = await examine_postgres(dsn, clock, ZoneInfo(zone))
     assert [each.value for each in found if each.setting == "calendar"] == ["UTC"] * differs
+
+
+@pytest.mark.parametrize("parameter", ["sslrootcert", "sslcrl", "sslcert"])
+async def test_a_file_that_the_url_names_and_that_is_not_there_is_named(
+    dsn: str, parameter: str
+) -> None:
+    url = f"{dsn}?sslmode=require&{parameter}=/nowhere.pem"
+    await is_one_line_about(url, "/nowhere.pem", f"?{parameter}= names")
+
+
+async def test_a_file_that_the_environment_names_is_named(dsn: str) -> None:
+    url = f"{dsn}?sslmode=require"
+    named = {"PGSSLROOTCERT": "/nowhere.pem"}
+    await is_one_line_about(url, "/nowhere.pem", "PGSSLROOTCERT names", **named)
+
+
+async def test_authorities_that_are_asked_for_and_not_there_are_named(
+    dsn: str, tmp_path: Path
+) -> None:
+    file = tmp_path / ".postgresql/root.crt"
+    await is_one_line_about(f"{dsn}?sslmode=verify-full", str(file), HOME=str(tmp_path))
+
+
+async def test_a_home_of_another_user_is_named_with_its_remedy(dsn: str, tmp_path: Path) -> None:
+    """As under ProtectHome=yes."""
+    (tmp_path / "home").mkdir(mode=0)
+    # Without root's rights, but as a user who may read the project.
+    weak = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    process = await create_subprocess_exec(
+        *(*weak, sys.executable, "-m", "flusher", "migrate"),
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": dsn, "HOME": str(tmp_path / "home")},
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    output, errors = (text.decode() for text in await process.communicate())
+    assert (process.returncode, output, errors.count("\n")) == (2, "", 1), errors
+    assert f"{tmp_path}/home/.postgresql/" in errors
+    assert "Permission denied" in errors
+    assert "ProtectHome=tmpfs" in errors
+
+
+async def test_a_password_file_that_is_not_there_is_named(embedded_servers: Servers) -> None:
+    """It is gone on without, and the server speaks of a wrong user or password."""
+    dsn = embedded_servers.postgres.dsn().replace("postgres@", "nobody_there@")
+    await is_one_line_about(f"{dsn}?passfile=/nowhere.pgpass", "/nowhere.pgpass", "?passfile=")
+
+
+async def test_files_are_not_blamed_for_a_server_that_is_away() -> None:
+    dsn = "postgresql://postgres@127.0.0.1:1/impact?passfile=/nowhere.pgpass"
+    code, _, errors = await run_command("flusher", "migrate", DATABASE_URL=dsn)
+    assert code == 1
+    assert "can't be reached" in errors
+
+
+async def is_one_line_about(dsn: str, *words: str, **environment: str) -> None:
+    code, output, errors = await run_command("flusher", "migrate", DATABASE_URL=dsn, **environment)
+    assert (code, output, errors.count("\n")) == (2, "", 1), errors
+    assert errors.startswith("error: DATABASE_URL: ")
+    for word in words:
+        assert word in errors
+
+
+UTC = ZoneInfo("UTC")
+PATIENCE_SECONDS = 1.5
+
+
+@pytest.fixture
+async def servers(tmp_path: Path) -> AsyncIterator[Replicated]:
+    with Replicated(tmp_path) as servers:
+        await servers.form()
+        yield servers
+
+
+@pytest.mark.long
+async def test_a_commit_is_worth_a_replica_and_the_one_that_takes_writes_is_found_again(
+    servers: Replicated,
+) -> None:
+    hosts = ",".join(f"127.0.0.1:{s.port}" for s in (servers.replica, servers.primary))
+    dsn = f"postgresql://postgres@{hosts}/impact"
+    code, _, errors = await run_command("flusher", "migrate", DATABASE_URL=dsn)
+    assert code == 0, errors
+    batch = batch_of(upgrade(b"x" * 16))
+    async with Database(dsn, PATIENCE_SECONDS) as database:
+        writer = SessionWriter(database, UTC)
+        await writer.write(batch_of(start()))
+        servers.replica.freeze()
+        with pytest.raises(Retry):
+            await writer.write(batch)
+        await _cut_waits_short(servers.primary.dsn())
+        # Now it is committed on the primary alone, and can be seen.
+        await eventually(lambda: _rows(servers.primary.dsn()), lambda rows: rows == 1)
+        with pytest.raises(Retry):
+            await writer.write(batch)
+        servers.replica.thaw()
+        assert (await _patiently(writer, batch)).upgrades == 0
+        servers.primary.kill()
+        await servers.promote()
+        assert await _rows(servers.replica.dsn()) == 1
+        assert (await _patiently(writer, batch)).duplicate_upgrades == 1
+
+
+async def _cut_waits_short(dsn: str) -> None:
+    """As an operator does, or a restart of the primary."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+        )
+    finally:
+        await connection.close()
+
+
+async def _rows(dsn: str) -> int:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return int(await connection.fetchval("SELECT count(*) FROM flusher.upgrades"))
+    finally:
+        await connection.close()
+
+
+async def _patiently(writer: SessionWriter, batch: Batch) -> Written:
+    """As the worker does it."""
+
+    async def write() -> Written | None:
+        try:
+            return await writer.write(batch)
+        except Retry:
+            return None
+
+    written = await eventually(write)
+    assert written is not None
+    return written
+
+
+@pytest.mark.parametrize(
+    ("dsn", "hosts"),
+    [
+        ("postgresql://u@h/d", ["postgresql://u@h/d"]),
+        (
+            "postgresql://u:p%2C@h1:1,h2:2/d?sslmode=require",
+            [
+                "postgresql://u:p%2C@h1:1/d?sslmode=require&target_session_attrs=read-write",
+                "postgresql://u:p%2C@h2:2/d?sslmode=require&target_session_attrs=read-write",
+            ],
+        ),
+        (
+            "postgresql://h1,h2/d?target_session_attrs=any",
+            [
+                "postgresql://h1/d?target_session_attrs=any",
+                "postgresql://h2/d?target_session_attrs=any",
+            ],
+        ),
+    ],
+)
+def test_hosts_of_a_dsn(dsn: str, hosts: list[str]) -> None:
+    assert one_for_each_host(dsn) == hosts

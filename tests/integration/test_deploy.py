@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from tests.system import ROOT, System, eventually, run_command
 
 DEPLOY = ROOT / "deploy"
 SET_UP = blocks("On Debian 12, all on one host")
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 SETTINGS = {each.name for each in vars(settings).values() if isinstance(each, Setting)} | {
     "ADMIN_PORT"
@@ -64,18 +66,19 @@ def named_metrics(text: str) -> set[str]:
     return set(re.findall(r"\bimpact_[a-z_]+[a-z]\b(?!/)", text)) - {"impact_collectors"}
 
 
-def documents(path: Path) -> list[dict[str, Any]]:
-    return [each for each in yaml.safe_load_all(path.read_text()) if each]
+def containers() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each container of Kubernetes, behind the job or deployment that it is of."""
+    for document in yaml.safe_load_all((DEPLOY / "kubernetes/impact.yaml").read_text()):
+        if document and document["kind"] in ("Job", "Deployment"):
+            for container in document["spec"]["template"]["spec"]["containers"]:
+                yield document, container
 
 
 def test_every_setting_that_is_set_exists() -> None:
-    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-    named = {
-        name for each in compose["services"].values() for name in each.get("environment", {})
-    } | set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
-    for document in documents(DEPLOY / "kubernetes/impact.yaml"):
-        for container in _containers(document):
-            named |= {each["name"] for each in container.get("env", ())}
+    named = {name for each in COMPOSE.values() for name in each.get("environment", {})}
+    named |= set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
+    for _, container in containers():
+        named |= {each["name"] for each in container.get("env", ())}
     dockerfile = (DEPLOY / "Dockerfile").read_text()
     named |= set(re.findall(r"\b([A-Z_]+)=", dockerfile))
     assert named - OTHERS <= SETTINGS
@@ -83,12 +86,10 @@ def test_every_setting_that_is_set_exists() -> None:
 
 
 def test_every_program_that_is_started_is_one_of_the_procfile() -> None:
-    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
     started = [
-        each["command"] for name, each in compose.items() if name not in ("redis", "postgres")
+        each["command"] for name, each in COMPOSE.items() if name not in ("redis", "postgres")
     ]
-    for document in documents(DEPLOY / "kubernetes/impact.yaml"):
-        started += [container["command"] for container in _containers(document)]
+    started += [container["command"] for _, container in containers()]
     for unit in UNITS:
         (command,) = re.findall(r"^ExecStart=(.*)$", unit.read_text(), re.MULTILINE)
         started.append(command.replace("/opt/impact/.venv/bin/python", "python").split())
@@ -96,31 +97,29 @@ def test_every_program_that_is_started_is_one_of_the_procfile() -> None:
     assert {" ".join(command) for command in started} == procfile
 
 
-def test_whoever_stops_a_collector_waits_until_it_is_drained() -> None:
+def test_what_stops_a_collector_waits_until_it_is_drained() -> None:
     drain = server.FAREWELL_SECONDS + server.DRAIN_SECONDS
     text = (DEPLOY / "systemd/impact-collector@.service").read_text()
     (unit,) = re.findall(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
     assert int(unit) > drain
-    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["web"]
-    assert int(compose["stop_grace_period"].removesuffix("s")) > drain
-    for document in documents(DEPLOY / "kubernetes/impact.yaml"):
+    assert int(COMPOSE["web"]["stop_grace_period"].removesuffix("s")) > drain
+    for document, container in containers():
         if document["kind"] == "Deployment" and "collector" in document["metadata"]["name"]:
-            pod = document["spec"]["template"]["spec"]
-            (pause,) = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-1:]
+            (pause,) = container["lifecycle"]["preStop"]["exec"]["command"][-1:]
             seconds = int(re.findall(r"sleep\((\d+)\)", pause)[0])
+            pod = document["spec"]["template"]["spec"]
             assert pod["terminationGracePeriodSeconds"] > drain + seconds
 
 
-def test_every_process_of_kubernetes_is_probed_and_runs_as_nobody() -> None:
+def test_every_process_of_kubernetes_is_probed_and_runs_without_root() -> None:
     found = 0
-    for document in documents(DEPLOY / "kubernetes/impact.yaml"):
-        for container in _containers(document):
-            assert container["securityContext"]["allowPrivilegeEscalation"] is False
-            assert document["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"]
-            if document["kind"] == "Deployment":
-                found += 1
-                assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
-                assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    for document, container in containers():
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert document["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"]
+        if document["kind"] == "Deployment":
+            found += 1
+            assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
+            assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert found == 3
 
 
@@ -165,7 +164,7 @@ def test_every_unit_has_its_sample_of_settings() -> None:
 
 
 def test_the_handbook_gives_every_account_a_password_of_its_own(tmp_path: Path) -> None:
-    """Whoever reads `deploy/` knows what stands there in the place of a password."""
+    """The placeholders in `deploy/` are public."""
     (block,) = [each for each in SET_UP if "_PASSWORD" in each]
     (loop,) = re.findall(r"^for .*^done$", block, re.MULTILINE | re.DOTALL)
     shutil.copytree(DEPLOY / "systemd", tmp_path / "impact")
@@ -251,9 +250,12 @@ def test_promtool_accepts_the_configuration_and_each_alert_fires_when_it_should(
         assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_alerts_and_dashboard_ask_for_metrics_that_there_are() -> None:
+def test_alerts_are_in_the_handbook_and_ask_with_the_dashboard_for_existing_metrics() -> None:
     there = metric_names()
     (group,) = yaml.safe_load((DEPLOY / "prometheus/alerts.yaml").read_text())["groups"]
+    handbook = (ROOT / "docs/operations.md").read_text()
+    for rule in group["rules"]:
+        assert f"`{rule['alert']}`" in handbook
     alerts = " ".join(rule["expr"] for rule in group["rules"])
     assert named_metrics(alerts) <= there
     dashboard = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
@@ -264,22 +266,8 @@ def test_alerts_and_dashboard_ask_for_metrics_that_there_are() -> None:
         assert family in shown, f"{family} is on no panel"
 
 
-def test_each_alert_is_in_the_handbook() -> None:
-    (group,) = yaml.safe_load((DEPLOY / "prometheus/alerts.yaml").read_text())["groups"]
-    handbook = (ROOT / "docs/operations.md").read_text()
-    for rule in group["rules"]:
-        assert f"`{rule['alert']}`" in handbook
-
-
 async def test_the_health_check_of_the_image_fails_where_nothing_answers() -> None:
     (check,) = re.findall(r"HEALTHCHECK.*\\\n\s*CMD (\[.*\])", (DEPLOY / "Dockerfile").read_text())
     _, _, program = json.loads(check)
     code, _, _ = await run_command("timeit", "-n1", "-r1", program, ADMIN_PORT="1")
     assert code != 0
-
-
-def _containers(document: dict[str, Any]) -> list[dict[str, Any]]:
-    if document["kind"] not in ("Job", "Deployment"):
-        return []
-    containers: list[dict[str, Any]] = document["spec"]["template"]["spec"]["containers"]
-    return containers

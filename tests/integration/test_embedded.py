@@ -1,4 +1,4 @@
-"""The embedded servers: what the other tests and `make run` rely on."""
+"""The embedded servers and the forked programs: what the other tests and `make run` rely on."""
 
 import asyncio
 import os
@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
@@ -19,21 +18,17 @@ import pytest
 from redis import Redis
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from contract.calendar import from_us
 from embedded.errors import PortTaken, ServerDidNotStart
 from embedded.postgres import PostgresServer, find_wheel_programs
 from embedded.server_process import ServerProcess
 from embedded.valkey import ValkeyServer
-from runtime.clock import wall_clock
-from tests.moved_clock import moved_environment, needs_moved_clock
 from tests.processes import left_of
 from tests.servers import CopiedPostgres
+from tests.system import ROOT
 
 REDIS = Path("/usr/bin/redis-server")
 POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
-
 MakeServer = Callable[[Path], ServerProcess]
-
 MAKERS = [
     pytest.param(ValkeyServer, id="valkey"),
     pytest.param(
@@ -103,39 +98,32 @@ def still_alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     return left_of(processes, 10)
 
 
-def test_data_survives_a_stop_and_the_port_stays(server: ServerProcess) -> None:
-    remember(server)
-    port = server.port
+def killed_by_another(server: ServerProcess) -> None:
+    """The postmaster's children outlive it for a moment."""
+    os.kill(server.pid, signal.SIGKILL)
+
+
+def stopped_while_frozen(server: ServerProcess) -> None:
+    server.freeze()
     server.stop()
-    server.start()
-    assert remembers(server)
-    assert server.port == port
 
 
-def test_nothing_is_left_after_a_stop(server: ServerProcess) -> None:
-    processes = processes_of(server)
-    server.stop()
-    assert still_alive(processes) == []
-    assert not server.is_running
-
-
-def test_nothing_is_left_after_a_kill_and_what_was_acknowledged_is_kept(
+def test_however_a_server_ends_its_data_and_port_stay_and_no_process_does(
     server: ServerProcess,
 ) -> None:
     remember(server)
-    processes = processes_of(server)
-    server.kill()
-    assert still_alive(processes) == []
-    server.start()
-    assert remembers(server)
-
-
-def test_restarts_after_somebody_else_killed_it(server: ServerProcess) -> None:
-    """The postmaster's children outlive it for a moment: a restart waits for them."""
-    remember(server)
-    os.kill(server.pid, signal.SIGKILL)
-    server.restart()
-    assert remembers(server)
+    port = server.port
+    for end in (ServerProcess.stop, ServerProcess.kill, stopped_while_frozen, killed_by_another):
+        processes = processes_of(server)
+        end(server)
+        if end is killed_by_another:
+            server.restart()
+        else:
+            assert still_alive(processes) == [], end
+            assert not server.is_running
+            server.start()
+        assert remembers(server), end
+    assert server.port == port
 
 
 def test_a_frozen_server_keeps_connections_and_answers_once_thawed(tmp_path: Path) -> None:
@@ -152,35 +140,31 @@ def test_a_frozen_server_keeps_connections_and_answers_once_thawed(tmp_path: Pat
         assert patient.ping()
 
 
-def test_a_frozen_server_can_be_stopped(server: ServerProcess) -> None:
-    processes = processes_of(server)
-    server.freeze()
-    server.stop()
-    assert still_alive(processes) == []
-
-
-def test_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
-    """Linux tells of a parent's death when the thread ends that started the child."""
-    server = ValkeyServer(tmp_path)
+def test_a_server_outlives_the_thread_that_started_it_and_another_is_started_in_an_event_loop(
+    tmp_path: Path,
+) -> None:
+    """Linux reports a parent's death when the thread ends that started the child."""
+    server = ValkeyServer(tmp_path / "valkey")
     starter = threading.Thread(target=server.start)
     starter.start()
     starter.join()
+
+    async def start() -> bool:
+        with PostgresServer(tmp_path / "postgres", sync=False) as postgres:
+            return postgres.is_running
+
     try:
         with Redis.from_url(server.url) as client:
             assert client.ping()
+        assert asyncio.run(start())
     finally:
         server.stop()
 
 
-def test_starts_inside_a_running_event_loop(tmp_path: Path) -> None:
-    async def start() -> bool:
-        with PostgresServer(tmp_path, sync=False) as server:
-            return server.is_running
-
-    assert asyncio.run(start())
-
-
-def test_servers_run_side_by_side(tmp_path: Path) -> None:
+def test_servers_run_side_by_side_in_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedded.server_process._GONE_SECONDS", 0.1)
     with (
         ValkeyServer(tmp_path / "a") as one,
         ValkeyServer(tmp_path / "b") as other,
@@ -192,32 +176,27 @@ def test_servers_run_side_by_side(tmp_path: Path) -> None:
         remember(third)
         assert not remembers(other)
         assert not remembers(fourth)
+        with pytest.raises(ServerDidNotStart, match="another server uses the data"):
+            ValkeyServer(tmp_path / "a").start()
 
 
-def test_two_servers_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embedded.server_process._GONE_SECONDS", 0.1)
-    with (
-        ValkeyServer(tmp_path),
-        pytest.raises(ServerDidNotStart, match="another server uses the data"),
-    ):
-        ValkeyServer(tmp_path).start()
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        pytest.param(lambda folder, port: ValkeyServer(folder, port=port), id="valkey"),
-        pytest.param(
-            lambda folder, port: PostgresServer(folder, port=port, sync=False), id="postgresql"
-        ),
-    ],
-)
-def test_a_taken_port_is_named(make: Callable[[Path, int], ServerProcess], tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [ValkeyServer, PostgresServer])
+def test_a_taken_port_and_a_missing_program_are_named(
+    kind: type[ValkeyServer | PostgresServer], tmp_path: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(PortTaken, match=f"port {port} of 127.0.0.1 is taken") as caught:
-            make(tmp_path, port).start()
+            kind(tmp_path / "data", port=port).start()
     assert "\n" not in str(caught.value)
+    gone = tmp_path / "gone"
+    server = (
+        ValkeyServer(tmp_path / "data", binary=gone)
+        if kind is ValkeyServer
+        else PostgresServer(tmp_path / "data", bin_dir=gone)
+    )
+    with pytest.raises(ServerDidNotStart, match=f"there is no program {gone}"):
+        server.start()
 
 
 def test_another_port_is_tried_when_the_chosen_one_is_taken_meanwhile(
@@ -261,32 +240,16 @@ def test_no_two_processes_are_given_the_same_port() -> None:
     assert not given[0] & given[1]
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        pytest.param(lambda folder, gone: ValkeyServer(folder, binary=gone), id="valkey"),
-        pytest.param(lambda folder, gone: PostgresServer(folder, bin_dir=gone), id="postgresql"),
-    ],
-)
-def test_a_missing_program_is_named(
-    make: Callable[[Path, Path], ServerProcess], tmp_path: Path
-) -> None:
-    gone = tmp_path / "gone"
-    with pytest.raises(ServerDidNotStart, match=f"there is no program {gone}"):
-        make(tmp_path / "data", gone).start()
-
-
-def test_a_wrong_setting_is_told_with_the_servers_own_words(tmp_path: Path) -> None:
+def test_a_wrong_setting_or_a_half_made_cluster_is_no_trap(tmp_path: Path) -> None:
+    """The setting is reported in the server's own words. What is left by a run that was killed
+    while it made the cluster is made anew.
+    """
+    (tmp_path / "cluster.new").mkdir()
+    (tmp_path / "cluster.new" / "PG_VERSION").write_text("18")
     with pytest.raises(ServerDidNotStart, match="no_such_setting") as caught:
         PostgresServer(tmp_path, settings={"no_such_setting": "1"}, sync=False).start()
     assert "\n" not in str(caught.value)
     assert str(tmp_path / "server.log") in str(caught.value)
-
-
-def test_a_half_made_cluster_is_made_anew(tmp_path: Path) -> None:
-    """What a run leaves behind that was killed while it made the cluster."""
-    (tmp_path / "cluster.new").mkdir()
-    (tmp_path / "cluster.new" / "PG_VERSION").write_text("18")
     with PostgresServer(tmp_path, sync=False) as server:
         assert server.is_running
 
@@ -319,22 +282,7 @@ def test_programs_may_lie_below_a_folder_only_we_may_enter(tmp_path: Path) -> No
     assert closed.stat().st_mode & 0o777 == 0o700
 
 
-@needs_moved_clock
-def test_the_environment_reaches_the_server_under_every_account(tmp_path: Path) -> None:
-    """So that libfaketime can move a server's clock, as the tests of rotation need."""
-    env = moved_environment(5 * 365.25 * 86_400)
-    year = from_us(wall_clock()).year + 5
-    with (
-        ValkeyServer(tmp_path / "v", env=env) as valkey,
-        Redis.from_url(valkey.url) as client,
-        PostgresServer(tmp_path / "p", env=env, sync=False) as postgres,
-    ):
-        seconds, _ = client.time()
-        assert datetime.fromtimestamp(seconds, UTC).year in (year, year + 1)
-        assert run_sql(postgres, "SELECT extract(year FROM now())::int") in (year, year + 1)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a parent's death")
 @pytest.mark.parametrize("kind", ["valkey.ValkeyServer", "postgres.PostgresServer"])
 def test_ends_with_its_parent_however_that_ends(kind: str, tmp_path: Path) -> None:
     module, name = kind.split(".")
@@ -356,3 +304,29 @@ def test_ends_with_its_parent_however_that_ends(kind: str, tmp_path: Path) -> No
         processes = [server, *server.children(recursive=True)]
         parent.kill()
     assert left_of(processes) == []
+
+
+_PROGRAM = """
+import sys
+from pathlib import Path
+from tests.forked import ForkedProcess
+log = Path(sys.argv[1])
+environment = {"REDIS_URL": "redis://127.0.0.1:1", "ADMIN_PORT": "0"}
+print(ForkedProcess("rotation", [], environment, log, log).pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_program_is_gone_when_who_started_it_is_killed(tmp_path: Path) -> None:
+    """It would go on for days, and take a core's time from all tests that come."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, str(tmp_path / "log")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    ) as asked:
+        assert asked.stdout is not None
+        program = psutil.Process(int(asked.stdout.readline()))
+        family = [program, program.parent()]
+        asked.kill()
+    assert left_of(family) == []

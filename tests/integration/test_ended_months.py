@@ -1,12 +1,15 @@
-"""What a closed month still tells: its counts, and of no session when it was, or which."""
+"""Months that are closed: counts stay, and of no session when it was, or which. And a month whose
+partition is gone, by hand or since it was restored without it.
+"""
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import UTC as UTC_TIME
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -18,9 +21,8 @@ from contract import keys
 from contract.calendar import DAY_US, SECOND_US, Month, from_us
 from contract.errors import Retry
 from contract.record import FIELD, SessionStarted, encode
-from flusher.imports.csv_line import read_layout
-from flusher.imports.earlier_sessions import EarlierSessions, Importable
-from flusher.imports.line_batches import LineBatch, line_batches
+from flusher.imports.earlier_sessions import Importable
+from flusher.imports.line_batches import LineBatch
 from flusher.imports.store import ImportWriter, Run
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
@@ -29,8 +31,10 @@ from flusher.postgres.months import MonthKeeper
 from flusher.postgres.write import SessionWriter
 from tests.events import batch_of, start, upgrade
 from tests.instant import MONTH, NOON_US
+from tests.integration.importing import batch_of_lines
+from tests.integration.keeping import keeper_of, visit
 from tests.live_counts import views_and_live_counts_that_differ
-from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Servers
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
 from tests.system import System, eventually
 
 UTC = ZoneInfo("UTC")
@@ -40,19 +44,8 @@ _SINCE_2000 = datetime(2000, 1, 1, tzinfo=UTC_TIME)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-async def nothing_waits() -> float:
-    return 0.0
-
-
 async def none_are_dead() -> dict[tuple[Month, str], int]:
     return {}
-
-
-@pytest.fixture
-async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(dsn)
-    yield connection
-    await connection.close()
 
 
 def uuid7(at_us: int, number: int) -> bytes:
@@ -76,10 +69,8 @@ RUN = Run(b"import", "earlier.csv")
 
 def imported(*numbers: int) -> LineBatch:
     rules = Importable(SITE, UTC, MONTH, frozenset(), frozenset())
-    layout = read_layout("id,monthly_user_hash,highest_role,created_at")
     lines = [f"{n},{n:064x},,{ENDED}-17T15:{n:02}:11.{n:06}Z" for n in numbers]
-    (batch,) = line_batches(lines, layout, EarlierSessions(rules, RUN.tag))
-    return batch
+    return batch_of_lines(lines, RUN.tag, rules)
 
 
 async def shown(connection: asyncpg.Connection) -> list[asyncpg.Record]:
@@ -147,7 +138,7 @@ async def test_no_file_of_the_server_holds_an_ended_months_ids_or_instants(
             await connection.execute("CHECKPOINT")
             data = tmp_path / "pg" / "cluster"
             assert files_with(data, traces(rows), since=began), "the search finds them"
-            keeper = MonthKeeper(database, nothing_waits, 0, "hour", none_are_dead)
+            keeper = keeper_of(database, "hour", dead_places=none_are_dead)
             assert await keeper.close() == (ENDED.first_day,)
             # What the planner had sampled of them lies in a catalogue.
             await connection.execute("VACUUM FULL pg_statistic")
@@ -173,7 +164,7 @@ async def test_times_become_coarse_by_the_calendars_zone_and_ids_new(
         await writer.write(batch_of(*sessions, *upgrades, of(MONTH, 1)))
         await ImportWriter(database, ZoneInfo(zone), RUN).write(imported(1))
         before = await shown(connection)
-        keeper = MonthKeeper(database, nothing_waits, 0, keep)
+        keeper = keeper_of(database, keep)
         assert await keeper.close() == (ENDED.first_day,)
         assert await shown(connection) == before
         assert await check_counts(database) == []
@@ -196,9 +187,9 @@ async def test_times_become_coarse_by_the_calendars_zone_and_ids_new(
 async def test_an_import_into_a_closed_month_is_safe_to_repeat(
     connection: asyncpg.Connection, dsn: str
 ) -> None:
-    """And what is new of it becomes coarse at the next look."""
+    """What it adds becomes coarse when the month is closed again."""
     async with Database(dsn) as database:
-        keeper = MonthKeeper(database, nothing_waits, 0, "hour")
+        keeper = keeper_of(database, "hour")
         first, again = (ImportWriter(database, UTC, run) for run in (RUN, Run(b"second", "again")))
         assert len((await first.write(imported(1, 2))).new) == 2
         assert await keeper.close() == (ENDED.first_day,)
@@ -212,40 +203,17 @@ async def test_an_import_into_a_closed_month_is_safe_to_repeat(
     assert [row["created_at"] for row in times] == [wanted]
 
 
-async def test_a_month_of_which_there_is_a_dead_letter_is_not_closed(dsn: str) -> None:
-    held = {(ENDED, SITE): 0}
-
-    async def dead_places() -> dict[tuple[Month, str], int]:
-        return held
-
-    async with Database(dsn) as database:
-        await SessionWriter(database, UTC).write(batch_of(of(ENDED, 1), of(ENDED.plus(-1), 1)))
-        keeper = MonthKeeper(database, nothing_waits, 0, "hour", dead_places)
-        assert await keeper.close() == (ENDED.plus(-1).first_day,)
-        held.clear()
-        assert await keeper.close() == (ENDED.first_day,)
-
-
 async def test_a_flusher_closes_what_no_dead_letter_is_of(
-    connection: asyncpg.Connection,
-    dsn: str,
-    redis: Redis,
-    embedded_servers: Servers,
-    tmp_path: Path,
+    connection: asyncpg.Connection, writer: SessionWriter, redis: Redis, system: System
 ) -> None:
     """The real process, with the setting's default."""
     sessions = [of(ENDED, 1), of(ENDED.plus(-1), 1)]
-    async with Database(dsn) as database:
-        await SessionWriter(database, UTC).write(batch_of(*sessions))
+    await writer.write(batch_of(*sessions))
     await redis.xadd(keys.dead_letters(0), {FIELD: encode(of(ENDED, 2)), "first_seen": 1})
     query = "SELECT created_at FROM sessions WHERE id = $1"
-    with System(embedded_servers.redis.url, dsn, tmp_path) as system:
-        await system.start("flusher")
-
-        async def is_closed() -> bool:
-            return await connection.fetchval(query, UUID(bytes=sessions[1].id)) is None
-
-        await eventually(is_closed)
+    await system.start("flusher")
+    closed = UUID(bytes=sessions[1].id)
+    await eventually(lambda: connection.fetchval(query, closed), lambda found: found is None)
     assert await connection.fetchval(query, UUID(bytes=sessions[0].id)) == from_us(
         sessions[0].at_us
     )
@@ -260,13 +228,13 @@ async def test_a_flusher_closes_what_no_dead_letter_is_of(
     assert {tuple(row) for row in noted if row["dead_letters"]} == {(ENDED.first_day, SITE, 1)}
 
 
-async def test_a_month_that_somebody_reads_is_closed_later_and_holds_up_nobody(
+async def test_a_month_that_is_being_read_is_closed_later_and_delays_no_batch(
     connection: asyncpg.Connection, dsn: str
 ) -> None:
     async with Database(dsn) as database, Database(dsn) as other:
         writer = SessionWriter(database, UTC)
         await writer.write(batch_of(of(ENDED, 1)))
-        keeper = MonthKeeper(other, nothing_waits, 0, "hour")
+        keeper = keeper_of(other, "hour")
         async with connection.transaction():
             await connection.fetch("SELECT * FROM sessions")
             assert await keeper.close() == ()
@@ -279,7 +247,7 @@ async def test_a_month_that_somebody_reads_is_closed_later_and_holds_up_nobody(
 async def test_a_crash_when_the_month_is_nearly_written_anew_leaves_it_as_it_was(
     connection: asyncpg.Connection, dsn: str
 ) -> None:
-    """And the next look closes it. The server's process ends when the rows are there anew, at the
+    """It is closed the next time. The server's process ends when the rows are there anew, at the
     first of the upgrades that are kept.
     """
     ended, present = of(ENDED, 1), of(MONTH, 1)
@@ -294,7 +262,7 @@ async def test_a_crash_when_the_month_is_nearly_written_anew_leaves_it_as_it_was
             "CREATE TRIGGER crash BEFORE INSERT ON flusher.upgrades "
             "FOR EACH ROW EXECUTE FUNCTION crash()"
         )
-        keeper = MonthKeeper(database, nothing_waits, 0, "hour")
+        keeper = keeper_of(database, "hour")
         with pytest.raises(Retry):
             await keeper.close()
         assert await connection.fetch(rows) == before
@@ -307,26 +275,22 @@ async def test_a_crash_when_the_month_is_nearly_written_anew_leaves_it_as_it_was
 async def test_check_that_comes_while_a_month_is_being_closed_finds_it_right(
     connection: asyncpg.Connection, dsn: str
 ) -> None:
-    """What sees the database as it was before, and reads the month after, sees it empty."""
+    """A snapshot from before the closing would find the month empty."""
     async with Database(dsn) as database:
         await SessionWriter(database, UTC).write(batch_of(of(ENDED, 1)))
         async with asyncio.TaskGroup() as group, connection.transaction():
             close = "SELECT flusher.close_month($1, 'hour')"
             assert await connection.fetchval(close, ENDED.first_day)
             checking = group.create_task(check_counts(database))
-
-            async def waits() -> bool:
-                query = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
-                return bool(await connection.fetchval(query))
-
-            await eventually(waits)
+            waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+            await eventually(lambda: connection.fetchval(waits))
         assert checking.result() == []
 
 
 async def test_a_month_that_takes_too_long_is_not_tried_again_and_again(
     connection: asyncpg.Connection, dsn: str
 ) -> None:
-    """Batches wait meanwhile. It is as it was."""
+    """Batches wait meanwhile. The month stays as it was."""
     session = of(ENDED, 1)
     async with Database(dsn) as brief, Database(dsn) as database:
 
@@ -345,7 +309,7 @@ async def test_a_month_that_takes_too_long_is_not_tried_again_and_again(
         assert await keeper.close() == ()
         (row,) = await connection.fetch("SELECT * FROM sessions")
         assert (row["id"].bytes, row["created_at"]) == (session.id, from_us(session.at_us))
-        other = MonthKeeper(database, nothing_waits, 0, "hour")
+        other = keeper_of(database, "hour")
         assert await other.close() == (ENDED.first_day,)
 
 
@@ -356,9 +320,114 @@ async def test_with_instant_a_closed_month_is_left_as_it_is(
     async with Database(dsn) as database:
         await SessionWriter(database, UTC).write(batch_of(session))
         for keep, closed in (("instant", (ENDED.first_day,)), ("instant", ())):
-            assert await MonthKeeper(database, nothing_waits, 0, keep).close() == closed
+            assert await keeper_of(database, keep).close() == closed
         (row,) = await connection.fetch("SELECT * FROM sessions")
         assert (row["id"].bytes, row["created_at"]) == (session.id, from_us(session.at_us))
         # The setting may become coarser, and never finer.
         for keep, closed in (("day", (ENDED.first_day,)), ("hour", ())):
-            assert await MonthKeeper(database, nothing_waits, 0, keep).close() == closed
+            assert await keeper_of(database, keep).close() == closed
+
+
+PARTITION = f"flusher.sessions_{MONTH.first_day:%Y_%m}"
+A_ROW_OF_ANOTHER_MONTH = (
+    "(gen_random_uuid(), '2001-01-01', 'x', gen_random_uuid(), NULL, now(), NULL)"
+)
+GONE = [f"DROP TABLE {PARTITION}", f"ALTER TABLE sessions DETACH PARTITION {PARTITION}"]
+
+
+def started_in(month: Month) -> dict[Any, Any]:
+    """A stream's entry."""
+    return {FIELD: encode(visit(month, 1))}
+
+
+@pytest.mark.parametrize("gone", GONE, ids=["dropped", "detached"])
+@pytest.mark.parametrize("counted", ["not counted", "counted"])
+async def test_it_is_made_again_and_the_counts_are_those_of_what_is_there(
+    database: Database,
+    writer: SessionWriter,
+    connection: asyncpg.Connection,
+    gone: str,
+    counted: str,
+) -> None:
+    """A writer that knew it waits and goes on. Nothing that comes meanwhile is set aside."""
+    await writer.write(batch_of(start(), start(role="user")))
+    if counted == "counted":
+        await keeper_of(database).fold()
+    await connection.execute(gone)
+    batch = batch_of(start())
+    with pytest.raises(Retry, match="created again"):
+        await writer.write(batch)
+    assert (await writer.write(batch)).sessions == 1
+    left = 1 if "DROP" in gone else 3
+    assert await connection.fetchval("SELECT count(*) FROM sessions") == left
+    assert await views_and_live_counts_that_differ(connection) == []
+    assert await check_counts(database) == []
+
+
+async def test_a_writer_that_looks_for_a_visitor_in_it_goes_on(
+    writer: SessionWriter, connection: asyncpg.Connection
+) -> None:
+    await writer.write(batch_of(start()))
+    await connection.execute(GONE[0])
+    batch = batch_of(start(visitor=b"v" * 16), upgrade(None, visitor=b"v" * 16))
+    with pytest.raises(Retry, match="created again"):
+        await writer.write(batch)
+    assert (await writer.write(batch)).upgrades == 1
+
+
+@pytest.mark.parametrize(
+    "in_the_way",
+    [
+        [f"CREATE TABLE {PARTITION} (another integer)"],
+        [
+            f"SELECT flusher.create_month('{MONTH.first_day}')",
+            GONE[1],
+            f"INSERT INTO {PARTITION} VALUES {A_ROW_OF_ANOTHER_MONTH}",
+        ],
+    ],
+    ids=["another table", "rows of another month"],
+)
+async def test_what_else_stands_in_a_months_way_is_no_sessions_fault(
+    writer: SessionWriter, connection: asyncpg.Connection, in_the_way: list[str]
+) -> None:
+    for command in in_the_way:
+        await connection.execute(command)
+    with pytest.raises(Retry, match=rf"sessions_|{MONTH}"):
+        await writer.write(batch_of(start()))
+
+
+async def test_a_flusher_goes_on_while_it_is_gone_and_when_it_starts(
+    system: System, connection: asyncpg.Connection, redis: Redis, this_month: Month
+) -> None:
+    partition = f"flusher.sessions_{this_month.first_day:%Y_%m}"
+
+    stored = "SELECT count(*) FROM sessions"
+    for _ in range(2):
+        (flusher,) = await system.start("flusher")
+        await eventually(lambda: connection.fetchval("SELECT to_regclass($1)", partition))
+        await connection.execute(f"DROP TABLE {partition}")
+        await redis.xadd(keys.stream(0), started_in(this_month))
+        await eventually(lambda: connection.fetchval(stored), lambda number: number == 1)
+        await connection.execute(f"DROP TABLE {partition}")
+        assert await flusher.stop() == 0
+    assert await redis.xlen(keys.dead_letters(0)) == 0
+
+
+async def test_a_flusher_whose_present_month_was_dropped_says_so_and_flushes_the_others(
+    system: System, connection: asyncpg.Connection, redis: Redis, this_month: Month
+) -> None:
+    """As a flusher does whose clock runs years ahead."""
+    await connection.execute("SELECT flusher.create_month($1)", this_month.first_day)
+    await connection.execute("UPDATE flusher.months SET closed_at = now(), dropped_at = now()")
+    await connection.execute(f"DROP TABLE flusher.sessions_{this_month.first_day:%Y_%m}")
+    (flusher,) = await system.start("flusher")
+    await redis.xadd(keys.stream(0), started_in(this_month))
+    await redis.xadd(keys.stream(0), started_in(this_month.plus(-1)))
+
+    async def set_aside_and_stored() -> tuple[int, int]:
+        stored = await connection.fetchval("SELECT count(*) FROM sessions")
+        return await redis.xlen(keys.dead_letters(0)), int(stored)
+
+    await eventually(set_aside_and_stored, lambda numbers: numbers == (1, 1))
+    assert f"the sessions of {this_month} were dropped" in flusher.log
+    assert await flusher.stop() == 0

@@ -1,9 +1,12 @@
-"""What a flush costs, counted: a regression here is a slower flusher, on any machine."""
+"""What a flush costs, counted: calls, and rows that are read, whatever the statistics say."""
 
 from collections import Counter
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+import asyncpg
 import pytest
 from asyncpg.connection import LoggedQuery
 from prometheus_client import CollectorRegistry
@@ -12,7 +15,7 @@ from redis.asyncio import Redis
 from contract import keys
 from contract.entry import join_records
 from contract.flusher_metrics import FlusherMetrics
-from contract.record import FIELD, encode
+from contract.record import FIELD, SessionStarted, SessionUpgraded, encode
 from flusher.postgres.database import Database
 from flusher.postgres.write import SessionWriter
 from flusher.stream.read import StreamReader
@@ -90,7 +93,7 @@ async def test_a_flush_asks_postgres_as_often_for_a_thousand_sessions_as_for_ten
         await worker.run_once()
         asked[sessions] = len(queries)
     assert asked[1000] == asked[10]
-    # Begin, lock, (COPY, which is not told of,) lock, what waits, the upgrades, the counts, commit.
+    # Begin, lock, (COPY, which is not logged,) lock, what waits, the upgrades, the counts, commit.
     assert asked[10] == 7, queries
 
 
@@ -101,6 +104,12 @@ async def test_sessions_that_share_an_entry_end_as_one(redis: Redis, worker: Wor
     after = await redis.info("commandstats")
     assert after["cmdstat_xdel"]["calls"] - before["cmdstat_xdel"]["calls"] <= SHARDS
     assert sum([await redis.xlen(keys.stream(shard)) for shard in range(SHARDS)]) == 0
+
+
+LOOK_UPS_BY_ID: Final = """
+    SELECT sum(idx_scan) FROM pg_stat_user_indexes
+    WHERE indexrelname LIKE '%_pkey' AND relname LIKE 'sessions_%'
+"""
 
 
 async def test_a_session_near_its_months_end_is_looked_up_once(database: Database) -> None:
@@ -114,14 +123,129 @@ async def test_a_session_near_its_months_end_is_looked_up_once(database: Databas
         [start(seconds=end + 60, month=next_month) for _ in range(100)],
     )
     for sessions in batches:
-        before = await look_ups_by_id(database)
+        before = await counted_by_postgres(database, LOOK_UPS_BY_ID)
         await writer.write(batch_of(*sessions))
-        assert await look_ups_by_id(database) - before <= len(sessions)
+        assert await counted_by_postgres(database, LOOK_UPS_BY_ID) - before <= len(sessions)
 
 
-async def look_ups_by_id(database: Database) -> int:
+async def counted_by_postgres(database: Database, query: str) -> int:
+    """What its statistics say now."""
     async with database.connection() as connection:
         await connection.execute("SELECT pg_stat_force_next_flush()")
         await connection.execute("SELECT pg_stat_clear_snapshot()")
-        scans = "SELECT sum(idx_scan) FROM pg_stat_user_indexes WHERE indexrelname LIKE '%_pkey'"
-        return int(await connection.fetchval(f"{scans} AND relname LIKE 'sessions_%'"))
+        return int(await connection.fetchval(query))
+
+
+SESSIONS: Final = 20_000
+EACH: Final = 50
+_READ: Final = """
+    SELECT (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'upgrades'
+            OR relname LIKE 'sessions_%')
+        + (SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE relname = 'upgrades'
+            OR relname LIKE 'sessions_%')
+"""
+
+
+@asynccontextmanager
+async def rolled_back(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    async with database.connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        yield connection
+        await transaction.rollback()
+
+
+async def as_new(database: Database) -> None:
+    """Nothing was ever counted in tables that were made a moment ago."""
+
+
+async def analysed(database: Database) -> None:
+    async with database.connection() as connection:
+        await connection.execute("ANALYZE")
+
+
+async def analysed_while_empty(database: Database) -> None:
+    """An operator runs ANALYZE when the partitions of the next months exist already."""
+    await analysed(database)
+
+
+async def analysed_after_a_rollback(database: Database) -> None:
+    """Autovacuum comes after a batch failed: pages, and not one row in them."""
+    async with rolled_back(database) as connection:
+        await connection.execute(
+            "INSERT INTO sessions (id, month, site, monthly_user_hash, created_at) "
+            "SELECT gen_random_uuid(), $1, 'a', gen_random_uuid(), now() "
+            "FROM generate_series(1, 5000)",
+            MONTH.first_day,
+        )
+        await connection.execute(
+            "INSERT INTO flusher.upgrades "
+            "(id, session_id, month, site, user_hash, highest_role, upgraded_at) "
+            "SELECT gen_random_uuid(), gen_random_uuid(), $1, 'a', gen_random_uuid(), 'user', "
+            "now() FROM generate_series(1, 5000)",
+            MONTH.first_day,
+        )
+    await analysed(database)
+
+
+def visitor(number: int) -> bytes:
+    return b"v" + number.to_bytes(15)
+
+
+def traffic() -> list[list[SessionStarted | SessionUpgraded]]:
+    """A batch for each way in which upgrades and copies find their sessions."""
+    numbers = range(EACH)
+    started = [start(visitor=visitor(n), seconds=n) for n in numbers]
+    late = [start(seconds=n) for n in numbers]
+    again = [
+        start(session.id, visitor=visitor(n), seconds=n - 5) for n, session in enumerate(started)
+    ]
+    end = (MONTH.ends_us(UTC) - NOON_US) / 1e6
+    before_end = [start(seconds=end - 1) for _ in numbers]
+    after_end = [start(e.id, seconds=end + 1, month=MONTH.plus(1)) for e in before_end]
+    current = [start(visitor=visitor(EACH + n), seconds=n) for n in numbers]
+    return [
+        [*started, *(upgrade(session.id) for session in started)],
+        [upgrade(session.id) for session in late],
+        [*late],
+        [*again, *(upgrade(session.id, seconds=70) for session in again)],
+        [*before_end],
+        [*after_end],
+        [*current, *(upgrade(None, visitor=session.monthly_user_hash) for session in current)],
+        [upgrade(session.id, seconds=65) for session in current],
+    ]
+
+
+@pytest.mark.parametrize("statistics", [as_new, analysed_while_empty, analysed_after_a_rollback])
+async def test_no_batch_reads_a_whole_month(
+    statistics: Callable[[Database], Awaitable[None]], database: Database
+) -> None:
+    """Not even once, though each plan was made when there was nothing to read."""
+    writer = SessionWriter(database, UTC)
+    await writer.create_months([MONTH, MONTH.plus(1)])
+    await statistics(database)
+    for events in traffic():
+        await writer.write(batch_of(*events))
+    await assert_little_is_read(database, writer)
+
+
+async def test_no_batch_reads_a_whole_month_that_was_small_when_analysed(
+    database: Database,
+) -> None:
+    """Autovacuum comes when a month has some hundred sessions, and next when it has thousands."""
+    writer = SessionWriter(database, UTC)
+    for events in traffic():
+        await writer.write(batch_of(*events))
+    await analysed(database)
+    await assert_little_is_read(database, writer)
+
+
+async def assert_little_is_read(database: Database, writer: SessionWriter) -> None:
+    """By each kind of batch, once there are many sessions."""
+    await writer.write(batch_of(*(start(visitor=visitor(1000 + n)) for n in range(SESSIONS))))
+    before = await counted_by_postgres(database, _READ)
+    for events in traffic():
+        await writer.write(batch_of(*events))
+        after = await counted_by_postgres(database, _READ)
+        assert after - before < SESSIONS / 4, events[-1]
+        before = after

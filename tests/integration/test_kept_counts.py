@@ -12,9 +12,8 @@ import asyncpg
 import pytest
 from asyncpg.pgproto.pgproto import UUID
 
-from contract.calendar import DAY_US, SECOND_US, Month, from_us
+from contract.calendar import from_us
 from contract.errors import DeadLetter, Retry
-from contract.record import SessionStarted
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
 from flusher.postgres.migrate import migrate
@@ -24,8 +23,9 @@ from flusher.postgres.store_counts import store_counts
 from flusher.postgres.write import SessionWriter
 from flusher.rows.counts import Counts, Session
 from tests.conftest import Databases
-from tests.events import batch_of, start, upgrade
-from tests.instant import MONTH, NOON_US
+from tests.events import batch_of, upgrade
+from tests.instant import MONTH
+from tests.integration.keeping import keeper_of, visit
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.servers import Flavour, flavours, run_servers
 from tests.system import run_command
@@ -48,32 +48,9 @@ def databases(
 
 
 @pytest.fixture
-async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(dsn)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-def writer(database: Database) -> SessionWriter:
-    return SessionWriter(database, UTC)
-
-
-async def nothing_waits() -> float:
-    return 0.0
-
-
-@pytest.fixture
 async def keeper(dsn: str) -> AsyncIterator[MonthKeeper]:
     async with Database(dsn) as database:
-        yield MonthKeeper(database, nothing_waits, kept_months=0)
-
-
-def of(month: Month, person: int, site: str = SITE, role: str | None = None) -> SessionStarted:
-    """A session in the middle of a month."""
-    seconds = (month.starts_us(UTC) + 9 * DAY_US - NOON_US) / SECOND_US + person
-    visitor = bytes([person]) * 16
-    return start(visitor=visitor, site=site, month=month, seconds=seconds, role=role)
+        yield keeper_of(database)
 
 
 async def assert_exact(connection: asyncpg.Connection) -> None:
@@ -96,7 +73,7 @@ async def test_no_report_reads_sessions(
 ) -> None:
     months = [MONTH.plus(-number) for number in range(6)]
     await writer.write(
-        batch_of(*(of(month, person) for month in months for person in range(1, 30)))
+        batch_of(*(visit(month, person) for month in months for person in range(1, 30)))
     )
     queries = (
         "SELECT * FROM monthly_impact",
@@ -106,27 +83,11 @@ async def test_no_report_reads_sessions(
     for closed in (False, True):
         if closed:
             await keeper.run_once()
-            await writer.write(batch_of(of(OVER, 99)))
+            await writer.write(batch_of(visit(OVER, 99)))
         await connection.execute("ANALYZE")
         for query in queries:
             assert await partitions_read(connection, query) == set(), query
         await assert_exact(connection)
-
-
-async def test_what_comes_for_a_closed_month_counts_at_once(
-    connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper, dsn: str
-) -> None:
-    session = of(OVER, 1)
-    await writer.write(batch_of(session, of(OVER, 2), of(OVER, 2, "b.example.org")))
-    await writer.write(batch_of(of(BEFORE, 7)))
-    assert (await keeper.run_once()).closed == (BEFORE.first_day, OVER.first_day)
-    await writer.write(batch_of(upgrade(session.id, site=SITE), of(OVER, 3), of(OVER, 2)))
-    query = "SELECT * FROM monthly_impact WHERE month = $1 AND site = $2"
-    row = await connection.fetchrow(query, OVER.first_day, SITE)
-    assert row is not None
-    assert (row["signed_in_sessions"], row["unique_users"], row["unique_visitors"]) == (1, 3, 2)
-    await assert_exact(connection)
-    assert await wrong(dsn) == []
 
 
 async def test_who_begins_and_who_ceases_to_count(
@@ -134,7 +95,7 @@ async def test_who_begins_and_who_ceases_to_count(
 ) -> None:
     """Each person had so many visitor's and signed-in sessions, and then has so many."""
     await writer.create_months([MONTH])
-    at = from_us(of(MONTH, 1).at_us)
+    at = from_us(visit(MONTH, 1).at_us)
     for number, kinds in enumerate(itertools.product([0, 1, 2], repeat=4)):
         visitor = Session(MONTH.first_day, SITE, UUID(bytes([number]) * 16), False, at)
         user = visitor._replace(signed_in=True)
@@ -164,17 +125,20 @@ async def test_who_begins_and_who_ceases_to_count(
 async def test_the_counts_are_exact_under_fire(
     connection: asyncpg.Connection, keeper: MonthKeeper, dsn: str
 ) -> None:
-    """Two flushers write the same people's sessions of two months, which are closed meanwhile."""
+    """Two flushers write the same people's sessions of two months, which are closed meanwhile. They
+    write them in opposite orders and never wait for each other: else it would be a Retry.
+    """
     stop = asyncio.Event()
 
     async def write(number: int) -> None:
         async with Database(dsn) as own:
             writer = SessionWriter(own, UTC)
             while not stop.is_set():
-                starts = [of((MONTH, OVER)[p % 2], p + number) for p in range(20)]
+                people = range(20) if number else range(19, -1, -1)
+                starts = [visit((MONTH, OVER)[p % 2], p + number) for p in people]
                 upgrades = [upgrade(each.id, site=SITE) for each in starts[::3]]
                 for each in (batch_of(*starts, *upgrades[:2]), batch_of(*upgrades)):
-                    await writer.write(each)  # they never wait for each other
+                    await writer.write(each)
 
     async with asyncio.TaskGroup() as writing:
         for number in (0, 3):
@@ -194,7 +158,7 @@ async def test_the_counts_are_exact_under_fire(
 async def test_a_month_is_closed_when_it_is_over_and_nothing_of_it_may_be_on_its_way(
     writer: SessionWriter, dsn: str
 ) -> None:
-    await writer.write(batch_of(of(MONTH, 1), of(OVER, 1)))
+    await writer.write(batch_of(visit(MONTH, 1), visit(OVER, 1)))
     oldest = WAITS_SECONDS + 1
 
     async def oldest_entry() -> float:
@@ -226,11 +190,11 @@ async def test_a_month_is_closed_three_days_after_its_end_in_the_calendars_zone(
     assert [len(rows) for rows in closable] == [0, 1]
 
 
-async def test_what_an_operator_deletes_or_adds_is_told_and_mended_by_check(
+async def test_check_reports_and_repairs_what_an_operator_deleted(
     connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper, dsn: str
 ) -> None:
-    people = [of(month, n, role="user") for month in (OVER, MONTH) for n in (1, 2, 3)]
-    await writer.write(batch_of(*people, of(OVER, 4, "b.example.org")))
+    people = [visit(month, n, role="user") for month in (OVER, MONTH) for n in (1, 2, 3)]
+    await writer.write(batch_of(*people, visit(OVER, 4, "b.example.org")))
     await keeper.run_once()
     assert await wrong(dsn) == []
     held = await connection.fetchval(statement("last_check"))
@@ -251,20 +215,20 @@ async def test_what_an_operator_deletes_or_adds_is_told_and_mended_by_check(
     await wrong(dsn, repair=True)
     assert await connection.fetch("SELECT * FROM monthly_impact") == []
     assert await connection.fetch("SELECT * FROM daily_impact") == []
-    await writer.write(batch_of(of(OVER, 5), of(MONTH, 6)))
+    await writer.write(batch_of(visit(OVER, 5), visit(MONTH, 6)))
     await assert_exact(connection)
 
 
 async def test_with_another_calendar_the_days_are_counted_anew(
     connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper, dsn: str
 ) -> None:
-    await writer.write(batch_of(of(OVER, 1), of(MONTH, 1)))
+    await writer.write(batch_of(visit(OVER, 1), visit(MONTH, 1)))
     await keeper.run_once()
     days = [row["day"] for row in await connection.fetch("SELECT day FROM daily_impact ORDER BY 1")]
     await connection.execute("UPDATE sessions SET created_at = created_at + interval '23 hours'")
     await migrate(connection, ZoneInfo("Pacific/Kiritimati"))
     await assert_exact(connection)
-    await writer.write(batch_of(of(MONTH, 2)))
+    await writer.write(batch_of(visit(MONTH, 2)))
     await assert_exact(connection)
     assert await wrong(dsn) == []
     after = await connection.fetch(
@@ -292,13 +256,15 @@ async def test_no_view_is_compiled(databases: Databases) -> None:
 async def test_of_dropped_months_the_counts_stay(
     connection: asyncpg.Connection, writer: SessionWriter, dsn: str
 ) -> None:
-    """And what will be dropped is said a look before."""
+    """A month is named one turn before it is dropped."""
     months = [MONTH.plus(-number) for number in range(6, -1, -1)]
-    await writer.write(batch_of(*(of(month, person) for month in months for person in range(1, 4))))
+    await writer.write(
+        batch_of(*(visit(month, person) for month in months for person in range(1, 4)))
+    )
     before = await connection.fetch("SELECT * FROM monthly_impact ORDER BY month")
     days = await connection.fetch("SELECT * FROM daily_impact ORDER BY day")
     async with Database(dsn) as database:
-        keeper = MonthKeeper(database, nothing_waits, kept_months=3)
+        keeper = keeper_of(database, kept_months=3)
         assert (await keeper.run_once()).dropped == ()
         dropped = (await keeper.run_once()).dropped
         assert dropped == tuple(month.first_day for month in months[:3])
@@ -313,13 +279,13 @@ async def test_of_dropped_months_the_counts_stay(
     # no count; its neighbours are stored.
     async with Database(dsn) as other:
         with pytest.raises(DeadLetter, match="counts are final") as caught:
-            await SessionWriter(other, UTC).write(batch_of(of(months[0], 9)))
+            await SessionWriter(other, UTC).write(batch_of(visit(months[0], 9)))
         assert caught.value.reason == "month_dropped"
     with pytest.raises(Retry, match="unless it was dropped"):
-        await writer.write(batch_of(of(months[0], 9)))
+        await writer.write(batch_of(visit(months[0], 9)))
     with pytest.raises(DeadLetter, match="counts are final"):
-        await writer.write(batch_of(of(months[0], 9), of(MONTH, 9)))
-    await writer.write(batch_of(of(MONTH, 1)))
+        await writer.write(batch_of(visit(months[0], 9), visit(MONTH, 9)))
+    await writer.write(batch_of(visit(MONTH, 1)))
     after = await connection.fetch("SELECT * FROM monthly_impact ORDER BY month")
     assert after[:-1] == before[:-1]
     assert after[-1]["sessions"] == before[-1]["sessions"] + 1
@@ -328,43 +294,10 @@ async def test_of_dropped_months_the_counts_stay(
 async def test_only_closed_months_are_dropped(
     connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper
 ) -> None:
-    await writer.write(batch_of(of(OVER, 1), of(MONTH, 1)))
+    await writer.write(batch_of(visit(OVER, 1), visit(MONTH, 1)))
     drop = "SELECT flusher.drop_month($1)"
     assert await connection.fetchval(drop, OVER.first_day) is False, "it is open"
     await keeper.run_once()
     assert await connection.fetchval(drop, MONTH.first_day) is False, "it is not over"
     assert await connection.fetchval(drop, MONTH.plus(-90).first_day) is False, "never there"
     assert await connection.fetchval(drop, OVER.first_day) is True
-
-
-async def test_a_month_whose_partition_is_gone_is_made_again_and_counted_again(
-    connection: asyncpg.Connection, keeper: MonthKeeper, dsn: str
-) -> None:
-    """Somebody has dropped it by hand, or a restore was without it."""
-    async with Database(dsn) as database:
-        await SessionWriter(database, UTC).write(batch_of(of(OVER, 1), of(MONTH, 1), of(MONTH, 2)))
-    await keeper.fold()
-    for gone in (TABLE, f"sessions_{MONTH.first_day:%Y_%m}"):
-        await connection.execute(f"DROP TABLE flusher.{gone}")
-        async with Database(dsn) as database:
-            await SessionWriter(database, UTC).write(batch_of(of(OVER, 3), of(MONTH, 3)))
-        await assert_exact(connection)
-        assert await wrong(dsn) == []
-
-
-async def test_of_people_that_all_flushers_share_none_is_counted_twice(
-    connection: asyncpg.Connection, dsn: str
-) -> None:
-    """Nor do two flushers wait for each other: whatever the order of events, people have one."""
-
-    async def write(number: int) -> None:
-        async with Database(dsn) as own:
-            writer = SessionWriter(own, UTC)
-            for turn in range(10):
-                people = range(1, 40) if (number + turn) % 2 else range(39, 0, -1)
-                await writer.write(batch_of(*(of(MONTH, person) for person in people)))
-
-    await asyncio.gather(*(write(number) for number in range(4)))
-    (row,) = await connection.fetch("SELECT * FROM monthly_impact")
-    assert (row["sessions"], row["unique_users"]) == (4 * 10 * 39, 39)
-    await assert_exact(connection)

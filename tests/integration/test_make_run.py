@@ -48,7 +48,7 @@ http.server.HTTPServer(("127.0.0.1", int(os.environ["ADMIN_PORT"])), Page).serve
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder as a clone under root's own: nobody else may enter.
+    """A folder as a clone under root's own: no other user may enter.
 
     The rows have names of their own: those of the real ones would be asked whether they are ready.
     """
@@ -134,31 +134,35 @@ def end(process: subprocess.Popen[str], number: signal.Signals) -> list[psutil.P
     return left_of(family)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_everything_with_success(number: signal.Signals, used_folder: Path) -> None:
-    with running(used_folder) as (process, _):
-        assert end(process, number) == []
-        assert process.returncode == 0
-    assert not (used_folder / ".data" / "run.json").exists()
+def test_each_run_finds_the_data_of_the_one_before_and_a_signal_stops_all_of_it(
+    used_folder: Path,
+) -> None:
+    """With success and nothing left over; a run that is killed leaves no process either."""
+    psql = ("psql", "-A", "-t", "-c")
+    ends = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    if sys.platform == "linux":  # only Linux signals a parent's death
+        ends.append(signal.SIGKILL)
+    for run, number in enumerate(ends):
+        with running(used_folder) as (process, _):
+            if run == 0:
+                made = embedded(used_folder, *psql, "CREATE TABLE kept AS SELECT 42 AS answer")
+                assert made.returncode == 0, made.stderr
+                second = embedded(used_folder, "run")
+                assert second.returncode == 1
+                assert f"pid {process.pid}" in second.stderr
+                assert second.stderr.count("\n") == 1
+            found = embedded(used_folder, *psql, "SELECT answer FROM kept")
+            assert found.stdout == "42\n"
+            assert end(process, number) == []
+            if number is not signal.SIGKILL:
+                assert process.returncode == 0
+                assert not (used_folder / ".data" / "run.json").exists()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
-def test_nothing_outlives_a_killed_run(used_folder: Path) -> None:
-    with running(used_folder) as (process, _):
-        assert end(process, signal.SIGKILL) == []
-
-
-def test_a_second_run_finds_the_data_again(folder: Path) -> None:
-    with running(folder) as (process, _):
-        made = embedded(folder, "psql", "-c", "CREATE TABLE kept AS SELECT 42 AS answer")
-        assert made.returncode == 0, made.stderr
-        end(process, signal.SIGINT)
-    with running(folder):
-        found = embedded(folder, "psql", "-A", "-t", "-c", "SELECT answer FROM kept")
-    assert found.stdout == "42\n"
-
-
-def test_the_release_row_runs_first_and_its_failure_ends_the_run(folder: Path) -> None:
+def test_a_release_row_that_fails_or_a_process_that_ends_by_itself_ends_the_run(
+    folder: Path,
+) -> None:
+    """The release row runs first; whatever ended is named in one line."""
     write_procfile(folder, release="echo no schema today; exit 3", web=WEB)
     result = run_embedded(folder, **OWN)
     assert result.returncode == 1
@@ -166,9 +170,6 @@ def test_the_release_row_runs_first_and_its_failure_ends_the_run(folder: Path) -
     assert "web started" not in result.stdout
     assert result.stderr.startswith("release (")
     assert result.stderr.count("\n") == 1
-
-
-def test_a_process_that_ends_by_itself_ends_the_run_and_is_named(folder: Path) -> None:
     write_procfile(folder, web=WEB, worker="exit 7")
     result = run_embedded(folder, **OWN)
     assert result.returncode == 1
@@ -216,42 +217,54 @@ def test_the_last_three_lines_say_where_to_look_and_what_to_try_works(folder: Pa
         assert process.returncode == 0
 
 
-def test_nothing_is_said_before_all_are_ready(folder: Path) -> None:
+def test_a_run_on_servers_of_ones_own_starts_none_and_waits_until_all_is_ready(
+    folder: Path,
+) -> None:
+    """Their passwords are not repeated."""
     (folder / "late.py").write_text(LATE)
     write_procfile(folder, front=WEB, worker="python late.py")
     with running(folder, **OWN) as (_, lines):
-        pages = [line for line in lines if "GET /readyz" in line]
+        shown = embedded(folder, "env")
+    pages = [line for line in lines if "GET /readyz" in line]
     assert [page.split()[-2] for page in pages] == ["503", "503", "200"]
+    assert "s3cret" not in "".join(lines)
+    assert "/demo\n" in "".join(lines)
+    assert OWN["REDIS_URL"] in shown.stdout
+    assert OWN["DATABASE_URL"] in shown.stdout
+    assert not (folder / ".data" / "valkey").exists()
+    assert not (folder / ".data" / "postgres").exists()
 
 
-def test_the_usual_admin_ports_are_left_to_whoever_has_them(folder: Path) -> None:
+def settings_seen(folder: Path, *names: str, **extra: str) -> list[str]:
+    """What a process of a run has in its environment under these names."""
+    program = f"import json, os; print('seen', json.dumps([os.environ.get(n) for n in {names}]))"
+    write_procfile(folder, worker=f'python -c "{program}"')
+    result = run_embedded(folder, **extra)
+    line = next(line for line in result.stdout.splitlines() if "seen [" in line)
+    seen: list[str] = json.loads(line.partition("seen ")[2])
+    return seen
+
+
+def test_the_usual_admin_ports_are_left_to_a_process_that_has_them(folder: Path) -> None:
     """Else another system's readiness would be taken for our own."""
-    program = "import os; print('port', os.environ['ADMIN_PORT'])"
-    write_procfile(folder, web=f'python -c "{program}"')
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with suppress(OSError):  # somebody else's already
+        with suppress(OSError):  # another process has it already
             taken.bind(("127.0.0.1", 9100))
             taken.listen()
-        output = run_embedded(folder, ADMIN_PORT="", **OWN).stdout
-    port = next(line.split()[-1] for line in output.splitlines() if "| port " in line)
-    assert port != "9100"
+        assert settings_seen(folder, "ADMIN_PORT", ADMIN_PORT="", **OWN) != ["9100"]
 
 
 def test_processes_get_the_servers_and_the_demo_settings(used_folder: Path) -> None:
     names = ["REDIS_URL", "DATABASE_URL", "JWT_KEY", "TRUSTED_PROXIES", "DEMO", "ADMIN_PORT"]
     names += ["DEMO_TOKEN", "LOG_LEVEL", "HOST", "JWT_ALGORITHMS"]
-    program = f"import json, os; print(json.dumps([os.environ.get(n) for n in {names}]))"
-    write_procfile(used_folder, worker=f'python -c "{program}"')
-    result = run_embedded(used_folder, TRUSTED_PROXIES="10.0.0.0/8", ADMIN_PORT="19100")
-    line = next(line for line in result.stdout.splitlines() if '["redis://' in line)
-    values = json.loads(line.partition("| ")[2])
+    values = settings_seen(used_folder, *names, TRUSTED_PROXIES="10.0.0.0/8", ADMIN_PORT="19100")
     redis_url, database_url, key, proxies, demo, admin, token, level, host, algorithms = values
     assert redis_url.startswith("redis://127.0.0.1:")
     assert database_url.startswith("postgresql://postgres@127.0.0.1:")
     assert key == (used_folder / ".data" / "jwt_key").read_text().strip()
     assert (proxies, demo, admin, level) == ("10.0.0.0/8", "1", "19101", "warning")
-    assert (host, algorithms) == ("127.0.0.1", "HS256"), "nobody else's machine gets the token"
+    assert (host, algorithms) == ("127.0.0.1", "HS256"), "no other machine gets the token"
     assert jwt.decode(token, key, algorithms=["HS256"])["sub"] == "demo-user"
 
 
@@ -266,31 +279,14 @@ def test_a_platforms_key_signs_nothing_here(
     folder: Path, own: dict[str, str], algorithms: str
 ) -> None:
     """Its tokens are good; those that are given away are signed with a key of this folder's."""
-    program = (
-        "import json, os; names = ['JWT_KEY', 'JWT_ALGORITHMS', 'DEMO_TOKEN', 'HOST'];"
-        "print('values', json.dumps([os.environ.get(n) for n in names]))"
-    )
-    write_procfile(folder, worker=f'python -c "{program}"')
-    result = run_embedded(folder, HOST="127.0.0.2", **own, **OWN)
-    line = next(line for line in result.stdout.splitlines() if "values [" in line)
-    keys, accepted, token, host = json.loads(line.partition("values ")[2])
+    names = ("JWT_KEY", "JWT_ALGORITHMS", "DEMO_TOKEN", "HOST")
+    keys, accepted, token, host = settings_seen(folder, *names, HOST="127.0.0.2", **own, **OWN)
     demo_key = (folder / ".data" / "jwt_key").read_text().strip()
     assert JWT_KEY.read({"JWT_KEY": keys}) == (own["JWT_KEY"].strip(), demo_key)
     assert (accepted, host) == (algorithms, "127.0.0.2")
-    assert jwt.decode(token, demo_key, algorithms=["HS256"])["sub"] == "demo-user"
     shown = embedded(folder, "token", **own).stdout.strip()
-    assert jwt.decode(shown, demo_key, algorithms=["HS256"])["sub"] == "demo-user"
-
-
-def test_servers_of_ones_own_are_used_and_not_repeated(folder: Path) -> None:
-    with running(folder, **OWN) as (_, lines):
-        shown = embedded(folder, "env")
-    assert "s3cret" not in "".join(lines)
-    assert "/demo\n" in "".join(lines)
-    assert OWN["REDIS_URL"] in shown.stdout
-    assert OWN["DATABASE_URL"] in shown.stdout
-    assert not (folder / ".data" / "valkey").exists()
-    assert not (folder / ".data" / "postgres").exists()
+    for each in (token, shown):
+        assert jwt.decode(each, demo_key, algorithms=["HS256"])["sub"] == "demo-user"
 
 
 def test_a_token_is_signed_with_the_demo_key(folder: Path) -> None:
@@ -300,14 +296,6 @@ def test_a_token_is_signed_with_the_demo_key(folder: Path) -> None:
     claims = jwt.decode(token, key_file.read_text().strip(), algorithms=["HS256"])
     assert (claims["sub"], claims["highest_role"]) == ("7", "admin")
     assert claims.keys() == {"sub", "highest_role", "exp"}
-
-
-def test_a_second_run_at_once_is_refused(used_folder: Path) -> None:
-    with running(used_folder) as (process, _):
-        result = embedded(used_folder, "run")
-        assert result.returncode == 1
-        assert f"pid {process.pid}" in result.stderr
-        assert result.stderr.count("\n") == 1
 
 
 def test_a_taken_port_is_named_before_anything_starts(folder: Path) -> None:
@@ -320,34 +308,22 @@ def test_a_taken_port_is_named_before_anything_starts(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("extra", "status", "words"),
+    ("words", "extra", "status", "said"),
     [
-        ({"PORT": "http"}, 2, "PORT is 'http'"),
-        ({"ADMIN_PORT": "70000"}, 2, "ADMIN_PORT is '70000'"),
-        ({"HOST": "192.0.2.1"}, 2, "HOST=192.0.2.1 is no address of this machine"),
-        ({"ADMIN_HOST": "192.0.2.1"}, 2, "ADMIN_HOST=192.0.2.1 is no address of this machine"),
+        ("run", {"PORT": "http"}, 2, "PORT is 'http'"),
+        ("run", {"ADMIN_PORT": "70000"}, 2, "ADMIN_PORT is '70000'"),
+        ("run", {"HOST": "192.0.2.1"}, 2, "HOST=192.0.2.1 is no address of this machine"),
+        ("run", {"ADMIN_HOST": "192.0.2.1"}, 2, "ADMIN_HOST=192.0.2.1 is no address of this"),
+        ("run --data file/data", {}, 1, "the data folder file/data can't be used"),
+        ("env", {}, 1, "make run"),
+        ("psql", {}, 1, "make run"),
     ],
 )
-def test_a_wrong_setting_is_one_line(
-    extra: dict[str, str], status: int, words: str, folder: Path
+def test_what_can_not_work_is_explained_in_one_line(
+    words: str, extra: dict[str, str], status: int, said: str, folder: Path
 ) -> None:
-    result = embedded(folder, "run", **extra)
-    assert result.returncode == status
-    assert words in result.stderr
-    assert result.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize("command", ["env", "psql"])
-def test_without_a_running_system_it_says_so(command: str, folder: Path) -> None:
-    result = embedded(folder, command)
-    assert result.returncode == 1
-    assert "make run" in result.stderr
-    assert result.stderr.count("\n") == 1
-
-
-def test_an_unusable_data_folder_is_one_line(folder: Path) -> None:
     (folder / "file").touch()
-    result = embedded(folder, "run", "--data", "file/data")
-    assert result.returncode == 1
-    assert result.stderr.startswith("the data folder file/data can't be used")
+    result = embedded(folder, *words.split(), **extra)
+    assert result.returncode == status
+    assert said in result.stderr
     assert result.stderr.count("\n") == 1

@@ -40,8 +40,7 @@ def write_lock_file(clone: Path, name: str, *, age: int) -> None:
 
 
 def run_make(clone: Path, target: str) -> subprocess.CompletedProcess[str]:
-    # The make that runs the tests passes its own flags on.
-    # `make test` tells a make below it that it is below one: it would say so, too.
+    # The make that runs the tests passes its own flags and level on.
     own = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     environment = own | {"PYTHON": str(clone / "python3")}
     command = ["make", target]

@@ -24,20 +24,20 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from contract.calendar import SECOND_US, Month, month_at, to_us
+from contract.calendar import SECOND_US, Month, month_at
 from contract.errors import DeadLetter, Retry
 from contract.identity import Hasher
 from contract.record import Event, SessionStarted, SessionUpgraded, encode
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
-from flusher.postgres.months import MonthKeeper
 from flusher.postgres.write import SessionWriter
 from flusher.rows.batch import Batch, decode_entries
 from flusher.rows.entry import Entry
 from tests.conftest import Databases
 from tests.instant import MONTH
+from tests.integration.keeping import keeper_of
 from tests.live_counts import views_and_live_counts_that_differ
-from tests.model import Row, rows_after, sign_ins_after
+from tests.model import Row, as_rows, rows_after, sign_ins_after
 
 UTC = ZoneInfo("UTC")
 # Both months are over, so that they may be closed.
@@ -102,10 +102,6 @@ class Kill:
             self._connection.terminate()
 
 
-async def nothing_waits() -> float:
-    return 0.0
-
-
 class Machine(RuleBasedStateMachine):
     """Sends events, delivers them somehow, and compares."""
 
@@ -121,7 +117,7 @@ class Machine(RuleBasedStateMachine):
         self.dropped: set[tuple[object, ...]] | None = None
         self.connection = self.connections.connection
         self.writers = [SessionWriter(database, UTC) for database in self.connections.databases]
-        self.keeper = MonthKeeper(self.connections.other, nothing_waits, kept_months=0)
+        self.keeper = keeper_of(self.connections.other)
         self.runner.run(self.connection.execute(_EMPTY))
 
     def teardown(self) -> None:
@@ -304,20 +300,8 @@ class Machine(RuleBasedStateMachine):
         await self._check()
 
     async def _rows(self) -> set[Row]:
-        return {
-            Row(
-                row["id"].bytes,
-                Month(row["month"].year, row["month"].month),
-                row["site"],
-                row["monthly_user_hash"].bytes,
-                row["highest_role"],
-                to_us(row["created_at"]),
-                None if row["upgraded_at"] is None else to_us(row["upgraded_at"]),
-            )
-            for row in await self.connection.fetch(
-                "SELECT * FROM sessions WHERE month <> $1", EARLIER.first_day
-            )
-        }
+        query = "SELECT * FROM sessions WHERE month <> $1"
+        return as_rows(await self.connection.fetch(query, EARLIER.first_day))
 
 
 class Ended(Machine):
@@ -330,7 +314,7 @@ class Ended(Machine):
     async def _close_for_good(self) -> None:
         """Sessions with coarse times and new ids are as many, of the same people and days."""
         before = await self._shown()
-        await MonthKeeper(self.connections.other, nothing_waits, 0, "day").close()
+        await keeper_of(self.connections.other, "day").close()
         await self._check()
         assert await self._shown() == before
         fine = "SELECT FROM sessions WHERE created_at <> date_trunc('day', created_at)"
@@ -385,8 +369,8 @@ def run(machine: type[Machine], examples: int) -> None:
             max_examples=examples,
             stateful_step_count=14,
             deadline=None,
-            # A failure is told at once and as it was: to make its example smaller takes minutes,
-            # and where time runs out meanwhile nothing is told of it.
+            # A failure is shown at once, not shrunk: shrinking takes minutes, and after a time-out
+            # nothing would be shown.
             phases=[Phase.explicit, Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),

@@ -18,7 +18,7 @@ from flusher.postgres.write import SessionWriter
 from runtime.clock import wall_clock
 from tests.conftest import Databases
 from tests.events import SITE, batch_of, start
-from tests.instant import NOON_US
+from tests.instant import MONTH, NOON_US
 from tests.integration.test_report import fill
 
 UTC = ZoneInfo("UTC")
@@ -86,8 +86,8 @@ ENUMS = """
 
 @pytest.fixture(scope="module")
 def filled(databases: Databases) -> Iterator[str]:
-    """The DSN of a database set up as the page says, with some months of two sites. Whoever writes
-    into one has one of their own.
+    """The DSN of a database set up as the page says, with some months of two sites. Tests
+    that write use a database of their own.
     """
     with asyncio.Runner() as runner:
         dsn = runner.run(databases.create())
@@ -152,7 +152,7 @@ def test_every_question_has_the_filter_of_its_site() -> None:
 
 
 def test_a_chart_of_counts_says_what_to_do_where_there_is_no_row() -> None:
-    """A line goes on over a month without any session, unless Metabase is told to."""
+    """Without that setting Metabase draws a line over a month that has no session."""
     for section in PAGE.split("\n### ")[1:]:
         chart = re.match(r".*\n\n(?:Line|Bar|Area) chart", section)
         if chart and "::numeric" not in section:
@@ -191,7 +191,7 @@ async def test_what_is_to_be_known_is_found(
     assert [row[:4] for row in rows] == [(before, OTHER, None, before + timedelta(days=3))]
 
 
-async def test_how_far_visitors_are_from_people_is_told_of_enough_sign_ins(
+async def test_how_far_visitors_are_from_people_is_shown_where_there_are_enough_sign_ins(
     filled: str, dsn: str, this_month: Month
 ) -> None:
     assert filled  # with it Metabase's role is there
@@ -248,7 +248,7 @@ async def test_its_numbers_are_the_known_ones(
         assert [row[1:] for row in await ask(metabase, title, None)] == of_all
 
 
-async def test_who_came_back_is_told_from_who_came_once(
+async def test_people_who_came_back_are_distinguished_from_those_who_came_once(
     metabase: asyncpg.Connection, this_month: Month
 ) -> None:
     """By day, too: of the month before, as if this day were in it."""
@@ -289,55 +289,56 @@ async def test_metabase_finds_the_four_and_what_they_are(metabase: asyncpg.Conne
     )
 
 
-@pytest.mark.parametrize("relation", READABLE)
-async def test_metabase_may_look_into_each(metabase: asyncpg.Connection, relation: str) -> None:
+async def test_metabase_may_look_into_each(metabase: asyncpg.Connection) -> None:
     """The fingerprint's sample, the distinct values of a filter, and a question's summary."""
-    assert (
-        await metabase.fetch(f'SELECT TRUE FROM "public"."{relation}" WHERE 1 <> 1 LIMIT 0') == []
-    )
-    sample = await metabase.fetch(f'SELECT * FROM "public"."{relation}" LIMIT 10000')
-    assert sample
-    for column in sample[0].keys():  # noqa: SIM118 - a Record iterates over its values
-        for question in (
-            f'SELECT substring("{column}"::text, 1, 1234) FROM "public"."{relation}" LIMIT 10000',
-            f'SELECT "{column}" FROM "public"."{relation}" GROUP BY 1 ORDER BY 1 ASC LIMIT 1000',
-            f'SELECT count(DISTINCT "{column}"), count(*) FROM "public"."{relation}"',
-        ):
-            assert await metabase.fetch(question)
+    for name in READABLE:
+        table = f'"public"."{name}"'
+        assert await metabase.fetch(f"SELECT TRUE FROM {table} WHERE 1 <> 1 LIMIT 0") == []
+        sample = await metabase.fetch(f"SELECT * FROM {table} LIMIT 10000")
+        for column in sample[0].keys():  # noqa: SIM118 - a Record iterates over its values
+            for question in (
+                f'SELECT substring("{column}"::text, 1, 1234) FROM {table} LIMIT 10000',
+                f'SELECT "{column}" FROM {table} GROUP BY 1 ORDER BY 1 ASC LIMIT 1000',
+                f'SELECT count(DISTINCT "{column}"), count(*) FROM {table}',
+            ):
+                assert await metabase.fetch(question)
 
 
-@pytest.mark.parametrize(
-    "forbidden",
-    [
-        "SELECT * FROM flusher.upgrades",
-        "SELECT * FROM flusher.count_changes",
-        "SELECT * FROM flusher.counts",
-        "SELECT * FROM flusher.all_counts",
-        "SELECT * FROM flusher.months",
-        "SELECT * FROM flusher.checks",
-        "SELECT * FROM flusher.upgrades_given_up",
-        "SELECT * FROM flusher.salts",
-        "SELECT * FROM flusher.dead_letters",
-        "SELECT * FROM flusher.calendar",
-        "SELECT * FROM flusher.impact_migrations",
-        "SELECT flusher.drop_month('2020-01-01')",
-        "SELECT flusher.missing_counts('2020-01-01')",
-        "DELETE FROM sessions",
-        "UPDATE sessions SET site = 'x'",
-        "INSERT INTO sessions SELECT * FROM sessions",
-        "TRUNCATE sessions",
-        "DROP VIEW monthly_impact",
-        "CREATE TABLE public.mine ()",
-        "CREATE SCHEMA mine",
-        "ALTER TABLE sessions ADD mine text",
-        "COMMENT ON TABLE sessions IS 'mine'",
-        "SET ROLE postgres",
-        "SELECT pg_read_file('postgresql.conf')",
-        "COPY sessions TO PROGRAM 'cat'",
-        "SELECT rolpassword FROM pg_authid",
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'postgres'",
-    ],
-)
-async def test_the_rest_is_refused(metabase: asyncpg.Connection, forbidden: str) -> None:
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await metabase.execute(forbidden)
+FORBIDDEN = [
+    "SELECT * FROM flusher.upgrades",
+    "SELECT * FROM flusher.count_changes",
+    "SELECT * FROM flusher.counts",
+    "SELECT * FROM flusher.all_counts",
+    "SELECT * FROM flusher.months",
+    "SELECT * FROM flusher.checks",
+    "SELECT * FROM flusher.upgrades_given_up",
+    "SELECT * FROM flusher.salts",
+    "SELECT * FROM flusher.dead_letters",
+    "SELECT * FROM flusher.calendar",
+    "SELECT * FROM flusher.impact_migrations",
+    "SELECT flusher.drop_month('2020-01-01')",
+    "SELECT flusher.missing_counts('2020-01-01')",
+    f"SELECT flusher.create_month('{MONTH.plus(2)}-01')",
+    f"SELECT * FROM flusher.sessions_{MONTH.first_day:%Y_%m}",
+    "DELETE FROM sessions",
+    "UPDATE sessions SET site = 'x'",
+    "INSERT INTO sessions SELECT * FROM sessions",
+    "TRUNCATE sessions",
+    "DROP VIEW monthly_impact",
+    "CREATE TABLE public.mine ()",
+    "CREATE SCHEMA mine",
+    "ALTER TABLE sessions ADD mine text",
+    "COMMENT ON TABLE sessions IS 'mine'",
+    "SET ROLE postgres",
+    "SELECT pg_read_file('postgresql.conf')",
+    "COPY sessions TO PROGRAM 'cat'",
+    "SELECT rolpassword FROM pg_authid",
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'postgres'",
+]
+
+
+async def test_the_rest_is_refused(metabase: asyncpg.Connection) -> None:
+    """To every member of `impact_reader`."""
+    for forbidden in FORBIDDEN:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await metabase.execute(forbidden)

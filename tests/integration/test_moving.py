@@ -10,17 +10,15 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import pytest
 
-from contract.calendar import DAY_US, SECOND_US, Month
-from contract.record import SessionStarted
 from embedded.postgres import PostgresServer, find_wheel_programs
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
 from flusher.postgres.migrate import migrate
-from flusher.postgres.months import MonthKeeper
 from flusher.postgres.write import SessionWriter
 from tests.conftest import Databases
-from tests.events import batch_of, start, upgrade
-from tests.instant import MONTH, NOON_US
+from tests.events import batch_of, upgrade
+from tests.instant import MONTH
+from tests.integration.keeping import keeper_of, visit
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.moved_clock import moved_environment, needs_moved_clock
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Servers, flavours
@@ -32,15 +30,6 @@ OVER = MONTH.plus(-2)
 PROGRAMS = sorted({flavour.postgres_programs or find_wheel_programs() for flavour in flavours()})
 FIVE_YEARS_SECONDS = 5 * 366 * 86_400
 _SECONDS = 60.0
-
-
-async def nothing_waits() -> float:
-    return 0.0
-
-
-def of(month: Month, person: int) -> SessionStarted:
-    seconds = (month.starts_us(UTC) + 9 * DAY_US - NOON_US) / SECOND_US + person
-    return start(visitor=bytes([person]) * 16, site=SITE, month=month, seconds=seconds)
 
 
 def run(program: Path, *arguments: str) -> bytes:
@@ -84,9 +73,9 @@ async def test_after_a_move_by_logical_replication_the_counts_go_on(
     old, new = two_servers
     blue = await asyncpg.connect(old.dsn())
     await migrate(blue, UTC)
-    sessions = [of(month, person) for month in (OVER, MONTH) for person in range(1, 20)]
+    sessions = [visit(month, person) for month in (OVER, MONTH) for person in range(1, 20)]
     async with Database(old.dsn()) as database, Database(old.dsn()) as other:
-        writer, keeper = SessionWriter(database, UTC), MonthKeeper(other, nothing_waits, 0, "hour")
+        writer, keeper = SessionWriter(database, UTC), keeper_of(other, "hour")
         await writer.write(batch_of(*sessions))
         await keeper.fold()
         schema = run(find_pg_dump(old), "--schema-only", "--no-publications", old.dsn())
@@ -95,10 +84,10 @@ async def test_after_a_move_by_logical_replication_the_counts_go_on(
         await blue.execute("CREATE PUBLICATION move FOR ALL TABLES")
         await green.execute(f"CREATE SUBSCRIPTION move CONNECTION '{old.dsn()}' PUBLICATION move")
         upgrades = [upgrade(each.id, site=SITE) for each in sessions[::3]]
-        await writer.write(batch_of(*upgrades, of(OVER, 30), of(MONTH, 30)))
+        await writer.write(batch_of(*upgrades, visit(OVER, 30), visit(MONTH, 30)))
         done = await keeper.run_once()
         assert done.closed == (OVER.first_day,), "its sessions are written anew"
-        await writer.write(batch_of(of(OVER, 31), of(MONTH, 31)))
+        await writer.write(batch_of(visit(OVER, 31), visit(MONTH, 31)))
         await keeper.fold()
 
         async def is_there() -> bool:
@@ -111,10 +100,12 @@ async def test_after_a_move_by_logical_replication_the_counts_go_on(
     await migrate(green, UTC)
     async with Database(new.dsn()) as database, Database(new.dsn()) as other:
         assert await assert_right(new.dsn()) == before
-        writer, keeper = SessionWriter(database, UTC), MonthKeeper(other, nothing_waits, 0)
+        writer, keeper = SessionWriter(database, UTC), keeper_of(other)
         await keeper.run_once()
         again = [upgrade(each.id, site=SITE) for each in sessions[1::3]]
-        await writer.write(batch_of(*sessions, *again, of(OVER, 40), of(MONTH, 40), of(MONTH, 30)))
+        await writer.write(
+            batch_of(*sessions, *again, visit(OVER, 40), visit(MONTH, 40), visit(MONTH, 30))
+        )
         await assert_right(new.dsn())
         await keeper.run_once()
         await assert_right(new.dsn())
@@ -168,9 +159,11 @@ async def test_a_dump_that_is_taken_while_flushers_write_is_restored_with_its_co
 
     async def write() -> None:
         async with Database(dsn) as database, Database(dsn) as other:
-            writer, keeper = SessionWriter(database, UTC), MonthKeeper(other, nothing_waits, 0)
+            writer, keeper = SessionWriter(database, UTC), keeper_of(other)
             while not stop.is_set():
-                starts = [of(month, person) for month in (OVER, MONTH) for person in range(1, 20)]
+                starts = [
+                    visit(month, person) for month in (OVER, MONTH) for person in range(1, 20)
+                ]
                 await writer.write(batch_of(*starts))
                 await writer.write(batch_of(*(upgrade(s.id, site=SITE) for s in starts[::3])))
                 await keeper.fold()
@@ -178,11 +171,8 @@ async def test_a_dump_that_is_taken_while_flushers_write_is_restored_with_its_co
     async with asyncio.TaskGroup() as writing:
         writing.create_task(write())
         connection = await asyncpg.connect(dsn)
-
-        async def are_stored() -> bool:
-            return bool(await connection.fetchval("SELECT count(*) > 100 FROM sessions"))
-
-        await eventually(are_stored, seconds=_SECONDS)
+        are_stored = "SELECT count(*) > 100 FROM sessions"
+        await eventually(lambda: connection.fetchval(are_stored), seconds=_SECONDS)
         dump = await asyncio.to_thread(run, server.programs / "pg_dump", dsn)
         stop.set()
     await connection.close()
@@ -193,7 +183,7 @@ async def test_a_dump_that_is_taken_while_flushers_write_is_restored_with_its_co
     await migrate(again, UTC)
     await again.close()
     async with Database(restored) as database:
-        await SessionWriter(database, UTC).write(batch_of(of(OVER, 50), of(MONTH, 50)))
+        await SessionWriter(database, UTC).write(batch_of(visit(OVER, 50), visit(MONTH, 50)))
     await assert_right(restored)
 
 
@@ -209,15 +199,15 @@ async def test_a_server_whose_clock_is_five_years_ahead_has_nothing_dropped(tmp_
         assert year >= MONTH.year + 5
         async with Database(server.dsn()) as database, Database(server.dsn()) as other:
             await SessionWriter(database, UTC).write(
-                batch_of(*(of(month, person) for month in months for person in (1, 2)))
+                batch_of(*(visit(month, person) for month in months for person in (1, 2)))
             )
             for kept in (12, 36, 2):
-                keeper = MonthKeeper(other, nothing_waits, kept)
+                keeper = keeper_of(other, kept_months=kept)
                 dropped = {month for _ in range(3) for month in (await keeper.run_once()).dropped}
                 # As many are kept as are to be, from the newest session on.
                 wanted = {month.first_day for month in months if month < MONTH.plus(-kept)}
                 assert dropped == wanted
-            await SessionWriter(database, UTC).write(batch_of(of(MONTH, 3)))
+            await SessionWriter(database, UTC).write(batch_of(visit(MONTH, 3)))
         assert await connection.fetchval("SELECT count(*) FROM sessions") == 3 * 2 + 1
         await connection.close()
         rows = await assert_right_but(server.dsn(), 2)

@@ -16,7 +16,6 @@ from flusher.postgres.write import SessionWriter
 from tests import pgbouncer
 from tests.events import batch_of, start
 from tests.pgbouncer import PgBouncer
-from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, flavours
 from tests.system import run_command
 
 pytestmark = pytest.mark.skipif(
@@ -28,18 +27,6 @@ ALL_SETTINGS = (
     "SELECT name, setting FROM pg_settings WHERE source = 'session' AND name <> 'client_encoding'"
 )
 MakePool = Callable[..., PgBouncer]
-
-
-@pytest.fixture(scope="module", params=flavours(), ids=lambda flavour: flavour.name)
-def postgres(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[PostgresServer]:
-    with CopiedPostgres(
-        tmp_path_factory.mktemp("pooled") / "postgres",
-        bin_dir=request.param.postgres_programs,
-        settings=POSTGRES_SETTINGS,
-    ) as postgres:
-        yield postgres
 
 
 @pytest.fixture
@@ -84,8 +71,9 @@ async def test_by_session_a_pool_without_a_second_process_is_no_other_kind(pool:
     await connection.close()
 
 
-@pytest.mark.parametrize("mode", ["transaction", "statement"])
-@pytest.mark.parametrize("size", [1, 5])
+@pytest.mark.parametrize(
+    ("mode", "size"), [("transaction", 1), ("transaction", 5), ("statement", 5)]
+)
 async def test_by_transaction_it_is_refused_in_one_line_and_nothing_is_left_there(
     pool: MakePool, postgres: PostgresServer, mode: str, size: int
 ) -> None:

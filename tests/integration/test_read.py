@@ -165,7 +165,7 @@ async def test_a_consumer_leaves_nothing_behind_but_never_drops_what_is_pending(
 
 
 async def test_a_foreign_entry_is_an_empty_record(shards: OneServer, redis: Redis) -> None:
-    """It will be set aside as undecodable, and harms nobody."""
+    """It will be set aside as undecodable."""
     await redis.xadd(keys.stream(0), {b"another": b"field"})
     (entry,) = await (await reader_of(shards)).read(100)
     assert entry.record == b""

@@ -1,6 +1,7 @@
-"""`/readyz` says whether a process is to be given work, `/livez` only that it runs."""
+"""`/readyz`: whether a process is to be given work. `/livez` and the watchdog: that it lives."""
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,6 @@ NOWHERE = {
     "REDIS_URL": "redis://127.0.0.1:1/0",
     "DATABASE_URL": "postgresql://postgres@127.0.0.1:1/impact",
 }
-
-
-@pytest.fixture
-def system(embedded_servers: Servers, dsn: str, redis: Redis, tmp_path: Path) -> Iterator[System]:
-    assert redis is not None  # an empty one
-    with System(embedded_servers.redis.url, dsn, tmp_path) as system:
-        yield system
 
 
 async def ask(program: Program, page: str) -> tuple[int, Any]:
@@ -129,22 +123,6 @@ async def test_a_collector_that_is_asked_to_stop_is_not_ready(system: System) ->
     assert await collector.exit_code() == 0
 
 
-@pytest.mark.parametrize(
-    ("module", "checks"),
-    [
-        ("collector", ("write", "salt", "restart")),
-        ("flusher", ("flush", "redis", "postgres")),
-        ("rotation", ("salt",)),
-    ],
-)
-async def test_without_its_servers_a_process_lives_and_is_not_ready(
-    system: System, module: str, checks: tuple[str, ...]
-) -> None:
-    program = system.program(module, **NOWHERE).start()
-    await fails(program, *checks)
-    assert await ask(program, "/livez") == (200, {"live": True})
-
-
 async def test_a_flusher_without_postgres_is_not_ready_though_it_has_nothing_to_do(
     system: System,
 ) -> None:
@@ -157,23 +135,78 @@ async def test_a_flusher_without_redis_blames_redis_and_not_postgres(system: Sys
     """On its page and in its log."""
     program = system.program("flusher", REDIS_URL=NOWHERE["REDIS_URL"]).start()
     await fails(program, "flush", "redis")
-
-    async def lines() -> list[str]:
-        return [line for line in program.log.splitlines() if "a batch has to wait" in line]
-
-    for line in await eventually(lines):
-        assert "check that Redis is up" in line
-        assert "PostgreSQL" not in line
+    line = await eventually(lambda: line_with(program, "a batch has to wait"))
+    assert "that Redis is up" in line
+    assert "PostgreSQL" not in line
 
 
-async def test_a_second_process_of_a_host_says_where_its_admin_pages_are(system: System) -> None:
-    (first,) = await system.start("collector")
-    port = first.environment["ADMIN_PORT"]
-    second = system.program("collector", ADMIN_PORT=port).start()
+async def line_with(program: Program, words: str) -> str:
+    return next((line for line in program.log.splitlines() if words in line), "")
 
-    async def log() -> str:
-        return second.log
 
-    said = await eventually(log, lambda text: "admin pages are served" in text)
-    assert "another process has ADMIN_PORT" in said
-    assert port in said
+_PATIENCE_SECONDS = 1.0
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.setblocking(False)
+        yield listening
+
+
+async def hear(systemd: socket.socket, seconds: float = 60.0) -> bytes:
+    async with asyncio.timeout(seconds):
+        return await asyncio.get_running_loop().sock_recv(systemd, 100)
+
+
+async def until_silent(systemd: socket.socket) -> None:
+    """Waits until nothing was heard for as long as systemd waits."""
+    try:
+        while True:
+            await hear(systemd, _PATIENCE_SECONDS)
+    except TimeoutError:
+        return
+
+
+@pytest.mark.parametrize(
+    ("module", "checks"),
+    [
+        ("collector", {"write", "salt", "restart"}),
+        ("flusher", {"flush", "redis", "postgres"}),
+        ("rotation", {"salt"}),
+    ],
+)
+async def test_a_process_that_waits_for_its_servers_lives_and_a_frozen_one_does_not(
+    module: str, checks: set[str], systemd: socket.socket, tmp_path: Path
+) -> None:
+    """The one that waits is not ready either."""
+    with System(NOWHERE["REDIS_URL"], NOWHERE["DATABASE_URL"], tmp_path / "logs") as system:
+        program = system.program(
+            module,
+            NOTIFY_SOCKET=systemd.getsockname(),
+            WATCHDOG_USEC=str(int(_PATIENCE_SECONDS * 1_000_000)),
+        ).start()
+        while await hear(systemd) != b"READY=1":
+            pass
+        # `systemctl start` returns now: its pages are there.
+        assert await ask(program, "/livez") == (200, {"live": True})
+        for _ in range(6):  # for longer than systemd's patience, with its servers away
+            assert await hear(systemd) == b"WATCHDOG=1"
+        await fails(program, *checks)
+        program.freeze()
+        await until_silent(systemd)
+        program.thaw()
+        assert await hear(systemd) == b"WATCHDOG=1"
+        await program.stop()
+
+
+async def test_a_process_that_cannot_start_says_nothing(
+    systemd: socket.socket, tmp_path: Path
+) -> None:
+    """`systemctl start` then fails, with its one line in the journal."""
+    with System(NOWHERE["REDIS_URL"], "", tmp_path / "logs") as system:
+        program = system.program("flusher", NOTIFY_SOCKET=systemd.getsockname()).start()
+        assert await program.exit_code() == 2
+        with pytest.raises(BlockingIOError):
+            systemd.recv(100)

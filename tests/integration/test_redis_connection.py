@@ -43,12 +43,6 @@ async def connection(redis: Redis) -> AsyncIterator[RedisConnection]:
     connection.close()
 
 
-async def test_replies_come_in_the_order_of_their_commands(connection: RedisConnection) -> None:
-    words = [b"%d" % number * number for number in range(1, 300)]
-    replies = await connection.exchange(b"".join(pack(b"ECHO", word) for word in words), len(words))
-    assert replies == words
-
-
 async def test_a_refused_command_is_its_own_reply(
     connection: RedisConnection, redis: Redis
 ) -> None:
@@ -130,17 +124,6 @@ async def test_an_exchange_that_is_cancelled_leaves_no_reply_behind(
     assert await connection.exchange(pack(b"ECHO", b"next"), 1) == [b"next"]
 
 
-async def test_the_database_of_the_url_is_the_one(embedded_servers: Servers) -> None:
-    client = connect_redis(embedded_servers.redis.url.removesuffix("/0") + "/3")
-    connection = RedisConnection(client)
-    try:
-        (info,) = await connection.exchange(pack(b"CLIENT", b"INFO"), 1)
-        assert " db=3 " in str(info)
-    finally:
-        connection.close()
-        await client.aclose()
-
-
 async def test_many_exchanges_share_a_connection_and_each_has_its_own_replies(
     connection: RedisConnection,
 ) -> None:
@@ -184,7 +167,7 @@ async def test_a_server_that_takes_no_writes_is_left_after_its_reply(
         await connection.ask([("EVAL", "return redis.error_reply('LOADING it is')", 0)])
 
 
-async def test_whoever_goes_away_while_it_connects_leaves_it_to_the_others(
+async def test_a_caller_that_is_cancelled_while_it_connects_does_not_disturb_the_others(
     connection: RedisConnection,
 ) -> None:
     first = asyncio.create_task(connection.ask([("ECHO", "first")]))

@@ -1,11 +1,11 @@
-"""`python -m flusher report`: figures that say what they are."""
+"""`python -m flusher report` and the view `data_quality`: figures that say what they are."""
 
 import asyncio
 import csv
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
@@ -26,18 +26,12 @@ from flusher.reports.report_lines import Change, Counts, Line, Report
 from flusher.stream.dead_letters import UNKNOWN_SITE
 from runtime.clock import wall_clock
 from tests.counted import count, last_day
-from tests.events import batch_of, start, upgrade
-from tests.instant import NOON_US
+from tests.events import SITE, batch_of, start, upgrade
+from tests.instant import MONTH, NOON_US
+from tests.integration.keeping import keeper_of
 from tests.system import ROOT, run_command
 
 UTC = ZoneInfo("UTC")
-
-
-@pytest.fixture
-async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(dsn)
-    yield connection
-    await connection.close()
 
 
 async def fill(database: Database, now_us: int) -> None:
@@ -69,9 +63,7 @@ async def test_the_figures_are_those_of_the_table(
         "(gen_random_uuid(), $1, 'replaced', now())",
         this_month.plus(-1).first_day,
     )
-    code, output, errors = await run_command("flusher", "report", "--format=json", DATABASE_URL=dsn)
-    assert (code, errors) == (0, "")
-    report = json.loads(output)
+    report = json.loads(await run_report(dsn, "--format=json"))
     first, second, current = report["months"]
     assert [first["month"], second["month"], current["month"]] == [
         str(this_month.plus(-2)),
@@ -87,177 +79,131 @@ async def test_the_figures_are_those_of_the_table(
     assert any("salt was lost or replaced" in remark for remark in second["remarks"])
 
 
-async def test_every_format_is_what_it_says(
-    database: Database, dsn: str, this_month: Month
+async def run_report(dsn: str, *arguments: str, **environment: str) -> str:
+    """The output of a report that succeeds and writes nothing else."""
+    code, output, errors = await run_command(
+        "flusher", "report", *arguments, DATABASE_URL=dsn, REDIS_URL="", **environment
+    )
+    assert (code, errors) == (0, "")
+    return output
+
+
+async def test_every_format_is_what_it_says_and_names_the_only_site(
+    connection: asyncpg.Connection, dsn: str, this_month: Month
 ) -> None:
-    await fill(database, wall_clock())
-    for form, begins in (("table", "Impact"), ("csv", "month,"), ("html", "<!DOCTYPE html>")):
-        code, output, errors = await run_command(
-            "flusher", "report", f"--format={form}", "--site=city.example.org", DATABASE_URL=dsn
-        )
-        assert (code, errors) == (0, "")
-        assert output.lstrip().startswith(begins)
-        assert str(this_month.plus(-2)) in output
+    """In ASCII where the output can show nothing else."""
+    before = this_month.plus(-1)
+    await count(connection, before.first_day, last_day(before), site="k\xf6ln.example.org")
+    begins = {"table": "Impact of k", "csv": "month,", "json": "{", "html": "<!DOCTYPE html>"}
+    for form in REPORT_FORMATS:
+        output = await run_report(dsn, f"--format={form}", PYTHONIOENCODING="ascii")
+        assert output.isascii()
+        assert output.lstrip().startswith(begins[form])
+        assert str(before) in output
+        assert "ln.example.org" in output or form == "csv"
+        assert "Impact of k" in output or form in ("csv", "json")
 
 
 async def test_known_gaps_are_shown(
     connection: asyncpg.Connection, database: Database, dsn: str, this_month: Month
 ) -> None:
-    """In every format, those of the site alone where one is asked for."""
+    """In every format; where one site is asked for, only its own."""
     await fill(database, wall_clock())
     before = this_month.plus(-1)
     for table, column, numbers in (
         ("upgrades_given_up", "upgrades", (3, 2, 0)),
         ("dead_letters", "letters", (5, 6, 7)),
     ):
-        sites = ("city.example.org", "b.example.org", UNKNOWN_SITE)
+        sites = (SITE, "b.example.org", UNKNOWN_SITE)
         await connection.executemany(
             f"INSERT INTO flusher.{table} (month, site, {column}) VALUES ($1, $2, $3)",
             [(before.first_day, *row) for row in zip(sites, numbers, strict=True)],
         )
-    for site, missing, dead in ((), 5, 11), (("--site=city.example.org",), 3, 5):
-        for form in REPORT_FORMATS:
-            code, output, errors = await run_command(
-                "flusher", "report", f"--format={form}", *site, DATABASE_URL=dsn, REDIS_URL=""
-            )
-            assert code == 0, errors
-            text = output + errors
-            assert f"{missing} sign-ins are missing" in text, form
-            assert f"{dead} dead letters wait: " in text, form
-            assert "7 dead letters wait that can" in text, form
-
-
-async def test_another_sites_waiting_sign_ins_are_not_said_of_this_one(
-    database: Database, this_month: Month
-) -> None:
-    await fill(database, wall_clock())
     waits = replace(upgrade(b"x" * 16, site="b.example.org"), month=this_month, at_us=wall_clock())
     await SessionWriter(database, UTC).write(batch_of(waits))
-    of_all = await read_report(database, wall_clock(), None, 12)
-    of_one = await read_report(database, wall_clock(), "city.example.org", 12)
-    assert "1 sign-ins still wait" in str(of_all)
-    assert "still wait" not in str(of_one)
+    of_all = ["5 sign-ins are missing", "11 dead letters wait: ", "7 dead letters wait that can"]
+    for form in REPORT_FORMATS:
+        code, *texts = await run_command("flusher", "report", f"--format={form}", DATABASE_URL=dsn)
+        text = "".join(texts)
+        assert code == 0, text
+        assert [said for said in [*of_all, "1 sign-ins still wait"] if said not in text] == [], form
+    of_one = str(await read_report(database, wall_clock(), SITE, 12))
+    for said in ("3 sign-ins are missing", "5 dead letters wait: ", of_all[2]):
+        assert said in of_one
+    assert "still wait" not in of_one
 
 
-async def test_the_analysts_role_reports_with_the_database_alone(
+async def test_a_reader_reports_with_the_database_alone_and_another_role_learns_what_it_needs(
     connection: asyncpg.Connection, database: Database, dsn: str
 ) -> None:
-    """Earlier: permission denied for schema flusher; and the zone was that of the analyst."""
+    """The zone is that of the calendar, not of the analyst."""
     await fill(database, wall_clock())
     await connection.execute("UPDATE flusher.calendar SET timezone = 'Europe/Vienna'")
-    await connection.execute("DROP ROLE IF EXISTS analyst")
-    await connection.execute("CREATE ROLE analyst LOGIN; GRANT impact_reader TO analyst")
-    for form in REPORT_FORMATS:
-        code, output, errors = await run_command(
-            *("flusher", "report", "--by=site", f"--format={form}"),
-            DATABASE_URL=dsn.replace("postgres@", "analyst@"),
-            REDIS_URL="",
-        )
-        assert (code, errors) == (0, ""), errors
-        assert "Vienna" in output or form == "csv"
-    await connection.execute("DROP ROLE analyst")
-
-
-async def test_a_role_without_rights_is_told_which_it_needs(
-    connection: asyncpg.Connection, database: Database, dsn: str
-) -> None:
-    """Earlier it was asked whether `migrate` had been run."""
-    await fill(database, wall_clock())
-    await connection.execute("DROP ROLE IF EXISTS stranger")
-    await connection.execute("CREATE ROLE stranger LOGIN")
-    code, output, errors = await run_command(
-        "flusher", "report", DATABASE_URL=dsn.replace("postgres@", "stranger@")
-    )
+    await connection.execute("DROP ROLE IF EXISTS analyst; CREATE ROLE analyst LOGIN")
+    theirs = dsn.replace("postgres@", "analyst@")
+    code, output, errors = await run_command("flusher", "report", DATABASE_URL=theirs)
     assert (code, output, errors.count("\n")) == (2, "", 1)
     assert "GRANT impact_reader TO" in errors
     assert "migrate" not in errors
-    await connection.execute("DROP ROLE stranger")
+    await connection.execute("GRANT impact_reader TO analyst")
+    assert "Vienna" in await run_report(theirs, "--by=site")
+    await connection.execute("DROP ROLE analyst")
 
 
-async def test_an_empty_database_has_nothing_counted_yet(dsn: str) -> None:
-    """Earlier: a month of zeros, or a site that is said not to be there."""
-    for form, said in (
-        ("table", "nothing counted yet"),
-        ("html", "nothing counted yet"),
-        ("csv", "month,"),
-        ("json", '"months": []'),
-    ):
-        code, output, errors = await run_command(
-            "flusher", "report", f"--format={form}", "--site=a.example.org", DATABASE_URL=dsn
-        )
-        assert (code, errors) == (0, "")
-        assert said in output
+async def test_an_empty_database_has_nothing_counted_yet(database: Database, dsn: str) -> None:
+    assert "nothing counted yet" in await run_report(dsn, "--site=a.example.org")
+    empty = await read_report(database, wall_clock(), None, 12)
+    assert "nothing counted yet" in as_html(empty)
+    assert as_csv(empty).startswith("month,")
+    assert empty.months == []
 
 
-async def test_a_site_that_is_not_there_is_one_clear_line(database: Database, dsn: str) -> None:
+async def test_a_site_is_found_in_any_case_or_named_as_unknown(
+    database: Database, dsn: str
+) -> None:
     await fill(database, wall_clock())
+    output = await run_report(dsn, "--site=City.Example.ORG.")
+    assert output.startswith(f"Impact of {SITE}\n")
     code, output, errors = await run_command("flusher", "report", "--site=no", DATABASE_URL=dsn)
     assert (code, output) == (2, "")
-    assert errors == (
-        "error: --site: there are no sessions of 'no' (for example: --site city.example.org)\n"
-    )
+    assert errors == f"error: --site: there are no sessions of 'no' (for example: --site {SITE})\n"
 
 
-async def test_a_site_may_be_typed_in_any_case(database: Database, dsn: str) -> None:
-    await fill(database, wall_clock())
-    code, output, _ = await run_command(
-        "flusher", "report", "--site=City.Example.ORG.", DATABASE_URL=dsn
-    )
-    assert code == 0
-    assert output.startswith("Impact of city.example.org\n")
+def full_disk() -> int:
+    return os.open("/dev/full", os.O_WRONLY)
 
 
-async def test_what_can_not_be_written_is_one_line(database: Database, dsn: str) -> None:
-    """Earlier a traceback, of a full disk."""
-    await fill(database, wall_clock())
-    full = os.open("/dev/full", os.O_WRONLY)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "flusher", "report"),
-        cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": dsn},
-        stdout=full,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    os.close(full)
-    _, errors = await process.communicate()
-    assert (process.returncode, errors) == (
-        1,
-        b"error: the report can't be written: No space left on device\n",
-    )
-
-
-async def test_an_output_that_knows_ascii_alone_gets_ascii(
-    connection: asyncpg.Connection, dsn: str, this_month: Month
-) -> None:
-    """Earlier a traceback: the table's lines were drawn with other characters."""
-    before = this_month.plus(-1)
-    await count(connection, before.first_day, last_day(before), site="k\xf6ln.example.org")
-    for form in REPORT_FORMATS:
-        code, output, errors = await run_command(
-            "flusher", "report", f"--format={form}", DATABASE_URL=dsn, PYTHONIOENCODING="ascii"
-        )
-        assert (code, errors) == (0, "")
-        assert output.isascii()
-        assert "ln.example.org" in output or form == "csv"
-
-
-async def test_a_reader_that_leaves_ends_it_quietly(database: Database, dsn: str) -> None:
-    await fill(database, wall_clock())
+def reader_that_left() -> int:
     reading, writing = os.pipe()
     os.close(reading)
+    return writing
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (full_disk, b"error: the report can't be written: No space left on device\n"),
+        (reader_that_left, b""),
+    ],
+)
+async def test_a_report_that_can_not_be_written_ends_without_a_traceback(
+    database: Database, dsn: str, output: Callable[[], int], said: bytes
+) -> None:
+    await fill(database, wall_clock())
+    file = output()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "flusher", "report"),
         cwd=ROOT,
         env={**os.environ, "DATABASE_URL": dsn},
-        stdout=writing,
+        stdout=file,
         stderr=asyncio.subprocess.PIPE,
     )
-    os.close(writing)
+    os.close(file)
     _, errors = await process.communicate()
-    assert (process.returncode, errors) == (1, b"")
+    assert (process.returncode, errors) == (1, said)
 
 
-async def test_a_month_that_began_in_its_middle_is_said_and_compared_with_none(
+async def test_a_month_in_whose_middle_counting_began_is_marked_and_not_compared(
     connection: asyncpg.Connection, database: Database, this_month: Month
 ) -> None:
     began = this_month.plus(-3)
@@ -306,7 +252,7 @@ async def test_a_gap_or_a_replaced_salt_leaves_no_percentage_and_says_why(
 async def test_all_sites_are_compared_like_with_like(
     connection: asyncpg.Connection, database: Database, this_month: Month
 ) -> None:
-    """One that joined is no growth, and one that left no loss. How many were compared is said."""
+    """A site that joined is no growth, and one that left is no loss."""
     before, last = this_month.plus(-2), this_month.plus(-1)
     joined = last.first_day + timedelta(days=4)
     left = before.first_day + timedelta(days=20)
@@ -330,19 +276,14 @@ async def test_by_site_each_month_has_its_sites_and_their_shares(
     first = this_month.plus(-14).first_day
     await count(connection, first, this_month.first_day, site="small.example.org", a_day=20)
     await count(connection, first, this_month.first_day, site="large.example.org", a_day=60)
-    code, output, errors = await run_command(
-        *("flusher", "report", "--by=site", "--format=json"), DATABASE_URL=dsn
-    )
-    assert (code, errors) == (0, "")
-    lines = json.loads(output)["by_site"]
+    lines = json.loads(await run_report(dsn, "--by=site", "--format=json"))["by_site"]
     assert [(line["month"], line["site"], line["sessions_share"]) for line in lines] == [
         (str(month), site, share)
         for month in (this_month.plus(-1), this_month)
         for site, share in (("large.example.org", 0.75), ("small.example.org", 0.25))
     ]
     assert [line["people_change_in_a_year"] for line in lines] == [0.0, 0.0, None, None]
-    code, output, errors = await run_command("flusher", "report", "--by=site", DATABASE_URL=dsn)
-    assert (code, errors) == (0, "")
+    output = await run_report(dsn, "--by=site")
     assert f"{this_month.plus(-1)} " in output
     assert "75 %" in output
 
@@ -361,7 +302,7 @@ async def test_people_are_not_added_up_over_months(
         assert "246" not in text
 
 
-async def test_what_is_certain_of_double_counting_by_sign_in_is_beside_the_people(
+async def test_the_certain_part_of_double_counting_by_sign_ins_is_shown_beside_the_people(
     connection: asyncpg.Connection, database: Database, this_month: Month
 ) -> None:
     """Of each site the larger of its visitors and users, and of all sites the sum of these."""
@@ -374,10 +315,10 @@ async def test_what_is_certain_of_double_counting_by_sign_in_is_beside_the_peopl
         assert "between 120 and 150, since people who came" in text
 
 
-async def test_what_sign_ins_tell_of_visitors_is_beside_the_people_where_there_are_enough(
+async def test_what_sign_ins_show_about_visitors_is_beside_the_people_where_there_are_enough(
     connection: asyncpg.Connection, database: Database, this_month: Month
 ) -> None:
-    """Of each site, and of all by their sums; of fewer than 20 pairs nothing is claimed."""
+    """Of each site, and of all by their sums; with fewer than 20 pairs nothing is shown."""
     before = this_month.plus(-1)
     for site, pairs, users, visitors in (("a", 30, 20, 24), ("b", 30, 30, 30), ("c", 19, 10, 10)):
         await count(connection, before.first_day, last_day(before), site=site)
@@ -418,7 +359,7 @@ def example(site: str | None = "city.example.org") -> Report:
     return Report(site, 1, "UTC", made_at, months, [], ["another"])
 
 
-def test_the_table_marks_what_is_unfinished_and_what_is_amiss() -> None:
+def test_the_table_marks_months_that_are_unfinished_or_have_a_remark() -> None:
     lines = [line.split() for line in as_table(example()).splitlines()]
     rows = {line[0]: line for line in lines if line}
     assert rows["2026-10"][1] == "!"
@@ -429,8 +370,9 @@ def test_the_table_marks_what_is_unfinished_and_what_is_amiss() -> None:
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
-def test_a_narrow_terminal_gets_less_and_is_told_what_is_left_out(width: int) -> None:
-    """Earlier lines ran over: a number without its end looks like a number."""
+def test_a_narrow_terminal_gets_fewer_columns_and_is_told_which_are_missing(
+    width: int,
+) -> None:
     text = as_table(example(), width=width)
     assert max(map(len, text.splitlines())) <= max(width, len("Impact of city.example.org"))
     assert text.isascii()
@@ -439,21 +381,12 @@ def test_a_narrow_terminal_gets_less_and_is_told_what_is_left_out(width: int) ->
 
 
 def test_the_csv_is_one_line_a_month_with_its_own_remarks() -> None:
-    """Earlier the last month had those that are about all of the report, too."""
     rows = list(csv.DictReader(StringIO(as_csv(example()))))
     assert [row["people"] for row in rows] == ["800", "900", "500"]
     assert [row["people_change"] for row in rows] == ["", "0.125", ""]
     assert [row["remarks"] for row in rows] == ["", "a <remark>", ""]
     assert [row["visitors"] for row in rows] == ["650", "700", "420"]
     assert [row["sessions_per_person"] for row in rows] == ["1.5", "1.6667", "1.4"]
-
-
-async def test_the_title_names_the_only_site(database: Database, dsn: str) -> None:
-    """Earlier it was `Impact`, of nobody."""
-    await fill(database, wall_clock())
-    for form in ("table", "html"):
-        _, output, _ = await run_command("flusher", "report", f"--format={form}", DATABASE_URL=dsn)
-        assert "Impact of city.example.org" in output
 
 
 class _Page(HTMLParser):
@@ -490,3 +423,134 @@ def test_the_page_is_whole_loads_nothing_and_runs_nothing(site: str | None) -> N
 def test_the_page_of_nothing_is_a_page() -> None:
     empty = Report(None, 0, "UTC", example().made_at, [])
     assert _Page(as_html(empty)).open == []
+
+
+FIRST, BEFORE = MONTH.plus(-3), MONTH.plus(-1)
+
+
+async def quality(connection: asyncpg.Connection, site: str = SITE) -> dict[Month, asyncpg.Record]:
+    rows = await connection.fetch("SELECT * FROM data_quality WHERE site = $1", site)
+    return {Month(row["month"].year, row["month"].month): row for row in rows}
+
+
+async def comparable(connection: asyncpg.Connection) -> list[bool]:
+    """Of the three months before this one."""
+    found = await quality(connection)
+    return [found[FIRST.plus(number)]["comparable"] for number in range(3)]
+
+
+async def test_whole_months_may_be_compared_and_the_current_one_may_not(
+    connection: asyncpg.Connection,
+) -> None:
+    await count(connection, FIRST.first_day, MONTH.first_day)
+    await connection.execute(
+        "UPDATE flusher.months SET closed_at = now() WHERE month = $1", FIRST.first_day
+    )
+    found = await quality(connection)
+    assert {month: row["comparable"] for month, row in found.items()} == {
+        FIRST: True,
+        FIRST.plus(1): True,
+        BEFORE: True,
+        MONTH: False,
+    }
+    assert found[BEFORE]["days_without_sessions"] == 0
+    assert found[BEFORE]["timezone"] == "UTC"
+    assert [found[month]["closed"] for month in (FIRST, BEFORE)] == [True, False]
+
+
+async def test_a_site_that_begins_within_a_month_says_so(connection: asyncpg.Connection) -> None:
+    began = FIRST.first_day + timedelta(days=12)
+    await count(connection, began, MONTH.first_day)
+    found = await quality(connection)
+    assert [found[month]["began_on"] for month in (FIRST, BEFORE)] == [began, None]
+    assert await comparable(connection) == [False, True, True]
+    assert found[FIRST]["days_without_sessions"] == 0, "of those before it there is nothing to say"
+
+
+async def test_a_site_that_ends_within_a_month_says_so(connection: asyncpg.Connection) -> None:
+    ended = BEFORE.plus(-1).first_day + timedelta(days=12)
+    await count(connection, FIRST.first_day, ended)
+    found = await quality(connection)
+    assert sorted(found) == [FIRST, FIRST.plus(1)]
+    assert [row["ended_on"] for _, row in sorted(found.items())] == [None, ended]
+    assert [row["comparable"] for _, row in sorted(found.items())] == [True, False]
+    assert found[FIRST.plus(1)]["days_without_sessions"] == 0
+
+
+@pytest.mark.parametrize(("a_day", "expected"), [(20, False), (4, True)])
+async def test_a_day_without_sessions_is_a_gap_where_days_have_many(
+    connection: asyncpg.Connection, a_day: int, *, expected: bool
+) -> None:
+    gap = {FIRST.plus(1).first_day + timedelta(days=n) for n in (9, 10)}
+    await count(connection, FIRST.first_day, MONTH.first_day, a_day=a_day, but=gap)
+    assert (await quality(connection))[FIRST.plus(1)]["days_without_sessions"] == 2
+    assert await comparable(connection) == [True, expected, True]
+
+
+async def test_a_month_without_any_session_is_there(connection: asyncpg.Connection) -> None:
+    """It is the largest gap of all, and no row would hide it."""
+    missing = FIRST.plus(1)
+    await count(connection, FIRST.first_day, last_day(FIRST))
+    await count(connection, BEFORE.first_day, MONTH.first_day)
+    found = await quality(connection)
+    days = (missing.plus(1).first_day - missing.first_day).days
+    assert found[missing]["days_without_sessions"] == days
+    assert await comparable(connection) == [True, False, True]
+
+
+async def test_a_replaced_salt_is_dated_by_the_calendars_days(
+    connection: asyncpg.Connection,
+) -> None:
+    """At 23:30 in UTC it is the next day in Kiritimati."""
+    await connection.execute("UPDATE flusher.calendar SET timezone = 'Pacific/Kiritimati'")
+    await count(connection, FIRST.first_day, MONTH.first_day)
+    for outcome, half_hours in (("rotated", 1), ("lost", 200), ("replaced", 9 * 48 + 47)):
+        await connection.execute(
+            "INSERT INTO flusher.salts VALUES (gen_random_uuid(), $1, $2, "
+            "$1::date::timestamp AT TIME ZONE 'UTC' + $3 * interval '30 minutes')",
+            *(FIRST.plus(1).first_day, outcome, half_hours),
+        )
+    found = (await quality(connection))[FIRST.plus(1)]
+    assert found["salts_replaced"] == 2
+    assert found["salt_replaced_on"] == FIRST.plus(1).first_day + timedelta(days=10)
+    assert await comparable(connection) == [True, False, True]
+
+
+async def test_sign_ins_that_wait_or_were_given_up_are_their_own_sites(
+    connection: asyncpg.Connection, database: Database
+) -> None:
+    await count(connection, FIRST.first_day, MONTH.first_day)
+    await count(connection, FIRST.first_day, MONTH.first_day, site="b.example.org")
+    await SessionWriter(database, UTC).write(batch_of(upgrade(b"x" * 16), upgrade(b"y" * 16)))
+    await connection.execute(
+        "INSERT INTO flusher.upgrades_given_up VALUES ($1, 'b.example.org', 3), "
+        "($1, 'only.example.org', 4)",
+        BEFORE.first_day,
+    )
+    ours, theirs = await quality(connection), await quality(connection, "b.example.org")
+    assert (ours[MONTH]["sign_ins_waiting"], ours[BEFORE]["sign_ins_given_up"]) == (2, 0)
+    assert (theirs[MONTH]["sign_ins_waiting"], theirs[BEFORE]["sign_ins_given_up"]) == (0, 3)
+    assert theirs[BEFORE]["comparable"], "their number is shown; a few don't change a month"
+    only = (await quality(connection, "only.example.org"))[BEFORE]
+    assert (only["sign_ins_given_up"], only["comparable"]) == (4, False)
+
+
+async def test_dead_letters_are_written_down_for_who_can_not_ask_redis(
+    connection: asyncpg.Connection, database: Database
+) -> None:
+    dead = {(BEFORE, SITE): 2, (BEFORE, UNKNOWN_SITE): 1, (BEFORE.plus(-1), SITE): 0}
+    await count(connection, FIRST.first_day, MONTH.first_day)
+
+    async def places() -> dict[tuple[Month, str], int]:
+        return dead
+
+    keeper = keeper_of(database, dead_places=places)
+    for _ in range(2):
+        await keeper.run_once()
+        found = await quality(connection)
+        assert (found[BEFORE]["dead_letters"], found[BEFORE.plus(-1)]["dead_letters"]) == (2, 0)
+        assert (await quality(connection, UNKNOWN_SITE))[BEFORE]["dead_letters"] == 1
+    dead.clear()
+    await keeper.run_once()
+    assert (await quality(connection))[BEFORE]["dead_letters"] == 0
+    assert await quality(connection, UNKNOWN_SITE) == {}

@@ -1,10 +1,11 @@
-"""`migrate` by whoever may run it: roles that are no superuser, what a dump lost, locks, zones.
-
-On every PostgreSQL that there is, each with servers of its own: roles belong to the whole server.
+"""`migrate`: the schema that it makes, and who may run it: roles that are no superuser, what a
+dump lost, locks, zones.
 """
 
+import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator
+import subprocess
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -15,10 +16,12 @@ import pytest
 from contract.errors import Retry
 from embedded.postgres import PostgresServer
 from flusher.postgres.database import Database, connect
-from flusher.postgres.migrate import migrate
+from flusher.postgres.migrate import apply_files, migrate, migrations
 from flusher.postgres.write import SessionWriter
+from tests.conftest import Databases
 from tests.events import batch_of, start
-from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, flavours
+from tests.instant import MONTH
+from tests.servers import Servers
 from tests.system import ROOT, run_command
 
 UTC = ZoneInfo("UTC")
@@ -54,18 +57,6 @@ class Server:
 
     def as_superuser(self, dsn: str) -> str:
         return self.postgres.dsn(dsn.rpartition("/")[2])
-
-
-@pytest.fixture(scope="module", params=flavours(), ids=lambda flavour: flavour.name)
-def postgres(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[PostgresServer]:
-    with CopiedPostgres(
-        tmp_path_factory.mktemp("roles") / "postgres",
-        bin_dir=request.param.postgres_programs,
-        settings=POSTGRES_SETTINGS,
-    ) as postgres:
-        yield postgres
 
 
 @pytest.fixture
@@ -109,7 +100,7 @@ async def can_read(dsn: str) -> list[str]:
 
 @asynccontextmanager
 async def held(dsn: str, statement: str) -> AsyncIterator[None]:
-    """Somebody else has done this, in a transaction that goes on."""
+    """Another connection has run this statement, in a transaction that goes on."""
     connection = await asyncpg.connect(dsn)
     async with connection.transaction():
         await connection.execute(statement)
@@ -275,3 +266,100 @@ async def test_a_zone_that_the_server_does_not_know_is_a_wrong_setting(
     )
     assert (code, output, errors.count("\n")) == (2, "", 1), errors
     assert errors.startswith("error: CALENDAR_TIMEZONE: PostgreSQL does not know 'Former/Name'")
+
+
+async def test_migrate_may_be_raced_and_repeated(databases: Databases) -> None:
+    dsn = await databases.create_empty("raced")
+    ended = await asyncio.gather(
+        *(run_command("flusher", "migrate", DATABASE_URL=dsn) for _ in range(4))
+    )
+    assert [code for code, _, _ in ended] == [0] * 4, ended
+    applied = "".join(output for _, output, _ in ended)
+    assert applied.count("applied 0001_sessions") == 1
+    assert applied.count("up to date") == 3
+
+
+async def test_files_that_are_applied_one_by_one_make_what_they_make_at_once(
+    databases: Databases, embedded_servers: Servers
+) -> None:
+    """As when a later release brings the next: schema and migrations are one sequence."""
+    files = migrations()
+    dumps = []
+    for name, steps in (("at_once", [len(files)]), ("one_by_one", range(1, len(files) + 1))):
+        dsn = await databases.create_empty(name)
+        for step in steps:
+            connection = await asyncpg.connect(dsn)
+            await apply_files(connection, files[:step])
+            await connection.close()
+        dumps.append(await asyncio.to_thread(dump_schema, embedded_servers.postgres, dsn))
+    assert dumps[0] == dumps[1]
+    assert b"CREATE VIEW public.monthly_impact AS" in dumps[0]
+
+
+def dump_schema(server: PostgresServer, dsn: str) -> list[bytes]:
+    program = str(server.programs / "pg_dump")
+    made = subprocess.run([program, "--schema-only", dsn], capture_output=True, check=True)
+    # But for the key that each dump has of its own.
+    return [line for line in made.stdout.splitlines() if b"restrict " not in line]
+
+
+async def test_every_table_view_and_column_says_what_it_is(connection: asyncpg.Connection) -> None:
+    """Metabase shows the comments of what it sees; of the rest only the tables have some, and the
+    columns are explained beside their declarations.
+    """
+    await connection.execute("SELECT flusher.create_month($1)", MONTH.first_day)
+    silent = await connection.fetch(
+        """
+        SELECT c.oid::regclass::text AS relation, a.attname
+        FROM pg_class c
+        LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE c.relnamespace IN ('public'::regnamespace, 'flusher'::regnamespace)
+            AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+            AND (
+                obj_description(c.oid) IS NULL
+                OR (c.relnamespace = 'public'::regnamespace
+                    AND col_description(c.oid, a.attnum) IS NULL)
+            )
+        """
+    )
+    assert silent == []
+
+
+async def test_what_can_not_be_added_up_says_so_first(connection: asyncpg.Connection) -> None:
+    """Other tools than Metabase add up everything that is a number, and show a comment's begin."""
+    comments = await connection.fetch(
+        "SELECT attname, col_description(attrelid, attnum) AS comment FROM pg_attribute "
+        "WHERE attrelid = 'monthly_impact'::regclass AND attname LIKE 'unique%'"
+    )
+    assert len(comments) == 3
+    for row in comments:
+        assert row["comment"].startswith("Can't be added up over months or sites: "), row
+
+
+async def test_a_database_without_the_schema_is_one_clear_line(
+    databases: Databases, embedded_servers: Servers
+) -> None:
+    dsn = await databases.create_empty("bare")
+    code, output, errors = await run_command(
+        "flusher", "status", DATABASE_URL=dsn, REDIS_URL=embedded_servers.redis.url
+    )
+    assert (code, output) == (2, "")
+    assert errors.count("\n") == 1, errors
+    assert "python -m flusher migrate" in errors
+
+
+async def test_the_list_of_migrations_is_moved_out_of_the_analysts_sight(
+    databases: Databases,
+) -> None:
+    """Earlier it was in the schema public: Metabase showed it as one of the tables."""
+    dsn = await databases.create()
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("ALTER TABLE flusher.impact_migrations SET SCHEMA public")
+    code, output, errors = await run_command("flusher", "migrate", DATABASE_URL=dsn)
+    assert (code, output, errors) == (0, "the database is up to date\n", "")
+    found = await connection.fetch(
+        "SELECT relnamespace::regnamespace::text AS schema FROM pg_class "
+        "WHERE relname = 'impact_migrations'"
+    )
+    await connection.close()
+    assert [row["schema"] for row in found] == ["flusher"]

@@ -23,7 +23,7 @@ from salt.report import State
 from salt.store import SaltStore
 from salt.term import Outcome
 from tests.leftovers import files_with
-from tests.servers import Flavour, flavours
+from tests.servers import Flavour
 from tests.system import System, eventually, run_command
 
 UTC = ZoneInfo("UTC")
@@ -85,12 +85,6 @@ class Salts:
         assert {place.state for place in report.places} <= {State.CLEAN, State.OFF}, report
 
 
-@pytest.fixture(params=flavours(), ids=lambda flavour: flavour.name)
-def flavour(request: pytest.FixtureRequest) -> Flavour:
-    found: Flavour = request.param
-    return found
-
-
 @pytest.fixture
 async def salts(flavour: Flavour, tmp_path: Path, stack: ExitStack) -> AsyncIterator[Salts]:
     server = ValkeyServer(tmp_path / "primary", binary=flavour.redis_binary, config=CONFIG)
@@ -99,51 +93,35 @@ async def salts(flavour: Flavour, tmp_path: Path, stack: ExitStack) -> AsyncIter
     await salts.redis.aclose()
 
 
-async def test_no_byte_of_the_old_salt_is_left_in_any_file(salts: Salts) -> None:
+async def test_no_byte_of_the_old_salt_is_left_in_any_file_of_a_server_and_its_replica(
+    salts: Salts, flavour: Flavour, tmp_path: Path, stack: ExitStack
+) -> None:
+    """The primary's rewriting does not touch the files of the replica."""
+    config = {**CONFIG, "replicaof": f"127.0.0.1 {salts.server.port}"}
     await salts.begin()
     before = files_with(salts.old, salts.server)
     assert {Path(name).suffix for name in before} == {".rdb", ".aof"}, before
     assert await slow_log_has(salts.redis, salts.old)
-
-    await salts.rotate()
-    assert files_with(salts.old, salts.server), "the files outlive the key"
-    await salts.dispose()
-
-    async def left() -> list[str]:
-        return files_with(salts.old, salts.server)
-
-    await eventually(left, lambda files: files == [])
-    assert not await slow_log_has(salts.redis, salts.old)
-    assert await salts.disposal.due_since() is None
-    assert await salts.store.salt_keys() == [keys.salt(await salts.store.server_month())]
-
-
-async def test_nor_in_any_file_of_a_replica(
-    salts: Salts, flavour: Flavour, tmp_path: Path, stack: ExitStack
-) -> None:
-    """Whose own files the primary's rewriting does not touch."""
-    config = {**CONFIG, "replicaof": f"127.0.0.1 {salts.server.port}"}
-    await salts.begin()
     replica = stack.enter_context(
         ValkeyServer(tmp_path / "replica", binary=flavour.redis_binary, config=config)
     )
     copy = connect_redis(replica.url)
-
-    async def copied() -> bool:
-        return (await copy.get(keys.salt(EARLIER))) == salts.old
-
-    await eventually(copied)
+    await eventually(lambda: copy.get(keys.salt(EARLIER)), lambda salt: salt == salts.old)
     await eventually(lambda: is_idle(copy))
     await copy.bgrewriteaof()
     await eventually(lambda: _async(bool(files_with(salts.old, replica))))
 
     await salts.rotate()
+    assert files_with(salts.old, salts.server), "the files outlive the key"
     await salts.dispose()
     await eventually(
         lambda: _async(files_with(salts.old, salts.server, replica)), lambda files: files == []
     )
     assert await copy.get(keys.salt(EARLIER)) is None
-    assert not await slow_log_has(copy, salts.old)
+    for redis in (salts.redis, copy):
+        assert not await slow_log_has(redis, salts.old)
+    assert await salts.disposal.due_since() is None
+    assert await salts.store.salt_keys() == [keys.salt(await salts.store.server_month())]
     await copy.aclose()
 
 
@@ -243,6 +221,8 @@ async def test_a_replaced_salt_is_disposed_of_too(salts: Salts) -> None:
     first = await salts.store.ensure()
     salt = await salts.store.read(first.term)
     assert salt is not None
+    # In a buffer: one that is embedded in its key's object would be copied elsewhere by SETRANGE.
+    assert await salts.redis.object("encoding", keys.salt(salt.month)) == b"raw"
     leaked = salt.value
     await salts.redis.bgsave()
     await eventually(lambda: _async(bool(files_with(leaked, salts.server))))
@@ -251,12 +231,6 @@ async def test_a_replaced_salt_is_disposed_of_too(salts: Salts) -> None:
     assert (code, "count twice" in output) == (0, True), errors
     await eventually(lambda: _async(files_with(leaked, salts.server)), lambda files: files == [])
     assert not await slow_log_has(salts.redis, leaked)
-
-
-async def test_a_salt_lies_in_a_buffer_that_can_be_overwritten(salts: Salts) -> None:
-    """One that is embedded in its key's object would be copied elsewhere by SETRANGE."""
-    month = (await salts.store.ensure()).term.month
-    assert await salts.redis.object("encoding", keys.salt(month)) == b"raw"
 
 
 async def _async(value: Any) -> Any:

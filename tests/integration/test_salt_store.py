@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -16,34 +15,32 @@ from runtime.clock import wall_clock
 from runtime.redis_client import connect_redis
 from salt.store import SaltStore
 from salt.term import Ensured, Outcome, Salt
-from tests.servers import Flavour, flavours
+from tests.servers import flavours
 
 UTC = ZoneInfo("UTC")
 HOUR_US = 3600 * SECOND_US
 
 
-@pytest.fixture(params=flavours(), ids=lambda flavour: flavour.name)
-def flavour(request: pytest.FixtureRequest) -> Flavour:
-    found: Flavour = request.param
-    return found
-
-
-@pytest.fixture
-def server(flavour: Flavour, tmp_path: Path) -> Iterator[ValkeyServer]:
-    with ValkeyServer(tmp_path / "salt", binary=flavour.redis_binary) as server:
+@pytest.fixture(scope="module", params=flavours(), ids=lambda flavour: flavour.name)
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ValkeyServer]:
+    folder = tmp_path_factory.mktemp("salt") / "salt"
+    with ValkeyServer(folder, binary=request.param.redis_binary) as server:
         yield server
 
 
 @pytest.fixture
 async def redis(server: ValkeyServer) -> AsyncIterator[Redis]:
     async with connect_redis(server.url) as redis:
+        await redis.flushall()
         yield redis
 
 
 def store(
     redis: Redis, *offsets_us: int, zone: ZoneInfo = UTC, sets_expiry: bool = False
 ) -> SaltStore:
-    """Of a process that is told of clocks so far from this machine's, which is the server's."""
+    """Of a process that sees clocks with these offsets from the server's clock."""
 
     async def opinions() -> Iterable[int]:
         return [wall_clock() + offset for offset in offsets_us]
@@ -99,7 +96,9 @@ async def test_nothing_is_made_or_destroyed_that_a_clock_contradicts(
     assert (found.outcome, await wrong.read(found.term)) == (Outcome.UNCHANGED, salt)
 
 
-async def test_a_missing_salt_is_waited_for_and_whoever_holds_it_puts_it_back(redis: Redis) -> None:
+async def test_a_missing_salt_is_waited_for_and_a_process_that_holds_it_puts_it_back(
+    redis: Redis,
+) -> None:
     salt = await made(redis)
     await redis.delete(keys.salt(salt.month))
     waiting = asyncio.create_task(store(redis).ensure())
@@ -111,8 +110,10 @@ async def test_a_missing_salt_is_waited_for_and_whoever_holds_it_puts_it_back(re
     assert expires_ms == salt.ends_us // 1000
 
 
-async def test_what_is_gone_with_its_record_is_lost_to_whoever_knew_it(redis: Redis) -> None:
-    """And the first to whoever did not: a new installation waits for nobody."""
+async def test_a_salt_that_is_gone_with_its_record_is_lost_for_a_process_that_knew_it(
+    redis: Redis,
+) -> None:
+    """For a process that did not know it, it is the first: a new installation does not wait."""
     knowing, new = store(redis), store(redis)
     await knowing.ensure()
     await redis.flushall()
@@ -147,7 +148,7 @@ async def test_a_later_month_is_taken_back_by_force_alone(redis: Redis) -> None:
     assert await store(redis).recorded_month() == this_month()
 
 
-async def test_the_expiry_follows_rotations_calendar_and_nobody_elses(redis: Redis) -> None:
+async def test_the_expiry_follows_only_rotations_calendar(redis: Redis) -> None:
     month = this_month()
     # Where it is the same month now.
     begins = wall_clock() - month.starts_us(UTC) < month.ends_us(UTC) - wall_clock()

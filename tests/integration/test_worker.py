@@ -1,4 +1,4 @@
-"""The worker between a real Valkey and a real PostgreSQL: `run_once`, and what it promises."""
+"""The worker between a real Valkey and a real PostgreSQL: what it stores and what it sets aside."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,19 +9,26 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from contract import keys
+from contract.calendar import SECOND_US
 from contract.entry import RECORDS_MAX, join_records
-from contract.errors import Retry, TimedOut
+from contract.errors import DeadLetter, Retry, TimedOut
 from contract.flusher_metrics import FlusherMetrics
 from contract.record import FIELD, Event, encode
 from flusher.measuring import Measuring
 from flusher.postgres.database import Database
+from flusher.postgres.match import REPEATED_WITHIN_US
 from flusher.postgres.write import SessionWriter
 from flusher.rows.entry import Entry
+from flusher.stream import read
+from flusher.stream.dead_letters import UNKNOWN_SITE, DeadLetters, Letter
 from flusher.stream.read import StreamReader
 from flusher.worker import Flushed, Worker
 from flusher.worker_settings import WorkerSettings
 from runtime.shards import OneServer
 from tests.events import start, upgrade
+from tests.instant import MONTH, NOON_US
+from tests.servers import Servers
+from tests.system import run_command
 
 UTC = ZoneInfo("UTC")
 SETTINGS = WorkerSettings(UTC, max_rows=1000, max_seconds=0.1, claim_seconds=60)
@@ -76,16 +83,6 @@ async def bench(shards: OneServer, redis: Redis, database: Database) -> Bench:
     return bench
 
 
-async def test_a_batch_goes_from_the_streams_to_the_table(bench: Bench) -> None:
-    session = start()
-    await bench.append(session, upgrade(session.id), session)
-    assert await bench.worker.run_once() == Flushed(3, 0)
-    assert (await bench.stored(), await bench.buffered()) == (1, 0)
-    assert bench.counted("written", kind="session") == bench.counted("written", kind="upgrade") == 1
-    assert bench.counted("duplicate", kind="session") == 1
-    assert await bench.worker.run_once() == Flushed()
-
-
 async def test_what_is_no_event_is_set_aside_and_its_neighbours_are_stored(bench: Bench) -> None:
     await bench.append(start())
     for record in (b"", b"\x01", b"\xff" * 80):
@@ -98,9 +95,13 @@ async def test_what_is_no_event_is_set_aside_and_its_neighbours_are_stored(bench
     assert bench.counted("dead", reason="unknown_version") == 1
 
 
-async def test_a_row_that_postgres_refuses_is_set_aside_alone(bench: Bench) -> None:
+async def refuse_a_site(bench: Bench) -> None:
     async with bench.database.connection() as connection:
         await connection.execute("ALTER TABLE sessions ADD CHECK (site <> 'refused.example.org')")
+
+
+async def test_a_row_that_postgres_refuses_is_set_aside_alone(bench: Bench) -> None:
+    await refuse_a_site(bench)
     await bench.append(*(start() for _ in range(20)), start(site="refused.example.org"))
     await bench.append(*(start() for _ in range(20)))
     assert await bench.worker.run_once() == Flushed(41, 1)
@@ -109,23 +110,6 @@ async def test_a_row_that_postgres_refuses_is_set_aside_alone(bench: Bench) -> N
     ((_, letter),) = letters
     assert letter[b"reason"] == b"sqlstate_23514"
     assert bench.counted("written", kind="session") == 40
-
-
-async def test_while_postgres_is_away_entries_stay_and_none_is_a_dead_letter(
-    shards: OneServer, redis: Redis, database: Database
-) -> None:
-    nowhere = Bench(shards, redis, Database("postgresql://postgres@127.0.0.1:1/impact"))
-    await nowhere.worker.prepare()
-    await nowhere.append(start(), start())
-    for _ in range(3):
-        with pytest.raises(Retry):
-            await nowhere.worker.run_once()
-    assert await nowhere.buffered() == 2
-    assert await redis.xlen(keys.dead_letters(0)) == 0
-
-    nowhere.worker._writer._database = database  # it is back
-    assert await nowhere.worker.run_once() == Flushed(2, 0)
-    assert await nowhere.buffered() == 0
 
 
 class _Deaf(StreamReader):
@@ -185,6 +169,7 @@ async def test_sessions_that_share_an_entry_are_stored_and_counted_each(bench: B
     assert bench.counted("written", kind="session") == 4
     assert bench.counted("written", kind="upgrade") == 1
     assert bench.counted("duplicate", kind="session") == 1
+    assert await bench.worker.run_once() == Flushed(), "nothing is left"
 
 
 async def test_entries_that_turn_out_to_hold_many_sessions_make_no_huge_batch(bench: Bench) -> None:
@@ -217,10 +202,9 @@ async def test_a_broken_record_is_set_aside_without_those_that_share_its_entry(
 async def test_a_row_that_postgres_refuses_is_set_aside_without_those_that_share_its_entry(
     bench: Bench,
 ) -> None:
-    async with bench.database.connection() as connection:
-        await connection.execute("ALTER TABLE sessions ADD CHECK (site <> 'refused.example.org')")
-    refused = start(site="refused.example.org")
-    await bench.append_together(encode(start()), encode(refused), encode(start()))
+    await refuse_a_site(bench)
+    records = [encode(start()), encode(start(site="refused.example.org")), encode(start())]
+    await bench.append_together(*records)
     await bench.append(start())
     assert await bench.worker.run_once() == Flushed(2, 0)
     assert await bench.worker.run_once() == Flushed(3, 1)
@@ -308,3 +292,136 @@ async def test_a_helper_works_only_while_the_one_that_it_helps_is_behind(
         await helper.run_once()
         assert not helper._is_needed
     assert (await bench.stored(), await bench.buffered()) == (12, 0)
+
+
+@pytest.fixture
+def environment(embedded_servers: Servers, dsn: str) -> dict[str, str]:
+    return {"REDIS_URL": embedded_servers.redis.url, "DATABASE_URL": dsn}
+
+
+async def letters(shards: OneServer) -> list[Letter]:
+    return [letter async for letter in DeadLetters(shards).all()]
+
+
+async def refuse(bench: Bench, site: str) -> None:
+    async with bench.database.connection() as connection:
+        await connection.execute(
+            f"ALTER TABLE sessions ADD CONSTRAINT refused CHECK (site <> '{site}')"
+        )
+
+
+async def test_of_which_months_and_sites_they_are(bench: Bench) -> None:
+    """Those months are not closed: replayed, a repeat would be a second session. One within the
+    first two days of a month may be a repeat of one of the month before.
+    """
+    zone = ZoneInfo("UTC")
+    await refuse(bench, "refused.example.org")
+    middle, first_day = MONTH.plus(-2), MONTH.plus(-5)
+    for month, days in ((middle, 9), (first_day, 0)):
+        seconds = (month.starts_us(zone) - NOON_US) / SECOND_US + days * 86_400
+        await bench.append(start(site="refused.example.org", month=month, seconds=seconds))
+    assert (await bench.worker.run_once()).dead == 2
+    found = await DeadLetters(bench.shards).places(zone, REPEATED_WITHIN_US)
+    months = {middle: 1, first_day: 1, first_day.plus(-1): 0}
+    site = "refused.example.org"
+    assert dict(found) == {(month, site): number for month, number in months.items()}
+    await bench.redis.xadd(keys.stream(0), {FIELD: b"?"})
+    await bench.worker.run_once()
+    more = await DeadLetters(bench.shards).places(zone, REPEATED_WITHIN_US)
+    (unknown, number), *_ = (more - found).items()
+    assert (unknown[1], number) == (UNKNOWN_SITE, 1)
+    assert unknown[0] >= MONTH, "it may be of the month in which it came"
+
+
+async def test_everything_known_of_it_is_kept_and_a_replayed_one_becomes_a_row_once(
+    bench: Bench, environment: dict[str, str]
+) -> None:
+    session = start(site="refused.example.org")
+    await refuse(bench, "refused.example.org")
+    await bench.append(session, session)
+    await bench.worker.run_once()
+    letter, other = await letters(bench.shards)  # each entry by itself
+    assert letter.record == other.record == encode(session)
+    assert (letter.shard, letter.reason, letter.attempts) == (0, "sqlstate_23514", 1)
+    assert letter.first_seen.startswith("20")
+    assert letter.entry
+    async with bench.database.connection() as connection:
+        await connection.execute("ALTER TABLE sessions DROP CONSTRAINT refused")
+    code, output, errors = await run_command("flusher", "dead", "replay", **environment)
+    assert (code, output.count("replayed")) == (0, 2), errors
+    await bench.worker.run_once()
+    assert await bench.stored() == 1
+    assert await letters(bench.shards) == []
+
+
+async def test_an_operator_lists_shows_replays_and_drops_them(
+    bench: Bench, environment: dict[str, str]
+) -> None:
+    """One that fails again comes back with its history."""
+
+    async def dead(*words: str) -> str:
+        code, output, errors = await run_command("flusher", *words, **environment)
+        assert (code, errors) == (0, "")
+        return output
+
+    for _ in range(2):
+        await bench.redis.xadd(keys.stream(3), {FIELD: b"\xff" * 9})
+    await bench.worker.run_once()
+    first, second = await letters(bench.shards)
+    listed = await dead("dead", "list")
+    assert first.name in listed
+    assert second.name in listed
+    assert "unknown_version" in listed
+    shown = await dead("dead", "show", first.name)
+    assert "ffffffffffffffffff" in shown
+    assert "shard:      3" in shown
+    assert "dead letters:                 2" in await dead("status")
+    await dead("dead", "replay", first.name)
+    await bench.worker.run_once()
+    stays, again = await letters(bench.shards)
+    assert stays == second
+    assert (again.record, again.first_seen) == (first.record, first.first_seen)
+    assert again.attempts == first.attempts + 1
+    await dead("dead", "drop", second.name)
+    assert await letters(bench.shards) == [again]
+
+
+async def test_an_unknown_one_is_one_clear_line(environment: dict[str, str]) -> None:
+    for words in (
+        *(("show", "0:1-1"), ("replay", "0:1-1"), ("drop", "0:1-1")),
+        *(("show", "99:1-1"), ("show", "nonsense")),
+    ):
+        code, output, errors = await run_command("flusher", "dead", *words, **environment)
+        assert (code, output, errors.count("\n")) == (2, "", 1)
+        assert f"there is no dead letter '{words[1]}'" in errors
+
+
+async def test_they_are_bounded_and_the_newest_stay(
+    shards: OneServer, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read, "DEAD_LETTERS_KEPT", 3)
+    reader = StreamReader(shards, "one", 60)
+    await reader.create_groups()
+    for number in range(5):
+        await redis.xadd(keys.stream(0), {FIELD: b"%d" % number})
+    dropped = [await reader.dead_letter(e, DeadLetter("test", "")) for e in await reader.read(100)]
+    assert dropped == [(True, 0), (True, 0), (True, 0), (True, 1), (True, 1)]
+    assert [letter.record for letter in await letters(shards)] == [b"2", b"3", b"4"]
+
+
+async def test_a_full_redis_is_drained_past_a_poisoned_entry(bench: Bench) -> None:
+    """There is no room for the dead letter until its neighbours are stored and gone."""
+    await bench.redis.xadd(keys.stream(0), {FIELD: b"broken"})
+    await bench.append(*(start() for _ in range(50)))
+    info: Any = await bench.redis.info("memory")
+    await bench.redis.config_set("maxmemory", info["used_memory"] // 2)
+    try:
+        with pytest.raises(Retry, match="maxmemory"):
+            await bench.worker.run_once()
+        assert await bench.stored() == 50
+        assert await bench.buffered() == 1
+    finally:
+        await bench.redis.config_set("maxmemory", 0)
+    await bench.worker.run_once()
+    assert len(await letters(bench.shards)) == 1
+    assert await bench.buffered() == 0
