@@ -26,16 +26,12 @@ from contract.errors import Misconfigured
 from contract.setting import Environment
 from runtime.command import run_command
 
-_UPGRADED_PERCENT, _CRAWLERS_PERCENT = 10.0, 5.0
-_SEED = 1
-_CONNECTIONS = 64
 _SHOW_SECONDS = 0.2
 _DESCRIPTION = f"""\
 Sends sessions over HTTP from many addresses (X-Forwarded-For: the collector must have this
 machine's address in TRUSTED_PROXIES) and real browsers' User-Agents, waits for the flushers, and
-compares what was answered with PostgreSQL, row by row. {_CRAWLERS_PERCENT:g} % of the sessions are
-crawlers'. Of the others, {SIGNED_IN:g} % are signed in from the start, and {_UPGRADED_PERCENT:g} %
-later; some are sent twice, some with `Bearer undefined` or an expired token."""
+compares what was answered with PostgreSQL, row by row. Of the people's sessions {SIGNED_IN:g} % are
+signed in from the start; some are sent twice, some with `Bearer undefined` or an expired token."""
 _EPILOG = """\
 From the environment: DATABASE_URL (postgresql://…), JWT_KEY (the collector's shared secret, which
 signs the users' tokens), and as the collector has them JWT_ALGORITHMS, JWT_AUDIENCE,
@@ -49,6 +45,10 @@ class Arguments:
     """The options, parsed."""
 
     sessions: int
+    upgraded: float
+    crawlers: float
+    seed: int
+    connections: int
     rate: float
     settle_seconds: float
     url: str
@@ -68,13 +68,17 @@ async def load(arguments: Arguments, environment: Environment) -> int:
     signer = TokenSigner(environment)
     address = Address.parse(arguments.url)
     sent_log = SentLog(arguments.sites, role_of)
-    sites = len(arguments.sites)
     people = People(
-        arguments.sessions, sites, _UPGRADED_PERCENT, _CRAWLERS_PERCENT, _SEED, sent_log.tag
+        arguments.sessions,
+        len(arguments.sites),
+        arguments.upgraded,
+        arguments.crawlers,
+        arguments.seed,
+        sent_log.tag,
     )
     builder = RequestBuilder(people, signer, arguments.sites, str(address))
     console = Console(stderr=True)
-    async with Client(address, _CONNECTIONS) as client:
+    async with Client(address, arguments.connections) as client:
         sender = Sender(client, people.visits(), builder, sent_log, arguments.rate)
         _stop_at_ctrl_c(sender)
         try:
@@ -140,6 +144,11 @@ def parse_arguments(words: list[str]) -> Arguments:
     sites = ("a.example.org", "b.example.org", "c.example.org")
     add = parser.add_argument
     add("--sessions", type=int, default=10_000, metavar="N", help="default: %(default)s")
+    for share, default, of in (("--upgraded", 10.0, "the people's"), ("--crawlers", 5.0, "all")):
+        meaning = f"of {of} sessions; default: %(default)g"
+        add(share, type=float, default=default, metavar="PERCENT", help=meaning)
+    add("--seed", type=int, default=1, metavar="S", help="the same people; default: %(default)s")
+    add("--connections", type=int, default=64, metavar="N", help="default: %(default)s")
     add("--rate", type=float, default=math.inf, metavar="R", help="sessions a second, at most")
     add(
         "--settle-seconds",
@@ -152,8 +161,13 @@ def parse_arguments(words: list[str]) -> Arguments:
     add("--sites", type=_sites, default=sites, metavar="HOST,…", help="sites that are in SITES")
     add("--json", type=Path, metavar="FILE", help="write the result there, too")
     arguments = Arguments(**vars(parser.parse_args(words)))
-    if arguments.sessions < FIRST or not arguments.rate > 0 or not arguments.settle_seconds > 0:
-        parser.error(f"--sessions must be at least {FIRST}, the other numbers above 0")
+    most_upgraded = 100 - SIGNED_IN
+    if arguments.sessions < FIRST or arguments.connections < 1:
+        parser.error(f"--sessions must be at least {FIRST}, --connections at least 1")
+    if not 0 <= arguments.upgraded <= most_upgraded or not 0 <= arguments.crawlers <= 100:
+        parser.error(f"--upgraded must be from 0 to {most_upgraded:g}, --crawlers from 0 to 100")
+    if not arguments.rate > 0 or not arguments.settle_seconds > 0:
+        parser.error("--rate and --settle-seconds must be above 0")
     return arguments
 
 
