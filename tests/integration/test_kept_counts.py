@@ -208,7 +208,7 @@ async def test_check_reports_and_repairs_what_an_operator_deleted(
     assert (one[0], len(one[1].splitlines())) == (1, 4)
     code, output, _ = await run_command("flusher", "check", "--repair", DATABASE_URL=dsn)
     assert code == 0
-    assert output.splitlines()[-1].startswith("mended")
+    assert output.splitlines()[-1].startswith("repaired")
     await assert_exact(connection)
     assert await wrong(dsn) == []
     await connection.execute("TRUNCATE sessions")
