@@ -24,6 +24,7 @@ _ROTATE = files("salt").joinpath("rotate.lua").read_text()
 _PUSH_OUT = files("salt").joinpath("push_out.lua").read_text()
 # Smaller than what a server reads at once, and than a connection's reply buffer.
 _FILLER = bytes(15 * 1024)
+_SHORT_FILLER = bytes(256)  # longer than an answer with a salt
 _ATTEMPTS = 3  # a month can end between reading the clock and the script, but not twice in a row
 # How long to wait for a missing salt: a process that holds it checks once a second.
 _MISSING_SECONDS = 2.5
@@ -103,10 +104,11 @@ class SaltStore:
         """A month's salt; None if it is not there."""
         with as_retry("reading the salt"):
             value: Any = await self._redis.get(keys.salt(term.month))
+            await self._overwrite_answer()
         return Salt.of(term, value) if value else None
 
     async def observe(self, month: Month) -> Observed:
-        """A month's salt and the server's clock, in one round trip."""
+        """A month's salt and the server's clock."""
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.get(keys.salt(month))
         pipeline.pexpiretime(keys.salt(month))
@@ -114,6 +116,7 @@ class SaltStore:
         pipeline.time()
         with as_retry("reading the salt"):
             value, expires_ms, recorded, server_time = await pipeline.execute()
+            await self._overwrite_answer()
         if value:
             self._seen = month
         return Observed(
@@ -122,6 +125,11 @@ class SaltStore:
             Month.parse(recorded.decode()) if recorded else None,
             bool(value) and expires_ms != self._ends_ms(month),
         )
+
+    async def _overwrite_answer(self) -> None:
+        # The server's buffer for a connection keeps its last answer. Nothing else may be asked on
+        # this connection before the salt is destroyed, and the client uses the same one next.
+        await self._redis.echo(_SHORT_FILLER)
 
     async def is_contradicted(self, server_us: int) -> bool:
         """Whether other clocks contradict the server's time."""

@@ -1,5 +1,6 @@
 """A server's memory, every byte that it has written, holds nothing of a salt that is over."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -102,6 +103,14 @@ async def in_force(flavour: Flavour, tmp_path: Path, stack: ExitStack) -> AsyncI
     await in_force.begin()
     yield in_force
     await in_force.redis.aclose()
+
+
+async def test_no_connections_buffer_keeps_the_salt_that_was_read(in_force: InForce) -> None:
+    """A connection that is then idle until it is closed would leave the salt in freed memory."""
+    observe, month = in_force.store.observe, in_force.salt.month
+    await asyncio.gather(*(observe(month) for _ in range(5)))  # five connections
+    await in_force.store.push_out()
+    assert pieces(in_force.salt.value, in_force.server.pid)["raw 0"] == 1, "only the key's value"
 
 
 async def test_nothing_is_left_of_one_that_has_expired(in_force: InForce) -> None:
