@@ -4,8 +4,10 @@ import gc
 import itertools
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -150,3 +152,12 @@ async def dsn(databases: Databases) -> AsyncIterator[str]:
 async def database(dsn: str) -> AsyncIterator[Database]:
     async with Database(dsn) as database:
         yield database
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[socket.socket]:
+    """The socket on which systemd would hear from a service (NOTIFY_SOCKET)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.setblocking(False)
+        yield listening

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -145,14 +144,6 @@ async def line_with(program: Program, words: str) -> str:
 
 
 _PATIENCE_SECONDS = 1.0
-
-
-@pytest.fixture
-def systemd(tmp_path: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
-        listening.bind(str(tmp_path / "notify"))
-        listening.setblocking(False)
-        yield listening
 
 
 async def hear(systemd: socket.socket, seconds: float = 60.0) -> bytes:

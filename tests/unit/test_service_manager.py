@@ -2,21 +2,11 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from runtime.service_manager import ServiceManager
-
-
-@pytest.fixture
-def systemd(tmp_path: Path) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
-        listening.bind(str(tmp_path / "notify"))
-        listening.setblocking(False)
-        yield listening
 
 
 def settings_of(systemd: socket.socket, patience_seconds: float) -> dict[str, str]:
