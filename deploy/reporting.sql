@@ -1,15 +1,14 @@
--- Unites several systems, each with a PostgreSQL of its own, in one database for reports. Run by a superuser
--- in that database (not one of a system's), once for each system; safe to repeat, and to be repeated after
--- a release that changes the views:
+-- Adds a system to a database for reports of several systems: docs/reporting.md. Run by a superuser in that database
+-- (not in a system's), once for each system; safe to repeat. Repeat it after a release that changes the views:
 --   REPORTING_PASSWORD=... psql reporting -v system=north -v host=10.0.1.5 -v port=5432 -f deploy/reporting.sql
--- There the system's own PostgreSQL has a role for it:
+-- The system's own PostgreSQL needs a role for it:
 --   CREATE ROLE reporting LOGIN PASSWORD '...'; GRANT impact_reader TO reporting;
--- The figures of all systems are then in `public`, those of one in the schema of its name. Of a system that
--- is away every question says so, by its name: it never just lacks in a sum.
+-- The schema `public` then has the figures of all systems, and the schema `north` those of the system `north`. If a
+-- system is away, every query fails and names it: a system is never silently missing from a sum.
 \set ON_ERROR_STOP on
 \getenv password REPORTING_PASSWORD
 BEGIN;
-SET LOCAL client_min_messages = warning; -- what is there already, and what goes with it, is no news
+SET LOCAL client_min_messages = warning; -- no notices of what exists already, or is dropped with the schema
 CREATE EXTENSION IF NOT EXISTS postgres_fdw SCHEMA pg_catalog;
 SELECT 'CREATE ROLE impact_reader NOLOGIN' WHERE to_regrole('impact_reader') IS NULL \gexec
 GRANT USAGE ON SCHEMA public TO impact_reader;
@@ -18,8 +17,8 @@ DROP SCHEMA IF EXISTS :"system" CASCADE;
 DROP SERVER IF EXISTS :"system" CASCADE;
 CREATE SERVER :"system" FOREIGN DATA WRAPPER postgres_fdw OPTIONS (
     host :'host', port :'port', dbname 'impact',
-    connect_timeout '5', keepalives_idle '10', keepalives_interval '5', keepalives_count '3', -- who is away is told soon
-    async_capable 'true', -- all systems are asked at once
+    connect_timeout '5', keepalives_idle '10', keepalives_interval '5', keepalives_count '3', -- an error comes soon
+    async_capable 'true', -- all systems are queried at the same time
     fetch_size '10000'
 );
 CREATE USER MAPPING FOR PUBLIC SERVER :"system" OPTIONS (user 'reporting', password :'password');
@@ -29,7 +28,7 @@ IMPORT FOREIGN SCHEMA public LIMIT TO (sessions, monthly_impact, daily_impact, d
 GRANT USAGE ON SCHEMA :"system" TO impact_reader;
 GRANT SELECT ON ALL TABLES IN SCHEMA :"system" TO impact_reader;
 
--- What each table and column is, for those who look around in Metabase.
+-- The comments of the system's tables and columns, which Metabase shows.
 CREATE FOREIGN TABLE pg_temp.classes (oid oid, relname name, relnamespace oid)
     SERVER :"system" OPTIONS (schema_name 'pg_catalog', table_name 'pg_class');
 CREATE FOREIGN TABLE pg_temp.namespaces (oid oid, nspname name)
@@ -49,8 +48,8 @@ DECLARE
 BEGIN
     FOR relation, shown, grouped IN VALUES
         ('sessions', '*', ''),
-        -- One row of a month and site, also where the site moved within the month: then people are
-        -- added up, and who came before and after is counted by both.
+        -- One row for each month and site, also if the site moved to another system within the month. Then people
+        -- are added up, and a person who came before and after the move counts twice.
         ('monthly_impact', 'month, site, sum(sessions)::bigint AS sessions, sum(unique_users)::bigint AS unique_users, '
             'sum(signed_in_sessions)::bigint AS signed_in_sessions, sum(unique_signed_in_users)::bigint AS unique_signed_in_users, '
             'sum(visitor_sessions)::bigint AS visitor_sessions, sum(unique_visitors)::bigint AS unique_visitors', 'GROUP BY month, site'),
@@ -65,7 +64,7 @@ BEGIN
             'sum(sign_in_pairs) FILTER (WHERE users_per_visitor > 0) / sum(sign_in_pairs / users_per_visitor) AS users_per_visitor',
             'GROUP BY month, site')
     LOOP
-        -- By name, as the first system has them: one that lacks any is an error that names it.
+        -- The columns of the first system, by name. If a system lacks one, an error names it.
         SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO columns FROM pg_attribute
         WHERE attnum > 0 AND NOT attisdropped AND attrelid = (
             SELECT min(ftrelid::oid) FROM pg_foreign_table JOIN pg_class ON oid = ftrelid WHERE relname = relation

@@ -110,7 +110,10 @@ async def _ask_redis(reader: StreamReader, status: Status) -> None:
 async def _ask_postgres(database: Database, status: Status) -> None:
     async with database.connection() as connection:
         waiting = await connection.fetchval(statement("count_waiting_upgrades"))
-        last_session = await connection.fetchval(statement("last_session"))
+        # Reads only the newest month's partition.
+        last_session = await connection.fetchval(
+            "SELECT max(created_at) FROM sessions WHERE month = (SELECT max(month) FROM sessions)"
+        )
     status.upgrades_waiting = waiting
     if last_session is not None:
         status.last_session = last_session.isoformat()

@@ -1,5 +1,6 @@
 """Counts without sessions: what a report reads, months of it in a moment."""
 
+from collections import defaultdict
 from collections.abc import Collection
 from datetime import date, timedelta
 
@@ -39,6 +40,36 @@ async def count(
     await connection.executemany(
         "INSERT INTO flusher.counts VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)", rows
     )
+
+
+async def count_sign_ins(
+    connection: asyncpg.Connection, month: date, site: str, pairs: int, users: int, visitors: int
+) -> None:
+    """What sign-ins of a month and site have shown."""
+    await connection.executemany(
+        "INSERT INTO flusher.quality_counts (month, site, kind, number) VALUES ($1, $2, $3, $4)",
+        [
+            (month, site, kind, number)
+            for kind, number in (("pair", pairs), ("user", users), ("visitor", visitors))
+        ],
+    )
+
+
+async def sign_in_counts(
+    connection: asyncpg.Connection,
+) -> dict[tuple[date, str], tuple[int, int, int]]:
+    """By month and site, what sign-ins have shown: pairs, users, visitors."""
+    rows = await connection.fetch(
+        "SELECT month, site, kind, number FROM flusher.quality_counts "
+        "WHERE kind IN ('pair', 'user', 'visitor')"
+    )
+    found: defaultdict[tuple[date, str], dict[str, int]] = defaultdict(dict)
+    for month, site, kind, number in rows:
+        found[month, site][kind] = number
+    return {
+        place: (counts["pair"], counts["user"], counts["visitor"])
+        for place, counts in found.items()
+    }
 
 
 def last_day(month: Month) -> date:

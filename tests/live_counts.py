@@ -19,7 +19,7 @@ _LIVE = {
         SELECT (s.created_at AT TIME ZONE c.timezone)::date AS day, s.site, count(*) AS sessions,
             count(*) FILTER (WHERE s.highest_role IS NOT NULL) AS signed_in_sessions,
             count(*) FILTER (WHERE s.highest_role IS NULL) AS visitor_sessions
-        FROM sessions s CROSS JOIN flusher.calendar c GROUP BY day, s.site""",
+        FROM sessions s CROSS JOIN flusher.state c GROUP BY day, s.site""",
 }
 
 

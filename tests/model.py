@@ -82,14 +82,14 @@ def rows_after(events: Iterable[Event]) -> set[Row]:
     return set(rows.values())
 
 
-def sign_ins_after(events: Iterable[Event]) -> set[tuple[object, ...]]:
+def sign_ins_after(events: Iterable[Event]) -> dict[tuple[date, str], tuple[int, ...]]:
     """Of each month and site: how many pairs of a user and a visitor signed in, users, visitors."""
     found: dict[tuple[date, str], set[SignIn]] = {}
     for event in events:
         if isinstance(event, SessionUpgraded) and event.sign_in is not None:
             found.setdefault((event.month.first_day, event.site), set()).add(event.sign_in)
     return {
-        (*place, *(len({digests[n] for digests in of_place}) for n in range(3)))
+        place: tuple(len({digests[n] for digests in of_place}) for n in range(3))
         for place, of_place in found.items()
     }
 

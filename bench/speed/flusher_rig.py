@@ -137,7 +137,7 @@ class Bench:
         """Deletes all rows, so that the next turn begins as this one did."""
         await self.connection.execute(
             "TRUNCATE sessions, flusher.upgrades, flusher.count_changes, flusher.counts, "
-            "flusher.sign_ins, flusher.sign_in_digests"
+            "flusher.quality_counts, flusher.sign_in_digests"
         )
         await self.connection.execute("CHECKPOINT")
 

@@ -118,8 +118,8 @@ class Destination(Protocol):
 class DryRun:
     """Stores nothing, and says what would be stored.
 
-    The keys of these sessions are kept in a temporary table, since a file may be larger than
-    memory.
+    The keys of these sessions (each as the lowest id that the session may have) are kept in a
+    temporary table, since a file may be larger than memory.
     """
 
     def __init__(self, database: Database, run: Run) -> None:
@@ -132,7 +132,9 @@ class DryRun:
             return Outcome()
         async with self._database.connection() as connection:
             if not self._begun:
-                await connection.execute(statement("create_keys_of_dry_run"))
+                await connection.execute(
+                    "CREATE TEMPORARY TABLE keys_of_dry_run (id uuid PRIMARY KEY)"
+                )
                 self._begun = True
             found = await find_known(connection, batch)
             unknown = set(batch.keys) - found.keys()
@@ -178,7 +180,8 @@ class ImportWriter:
             await locks.take(connection, Lock.IMPORTS)
             tag = self._run.tag
             if self._tried.new:
-                stored = await connection.fetchval(statement("imported_by_run"), tag.hex())
+                query = "SELECT sum(sessions) FROM flusher.imports WHERE run = $1"
+                stored = await connection.fetchval(query, tag.hex())
                 if stored == self._stored + len(self._tried.new):
                     return self._tried  # the last attempt was committed, but its answer was lost
             own_months = () if query_all else await self._own_months(connection, batch)

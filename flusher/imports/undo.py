@@ -32,9 +32,10 @@ async def undo_import(environment: Environment, name: str, *, dry_run: bool) -> 
     """Takes an import back, and prints how much; 1 if some of it stays in the counts."""
     async with Database(settings.DATABASE_URL.read(environment)) as database:
         async with database.connection() as connection:
-            stored = await connection.fetch(statement("imports"), name)
+            imports = await connection.fetch("SELECT * FROM flusher.imports ORDER BY month, run")
+            stored = [row for row in imports if row["name"] == name]
             if not stored:
-                raise _unknown(name, await connection.fetch(statement("imports"), None))
+                raise _unknown(name, imports)
             months = await connection.fetch(statement("months"))
         print(f"{name}: {_described(stored)}", flush=True)
         if dry_run:
@@ -107,4 +108,5 @@ async def _take_back_batch(
             return max(row["id"] for row in rows), None
         if after != _BEGINNING:
             return _BEGINNING, None
-        return after, await connection.fetchval(statement("forget_import"), run, month) or 0
+        forget = "DELETE FROM flusher.imports WHERE run = $1 AND month = $2 RETURNING sessions"
+        return after, await connection.fetchval(forget, run, month) or 0

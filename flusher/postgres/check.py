@@ -54,7 +54,8 @@ async def add_missing_counts(connection: asyncpg.Connection, month: date) -> Non
     """Corrects the counts of a month, in a transaction that has `Lock.SESSIONS` alone: otherwise
     the changes of a batch would be added twice.
     """
-    await connection.execute(statement("add_missing_counts"), month)
+    add = "INSERT INTO flusher.count_changes SELECT * FROM flusher.missing_counts($1)"
+    await connection.execute(add, month)
 
 
 async def _differences(connection: asyncpg.Connection, month: date) -> list[str]:
@@ -62,7 +63,8 @@ async def _differences(connection: asyncpg.Connection, month: date) -> list[str]
     async with connection.transaction():
         # Locked first: closing a month truncates it, and an older snapshot then sees it empty.
         await connection.execute("LOCK TABLE sessions IN ACCESS SHARE MODE")
-        rows = await connection.fetch(statement("missing_counts"), month)
+        query = "SELECT * FROM flusher.missing_counts($1) ORDER BY site, whole_month DESC, day"
+        rows = await connection.fetch(query, month)
     for row in rows:
         place = f"{row['site']}, {format(month, '%Y-%m') if row['whole_month'] else row['day']}"
         for name, words in _WORDS.items():

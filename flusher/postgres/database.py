@@ -14,7 +14,6 @@ import asyncpg
 from contract.errors import DeadLetter, Misconfigured, Retry, TimedOut
 from flusher.postgres.connection_files import file_in_the_way
 from flusher.postgres.pooler import refuse_lent_connections
-from flusher.postgres.statements import statement
 
 CONNECT_SECONDS: Final = 10.0
 # For each of several hosts: one may never answer, and the next must be tried soon.
@@ -135,9 +134,7 @@ async def _connect_host(
             another = partial(asyncpg.connect, dsn, timeout=seconds)
             await refuse_lent_connections(connection, another)
             settings = _SESSION_SETTINGS | _bounds(patience_seconds)
-            await connection.fetch(
-                statement("configure_session"), list(settings), list(settings.values())
-            )
+            await connection.executemany("SELECT set_config($1, $2, false)", settings.items())
     except BaseException:
         connection.terminate()
         raise

@@ -4,8 +4,6 @@ from enum import StrEnum
 
 import asyncpg
 
-from flusher.postgres.statements import statement
-
 
 class Lock(StrEnum):
     """The name of each lock."""
@@ -30,14 +28,15 @@ class Lock(StrEnum):
 
 async def take(connection: asyncpg.Connection, lock: Lock) -> None:
     """Waits until it is free, and takes it alone."""
-    await connection.execute(statement("take_lock"), lock)
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", lock)
 
 
 async def share(connection: asyncpg.Connection, lock: Lock) -> None:
     """Waits until no transaction has it alone, and shares it."""
-    await connection.execute(statement("share_lock"), lock)
+    await connection.execute("SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 0))", lock)
 
 
 async def try_to_take(connection: asyncpg.Connection, lock: Lock) -> bool:
     """Takes it alone if it is free; returns whether it was."""
-    return bool(await connection.fetchval(statement("try_lock"), lock))
+    query = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))"
+    return bool(await connection.fetchval(query, lock))

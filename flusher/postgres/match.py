@@ -84,7 +84,8 @@ class Matching:
         copied: list[UUID] = []
         by_other_month = self._near_months_end()
         for month, ids in by_other_month.items():
-            found = await self._connection.fetch(statement("ids_in_month"), ids, month.first_day)
+            query = "SELECT id FROM sessions WHERE id = ANY ($1::uuid[]) AND month = $2"
+            found = await self._connection.fetch(query, ids, month.first_day)
             copied += [row["id"] for row in found]
         if not copied:
             return []

@@ -110,7 +110,8 @@ async def _migrate(
     now = await apply_files(connection, migrations())
     await connection.execute(_file("roles.sql"))
     await locks.take(connection, Lock.SESSIONS)
-    if await connection.fetchval(statement("set_calendar"), zone.key):
+    set_zone = "UPDATE flusher.state SET timezone = $1 WHERE timezone <> $1 RETURNING true"
+    if await connection.fetchval(set_zone, zone.key):
         for row in await connection.fetch(statement("months")):
             if not row["is_dropped"]:
                 await add_missing_counts(connection, row["month"])
@@ -120,11 +121,13 @@ async def _migrate(
 async def apply_files(connection: asyncpg.Connection, found: Sequence[Migration]) -> list[str]:
     """Applies the migrations that were not applied before; returns their names."""
     await connection.execute(_file("migrations_table.sql"))
-    applied = {row["name"] for row in await connection.fetch(statement("migrations_applied"))}
+    rows = await connection.fetch("SELECT name FROM flusher.impact_migrations")
+    applied = {row["name"] for row in rows}
     now = [migration for migration in found if migration.name not in applied]
     for migration in now:
         await connection.execute(migration.sql)
-        await connection.execute(statement("note_migration"), migration.name)
+        note = "INSERT INTO flusher.impact_migrations (name) VALUES ($1)"
+        await connection.execute(note, migration.name)
     return [migration.name for migration in now]
 
 

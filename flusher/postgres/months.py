@@ -125,8 +125,12 @@ class MonthKeeper:
         rows = [(month.first_day, site, count) for (month, site), count in places if count]
         async with self._database.connection() as connection, connection.transaction():
             if await locks.try_to_take(connection, Lock.DEAD_LETTERS):
-                await connection.execute(statement("forget_dead_letters"))
-                await connection.executemany(statement("note_dead_letters"), rows)
+                await connection.execute(
+                    "DELETE FROM flusher.quality_counts WHERE kind = 'dead_letter'"
+                )
+                await connection.executemany(
+                    "INSERT INTO flusher.quality_counts VALUES ($1, $2, 'dead_letter', $3)", rows
+                )
 
     async def close(self) -> tuple[date, ...]:
         """Closes months that are over and have no entries or dead letters in Redis; returns them.
@@ -154,9 +158,8 @@ class MonthKeeper:
 
     async def _close_month(self, connection: asyncpg.Connection, month: date) -> bool:
         try:
-            return await _with_lock(
-                connection, _CLOSE_LOCK_TIMEOUT, "close_month", month, self._ended_keep
-            )
+            close = "SELECT flusher.close_month($1, $2)"
+            return await _with_lock(connection, _CLOSE_LOCK_TIMEOUT, close, month, self._ended_keep)
         except asyncpg.QueryCanceledError:  # by statement_timeout
             # Not tried again, because batches wait meanwhile.
             self._too_large.add(month)
@@ -191,11 +194,12 @@ class MonthKeeper:
         async with self._database.connection() as connection:
             rows = await connection.fetch(statement("months_to_drop"), self._kept_months)
             months = {row["month"] for row in rows}
+            drop = "SELECT flusher.drop_month($1)"
             dropped = tuple(
                 [
                     month
                     for month in sorted(months & self._to_drop)
-                    if await _with_lock(connection, _DROP_LOCK_TIMEOUT, "drop_month", month)
+                    if await _with_lock(connection, _DROP_LOCK_TIMEOUT, drop, month)
                 ]
             )
         self._to_drop = months - set(dropped)
@@ -212,12 +216,12 @@ class MonthKeeper:
 
     async def _measure(self, metrics: FlusherMetrics) -> None:
         async with self._database.connection() as connection:
-            held_at = await connection.fetchval(statement("last_check"))
-        metrics.counts_checked.set(held_at)
+            checked_at = await connection.fetchval("SELECT checked_at FROM flusher.state")
+        metrics.counts_checked.set(0 if checked_at is None else checked_at.timestamp())
 
 
 async def _with_lock(
-    connection: asyncpg.Connection, lock_timeout: str, name: str, *arguments: object
+    connection: asyncpg.Connection, lock_timeout: str, query: str, *arguments: object
 ) -> bool:
     """Runs a statement that takes a lock which all batches need. Waits for the lock in short tries,
     because new batches wait behind it. Returns false if all tries failed.
@@ -226,7 +230,7 @@ async def _with_lock(
     async def try_once() -> bool:
         async with connection.transaction():
             await connection.execute(f"SET LOCAL lock_timeout = '{lock_timeout}'")
-            return bool(await connection.fetchval(statement(name), *arguments))
+            return bool(await connection.fetchval(query, *arguments))
 
     try:
         return await retry(try_once, asyncpg.LockNotAvailableError, _TRIES, within=_TRIES_SECONDS)

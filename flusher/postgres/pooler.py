@@ -12,7 +12,6 @@ from typing import Final
 import asyncpg
 
 from contract.errors import Misconfigured
-from flusher.postgres.statements import statement
 
 # A free server process is lent to the next client: so another client of ours may get this one's. If
 # there are many clients, this may need several tries.
@@ -90,4 +89,4 @@ async def _process_of_another(
 
 
 async def _server_process(connection: asyncpg.Connection) -> int:
-    return int(await connection.fetchval(statement("server_process")))
+    return int(await connection.fetchval("SELECT pg_backend_pid()"))

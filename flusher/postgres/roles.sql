@@ -1,13 +1,10 @@
--- What a dump of the database does not have: roles, their rights, and the database's settings. Each
--- `migrate` runs this in its transaction. If its role may not do something, it gives a WARNING with the
--- command for the owner.
+-- What a dump of the database does not have: roles, their rights, and the database's settings. Each `migrate` runs
+-- this. If its role may not do something, a WARNING has the command for the owner.
 DO $do$
 DECLARE
-    relation regclass;
     command text;
     why text;
-    done text;
-    is_done boolean;
+    is_allowed boolean;
 BEGIN
     -- Roles belong to the whole server: another database may have created it, or be creating it now.
     IF to_regrole('impact_reader') IS NULL THEN
@@ -25,38 +22,28 @@ BEGIN
     IF to_regrole('impact_flusher') IS NOT NULL THEN
         GRANT USAGE ON SCHEMA flusher TO impact_flusher;
         GRANT SELECT ON public.monthly_impact, public.daily_impact, public.data_quality TO impact_flusher;
-        -- Partitions need no rights, and a flusher may be creating one now.
-        FOR relation IN
-            SELECT c.oid::regclass FROM pg_class c
-            WHERE c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition AND c.relname <> 'impact_migrations'
-                AND (c.relnamespace = 'flusher'::regnamespace OR c.oid = 'public.sessions'::regclass)
-        LOOP
-            EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO impact_flusher', relation);
-        END LOOP;
+        -- Not on partitions: they need no rights, and a flusher may be creating one now.
+        GRANT SELECT, INSERT, UPDATE, DELETE ON public.sessions, flusher.state, flusher.months, flusher.salts, flusher.upgrades,
+            flusher.counts, flusher.count_changes, flusher.quality_counts, flusher.sign_in_digests,
+            flusher.imports TO impact_flusher;
     END IF;
 
     -- By default every role may use the schema public, but not on every server. Analysts' queries are
     -- short, and compiling one (jit) takes longer than running it.
-    FOR command, why, done IN
+    FOR command, why, is_allowed IN
         SELECT format('GRANT USAGE ON SCHEMA public TO %I', rolname), rolname || ' can''t reach the tables',
-            format('SELECT has_schema_privilege(%L, ''public'', ''USAGE'')', rolname)
-        FROM pg_roles WHERE rolname IN ('impact_reader', 'impact_flusher')
+            has_schema_privilege('public', 'USAGE WITH GRANT OPTION')
+        FROM pg_roles
+        WHERE rolname IN ('impact_reader', 'impact_flusher') AND NOT has_schema_privilege(rolname, 'public', 'USAGE')
         UNION ALL
-        SELECT format('ALTER DATABASE %I SET jit = off', current_database()), 'with jit reports are slow',
-            $$SELECT EXISTS (
-                SELECT FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
-                WHERE d.datname = current_database() AND s.setrole = 0 AND 'jit=off' = ANY (s.setconfig)
-            )$$
+        SELECT format('ALTER DATABASE %I SET jit = off', datname), 'with jit reports are slow', pg_has_role(datdba, 'USAGE')
+        FROM pg_database d WHERE datname = current_database() AND NOT EXISTS (
+            SELECT FROM pg_db_role_setting WHERE setdatabase = d.oid AND setrole = 0 AND 'jit=off' = ANY (setconfig)
+        )
     LOOP
-        EXECUTE done INTO is_done;
-        CONTINUE WHEN is_done;
-        BEGIN
+        IF is_allowed THEN
             EXECUTE command;
-        EXCEPTION WHEN insufficient_privilege THEN
-            NULL;
-        END;
-        EXECUTE done INTO is_done; -- a GRANT that changes nothing is no error
-        IF NOT is_done THEN
+        ELSE
             RAISE WARNING '%; its owner has to run: %', why, command;
         END IF;
     END LOOP;

@@ -3,7 +3,6 @@
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from contract.calendar import SECOND_US
 from flusher.postgres.database import Database
 from flusher.postgres.statements import statement
 from runtime.clock import Clock
@@ -25,17 +24,21 @@ async def examine_postgres(dsn: str, clock: Clock, zone: ZoneInfo) -> list[Broke
         Misconfigured: it refuses the login, or is not migrated.
     """
     async with Database(dsn) as database, database.connection() as connection:
+        rows = await connection.fetch(
+            "SELECT name, setting FROM pg_settings WHERE name = ANY ($1)", list(_WHY_ON)
+        )
+        calendar = await connection.fetchval("SELECT timezone FROM flusher.state")
         asked_us = clock()
-        (row,) = await connection.fetch(statement("server_settings"))
+        server_us = await connection.fetchval(statement("server_clock"))
         answered_us = clock()
     broken = [
-        Broken(_SERVER, name, row[name], why, f"ALTER SYSTEM SET {name} = on, and reload")
-        for name, why in _WHY_ON.items()
-        if row[name] == "off"
+        Broken(_SERVER, name, setting, _WHY_ON[name], f"ALTER SYSTEM SET {name} = on, and reload")
+        for name, setting in rows
+        if setting == "off"
     ]
-    if row["calendar"] != zone.key:
+    if calendar != zone.key:
         why = f"it sets the days, and {zone.key} (CALENDAR_TIMEZONE of this process) the months"
         to_do = "give all processes the same CALENDAR_TIMEZONE, then python -m flusher migrate"
-        broken.append(Broken(_SERVER, "calendar", str(row["calendar"]), why, to_do))
-    difference = clock_difference(_SERVER, round(row["seconds"] * SECOND_US), asked_us, answered_us)
+        broken.append(Broken(_SERVER, "calendar", calendar, why, to_do))
+    difference = clock_difference(_SERVER, server_us, asked_us, answered_us)
     return [*broken, difference] if difference else broken

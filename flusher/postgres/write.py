@@ -163,7 +163,7 @@ class SessionWriter:
                 await store_counts(connection, counts.by_month())
             copies, upgrades = matched.copies, matched.upgrades
             if new < len(batch.starts) or upgrades < len(batch.upgrades) or batch.salts:
-                await connection.execute(statement("wait_for_what_is_known"))
+                await _wait_for_replicas(connection)
         return Written(
             sessions=new - copies,
             upgrades=upgrades,
@@ -187,7 +187,9 @@ class SessionWriter:
     async def _merge(
         self, connection: asyncpg.Connection, batch: Batch, counts: Counts
     ) -> "_Merged":
-        await connection.execute(statement("create_incoming_sessions"))
+        await connection.execute(
+            "CREATE TEMPORARY TABLE incoming_sessions (LIKE sessions) ON COMMIT DROP"
+        )
         await self._copy(connection, "incoming_sessions", batch)
         # Before the merge: stored upgrades decide whether a copy replaces an upgraded session, and
         # another flusher may be about to commit one.
@@ -211,6 +213,16 @@ class _Merged:
 
     stored: list[UUID] = field(default_factory=list)
     replaced: list[asyncpg.Record] = field(default_factory=list)
+
+
+async def _wait_for_replicas(connection: asyncpg.Connection) -> None:
+    """Makes the commit wait for the replicas, even if the transaction writes nothing.
+
+    What it found in the database may be committed here and not yet on a replica, if another
+    transaction's wait for synchronous replication was cut short. Without this wait, entries would
+    be deleted whose rows a failover loses.
+    """
+    await connection.execute("SELECT pg_logical_emit_message(true, 'impact-tracking', '')")
 
 
 async def _insert_salts(connection: asyncpg.Connection, batch: Batch) -> tuple[date, ...]:

@@ -10,7 +10,6 @@ import asyncpg
 from contract.calendar import Month, from_us, month_at
 from contract.errors import Misconfigured
 from flusher.postgres.database import Database
-from flusher.postgres.statements import statement
 from flusher.reports.report import Figures, make_report
 from flusher.reports.report_lines import Counts, Quality, Report
 
@@ -30,12 +29,19 @@ async def read_report(database: Database, now_us: int, site: str | None, months:
         database.connection() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        some_site = await connection.fetchval(statement("some_site"), site)
-        counts = await connection.fetch(statement("report_counts"), site)
-        quality = await connection.fetch(statement("report_quality"), site)
-    if some_site is not None and site not in (None, some_site):
+        counts = await connection.fetch(
+            "SELECT * FROM monthly_impact WHERE $1::text IS NULL OR site = $1", site
+        )
+        # Dead letters that can't be decoded may be of any site.
+        quality = await connection.fetch(
+            "SELECT * FROM data_quality WHERE $1::text IS NULL OR site IN ($1, '(unknown)')", site
+        )
+        another = await connection.fetchval(
+            "SELECT site FROM monthly_impact ORDER BY month DESC, sessions DESC LIMIT 1"
+        )
+    if site is not None and another is not None and not counts:
         problem = f"there are no sessions of {site!r}"
-        raise Misconfigured("--site", problem, f"--site {some_site}")
+        raise Misconfigured("--site", problem, f"--site {another}")
     made_at = from_us(now_us)
     if not counts:
         return Report(site, 0, "UTC", made_at, [])

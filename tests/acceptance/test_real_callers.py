@@ -17,6 +17,7 @@ from collector.request.address_check import WINDOW
 from contract.calendar import SECOND_US
 from runtime.clock import wall_clock
 from tests.acceptance.conftest import CHROME, SESSIONS, Front, front_of, start_all
+from tests.counted import sign_in_counts
 from tests.servers import EMBEDDED, run_servers
 from tests.system import JWT_KEY, Program, System, eventually
 
@@ -313,9 +314,8 @@ async def test_sign_ins_say_how_far_visitors_are_from_users(front: Front) -> Non
     answer = await front.upgrade(session, address="127.0.0.1", token=front.token("cyd"))
     assert answer.status == 202
     await front.settled(4, upgraded=4)
-    query = "SELECT pairs, users, visitors FROM flusher.sign_ins WHERE site = $1"
-    counted = await front.database.fetch(query, front.site)
-    assert [tuple(row) for row in counted] == [(3, 2, 2)]
+    counted = await sign_in_counts(front.database)
+    assert [counts for (_, site), counts in counted.items() if site == front.site] == [(3, 2, 2)]
 
 
 async def test_later_upgrades_with_another_user_are_counted(front: Front) -> None:

@@ -65,7 +65,7 @@ async def test_history_is_in_the_same_report(
     told = "4 lines: 4 imported, 0 known before, 0 wrong; 2 signed in, 2024-01 to 2024-02"
     ended = await run_import(dsn, csv, "--site", "City.example.org", "--dry-run")
     assert ended == (0, f"nothing was stored, this would be: {told}\n", "")
-    for table in ("sessions", "flusher.imports", "flusher.months", "flusher.all_counts"):
+    for table in ("sessions", "flusher.imports", "flusher.months", "flusher.counts"):
         assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0, table
     code, output, errors = await run_import(dsn, csv, "--site", "City.example.org")
     assert (code, errors) == (0, ""), errors

@@ -25,7 +25,7 @@ from flusher.reports.read import read_report
 from flusher.reports.report_lines import Change, Counts, Line, Report
 from flusher.stream.dead_letters import UNKNOWN_SITE
 from runtime.clock import wall_clock
-from tests.counted import count, last_day
+from tests.counted import count, count_sign_ins, last_day
 from tests.events import SITE, batch_of, start, upgrade
 from tests.instant import MONTH, NOON_US
 from tests.integration.keeping import keeper_of
@@ -110,14 +110,14 @@ async def test_known_gaps_are_shown(
     """In every format; where one site is asked for, only its own."""
     await fill(database, wall_clock())
     before = this_month.plus(-1)
-    for table, column, numbers in (
-        ("upgrades_given_up", "upgrades", (3, 2, 0)),
-        ("dead_letters", "letters", (5, 6, 7)),
-    ):
+    for kind, numbers in (("given_up", (3, 2, 0)), ("dead_letter", (5, 6, 7))):
         sites = (SITE, "b.example.org", UNKNOWN_SITE)
         await connection.executemany(
-            f"INSERT INTO flusher.{table} (month, site, {column}) VALUES ($1, $2, $3)",
-            [(before.first_day, *row) for row in zip(sites, numbers, strict=True)],
+            "INSERT INTO flusher.quality_counts VALUES ($1, $2, $3, $4)",
+            [
+                (before.first_day, site, kind, number)
+                for site, number in zip(sites, numbers, strict=True)
+            ],
         )
     waits = replace(upgrade(b"x" * 16, site="b.example.org"), month=this_month, at_us=wall_clock())
     await SessionWriter(database, UTC).write(batch_of(waits))
@@ -138,7 +138,7 @@ async def test_a_reader_reports_with_the_database_alone_and_another_role_learns_
 ) -> None:
     """The zone is that of the calendar, not of the analyst."""
     await fill(database, wall_clock())
-    await connection.execute("UPDATE flusher.calendar SET timezone = 'Europe/Vienna'")
+    await connection.execute("UPDATE flusher.state SET timezone = 'Europe/Vienna'")
     await connection.execute("DROP ROLE IF EXISTS analyst; CREATE ROLE analyst LOGIN")
     theirs = dsn.replace("postgres@", "analyst@")
     code, output, errors = await run_command("flusher", "report", DATABASE_URL=theirs)
@@ -322,10 +322,7 @@ async def test_what_sign_ins_show_about_visitors_is_beside_the_people_where_ther
     before = this_month.plus(-1)
     for site, pairs, users, visitors in (("a", 30, 20, 24), ("b", 30, 30, 30), ("c", 19, 10, 10)):
         await count(connection, before.first_day, last_day(before), site=site)
-        await connection.execute(
-            "INSERT INTO flusher.sign_ins VALUES ($1, $2, $3, $4, $5)",
-            *(before.first_day, site, pairs, users, visitors),
-        )
+        await count_sign_ins(connection, before.first_day, site, pairs, users, visitors)
     of_a, of_all, of_c = [
         await read_report(database, wall_clock(), site, 12) for site in ("a", None, "c")
     ]
@@ -502,7 +499,7 @@ async def test_a_replaced_salt_is_dated_by_the_calendars_days(
     connection: asyncpg.Connection,
 ) -> None:
     """At 23:30 in UTC it is the next day in Kiritimati."""
-    await connection.execute("UPDATE flusher.calendar SET timezone = 'Pacific/Kiritimati'")
+    await connection.execute("UPDATE flusher.state SET timezone = 'Pacific/Kiritimati'")
     await count(connection, FIRST.first_day, MONTH.first_day)
     for outcome, half_hours in (("rotated", 1), ("lost", 200), ("replaced", 9 * 48 + 47)):
         await connection.execute(
@@ -523,8 +520,8 @@ async def test_sign_ins_that_wait_or_were_given_up_are_their_own_sites(
     await count(connection, FIRST.first_day, MONTH.first_day, site="b.example.org")
     await SessionWriter(database, UTC).write(batch_of(upgrade(b"x" * 16), upgrade(b"y" * 16)))
     await connection.execute(
-        "INSERT INTO flusher.upgrades_given_up VALUES ($1, 'b.example.org', 3), "
-        "($1, 'only.example.org', 4)",
+        "INSERT INTO flusher.quality_counts VALUES ($1, 'b.example.org', 'given_up', 3), "
+        "($1, 'only.example.org', 'given_up', 4)",
         BEFORE.first_day,
     )
     ours, theirs = await quality(connection), await quality(connection, "b.example.org")

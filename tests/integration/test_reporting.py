@@ -18,6 +18,7 @@ from contract.calendar import DAY_US, Month
 from embedded.postgres import PostgresServer
 from flusher.postgres.database import Database
 from flusher.postgres.write import SessionWriter
+from tests.counted import count_sign_ins
 from tests.events import batch_of, start
 from tests.instant import MONTH, NOON_US
 from tests.integration.test_metabase import QUERIES
@@ -238,8 +239,7 @@ async def test_the_sign_ins_of_a_site_that_moved_are_those_of_both(
     assert tuple(none) == (0, None, None)
     for server, counted in ((united.north, (30, 15, 20)), (united.south, (30, 25, 30))):
         connection = await asyncpg.connect(server.dsn())
-        insert = "INSERT INTO flusher.sign_ins VALUES ($1, 'f.example.org', $2, $3, $4)"
-        await connection.execute(insert, month.first_day, *counted)
+        await count_sign_ins(connection, month.first_day, "f.example.org", *counted)
         await connection.close()
     both = await reader.fetchrow(query, month.first_day)
     assert both is not None

@@ -13,6 +13,7 @@ from contract.identity import SALT_BYTES, Hasher
 from contract.record import SessionStarted, SessionUpgraded
 from flusher.postgres.database import Database
 from flusher.postgres.write import SessionWriter
+from tests.counted import sign_in_counts
 from tests.events import SITE, batch_of, start, upgrade
 from tests.instant import MONTH, NOON_US
 from tests.integration.keeping import keeper_of
@@ -55,9 +56,7 @@ async def sums(
     connection: asyncpg.Connection, site: str = SITE, month: Month = MONTH
 ) -> tuple[int, ...] | None:
     """Pairs, users and visitors."""
-    query = "SELECT pairs, users, visitors FROM flusher.sign_ins WHERE site = $1 AND month = $2"
-    row = await connection.fetchrow(query, site, month.first_day)
-    return None if row is None else tuple(row)
+    return (await sign_in_counts(connection)).get((month.first_day, site))
 
 
 async def digests(connection: asyncpg.Connection) -> int:
@@ -164,6 +163,21 @@ async def test_the_view_has_both_factors_where_there_are_enough_pairs(
         (OTHER_SITE, 24, 1.0, 2.0),
         ("few.example.org", 19, None, None),
     }
+
+
+async def test_a_month_of_which_only_sign_ins_are_known_has_no_row_in_the_view(
+    connection: asyncpg.Connection, writer: SessionWriter
+) -> None:
+    """The upgrade of a session of the month before. Otherwise a site that has moved to another
+    system would have a row in both, and that month could not be compared.
+    """
+    before = MONTH.plus(-1)
+    session, _ = signed_in("sofa", "ada", month=before)
+    sign_in = HASHER.sign_in(HASHER.visitor(SITE, b"home", "sofa"), HASHER.user(SITE, "ada"))
+    await writer.write(batch_of(session, upgrade(session.id, sign_in=sign_in)))
+    assert await sums(connection) == (1, 1, 1)
+    rows = await connection.fetch("SELECT month, sign_ins_waiting FROM data_quality")
+    assert [tuple(row) for row in rows] == [(before.first_day, 0)]
 
 
 async def test_no_table_holds_a_visitors_hash_beside_a_digest_nor_either_of_a_pair(

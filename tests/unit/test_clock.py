@@ -20,8 +20,7 @@ READ_THE_MACHINES = {
 PASS_IT_ON = {"collector/__main__.py", "flusher/__main__.py", "rotation/__main__.py"}
 # These read a server's clock, in SQL and Lua.
 READ_A_SERVERS = {
-    "flusher/postgres/sql/server_settings.sql": "compares it with ours",
-    "flusher/postgres/sql/server_clock.sql": "which month can't have begun, with Redis's clock",
+    "flusher/postgres/sql/server_clock.sql": "which month can't have begun; compared with ours",
     "flusher/postgres/sql/purge_upgrades.sql": "how long ago the same server stored an upgrade",
     "flusher/postgres/sql/months_to_drop.sql": "which month it is, with the newest session's",
     "flusher/postgres/sql/note_check.sql": "when the counts were checked",

@@ -24,8 +24,7 @@ COMMENT ON TABLE public.sessions IS
 COMMENT ON COLUMN public.sessions.id IS
     'The session. The browser makes it for each launch. It is replaced by a random one when the month is closed.';
 COMMENT ON COLUMN public.sessions.month IS
-    'The calendar month that the session counts in, as its first day. Group by this column: it is '
-    'the month in which monthly_user_hash means one person.';
+    'The calendar month that the session counts in, as its first day. Group by this column: within it one hash is one person.';
 COMMENT ON COLUMN public.sessions.site IS 'The host name of the site that was visited, in lower case.';
 COMMENT ON COLUMN public.sessions.monthly_user_hash IS
     'Stands for one person on one site in one month. The same person has another one next month '
@@ -35,15 +34,15 @@ COMMENT ON COLUMN public.sessions.highest_role IS
     'Empty: a visitor who did not sign in. Otherwise the highest role of the user, such as user, admin or super_admin.';
 COMMENT ON COLUMN public.sessions.created_at IS 'When the session began. Rounded to the hour when the month is closed.';
 COMMENT ON COLUMN public.sessions.upgraded_at IS
-    'When the visitor signed in or registered during the session. Empty for a visitor who did not, '
-    'and for a user who was signed in from the start.';
+    'When the visitor signed in or registered. Empty for a visitor who did not, and for a user who was signed in from the start.';
 
-CREATE TABLE flusher.calendar (
+CREATE TABLE flusher.state (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    timezone text NOT NULL -- a name of the IANA time zone database
+    timezone text NOT NULL, -- CALENDAR_TIMEZONE, as of the last `migrate`: a name of the IANA time zone database
+    checked_at timestamptz -- when `python -m flusher check` last found all counts right
 );
-COMMENT ON TABLE flusher.calendar IS 'The time zone of months and days: CALENDAR_TIMEZONE, as of the last `migrate`.';
-INSERT INTO flusher.calendar (timezone) VALUES ('UTC');
+COMMENT ON TABLE flusher.state IS 'The time zone of months and days, and when the counts were last checked.';
+INSERT INTO flusher.state (timezone) VALUES ('UTC');
 
 CREATE TABLE flusher.months (
     month date PRIMARY KEY CHECK (month = date_trunc('month', month)::date),
@@ -62,5 +61,4 @@ CREATE TABLE flusher.salts (
     made_at timestamptz NOT NULL -- by the clock of the salt's server
 );
 COMMENT ON TABLE flusher.salts IS
-    'When each month got its salt, and why. If a month has more than one, people who came before and after '
-    'the later one are counted twice in it. The salts themselves are never here.';
+    'When each month got its salt, and why; never the salt. People who came before and after a second one are counted twice.';

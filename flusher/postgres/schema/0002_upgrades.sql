@@ -21,8 +21,7 @@ CREATE TABLE flusher.upgrades (
     CONSTRAINT applied_to_a_session CHECK ((outcome = 'applied') = (applied_to IS NOT NULL))
 );
 COMMENT ON TABLE flusher.upgrades IS
-    'Sign-ins: those that wait for their session, and for a while those that were applied, so that repeats '
-    'are recognised, and late events lead to the same rows as events in order.';
+    'Sign-ins that wait for their session, and recent ones: so that repeats and late events lead to the same rows.';
 
 -- By the session: upgrades by id, and an upgrade of `current` that took it.
 CREATE INDEX upgrades_by_session ON flusher.upgrades ((coalesce(session_id, applied_to)));
@@ -31,31 +30,3 @@ CREATE INDEX upgrades_of_current ON flusher.upgrades (visitor_hash, upgraded_at)
 CREATE INDEX upgrades_by_replaced_hash ON flusher.upgrades (replaced_hash, upgraded_at) WHERE replaced_hash IS NOT NULL;
 CREATE INDEX upgrades_by_visitor_and_user ON flusher.upgrades (replaced_hash, user_hash) WHERE replaced_hash IS NOT NULL;
 CREATE INDEX upgrades_by_age ON flusher.upgrades (stored_at);
-
-CREATE TABLE flusher.upgrades_given_up (
-    month date, -- of the sign-in
-    site text,
-    upgrades bigint NOT NULL,
-    PRIMARY KEY (month, site)
-);
-COMMENT ON TABLE flusher.upgrades_given_up IS 'How many sign-ins never got their session: they are in no count.';
-
-CREATE TABLE flusher.sign_ins (
-    month date,
-    site text,
-    pairs bigint NOT NULL, -- of a visitor's hash and a user's hash, each pair once
-    users bigint NOT NULL,
-    visitors bigint NOT NULL,
-    PRIMARY KEY (month, site)
-);
-COMMENT ON TABLE flusher.sign_ins IS
-    'How many users signed in, from how many visitors'' hashes, and in how many pairs of both: docs/who-counts.md.';
-
-CREATE TABLE flusher.sign_in_digests (
-    month date,
-    digest uuid, -- keyed by the month's salt: contract/identity.py
-    site text NOT NULL,
-    kind text NOT NULL CHECK (kind IN ('pair', 'user', 'visitor')),
-    PRIMARY KEY (month, digest)
-);
-COMMENT ON TABLE flusher.sign_in_digests IS 'What flusher.sign_ins has counted already. Deleted when the month is closed.';

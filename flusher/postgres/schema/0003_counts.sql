@@ -1,7 +1,6 @@
--- The numbers of sessions and people, so that no report has to count sessions. Each transaction that changes
--- sessions also changes the counts: docs/decisions/0006-kept-counts.md.
-
+-- The numbers of sessions and people, so that no report has to count sessions: docs/decisions/0006-kept-counts.md.
 -- The columns are integers because the sum of integers is bigint. Sums of bigint are numeric, and twice as slow.
+
 CREATE TABLE flusher.counts (
     whole_month boolean, -- or a day
     site text,
@@ -17,30 +16,17 @@ CREATE TABLE flusher.counts (
 COMMENT ON TABLE flusher.counts IS 'How many sessions and people each site had in each month, and sessions on each day.';
 
 -- Writers only insert rows here, so that they never wait for each other. sql/fold_counts.sql moves them to `counts`.
+-- The table inherits from `counts`: a query of `counts` also reads it, so the sum is exact at each commit.
 CREATE TABLE flusher.count_changes (
-    LIKE flusher.counts,
     id uuid PRIMARY KEY DEFAULT gen_random_uuid() -- logical replication needs a key, and does not copy sequences
-);
+) INHERITS (flusher.counts);
 COMMENT ON TABLE flusher.count_changes IS 'Changes of the counts that are not yet added up.';
-
-CREATE VIEW flusher.all_counts AS
-SELECT * FROM flusher.counts
-UNION ALL
-SELECT whole_month, site, month, day, visitor_sessions, signed_in_sessions, unique_users, unique_signed_in_users, unique_visitors
-FROM flusher.count_changes;
-COMMENT ON VIEW flusher.all_counts IS 'The counts and their changes: the sum is exact at each commit.';
-
-CREATE TABLE flusher.checks (
-    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    held_at timestamptz NOT NULL
-);
-COMMENT ON TABLE flusher.checks IS 'When `python -m flusher check` last found all counts right.';
 
 -- What has to be added to the kept counts of a month so that they are those of its sessions.
 CREATE FUNCTION flusher.missing_counts(wanted date) RETURNS SETOF flusher.counts
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 WITH came AS MATERIALIZED (
-    SELECT s.site, s.monthly_user_hash, (s.created_at AT TIME ZONE (SELECT c.timezone FROM flusher.calendar c))::date AS day,
+    SELECT s.site, s.monthly_user_hash, (s.created_at AT TIME ZONE (SELECT timezone FROM flusher.state))::date AS day,
         count(*) - count(s.highest_role) AS v, count(s.highest_role) AS s
     FROM public.sessions s WHERE s.month = wanted GROUP BY 1, 2, 3
 )
@@ -54,7 +40,7 @@ FROM (
     UNION ALL
     SELECT a.whole_month, a.site, a.day, -a.visitor_sessions, -a.signed_in_sessions,
         -a.unique_users, -a.unique_signed_in_users, -a.unique_visitors
-    FROM flusher.all_counts a WHERE a.month = wanted
+    FROM flusher.counts a WHERE a.month = wanted
 ) k (whole_month, site, day, v, s, users, signed_in_users, visitors)
 GROUP BY k.whole_month, k.site, k.day
 HAVING (sum(k.v), sum(k.s), sum(k.users), sum(k.signed_in_users), sum(k.visitors)) <> (0, 0, 0, 0, 0)

@@ -9,10 +9,9 @@ SELECT
     sum(unique_signed_in_users) AS unique_signed_in_users,
     sum(visitor_sessions) AS visitor_sessions,
     sum(unique_visitors) AS unique_visitors
-FROM flusher.all_counts WHERE whole_month
+FROM flusher.counts WHERE whole_month
 GROUP BY month, site
 HAVING sum(visitor_sessions + signed_in_sessions) <> 0;
-
 COMMENT ON VIEW public.monthly_impact IS 'How many people each site reached in each calendar month. Sessions can be added up, '
     'people can''t: the same person counts once in each month and site. The view data_quality shows which months can be compared.';
 COMMENT ON COLUMN public.monthly_impact.month IS 'The calendar month, as its first day.';
@@ -25,8 +24,7 @@ COMMENT ON COLUMN public.monthly_impact.unique_signed_in_users IS
     'Can''t be added up over months or sites: how many different users were signed in.';
 COMMENT ON COLUMN public.monthly_impact.visitor_sessions IS 'Sessions of visitors who did not sign in.';
 COMMENT ON COLUMN public.monthly_impact.unique_visitors IS
-    'Can''t be added up over months or sites: how many different visitors did not sign in. A person with one session '
-    'as a visitor and one signed in counts here and in unique_signed_in_users.';
+    'Can''t be added up over months or sites: how many different visitors did not sign in. Who came both ways counts in both.';
 
 CREATE VIEW public.daily_impact AS
 SELECT
@@ -34,10 +32,9 @@ SELECT
     sum(visitor_sessions + signed_in_sessions) AS sessions,
     sum(signed_in_sessions) AS signed_in_sessions,
     sum(visitor_sessions) AS visitor_sessions
-FROM flusher.all_counts WHERE NOT whole_month
+FROM flusher.counts WHERE NOT whole_month
 GROUP BY day, site
 HAVING sum(visitor_sessions + signed_in_sessions) <> 0;
-
 COMMENT ON VIEW public.daily_impact IS 'How often each site was opened on each calendar day of the service''s time zone. '
     'People are counted by month only: see monthly_impact.';
 COMMENT ON COLUMN public.daily_impact.day IS 'The calendar day.';

@@ -1,32 +1,27 @@
--- A month is created, closed and perhaps dropped. These functions run with the rights of the tables' owner,
--- which a flusher does not need itself. The table flusher.months decides which partitions there are, because
--- logical replication copies rows and not partitions.
+-- A month is created, closed and perhaps dropped. These functions run with the rights of the tables' owner, so that a
+-- flusher needs none. flusher.months decides which partitions there are: logical replication copies rows, not partitions.
 
 -- Creates a month and its partition where missing. Returns false if its sessions were dropped, so that it takes none.
 CREATE FUNCTION flusher.create_month(wanted date) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    partition text := 'sessions_' || to_char(wanted, 'YYYY_MM');
+    partition text := 'flusher.sessions_' || to_char(wanted, 'YYYY_MM');
 BEGIN
     -- One at a time: two flushers may need the same month.
     PERFORM pg_advisory_xact_lock(hashtextextended('flusher.create_month', 0));
     INSERT INTO flusher.months (month) VALUES (wanted) ON CONFLICT (month) DO NOTHING;
     IF EXISTS (SELECT FROM flusher.months WHERE month = wanted AND dropped_at IS NOT NULL) THEN
         RETURN false;
-    END IF;
-    IF EXISTS (
-        SELECT FROM pg_inherits WHERE inhparent = 'public.sessions'::regclass
-            AND inhrelid = to_regclass(format('flusher.%I', partition))
+    ELSIF NOT EXISTS (
+        SELECT FROM pg_inherits WHERE inhparent = 'public.sessions'::regclass AND inhrelid = to_regclass(partition)
     ) THEN
-        RETURN true;
+        -- Attaching a finished table does not wait for readers and writers. A detached partition is attached, too.
+        EXECUTE format('CREATE TABLE IF NOT EXISTS %s '
+            '(LIKE public.sessions INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING COMMENTS)', partition);
+        EXECUTE format('ALTER TABLE public.sessions ATTACH PARTITION %s FOR VALUES IN (%L)', partition, wanted);
+        -- The month may have counts, if its partition was lost.
+        INSERT INTO flusher.count_changes SELECT * FROM flusher.missing_counts(wanted);
     END IF;
-    -- Made apart and then attached: attaching does not wait for readers and writers. This also attaches a
-    -- partition that was detached.
-    EXECUTE format('CREATE TABLE IF NOT EXISTS flusher.%I '
-        '(LIKE public.sessions INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING COMMENTS)', partition);
-    EXECUTE format('ALTER TABLE public.sessions ATTACH PARTITION flusher.%I FOR VALUES IN (%L)', partition, wanted);
-    -- The month may have counts, if its partition was lost.
-    INSERT INTO flusher.count_changes SELECT * FROM flusher.missing_counts(wanted);
     RETURN true;
 END
 $$;
@@ -50,7 +45,7 @@ BEGIN
         CREATE TEMPORARY TABLE ended ON COMMIT DROP AS
         SELECT CASE WHEN substr(id::text, 15, 1) = '8' THEN id ELSE gen_random_uuid() END AS id, month, site, monthly_user_hash,
             highest_role, date_trunc($1, created_at, timezone) AS created_at, date_trunc($1, upgraded_at, timezone) AS upgraded_at
-        FROM %s, flusher.calendar ORDER BY site, monthly_user_hash, id $q$, partition) USING keeps;
+        FROM %s, flusher.state ORDER BY site, monthly_user_hash, id $q$, partition) USING keeps;
     CREATE TEMPORARY TABLE at_hand ON COMMIT DROP AS SELECT * FROM flusher.upgrades WHERE session_month IS DISTINCT FROM wanted;
     EXECUTE format('TRUNCATE flusher.upgrades, %s', partition);
     EXECUTE format('INSERT INTO %s SELECT * FROM ended', partition);
@@ -66,7 +61,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE flusher.months SET dropped_at = coalesce(dropped_at, now()) WHERE month = wanted AND closed_at IS NOT NULL;
     IF FOUND THEN
-        EXECUTE format('DROP TABLE IF EXISTS flusher.%I', 'sessions_' || to_char(wanted, 'YYYY_MM'));
+        EXECUTE 'DROP TABLE IF EXISTS flusher.sessions_' || to_char(wanted, 'YYYY_MM');
     END IF;
     RETURN FOUND; -- EXECUTE does not change it
 END

@@ -1,12 +1,24 @@
 -- Which months can be compared, and how far the counts may be off.
 
-CREATE TABLE flusher.dead_letters (
+CREATE TABLE flusher.quality_counts (
     month date,
-    site text, -- `(unknown)` if the dead letter can't be decoded
-    letters bigint NOT NULL,
-    PRIMARY KEY (month, site)
+    site text, -- `(unknown)` if a dead letter can't be decoded
+    -- given_up: sign-ins whose session never came, so they are in no count; dead_letter: in Redis, as of a minute ago;
+    -- user, visitor: users who signed in, and hashes of visitors from which users signed in; pair: pairs of both.
+    kind text CHECK (kind IN ('given_up', 'dead_letter', 'pair', 'user', 'visitor')),
+    number bigint NOT NULL,
+    PRIMARY KEY (month, site, kind)
 );
-COMMENT ON TABLE flusher.dead_letters IS 'How many dead letters are in Redis, as of a minute ago.';
+COMMENT ON TABLE flusher.quality_counts IS 'What else is counted for each month and site: docs/who-counts.md explains the pairs.';
+
+CREATE TABLE flusher.sign_in_digests (
+    month date,
+    digest uuid, -- keyed by the month's salt: contract/identity.py
+    site text NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('pair', 'user', 'visitor')),
+    PRIMARY KEY (month, digest)
+);
+COMMENT ON TABLE flusher.sign_in_digests IS 'Pairs, users and visitors that were counted. Deleted when the month is closed.';
 
 CREATE VIEW public.data_quality AS
 WITH days AS ( -- with sessions
@@ -14,44 +26,44 @@ WITH days AS ( -- with sessions
     FROM public.daily_impact GROUP BY 1, 2
 ), known AS (
     SELECT site, month, (month + interval '1 month')::date AS ends, sum(days) AS days, sum(sessions) AS sessions,
-        sum(given_up)::bigint AS given_up, sum(waiting) AS waiting, sum(letters)::bigint AS letters,
-        min(min(first)) OVER (PARTITION BY site) AS began, max(max(last)) OVER (PARTITION BY site) AS ended
+        min(min(first)) OVER (PARTITION BY site) AS began, max(max(last)) OVER (PARTITION BY site) AS ended,
+        coalesce(sum(number) FILTER (WHERE kind = 'given_up'), 0)::bigint AS given_up,
+        coalesce(sum(number) FILTER (WHERE kind = 'waiting'), 0)::bigint AS waiting,
+        coalesce(sum(number) FILTER (WHERE kind = 'dead_letter'), 0)::bigint AS dead_letters,
+        coalesce(sum(number) FILTER (WHERE kind = 'pair'), 0)::bigint AS pairs,
+        sum(number) FILTER (WHERE kind = 'user') AS users, sum(number) FILTER (WHERE kind = 'visitor') AS visitors
     FROM (
-        SELECT site, month, days, sessions, first, last, 0 AS given_up, 0 AS waiting, 0 AS letters FROM days
+        SELECT site, month, days, sessions, first, last, NULL AS kind, 0 AS number FROM days
         UNION ALL -- months without sessions, between the first and the last
-        SELECT site, generate_series(min(month)::timestamp, max(month), interval '1 month')::date, 0, 0, NULL, NULL, 0, 0, 0
+        SELECT site, generate_series(min(month)::timestamp, max(month), interval '1 month')::date, 0, 0, NULL, NULL, NULL, 0
         FROM days GROUP BY site
-        UNION ALL SELECT site, month, 0, 0, NULL, NULL, upgrades, 0, 0 FROM flusher.upgrades_given_up
-        UNION ALL SELECT site, month, 0, 0, NULL, NULL, 0, 1, 0 FROM flusher.upgrades WHERE outcome = 'waiting'
-        UNION ALL SELECT site, month, 0, 0, NULL, NULL, 0, 0, letters FROM flusher.dead_letters
+        UNION ALL SELECT site, month, 0, 0, NULL, NULL, kind, number FROM flusher.quality_counts
+        UNION ALL SELECT site, month, 0, 0, NULL, NULL, 'waiting', 1 FROM flusher.upgrades WHERE outcome = 'waiting'
     ) everything
     GROUP BY site, month
+    HAVING bool_or(coalesce(kind, '') NOT IN ('pair', 'user', 'visitor')) -- a sign-in may be of the month after its session's
 ), judged AS (
-    SELECT k.*, c.timezone, c.today,
-        CASE WHEN began > k.month + 1 AND began < ends THEN began END AS began_on,
-        CASE WHEN ended < today - 7 AND ended >= k.month AND ended < ends - 2 THEN ended END AS ended_on,
+    SELECT k.*, timezone, today, closed_at IS NOT NULL AS closed, coalesce(replaced, 0) AS replaced, replaced_on,
+        CASE WHEN began > month + 1 AND began < ends THEN began END AS began_on,
+        CASE WHEN ended < today - 7 AND ended >= month AND ended < ends - 2 THEN ended END AS ended_on,
         greatest(0, least(ends, CASE WHEN ended < today - 7 THEN ended + 1 ELSE greatest(ended + 1, today) END)
-            - greatest(began, k.month) - days)::bigint AS days_without_sessions,
-        coalesce(s.replaced, 0) AS replaced, s.last AS replaced_on, m.closed_at IS NOT NULL AS closed,
-        coalesce(i.pairs, 0) AS pairs, i.users, i.visitors
+            - greatest(began, month) - days)::bigint AS days_without_sessions
     FROM known k
-    CROSS JOIN (SELECT timezone, (now() AT TIME ZONE timezone)::date AS today FROM flusher.calendar) c
+    CROSS JOIN (SELECT timezone, (now() AT TIME ZONE timezone)::date AS today FROM flusher.state) s
     LEFT JOIN (
-        SELECT month, count(*) AS replaced, max((made_at AT TIME ZONE timezone)::date) AS last
-        FROM flusher.salts, flusher.calendar WHERE outcome IN ('lost', 'replaced') GROUP BY month
-    ) s ON s.month = k.month
-    LEFT JOIN flusher.months m ON m.month = k.month
-    LEFT JOIN flusher.sign_ins i ON i.month = k.month AND i.site = k.site
+        SELECT month, count(*) AS replaced, max((made_at AT TIME ZONE timezone)::date) AS replaced_on
+        FROM flusher.salts, flusher.state WHERE outcome IN ('lost', 'replaced') GROUP BY month
+    ) r USING (month)
+    LEFT JOIN flusher.months m USING (month)
 )
 SELECT month, site,
     ends <= today AND days > 0 AND coalesce(began_on, ended_on, replaced_on) IS NULL
         AND (days_without_sessions = 0 OR sessions < 10 * days) AS comparable,
     began_on, ended_on, days_without_sessions, replaced AS salts_replaced, replaced_on AS salt_replaced_on,
-    given_up AS sign_ins_given_up, waiting AS sign_ins_waiting, letters AS dead_letters, closed, timezone,
+    given_up AS sign_ins_given_up, waiting AS sign_ins_waiting, dead_letters, closed, timezone,
     pairs AS sign_in_pairs, CASE WHEN pairs >= 20 THEN pairs::float8 / nullif(users, 0) END AS visitors_per_user,
     CASE WHEN pairs >= 20 THEN pairs::float8 / nullif(visitors, 0) END AS users_per_visitor
 FROM judged;
-
 COMMENT ON VIEW public.data_quality IS
     'Why a month of a site can''t be compared with another, and how far its counts may be off. '
     'Also has the months without sessions between a site''s first and last month.';
@@ -77,8 +89,6 @@ COMMENT ON COLUMN public.data_quality.timezone IS 'The time zone of these months
 COMMENT ON COLUMN public.data_quality.sign_in_pairs IS
     'The next two columns are computed from so many pairs of a user and a visitor''s hash. Repeated sign-ins are one pair.';
 COMMENT ON COLUMN public.data_quality.visitors_per_user IS
-    'Can''t be added up: with how many different visitors'' hashes a user signed in, on average. One person was counted as at '
-    'least so many visitors. Empty if there are fewer than 20 pairs.';
+    'Can''t be added up: as how many visitors a signed-in person was counted, on average and at least. Empty below 20 pairs.';
 COMMENT ON COLUMN public.data_quality.users_per_visitor IS
-    'Can''t be added up: how many different users signed in with one visitor''s hash, on average. So many people were counted '
-    'as one visitor. Empty if there are fewer than 20 pairs.';
+    'Can''t be added up: how many signed-in people were counted as one visitor, on average. Empty below 20 pairs.';

@@ -1,15 +1,10 @@
--- Adds the changes of a month's sessions to the counts, and computes `unique_visitors`.
---
+-- Adds the changes of a month's sessions to the counts. Runs after the sessions are written, under `Lock.UPGRADES`.
 -- `v` and `s` are by how many a person's visitor's and signed-in sessions have changed (negative: removed). Whether
 -- this changes the number of people depends on other sessions of the person: those besides the ones just added. With
 -- others, the person counted before and counts now. Without others, a person with new sessions counts from now on,
 -- and one with removed sessions no longer counts.
---
--- Runs after the sessions are written, under `Lock.UPGRADES`. So the second of two batches sees what the first one
--- committed.
 -- $1: the month. $2 to $4: sites, and the places of their first and last person in $5 to $7: hash, `v`, `s`.
--- $8 to $11: the site, the minute since the beginning of 2000, and `v` and `s`. PostgreSQL finds the day of a minute.
--- $5 to $7 and $9 to $11 are texts of arrays.
+-- $8 to $11: the site, the minute since the beginning of 2000, `v`, `s`. $5 to $7 and $9 to $11 are texts of arrays.
 WITH late AS (UPDATE flusher.months SET kept = NULL WHERE month = $1::date AND kept IS NOT NULL) -- so that it is closed again
 INSERT INTO flusher.count_changes
 SELECT true, p.site, $1::date, $1::date, sum(p.v), sum(p.s),
@@ -42,7 +37,7 @@ FROM (
 GROUP BY p.site
 UNION ALL
 SELECT false, d.site, $1::date, (to_timestamp(946684800 + 60 * d.minute)
-        AT TIME ZONE (SELECT timezone FROM flusher.calendar))::date AS day,
+        AT TIME ZONE (SELECT timezone FROM flusher.state))::date AS day,
     sum(d.v), sum(d.s), 0, 0, 0
 FROM unnest($8::text[], $9::text::bigint[], $10::text::integer[], $11::text::integer[]) AS d (site, minute, v, s)
 GROUP BY day, d.site

@@ -1,7 +1,6 @@
--- Notes once that a salt was made. Returns its month, and whether the month's earlier visitors count twice. The
--- salt's server may have lost its data, and then reports a month's first salt although there was one before. An
--- earlier note or earlier sessions show this.
--- $1 to $4: the event's id, the month, the outcome, the time.
+-- Notes once that a salt was made ($1 to $4: the event's id, month, outcome, time). Returns its month, and whether the
+-- month's earlier visitors count twice. A salt's server that has lost its data reports a month's first salt although
+-- there was one before: an earlier note or earlier sessions show this.
 INSERT INTO flusher.salts (id, month, outcome, made_at)
 SELECT $1::uuid, $2::date, CASE
     WHEN $3::text IN ('first', 'rotated')

@@ -1,7 +1,5 @@
--- Stores new upgrades (a known id is a repeat), and matches new and stored upgrades with their sessions. The first
--- upgrade of a session wins, by the collector's clock, and then by id. An upgrade of another site, or of a month before
--- the session's, does not match. If a session no longer shows its upgrade, because a copy replaced it, that upgrade
--- waits again. Runs under `Lock.UPGRADES`.
+-- Stores new upgrades (a known id is a repeat), and matches new and stored upgrades with their sessions by the rules of
+-- match.py. If a session no longer shows its upgrade, because a copy replaced it, that upgrade waits again.
 -- $1 to $8: the columns of the new upgrades; $9: the sessions whose stored upgrades are matched; $10: nearly all sessions
 -- are of this month or later, so earlier months are searched only if none is found.
 -- Returns the upgrades that are new or have another outcome, with their sessions as they were.

@@ -11,8 +11,6 @@ WITH new AS (
     ON CONFLICT DO NOTHING
     RETURNING month, site, kind
 )
-INSERT INTO flusher.sign_ins AS k (month, site, pairs, users, visitors)
-SELECT month, site, count(*) FILTER (WHERE kind = 'pair'), count(*) FILTER (WHERE kind = 'user'), count(*) FILTER (WHERE kind = 'visitor')
-FROM new GROUP BY month, site
-ON CONFLICT (month, site) DO UPDATE
-SET pairs = k.pairs + excluded.pairs, users = k.users + excluded.users, visitors = k.visitors + excluded.visitors
+INSERT INTO flusher.quality_counts AS q (month, site, kind, number)
+SELECT month, site, kind, count(*) FROM new GROUP BY month, site, kind
+ON CONFLICT (month, site, kind) DO UPDATE SET number = q.number + excluded.number

@@ -1,5 +1,4 @@
--- The newest session of a visitor that each user had taken before a time.
--- $1 to $6: the visitor's month, site, hash, the time, the user's hash, the visitor's place.
+-- The newest session of a visitor that each user had taken before a time ($1 to $6, as they are named below).
 SELECT DISTINCT ON (t.place, t.user_hash) t.place, t.user_hash, s.created_at, s.id
 FROM unnest($1::date[], $2::text[], $3::uuid[], $4::timestamptz[], $5::uuid[], $6::bigint[])
     AS t (month, site, hash, until, user_hash, place)

@@ -1,6 +1,5 @@
--- Sessions of visitors that upgrades have taken since a time, or may take.
+-- Sessions of visitors that upgrades have taken since a time, or may take, with the visitor's place, from 1.
 -- $1 to $5: the visitors: month, site, hash, since when, and the number of earlier sessions that may be taken.
--- Returns them with the visitor's place, from 1.
 WITH v AS (
     SELECT * FROM unnest($1::date[], $2::text[], $3::uuid[], $4::timestamptz[], $5::integer[])
         WITH ORDINALITY AS v (month, site, hash, since, wanted, place)

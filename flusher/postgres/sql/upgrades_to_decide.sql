@@ -1,5 +1,4 @@
--- Upgrades of `current` since a time.
--- $1 to $4: the visitors: month, site, hash, since when. Returns them with the visitor's place, from 1.
+-- Upgrades of `current`, with the visitor's place, from 1. $1 to $4: the visitors: month, site, hash, since when.
 SELECT v.place, u.id, u.session_id, u.month, u.user_hash, u.highest_role, u.upgraded_at, u.outcome, u.applied_to
 FROM unnest($1::date[], $2::text[], $3::uuid[], $4::timestamptz[])
     WITH ORDINALITY AS v (month, site, hash, since, place)

@@ -1,1 +1,0 @@
-SELECT flusher.close_month($1::date, $2)

@@ -1,1 +1,0 @@
-SELECT flusher.drop_month($1::date)

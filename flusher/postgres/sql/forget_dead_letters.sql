@@ -1,1 +1,0 @@
-DELETE FROM flusher.dead_letters

@@ -1,1 +1,0 @@
-INSERT INTO flusher.impact_migrations (name) VALUES ($1)
