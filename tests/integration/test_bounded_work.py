@@ -4,7 +4,6 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
@@ -15,10 +14,9 @@ from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
 from flusher.postgres.write import SessionWriter
 from tests.events import batch_of, start, upgrade
-from tests.instant import NOON_US
+from tests.instant import NOON_US, UTC
 from tests.system import ROOT
 
-UTC = ZoneInfo("UTC")
 A_BATCH = 1_000
 VISITOR = b"v" * 16
 
@@ -95,7 +93,7 @@ async def test_a_sessions_bytes_are_those_of_the_page(dsn: str) -> None:
     await watch.execute("CHECKPOINT")  # after one, the first touch of each page is logged whole
     began = await watch.fetchval("SELECT pg_current_wal_lsn()")
     async with Database(dsn) as database:
-        writer = SessionWriter(database, ZoneInfo("UTC"))
+        writer = SessionWriter(database, UTC)
         for first in range(0, STORED, TOGETHER):
             events: list[Event] = []
             for number in range(first, first + TOGETHER):

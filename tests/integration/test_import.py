@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
@@ -22,6 +21,7 @@ from flusher.postgres.database import Database
 from flusher.postgres.locks import Lock
 from flusher.postgres.write import SessionWriter
 from tests.events import batch_of, start
+from tests.instant import UTC
 from tests.integration.importing import (
     HEAD,
     OF_SITE,
@@ -44,7 +44,6 @@ LINES = (
     f"9f0e7a52-5b1f-4c1e-9d4c-0d6a3c1f2b77,{BEN.upper()},,2024-02-01 12:00:00 UTC\n"
 )
 GOOD = f"1,{ANNA},,2024-01-05 10:11:12\n"
-UTC = ZoneInfo("UTC")
 
 
 @pytest.fixture
@@ -333,7 +332,7 @@ def waits_for_input(process: int) -> bool:
 
 
 async def test_sessions_are_found_in_months_that_were_empty_when_the_import_began(
-    connection: asyncpg.Connection, dsn: str
+    connection: asyncpg.Connection, database: Database
 ) -> None:
     """There COPY finds the repeats within the file, except those on the other side of a month's
     end. Nothing is known before, until another import stores something there.
@@ -346,15 +345,14 @@ async def test_sessions_are_found_in_months_that_were_empty_when_the_import_bega
         outcome = await writers[run].write(batch_of_lines(lines, run))
         return list(outcome.new), list(outcome.repeats), outcome.known
 
-    async with Database(dsn) as database:
-        writers = {run: ImportWriter(database, UTC, Run(run, "some")) for run in (one, two)}
-        assert await write(one, *first[:2]) == ([0, 1], [], 0)
-        assert await write(one, *first[1:3]) == ([1], [0], 0), "of an earlier batch"
-        assert await write(one, *moved[2:4]) == ([1], [0], 0), "in the month before"
-        assert await write(one, first[3]) == ([], [0], 0), "in the month that follows"
-        assert await write(two, first[0], moved[1], first[4]) == ([2], [], 2)
-        assert await write(one, *first[4:]) == ([1], [], 1), "the other import has stored it since"
-        assert await write(one, *first, *moved) == ([], [0, 1, 2, 3, 5, 6, 7, 8, 9, 11], 2)
+    writers = {run: ImportWriter(database, UTC, Run(run, "some")) for run in (one, two)}
+    assert await write(one, *first[:2]) == ([0, 1], [], 0)
+    assert await write(one, *first[1:3]) == ([1], [0], 0), "of an earlier batch"
+    assert await write(one, *moved[2:4]) == ([1], [0], 0), "in the month before"
+    assert await write(one, first[3]) == ([], [0], 0), "in the month that follows"
+    assert await write(two, first[0], moved[1], first[4]) == ([2], [], 2)
+    assert await write(one, *first[4:]) == ([1], [], 1), "the other import has stored it since"
+    assert await write(one, *first, *moved) == ([], [0, 1, 2, 3, 5, 6, 7, 8, 9, 11], 2)
     assert await stored(connection) == 6
     assert await views_and_live_counts_that_differ(connection) == []
 
@@ -417,7 +415,7 @@ async def test_an_import_is_taken_back_and_what_was_there_before_stays(
 ) -> None:
     """Of the collector, of another import, and of other sessions of the same people."""
     async with Database(dsn) as database:
-        await SessionWriter(database, ZoneInfo("UTC")).write(batch_of(start(), start(role="user")))
+        await SessionWriter(database, UTC).write(batch_of(start(), start(role="user")))
     await run_import(dsn, written(tmp_path / "right.csv", *range(100)), OF_SITE)
     before = await everything(connection)
     wrong = written(tmp_path / "wrong.csv", *range(50, 500))
@@ -442,7 +440,7 @@ async def test_an_import_is_taken_back_and_what_was_there_before_stays(
 
 
 async def test_a_closed_months_import_is_taken_back(
-    connection: asyncpg.Connection, dsn: str, tmp_path: Path
+    connection: asyncpg.Connection, dsn: str, tmp_path: Path, database: Database
 ) -> None:
     """Its instants are coarse and its rows written anew; the ids are still the import's."""
     await run_import(dsn, written(tmp_path / "right.csv", *range(30)), OF_SITE, "--name", "right")
@@ -450,15 +448,14 @@ async def test_a_closed_months_import_is_taken_back(
         dsn, written(tmp_path / "wrong.csv", *range(90)), OF_SITE, "--name", "the wrong"
     )
 
-    async with Database(dsn) as database:
-        keeper = keeper_of(database, "day")
-        assert len(await keeper.close()) == 1
-        code, output, errors = await run_import(dsn, "--undo", "the wrong")
-        assert (code, errors) == (0, "")
-        assert output.endswith("taken back: 60 sessions\n")
-        assert await check_counts(database) == []
-        assert await connection.fetchval("SELECT count(*) FROM sessions") == 30
-        assert len(await keeper.close()) == 1, "what was deleted goes out of the files, too"
+    keeper = keeper_of(database, "day")
+    assert len(await keeper.close()) == 1
+    code, output, errors = await run_import(dsn, "--undo", "the wrong")
+    assert (code, errors) == (0, "")
+    assert output.endswith("taken back: 60 sessions\n")
+    assert await check_counts(database) == []
+    assert await connection.fetchval("SELECT count(*) FROM sessions") == 30
+    assert len(await keeper.close()) == 1, "what was deleted goes out of the files, too"
 
 
 async def test_dropped_sessions_stay_in_the_counts_and_are_reported(

@@ -5,7 +5,6 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
@@ -17,15 +16,14 @@ from flusher.postgres.migrate import migrate
 from flusher.postgres.write import SessionWriter
 from tests.conftest import Databases
 from tests.events import batch_of, upgrade
-from tests.instant import MONTH
+from tests.instant import MONTH, UTC
+from tests.integration.keeping import A_SITE as SITE
 from tests.integration.keeping import keeper_of, visit
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.moved_clock import moved_environment, needs_moved_clock
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Servers, flavours
 from tests.system import eventually
 
-UTC = ZoneInfo("UTC")
-SITE = "a.example.org"
 OVER = MONTH.plus(-2)
 PROGRAMS = sorted({flavour.postgres_programs or find_wheel_programs() for flavour in flavours()})
 FIVE_YEARS_SECONDS = 5 * 366 * 86_400
@@ -78,8 +76,9 @@ async def test_after_a_move_by_logical_replication_the_counts_go_on(
         writer, keeper = SessionWriter(database, UTC), keeper_of(other, "hour")
         await writer.write(batch_of(*sessions))
         await keeper.fold()
-        schema = run(find_pg_dump(old), "--schema-only", "--no-publications", old.dsn())
-        restore(new, schema)
+        pg_dump = old.programs / "pg_dump"
+        schema = run(pg_dump, "--schema-only", "--no-publications", old.dsn())
+        load(new, new.dsn(), b"CREATE ROLE impact_reader;" + schema)
         green = await asyncpg.connect(new.dsn())
         await blue.execute("CREATE PUBLICATION move FOR ALL TABLES")
         await green.execute(f"CREATE SUBSCRIPTION move CONNECTION '{old.dsn()}' PUBLICATION move")
@@ -127,16 +126,6 @@ async def contents(connection: asyncpg.Connection) -> dict[str, object]:
         )
         for table in tables
     }
-
-
-def find_pg_dump(server: PostgresServer) -> Path:
-    return server.programs / "pg_dump"
-
-
-def restore(server: PostgresServer, dump: bytes) -> None:
-    """Into its database, whose roles are there."""
-    role = "SELECT 'CREATE ROLE impact_reader' WHERE to_regrole('impact_reader') IS NULL \\gexec\n"
-    load(server, server.dsn(), role.encode() + dump)
 
 
 def load(server: PostgresServer, dsn: str, sql: bytes) -> None:

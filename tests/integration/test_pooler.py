@@ -1,10 +1,10 @@
 """Behind pgbouncer: by session all is as without it; by transaction it is refused at once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
@@ -15,13 +15,13 @@ from flusher.postgres.database import Database, connect
 from flusher.postgres.write import SessionWriter
 from tests import pgbouncer
 from tests.events import batch_of, start
+from tests.instant import UTC
 from tests.pgbouncer import PgBouncer
-from tests.system import run_command
+from tests.system import fail_in_one_line, run_successfully
 
 pytestmark = pytest.mark.skipif(
     pgbouncer.PROGRAM is None, reason="pgbouncer is not installed: not tested behind it"
 )
-UTC = ZoneInfo("UTC")
 # pgbouncer itself hands a client's encoding on.
 ALL_SETTINGS = (
     "SELECT name, setting FROM pg_settings WHERE source = 'session' AND name <> 'client_encoding'"
@@ -30,24 +30,22 @@ MakePool = Callable[..., PgBouncer]
 
 
 @pytest.fixture
-def pool(postgres: PostgresServer, tmp_path: Path) -> Iterator[MakePool]:
-    pools: list[PgBouncer] = []
+def pool(postgres: PostgresServer, tmp_path: Path, stack: ExitStack) -> MakePool:
+    numbers = itertools.count()
 
     def make(mode: str, size: int = 20) -> PgBouncer:
-        pools.append(PgBouncer(tmp_path / f"{mode}-{len(pools)}", postgres, mode, size=size))
-        return pools[-1].start()
+        pool = PgBouncer(tmp_path / f"{mode}-{next(numbers)}", postgres, mode, size=size)
+        stack.callback(pool.kill)
+        return pool.start()
 
-    yield make
-    for each in pools:
-        each.kill()
+    return make
 
 
 async def test_by_session_everything_works_with_its_guards_and_time_outs(
     pool: MakePool, postgres: PostgresServer
 ) -> None:
     dsn = pool("session").dsn()
-    code, _, errors = await run_command("flusher", "migrate", DATABASE_URL=dsn)
-    assert code == 0, errors
+    await run_successfully("flusher", "migrate", DATABASE_URL=dsn)
     direct = await connect(postgres.dsn(), 30)
     pooled = await connect(dsn, 30)
     settings = {row["name"]: row["setting"] for row in await direct.fetch(ALL_SETTINGS)}
@@ -63,9 +61,7 @@ async def test_by_session_everything_works_with_its_guards_and_time_outs(
         session = start()
         for _ in range(2):  # copied, and merged
             await SessionWriter(database, UTC).write(batch_of(session))
-
-
-async def test_by_session_a_pool_without_a_second_process_is_no_other_kind(pool: MakePool) -> None:
+    # A pool without a second process is no other kind.
     connection = await connect(pool("session", size=1).dsn())
     assert await connection.fetchval("SELECT 1") == 1
     await connection.close()
@@ -79,8 +75,7 @@ async def test_by_transaction_it_is_refused_in_one_line_and_nothing_is_left_ther
 ) -> None:
     dsn = pool(mode, size).dsn()
     for command in (("migrate",), ("report",)):
-        code, output, errors = await run_command("flusher", *command, DATABASE_URL=dsn)
-        assert (code, output, errors.count("\n")) == (2, "", 1), errors
+        errors = await fail_in_one_line(2, "flusher", *command, DATABASE_URL=dsn)
         assert "DATABASE_URL: leads through a pooler" in errors
         assert "pool_mode = session" in errors
     other = await asyncpg.connect(dsn, statement_cache_size=0)

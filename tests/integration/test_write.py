@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
@@ -16,11 +15,9 @@ from flusher.postgres.database import Database
 from flusher.postgres.locks import Lock
 from flusher.postgres.write import SessionWriter, Written
 from tests.events import batch_of, start, upgrade
-from tests.instant import MONTH, NOON_US
+from tests.instant import MONTH, NOON_US, UTC
 from tests.model import as_rows, rows_after
 from tests.system import eventually
-
-UTC = ZoneInfo("UTC")
 
 
 async def rows(database: Database) -> list[asyncpg.Record]:
