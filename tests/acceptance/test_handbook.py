@@ -26,8 +26,8 @@ from flusher.process import SETTINGS as FLUSHER
 from rotation.__main__ import SETTINGS as ROTATION
 from tests.events import batch_of, start, upgrade
 from tests.instant import UTC
-from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Flavour, Servers, flavours
-from tests.system import ROOT, System, eventually, run_command
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Flavour, Servers, execute, flavours
+from tests.system import ROOT, System, eventually, run_successfully
 
 HANDBOOK = (ROOT / "docs/operations.md").read_text()
 BACKUP = "Backup and restore"
@@ -100,12 +100,9 @@ async def deployed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     programs = flavour.postgres_programs or find_wheel_programs()
     await asyncio.to_thread(tmp_path.chmod, 0o755)
     with postgres_in(tmp_path / "first", programs) as server:
-        superuser = await asyncpg.connect(server.dsn())
-        await superuser.execute((ROOT / "deploy/postgres-roles.sql").read_text())
-        await superuser.close()
-        owner = {"DATABASE_URL": dsn_as(server, "impact_owner")}
-        code, _, errors = await run_command("flusher", "migrate", **owner)
-        assert (code, errors) == (0, "")
+        await execute(server.dsn(), (ROOT / "deploy/postgres-roles.sql").read_text())
+        owner = dsn_as(server, "impact_owner")
+        await run_successfully("flusher", "migrate", DATABASE_URL=owner)
         yield server
 
 

@@ -26,7 +26,7 @@ from embedded.valkey import ValkeyServer
 from runtime.redis_client import connect_redis
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.certificates import Certificates, make_certificates
-from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, installed
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, execute, installed
 from tests.system import (
     JWT_KEY,
     ROOT,
@@ -133,11 +133,12 @@ def _tls_of(data_dir: Path, certificates: Certificates) -> dict[str, str]:
 
 
 async def _start(guarded: Guarded) -> None:
-    superuser = await asyncpg.connect(guarded.postgres.dsn())
-    await superuser.execute((ROOT / "deploy/postgres-roles.sql").read_text())
-    for role in ("impact_owner", "impact_flusher"):
-        await superuser.execute(f"ALTER ROLE {role} PASSWORD 'p-secret'")
-    await superuser.close()
+    await execute(
+        guarded.postgres.dsn(),
+        (ROOT / "deploy/postgres-roles.sql").read_text(),
+        "ALTER ROLE impact_owner PASSWORD 'p-secret'",
+        "ALTER ROLE impact_flusher PASSWORD 'p-secret'",
+    )
     owner = {"DATABASE_URL": guarded.dsn("impact_owner")}
     await run_successfully("flusher", "migrate", **owner)
     programs = [guarded.start(module) for module in ("rotation", "collector", "flusher")]

@@ -112,9 +112,7 @@ async def test_a_wrong_setting_is_2_and_is_named(settings: dict[str, str], said:
     ids=" ".join,
 )
 async def test_a_server_that_is_away_is_1_and_one_line(command: tuple[str, ...]) -> None:
-    code, output, errors = await run_command(*command, **NOWHERE)
-    assert (code, output) == (1, "")
-    assert errors.count("\n") == 1, errors
+    errors = await fail_in_one_line(1, *command, **NOWHERE)
     assert errors.startswith("error: ")
     assert "/nowhere" not in errors, "a file is not blamed for it"
 

@@ -42,28 +42,30 @@ class LateEnd(BreakableProxy):
 
 @pytest.mark.parametrize(("query", "arguments"), [("SELECT 1", []), ("SELECT $1::int", [1])])
 async def test_a_connection_that_the_server_ended_meanwhile_is_an_outage(
-    embedded_servers: Servers, dsn: str, query: str, arguments: list[int]
+    embedded_servers: Servers,
+    dsn: str,
+    connection: asyncpg.Connection,
+    query: str,
+    arguments: list[int],
 ) -> None:
     """As after a freeze: its last words have come, and the end of the connection has not."""
     port = embedded_servers.postgres.port
-    direct = await asyncpg.connect(dsn)
     async with (
         LateEnd(port) as proxy,
         Database(dsn.replace(f":{port}/", f":{proxy.port}/")) as database,
     ):
-        async with database.connection() as connection:
-            ended = connection.get_server_pid()
+        async with database.connection() as ours:
+            ended = ours.get_server_pid()
         proxy.hung_up.clear()
-        await direct.execute("SELECT pg_terminate_backend($1)", ended)
+        await connection.execute("SELECT pg_terminate_backend($1)", ended)
         await proxy.hung_up.wait()
-        await direct.execute("SELECT 1")  # a turn of the loop: its last words are read
+        await connection.execute("SELECT 1")  # a turn of the loop: its last words are read
         with pytest.raises(Retry, match="it has ended the connection"):
-            async with database.connection() as connection:
-                await connection.fetchval(query, *arguments)
-        async with database.connection() as connection:
-            assert connection.get_server_pid() != ended
-            assert await connection.fetchval("SELECT 1") == 1
-    await direct.close()
+            async with database.connection() as ours:
+                await ours.fetchval(query, *arguments)
+        async with database.connection() as ours:
+            assert ours.get_server_pid() != ended
+            assert await ours.fetchval("SELECT 1") == 1
 
 
 @pytest.mark.parametrize(("zone", "differs"), [("UTC", False), ("Asia/Tokyo", True)])

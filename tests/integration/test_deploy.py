@@ -24,6 +24,7 @@ from contract.collector_metrics import CollectorMetrics
 from contract.flusher_metrics import FlusherMetrics
 from contract.metrics import ProcessMetrics, RotationMetrics
 from contract.setting import Setting
+from tests.handbook import blocks
 from tests.servers import Servers
 from tests.system import ROOT, System, eventually, run_command
 
@@ -158,6 +159,25 @@ def test_every_unit_has_its_sample_of_settings() -> None:
             assert {line.partition("=")[0] for line in sample.splitlines() if line[0] != "#"} <= (
                 SETTINGS - {"ADMIN_PORT"}
             ), "ADMIN_PORT is the instance's name"
+
+
+def test_the_handbook_gives_every_account_a_password_of_its_own(tmp_path: Path) -> None:
+    """The placeholders in `deploy/` are public."""
+    (block,) = [each for each in blocks("On Debian 12, all on one host") if "_PASSWORD" in each]
+    (loop,) = re.findall(r"^for .*^done$", block, re.MULTILINE | re.DOTALL)
+    shutil.copytree(DEPLOY / "systemd", tmp_path / "impact")
+    (tmp_path / "redis").mkdir()
+    shutil.copy(DEPLOY / "redis-users.acl", tmp_path / "redis/impact.acl")
+    subprocess.run(["/bin/bash", "-euc", loop.replace("/etc/", f"{tmp_path}/")], check=True)
+    users = (tmp_path / "redis/impact.acl").read_text()
+    samples = [path.read_text() for path in (tmp_path / "impact").glob("*.env")]
+    assert "_PASSWORD" not in "".join([users, *samples])
+    accounts = re.findall(r"^user (?!default )\S+ on >(\w+) ", users, re.MULTILINE)
+    assert len(set(accounts)) == len(accounts) == users.count("\nuser ")
+    # The commands of the processes and of people find theirs.
+    replica = accounts[-1]
+    for password in accounts:
+        assert password == replica or password in "".join(samples)
 
 
 async def test_honcho_runs_the_procfile_as_the_handbook_says(

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import signal
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -83,8 +84,26 @@ async def test_history_is_in_the_same_report(
     assert await views_and_live_counts_that_differ(connection) == []
 
 
+async def interrupt(
+    connection: asyncpg.Connection, process: Process, sent: signal.Signals
+) -> tuple[int, str]:
+    """Sends a signal in the middle of a batch; how many sessions there are, and standard error."""
+    holding = connection.transaction()
+    await holding.start()
+    # Each batch waits for this lock before it commits.
+    await locks.take(connection, Lock.UPGRADES)
+    await eventually(lambda: connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+    there = await stored(connection)
+    process.send_signal(sent)
+    _, errors = await process.communicate()
+    await holding.rollback()
+    assert process.returncode == (1 if sent == signal.SIGINT else -sent)
+    assert await stored(connection) == there, "the interrupted batch changed nothing"
+    return there, errors.decode()
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
-async def test_an_interrupted_import_can_be_run_again(
+async def test_an_import_and_an_undo_that_were_interrupted_can_be_run_again(
     connection: asyncpg.Connection, dsn: str, tmp_path: Path, sent: signal.Signals
 ) -> None:
     file = tmp_path / "many.csv"
@@ -95,36 +114,28 @@ async def test_an_interrupted_import_can_be_run_again(
     file.write_text(HEAD + "".join(lines))
     process = await start_import(dsn, file, OF_SITE)
     await eventually(lambda: stored(connection))
-    holding = connection.transaction()
-    await holding.start()
-    # The import is in the middle of a batch: each waits for this lock before it commits.
-    await locks.take(connection, Lock.UPGRADES)
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-    # And it knows that the batch before was committed.
-    await eventually(lambda: connection.fetchval(waiting))
-    first = await stored(connection)
+    first, errors = await interrupt(connection, process, sent)
     assert 0 < first < LARGE
-    process.send_signal(sent)
-    output, errors = await process.communicate()
-    await holding.rollback()
-    assert output == b""
     if sent == signal.SIGINT:
-        assert process.returncode == 1
         said = f"error: interrupted: {first:,} lines: {first:,} imported, 0 known before, 0 wrong"
-        assert errors.decode().startswith(said)
-        assert errors.decode().endswith("run it again for the rest, each session is stored once\n")
-        assert errors.count(b"\n") == 1
-    else:
-        assert process.returncode == -signal.SIGKILL
-    assert await stored(connection) == first, "nothing of the interrupted batch is stored"
-
-    code, said, _ = await run_import(dsn, file, OF_SITE)
+        assert errors.startswith(said)
+        assert errors.endswith("run it again for the rest, each session is stored once\n")
+        assert errors.count("\n") == 1
+    code, output, _ = await run_import(dsn, file, OF_SITE)
     assert code == 0
-    assert said.startswith(
+    assert output.startswith(
         f"{LARGE:,} lines: {LARGE - first:,} imported, {first:,} known before, 0 wrong"
     )
     assert await stored(connection) == LARGE
     assert await views_and_live_counts_that_differ(connection) == []
+
+    process = await start_import(dsn, "--undo", "many.csv")
+    left, errors = await interrupt(connection, process, sent)
+    if sent == signal.SIGINT:
+        assert errors == "error: interrupted: run it again for the rest\n"
+    code, output, _ = await run_import(dsn, "--undo", "many.csv")
+    assert (code, output.splitlines()[-1]) == (0, f"taken back: {left:,} sessions")
+    assert await everything(connection) == []
 
 
 async def test_imports_may_be_repeated_and_may_run_at_once(
@@ -426,10 +437,10 @@ async def test_an_import_is_taken_back_and_what_was_there_before_stays(
     assert (await run_import(dsn, more, OF_SITE))[1].startswith("100 lines: 100 imported")
     assert await everything(connection) != before
     said = "wrong.csv: 500 sessions, 2024-01 to 2024-03, runs: 2\n"
-    code, output, errors = await run_import(dsn, "--undo", "wrong.csv", "--dry-run")
-    assert (code, output, errors) == (0, said + "nothing was taken back\n", "")
-    code, output, errors = await run_import(dsn, "--undo", "wrong.csv")
-    assert (code, output, errors) == (0, said + "taken back: 500 sessions\n", "")
+    ended = await run_import(dsn, "--undo", "wrong.csv", "--dry-run")
+    assert ended == (0, said + "nothing was taken back\n", "")
+    ended = await run_import(dsn, "--undo", "wrong.csv")
+    assert ended == (0, said + "taken back: 500 sessions\n", "")
     assert await everything(connection) == before
     async with Database(dsn) as database:
         assert await check_counts(database) == []
@@ -477,30 +488,6 @@ async def test_dropped_sessions_stay_in_the_counts_and_are_reported(
     assert output.endswith("taken back: 20 sessions\n")
     rows = await connection.fetch("SELECT sessions FROM monthly_impact")
     assert [row["sessions"] for row in rows] == [40]
-
-
-async def test_an_undo_that_was_interrupted_is_run_again(
-    connection: asyncpg.Connection, dsn: str, tmp_path: Path
-) -> None:
-    file = written(tmp_path / "large.csv", *range(LARGE))
-    await run_import(dsn, file, OF_SITE)
-    holding = connection.transaction()
-    await holding.start()
-    await locks.take(connection, Lock.UPGRADES)
-    process = await start_import(dsn, "--undo", "large.csv")
-    waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
-    await eventually(lambda: connection.fetchval(waiting))
-    process.send_signal(signal.SIGINT)
-    _, errors = await process.communicate()
-    await holding.rollback()
-    assert (process.returncode, errors) == (
-        1,
-        b"error: interrupted: run it again for the rest\n",
-    )
-    assert await connection.fetchval("SELECT count(*) FROM sessions") == LARGE
-    code, output, _ = await run_import(dsn, "--undo", "large.csv")
-    assert (code, output.splitlines()[-1]) == (0, f"taken back: {LARGE:,} sessions")
-    assert await everything(connection) == []
 
 
 async def test_an_import_and_its_undo_at_once_leave_nothing_unknown(

@@ -38,17 +38,15 @@ async def test_a_load_reconciles_exactly(system: System, tmp_path: Path) -> None
 
 
 async def test_ctrl_c_ends_the_sending_and_compares_what_was_sent(
-    system: System, dsn: str, tmp_path: Path
+    system: System, connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
     await system.start("collector", "flusher")
     result = tmp_path / "result.json"
     program = system.program("bench.load")
     program.arguments = ("--url", system.url, "--rate", "50", "--json", str(result))
     program.start()
-    connection = await asyncpg.connect(dsn)
     query = "SELECT count(*) FROM sessions"
     await eventually(lambda: connection.fetchval(query), lambda rows: rows > 20)
-    await connection.close()
     program.running.send_signal(signal.SIGINT)
     assert await program.exit_code() == 0, program.log
     document = json.loads(result.read_text())
@@ -56,7 +54,9 @@ async def test_ctrl_c_ends_the_sending_and_compares_what_was_sent(
     assert document["requests"]["sent"] < 10_000
 
 
-async def test_every_kind_of_difference_is_found(system: System, dsn: str) -> None:
+async def test_every_kind_of_difference_is_found(
+    system: System, dsn: str, connection: asyncpg.Connection
+) -> None:
     await system.start("collector", "flusher")
     sent_log = SentLog(SITES, role_of)
     people = People(500, len(SITES), 20, 5, 1, sent_log.tag)
@@ -66,7 +66,6 @@ async def test_every_kind_of_difference_is_found(system: System, dsn: str) -> No
         await Sender(client, people.visits(), builder, sent_log).run()
     differences = await settle(sent_log, dsn, UTC, patience_seconds=60, aftermath_seconds=0.5)
     assert differences.exact, differences.examples
-    connection = await asyncpg.connect(dsn)
     ids = await connection.fetch("SELECT id FROM sessions ORDER BY id LIMIT 4")
     lost, twice, wrong, invented = (row[0] for row in ids)
     await connection.execute("DELETE FROM sessions WHERE id = $1", lost)
@@ -90,7 +89,6 @@ async def test_every_kind_of_difference_is_found(system: System, dsn: str) -> No
         "FROM sessions WHERE id = $1",
         invented,
     )
-    await connection.close()
     differences = await reconcile(sent_log, dsn, UTC)
     assert not differences.exact
     assert (differences.lost, differences.twice, differences.invented) == (1, 1, 1)

@@ -19,6 +19,7 @@ from tests.conftest import Databases
 from tests.events import SITE, batch_of, start
 from tests.instant import MONTH, NOON_US, UTC
 from tests.integration.test_report import fill
+from tests.servers import execute
 
 PAGE = Path(__file__).parents[2].joinpath("docs", "metabase.md").read_text()
 BLOCKS = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
@@ -60,13 +61,6 @@ async def fill_two_sites(dsn: str) -> None:
             batch_of(*(start(site=OTHER, month=before, seconds=at) for at in (place, again)))
         )
     await execute(dsn, "UPDATE sessions SET upgraded_at = created_at WHERE highest_role <> ''")
-
-
-async def execute(dsn: str, *commands: str) -> None:
-    owner = await asyncpg.connect(dsn)
-    for command in commands:
-        await owner.execute(command)
-    await owner.close()
 
 
 async def connect_as_metabase(dsn: str) -> asyncpg.Connection:
@@ -139,12 +133,9 @@ async def test_how_far_visitors_are_from_people_is_shown_where_there_are_enough_
     assert filled  # with it Metabase's role is there
     await fill_two_sites(dsn)
     months = [this_month.plus(-number).first_day for number in (0, 1, 2)]
-    owner = await asyncpg.connect(dsn)
-    await owner.executemany(
-        "INSERT INTO flusher.sign_ins VALUES ($1, $2, $3, 10, $4)",
-        [(months[2], SITE, 30, 20), (months[1], SITE, 20, 20), (months[0], SITE, 19, 19)],
-    )
-    await owner.close()
+    counted = zip(months, (19, 20, 30), (19, 20, 20), strict=True)
+    rows = [f"('{month}', '{SITE}', {pairs}, 10, {visitors})" for month, pairs, visitors in counted]
+    await execute(dsn, f"INSERT INTO flusher.sign_ins VALUES {', '.join(rows)}")
     metabase = await connect_as_metabase(dsn)
     told = [(months[1], SITE, 2.0, 1.0, 20), (months[2], SITE, 3.0, 1.5, 30)]
     for site, expected in ((SITE, told), (None, told), (OTHER, [])):

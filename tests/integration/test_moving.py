@@ -140,9 +140,8 @@ def load(server: PostgresServer, dsn: str, sql: bytes) -> None:
 
 
 async def test_a_dump_that_is_taken_while_flushers_write_is_restored_with_its_counts_right(
-    databases: Databases, embedded_servers: Servers
+    databases: Databases, embedded_servers: Servers, dsn: str, connection: asyncpg.Connection
 ) -> None:
-    dsn = await databases.create()
     stop = asyncio.Event()
     server = embedded_servers.postgres
 
@@ -159,12 +158,10 @@ async def test_a_dump_that_is_taken_while_flushers_write_is_restored_with_its_co
 
     async with asyncio.TaskGroup() as writing:
         writing.create_task(write())
-        connection = await asyncpg.connect(dsn)
         are_stored = "SELECT count(*) > 100 FROM sessions"
         await eventually(lambda: connection.fetchval(are_stored), seconds=_SECONDS)
         dump = await asyncio.to_thread(run, server.programs / "pg_dump", dsn)
         stop.set()
-    await connection.close()
     restored = await databases.create_empty("restored")
     await asyncio.to_thread(load, server, restored, dump)
     assert await assert_right(restored)

@@ -22,8 +22,8 @@ from tests.instant import MONTH, NOON_US, UTC
 from tests.integration.test_metabase import QUERIES
 from tests.replicated import Replicated
 from tests.reporting import BEHIND, admit_reporting, ask_for_passwords, run_again, unite
-from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, flavours
-from tests.system import ROOT, eventually, fail_in_one_line, run_command, run_successfully
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, execute, flavours
+from tests.system import ROOT, eventually, fail_in_one_line, run_successfully
 
 TAKE_OUT = "DROP SERVER south CASCADE; DROP SCHEMA south CASCADE"
 OURS = "WHERE site IN ('a.example.org', 'b.example.org')"
@@ -87,11 +87,12 @@ async def store(
 @pytest.fixture
 async def reader(united: United) -> AsyncIterator[asyncpg.Connection]:
     """As Metabase connects: a member of `impact_reader`, with a password."""
-    owner = await asyncpg.connect(united.dsn)
-    await owner.execute("DROP ROLE IF EXISTS metabase")
-    await owner.execute("CREATE ROLE metabase LOGIN PASSWORD 'm'")
-    await owner.execute("GRANT impact_reader TO metabase")
-    await owner.close()
+    await execute(
+        united.dsn,
+        "DROP ROLE IF EXISTS metabase",
+        "CREATE ROLE metabase LOGIN PASSWORD 'm'",
+        "GRANT impact_reader TO metabase",
+    )
     connection = await asyncpg.connect(united.dsn.replace("postgres@", "metabase:m@"))
     yield connection
     await connection.close()
@@ -255,18 +256,15 @@ async def test_the_report_reads_it_as_it_reads_one_system(
     dsn = united.dsn.replace("postgres@", "metabase:m@")
     told = {}
     for site in ("r.example.org", "s.example.org"):
-        code, output, errors = await run_command(
-            *("flusher", "report", "--format=json", f"--site={site}"), DATABASE_URL=dsn
-        )
-        assert (code, errors) == (0, "")
+        words = ("flusher", "report", "--format=json", f"--site={site}")
+        output = await run_successfully(*words, DATABASE_URL=dsn)
         month = json.loads(output)["months"][-1]
         told[site] = (month["month"], month["sessions"], month["people"])
     assert told == {
         "r.example.org": (str(this_month), 3, 2),
         "s.example.org": (str(this_month), 1, 1),
     }
-    code, output, errors = await run_command("flusher", "report", "--by=site", DATABASE_URL=dsn)
-    assert (code, errors) == (0, "")
+    output = await run_successfully("flusher", "report", "--by=site", DATABASE_URL=dsn)
     assert {"r.example.org", "s.example.org"} <= set(output.split())
 
 
@@ -346,11 +344,8 @@ async def test_a_replica_shows_all_of_an_earlier_moment(tmp_path: Path, this_mon
             ]
 
         assert await seen() == [3, 3, 5, 5]
-        code, output, errors = await run_command(
-            *("flusher", "report", "--format=json"),
-            DATABASE_URL=f"{replica.dsn()}?target_session_attrs=any",
-        )
-        assert (code, errors) == (0, "")
+        dsn = f"{replica.dsn()}?target_session_attrs=any"
+        output = await run_successfully("flusher", "report", "--format=json", DATABASE_URL=dsn)
         assert json.loads(output)["months"][-1]["sessions"] == 3
         await behind.execute("SELECT pg_wal_replay_resume()")
         await eventually(seen, lambda both: both == [5, 5, 5, 5])
