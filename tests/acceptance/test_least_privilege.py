@@ -5,27 +5,34 @@ installed servers; `test_deployed_redis.py` has the accounts on the embedded Val
 """
 
 import asyncio
+import ipaddress
 import json
 import os
 import shlex
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
 import asyncpg
 import jwt
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from contract import keys
+from contract.calendar import from_us
 from contract.record import FIELD
 from embedded.launch import account_for
 from embedded.ports import find_free_port
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
+from runtime.clock import wall_clock
 from runtime.redis_client import connect_redis
 from tests.acceptance.conftest import FIREFOX, SESSIONS
-from tests.certificates import Certificates, make_certificates
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, execute, installed
 from tests.system import (
     JWT_KEY,
@@ -42,6 +49,61 @@ host all postgres 127.0.0.1/32 trust
 hostssl all all 127.0.0.1/32 scram-sha-256
 """
 ACL = ROOT / "deploy/redis-users.acl"
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Files in PEM."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+
+def make_certificates(folder: Path) -> Certificates:
+    """An authority, and a certificate of 127.0.0.1 with its key, in a folder that is made."""
+    folder.mkdir()
+    authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority of a test")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    authority = (
+        _builder(issuer, issuer, authority_key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(authority_key, hashes.SHA256())
+    )
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        _builder(issuer, subject, server_key.public_key())
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(authority_key, hashes.SHA256())
+    )
+    made = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
+    made.authority.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
+    made.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    made.key.write_bytes(
+        server_key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    made.key.chmod(0o600)
+    return made
+
+
+def _builder(
+    issuer: x509.Name, subject: x509.Name, key: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
+    now = from_us(wall_clock())
+    return (
+        x509.CertificateBuilder()
+        .issuer_name(issuer)
+        .subject_name(subject)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+    )
 
 
 @dataclass

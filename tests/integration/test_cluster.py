@@ -41,10 +41,13 @@ async def test_requests_become_rows_wherever_their_shards_are(
             url = cluster.url.replace("redis://", user)
             await system.program(module, REDIS_URL=url).start().ready()
         assert all(shards_of(cluster, server) for server in cluster.servers)
+        rows = partial(connection.fetchval, "SELECT count(*) FROM sessions")
         for move in range(2):
-            for visit in range(24):
-                assert await _post(system, f"192.0.2.{visit}") == 201
-            rows = partial(connection.fetchval, "SELECT count(*) FROM sessions")
+            async with aiohttp.ClientSession(headers={"User-Agent": FIREFOX}) as http:
+                for visit in range(24):
+                    headers = {"X-Forwarded-For": f"192.0.2.{visit}"}
+                    async with http.post(system.url + SESSIONS, headers=headers) as answer:
+                        assert answer.status == 201
             await eventually(rows, partial(eq, 24 * (move + 1)))
             for key in (keys.stream(0), keys.CURRENT_SALT):
                 here = cluster.primary_of(key)
@@ -85,12 +88,3 @@ async def _command(system: System, *words: str) -> str:
 async def _dead(cluster: Cluster) -> int:
     names = [keys.dead_letters(shard) for shard in range(8)]
     return sum(cluster.client(cluster.primary_of(name)).xlen(name) for name in names)
-
-
-async def _post(system: System, address: str) -> int:
-    headers = {"User-Agent": FIREFOX, "X-Forwarded-For": address}
-    async with (
-        aiohttp.ClientSession() as http,
-        http.post(system.url + SESSIONS, headers=headers) as answer,
-    ):
-        return answer.status

@@ -2,30 +2,94 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+import os
+import shutil
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import ClassVar, Final
 
 import asyncpg
 import pytest
 
 from contract.errors import Misconfigured
+from embedded.launch import Account, account_for
 from embedded.postgres import PostgresServer
+from embedded.server_process import ServerProcess
 from flusher.postgres.database import Database, connect
 from flusher.postgres.write import SessionWriter
-from tests import pgbouncer
 from tests.events import batch_of, start
 from tests.instant import UTC
-from tests.pgbouncer import PgBouncer
 from tests.system import fail_in_one_line, run_successfully
 
+# Debian puts it where only root looks.
+PROGRAM: Final = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 pytestmark = pytest.mark.skipif(
-    pgbouncer.PROGRAM is None, reason="pgbouncer is not installed: not tested behind it"
+    PROGRAM is None, reason="pgbouncer is not installed: not tested behind it"
 )
 # pgbouncer itself hands a client's encoding on.
 ALL_SETTINGS = (
     "SELECT name, setting FROM pg_settings WHERE source = 'session' AND name <> 'client_encoding'"
 )
+
+
+class PgBouncer(ServerProcess):
+    """Lends the server's connections by session, transaction or statement, `size` at the most."""
+
+    name: ClassVar[str] = "pgbouncer"
+    stop_signal: ClassVar[signal.Signals] = signal.SIGINT
+
+    def __init__(self, data_dir: Path, postgres: PostgresServer, mode: str, size: int) -> None:
+        super().__init__(data_dir)
+        self._postgres = postgres
+        self._mode = mode
+        self._size = size
+
+    def dsn(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/impact"
+
+    def _programs(self) -> Sequence[Path]:
+        return [Path(PROGRAM or "pgbouncer")]
+
+    def _account(self) -> Account | None:
+        return account_for(self.data_dir)
+
+    def _prepare(self, lock: int) -> None:  # noqa: ARG002 - it runs no other program
+        account = self._account()
+        if account is not None:
+            os.chown(self.data_dir, account.uid, account.gid)
+
+    def _command(self) -> Sequence[str]:
+        users = self.data_dir / "users.txt"
+        users.write_text('"postgres" ""\n')
+        settings = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": self.port,
+            "unix_socket_dir": "",
+            "auth_type": "trust",
+            "auth_file": users,
+            "pool_mode": self._mode,
+            "default_pool_size": self._size,
+        }
+        lines = [
+            "[databases]",
+            f"* = host=127.0.0.1 port={self._postgres.port}",
+            "[pgbouncer]",
+            *(f"{name} = {value}" for name, value in settings.items()),
+        ]
+        configuration = self.data_dir / "pgbouncer.ini"
+        configuration.write_text("\n".join([*lines, ""]))
+        return [str(*self._programs()), str(configuration)]
+
+    def _is_ready(self, pid: int) -> bool:  # noqa: ARG002 - the port was free a moment ago
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            return True
+        return False
+
+
 MakePool = Callable[..., PgBouncer]
 
 
@@ -34,7 +98,7 @@ def pool(postgres: PostgresServer, tmp_path: Path, stack: ExitStack) -> MakePool
     numbers = itertools.count()
 
     def make(mode: str, size: int = 20) -> PgBouncer:
-        pool = PgBouncer(tmp_path / f"{mode}-{next(numbers)}", postgres, mode, size=size)
+        pool = PgBouncer(tmp_path / f"{mode}-{next(numbers)}", postgres, mode, size)
         stack.callback(pool.kill)
         return pool.start()
 
