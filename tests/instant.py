@@ -5,12 +5,13 @@ that pytest starts (tests/days.py).
 """
 
 import os
-from datetime import UTC
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from contract.calendar import DAY_US, month_at
 from runtime.clock import wall_clock
 
+UTC: Final = ZoneInfo("UTC")
 # The month in which the suite was started. All workers of pytest-xdist have it from the first
 # process, since it may end before the last of them has started.
 MONTH: Final = month_at(

@@ -4,9 +4,8 @@ import os
 import re
 import subprocess
 
-import asyncpg
-
 from embedded.postgres import PostgresServer
+from tests.servers import execute
 from tests.system import ROOT
 
 _PAGE = (ROOT / "docs/reporting.md").read_text()
@@ -21,17 +20,13 @@ host all all 127.0.0.1/32 scram-sha-256
 async def ask_for_passwords(server: PostgresServer) -> None:
     """Requires a password of every role but the superuser."""
     (server.data_dir / "cluster" / "pg_hba.conf").write_text(_TRUST_THE_SUPERUSER)
-    connection = await asyncpg.connect(server.dsn())
-    await connection.execute("SELECT pg_reload_conf()")
-    await connection.close()
+    await execute(server.dsn(), "SELECT pg_reload_conf()")
 
 
 async def admit_reporting(server: PostgresServer) -> None:
     """Creates the role in a system's database; it needs its password."""
     await ask_for_passwords(server)
-    connection = await asyncpg.connect(server.dsn())
-    await connection.execute(_ROLE)
-    await connection.close()
+    await execute(server.dsn(), _ROLE)
 
 
 def unite(reporting: PostgresServer, *, north: PostgresServer, south: PostgresServer) -> str:

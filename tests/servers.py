@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
+import asyncpg
+
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
 from tests.moved_clock import suite_is_moved
@@ -93,6 +95,14 @@ def _first_cluster(bin_dir: Path) -> Path:
 def _copy(folder: Path, to: Path) -> None:
     """With its owners."""
     subprocess.run(["/bin/cp", "-a", str(folder), str(to)], check=True)
+
+
+async def execute(dsn: str, *commands: str) -> None:
+    """Runs commands on a connection of their own."""
+    connection = await asyncpg.connect(dsn)
+    for command in commands:
+        await connection.execute(command)
+    await connection.close()
 
 
 @dataclass(frozen=True, slots=True)

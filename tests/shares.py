@@ -50,8 +50,7 @@ SECONDS: Final = {
     "integration/test_report.py": 6,
     "integration/test_reporting.py": 7,
     "integration/test_roles.py": 8,
-    "integration/test_salt_disposal.py": 8,
-    "integration/test_salt_memory.py": 5,
+    "integration/test_salt_disposal.py": 13,
     "integration/test_same_answer.py": 8,
     "integration/test_write.py": 6,
 }

@@ -13,9 +13,11 @@ __all__ = [
     "PythonSystem",
     "System",
     "eventually",
+    "fail_in_one_line",
     "find_free_port",
     "run_command",
     "run_python",
+    "run_successfully",
 ]
 
 
@@ -30,3 +32,17 @@ async def run_command(module: str, *arguments: str, **environment: str) -> tuple
     if can_be_forked(module, environment):
         return await run_forked(module, arguments, environment)
     return await run_python(module, *arguments, **environment)
+
+
+async def run_successfully(module: str, *arguments: str, **environment: str) -> str:
+    """Runs a command that must succeed; its standard output."""
+    code, output, errors = await run_command(module, *arguments, **environment)
+    assert code == 0, errors
+    return output
+
+
+async def fail_in_one_line(code: int, module: str, *arguments: str, **environment: str) -> str:
+    """Runs a command that must end with this code and one line on standard error; that line."""
+    ended, output, errors = await run_command(module, *arguments, **environment)
+    assert (ended, output, errors.count("\n")) == (code, "", 1), errors
+    return errors

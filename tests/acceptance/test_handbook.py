@@ -5,10 +5,8 @@ import os
 import re
 import sys
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
@@ -27,8 +25,9 @@ from flusher.postgres.write import SessionWriter
 from flusher.process import SETTINGS as FLUSHER
 from rotation.__main__ import SETTINGS as ROTATION
 from tests.events import batch_of, start, upgrade
-from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Flavour, Servers, flavours
-from tests.system import ROOT, System, eventually, run_command
+from tests.instant import UTC
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Flavour, Servers, execute, flavours
+from tests.system import ROOT, System, eventually, run_successfully
 
 HANDBOOK = (ROOT / "docs/operations.md").read_text()
 BACKUP = "Backup and restore"
@@ -86,17 +85,6 @@ async def test_every_command_runs_as_it_is_written(
             assert await run(command, tmp_path, find_wheel_programs(), collector.environment)
 
 
-@dataclass(frozen=True)
-class Deployed:
-    """A migrated PostgreSQL with the roles as they are shipped."""
-
-    server: PostgresServer
-    programs: Path  # psql and pg_dump of its version
-
-    def as_role(self, role: str) -> str:
-        return dsn_as(self.server, role)
-
-
 def dsn_as(server: PostgresServer, role: str) -> str:
     return server.dsn().replace("postgres@", f"{role}@")
 
@@ -106,31 +94,29 @@ def postgres_in(folder: Path, programs: Path) -> PostgresServer:
 
 
 @pytest.fixture(params=flavours(), ids=lambda flavour: flavour.name)
-async def deployed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Deployed]:
+async def deployed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[PostgresServer]:
+    """Migrated, with the roles as they are shipped."""
     flavour: Flavour = request.param
     programs = flavour.postgres_programs or find_wheel_programs()
     await asyncio.to_thread(tmp_path.chmod, 0o755)
     with postgres_in(tmp_path / "first", programs) as server:
-        superuser = await asyncpg.connect(server.dsn())
-        await superuser.execute((ROOT / "deploy/postgres-roles.sql").read_text())
-        await superuser.close()
-        owner = {"DATABASE_URL": dsn_as(server, "impact_owner")}
-        code, _, errors = await run_command("flusher", "migrate", **owner)
-        assert (code, errors) == (0, "")
-        yield Deployed(server, programs)
+        await execute(server.dsn(), (ROOT / "deploy/postgres-roles.sql").read_text())
+        owner = dsn_as(server, "impact_owner")
+        await run_successfully("flusher", "migrate", DATABASE_URL=owner)
+        yield server
 
 
 async def test_a_backup_is_restored_on_a_fresh_server_and_flushers_go_on(
-    embedded_servers: Servers, redis: Redis, tmp_path: Path, deployed: Deployed
+    embedded_servers: Servers, redis: Redis, tmp_path: Path, deployed: PostgresServer
 ) -> None:
     """With the roles as they are shipped, which the fresh server does not know."""
     with postgres_in(tmp_path / "fresh", deployed.programs) as fresh:
         before = batch_of(start(), start(role="user"))
-        async with Database(deployed.as_role("impact_flusher")) as database:
-            await SessionWriter(database, ZoneInfo("UTC")).write(before)
+        async with Database(dsn_as(deployed, "impact_flusher")) as database:
+            await SessionWriter(database, UTC).write(before)
 
         urls = {
-            "DATABASE_URL": deployed.as_role("impact_owner"),
+            "DATABASE_URL": dsn_as(deployed, "impact_owner"),
             "NEW_SUPERUSER_URL": fresh.dsn(),
             "NEW_DATABASE_URL": dsn_as(fresh, "impact_owner"),
         }
@@ -159,14 +145,14 @@ async def test_a_backup_is_restored_on_a_fresh_server_and_flushers_go_on(
 
 
 async def test_a_site_that_should_not_be_there_is_removed_from_everything(
-    deployed: Deployed, tmp_path: Path
+    deployed: PostgresServer, tmp_path: Path
 ) -> None:
     """With the rights of impact_flusher; the other site, and the checks, stay right."""
-    flusher = {"DATABASE_URL": deployed.as_role("impact_flusher")}
+    flusher = {"DATABASE_URL": dsn_as(deployed, "impact_flusher")}
     junk = [start(site="junk.example.com"), start(site="junk.example.com", role="user")]
     waiting = upgrade(uuid4().bytes, site="junk.example.com")
     async with Database(flusher["DATABASE_URL"]) as database:
-        writer = SessionWriter(database, ZoneInfo("UTC"))
+        writer = SessionWriter(database, UTC)
         await writer.write(batch_of(*junk, waiting, start(site="city.example.org")))
     see, take_out, check = commands(section("A site that should not be there"))
     assert "junk.example.com" in await run(see, tmp_path, deployed.programs, flusher)
@@ -175,7 +161,7 @@ async def test_a_site_that_should_not_be_there_is_removed_from_everything(
     again = await run(see, tmp_path, deployed.programs, flusher)
     assert "city.example.org" in again
     assert "junk.example.com" not in again
-    superuser = await asyncpg.connect(deployed.server.dsn())
+    superuser = await asyncpg.connect(deployed.dsn())
     for table in await superuser.fetch(
         "SELECT c.table_schema || '.' || c.table_name AS name FROM information_schema.columns c"
         " WHERE c.column_name = 'site' AND c.table_schema IN ('public', 'flusher')"

@@ -1,6 +1,11 @@
 """What `deploy/Dockerfile` copies is all that the processes open."""
 
 import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -12,15 +17,67 @@ from redis.asyncio import Redis
 from embedded.procfile import read_procfile
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.conftest import Databases
-from tests.image import build_image
 from tests.servers import Servers
 from tests.system import ROOT, Program, PythonSystem, eventually
 
 
+def steps(dockerfile: str) -> list[tuple[str, str]]:
+    """Each step's name and the rest of its line."""
+    lines = re.sub(r"\\\n\s*", "", dockerfile).splitlines()
+    return [(words[0], words[2]) for line in lines if (words := line.partition(" "))[0].isupper()]
+
+
+def _copy(source: str, folder: Path, target: str) -> None:
+    """As an engine does: a folder's content, or a file into a folder whose name ends with `/`."""
+    ignored = _ignored_names((ROOT / ".dockerignore").read_text())
+
+    def left_out(directory: str, names: list[str]) -> list[str]:
+        inside = Path(directory).relative_to(ROOT)
+        return [name for name in names if ignored.fullmatch((inside / name).as_posix())]
+
+    if (ROOT / source).is_dir():
+        shutil.copytree(
+            ROOT / source, folder / target, ignore=left_out, symlinks=True, dirs_exist_ok=True
+        )
+        return
+    destination = folder / target
+    if target.endswith("/"):
+        destination /= Path(source).name
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / source, destination)
+
+
+def _ignored_names(dockerignore: str) -> re.Pattern[str]:
+    """What a `.dockerignore` of plain patterns names: `*` within a name, `**/` any folder."""
+    patterns = [line for line in dockerignore.splitlines() if line and not line.startswith("#")]
+    assert not any(pattern.startswith("!") for pattern in patterns), "no exceptions are read here"
+    expressions = [
+        re.escape(pattern.strip("/")).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*")
+        for pattern in patterns
+    ]
+    return re.compile("|".join(expressions))
+
+
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The image's files without an engine: the first stage's steps, taken in a bare folder, in
+    which the second one runs.
+
+    Packages are not installed: the tests' own Python has them, and stands where the steps expect
+    one. `test_units.py` installs what production has, and nothing else.
+    """
     folder = tmp_path_factory.mktemp("image")
-    build_image(folder)
+    interpreter = folder / ".venv/bin/python"
+    interpreter.parent.mkdir(parents=True)
+    interpreter.symlink_to(sys.executable)
+    _, first_stage, _ = (ROOT / "deploy/Dockerfile").read_text().split("\nFROM ")
+    for step, words in steps(first_stage):
+        if step == "COPY":
+            *sources, target = shlex.split(words)
+            for source in sources:
+                _copy(source, folder, target)
+        elif step == "RUN" and " pip install " not in words:
+            subprocess.run(["/bin/sh", "-euc", words], cwd=folder, check=True)
     return folder
 
 

@@ -5,42 +5,105 @@ installed servers; `test_deployed_redis.py` has the accounts on the embedded Val
 """
 
 import asyncio
+import ipaddress
 import json
 import os
 import shlex
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import asyncpg
 import jwt
 import pytest
-from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
-from collector.buffer.entries import EntryPacker, refusal
-from collector.buffer.pending import PendingRecord
 from contract import keys
-from contract.record import FIELD, encode
+from contract.calendar import from_us
+from contract.record import FIELD
 from embedded.launch import account_for
 from embedded.ports import find_free_port
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
+from runtime.clock import wall_clock
 from runtime.redis_client import connect_redis
-from runtime.redis_connection import RedisConnection
 from tests.acceptance.conftest import FIREFOX, SESSIONS
-from tests.certificates import Certificates, make_certificates
-from tests.events import start
-from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, installed
-from tests.system import JWT_KEY, ROOT, Program, System, eventually, run_command
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, execute, installed
+from tests.system import (
+    JWT_KEY,
+    ROOT,
+    Program,
+    System,
+    eventually,
+    run_command,
+    run_successfully,
+)
 
 _HBA = """\
 host all postgres 127.0.0.1/32 trust
 hostssl all all 127.0.0.1/32 scram-sha-256
 """
 ACL = ROOT / "deploy/redis-users.acl"
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Files in PEM."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+
+def make_certificates(folder: Path) -> Certificates:
+    """An authority, and a certificate of 127.0.0.1 with its key, in a folder that is made."""
+    folder.mkdir()
+    authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority of a test")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    authority = (
+        _builder(issuer, issuer, authority_key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(authority_key, hashes.SHA256())
+    )
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        _builder(issuer, subject, server_key.public_key())
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(authority_key, hashes.SHA256())
+    )
+    made = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
+    made.authority.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
+    made.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    made.key.write_bytes(
+        server_key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    made.key.chmod(0o600)
+    return made
+
+
+def _builder(
+    issuer: x509.Name, subject: x509.Name, key: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
+    now = from_us(wall_clock())
+    return (
+        x509.CertificateBuilder()
+        .issuer_name(issuer)
+        .subject_name(subject)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+    )
 
 
 @dataclass
@@ -73,9 +136,7 @@ class Guarded:
 
     async def command(self, module: str, *arguments: str) -> str:
         environment = self.system.environment | self.settings(module)
-        code, output, errors = await run_command(module, *arguments, **environment)
-        assert code == 0, errors
-        return output
+        return await run_successfully(module, *arguments, **environment)
 
 
 class _TlsValkey(ValkeyServer):
@@ -134,14 +195,14 @@ def _tls_of(data_dir: Path, certificates: Certificates) -> dict[str, str]:
 
 
 async def _start(guarded: Guarded) -> None:
-    superuser = await asyncpg.connect(guarded.postgres.dsn())
-    await superuser.execute((ROOT / "deploy/postgres-roles.sql").read_text())
-    for role in ("impact_owner", "impact_flusher"):
-        await superuser.execute(f"ALTER ROLE {role} PASSWORD 'p-secret'")
-    await superuser.close()
+    await execute(
+        guarded.postgres.dsn(),
+        (ROOT / "deploy/postgres-roles.sql").read_text(),
+        "ALTER ROLE impact_owner PASSWORD 'p-secret'",
+        "ALTER ROLE impact_flusher PASSWORD 'p-secret'",
+    )
     owner = {"DATABASE_URL": guarded.dsn("impact_owner")}
-    code, _, errors = await run_command("flusher", "migrate", **owner)
-    assert code == 0, errors
+    await run_successfully("flusher", "migrate", **owner)
     programs = [guarded.start(module) for module in ("rotation", "collector", "flusher")]
     await asyncio.gather(*(program.ready() for program in programs))
 
@@ -223,64 +284,6 @@ async def test_every_step_from_a_session_to_a_replayed_dead_letter_works(
     (log,) = [each.log for each in guarded.system.programs if each.module == "collector"]
     unverified = [line for line in log.splitlines() if "not be verified" in line]
     assert ["appendfsync" in line for line in unverified] == [True], log
-
-
-async def test_the_accounts_may_write_and_acknowledge_entries_of_several_records(
-    guarded: Guarded,
-) -> None:
-    """Entries with several records are appended, and acknowledged, with their count."""
-    batch = [PendingRecord(encode(start()), 5, 0.0, lambda _: None) for _ in range(3)]
-    (entry,) = EntryPacker().pack(batch, together=True)
-    collector, flusher = (
-        connect_redis(guarded.redis_url(module)) for module in ("collector", "flusher")
-    )
-    connection = RedisConnection(collector)
-    assert refusal(await connection.exchange(entry.commands, entry.replies)) is None
-
-    async def pending() -> tuple[Any, Any]:
-        return await flusher.xlen(keys.stream(5)), await flusher.get(keys.joined(5))
-
-    await eventually(pending, lambda found: found == (0, None))
-    connection.close()
-    for client in (collector, flusher):
-        await client.aclose()
-
-
-async def test_an_account_of_redis_may_do_nothing_else(guarded: Guarded) -> None:
-    """None but the operator's reaches the server's settings, not by a script or a transaction,
-    either: `masterauth` is the replicas' password.
-    """
-    salt = "impact:{salt}:current"
-    not_streams = [("XRANGE", keys.stream(0), "-", "+"), ("DEL", keys.stream(0))]
-    forbidden: dict[str, list[tuple[Any, ...]]] = {
-        "collector": not_streams,
-        "rotation": not_streams,
-        "flusher": [("GET", salt), ("DEL", salt), ("DEL", keys.stream(0))],
-        "replica": [],
-    }
-    everyones = [
-        ("FLUSHALL",),
-        ("CONFIG", "SET", "appendonly", "no"),
-        ("CONFIG", "GET", "masterauth"),
-        ("CONFIG", "REWRITE"),
-        ("DEBUG", "HELP"),
-        ("EVAL", "return redis.call('CONFIG', 'GET', 'masterauth')", 0),
-        ("FUNCTION", "LOAD", "#!lua name=own\n"),
-        ("KEYS", "*"),
-        ("ACL", "LIST"),
-        ("MONITOR",),
-        ("REPLICAOF", "NO", "ONE"),
-        ("SHUTDOWN",),
-        ("CLIENT", "KILL", "TYPE", "normal"),
-        ("SET", "another", "key"),
-    ]
-    refused = r"(?i)permission|NOPERM|can't run|not allowed"
-    for module, its in forbidden.items():
-        client: Redis = connect_redis(guarded.redis_url(module))
-        for command in [*its, *everyones]:
-            with pytest.raises(ResponseError, match=refused):
-                await client.execute_command(*command)  # type: ignore[no-untyped-call]  # as in all of redis-py
-        await client.aclose()
 
 
 async def test_the_flushers_role_may_write_rows_and_nothing_else(guarded: Guarded) -> None:

@@ -7,21 +7,19 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from contract.calendar import Month
 from flusher.imports.csv_line import read_layout
 from flusher.imports.earlier_sessions import EarlierSessions, Importable
 from flusher.imports.file_lines import FileLines
 from flusher.imports.line_batches import LineBatch, line_batches
+from tests.instant import UTC
 from tests.system import ROOT, run_command
 
 HEAD: Final = "id,monthly_user_hash,highest_role,created_at\n"
 SITE: Final = "city.example.org"
 OF_SITE: Final = f"--site={SITE}"
-RULES: Final = Importable(
-    SITE, ZoneInfo("UTC"), Month(2024, 12), frozenset(), frozenset(("user", "admin"))
-)
+RULES: Final = Importable(SITE, UTC, Month(2024, 12), frozenset(), frozenset(("user", "admin")))
 
 
 async def run_import(dsn: str, *arguments: object, **environment: str) -> tuple[int, str, str]:

@@ -1,13 +1,11 @@
 """A keeper of months for which nothing waits in Redis, and sessions in any month."""
 
-from zoneinfo import ZoneInfo
-
 from contract.calendar import DAY_US, SECOND_US, Month
 from contract.record import SessionStarted
 from flusher.postgres.database import Database
 from flusher.postgres.months import DeadPlaces, MonthKeeper
 from tests.events import start
-from tests.instant import NOON_US
+from tests.instant import NOON_US, UTC
 
 A_SITE = "a.example.org"
 
@@ -28,6 +26,6 @@ def keeper_of(
 
 def visit(month: Month, person: int, site: str = A_SITE, role: str | None = None) -> SessionStarted:
     """A session of a person, on the tenth day of a month."""
-    seconds = (month.starts_us(ZoneInfo("UTC")) + 9 * DAY_US - NOON_US) / SECOND_US + person
+    seconds = (month.starts_us(UTC) + 9 * DAY_US - NOON_US) / SECOND_US + person
     visitor = bytes([person]) * 16
     return start(visitor=visitor, site=site, month=month, seconds=seconds, role=role)

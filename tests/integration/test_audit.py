@@ -35,10 +35,12 @@ async def run_audit(port: int, *arguments: str) -> tuple[int, str]:
     return result.returncode, result.stdout
 
 
-async def database(*, of: str) -> tuple[web.AppRunner, int]:
+async def test_a_known_vulnerability_fails_the_check_in_one_line() -> None:
+    """That the check passes without one is seen by `make audit` itself."""
+
     async def query(request: web.Request) -> web.Response:
         asked = (await request.json())["package"]["name"]
-        return web.json_response({"vulns": [_HOLE]} if asked == of else {})
+        return web.json_response({"vulns": [_HOLE]} if asked == "aiohttp" else {})
 
     application = web.Application()
     application.router.add_post("/", query)
@@ -46,26 +48,11 @@ async def database(*, of: str) -> tuple[web.AppRunner, int]:
     await runner.setup()
     port = find_free_port()
     await web.TCPSite(runner, "127.0.0.1", port).start()
-    return runner, port
-
-
-async def test_a_known_vulnerability_fails_the_check_in_one_line() -> None:
-    runner, port = await database(of="aiohttp")
     code, output = await run_audit(port)
     await runner.cleanup()
     assert (code, output.count("\n")) == (1, 1), output
     assert output.startswith("aiohttp ")
     assert "PYSEC-2026-1; mended in 99.0" in output
-
-
-@pytest.mark.long
-async def test_without_one_it_passes() -> None:
-    runner, port = await database(of="none")
-    code, output = await run_audit(port)
-    await runner.cleanup()
-    assert code == 0
-    assert output.startswith("No known vulnerabilities in ")
-    assert "could not" not in output
 
 
 async def test_without_a_database_it_says_so_and_passes() -> None:

@@ -13,12 +13,9 @@ import pytest
 from contract import keys
 from contract.record import FIELD
 from embedded.cluster import Cluster, shards_of
-from tests.conftest import Databases
+from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.servers import Flavour
-from tests.system import ROOT, System, eventually, run_command
-
-SESSIONS = "/web_api/v1/sessions"
-FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"
+from tests.system import ROOT, System, eventually, run_command, run_successfully
 
 
 @pytest.fixture
@@ -29,7 +26,7 @@ async def cluster(flavour: Flavour, tmp_path: Path) -> AsyncIterator[Cluster]:
 
 
 async def test_requests_become_rows_wherever_their_shards_are(
-    cluster: Cluster, databases: Databases, tmp_path: Path
+    cluster: Cluster, dsn: str, connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
     """With the shipped accounts, also where a shard and the salt have moved to another node."""
     accounts = (ROOT / "deploy/redis-users.acl").read_text().splitlines()
@@ -38,24 +35,30 @@ async def test_requests_become_rows_wherever_their_shards_are(
             _, name, *rules = account.split()
             if name != "default":  # with which the test moves slots
                 cluster.admit(server, name, rules)
-    dsn = await databases.create()
     with System(cluster.url, dsn, tmp_path / "logs", {"REDIS_CLUSTER": "1"}) as system:
         for module in ("rotation", "collector", "flusher"):
             user = f"redis://impact-{module}:{module.upper()}_PASSWORD@"
             url = cluster.url.replace("redis://", user)
             await system.program(module, REDIS_URL=url).start().ready()
         assert all(shards_of(cluster, server) for server in cluster.servers)
+        rows = partial(connection.fetchval, "SELECT count(*) FROM sessions")
         for move in range(2):
-            for visit in range(24):
-                assert await _post(system, f"192.0.2.{visit}") == 201
-            await eventually(partial(_rows, dsn), partial(eq, 24 * (move + 1)))
+            async with aiohttp.ClientSession(headers={"User-Agent": FIREFOX}) as http:
+                for visit in range(24):
+                    headers = {"X-Forwarded-For": f"192.0.2.{visit}"}
+                    async with http.post(system.url + SESSIONS, headers=headers) as answer:
+                        assert answer.status == 201
+            await eventually(rows, partial(eq, 24 * (move + 1)))
             for key in (keys.stream(0), keys.CURRENT_SALT):
                 here = cluster.primary_of(key)
                 cluster.move(key, next(s for s in cluster.servers if s is not here))
         assert "NOPERM" not in system.logs
         if cluster.is_embedded:  # once is enough
             await _commands_work(system, cluster)
-            await _says_what_is_missing_without_the_setting(cluster)
+            url = f"redis://127.0.0.1:{cluster.servers[0].port}"
+            code, _, errors = await run_command("flusher", "dead", "list", REDIS_URL=url)
+            assert code == 1
+            assert "REDIS_CLUSTER=1" in errors
 
 
 async def _commands_work(system: System, cluster: Cluster) -> None:
@@ -79,35 +82,9 @@ async def _commands_work(system: System, cluster: Cluster) -> None:
 
 
 async def _command(system: System, *words: str) -> str:
-    code, output, errors = await run_command(*words, **system.environment)
-    assert code == 0, errors
-    return output
+    return await run_successfully(*words, **system.environment)
 
 
 async def _dead(cluster: Cluster) -> int:
     names = [keys.dead_letters(shard) for shard in range(8)]
     return sum(cluster.client(cluster.primary_of(name)).xlen(name) for name in names)
-
-
-async def _says_what_is_missing_without_the_setting(cluster: Cluster) -> None:
-    url = f"redis://127.0.0.1:{cluster.servers[0].port}"
-    code, _, errors = await run_command("flusher", "dead", "list", REDIS_URL=url)
-    assert code == 1
-    assert "REDIS_CLUSTER=1" in errors
-
-
-async def _post(system: System, address: str) -> int:
-    headers = {"User-Agent": FIREFOX, "X-Forwarded-For": address}
-    async with (
-        aiohttp.ClientSession() as http,
-        http.post(system.url + SESSIONS, headers=headers) as answer,
-    ):
-        return answer.status
-
-
-async def _rows(dsn: str) -> int:
-    connection = await asyncpg.connect(dsn)
-    try:
-        return int(await connection.fetchval("SELECT count(*) FROM sessions"))
-    finally:
-        await connection.close()

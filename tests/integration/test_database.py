@@ -20,10 +20,10 @@ from flusher.postgres.write import SessionWriter, Written
 from flusher.rows.batch import Batch
 from tests.adversity.breakable_proxy import BreakableProxy
 from tests.events import batch_of, start, upgrade
-from tests.instant import clock
+from tests.instant import UTC, clock
 from tests.replicated import Replicated
 from tests.servers import Servers
-from tests.system import ROOT, eventually, run_command
+from tests.system import ROOT, eventually, fail_in_one_line, run_successfully
 
 
 class LateEnd(BreakableProxy):
@@ -42,28 +42,30 @@ class LateEnd(BreakableProxy):
 
 @pytest.mark.parametrize(("query", "arguments"), [("SELECT 1", []), ("SELECT $1::int", [1])])
 async def test_a_connection_that_the_server_ended_meanwhile_is_an_outage(
-    embedded_servers: Servers, dsn: str, query: str, arguments: list[int]
+    embedded_servers: Servers,
+    dsn: str,
+    connection: asyncpg.Connection,
+    query: str,
+    arguments: list[int],
 ) -> None:
     """As after a freeze: its last words have come, and the end of the connection has not."""
     port = embedded_servers.postgres.port
-    direct = await asyncpg.connect(dsn)
     async with (
         LateEnd(port) as proxy,
         Database(dsn.replace(f":{port}/", f":{proxy.port}/")) as database,
     ):
-        async with database.connection() as connection:
-            ended = connection.get_server_pid()
+        async with database.connection() as ours:
+            ended = ours.get_server_pid()
         proxy.hung_up.clear()
-        await direct.execute("SELECT pg_terminate_backend($1)", ended)
+        await connection.execute("SELECT pg_terminate_backend($1)", ended)
         await proxy.hung_up.wait()
-        await direct.execute("SELECT 1")  # a turn of the loop: its last words are read
+        await connection.execute("SELECT 1")  # a turn of the loop: its last words are read
         with pytest.raises(Retry, match="it has ended the connection"):
-            async with database.connection() as connection:
-                await connection.fetchval(query, *arguments)
-        async with database.connection() as connection:
-            assert connection.get_server_pid() != ended
-            assert await connection.fetchval("SELECT 1") == 1
-    await direct.close()
+            async with database.connection() as ours:
+                await ours.fetchval(query, *arguments)
+        async with database.connection() as ours:
+            assert ours.get_server_pid() != ended
+            assert await ours.fetchval("SELECT 1") == 1
 
 
 @pytest.mark.parametrize(("zone", "differs"), [("UTC", False), ("Asia/Tokyo", True)])
@@ -74,25 +76,25 @@ async def test_a_flusher_with_another_calendar_than_the_databases_says_so(
     assert [each.value for each in found if each.setting == "calendar"] == ["UTC"] * differs
 
 
-@pytest.mark.parametrize("parameter", ["sslrootcert", "sslcrl", "sslcert"])
-async def test_a_file_that_the_url_names_and_that_is_not_there_is_named(
-    dsn: str, parameter: str
+@pytest.mark.parametrize(
+    ("query", "environment", "named"),
+    [
+        ("sslmode=require&sslrootcert=/nowhere/x", {}, "?sslrootcert= names /nowhere/x,"),
+        ("sslmode=require&sslcrl=/nowhere/x", {}, "?sslcrl= names /nowhere/x,"),
+        ("sslmode=require&sslcert=/nowhere/x", {}, "?sslcert= names /nowhere/x,"),
+        ("sslmode=require", {"PGSSLROOTCERT": "/nowhere/x"}, "PGSSLROOTCERT names /nowhere/x,"),
+        ("sslmode=verify-full", {"HOME": "/nowhere"}, "/nowhere/.postgresql/root.crt"),
+        # It is gone on without, and the server speaks of a wrong user or password.
+        ("passfile=/nowhere/x", {}, "?passfile= names /nowhere/x,"),
+    ],
+)
+async def test_a_file_that_is_needed_and_not_there_is_named(
+    embedded_servers: Servers, query: str, environment: dict[str, str], named: str
 ) -> None:
-    url = f"{dsn}?sslmode=require&{parameter}=/nowhere.pem"
-    await is_one_line_about(url, "/nowhere.pem", f"?{parameter}= names")
-
-
-async def test_a_file_that_the_environment_names_is_named(dsn: str) -> None:
-    url = f"{dsn}?sslmode=require"
-    named = {"PGSSLROOTCERT": "/nowhere.pem"}
-    await is_one_line_about(url, "/nowhere.pem", "PGSSLROOTCERT names", **named)
-
-
-async def test_authorities_that_are_asked_for_and_not_there_are_named(
-    dsn: str, tmp_path: Path
-) -> None:
-    file = tmp_path / ".postgresql/root.crt"
-    await is_one_line_about(f"{dsn}?sslmode=verify-full", str(file), HOME=str(tmp_path))
+    dsn = embedded_servers.postgres.dsn().replace("postgres@", "nobody_there@") + f"?{query}"
+    errors = await fail_in_one_line(2, "flusher", "migrate", DATABASE_URL=dsn, **environment)
+    assert errors.startswith("error: DATABASE_URL: ")
+    assert named in errors
 
 
 async def test_a_home_of_another_user_is_named_with_its_remedy(dsn: str, tmp_path: Path) -> None:
@@ -114,28 +116,6 @@ async def test_a_home_of_another_user_is_named_with_its_remedy(dsn: str, tmp_pat
     assert "ProtectHome=tmpfs" in errors
 
 
-async def test_a_password_file_that_is_not_there_is_named(embedded_servers: Servers) -> None:
-    """It is gone on without, and the server speaks of a wrong user or password."""
-    dsn = embedded_servers.postgres.dsn().replace("postgres@", "nobody_there@")
-    await is_one_line_about(f"{dsn}?passfile=/nowhere.pgpass", "/nowhere.pgpass", "?passfile=")
-
-
-async def test_files_are_not_blamed_for_a_server_that_is_away() -> None:
-    dsn = "postgresql://postgres@127.0.0.1:1/impact?passfile=/nowhere.pgpass"
-    code, _, errors = await run_command("flusher", "migrate", DATABASE_URL=dsn)
-    assert code == 1
-    assert "can't be reached" in errors
-
-
-async def is_one_line_about(dsn: str, *words: str, **environment: str) -> None:
-    code, output, errors = await run_command("flusher", "migrate", DATABASE_URL=dsn, **environment)
-    assert (code, output, errors.count("\n")) == (2, "", 1), errors
-    assert errors.startswith("error: DATABASE_URL: ")
-    for word in words:
-        assert word in errors
-
-
-UTC = ZoneInfo("UTC")
 PATIENCE_SECONDS = 1.5
 
 
@@ -152,45 +132,32 @@ async def test_a_commit_is_worth_a_replica_and_the_one_that_takes_writes_is_foun
 ) -> None:
     hosts = ",".join(f"127.0.0.1:{s.port}" for s in (servers.replica, servers.primary))
     dsn = f"postgresql://postgres@{hosts}/impact"
-    code, _, errors = await run_command("flusher", "migrate", DATABASE_URL=dsn)
-    assert code == 0, errors
+    await run_successfully("flusher", "migrate", DATABASE_URL=dsn)
     batch = batch_of(upgrade(b"x" * 16))
+    rows = "SELECT count(*) FROM flusher.upgrades"
+    primary = await asyncpg.connect(servers.primary.dsn())
     async with Database(dsn, PATIENCE_SECONDS) as database:
         writer = SessionWriter(database, UTC)
         await writer.write(batch_of(start()))
         servers.replica.freeze()
         with pytest.raises(Retry):
             await writer.write(batch)
-        await _cut_waits_short(servers.primary.dsn())
+        # An operator cuts its wait short, or a restart of the primary.
+        await primary.execute(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+        )
         # Now it is committed on the primary alone, and can be seen.
-        await eventually(lambda: _rows(servers.primary.dsn()), lambda rows: rows == 1)
+        await eventually(lambda: primary.fetchval(rows), lambda number: number == 1)
         with pytest.raises(Retry):
             await writer.write(batch)
         servers.replica.thaw()
         assert (await _patiently(writer, batch)).upgrades == 0
         servers.primary.kill()
         await servers.promote()
-        assert await _rows(servers.replica.dsn()) == 1
+        replica = await asyncpg.connect(servers.replica.dsn())
+        assert await replica.fetchval(rows) == 1
+        await replica.close()
         assert (await _patiently(writer, batch)).duplicate_upgrades == 1
-
-
-async def _cut_waits_short(dsn: str) -> None:
-    """As an operator does, or a restart of the primary."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute(
-            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-        )
-    finally:
-        await connection.close()
-
-
-async def _rows(dsn: str) -> int:
-    connection = await asyncpg.connect(dsn)
-    try:
-        return int(await connection.fetchval("SELECT count(*) FROM flusher.upgrades"))
-    finally:
-        await connection.close()
 
 
 async def _patiently(writer: SessionWriter, batch: Batch) -> Written:

@@ -18,7 +18,6 @@ import yaml  # type: ignore[import-untyped]  # it ships no types
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-import rotation.__main__ as rotation
 from collector.http import server
 from contract import settings
 from contract.collector_metrics import CollectorMetrics
@@ -30,7 +29,6 @@ from tests.servers import Servers
 from tests.system import ROOT, System, eventually, run_command
 
 DEPLOY = ROOT / "deploy"
-SET_UP = blocks("On Debian 12, all on one host")
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 SETTINGS = {each.name for each in vars(settings).values() if isinstance(each, Setting)} | {
@@ -165,7 +163,7 @@ def test_every_unit_has_its_sample_of_settings() -> None:
 
 def test_the_handbook_gives_every_account_a_password_of_its_own(tmp_path: Path) -> None:
     """The placeholders in `deploy/` are public."""
-    (block,) = [each for each in SET_UP if "_PASSWORD" in each]
+    (block,) = [each for each in blocks("On Debian 12, all on one host") if "_PASSWORD" in each]
     (loop,) = re.findall(r"^for .*^done$", block, re.MULTILINE | re.DOTALL)
     shutil.copytree(DEPLOY / "systemd", tmp_path / "impact")
     (tmp_path / "redis").mkdir()
@@ -180,21 +178,6 @@ def test_the_handbook_gives_every_account_a_password_of_its_own(tmp_path: Path) 
     replica = accounts[-1]
     for password in accounts:
         assert password == replica or password in "".join(samples)
-
-
-def test_every_instance_that_the_handbook_starts_is_scraped() -> None:
-    handbook = (ROOT / "docs/operations.md").read_text()
-    (started,) = re.findall(r"^systemctl enable --now (impact-.*)$", handbook, re.MULTILINE)
-    names = [name.partition("@") for name in started.split()]
-    ports = {"impact-rotation": rotation.ADMIN_PORT.default}
-    instances = {(unit, port or ports[unit]) for unit, _, port in names}
-    config = yaml.safe_load((DEPLOY / "prometheus/prometheus.yaml").read_text())
-    assert instances == {
-        (job["job_name"], target.partition(":")[2])
-        for job in config["scrape_configs"]
-        for targets in job["static_configs"]
-        for target in targets["targets"]
-    }
 
 
 async def test_honcho_runs_the_procfile_as_the_handbook_says(

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +15,6 @@ import asyncpg
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from redis import Redis
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from embedded.errors import PortTaken, ServerDidNotStart
 from embedded.postgres import PostgresServer, find_wheel_programs
@@ -84,100 +82,29 @@ def run_sql(server: PostgresServer, query: str) -> object:
     return asyncio.run(ask())
 
 
-def processes_of(server: ServerProcess) -> list[psutil.Process]:
-    main = psutil.Process(server.pid)
-    return [main, *main.children(recursive=True)]
-
-
-def still_alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that run on.
-
-    The kernel closes a dying process's files, by which we know of its end, before it takes it off
-    the list, which may be a while on a busy machine.
-    """
-    return left_of(processes, 10)
-
-
-def killed_by_another(server: ServerProcess) -> None:
-    """The postmaster's children outlive it for a moment."""
-    os.kill(server.pid, signal.SIGKILL)
-
-
-def stopped_while_frozen(server: ServerProcess) -> None:
-    server.freeze()
-    server.stop()
-
-
 def test_however_a_server_ends_its_data_and_port_stay_and_no_process_does(
     server: ServerProcess,
 ) -> None:
     remember(server)
     port = server.port
-    for end in (ServerProcess.stop, ServerProcess.kill, stopped_while_frozen, killed_by_another):
-        processes = processes_of(server)
-        end(server)
-        if end is killed_by_another:
-            server.restart()
+    for end in ("stop", "kill", "stop while frozen"):
+        main = psutil.Process(server.pid)
+        processes = [main, *main.children(recursive=True)]
+        if end == "stop while frozen":
+            server.freeze()
+        if end == "kill":
+            server.kill()
         else:
-            assert still_alive(processes) == [], end
-            assert not server.is_running
-            server.start()
+            server.stop()
+        # A process that dies closes its files a while before the kernel takes it off the list.
+        assert left_of(processes, 10) == [], end
+        assert not server.is_running
+        server.start()
         assert remembers(server), end
+    os.kill(server.pid, signal.SIGKILL)  # the postmaster's children outlive it for a moment
+    server.restart()
+    assert remembers(server)
     assert server.port == port
-
-
-def test_a_frozen_server_keeps_connections_and_answers_once_thawed(tmp_path: Path) -> None:
-    with (
-        ValkeyServer(tmp_path) as server,
-        Redis.from_url(server.url) as patient,
-        Redis.from_url(server.url, socket_timeout=0.2) as impatient,
-    ):
-        patient.ping()
-        server.freeze()
-        with pytest.raises(RedisTimeoutError):
-            impatient.ping()
-        server.thaw()
-        assert patient.ping()
-
-
-def test_a_server_outlives_the_thread_that_started_it_and_another_is_started_in_an_event_loop(
-    tmp_path: Path,
-) -> None:
-    """Linux reports a parent's death when the thread ends that started the child."""
-    server = ValkeyServer(tmp_path / "valkey")
-    starter = threading.Thread(target=server.start)
-    starter.start()
-    starter.join()
-
-    async def start() -> bool:
-        with PostgresServer(tmp_path / "postgres", sync=False) as postgres:
-            return postgres.is_running
-
-    try:
-        with Redis.from_url(server.url) as client:
-            assert client.ping()
-        assert asyncio.run(start())
-    finally:
-        server.stop()
-
-
-def test_servers_run_side_by_side_in_folders_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("embedded.server_process._GONE_SECONDS", 0.1)
-    with (
-        ValkeyServer(tmp_path / "a") as one,
-        ValkeyServer(tmp_path / "b") as other,
-        PostgresServer(tmp_path / "c", sync=False) as third,
-        PostgresServer(tmp_path / "d", sync=False) as fourth,
-    ):
-        assert len({one.port, other.port, third.port, fourth.port}) == 4
-        remember(one)
-        remember(third)
-        assert not remembers(other)
-        assert not remembers(fourth)
-        with pytest.raises(ServerDidNotStart, match="another server uses the data"):
-            ValkeyServer(tmp_path / "a").start()
 
 
 @pytest.mark.parametrize("kind", [ValkeyServer, PostgresServer])
@@ -199,9 +126,10 @@ def test_a_taken_port_and_a_missing_program_are_named(
         server.start()
 
 
-def test_another_port_is_tried_when_the_chosen_one_is_taken_meanwhile(
+def test_another_port_is_tried_when_the_chosen_one_is_taken_but_no_folder_has_two_servers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("embedded.server_process._GONE_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = iter([taken.getsockname()[1]])
         find_free_port = ServerProcess.start.__globals__["find_free_port"]
@@ -210,6 +138,8 @@ def test_another_port_is_tried_when_the_chosen_one_is_taken_meanwhile(
         )
         with ValkeyServer(tmp_path) as server:
             assert server.port != taken.getsockname()[1]
+            with pytest.raises(ServerDidNotStart, match="another server uses the data"):
+                ValkeyServer(tmp_path).start()
 
 
 def test_no_two_processes_are_given_the_same_port() -> None:
@@ -231,7 +161,7 @@ def test_no_two_processes_are_given_the_same_port() -> None:
                     [sys.executable, "-c", program],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
-                    cwd=Path(__file__).parents[2],
+                    cwd=ROOT,
                 )
             )
             assert process.stdout is not None
@@ -254,18 +184,6 @@ def test_a_wrong_setting_or_a_half_made_cluster_is_no_trap(tmp_path: Path) -> No
         assert server.is_running
 
 
-def test_settings_reach_the_server(tmp_path: Path) -> None:
-    config = {"maxmemory": "64mb", "save": "3600 1 300 100"}
-    with (
-        ValkeyServer(tmp_path, config=config) as server,
-        Redis.from_url(server.url) as client,
-    ):
-        assert client.config_get("maxmemory") == {"maxmemory": str(64 * 1024 * 1024)}
-        assert client.config_get("save") == {"save": "3600 1 300 100"}
-        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
-        assert client.config_get("appendonly") == {"appendonly": "yes"}
-
-
 def test_programs_may_lie_below_a_folder_only_we_may_enter(tmp_path: Path) -> None:
     """As in a clone below root's home: PostgreSQL gives up root and still reaches them."""
     closed = tmp_path / "closed"
@@ -282,51 +200,41 @@ def test_programs_may_lie_below_a_folder_only_we_may_enter(tmp_path: Path) -> No
     assert closed.stat().st_mode & 0o777 == 0o700
 
 
+_STARTED = {
+    "Valkey": "from embedded.valkey import ValkeyServer\nstarted = ValkeyServer(folder).start()",
+    "PostgreSQL": (
+        "from embedded.postgres import PostgresServer\n"
+        "started = PostgresServer(folder, sync=False).start()"
+    ),
+    "a forked program": (
+        "from tests.forked import ForkedProcess\n"
+        "settings = {'REDIS_URL': 'redis://127.0.0.1:1', 'ADMIN_PORT': '0'}\n"
+        "started = ForkedProcess('rotation', [], settings, folder / 'log', folder / 'log')"
+    ),
+}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a parent's death")
-@pytest.mark.parametrize("kind", ["valkey.ValkeyServer", "postgres.PostgresServer"])
-def test_ends_with_its_parent_however_that_ends(kind: str, tmp_path: Path) -> None:
-    module, name = kind.split(".")
-    program = (
-        "import pathlib, sys\n"
-        f"from embedded.{module} import {name}\n"
-        f"server = {name}(pathlib.Path(sys.argv[1])).start()\n"
-        "print(server.pid, flush=True)\n"
-        "sys.stdin.read()\n"
-    )
+@pytest.mark.parametrize("kind", _STARTED)
+def test_ends_with_who_started_it_however_that_ends(kind: str, tmp_path: Path) -> None:
+    """It would go on for days, and take a core's time from all tests that come."""
+    program = f"""
+import pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+{_STARTED[kind]}
+print(started.pid, flush=True)
+sys.stdin.read()
+"""
     with subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
-    ) as parent:
-        assert parent.stdout is not None
-        server = psutil.Process(int(parent.stdout.readline()))
-        processes = [server, *server.children(recursive=True)]
-        parent.kill()
-    assert left_of(processes) == []
-
-
-_PROGRAM = """
-import sys
-from pathlib import Path
-from tests.forked import ForkedProcess
-log = Path(sys.argv[1])
-environment = {"REDIS_URL": "redis://127.0.0.1:1", "ADMIN_PORT": "0"}
-print(ForkedProcess("rotation", [], environment, log, log).pid, flush=True)
-sys.stdin.read()
-"""
-
-
-def test_a_program_is_gone_when_who_started_it_is_killed(tmp_path: Path) -> None:
-    """It would go on for days, and take a core's time from all tests that come."""
-    with subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, str(tmp_path / "log")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
         cwd=ROOT,
-    ) as asked:
-        assert asked.stdout is not None
-        program = psutil.Process(int(asked.stdout.readline()))
-        family = [program, program.parent()]
-        asked.kill()
+    ) as starter:
+        assert starter.stdout is not None
+        started = psutil.Process(int(starter.stdout.readline()))
+        family = [started, *started.children(recursive=True)]
+        if kind == "a forked program":
+            family.append(started.parent())  # the server that forks
+        starter.kill()
     assert left_of(family) == []

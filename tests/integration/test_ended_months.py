@@ -5,7 +5,6 @@ partition is gone, by hand or since it was restored without it.
 import asyncio
 import struct
 from collections.abc import Iterable
-from datetime import UTC as UTC_TIME
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +19,7 @@ from redis.asyncio import Redis
 from contract import keys
 from contract.calendar import DAY_US, SECOND_US, Month, from_us
 from contract.errors import Retry
-from contract.record import FIELD, SessionStarted, encode
+from contract.record import FIELD, Event, SessionStarted, encode
 from flusher.imports.earlier_sessions import Importable
 from flusher.imports.line_batches import LineBatch
 from flusher.imports.store import ImportWriter, Run
@@ -30,22 +29,17 @@ from flusher.postgres.migrate import migrate
 from flusher.postgres.months import MonthKeeper
 from flusher.postgres.write import SessionWriter
 from tests.events import batch_of, start, upgrade
-from tests.instant import MONTH, NOON_US
+from tests.instant import MONTH, NOON_US, UTC
 from tests.integration.importing import batch_of_lines
+from tests.integration.keeping import A_SITE as SITE
 from tests.integration.keeping import keeper_of, visit
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
 from tests.system import System, eventually
 
-UTC = ZoneInfo("UTC")
 ENDED = MONTH.plus(-2)
-SITE = "a.example.org"
-_SINCE_2000 = datetime(2000, 1, 1, tzinfo=UTC_TIME)
+_SINCE_2000 = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-
-
-async def none_are_dead() -> dict[tuple[Month, str], int]:
-    return {}
 
 
 def uuid7(at_us: int, number: int) -> bytes:
@@ -138,7 +132,7 @@ async def test_no_file_of_the_server_holds_an_ended_months_ids_or_instants(
             await connection.execute("CHECKPOINT")
             data = tmp_path / "pg" / "cluster"
             assert files_with(data, traces(rows), since=began), "the search finds them"
-            keeper = keeper_of(database, "hour", dead_places=none_are_dead)
+            keeper = keeper_of(database, "hour")
             assert await keeper.close() == (ENDED.first_day,)
             # What the planner had sampled of them lies in a catalogue.
             await connection.execute("VACUUM FULL pg_statistic")
@@ -154,20 +148,19 @@ async def test_no_file_of_the_server_holds_an_ended_months_ids_or_instants(
 @pytest.mark.parametrize("keep", ["hour", "day"])
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/St_Johns"])
 async def test_times_become_coarse_by_the_calendars_zone_and_ids_new(
-    keep: str, zone: str, connection: asyncpg.Connection, dsn: str
+    keep: str, zone: str, connection: asyncpg.Connection, database: Database
 ) -> None:
     await migrate(connection, ZoneInfo(zone))
     sessions = [of(ENDED, number) for number in range(60)]
-    async with Database(dsn) as database:
-        writer = SessionWriter(database, ZoneInfo(zone))
-        upgrades = [upgrade(sessions[0].id, site=SITE)]
-        await writer.write(batch_of(*sessions, *upgrades, of(MONTH, 1)))
-        await ImportWriter(database, ZoneInfo(zone), RUN).write(imported(1))
-        before = await shown(connection)
-        keeper = keeper_of(database, keep)
-        assert await keeper.close() == (ENDED.first_day,)
-        assert await shown(connection) == before
-        assert await check_counts(database) == []
+    writer = SessionWriter(database, ZoneInfo(zone))
+    upgrades = [upgrade(sessions[0].id, site=SITE)]
+    await writer.write(batch_of(*sessions, *upgrades, of(MONTH, 1)))
+    await ImportWriter(database, ZoneInfo(zone), RUN).write(imported(1))
+    before = await shown(connection)
+    keeper = keeper_of(database, keep)
+    assert await keeper.close() == (ENDED.first_day,)
+    assert await shown(connection) == before
+    assert await check_counts(database) == []
     rows = await connection.fetch(
         "SELECT *, created_at AT TIME ZONE $2 AS local FROM sessions WHERE month = $1 "
         "ORDER BY ctid",
@@ -185,19 +178,18 @@ async def test_times_become_coarse_by_the_calendars_zone_and_ids_new(
 
 
 async def test_an_import_into_a_closed_month_is_safe_to_repeat(
-    connection: asyncpg.Connection, dsn: str
+    connection: asyncpg.Connection, database: Database
 ) -> None:
     """What it adds becomes coarse when the month is closed again."""
-    async with Database(dsn) as database:
-        keeper = keeper_of(database, "hour")
-        first, again = (ImportWriter(database, UTC, run) for run in (RUN, Run(b"second", "again")))
-        assert len((await first.write(imported(1, 2))).new) == 2
-        assert await keeper.close() == (ENDED.first_day,)
-        assert (await again.write(imported(1, 2))).known == 2
-        outcome = await again.write(imported(2, 3))
-        assert (outcome.known, len(outcome.new)) == (1, 1)
-        assert await keeper.close() == (ENDED.first_day,)
-        assert await check_counts(database) == []
+    keeper = keeper_of(database, "hour")
+    first, again = (ImportWriter(database, UTC, run) for run in (RUN, Run(b"second", "again")))
+    assert len((await first.write(imported(1, 2))).new) == 2
+    assert await keeper.close() == (ENDED.first_day,)
+    assert (await again.write(imported(1, 2))).known == 2
+    outcome = await again.write(imported(2, 3))
+    assert (outcome.known, len(outcome.new)) == (1, 1)
+    assert await keeper.close() == (ENDED.first_day,)
+    assert await check_counts(database) == []
     times = await connection.fetch("SELECT DISTINCT created_at FROM sessions")
     wanted = datetime.fromisoformat(f"{ENDED}-17T15:00Z")
     assert [row["created_at"] for row in times] == [wanted]
@@ -245,46 +237,43 @@ async def test_a_month_that_is_being_read_is_closed_later_and_delays_no_batch(
 
 
 async def test_a_crash_when_the_month_is_nearly_written_anew_leaves_it_as_it_was(
-    connection: asyncpg.Connection, dsn: str
+    connection: asyncpg.Connection, database: Database, writer: SessionWriter
 ) -> None:
     """It is closed the next time. The server's process ends when the rows are there anew, at the
     first of the upgrades that are kept.
     """
     ended, present = of(ENDED, 1), of(MONTH, 1)
-    async with Database(dsn) as database:
-        writer = SessionWriter(database, UTC)
-        await writer.write(batch_of(ended, present, upgrade(present.id, site=SITE)))
-        rows = "SELECT s, (SELECT array_agg(u.id) FROM flusher.upgrades u) FROM sessions s"
-        before = await connection.fetch(rows)
-        await connection.execute(
-            "CREATE FUNCTION crash() RETURNS trigger LANGUAGE plpgsql AS "
-            "'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END';"
-            "CREATE TRIGGER crash BEFORE INSERT ON flusher.upgrades "
-            "FOR EACH ROW EXECUTE FUNCTION crash()"
-        )
-        keeper = keeper_of(database, "hour")
-        with pytest.raises(Retry):
-            await keeper.close()
-        assert await connection.fetch(rows) == before
-        await connection.execute("DROP FUNCTION crash CASCADE")
-        assert await keeper.close() == (ENDED.first_day,)
-        kept = await connection.fetchval("SELECT count(*) FROM flusher.upgrades")
-        assert (kept, await check_counts(database)) == (1, [])
+    await writer.write(batch_of(ended, present, upgrade(present.id, site=SITE)))
+    rows = "SELECT s, (SELECT array_agg(u.id) FROM flusher.upgrades u) FROM sessions s"
+    before = await connection.fetch(rows)
+    await connection.execute(
+        "CREATE FUNCTION crash() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END';"
+        "CREATE TRIGGER crash BEFORE INSERT ON flusher.upgrades "
+        "FOR EACH ROW EXECUTE FUNCTION crash()"
+    )
+    keeper = keeper_of(database, "hour")
+    with pytest.raises(Retry):
+        await keeper.close()
+    assert await connection.fetch(rows) == before
+    await connection.execute("DROP FUNCTION crash CASCADE")
+    assert await keeper.close() == (ENDED.first_day,)
+    kept = await connection.fetchval("SELECT count(*) FROM flusher.upgrades")
+    assert (kept, await check_counts(database)) == (1, [])
 
 
 async def test_check_that_comes_while_a_month_is_being_closed_finds_it_right(
-    connection: asyncpg.Connection, dsn: str
+    connection: asyncpg.Connection, database: Database, writer: SessionWriter
 ) -> None:
     """A snapshot from before the closing would find the month empty."""
-    async with Database(dsn) as database:
-        await SessionWriter(database, UTC).write(batch_of(of(ENDED, 1)))
-        async with asyncio.TaskGroup() as group, connection.transaction():
-            close = "SELECT flusher.close_month($1, 'hour')"
-            assert await connection.fetchval(close, ENDED.first_day)
-            checking = group.create_task(check_counts(database))
-            waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
-            await eventually(lambda: connection.fetchval(waits))
-        assert checking.result() == []
+    await writer.write(batch_of(of(ENDED, 1)))
+    async with asyncio.TaskGroup() as group, connection.transaction():
+        close = "SELECT flusher.close_month($1, 'hour')"
+        assert await connection.fetchval(close, ENDED.first_day)
+        checking = group.create_task(check_counts(database))
+        waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
+        await eventually(lambda: connection.fetchval(waits))
+    assert checking.result() == []
 
 
 async def test_a_month_that_takes_too_long_is_not_tried_again_and_again(
@@ -314,18 +303,17 @@ async def test_a_month_that_takes_too_long_is_not_tried_again_and_again(
 
 
 async def test_with_instant_a_closed_month_is_left_as_it_is(
-    connection: asyncpg.Connection, dsn: str
+    connection: asyncpg.Connection, database: Database, writer: SessionWriter
 ) -> None:
     session = of(ENDED, 1)
-    async with Database(dsn) as database:
-        await SessionWriter(database, UTC).write(batch_of(session))
-        for keep, closed in (("instant", (ENDED.first_day,)), ("instant", ())):
-            assert await keeper_of(database, keep).close() == closed
-        (row,) = await connection.fetch("SELECT * FROM sessions")
-        assert (row["id"].bytes, row["created_at"]) == (session.id, from_us(session.at_us))
-        # The setting may become coarser, and never finer.
-        for keep, closed in (("day", (ENDED.first_day,)), ("hour", ())):
-            assert await keeper_of(database, keep).close() == closed
+    await writer.write(batch_of(session))
+    for keep, closed in (("instant", (ENDED.first_day,)), ("instant", ())):
+        assert await keeper_of(database, keep).close() == closed
+    (row,) = await connection.fetch("SELECT * FROM sessions")
+    assert (row["id"].bytes, row["created_at"]) == (session.id, from_us(session.at_us))
+    # The setting may become coarser, and never finer.
+    for keep, closed in (("day", (ENDED.first_day,)), ("hour", ())):
+        assert await keeper_of(database, keep).close() == closed
 
 
 PARTITION = f"flusher.sessions_{MONTH.first_day:%Y_%m}"
@@ -342,37 +330,31 @@ def started_in(month: Month) -> dict[Any, Any]:
 
 @pytest.mark.parametrize("gone", GONE, ids=["dropped", "detached"])
 @pytest.mark.parametrize("counted", ["not counted", "counted"])
+@pytest.mark.parametrize(
+    "looking", [[], [upgrade(None, visitor=b"v" * 16)]], ids=["stores", "looks for a visitor"]
+)
 async def test_it_is_made_again_and_the_counts_are_those_of_what_is_there(
     database: Database,
     writer: SessionWriter,
     connection: asyncpg.Connection,
     gone: str,
     counted: str,
+    looking: list[Event],
 ) -> None:
     """A writer that knew it waits and goes on. Nothing that comes meanwhile is set aside."""
     await writer.write(batch_of(start(), start(role="user")))
     if counted == "counted":
         await keeper_of(database).fold()
     await connection.execute(gone)
-    batch = batch_of(start())
+    batch = batch_of(start(), *looking)
     with pytest.raises(Retry, match="created again"):
         await writer.write(batch)
-    assert (await writer.write(batch)).sessions == 1
+    written = await writer.write(batch)
+    assert (written.sessions, written.upgrades) == (1, len(looking))
     left = 1 if "DROP" in gone else 3
     assert await connection.fetchval("SELECT count(*) FROM sessions") == left
     assert await views_and_live_counts_that_differ(connection) == []
     assert await check_counts(database) == []
-
-
-async def test_a_writer_that_looks_for_a_visitor_in_it_goes_on(
-    writer: SessionWriter, connection: asyncpg.Connection
-) -> None:
-    await writer.write(batch_of(start()))
-    await connection.execute(GONE[0])
-    batch = batch_of(start(visitor=b"v" * 16), upgrade(None, visitor=b"v" * 16))
-    with pytest.raises(Retry, match="created again"):
-        await writer.write(batch)
-    assert (await writer.write(batch)).upgrades == 1
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@
 import asyncio
 import gzip
 import signal
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
@@ -22,6 +22,7 @@ from flusher.postgres.database import Database
 from flusher.postgres.locks import Lock
 from flusher.postgres.write import SessionWriter
 from tests.events import batch_of, start
+from tests.instant import UTC
 from tests.integration.importing import (
     HEAD,
     OF_SITE,
@@ -44,7 +45,6 @@ LINES = (
     f"9f0e7a52-5b1f-4c1e-9d4c-0d6a3c1f2b77,{BEN.upper()},,2024-02-01 12:00:00 UTC\n"
 )
 GOOD = f"1,{ANNA},,2024-01-05 10:11:12\n"
-UTC = ZoneInfo("UTC")
 
 
 @pytest.fixture
@@ -84,6 +84,24 @@ async def test_history_is_in_the_same_report(
     assert await views_and_live_counts_that_differ(connection) == []
 
 
+async def interrupt(
+    connection: asyncpg.Connection, process: Process, sent: signal.Signals
+) -> tuple[int, str]:
+    """Sends a signal in the middle of a batch; how many sessions there are, and standard error."""
+    holding = connection.transaction()
+    await holding.start()
+    # Each batch waits for this lock before it commits.
+    await locks.take(connection, Lock.UPGRADES)
+    await eventually(lambda: connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+    there = await stored(connection)
+    process.send_signal(sent)
+    _, errors = await process.communicate()
+    await holding.rollback()
+    assert process.returncode == (1 if sent == signal.SIGINT else -sent)
+    assert await stored(connection) == there, "the interrupted batch changed nothing"
+    return there, errors.decode()
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 async def test_an_interrupted_import_can_be_run_again(
     connection: asyncpg.Connection, dsn: str, tmp_path: Path, sent: signal.Signals
@@ -96,32 +114,16 @@ async def test_an_interrupted_import_can_be_run_again(
     file.write_text(HEAD + "".join(lines))
     process = await start_import(dsn, file, OF_SITE)
     await eventually(lambda: stored(connection))
-    holding = connection.transaction()
-    await holding.start()
-    # The import is in the middle of a batch: each waits for this lock before it commits.
-    await locks.take(connection, Lock.UPGRADES)
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-    # And it knows that the batch before was committed.
-    await eventually(lambda: connection.fetchval(waiting))
-    first = await stored(connection)
+    first, errors = await interrupt(connection, process, sent)
     assert 0 < first < LARGE
-    process.send_signal(sent)
-    output, errors = await process.communicate()
-    await holding.rollback()
-    assert output == b""
     if sent == signal.SIGINT:
-        assert process.returncode == 1
         said = f"error: interrupted: {first:,} lines: {first:,} imported, 0 known before, 0 wrong"
-        assert errors.decode().startswith(said)
-        assert errors.decode().endswith("run it again for the rest, each session is stored once\n")
-        assert errors.count(b"\n") == 1
-    else:
-        assert process.returncode == -signal.SIGKILL
-    assert await stored(connection) == first, "nothing of the interrupted batch is stored"
-
-    code, said, _ = await run_import(dsn, file, OF_SITE)
+        assert errors.startswith(said)
+        assert errors.endswith("run it again for the rest, each session is stored once\n")
+        assert errors.count("\n") == 1
+    code, output, _ = await run_import(dsn, file, OF_SITE)
     assert code == 0
-    assert said.startswith(
+    assert output.startswith(
         f"{LARGE:,} lines: {LARGE - first:,} imported, {first:,} known before, 0 wrong"
     )
     assert await stored(connection) == LARGE
@@ -333,7 +335,7 @@ def waits_for_input(process: int) -> bool:
 
 
 async def test_sessions_are_found_in_months_that_were_empty_when_the_import_began(
-    connection: asyncpg.Connection, dsn: str
+    connection: asyncpg.Connection, database: Database
 ) -> None:
     """There COPY finds the repeats within the file, except those on the other side of a month's
     end. Nothing is known before, until another import stores something there.
@@ -346,15 +348,14 @@ async def test_sessions_are_found_in_months_that_were_empty_when_the_import_bega
         outcome = await writers[run].write(batch_of_lines(lines, run))
         return list(outcome.new), list(outcome.repeats), outcome.known
 
-    async with Database(dsn) as database:
-        writers = {run: ImportWriter(database, UTC, Run(run, "some")) for run in (one, two)}
-        assert await write(one, *first[:2]) == ([0, 1], [], 0)
-        assert await write(one, *first[1:3]) == ([1], [0], 0), "of an earlier batch"
-        assert await write(one, *moved[2:4]) == ([1], [0], 0), "in the month before"
-        assert await write(one, first[3]) == ([], [0], 0), "in the month that follows"
-        assert await write(two, first[0], moved[1], first[4]) == ([2], [], 2)
-        assert await write(one, *first[4:]) == ([1], [], 1), "the other import has stored it since"
-        assert await write(one, *first, *moved) == ([], [0, 1, 2, 3, 5, 6, 7, 8, 9, 11], 2)
+    writers = {run: ImportWriter(database, UTC, Run(run, "some")) for run in (one, two)}
+    assert await write(one, *first[:2]) == ([0, 1], [], 0)
+    assert await write(one, *first[1:3]) == ([1], [0], 0), "of an earlier batch"
+    assert await write(one, *moved[2:4]) == ([1], [0], 0), "in the month before"
+    assert await write(one, first[3]) == ([], [0], 0), "in the month that follows"
+    assert await write(two, first[0], moved[1], first[4]) == ([2], [], 2)
+    assert await write(one, *first[4:]) == ([1], [], 1), "the other import has stored it since"
+    assert await write(one, *first, *moved) == ([], [0, 1, 2, 3, 5, 6, 7, 8, 9, 11], 2)
     assert await stored(connection) == 6
     assert await views_and_live_counts_that_differ(connection) == []
 
@@ -417,7 +418,7 @@ async def test_an_import_is_taken_back_and_what_was_there_before_stays(
 ) -> None:
     """Of the collector, of another import, and of other sessions of the same people."""
     async with Database(dsn) as database:
-        await SessionWriter(database, ZoneInfo("UTC")).write(batch_of(start(), start(role="user")))
+        await SessionWriter(database, UTC).write(batch_of(start(), start(role="user")))
     await run_import(dsn, written(tmp_path / "right.csv", *range(100)), OF_SITE)
     before = await everything(connection)
     wrong = written(tmp_path / "wrong.csv", *range(50, 500))
@@ -428,10 +429,10 @@ async def test_an_import_is_taken_back_and_what_was_there_before_stays(
     assert (await run_import(dsn, more, OF_SITE))[1].startswith("100 lines: 100 imported")
     assert await everything(connection) != before
     said = "wrong.csv: 500 sessions, 2024-01 to 2024-03, runs: 2\n"
-    code, output, errors = await run_import(dsn, "--undo", "wrong.csv", "--dry-run")
-    assert (code, output, errors) == (0, said + "nothing was taken back\n", "")
-    code, output, errors = await run_import(dsn, "--undo", "wrong.csv")
-    assert (code, output, errors) == (0, said + "taken back: 500 sessions\n", "")
+    ended = await run_import(dsn, "--undo", "wrong.csv", "--dry-run")
+    assert ended == (0, said + "nothing was taken back\n", "")
+    ended = await run_import(dsn, "--undo", "wrong.csv")
+    assert ended == (0, said + "taken back: 500 sessions\n", "")
     assert await everything(connection) == before
     async with Database(dsn) as database:
         assert await check_counts(database) == []
@@ -442,7 +443,7 @@ async def test_an_import_is_taken_back_and_what_was_there_before_stays(
 
 
 async def test_a_closed_months_import_is_taken_back(
-    connection: asyncpg.Connection, dsn: str, tmp_path: Path
+    connection: asyncpg.Connection, dsn: str, tmp_path: Path, database: Database
 ) -> None:
     """Its instants are coarse and its rows written anew; the ids are still the import's."""
     await run_import(dsn, written(tmp_path / "right.csv", *range(30)), OF_SITE, "--name", "right")
@@ -450,15 +451,14 @@ async def test_a_closed_months_import_is_taken_back(
         dsn, written(tmp_path / "wrong.csv", *range(90)), OF_SITE, "--name", "the wrong"
     )
 
-    async with Database(dsn) as database:
-        keeper = keeper_of(database, "day")
-        assert len(await keeper.close()) == 1
-        code, output, errors = await run_import(dsn, "--undo", "the wrong")
-        assert (code, errors) == (0, "")
-        assert output.endswith("taken back: 60 sessions\n")
-        assert await check_counts(database) == []
-        assert await connection.fetchval("SELECT count(*) FROM sessions") == 30
-        assert len(await keeper.close()) == 1, "what was deleted goes out of the files, too"
+    keeper = keeper_of(database, "day")
+    assert len(await keeper.close()) == 1
+    code, output, errors = await run_import(dsn, "--undo", "the wrong")
+    assert (code, errors) == (0, "")
+    assert output.endswith("taken back: 60 sessions\n")
+    assert await check_counts(database) == []
+    assert await connection.fetchval("SELECT count(*) FROM sessions") == 30
+    assert len(await keeper.close()) == 1, "what was deleted goes out of the files, too"
 
 
 async def test_dropped_sessions_stay_in_the_counts_and_are_reported(
@@ -482,27 +482,15 @@ async def test_dropped_sessions_stay_in_the_counts_and_are_reported(
     assert [row["sessions"] for row in rows] == [40]
 
 
-async def test_an_undo_that_was_interrupted_is_run_again(
+async def test_an_interrupted_undo_can_be_run_again(
     connection: asyncpg.Connection, dsn: str, tmp_path: Path
 ) -> None:
-    file = written(tmp_path / "large.csv", *range(LARGE))
-    await run_import(dsn, file, OF_SITE)
-    holding = connection.transaction()
-    await holding.start()
-    await locks.take(connection, Lock.UPGRADES)
-    process = await start_import(dsn, "--undo", "large.csv")
-    waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
-    await eventually(lambda: connection.fetchval(waiting))
-    process.send_signal(signal.SIGINT)
-    _, errors = await process.communicate()
-    await holding.rollback()
-    assert (process.returncode, errors) == (
-        1,
-        b"error: interrupted: run it again for the rest\n",
-    )
-    assert await connection.fetchval("SELECT count(*) FROM sessions") == LARGE
-    code, output, _ = await run_import(dsn, "--undo", "large.csv")
-    assert (code, output.splitlines()[-1]) == (0, f"taken back: {LARGE:,} sessions")
+    await run_import(dsn, written(tmp_path / "some.csv", *range(1_000)), OF_SITE)
+    process = await start_import(dsn, "--undo", "some.csv")
+    ended = await interrupt(connection, process, signal.SIGINT)
+    assert ended == (1_000, "error: interrupted: run it again for the rest\n")
+    code, output, _ = await run_import(dsn, "--undo", "some.csv")
+    assert (code, output.splitlines()[-1]) == (0, "taken back: 1,000 sessions")
     assert await everything(connection) == []
 
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
-from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,9 +21,9 @@ from flusher.imports.line_batches import WrongLines
 from flusher.imports.store import DryRun, ImportWriter, Run
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
+from tests.instant import UTC
 from tests.integration.importing import HEAD, RULES, SITE, batch_of_lines, batches_of_file
 
-UTC: Final = ZoneInfo("UTC")
 PERSON: Final = "a1" * 32
 GOOD: Final = f"1,{PERSON},,2024-01-05\n"
 

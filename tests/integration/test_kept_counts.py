@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -14,6 +13,7 @@ from asyncpg.pgproto.pgproto import UUID
 
 from contract.calendar import from_us
 from contract.errors import DeadLetter, Retry
+from embedded.postgres import PostgresServer
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
 from flusher.postgres.migrate import migrate
@@ -24,42 +24,30 @@ from flusher.postgres.write import SessionWriter
 from flusher.rows.counts import Counts, Session
 from tests.conftest import Databases
 from tests.events import batch_of, upgrade
-from tests.instant import MONTH
+from tests.instant import MONTH, UTC
+from tests.integration.keeping import A_SITE as SITE
 from tests.integration.keeping import keeper_of, visit
 from tests.live_counts import views_and_live_counts_that_differ
-from tests.servers import Flavour, flavours, run_servers
-from tests.system import run_command
+from tests.servers import Servers
+from tests.system import run_command, run_successfully
 
-UTC = ZoneInfo("UTC")
-SITE = "a.example.org"
 # Over for longer than the days of grace, whatever day it is; and one that is not over.
 OVER, BEFORE = MONTH.plus(-2), MONTH.plus(-3)
-TABLE = f"sessions_{OVER.first_day:%Y_%m}"
 
 
-@pytest.fixture(scope="module", params=flavours(), ids=lambda flavour: flavour.name)
-def databases(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Databases]:
+@pytest.fixture(scope="module")
+def databases(postgres: PostgresServer, embedded_servers: Servers) -> Databases:
     """On every PostgreSQL that there is."""
-    flavour: Flavour = request.param
-    with run_servers(flavour, tmp_path_factory.mktemp("counts")) as servers:
-        yield Databases(servers)
+    return Databases(Servers(embedded_servers.redis, postgres))
 
 
 @pytest.fixture
-async def keeper(dsn: str) -> AsyncIterator[MonthKeeper]:
-    async with Database(dsn) as database:
-        yield keeper_of(database)
+def keeper(database: Database) -> MonthKeeper:
+    return keeper_of(database)
 
 
 async def assert_exact(connection: asyncpg.Connection) -> None:
     assert await views_and_live_counts_that_differ(connection) == []
-
-
-async def wrong(dsn: str, *, repair: bool = False) -> list[str]:
-    async with Database(dsn) as database:
-        return await check_counts(database, repair=repair)
 
 
 async def partitions_read(connection: asyncpg.Connection, query: str) -> set[str]:
@@ -91,7 +79,7 @@ async def test_no_report_reads_sessions(
 
 
 async def test_who_begins_and_who_ceases_to_count(
-    connection: asyncpg.Connection, writer: SessionWriter, dsn: str
+    connection: asyncpg.Connection, writer: SessionWriter, database: Database
 ) -> None:
     """Each person had so many visitor's and signed-in sessions, and then has so many."""
     await writer.create_months([MONTH])
@@ -119,11 +107,11 @@ async def test_who_begins_and_who_ceases_to_count(
                         )
                 await store_counts(connection, counts.by_month())
             await assert_exact(connection)
-    assert await wrong(dsn) == []
+    assert await check_counts(database) == []
 
 
 async def test_the_counts_are_exact_under_fire(
-    connection: asyncpg.Connection, keeper: MonthKeeper, dsn: str
+    connection: asyncpg.Connection, keeper: MonthKeeper, dsn: str, database: Database
 ) -> None:
     """Two flushers write the same people's sessions of two months, which are closed meanwhile. They
     write them in opposite orders and never wait for each other: else it would be a Retry.
@@ -144,19 +132,19 @@ async def test_the_counts_are_exact_under_fire(
         for number in (0, 3):
             writing.create_task(write(number))
         done: list[Done] = []
-        while len(done) < 10:
+        while len(done) < 10 or not any(each.closed for each in done):
             await assert_exact(connection)
-            assert await wrong(dsn) == []
+            assert await check_counts(database) == []
             with suppress(Retry):
                 done.append(await keeper.run_once())
         stop.set()
     assert {month for each in done for month in each.closed} == {OVER.first_day}
     await assert_exact(connection)
-    assert await wrong(dsn) == []
+    assert await check_counts(database) == []
 
 
 async def test_a_month_is_closed_when_it_is_over_and_nothing_of_it_may_be_on_its_way(
-    writer: SessionWriter, dsn: str
+    writer: SessionWriter, database: Database
 ) -> None:
     await writer.write(batch_of(visit(MONTH, 1), visit(OVER, 1)))
     oldest = WAITS_SECONDS + 1
@@ -164,12 +152,11 @@ async def test_a_month_is_closed_when_it_is_over_and_nothing_of_it_may_be_on_its
     async def oldest_entry() -> float:
         return oldest
 
-    async with Database(dsn) as database:
-        keeper = MonthKeeper(database, oldest_entry, kept_months=0)
-        assert await keeper.close() == ()
-        oldest = WAITS_SECONDS - 1
-        assert await keeper.close() == (OVER.first_day,)
-        assert await keeper.close() == (), "it is closed, and the other is not over"
+    keeper = MonthKeeper(database, oldest_entry, kept_months=0)
+    assert await keeper.close() == ()
+    oldest = WAITS_SECONDS - 1
+    assert await keeper.close() == (OVER.first_day,)
+    assert await keeper.close() == (), "it is closed, and the other is not over"
 
 
 async def test_a_month_is_closed_three_days_after_its_end_in_the_calendars_zone(
@@ -191,29 +178,32 @@ async def test_a_month_is_closed_three_days_after_its_end_in_the_calendars_zone(
 
 
 async def test_check_reports_and_repairs_what_an_operator_deleted(
-    connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper, dsn: str
+    connection: asyncpg.Connection,
+    writer: SessionWriter,
+    keeper: MonthKeeper,
+    dsn: str,
+    database: Database,
 ) -> None:
     people = [visit(month, n, role="user") for month in (OVER, MONTH) for n in (1, 2, 3)]
     await writer.write(batch_of(*people, visit(OVER, 4, "b.example.org")))
     await keeper.run_once()
-    assert await wrong(dsn) == []
+    assert await check_counts(database) == []
     checked_at = await connection.fetchval("SELECT checked_at FROM flusher.state")
     assert checked_at is not None
     await connection.execute("DELETE FROM sessions WHERE monthly_user_hash = $1", UUID(b"\1" * 16))
-    differences = await wrong(dsn)
+    differences = await check_counts(database)
     assert f"{SITE}, {OVER}: 1 signed-in users too many" in differences
     assert not any("b.example.org" in each for each in differences)
     now = await connection.fetchval("SELECT checked_at FROM flusher.state")
     assert now == checked_at, "a check that finds a difference is not noted"
     one = await run_command("flusher", "check", "--month", str(OVER), DATABASE_URL=dsn)
     assert (one[0], len(one[1].splitlines())) == (1, 4)
-    code, output, _ = await run_command("flusher", "check", "--repair", DATABASE_URL=dsn)
-    assert code == 0
+    output = await run_successfully("flusher", "check", "--repair", DATABASE_URL=dsn)
     assert output.splitlines()[-1].startswith("repaired")
     await assert_exact(connection)
-    assert await wrong(dsn) == []
+    assert await check_counts(database) == []
     await connection.execute("TRUNCATE sessions")
-    await wrong(dsn, repair=True)
+    await check_counts(database, repair=True)
     assert await connection.fetch("SELECT * FROM monthly_impact") == []
     assert await connection.fetch("SELECT * FROM daily_impact") == []
     await writer.write(batch_of(visit(OVER, 5), visit(MONTH, 6)))
@@ -221,7 +211,7 @@ async def test_check_reports_and_repairs_what_an_operator_deleted(
 
 
 async def test_with_another_calendar_the_days_are_counted_anew(
-    connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper, dsn: str
+    connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper, database: Database
 ) -> None:
     await writer.write(batch_of(visit(OVER, 1), visit(MONTH, 1)))
     await keeper.run_once()
@@ -231,7 +221,7 @@ async def test_with_another_calendar_the_days_are_counted_anew(
     await assert_exact(connection)
     await writer.write(batch_of(visit(MONTH, 2)))
     await assert_exact(connection)
-    assert await wrong(dsn) == []
+    assert await check_counts(database) == []
     after = await connection.fetch(
         "SELECT max(day) AS day FROM daily_impact GROUP BY date_trunc('month', day) ORDER BY 1"
     )
@@ -255,7 +245,7 @@ async def test_no_view_is_compiled(databases: Databases) -> None:
 
 
 async def test_of_dropped_months_the_counts_stay(
-    connection: asyncpg.Connection, writer: SessionWriter, dsn: str
+    connection: asyncpg.Connection, writer: SessionWriter, dsn: str, database: Database
 ) -> None:
     """A month is named one turn before it is dropped."""
     months = [MONTH.plus(-number) for number in range(6, -1, -1)]
@@ -264,17 +254,16 @@ async def test_of_dropped_months_the_counts_stay(
     )
     before = await connection.fetch("SELECT * FROM monthly_impact ORDER BY month")
     days = await connection.fetch("SELECT * FROM daily_impact ORDER BY day")
-    async with Database(dsn) as database:
-        keeper = keeper_of(database, kept_months=3)
-        assert (await keeper.run_once()).dropped == ()
-        dropped = (await keeper.run_once()).dropped
-        assert dropped == tuple(month.first_day for month in months[:3])
-        assert (await keeper.run_once()).dropped == ()
+    keeper = keeper_of(database, kept_months=3)
+    assert (await keeper.run_once()).dropped == ()
+    dropped = (await keeper.run_once()).dropped
+    assert dropped == tuple(month.first_day for month in months[:3])
+    assert (await keeper.run_once()).dropped == ()
     assert await connection.fetch("SELECT * FROM monthly_impact ORDER BY month") == before
     assert await connection.fetch("SELECT * FROM daily_impact ORDER BY day") == days
     left = await connection.fetch("SELECT DISTINCT month FROM sessions ORDER BY month")
     assert [row["month"] for row in left] == [month.first_day for month in months[3:]]
-    assert await wrong(dsn) == []
+    assert await check_counts(database) == []
 
     # A late event of a dropped month is set aside, whether or not its flusher knows, and changes
     # no count; its neighbours are stored.

@@ -6,7 +6,6 @@ import socket
 import pytest
 
 from collector.http.listener import Listener
-from contract.errors import Misconfigured
 from tests.system import find_free_port
 
 
@@ -45,8 +44,3 @@ async def test_a_name_is_listened_on_at_each_of_its_addresses() -> None:
             connection.connect(address)
             assert connection.getpeername()[:2] == address[:2]
     await listener.close()
-
-
-async def test_an_address_of_another_machine_is_misconfigured() -> None:
-    with pytest.raises(Misconfigured, match="PORT"):
-        await Listener().open("192.0.2.1", 8000, _Echo)

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -22,11 +20,11 @@ from tests.system import JWT_KEY, Program, System, eventually, run_command
 
 
 @pytest.fixture
-def system(embedded_servers: Servers, dsn: str, redis: Redis, tmp_path: Path) -> Iterator[System]:
-    assert redis is not None  # an empty one
-    url = embedded_servers.redis.url.replace("//", "//default:hunter2@")
-    with System(url, dsn, tmp_path, {"LOG_FORMAT": "json"}) as system:
-        yield system
+def system(system: System) -> System:
+    """With a secret in its settings, and logs that are JSON."""
+    system.redis_url = system.redis_url.replace("//", "//default:hunter2@")
+    system.extra = {"LOG_FORMAT": "json"}
+    return system
 
 
 def lines(program: Program) -> list[dict[str, Any]]:

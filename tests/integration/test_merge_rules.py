@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
@@ -35,12 +34,11 @@ from flusher.rows.batch import Batch, decode_entries
 from flusher.rows.entry import Entry
 from tests.conftest import Databases
 from tests.counted import sign_in_counts
-from tests.instant import MONTH
+from tests.instant import MONTH, UTC
 from tests.integration.keeping import keeper_of
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.model import Row, as_rows, rows_after, sign_ins_after
 
-UTC = ZoneInfo("UTC")
 # Both months are over, so that they may be closed.
 BEFORE, AFTER = MONTH.plus(-3), MONTH.plus(-2)
 BOUNDARY_US = BEFORE.ends_us(UTC)

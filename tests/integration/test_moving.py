@@ -5,7 +5,6 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
@@ -17,15 +16,14 @@ from flusher.postgres.migrate import migrate
 from flusher.postgres.write import SessionWriter
 from tests.conftest import Databases
 from tests.events import batch_of, upgrade
-from tests.instant import MONTH
+from tests.instant import MONTH, UTC
+from tests.integration.keeping import A_SITE as SITE
 from tests.integration.keeping import keeper_of, visit
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.moved_clock import moved_environment, needs_moved_clock
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Servers, flavours
 from tests.system import eventually
 
-UTC = ZoneInfo("UTC")
-SITE = "a.example.org"
 OVER = MONTH.plus(-2)
 PROGRAMS = sorted({flavour.postgres_programs or find_wheel_programs() for flavour in flavours()})
 FIVE_YEARS_SECONDS = 5 * 366 * 86_400
@@ -78,8 +76,9 @@ async def test_after_a_move_by_logical_replication_the_counts_go_on(
         writer, keeper = SessionWriter(database, UTC), keeper_of(other, "hour")
         await writer.write(batch_of(*sessions))
         await keeper.fold()
-        schema = run(find_pg_dump(old), "--schema-only", "--no-publications", old.dsn())
-        restore(new, schema)
+        pg_dump = old.programs / "pg_dump"
+        schema = run(pg_dump, "--schema-only", "--no-publications", old.dsn())
+        load(new, new.dsn(), b"CREATE ROLE impact_reader;" + schema)
         green = await asyncpg.connect(new.dsn())
         await blue.execute("CREATE PUBLICATION move FOR ALL TABLES")
         await green.execute(f"CREATE SUBSCRIPTION move CONNECTION '{old.dsn()}' PUBLICATION move")
@@ -129,16 +128,6 @@ async def contents(connection: asyncpg.Connection) -> dict[str, object]:
     }
 
 
-def find_pg_dump(server: PostgresServer) -> Path:
-    return server.programs / "pg_dump"
-
-
-def restore(server: PostgresServer, dump: bytes) -> None:
-    """Into its database, whose roles are there."""
-    role = "SELECT 'CREATE ROLE impact_reader' WHERE to_regrole('impact_reader') IS NULL \\gexec\n"
-    load(server, server.dsn(), role.encode() + dump)
-
-
 def load(server: PostgresServer, dsn: str, sql: bytes) -> None:
     done = subprocess.run(
         [str(server.programs / "psql"), "--no-psqlrc", "--set=ON_ERROR_STOP=1", dsn],
@@ -151,9 +140,8 @@ def load(server: PostgresServer, dsn: str, sql: bytes) -> None:
 
 
 async def test_a_dump_that_is_taken_while_flushers_write_is_restored_with_its_counts_right(
-    databases: Databases, embedded_servers: Servers
+    databases: Databases, embedded_servers: Servers, dsn: str, connection: asyncpg.Connection
 ) -> None:
-    dsn = await databases.create()
     stop = asyncio.Event()
     server = embedded_servers.postgres
 
@@ -170,12 +158,10 @@ async def test_a_dump_that_is_taken_while_flushers_write_is_restored_with_its_co
 
     async with asyncio.TaskGroup() as writing:
         writing.create_task(write())
-        connection = await asyncpg.connect(dsn)
         are_stored = "SELECT count(*) > 100 FROM sessions"
         await eventually(lambda: connection.fetchval(are_stored), seconds=_SECONDS)
         dump = await asyncio.to_thread(run, server.programs / "pg_dump", dsn)
         stop.set()
-    await connection.close()
     restored = await databases.create_empty("restored")
     await asyncio.to_thread(load, server, restored, dump)
     assert await assert_right(restored)
@@ -208,16 +194,10 @@ async def test_a_server_whose_clock_is_five_years_ahead_has_nothing_dropped(tmp_
                 wanted = {month.first_day for month in months if month < MONTH.plus(-kept)}
                 assert dropped == wanted
             await SessionWriter(database, UTC).write(batch_of(visit(MONTH, 3)))
+            assert await check_counts(database) == []
         assert await connection.fetchval("SELECT count(*) FROM sessions") == 3 * 2 + 1
-        await connection.close()
-        rows = await assert_right_but(server.dsn(), 2)
+        gone = "SELECT count(*) FROM flusher.months WHERE dropped_at IS NOT NULL"
+        assert await connection.fetchval(gone) == 2
+        rows = await connection.fetch("SELECT sessions FROM monthly_impact ORDER BY month")
         assert [row["sessions"] for row in rows] == [2, 2, 2, 2, 3]
-
-
-async def assert_right_but(dsn: str, dropped: int) -> list[asyncpg.Record]:
-    """As `assert_right`, but the oldest months have no sessions any more."""
-    async with Database(dsn) as database, database.connection() as connection:
-        gone = await connection.fetch("SELECT FROM flusher.months WHERE dropped_at IS NOT NULL")
-        assert len(gone) == dropped
-        assert await check_counts(database) == []
-        return list(await connection.fetch("SELECT * FROM monthly_impact ORDER BY month"))
+        await connection.close()

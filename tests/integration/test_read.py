@@ -42,17 +42,6 @@ async def test_every_entry_is_read_once_by_one_of_the_group(
     assert [len(entries) for entries in got] == [20, 20, 0, 0]
 
 
-async def test_acknowledged_entries_are_gone_and_others_stay(
-    shards: OneServer, redis: Redis
-) -> None:
-    await append(redis, 8)
-    reader = await reader_of(shards)
-    entries = await reader.read(100)
-    await reader.acknowledge(entries[:5])
-    lags = await measure_lag(reader.servers, reader.shards)
-    assert sum(lag.entries for lag in lags) == sum(lag.pending for lag in lags) == 3
-
-
 async def append_shared(redis: Redis, *sizes: int) -> None:
     """An entry of so many records for each size, all in shard 0, as a collector counts them."""
     for size in sizes:
@@ -162,10 +151,3 @@ async def test_a_consumer_leaves_nothing_behind_but_never_drops_what_is_pending(
     for shard in range(SHARDS):
         consumers = await redis.xinfo_consumers(keys.stream(shard), keys.GROUP)
         assert [consumer["name"] for consumer in consumers] == [b"busy"]
-
-
-async def test_a_foreign_entry_is_an_empty_record(shards: OneServer, redis: Redis) -> None:
-    """It will be set aside as undecodable."""
-    await redis.xadd(keys.stream(0), {b"another": b"field"})
-    (entry,) = await (await reader_of(shards)).read(100)
-    assert entry.record == b""

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -28,29 +29,26 @@ async def ask(program: Program, page: str) -> tuple[int, Any]:
         return 0, None
 
 
-async def fails(program: Program, *checks: str) -> None:
-    """Waits until exactly these checks fail."""
+async def page_with(program: Program, key: str, checks: Collection[str]) -> tuple[int, Any]:
+    """`/readyz`, once exactly these checks are under a key of its document."""
 
     async def readyz() -> tuple[int, Any]:
         return await ask(program, "/readyz")
 
-    status, answer = await eventually(
-        readyz, lambda told: bool(told[1]) and set(told[1]["failed"]) == set(checks)
-    )
-    assert (status, answer["ready"]) == ((503, False) if checks else (200, True))
-    assert all(isinstance(why, str) and why for why in answer["failed"].values())
+    return await eventually(readyz, lambda told: bool(told[1]) and {*told[1][key]} == {*checks})
+
+
+async def fails(program: Program, *checks: str) -> None:
+    """Waits until exactly these checks fail."""
+    status, page = await page_with(program, "failed", checks)
+    assert (status, page["ready"]) == (503, False)
+    assert all(isinstance(why, str) and why for why in page["failed"].values())
 
 
 async def warns(program: Program, *checks: str) -> None:
     """Waits until exactly these are warned of, and sees that nothing fails for that."""
-
-    async def readyz() -> tuple[int, Any]:
-        return await ask(program, "/readyz")
-
-    status, answer = await eventually(
-        readyz, lambda told: bool(told[1]) and set(told[1]["warnings"]) == set(checks)
-    )
-    assert (status, answer["ready"], answer["failed"]) == (200, True, {})
+    status, page = await page_with(program, "warnings", checks)
+    assert (status, page["ready"], page["failed"]) == (200, True, {})
 
 
 @pytest.mark.long

@@ -5,12 +5,11 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from html.parser import HTMLParser
 from io import StringIO
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
@@ -25,13 +24,11 @@ from flusher.reports.read import read_report
 from flusher.reports.report_lines import Change, Counts, Line, Report
 from flusher.stream.dead_letters import UNKNOWN_SITE
 from runtime.clock import wall_clock
-from tests.counted import count, count_sign_ins, last_day
+from tests.counted import count_sign_ins
 from tests.events import SITE, batch_of, start, upgrade
-from tests.instant import MONTH, NOON_US
+from tests.instant import MONTH, NOON_US, UTC
 from tests.integration.keeping import keeper_of
-from tests.system import ROOT, run_command
-
-UTC = ZoneInfo("UTC")
+from tests.system import ROOT, fail_in_one_line, run_command
 
 
 async def fill(database: Database, now_us: int) -> None:
@@ -50,6 +47,42 @@ async def fill(database: Database, now_us: int) -> None:
     ]
     events.append(start(visitor=b"\3" * 16, month=current, seconds=(now_us - NOON_US) / 1e6))
     await SessionWriter(database, UTC).write(batch_of(*events))
+
+
+async def count(
+    connection: asyncpg.Connection,
+    first: date,
+    last: date,
+    *,
+    site: str = SITE,
+    a_day: int = 20,
+    people: int = 100,
+    but: Collection[date] = (),
+) -> None:
+    """`a_day` sessions of a site on each day from `first` to `last`, but for those of `but`, a
+    quarter of them signed in; and each month `people`, a fifth of them users.
+    """
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    days = [day for day in days if day not in but]
+    signed_in = a_day // 4
+    rows = [
+        (False, site, day.replace(day=1), day, a_day - signed_in, signed_in, 0, 0, 0)
+        for day in days
+    ]
+    for month in sorted({day.replace(day=1) for day in days}):
+        number = sum(day.replace(day=1) == month for day in days)
+        sessions = (number * (a_day - signed_in), number * signed_in)
+        rows.append((True, site, month, month, *sessions, people, people // 5, people * 4 // 5))
+    # Before the counts: a month that is made later takes those that have no sessions back.
+    for month in {day.replace(day=1) for day in days}:
+        await connection.execute("SELECT flusher.create_month($1)", month)
+    await connection.executemany(
+        "INSERT INTO flusher.counts VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)", rows
+    )
+
+
+def last_day(month: Month) -> date:
+    return month.plus(1).first_day - timedelta(days=1)
 
 
 async def test_the_figures_are_those_of_the_table(
@@ -105,7 +138,11 @@ async def test_every_format_is_what_it_says_and_names_the_only_site(
 
 
 async def test_known_gaps_are_shown(
-    connection: asyncpg.Connection, database: Database, dsn: str, this_month: Month
+    connection: asyncpg.Connection,
+    database: Database,
+    dsn: str,
+    this_month: Month,
+    writer: SessionWriter,
 ) -> None:
     """In every format; where one site is asked for, only its own."""
     await fill(database, wall_clock())
@@ -120,7 +157,7 @@ async def test_known_gaps_are_shown(
             ],
         )
     waits = replace(upgrade(b"x" * 16, site="b.example.org"), month=this_month, at_us=wall_clock())
-    await SessionWriter(database, UTC).write(batch_of(waits))
+    await writer.write(batch_of(waits))
     of_all = ["5 sign-ins are missing", "11 dead letters wait: ", "7 dead letters wait that can"]
     for form in REPORT_FORMATS:
         code, *texts = await run_command("flusher", "report", f"--format={form}", DATABASE_URL=dsn)
@@ -141,8 +178,7 @@ async def test_a_reader_reports_with_the_database_alone_and_another_role_learns_
     await connection.execute("UPDATE flusher.state SET timezone = 'Europe/Vienna'")
     await connection.execute("DROP ROLE IF EXISTS analyst; CREATE ROLE analyst LOGIN")
     theirs = dsn.replace("postgres@", "analyst@")
-    code, output, errors = await run_command("flusher", "report", DATABASE_URL=theirs)
-    assert (code, output, errors.count("\n")) == (2, "", 1)
+    errors = await fail_in_one_line(2, "flusher", "report", DATABASE_URL=theirs)
     assert "GRANT impact_reader TO" in errors
     assert "migrate" not in errors
     await connection.execute("GRANT impact_reader TO analyst")
@@ -154,6 +190,7 @@ async def test_an_empty_database_has_nothing_counted_yet(database: Database, dsn
     assert "nothing counted yet" in await run_report(dsn, "--site=a.example.org")
     empty = await read_report(database, wall_clock(), None, 12)
     assert "nothing counted yet" in as_html(empty)
+    assert _Page(as_html(empty)).open == []
     assert as_csv(empty).startswith("month,")
     assert empty.months == []
 
@@ -164,8 +201,7 @@ async def test_a_site_is_found_in_any_case_or_named_as_unknown(
     await fill(database, wall_clock())
     output = await run_report(dsn, "--site=City.Example.ORG.")
     assert output.startswith(f"Impact of {SITE}\n")
-    code, output, errors = await run_command("flusher", "report", "--site=no", DATABASE_URL=dsn)
-    assert (code, output) == (2, "")
+    errors = await fail_in_one_line(2, "flusher", "report", "--site=no", DATABASE_URL=dsn)
     assert errors == f"error: --site: there are no sessions of 'no' (for example: --site {SITE})\n"
 
 
@@ -203,27 +239,21 @@ async def test_a_report_that_can_not_be_written_ends_without_a_traceback(
     assert (process.returncode, errors) == (1, said)
 
 
-async def test_a_month_in_whose_middle_counting_began_is_marked_and_not_compared(
+async def test_a_month_that_is_not_whole_has_no_percentage_and_says_why(
     connection: asyncpg.Connection, database: Database, this_month: Month
 ) -> None:
+    """Nor has the month after it; nor the same month a year later."""
     began = this_month.plus(-3)
     day = began.first_day + timedelta(days=12)
-    await count(connection, day, last_day(this_month.plus(-1)))
-    report = await read_report(database, wall_clock(), None, 12)
-    assert [line.month for line in report.months] == [began.plus(n) for n in range(4)]
-    assert report.months[0].remarks == (f"counting began on {day}",)
-    assert report.months[1].before is None
-    assert report.months[1].remarks == (
-        f"not compared, because of the month before: counting began on {day}",
-    )
-    assert report.months[2].before
-    assert report.months[2].before.people == 0
-
-
-async def test_a_gap_or_a_replaced_salt_leaves_no_percentage_and_says_why(
-    connection: asyncpg.Connection, database: Database, this_month: Month
-) -> None:
-    """Nor has the month after one; nor the same month a year later."""
+    await count(connection, day, last_day(this_month.plus(-1)), site="began")
+    months = (await read_report(database, wall_clock(), "began", 12)).months
+    assert [line.month for line in months] == [began.plus(n) for n in range(4)]
+    remark = f"counting began on {day}"
+    assert months[0].remarks == (remark,)
+    assert months[1].before is None
+    assert months[1].remarks == (f"not compared, because of the month before: {remark}",)
+    assert months[2].before
+    assert months[2].before.people == 0
     first, gap, salt = (this_month.plus(-number) for number in (15, 13, 3))
     missing = {gap.first_day + timedelta(days=3)}
     await count(connection, first.first_day, this_month.first_day, but=missing)
@@ -288,30 +318,21 @@ async def test_by_site_each_month_has_its_sites_and_their_shares(
     assert "75 %" in output
 
 
-async def test_people_are_not_added_up_over_months(
+async def test_people_are_not_added_up_over_months_and_their_certain_number_is_beside_them(
     connection: asyncpg.Connection, database: Database, this_month: Month
 ) -> None:
+    """For somebody who signs in counts twice: of each site the larger of its visitors and users,
+    and of all sites the sum of these.
+    """
     first, last = this_month.plus(-2).first_day, last_day(this_month.plus(-1))
-    await count(connection, first, last, a_day=1000, people=123)
-    report = await read_report(database, wall_clock(), None, 12)
-    days = (last - first).days + 1
-    said = f"3 months together: {days * 1000:,} sessions."
-    assert report.sessions == days * 1000
-    for text in (as_table(report), as_html(report)):
-        assert said in text
-        assert "246" not in text
-
-
-async def test_the_certain_part_of_double_counting_by_sign_ins_is_shown_beside_the_people(
-    connection: asyncpg.Connection, database: Database, this_month: Month
-) -> None:
-    """Of each site the larger of its visitors and users, and of all sites the sum of these."""
-    before = this_month.plus(-1)
     for site, people in (("a", 100), ("b", 50)):
-        await count(connection, before.first_day, last_day(before), site=site, people=people)
+        await count(connection, first, last, site=site, a_day=1000, people=people)
     report = await read_report(database, wall_clock(), None, 12)
+    assert report.sessions == 2000 * ((last - first).days + 1)
     assert (report.months[0].counts.people_at_least, report.months[0].counts.people) == (120, 150)
     for text in (as_table(report), as_html(report)):
+        assert f"3 months together: {report.sessions:,} sessions." in text
+        assert "300" not in text.replace(f"{report.sessions:,}", "")
         assert "between 120 and 150, since people who came" in text
 
 
@@ -417,11 +438,6 @@ def test_the_page_is_whole_loads_nothing_and_runs_nothing(site: str | None) -> N
     assert page.seen.count("table") == page.seen.count("svg") == 2
 
 
-def test_the_page_of_nothing_is_a_page() -> None:
-    empty = Report(None, 0, "UTC", example().made_at, [])
-    assert _Page(as_html(empty)).open == []
-
-
 FIRST, BEFORE = MONTH.plus(-3), MONTH.plus(-1)
 
 
@@ -430,69 +446,46 @@ async def quality(connection: asyncpg.Connection, site: str = SITE) -> dict[Mont
     return {Month(row["month"].year, row["month"].month): row for row in rows}
 
 
-async def comparable(connection: asyncpg.Connection) -> list[bool]:
-    """Of the three months before this one."""
-    found = await quality(connection)
-    return [found[FIRST.plus(number)]["comparable"] for number in range(3)]
-
-
-async def test_whole_months_may_be_compared_and_the_current_one_may_not(
+async def test_a_month_that_is_not_whole_says_why_and_may_not_be_compared(
     connection: asyncpg.Connection,
 ) -> None:
-    await count(connection, FIRST.first_day, MONTH.first_day)
+    """A day without sessions is a gap where days have many; a month without any is the largest gap,
+    also where no site has one. Of the days before a site began there is nothing to say.
+    """
+    middle = FIRST.plus(1)
+    began, ended = (month.first_day + timedelta(days=12) for month in (FIRST, middle))
+    gap = {middle.first_day + timedelta(days=n) for n in (9, 10)}
+    all_days = (BEFORE.first_day - middle.first_day).days
+    await count(connection, FIRST.first_day, last_day(FIRST), site="paused")
+    await count(connection, BEFORE.first_day, MONTH.first_day, site="paused")
+    found = await quality(connection, "paused")
+    assert found[middle]["days_without_sessions"] == all_days
+    to_now = FIRST.first_day, MONTH.first_day
+    await count(connection, *to_now)
+    await count(connection, began, MONTH.first_day, site="begins")
+    await count(connection, FIRST.first_day, ended, site="ends")
+    await count(connection, *to_now, site="gap", but=gap)
+    await count(connection, *to_now, site="small", a_day=4, but=gap)
+    whole = (True, None, None, 0)
+    columns = ("comparable", "began_on", "ended_on", "days_without_sessions")
+    for site, expected in {
+        SITE: [whole] * 3,
+        "begins": [(False, began, None, 0), whole, whole],
+        "ends": [whole, (False, None, ended, 0)],
+        "gap": [whole, (False, None, None, 2), whole],
+        "small": [whole, (True, None, None, 2), whole],
+        "paused": [whole, (False, None, None, all_days), whole],
+    }.items():
+        months = sorted((await quality(connection, site)).items())
+        rows = [tuple(map(row.get, columns)) for month, row in months if month < MONTH]
+        assert rows == expected, site
     await connection.execute(
         "UPDATE flusher.months SET closed_at = now() WHERE month = $1", FIRST.first_day
     )
     found = await quality(connection)
-    assert {month: row["comparable"] for month, row in found.items()} == {
-        FIRST: True,
-        FIRST.plus(1): True,
-        BEFORE: True,
-        MONTH: False,
-    }
-    assert found[BEFORE]["days_without_sessions"] == 0
-    assert found[BEFORE]["timezone"] == "UTC"
     assert [found[month]["closed"] for month in (FIRST, BEFORE)] == [True, False]
-
-
-async def test_a_site_that_begins_within_a_month_says_so(connection: asyncpg.Connection) -> None:
-    began = FIRST.first_day + timedelta(days=12)
-    await count(connection, began, MONTH.first_day)
-    found = await quality(connection)
-    assert [found[month]["began_on"] for month in (FIRST, BEFORE)] == [began, None]
-    assert await comparable(connection) == [False, True, True]
-    assert found[FIRST]["days_without_sessions"] == 0, "of those before it there is nothing to say"
-
-
-async def test_a_site_that_ends_within_a_month_says_so(connection: asyncpg.Connection) -> None:
-    ended = BEFORE.plus(-1).first_day + timedelta(days=12)
-    await count(connection, FIRST.first_day, ended)
-    found = await quality(connection)
-    assert sorted(found) == [FIRST, FIRST.plus(1)]
-    assert [row["ended_on"] for _, row in sorted(found.items())] == [None, ended]
-    assert [row["comparable"] for _, row in sorted(found.items())] == [True, False]
-    assert found[FIRST.plus(1)]["days_without_sessions"] == 0
-
-
-@pytest.mark.parametrize(("a_day", "expected"), [(20, False), (4, True)])
-async def test_a_day_without_sessions_is_a_gap_where_days_have_many(
-    connection: asyncpg.Connection, a_day: int, *, expected: bool
-) -> None:
-    gap = {FIRST.plus(1).first_day + timedelta(days=n) for n in (9, 10)}
-    await count(connection, FIRST.first_day, MONTH.first_day, a_day=a_day, but=gap)
-    assert (await quality(connection))[FIRST.plus(1)]["days_without_sessions"] == 2
-    assert await comparable(connection) == [True, expected, True]
-
-
-async def test_a_month_without_any_session_is_there(connection: asyncpg.Connection) -> None:
-    """It is the largest gap of all, and no row would hide it."""
-    missing = FIRST.plus(1)
-    await count(connection, FIRST.first_day, last_day(FIRST))
-    await count(connection, BEFORE.first_day, MONTH.first_day)
-    found = await quality(connection)
-    days = (missing.plus(1).first_day - missing.first_day).days
-    assert found[missing]["days_without_sessions"] == days
-    assert await comparable(connection) == [True, False, True]
+    assert found[BEFORE]["timezone"] == "UTC"
+    assert not found[MONTH]["comparable"], "it is not over"
 
 
 async def test_a_replaced_salt_is_dated_by_the_calendars_days(
@@ -510,15 +503,15 @@ async def test_a_replaced_salt_is_dated_by_the_calendars_days(
     found = (await quality(connection))[FIRST.plus(1)]
     assert found["salts_replaced"] == 2
     assert found["salt_replaced_on"] == FIRST.plus(1).first_day + timedelta(days=10)
-    assert await comparable(connection) == [True, False, True]
+    assert not found["comparable"]
 
 
 async def test_sign_ins_that_wait_or_were_given_up_are_their_own_sites(
-    connection: asyncpg.Connection, database: Database
+    connection: asyncpg.Connection, writer: SessionWriter
 ) -> None:
     await count(connection, FIRST.first_day, MONTH.first_day)
     await count(connection, FIRST.first_day, MONTH.first_day, site="b.example.org")
-    await SessionWriter(database, UTC).write(batch_of(upgrade(b"x" * 16), upgrade(b"y" * 16)))
+    await writer.write(batch_of(upgrade(b"x" * 16), upgrade(b"y" * 16)))
     await connection.execute(
         "INSERT INTO flusher.quality_counts VALUES ($1, 'b.example.org', 'given_up', 3), "
         "($1, 'only.example.org', 'given_up', 4)",

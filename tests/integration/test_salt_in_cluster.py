@@ -4,7 +4,6 @@ import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from redis.exceptions import RedisError
@@ -19,6 +18,7 @@ from salt.client import SaltServer, connect_salt
 from salt.disposal import SaltDisposal
 from salt.report import Report, State
 from salt.store import SaltStore
+from tests.instant import UTC
 from tests.leftovers import files_with
 from tests.system import eventually
 
@@ -42,7 +42,7 @@ async def server(cluster: Cluster) -> AsyncIterator[SaltServer]:
 async def test_a_salt_is_gone_from_all_who_ever_had_it(
     cluster: Cluster, server: SaltServer
 ) -> None:
-    store = SaltStore(server.redis, ZoneInfo("UTC"))
+    store = SaltStore(server.redis, UTC)
     disposal = SaltDisposal(server, store)
     old = secrets.token_bytes(SALT_BYTES)
     await server.redis.setrange(keys.salt(EARLIER), 0, old)

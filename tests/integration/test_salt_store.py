@@ -15,9 +15,9 @@ from runtime.clock import wall_clock
 from runtime.redis_client import connect_redis
 from salt.store import SaltStore
 from salt.term import Ensured, Outcome, Salt
+from tests.instant import UTC
 from tests.servers import flavours
 
-UTC = ZoneInfo("UTC")
 HOUR_US = 3600 * SECOND_US
 
 

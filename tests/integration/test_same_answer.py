@@ -100,7 +100,10 @@ async def compare(seed: int, front: Collector, alone: Collector) -> None:
     assert front.stored.of_site.get(site) == alone.stored.of_site.get(site), told
 
 
-async def run(cases: range) -> None:
+@pytest.mark.parametrize(
+    "cases", [range(CASES), pytest.param(range(CASES, 40 * CASES), marks=pytest.mark.long)]
+)
+async def test_made_up_requests_are_answered_as_by_aiohttp_alone(cases: range) -> None:
     front, alone = Collector(), Collector()
     for first in cases[::AT_ONCE]:
         some = range(first, min(first + AT_ONCE, cases.stop))
@@ -109,15 +112,6 @@ async def run(cases: range) -> None:
     assert len(front.connections) == len(alone.connections) == 0
     assert front.connections.count_unfinished(0)
     assert front.connections._unfinished == alone.connections._unfinished == 0
-
-
-async def test_made_up_requests_are_answered_as_by_aiohttp_alone() -> None:
-    await run(range(CASES))
-
-
-@pytest.mark.long
-async def test_many_made_up_requests_are_answered_as_by_aiohttp_alone() -> None:
-    await run(range(CASES, 40 * CASES))
 
 
 @pytest.mark.parametrize("kind", ["usual", "chunked", "old", "expect", "two of another"])

@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
@@ -16,11 +15,9 @@ from flusher.postgres.database import Database
 from flusher.postgres.locks import Lock
 from flusher.postgres.write import SessionWriter, Written
 from tests.events import batch_of, start, upgrade
-from tests.instant import MONTH, NOON_US
+from tests.instant import MONTH, NOON_US, UTC
 from tests.model import as_rows, rows_after
 from tests.system import eventually
-
-UTC = ZoneInfo("UTC")
 
 
 async def rows(database: Database) -> list[asyncpg.Record]:
@@ -208,25 +205,23 @@ async def test_two_flushers_with_the_same_entries_store_each_once(
 
 
 async def test_a_merge_waits_for_who_stores_and_never_the_other_way_round(
-    writer: SessionWriter, dsn: str
+    writer: SessionWriter, connection: asyncpg.Connection
 ) -> None:
     """Else each would wait for the other, and PostgreSQL end one of them after a second."""
     known, new = start(b"k" * 16), start(b"n" * 16)  # copied in this order
     await writer.write(batch_of(known))
-    other = await asyncpg.connect(dsn)
-    async with other.transaction():  # a batch that is copied, and not yet matched
-        await locks.share(other, Lock.SESSIONS)
-        await other.execute(
+    async with connection.transaction():  # a batch that is copied, and not yet matched
+        await locks.share(connection, Lock.SESSIONS)
+        await connection.execute(
             "INSERT INTO sessions SELECT $1, month, site, monthly_user_hash, NULL, created_at "
             "FROM sessions",
             UUID(bytes=new.id),
         )
         merging = asyncio.create_task(writer.write(batch_of(known, new)))
         waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        await eventually(lambda: other.fetchval(waits))
-        await asyncio.wait_for(locks.take(other, Lock.UPGRADES), 30)
+        await eventually(lambda: connection.fetchval(waits))
+        await asyncio.wait_for(locks.take(connection, Lock.UPGRADES), 30)
     assert await merging == Written(0, 0, 2, 0)
-    await other.close()
 
 
 async def test_what_can_not_matter_any_more_is_forgotten(
