@@ -95,15 +95,6 @@ def test_promised_metrics_have_their_types_and_labels_and_all_are_explained(
         assert found <= LABELS
 
 
-def test_two_processes_can_share_a_registry() -> None:
-    """No name means two things."""
-    registry = CollectorRegistry()
-    for process in (CollectorMetrics, FlusherMetrics, RotationMetrics, ProcessMetrics):
-        process(registry)
-    names = [family.name for family in registry.collect()]
-    assert len(names) == len(set(names))
-
-
 def lines(registry: CollectorRegistry) -> list[str]:
     text = generate_latest(registry).decode()
     return [line for line in text.split("\n") if "_created" not in line]
