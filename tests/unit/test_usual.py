@@ -44,14 +44,6 @@ def test_headers_have_their_names_in_lower_case_and_their_values_without_white_s
     }
 
 
-def test_a_path_may_name_something() -> None:
-    found = UsualRequests(ROUTES).recognise(head(HOST, request=b"PATCH /s/x-1/up HTTP/1.1"))
-    assert found is not None
-    assert found[0].name == "up"
-    assert found[1] == "x-1"
-    assert found[3] == 0
-
-
 @pytest.mark.parametrize(
     "line",
     [
@@ -86,10 +78,6 @@ def test_a_request_line_that_differs_from_an_endpoints_is_not_parsed_here(
     request_line: bytes,
 ) -> None:
     assert read(HOST, request=request_line) is None
-
-
-def test_a_request_without_a_host_is_not_parsed_here() -> None:
-    assert read(b"Accept: a\r\n") is None
 
 
 def test_nothing_of_a_person_is_remembered() -> None:
