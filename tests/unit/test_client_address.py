@@ -168,22 +168,6 @@ def test_a_text_that_is_no_address_is_none(text: str) -> None:
     assert parse_address(text) is None
 
 
-@given(st.text(max_size=40))
-def test_any_text_is_an_address_or_none(text: str) -> None:
-    address = parse_address(text)
-    if address is not None and len(address) != 4:
-        assert IPv6Address(address).ipv4_mapped is None
-
-
-@given(addresses, st.integers(0, 65535))
-def test_a_port_or_brackets_never_make_another_client(
-    address: IPv4Address | IPv6Address, port: int
-) -> None:
-    bare = str(address)
-    spelt = f"[{bare}]:{port}" if address.version == 6 else f"{bare}:{port}"
-    assert parse_address(spelt) == parse_address(bare) == parse_address(f"[{bare}]")
-
-
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.crawlers.corpora import agents, people
-from collector.request.crawlers.listed import CrawlerList, by_first_letter, fold
+from collector.request.crawlers.listed import CrawlerList, fold
 
 LIST = CrawlerList.of_package()
 STOCK = CrawlerDetect()
@@ -69,23 +69,6 @@ def test_any_text_in_any_case_has_the_packages_verdict(
     text: str, change: Callable[[str], str]
 ) -> None:
     assert_same(change(text)[:LONGEST])
-
-
-@pytest.mark.parametrize(
-    ("expressions", "text", "left"),
-    [
-        (["ab", "abc"], "abcd", "cd"),
-        (["abc", "ab"], "abcd", "d"),
-        (["(like )?g", "l"], "like g", ""),
-        (["[ ]i", " x"], " i x", ""),
-        (["[ab]c", "b"], "bcb", ""),
-    ],
-)
-def test_the_first_expression_that_matches_is_taken(
-    expressions: list[str], text: str, left: str
-) -> None:
-    assert re.sub(by_first_letter(expressions), "", text) == left
-    assert re.sub("|".join(expressions), "", text) == left
 
 
 def test_an_expression_that_lower_case_would_change_is_refused() -> None:

@@ -199,16 +199,6 @@ def test_no_salt_is_used_outside_its_month(at: int, steps: list[int]) -> None:
     asyncio.run(story())
 
 
-async def test_a_salt_whose_month_ended_during_the_query_is_not_used(
-    salt: MonthlySalt, clock: Clock, store: Store
-) -> None:
-    """The next one is queried at once."""
-    store.set_clock(ENDS - 1)
-    store.on_reply = lambda: clock.go(1)
-    found, instant = await salt.get()
-    assert found.starts_us <= instant < found.ends_us
-
-
 async def test_requests_share_one_query_and_a_cancelled_one_does_not_cancel_it(
     salt: MonthlySalt, store: Store
 ) -> None:
@@ -328,16 +318,6 @@ async def test_a_slow_answer_does_not_prolong_the_month(
 def test_a_salts_value_is_not_printed() -> None:
     assert salt_of(NOVEMBER).value.hex() not in repr(salt_of(NOVEMBER))
     assert "value" not in repr(salt_of(NOVEMBER))
-
-
-async def test_after_a_slow_query_the_servers_time_is_queried_again(
-    clock: Clock, store: Store, salt: MonthlySalt
-) -> None:
-    """A server that was frozen: several round trips lie between both times."""
-    store.on_question = lambda: clock.go(0 if store.asked else 3 * SECOND_US)
-    _, now_us = await salt.get()
-    assert now_us == store.clock_us
-    assert store.asked == 1
 
 
 async def test_a_slow_answer_does_not_change_a_clock_that_is_known_better(

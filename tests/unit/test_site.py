@@ -104,45 +104,34 @@ def test_any_header_gives_a_site_that_fits_the_record_or_is_refused(text: str, p
 
 
 @pytest.mark.parametrize(
-    ("patterns", "host", "allowed"),
+    ("patterns", "allowed", "refused"),
     [
-        (["*"], "anything.example", True),
-        (["city.example.org"], "city.example.org", True),
-        (["City.Example.ORG"], "city.example.org", True),
-        (["city.example.org"], "other.example.org", False),
-        (["city.example.org"], "a.city.example.org", False),
-        (["city.example.org"], "evilcity.example.org", False),
-        (["city.example.org"], "city.example.org.evil.example", False),
-        (["*.example.org"], "city.example.org", True),
-        (["*.example.org"], "a.b.example.org", True),
-        (["*.Example.org"], "city.example.org", True),
-        (["*.example.org"], "example.org", False),
-        (["*.example.org"], "evilexample.org", False),
-        (["*.example.org"], "city.example.org.evil.example", False),
-        (["*.example.org"], "example.orgs", False),
-        (["*.example.org", "example.org"], "example.org", True),
-        (["a.example", "*.b.example"], "c.b.example", True),
-        (["a.example", "*.b.example"], "c.example", False),
-        ([], "city.example.org", False),
+        ("*", "anything.example", ""),
+        (
+            "City.example.org",
+            "city.example.org",
+            "other.example a.city.example.org evilcity.example.org city.example.org.evil.example",
+        ),
+        (
+            "*.Example.org",
+            "city.example.org a.b.example.org",
+            "example.org evilexample.org city.example.org.evil.example example.orgs",
+        ),
+        ("*.example.org example.org", "example.org", ""),
+        ("a.example *.b.example", "c.b.example", "c.example"),
+        ("", "", "city.example.org"),
     ],
 )
-def test_only_the_sites_of_the_list_are_counted(
-    patterns: list[str], host: str, *, allowed: bool, subtests: pytest.Subtests
-) -> None:
-    policy = SitePolicy(patterns)
-    assert policy.allows(host) is allowed
-    for header, arguments in {
-        "origin": (f"https://{host}", None, None),
-        "forwarded": (None, host, None),
-        "host": (None, None, host),
-    }.items():
-        with subtests.test(header):
-            if allowed:
-                assert policy.site_of(*arguments) == host
-            else:
-                with pytest.raises(Reject) as caught:
-                    policy.site_of(*arguments)
-                assert (caught.value.status, caught.value.reason) == (403, "site")
+def test_only_the_sites_of_the_list_are_counted(patterns: str, allowed: str, refused: str) -> None:
+    policy = SitePolicy(patterns.split())
+    for host in allowed.split():
+        assert policy.allows(host)
+        assert policy.site_of(f"https://{host}", None, None) == host
+    for host in refused.split():
+        assert not policy.allows(host)
+        with pytest.raises(Reject) as caught:
+            policy.site_of(None, None, host)
+        assert (caught.value.status, caught.value.reason) == (403, "site")
 
 
 @pytest.mark.parametrize(
