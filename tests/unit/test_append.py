@@ -4,9 +4,8 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -16,77 +15,13 @@ from collector.buffer import node_writer
 from collector.buffer.append import Appender
 from collector.buffer.node_writer import MAX_BATCH, NodeWriter
 from contract.collector_metrics import CollectorMetrics
-from contract.entry import RECORDS_MAX, split_entry
+from contract.entry import RECORDS_MAX
 from contract.errors import Retry
-from tests.appending import append, parse_commands
+from tests.appending import append
 from tests.unit.events import SESSION_ID
-
-Batch = list[bytes]
-Answer = Callable[[Batch], Sequence[object]]
+from tests.unit.scripted import ScriptedConnection
 
 OOM = exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
-
-
-def take_all(batch: Batch) -> Sequence[object]:
-    return [f"{number}-0".encode() for number, _ in enumerate(batch)]
-
-
-def refuse(error: exceptions.RedisError) -> Answer:
-    def answer(_: Batch) -> Sequence[object]:
-        raise error
-
-    return answer
-
-
-def refuse_some(error: exceptions.RedisError, *records: bytes) -> Answer:
-    return lambda batch: [error if record in records else b"1-0" for record in batch]
-
-
-class ScriptedRedis:
-    """A connection that answers each write with the next item of its script, then accepts all."""
-
-    def __init__(self) -> None:
-        self.script: list[Answer] = []
-        self.batches: list[Batch] = []
-        self.entries: list[Sequence[bytes]] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.cancelled = False
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    async def exchange(
-        self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None = None
-    ) -> list[Any]:
-        entries = [
-            split_entry(words[-1]) for words in parse_commands(commands) if words[0] == b"XADD"
-        ]
-        records = [record for entry in entries for record in entry]
-        self.batches.append(records)
-        self.entries += entries
-        try:
-            await self.gate.wait()
-        except asyncio.CancelledError:
-            self.cancelled = True
-            raise
-        answer = self.script.pop(0) if self.script else take_all
-        answers = iter(answer(records))
-        replies: list[Any] = []
-        for entry in entries:
-            each = [next(answers) for _ in entry]
-            refused = [reply for reply in each if isinstance(reply, exceptions.RedisError)]
-            if len(entry) == 1:
-                replies += each
-            elif refused:
-                abort = exceptions.ExecAbortError("Transaction discarded")
-                replies += [b"OK", refused[0], b"QUEUED", abort]
-            else:
-                replies += [b"OK", b"QUEUED", b"QUEUED", [each[0], len(entry) - 1]]
-        assert len(replies) == count
-        if take is not None:
-            take(replies)
-        return replies
 
 
 @pytest.fixture(autouse=True)
@@ -95,12 +30,12 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def redis() -> ScriptedRedis:
-    return ScriptedRedis()
+def redis() -> ScriptedConnection:
+    return ScriptedConnection()
 
 
 @pytest.fixture
-def idle_appender(redis: ScriptedRedis) -> Appender:
+def idle_appender(redis: ScriptedConnection) -> Appender:
     return Appender(NodeWriter(lambda: redis, CollectorMetrics(CollectorRegistry())), 4)
 
 
@@ -149,7 +84,7 @@ async def reasons(requests: Sequence[asyncio.Task[None]]) -> list[str | None]:
 
 
 async def test_records_that_arrive_during_a_write_share_the_next_write(
-    redis: ScriptedRedis, appender: Appender
+    redis: ScriptedConnection, appender: Appender
 ) -> None:
     redis.gate.clear()
     first = send(appender, range(1))
@@ -163,36 +98,31 @@ async def test_records_that_arrive_during_a_write_share_the_next_write(
     assert {len(entry) for entry in redis.entries} == {1}, "a burst is not load yet"
 
 
-async def test_a_write_is_bounded(redis: ScriptedRedis, appender: Appender) -> None:
+async def test_a_write_is_bounded(redis: ScriptedConnection, appender: Appender) -> None:
     assert await reasons(send(appender, range(MAX_BATCH + 88))) == [None] * (MAX_BATCH + 88)
     assert [len(batch) for batch in redis.batches] == [MAX_BATCH, 88]
 
 
-async def under_load(
-    appender: Appender, redis: ScriptedRedis, count: int, *script: Answer
-) -> Sequence[str | None]:
-    """The results of one write, after so many writes of this size that entries are shared."""
+async def put_load(appender: Appender, redis: ScriptedConnection, count: int) -> None:
+    """So many writes of this size that entries are shared."""
     for _ in range(50):
         await reasons(send(appender, range(count)))
     redis.entries.clear()
-    redis.script = list(script)
-    return await reasons(send(appender, range(count)))
 
 
 async def test_under_load_the_records_of_a_shard_share_entries(
-    redis: ScriptedRedis, appender: Appender
+    redis: ScriptedConnection, appender: Appender
 ) -> None:
-    assert await under_load(appender, redis, 40) == [None] * 40
+    await put_load(appender, redis, 40)
+    assert await reasons(send(appender, range(40))) == [None] * 40
     assert [len(entry) for entry in redis.entries] == [RECORDS_MAX, 40 - RECORDS_MAX]
-    for _ in range(50):
-        await reasons(send(appender, range(1)))
-    redis.entries.clear()
+    await put_load(appender, redis, 1)
     await reasons(send(appender, range(2)))
     assert [len(entry) for entry in redis.entries] == [1, 1], "the load is over"
 
 
 async def test_a_primary_of_a_cluster_shares_entries_under_its_part_of_the_load(
-    redis: ScriptedRedis, appender: Appender
+    redis: ScriptedConnection, appender: Appender
 ) -> None:
     """It gets fewer records in each write than a single server, and writes differ more in size."""
     for _ in range(30):
@@ -203,9 +133,11 @@ async def test_a_primary_of_a_cluster_shares_entries_under_its_part_of_the_load(
 
 
 async def test_an_entry_that_is_refused_is_refused_for_all_its_records_and_no_others(
-    redis: ScriptedRedis, appender: Appender
+    redis: ScriptedConnection, appender: Appender
 ) -> None:
-    results = await under_load(appender, redis, 40, refuse_some(OOM, record(1)))
+    await put_load(appender, redis, 40)
+    redis.script = [{record(1): OOM}]
+    results = await reasons(send(appender, range(40)))
     assert results == ["redis_full"] * RECORDS_MAX + [None] * (40 - RECORDS_MAX)
 
 
@@ -224,7 +156,7 @@ async def test_too_many_waiting_records_are_refused_at_once(
 
 
 async def test_a_record_that_is_not_acknowledged_in_time_is_retry(
-    redis: ScriptedRedis, idle_appender: Appender, monkeypatch: pytest.MonkeyPatch
+    redis: ScriptedConnection, idle_appender: Appender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both a record that was sent and one that waits behind it."""
     monkeypatch.setattr(node_writer, "WAIT_SECONDS", 0)
@@ -241,7 +173,7 @@ async def test_a_record_that_is_not_acknowledged_in_time_is_retry(
 
 
 async def test_each_request_has_its_own_deadline(
-    redis: ScriptedRedis, appender: Appender, monkeypatch: pytest.MonkeyPatch
+    redis: ScriptedConnection, appender: Appender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     redis.gate.clear()
     monkeypatch.setattr(node_writer, "WAIT_SECONDS", 0)
@@ -256,7 +188,7 @@ async def test_each_request_has_its_own_deadline(
 
 
 async def test_a_cancelled_request_disturbs_neither_the_connection_nor_others(
-    redis: ScriptedRedis, appender: Appender
+    redis: ScriptedConnection, appender: Appender
 ) -> None:
     """A cancelled command once gave the next caller the wrong reply."""
     redis.gate.clear()
@@ -286,9 +218,9 @@ async def test_a_cancelled_request_disturbs_neither_the_connection_nor_others(
     ids=["full", "refused"],
 )
 async def test_an_error_that_stays_is_retry_at_once_for_the_refused_records(
-    redis: ScriptedRedis, appender: Appender, error: exceptions.RedisError, reason: str
+    redis: ScriptedConnection, appender: Appender, error: exceptions.RedisError, reason: str
 ) -> None:
-    redis.script = [refuse_some(error, record(1)), refuse(error)]
+    redis.script = [{record(1): error}, error]
     assert await reasons(send(appender, range(3))) == [None, reason, None]
     assert await reasons(send(appender, range(2))) == [reason] * 2, "the whole write"
     assert appender.failing_since is not None
@@ -304,23 +236,19 @@ async def test_an_error_that_stays_is_retry_at_once_for_the_refused_records(
     ],
 )
 async def test_after_an_error_that_passes_the_records_are_written_again_in_order(
-    redis: ScriptedRedis, appender: Appender, error: exceptions.RedisError
+    redis: ScriptedConnection, appender: Appender, error: exceptions.RedisError
 ) -> None:
-    redis.script = [refuse(error), refuse_some(error, record(1), record(2))]
+    redis.script = [error, {record(1): error, record(2): error}]
     assert await reasons(send(appender, range(4))) == [None] * 4
     assert redis.batches == [*[records(range(4))] * 2, records(range(1, 3))], "the rest only"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug of the client"), OSError(24, "no sockets")])
 async def test_an_unexpected_error_ends_neither_the_writer_nor_leaves_a_request_waiting(
-    redis: ScriptedRedis, appender: Appender, error: Exception
+    redis: ScriptedConnection, appender: Appender, error: Exception
 ) -> None:
     """Otherwise every later request would wait for ever, while the process looks alive."""
-
-    def fail(_: Batch) -> Sequence[object]:
-        raise error
-
-    redis.script = [fail, fail]
+    redis.script = [error, error]
     for number in range(2):
         _, waiting = await asyncio.wait(send(appender, range(number, number + 1)), timeout=60)
         assert not waiting

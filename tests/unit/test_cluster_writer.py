@@ -5,7 +5,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -21,9 +21,10 @@ from collector.buffer.node_writer import Connection
 from contract.collector_metrics import CollectorMetrics
 from runtime.cluster import Cluster
 from runtime.redis_client import Address
-from tests.appending import append, parse_commands
+from tests.appending import append
 from tests.system import eventually
 from tests.unit.events import SESSION_ID
+from tests.unit.scripted import ScriptedConnection
 
 ONE, OTHER = Address("one", 1), Address("other", 2)
 
@@ -55,39 +56,12 @@ class Map:
             self.at = OTHER
 
 
-class Node:
-    """A connection to a node that answers with the items of its script, then accepts all."""
-
-    def __init__(self) -> None:
-        self.script: list[object] = []
-        self.got: list[bytes] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    async def exchange(
-        self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None = None
-    ) -> list[Any]:
-        words = parse_commands(commands)
-        assert len(words) == count
-        self.got += [each[-1] for each in words]
-        await self.gate.wait()
-        answers = [
-            b"OK" if w == [b"ASKING"] or not self.script else self.script.pop(0) for w in words
-        ]
-        if take is not None:
-            take(answers)
-        return answers
-
-
 class System:
     """A collector's appender with two nodes."""
 
     def __init__(self) -> None:
         self.map = Map()
-        self.nodes = {ONE: Node(), OTHER: Node()}
+        self.nodes = {ONE: ScriptedConnection(), OTHER: ScriptedConnection()}
 
         def connect(client: Redis) -> Connection:
             return self.nodes[cast(Address, client)]
@@ -128,18 +102,21 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize(
     ("reply", "sent", "next_node"),
-    [(MovedError("0 other:2"), [], OTHER), (AskError("0 other:2"), [b"ASKING"], ONE)],
+    [
+        (MovedError("0 other:2"), [b"XADD"], OTHER),
+        (AskError("0 other:2"), [b"ASKING", b"XADD"], ONE),
+    ],
     ids=["moved", "moving"],
 )
 async def test_a_redirection_is_followed(
     system: System, reply: RedisError, sent: list[bytes], next_node: Address
 ) -> None:
     """For good after MOVED, once after ASK."""
-    system.nodes[ONE].script = [reply]
+    system.nodes[ONE].script = [{b"record": reply}]
     await system.send(b"record")
-    assert system.nodes[OTHER].got == [*sent, b"record"]
+    assert system.nodes[OTHER].commands == sent
     await system.send(b"next")
-    assert system.nodes[next_node].got[-2:] == [b"record", b"next"]
+    assert system.nodes[next_node].batches == [[b"record"], [b"next"]]
     assert system.appender.failing_since is None, "a redirection is no fault"
 
 
@@ -162,4 +139,4 @@ async def test_a_frozen_node_puts_the_map_in_doubt(
     await until(lambda: bool(system.map.doubts))
     system.nodes[ONE].gate.set()
     await stored
-    assert system.nodes[ONE].got == [b"record"], "once"
+    assert system.nodes[ONE].batches == [[b"record"]], "once"
