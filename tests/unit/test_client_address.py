@@ -178,11 +178,18 @@ def test_a_text_that_is_no_address_is_none(text: str) -> None:
         (['for="[2001:db8:2::9]:80"'], "2001:db8:2::9"),
         (['for="[::ffff:198.51.100.1]"'], "198.51.100.1"),
         ([", ".join([*["for=1.1.1.1"] * 200, "for=198.51.100.1"])], "198.51.100.1"),
+        # RFC 7239: a comma or semicolon in quotes is part of a value.
+        (['for=198.51.100.1;host="a,b;for=1.1.1.1"'], "198.51.100.1"),
+        ([r'for=198.51.100.1;host="a\",for=1.1.1.1"'], "198.51.100.1"),
+        (["for=1.1.1.1, ,for=198.51.100.1;"], "198.51.100.1"),
         # A proxy that does not say whom it saw stands for the client.
         (["for=1.1.1.1, for=unknown, for=10.0.0.2"], "10.0.0.2"),
         *(
             ([f"for=1.1.1.1, {node}"], PROXY)
-            for node in ("for=unknown", "for=_hidden", 'for="_SEVKISEK:80"', "for=1.2.3", "by=a")
+            for node in (
+                *("for=unknown", "for=_hidden", 'for="_SEVKISEK:80"', "for=1.2.3", "by=a"),
+                *("for", "for=", "for=a b", 'for="a"b', "for= a", "1.2.3.4"),
+            )
         ),
     ],
 )
