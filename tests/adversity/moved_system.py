@@ -117,11 +117,12 @@ async def migrated(databases: Databases, zone: ZoneInfo = UTC) -> str:
 
 @asynccontextmanager
 async def in_mid_month(
-    folder: Path, *modules: str, database_url: str = "", apart: bool = False
+    folder: Path, *modules: str, databases: Databases | None = None, apart: bool = False
 ) -> AsyncIterator[MovedSystem]:
-    """A system that has started in the middle of a month; `apart`: each collector with a port of
-    its own.
+    """A system that has started in the middle of a month, with a new database where `databases` is
+    given; `apart`: each collector with a port of its own.
     """
+    database_url = await migrated(databases) if databases else ""
     month = next_month(UTC)
     clock = ShiftedClock.before(month.starts_us(UTC) + 14 * DAY_US, 0)
     with shifted_system(folder, clock, UTC, database_url) as (system, server):

@@ -88,30 +88,6 @@ def test_people_who_differ_in_anything_have_different_hashes() -> None:
     assert len(found) == 2 * len(people)
 
 
-@given(salts, salts, st.tuples(hashes, hashes), st.tuples(hashes, hashes))
-def test_a_pair_has_one_digest_a_month_and_each_half_has_its_own(
-    salt: bytes, later: bytes, one: tuple[bytes, bytes], other: tuple[bytes, bytes]
-) -> None:
-    """Two sign-ins are never one. No digest shows another month's, or the hash it is made of."""
-    assume(salt != later)
-    first, second = Hasher(salt).sign_in(*one), Hasher(salt).sign_in(*other)
-    assert first == Hasher(salt).sign_in(*one)
-    assert (first.pair == second.pair) == (one == other)
-    assert (first.visitor == second.visitor) == (one[0] == other[0])
-    assert (first.user == second.user) == (one[1] == other[1])
-    assert len({*first, *one}) == 3 + len({*one})
-    assert not {*first} & {*Hasher(later).sign_in(*one)}
-
-
-def test_without_the_salt_a_digest_can_not_be_computed_from_what_rows_hold() -> None:
-    """With both hashes and another key, or none, the digests are others."""
-    visitor, user = Hasher(SALT).visitor(SITE, NETWORK, AGENT), Hasher(SALT).user(SITE, "4711")
-    digests = {*Hasher(SALT).sign_in(visitor, user)}
-    for key in (b"", bytes(32), visitor, user, visitor + user, SALT[:-1] + b"\xff"):
-        assert not digests & {*Hasher(key).sign_in(visitor, user)}
-        assert not digests & {*Hasher(key).sign_in(user, visitor)}
-
-
 @pytest.mark.parametrize(
     "person",
     [("", NETWORK, AGENT), (SITE, b"", AGENT), (SITE, NETWORK, ""), ("", "4711"), (SITE, "")],

@@ -64,24 +64,6 @@ async def test_a_stop_ends_a_pause() -> None:
         await running
 
 
-async def test_a_stop_does_not_interrupt_the_work() -> None:
-    stopping, finished = Stopping(), []
-
-    async def turn() -> None:
-        stopping.set()
-        await asyncio.sleep(0)
-        finished.append(True)
-
-    await repeat(turn, stopping, 0.0)
-    assert finished == [True]
-
-
-async def test_the_pause_may_depend_on_the_work_before_it() -> None:
-    turns, stopping = Turns(None, AWAY), Watched(3)
-    await repeat(turns, stopping, lambda: 10.0 * turns.done)
-    assert stopping.waited == [10.0, 20.0, 30.0]
-
-
 async def test_pauses_grow_while_the_work_fails() -> None:
     turns, stopping = Turns(AWAY, AWAY, None, AWAY), Watched(4)
     await repeat(turns, stopping, 60.0, backoff=Backoff(1.0, 8.0, lambda: 0.0))

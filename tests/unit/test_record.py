@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from contract.errors import DeadLetter, NewerVersion
 from contract.record import (
-    FIELD,
     NEXT_VERSION,
     ROLE_MAX_BYTES,
     SITE_MAX_BYTES,
@@ -61,12 +60,6 @@ def test_a_record_follows_its_description_and_reads_back(event: Event) -> None:
     """Collectors and flushers of different releases must agree, and nothing else may be sent."""
     assert encode(event) == layout(event)
     assert decode(encode(event)) == event
-
-
-def test_a_typical_record_takes_at_most_130_bytes_and_a_visitors_62() -> None:
-    assert (FIELD, VERSION) == (b"e", 1)
-    assert all(len(encode(event)) <= 130 for event in KINDS)
-    assert len(encode(STARTED)) == 1 + 1 + 16 + 2 + 8 + 16 + 1 + 1 + len(STARTED.site)
 
 
 def reason_of(record: bytes) -> str:
