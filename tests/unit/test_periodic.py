@@ -1,4 +1,4 @@
-"""runtime/periodic.py: repeated work, until asked to stop; errors that pass are retried."""
+"""runtime/periodic.py, retry.py: work that is repeated, and work that is tried again."""
 
 import asyncio
 
@@ -7,10 +7,11 @@ from structlog.testing import capture_logs
 
 from contract.errors import Misconfigured, Retry
 from runtime.periodic import FailureLog, Interval, repeat
-from runtime.retry import Backoff
+from runtime.retry import Backoff, retry
 from runtime.stopping import Stopping
 
 AWAY = Retry("redis_away", "it is away")
+WRONG = Misconfigured("A", "is wrong", "a")
 
 
 class Watched(Stopping):
@@ -29,17 +30,20 @@ class Watched(Stopping):
 
 
 class Turns:
-    """Work that raises each error in turn. None is a success, as is everything after the last."""
+    """Work that raises each error in turn. None is a success, as is everything after the last: it
+    returns its number.
+    """
 
     def __init__(self, *errors: Exception | None) -> None:
         self.errors = list(errors)
         self.done = 0
 
-    async def __call__(self) -> None:
+    async def __call__(self) -> int:
         self.done += 1
         error = self.errors.pop(0) if self.errors else None
         if error is not None:
             raise error
+        return self.done
 
 
 async def test_work_begins_at_once_and_is_repeated_until_asked_to_stop() -> None:
@@ -82,8 +86,8 @@ async def test_each_failure_is_logged_and_so_is_the_end_of_the_failures() -> Non
 
 async def test_an_error_that_does_not_pass_ends_the_loop() -> None:
     with pytest.raises(Misconfigured):
-        await repeat(Turns(Misconfigured("A", "is wrong", "a")), Watched(3), 5.0)
-    turns = Turns(Misconfigured("A", "is wrong", "a"))
+        await repeat(Turns(WRONG), Watched(3), 5.0)
+    turns = Turns(WRONG)
     await repeat(turns, Watched(3), 5.0, passing=(Retry, Misconfigured))
     assert turns.done == 3
 
@@ -100,3 +104,41 @@ def test_an_interval_is_over_at_first_and_then_once_every_so_many_seconds() -> N
     assert interval.is_over
     assert interval.ended()
     assert not interval.is_over
+
+
+def least() -> float:
+    return 0.0
+
+
+def test_pauses_double_up_to_the_longest() -> None:
+    backoff = Backoff(0.1, 5.0, least)
+    assert [round(backoff.pause(n), 1) for n in (1, 2, 3, 6, 7, 10_000)] == [
+        *(0.1, 0.2, 0.4, 3.2, 5.0, 5.0)
+    ]
+
+
+def test_a_random_part_shortens_a_pause_by_at_most_a_quarter() -> None:
+    assert Backoff(1.0, 8.0, lambda: 1.0).pause(4) == 6.0
+    assert {6.0 <= Backoff(1.0, 8.0).pause(4) <= 8.0 for _ in range(1000)} == {True}
+
+
+async def test_errors_that_pass_are_tried_again_within_a_time_and_others_are_raised_at_once() -> (
+    None
+):
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    backoff = Backoff(1, 4, least)
+    assert await retry(Turns(AWAY, AWAY), Retry, backoff, within=10, sleep=sleep) == 3
+    assert slept == [1, 2]
+    slept.clear()
+    turns = Turns(*[AWAY] * 9)
+    with pytest.raises(Retry, match="it is away"):
+        await retry(turns, Retry, backoff, within=7, sleep=sleep)
+    assert (slept, turns.done) == ([1, 2, 4], 4)
+    slept.clear()
+    with pytest.raises(Misconfigured):
+        await retry(Turns(WRONG), Retry, backoff, within=9, sleep=sleep)
+    assert slept == []
