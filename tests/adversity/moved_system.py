@@ -149,14 +149,7 @@ async def before_a_months_end(
     """A system that has started when its clock shows a month's end to come in `seconds` or a bit
     more. Where the machine was slower than expected, all of it is started again, with more time.
 
-    Args:
-        folder: for the server's data and the logs.
-        month: at whose end its clock arrives.
-        seconds: how long before that it has started, at the least.
-        start: starts its processes and waits until they are ready.
-        processes: about how many those are.
-        zone: whose calendar months count.
-        database_url: of all processes.
+    `start` starts about so many `processes`, and waits until they are ready.
     """
     allowed = _seconds_to_start(processes)
     for attempt in range(_ATTEMPTS):
