@@ -13,7 +13,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,18 +129,14 @@ class Stage:
         """One visit. Without an address it is a new public one; without a session, a new
         connection.
         """
+        if session is None:
+            async with aiohttp.ClientSession() as http:
+                return await self.post(address, http)
         number = next(self.addresses)
-        headers = {
-            "User-Agent": FIREFOX,
-            "X-Forwarded-For": address or f"93.184.{number // 250 % 250}.{number % 250 + 1}",
-        }
+        address = address or f"93.184.{number // 250 % 250}.{number % 250 + 1}"
+        headers = {"User-Agent": FIREFOX, "X-Forwarded-For": address}
         with suppress(aiohttp.ClientError):
-            async with AsyncExitStack() as stack:
-                http = session
-                if http is None:
-                    http = await stack.enter_async_context(aiohttp.ClientSession())
-                posting = http.post(self.system.url + SESSIONS, headers=headers)
-                answer: aiohttp.ClientResponse = await stack.enter_async_context(posting)
+            async with session.post(self.system.url + SESSIONS, headers=headers) as answer:
                 return answer.status
         return 0
 
