@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from contract.calendar import DAY_US, SECOND_US, Month, month_at
 from contract.errors import Retry
-from runtime.stopping import Stopping
 from salt.month import REFRESH_SECONDS, MonthlySalt
 from salt.store import SaltStore
 from salt.term import Ensured, Observed, Outcome, Salt, Term
+from tests.unit.steady import Pauses
 
 UTC = ZoneInfo("UTC")
 NOVEMBER = Month(2026, 11)
@@ -38,6 +38,9 @@ class Clock:
 
     def go(self, us: int) -> None:
         self.us += us
+
+    def wait(self, seconds: float) -> None:
+        self.us += round(seconds * SECOND_US)
 
     def __call__(self) -> float:
         return self.us / SECOND_US
@@ -106,27 +109,6 @@ class Store:
         self.on_question()
         if self.away:
             raise Retry("redis_away", "the salt's server is away")
-
-
-class Pauses(Stopping):
-    """Moves the clock forward instead of waiting; asks to stop after some rounds."""
-
-    def __init__(self, clock: Clock, rounds: int) -> None:
-        super().__init__()
-        self._clock = clock
-        self._rounds = rounds
-        self.seconds: list[float] = []
-        self.on_wait: Callable[[], None] = lambda: None
-
-    async def wait(self, seconds: float | None = None) -> bool:
-        assert seconds is not None, "it must check again"
-        self.seconds.append(seconds)
-        self._clock.us += round(seconds * SECOND_US)
-        self.on_wait()
-        if len(self.seconds) >= self._rounds:
-            self.set()
-        await asyncio.sleep(0)
-        return self.asked
 
 
 @pytest.fixture
@@ -219,7 +201,7 @@ async def test_the_servers_clock_is_followed_within_a_month(
 ) -> None:
     """Our monotonic clock only measures how much time has passed."""
     store.set_clock(MIDDLE + us)
-    await held.keep_fresh(Pauses(clock, 1))
+    await held.keep_fresh(Pauses(1, clock.wait))
     clock.go(SECOND_US)
     assert held.now() == (salt_of(NOVEMBER), store.clock_us)
 
@@ -249,7 +231,7 @@ async def test_what_happens_to_the_salt_on_the_server_is_noticed(
     store.set_clock(server_us)
     for name, value in changes.items():
         setattr(store, name, value)
-    await held.keep_fresh(Pauses(clock, 2))
+    await held.keep_fresh(Pauses(2, clock.wait))
     assert in_use(held) == expected
 
 
@@ -271,10 +253,13 @@ async def test_without_requests_a_salt_is_dropped_at_its_months_end_and_that_is_
     store.set_clock(ENDS - 2_500_000)
     await salt.get()
     store.away = True
-    pauses = Pauses(clock, 10)
     kept: list[tuple[bool, bool]] = []
-    pauses.on_wait = lambda: kept.append((salt._salt is not None, store.clock_us < ENDS))
-    await salt.keep_fresh(pauses)
+
+    def wait(seconds: float) -> None:
+        clock.wait(seconds)
+        kept.append((salt._salt is not None, store.clock_us < ENDS))
+
+    await salt.keep_fresh(Pauses(10, wait))
     # This is noted after each pause and before the next round: the third pause ends with the month,
     # and the round after it drops the salt.
     assert kept[:3] == [(True, True), (True, True), (True, False)]
@@ -286,7 +271,7 @@ async def test_a_pause_ends_with_the_month_and_is_at_most_a_second(
     salt: MonthlySalt, clock: Clock, store: Store
 ) -> None:
     store.set_clock(ENDS - 1_500_000)
-    pauses = Pauses(clock, 3)
+    pauses = Pauses(3, clock.wait)
     await salt.keep_fresh(pauses)
     assert pauses.seconds == pytest.approx([REFRESH_SECONDS, 0.5, REFRESH_SECONDS])
     assert in_use(salt) == salt_of(DECEMBER)
@@ -295,7 +280,7 @@ async def test_a_pause_ends_with_the_month_and_is_at_most_a_second(
 async def test_a_salt_is_fetched_before_the_first_request_and_checks_make_none(
     salt: MonthlySalt, clock: Clock, store: Store
 ) -> None:
-    await salt.keep_fresh(Pauses(clock, 5))
+    await salt.keep_fresh(Pauses(5, clock.wait))
     assert salt.is_current()
     assert (store.ensured, store.observed) == (1, 4)
 
@@ -309,7 +294,7 @@ async def test_a_slow_answer_does_not_prolong_the_month(
     if checking:
         await salt.get()
     store.on_reply = lambda: clock.go(2 * SECOND_US)
-    await (salt.keep_fresh(Pauses(clock, 1)) if checking else salt.get())
+    await (salt.keep_fresh(Pauses(1, clock.wait)) if checking else salt.get())
     store.on_reply = lambda: None
     clock.go(ENDS - store.clock_us)
     assert salt.now() is None
@@ -361,9 +346,13 @@ async def test_after_a_slow_answer_the_clock_is_queried_again_at_once(
     a second.
     """
     store.on_question = lambda: clock.go(3 * SECOND_US if not store.observed else 0)
-    pauses = Pauses(clock, 2)
     found: list[tuple[Salt, int] | None] = []
-    pauses.on_wait = lambda: found.append(salt.now())
+
+    def wait(seconds: float) -> None:
+        clock.wait(seconds)
+        found.append(salt.now())
+
+    pauses = Pauses(2, wait)
     await salt.keep_fresh(pauses)
     assert pauses.seconds == pytest.approx([0.05, REFRESH_SECONDS])
     assert found[0] == (salt_of(NOVEMBER), store.clock_us - SECOND_US + 3 * SECOND_US)
@@ -377,7 +366,7 @@ async def test_a_jump_that_other_clocks_contradict_is_not_followed(
     """The month's salt may have expired on the server. It stays in use, with our time."""
     store.contradicted = True
     store.set_clock(MIDDLE + days * DAY_US)
-    await held.keep_fresh(Pauses(clock, 3))
+    await held.keep_fresh(Pauses(3, clock.wait))
     assert held.now() == (salt_of(NOVEMBER), MIDDLE + 3 * SECOND_US)
     assert held.clock_doubt is not None
     assert store.ensured == 1, "no other salt is asked for"

@@ -9,24 +9,10 @@ from contract.errors import Misconfigured, Retry
 from runtime.periodic import FailureLog, Interval, repeat
 from runtime.retry import Backoff, retry
 from runtime.stopping import Stopping
+from tests.unit.steady import Pauses
 
 AWAY = Retry("redis_away", "it is away")
 WRONG = Misconfigured("A", "is wrong", "a")
-
-
-class Watched(Stopping):
-    """Asked to stop after some pauses, which take no time."""
-
-    def __init__(self, pauses: int) -> None:
-        super().__init__()
-        self.left = pauses
-        self.waited: list[float | None] = []
-
-    async def wait(self, seconds: float | None = None) -> bool:
-        self.waited.append(seconds)
-        if len(self.waited) == self.left:
-            self.set()
-        return self.asked
 
 
 class Turns:
@@ -47,10 +33,10 @@ class Turns:
 
 
 async def test_work_begins_at_once_and_is_repeated_until_asked_to_stop() -> None:
-    turns, stopping = Turns(), Watched(3)
+    turns, stopping = Turns(), Pauses(3)
     await repeat(turns, stopping, 5.0)
     assert turns.done == 3
-    assert stopping.waited == [5.0, 5.0, 5.0]
+    assert stopping.seconds == [5.0, 5.0, 5.0]
     await repeat(turns, stopping, 5.0)
     assert turns.done == 3, "asked to stop before it began"
 
@@ -69,15 +55,15 @@ async def test_a_stop_ends_a_pause() -> None:
 
 
 async def test_pauses_grow_while_the_work_fails() -> None:
-    turns, stopping = Turns(AWAY, AWAY, None, AWAY), Watched(4)
+    turns, stopping = Turns(AWAY, AWAY, None, AWAY), Pauses(4)
     await repeat(turns, stopping, 60.0, backoff=Backoff(1.0, 8.0, lambda: 0.0))
-    assert stopping.waited == [1.0, 2.0, 60.0, 1.0]
+    assert stopping.seconds == [1.0, 2.0, 60.0, 1.0]
 
 
 async def test_each_failure_is_logged_and_so_is_the_end_of_the_failures() -> None:
     failures = FailureLog("it can't be done", "it is done again", "see to it")
     with capture_logs() as lines:
-        await repeat(Turns(None, AWAY, AWAY), Watched(5), 5.0, trouble=failures)
+        await repeat(Turns(None, AWAY, AWAY), Pauses(5), 5.0, trouble=failures)
     assert [line["event"] for line in lines] == ["it can't be done"] * 2 + ["it is done again"]
     assert lines[0]["why"] == "it is away"
     assert lines[0]["seconds"] == 5.0
@@ -86,9 +72,9 @@ async def test_each_failure_is_logged_and_so_is_the_end_of_the_failures() -> Non
 
 async def test_an_error_that_does_not_pass_ends_the_loop() -> None:
     with pytest.raises(Misconfigured):
-        await repeat(Turns(WRONG), Watched(3), 5.0)
+        await repeat(Turns(WRONG), Pauses(3), 5.0)
     turns = Turns(WRONG)
-    await repeat(turns, Watched(3), 5.0, passing=(Retry, Misconfigured))
+    await repeat(turns, Pauses(3), 5.0, passing=(Retry, Misconfigured))
     assert turns.done == 3
 
 
