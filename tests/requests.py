@@ -96,7 +96,19 @@ class Requests:
             b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
             b"POST /web_api/v1/sessions HTTP/1.1\r\nHost: a\r\n : b\r\n\r\n",
-            b"POST /web_api/v1/sessions HTTP/1.1\r\nHost: a\r\nX Y: b\r\n\r\n",
+            b"POST  /web_api/v1/sessions HTTP/1.1\r\nHost: a\r\n\r\n",
+            *(
+                b"POST /web_api/v1/sessions HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n" % line
+                for line in (
+                    b"X Y: b",
+                    b"X : b",
+                    b"X\xe9: b",
+                    b"X(Y): b",
+                    b"X\0: b",
+                    b"Xy",
+                    b"X: a\rb",
+                )
+            ),
             b"\x00" * 5 + b"\r\n\r\n",
         ]
         return Sent(chosen.choice(some), {"garbage"})

@@ -44,7 +44,8 @@ class Collector:
     """All of a collector but Redis."""
 
     def __init__(self) -> None:
-        metrics = CollectorMetrics(CollectorRegistry())
+        self.registry = CollectorRegistry()
+        metrics = CollectorMetrics(self.registry)
         self.stored = Stored()
         settings = {"SITES": "*.example.org", "TRUSTED_PROXIES": "127.0.0.0/8"}
         endpoints = make_endpoints(settings, cast("Appender", self.stored), metrics)

@@ -117,11 +117,12 @@ async def migrated(databases: Databases, zone: ZoneInfo = UTC) -> str:
 
 @asynccontextmanager
 async def in_mid_month(
-    folder: Path, *modules: str, database_url: str = "", apart: bool = False
+    folder: Path, *modules: str, databases: Databases | None = None, apart: bool = False
 ) -> AsyncIterator[MovedSystem]:
-    """A system that has started in the middle of a month; `apart`: each collector with a port of
-    its own.
+    """A system that has started in the middle of a month, with a new database where `databases` is
+    given; `apart`: each collector with a port of its own.
     """
+    database_url = await migrated(databases) if databases else ""
     month = next_month(UTC)
     clock = ShiftedClock.before(month.starts_us(UTC) + 14 * DAY_US, 0)
     with shifted_system(folder, clock, UTC, database_url) as (system, server):
@@ -148,14 +149,7 @@ async def before_a_months_end(
     """A system that has started when its clock shows a month's end to come in `seconds` or a bit
     more. Where the machine was slower than expected, all of it is started again, with more time.
 
-    Args:
-        folder: for the server's data and the logs.
-        month: at whose end its clock arrives.
-        seconds: how long before that it has started, at the least.
-        start: starts its processes and waits until they are ready.
-        processes: about how many those are.
-        zone: whose calendar months count.
-        database_url: of all processes.
+    `start` starts about so many `processes`, and waits until they are ready.
     """
     allowed = _seconds_to_start(processes)
     for attempt in range(_ATTEMPTS):

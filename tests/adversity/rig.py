@@ -127,7 +127,7 @@ async def running(
             `flusher-postgres`.
         valkey_config: beside `appendfsync always`: killed in between, `everysec` may lose what
             it had put off writing.
-        collectors: how many, sharing a port.
+        collectors: how many share a port.
         settings: of all processes.
     """
     config = {"appendfsync": "always", **(valkey_config or {})}
@@ -172,18 +172,9 @@ async def under_load(
 ) -> AsyncIterator[Rig]:
     """The system under load on given servers; reconciled when the block ends without an error.
 
-    Args:
-        folder: for the logs.
-        redis: a client of the streams' servers; closed at the end.
-        redis_url: of the streams' servers.
-        dsn: of the database.
-        settings: of all processes.
-        collectors: how many, sharing a port.
-        sites: whose visits are sent.
-        of_module: settings of one kind of process.
-        fails_over: whether a replica may take a primary's place. What it had not received was
-            acknowledged and counted, and is acknowledged and counted again: of the metrics'
-            second equation only one side holds then.
+    `redis` is closed at the end. `settings` are those of all processes, `of_module` those of one
+    kind. `fails_over`: a replica may take a primary's place. What it had not received is
+    acknowledged and counted again, so that of the metrics' second equation only one side holds.
     """
     extra = {"FLUSH_CLAIM_SECONDS": str(_CLAIM_SECONDS), **settings}
     with System(redis_url, dsn, folder, extra) as system:

@@ -12,10 +12,9 @@ import itertools
 import json
 import shutil
 import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from flusher.stream.read import DEAD_LETTERS_KEPT
 from runtime.redis_client import connect_redis
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
-from tests.system import ROOT, Program, System, find_free_port, run_command
+from tests.system import ROOT, Program, System, eventually, find_free_port, run_command
 
 RULES = ROOT / "deploy/prometheus/alerts.yaml"
 MINUTE = 60.0
@@ -54,44 +53,26 @@ class Prometheus:
     async def firing(self) -> set[str]:
         """The names; with a reason where it has one."""
         with suppress(aiohttp.ClientError):
-            alerts = (await self.ask("alerts"))["alerts"]
             return {
-                " ".join(
-                    filter(
-                        None,
-                        (each["labels"][k] for k in ("alertname", "reason") if k in each["labels"]),
-                    )
-                )
-                for each in alerts
+                f"{each['labels']['alertname']} {each['labels'].get('reason', '')}".strip()
+                for each in (await self.ask("alerts"))["alerts"]
                 if each["state"] == "firing"
             }
         return set()
 
-    async def scrapes(self, programs: int) -> None:
-        """Waits until it has read every process."""
-        deadline = time.monotonic() + MINUTE
-        while time.monotonic() < deadline:
-            with suppress(aiohttp.ClientError):
-                targets = (await self.ask("targets"))["activeTargets"]
-                if [each["health"] for each in targets] == ["up"] * programs:
-                    return
-            await asyncio.sleep(0.5)  # between two queries
-        raise AssertionError(targets)
+    async def health(self) -> list[str]:
+        """Of each process, whether its metrics were read."""
+        with suppress(aiohttp.ClientError):
+            return [each["health"] for each in (await self.ask("targets"))["activeTargets"]]
+        return []
 
     async def fires(self, seconds: float, *names: str) -> None:
         """Waits until all of these do."""
-        await self._until(seconds, lambda firing: firing >= {*names}, names)
+        await eventually(self.firing, lambda firing: firing >= {*names}, seconds + SLACK)
 
     async def is_silent_of(self, seconds: float, *names: str) -> None:
         """Waits until none of these does."""
-        await self._until(seconds, lambda firing: not firing & {*names}, names)
-
-    async def _until(self, seconds: float, holds: Any, names: Any) -> None:
-        deadline = time.monotonic() + seconds + SLACK
-        while not holds(firing := await self.firing()):
-            if time.monotonic() >= deadline:
-                raise AssertionError(f"{names} after {seconds} s: {firing}")
-            await asyncio.sleep(0.5)  # between two queries
+        await eventually(self.firing, lambda firing: not firing & {*names}, seconds + SLACK)
 
 
 @contextmanager
@@ -140,7 +121,7 @@ class Stage:
     prometheus: Prometheus
     collectors: list[Program]
     rotation: Program
-    addresses: Iterator[int]
+    addresses: Iterator[int] = field(default_factory=itertools.count)
 
     async def post(
         self, address: str | None = None, session: aiohttp.ClientSession | None = None
@@ -148,18 +129,14 @@ class Stage:
         """One visit. Without an address it is a new public one; without a session, a new
         connection.
         """
+        if session is None:
+            async with aiohttp.ClientSession() as http:
+                return await self.post(address, http)
         number = next(self.addresses)
-        headers = {
-            "User-Agent": FIREFOX,
-            "X-Forwarded-For": address or f"93.184.{number // 250 % 250}.{number % 250 + 1}",
-        }
+        address = address or f"93.184.{number // 250 % 250}.{number % 250 + 1}"
+        headers = {"User-Agent": FIREFOX, "X-Forwarded-For": address}
         with suppress(aiohttp.ClientError):
-            async with AsyncExitStack() as stack:
-                http = session
-                if http is None:
-                    http = await stack.enter_async_context(aiohttp.ClientSession())
-                posting = http.post(self.system.url + SESSIONS, headers=headers)
-                answer: aiohttp.ClientResponse = await stack.enter_async_context(posting)
+            async with session.post(self.system.url + SESSIONS, headers=headers) as answer:
                 return answer.status
         return 0
 
@@ -179,17 +156,9 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
         redis = connect_redis(valkey.url)
         with prometheus(programs, folder / "prometheus") as looking:
             try:
-                await looking.scrapes(len(programs))
-                stage = Stage(
-                    system,
-                    valkey,
-                    postgres,
-                    redis,
-                    looking,
-                    programs[:2],
-                    programs[3],
-                    itertools.count(),
-                )
+                await eventually(looking.health, lambda found: found == ["up"] * len(programs))
+                collectors, rotation = programs[:2], programs[3]
+                stage = Stage(system, valkey, postgres, redis, looking, collectors, rotation)
                 assert await stage.post() == 201
                 assert await looking.firing() == set()
                 yield stage

@@ -24,57 +24,57 @@ import pytest
 
 from tests.adversity.canaries.markers import Canaries, forms
 from tests.adversity.canaries.stage import PLACES, set_up
-from tests.adversity.canaries.story import Story, tell
+from tests.adversity.canaries.story import Story, play
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """The story, with all that was written down."""
     canaries = Canaries()
     with set_up(tmp_path_factory.mktemp("canaries"), canaries.key) as stage:
-        yield asyncio.run(tell(stage, canaries))
+        yield asyncio.run(play(stage, canaries))
 
 
 @pytest.mark.parametrize("kind", Canaries().forms())
-def test_nothing_personal_is_written_down(told: Story, kind: str) -> None:
-    wanted = told.canaries.forms()[kind]
+def test_nothing_personal_is_written_down(story: Story, kind: str) -> None:
+    wanted = story.canaries.forms()[kind]
     assert wanted
     # The environment has the key of the tokens, with a marker: it is a setting.
-    assert told.stage.find(wanted, but=["environ"]) == {}
+    assert story.stage.find(wanted, but=["environ"]) == {}
 
 
-def test_no_clients_addresses_are_found_as_numbers(told: Story) -> None:
-    addresses = [told.canaries.ipv4(last) for last in range(8)]
+def test_no_clients_addresses_are_found_as_numbers(story: Story) -> None:
+    addresses = [story.canaries.ipv4(last) for last in range(8)]
     found = Counter[str]()
     for each in addresses:
         written = each.packed, each.packed.hex().encode(), str(int(each)).encode()
-        found.update(told.stage.find(written).keys())
+        found.update(story.stage.find(written).keys())
     # The four bytes of one can be in a file by chance, those of three can't.
     assert {name: count for name, count in found.items() if count > 2} == {}
 
 
-def test_what_a_broken_record_holds_stays_in_redis_where_it_came_from(told: Story) -> None:
-    poison = forms(told.poison.encode())
-    assert told.stage.find(poison, PLACES["append-only file"])
-    assert told.stage.find(poison, PLACES["dead letters"])
+def test_what_a_broken_record_holds_stays_in_redis_where_it_came_from(story: Story) -> None:
+    poison = forms(story.poison.encode())
+    assert story.stage.find(poison, PLACES["append-only file"])
+    assert story.stage.find(poison, PLACES["dead letters"])
     of_redis = ("redis", "monitor", "slow-log", "dead-letters")
-    assert told.stage.find(poison, but=of_redis) == {}
+    assert story.stage.find(poison, but=of_redis) == {}
 
 
-def test_the_salt_is_in_the_files_of_its_server_and_nowhere_else(told: Story) -> None:
-    salt = forms(told.salt)
-    assert told.stage.find(salt, PLACES["append-only file"])
-    assert told.stage.find(salt, PLACES["RDB file"])
-    found = told.stage.find(salt, but=["monitor"])  # which shows it when it is made
+def test_the_salt_is_in_the_files_of_its_server_and_nowhere_else(story: Story) -> None:
+    salt = forms(story.salt)
+    assert story.stage.find(salt, PLACES["append-only file"])
+    assert story.stage.find(salt, PLACES["RDB file"])
+    found = story.stage.find(salt, but=["monitor"])  # which shows it when it is made
     assert {name: at for name, at in found.items() if not name.endswith((".aof", ".rdb"))} == {}
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_what_is_planted_is_found_in_the(told: Story, place: str) -> None:
-    for secret in (told.planted_marker, told.planted_salt):
-        assert told.stage.find(forms(secret), PLACES[place])
+def test_what_is_planted_is_found_in_the(story: Story, place: str) -> None:
+    for secret in (story.planted_marker, story.planted_salt):
+        assert story.stage.find(forms(secret), PLACES[place])
 
 
 @pytest.mark.parametrize("before", ["", "-", "--"])  # which shifts base64

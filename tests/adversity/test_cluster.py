@@ -29,6 +29,9 @@ async def test_a_primary_that_is_killed(tmp_path: Path) -> None:
             await cluster.follows(killed)
             await rig.sends(40)
         assert rig.statuses() <= {*FINE, 503}
+        (collector,) = rig.collectors
+        began, ended = map(collector.log.rfind, ("can't be written", "are written again"))
+        assert 0 < began < ended
 
 
 async def test_a_primary_that_freezes_and_wakes_up_as_a_replica(tmp_path: Path) -> None:

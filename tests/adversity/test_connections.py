@@ -7,60 +7,23 @@ from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 import pytest
-from aiohttp import web
-from prometheus_client import CollectorRegistry
 
+from collector.buffer.pending import OnResult
 from collector.http import connections
-from collector.http.answering import Answering
-from collector.http.answers import make
-from collector.http.common_headers import CommonHeaders
-from collector.http.connection import Connection, Parts
-from collector.http.connections import Connections, Phase
-from collector.http.request import Request, Respond
-from collector.http.routes import Route, Routes
-from collector.http.unusual import UnusualConnection, UnusualServer
-from collector.http.usual import UsualRequests
-from collector.http.written import Written
-from contract.collector_metrics import CollectorMetrics
-from tests.adversity.test_floods import raw_connection
-from tests.instant import NOON_US
+from collector.http.connections import Phase
+from tests.adversity.test_floods import HEAD, raw_connection
 from tests.system import eventually
+from tests.whole_collector import Collector
 
 
-class Front:
-    """Connections as a collector has them. The test says when the sweep runs."""
+class Front(Collector):
+    """A collector that listens. The test says when the sweep runs."""
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        metrics = CollectorMetrics(self.registry)
-        self.connections = Connections(100, metrics)
-        self.port = 0
-        self.asked = 0
-        self.held: list[Respond] | None = None
-        routes = Routes((Route("POST", "/sessions", "start", self.answer),))
-        answering = Answering(CommonHeaders(lambda: NOON_US, lambda _: False), metrics)
-        self.unusual = UnusualServer(self.serve, answering, self.connections)
-        parts = Parts(answering, self.connections, UsualRequests(routes), self.unusual)
-        self.protocol = lambda: Connection(parts)
+    port = 0
 
-    def answer(self, _: Request, respond: Respond) -> None:
-        self.asked += 1
-        if self.held is None:
-            respond(make(200, b"here"))
-        else:
-            self.held.append(respond)
-
-    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        self.asked += 1
-        connection = request.protocol
-        assert isinstance(connection, UnusualConnection)
-        connection.request_begins(request.content)
-        await request.read()
-        connection.body_received()
-        connection.request_ends()
-        return Written(
-            request, make(200, b"here"), b"", connection.close_when_answered, keep_alive=True
-        )
+    @property
+    def asked(self) -> int:
+        return sum(map(len, self.stored.of_site.values()))
 
     def closed(self, reason: str) -> float | None:
         return self.registry.get_sample_value("impact_connections_closed_total", {"reason": reason})
@@ -73,7 +36,7 @@ class Front:
 async def front() -> AsyncIterator[Front]:
     front = Front()
     listener = await asyncio.get_running_loop().create_server(
-        front.connections.admit(front.protocol), "127.0.0.1", 0
+        front.connections.admit(front.server.protocol), "127.0.0.1", 0
     )
     # Its connections get it from it: a client that does not read is soon felt.
     listener.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -81,12 +44,12 @@ async def front() -> AsyncIterator[Front]:
     yield front
     listener.close()
     front.connections.abort()
-    assert await front.connections.wait_until_none(5)
-    await front.unusual.shutdown(1)
+    await front.server.stop()
 
 
-USUAL = b"POST /sessions HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
-UNUSUAL = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+USUAL = f"{HEAD}Content-Length: 2\r\n\r\n{{}}".encode()
+UNUSUAL = f"{HEAD}TE: trailers\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+END = b'"session"}}'  # of an answer
 
 
 @pytest.mark.parametrize("before", [b"", USUAL, UNUSUAL])
@@ -112,7 +75,7 @@ async def test_a_request_that_does_not_arrive_in_time_is_cut_off(
     async with raw_connection(front.port) as (reader, writer):
         if before:
             writer.write(before)
-            await reader.readuntil(b"here")
+            await reader.readuntil(END)
         writer.write(sent)
         arriving = {Phase.HEAD, Phase.BODY}
         await eventually(partial(stands, front), lambda found: found in arriving)
@@ -145,20 +108,23 @@ async def test_an_idle_connection_is_kept_longer_than_a_proxy_keeps_it(
     async with raw_connection(front.port) as (reader, writer):
         for seconds in (1000, 1060, 1120):
             writer.write(request_)
-            assert (await reader.readuntil(b"here")).startswith(b"HTTP/1.1 200")
+            assert (await reader.readuntil(END)).startswith(b"HTTP/1.1 201")
             await eventually(partial(stands, front), lambda found: found is Phase.IDLE)
             assert front.connections.sweep_once(seconds) == 0
         assert front.connections.sweep_once(1196) == 1
 
 
-async def test_a_connection_that_waits_for_its_answer_is_not_cut_off(front: Front) -> None:
-    front.held = []
+async def test_a_connection_that_waits_for_its_answer_is_not_cut_off(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[OnResult] = []
+    monkeypatch.setattr(front.stored, "append", lambda _, __, on_result: held.append(on_result))
     async with raw_connection(front.port) as (reader, writer):
         writer.write(USUAL)
         await eventually(partial(stands, front), lambda found: found is Phase.ANSWERING)
         assert front.connections.sweep_once(1000) == front.connections.sweep_once(2000) == 0
-        front.held.pop()(make(200, b"here"))
-        await reader.readuntil(b"here")
+        held.pop()(None)
+        await reader.readuntil(END)
 
 
 @pytest.mark.parametrize("request_", [USUAL, UNUSUAL])
@@ -204,6 +170,6 @@ async def test_the_bytes_of_all_unfinished_requests_are_limited(
     await eventually(front.there, lambda count: count == 0)
     async with raw_connection(front.port) as (reader, writer):
         writer.write(USUAL)
-        await reader.readuntil(b"here")
+        await reader.readuntil(END)
     assert front.connections.count_unfinished(0)
     assert front.connections._unfinished == 0, "all of it was given back"

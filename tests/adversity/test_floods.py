@@ -148,13 +148,6 @@ async def test_an_oversized_request_is_refused(running: tuple[Program, int]) -> 
             assert error["status"] == str(status), name
 
 
-async def test_the_public_port_has_no_admin_pages(running: tuple[Program, int]) -> None:
-    async with aiohttp.ClientSession() as http:
-        for page in ("/metrics", "/livez", "/readyz", "/", "/admin", "//metrics"):
-            async with http.get(f"http://127.0.0.1:{running[1]}{page}") as answer:
-                assert answer.status == 404, page
-
-
 async def test_a_client_that_ends_within_a_body_is_no_fault_of_the_collector(
     running: tuple[Program, int],
 ) -> None:

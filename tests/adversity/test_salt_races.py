@@ -23,7 +23,7 @@ from salt.store import SaltStore
 from salt.term import Outcome
 from tests.adversity.callers import PEOPLE_A_CONNECTION, Callers, Load
 from tests.adversity.clocks import ShiftedClock, next_month
-from tests.adversity.moved_system import MovedSystem, before_a_months_end, in_mid_month, migrated
+from tests.adversity.moved_system import MovedSystem, before_a_months_end, in_mid_month
 from tests.conftest import UTC as ZONE
 from tests.conftest import Databases
 from tests.moved_clock import needs_moved_clock
@@ -192,9 +192,9 @@ async def test_a_salt_that_was_deleted_by_hand_is_made_anew_and_reported(
     """Both collectors go on with one new salt by themselves. The log, the status and the database
     (for reports) say what happened.
     """
-    dsn = await migrated(databases)
-    programs = ("rotation", "collector", "collector", "flusher")
-    async with in_mid_month(tmp_path, *programs, database_url=dsn, apart=True) as moved:
+    modules = ("rotation", "collector", "collector", "flusher")
+    started = in_mid_month(tmp_path, *modules, databases=databases, apart=True)
+    async with started as moved:
         month, system, clock = moved.month, moved.system, moved.clock
         old = await moved.salt()
         for collector in moved.programs("collector"):
@@ -222,7 +222,7 @@ async def test_a_salt_that_was_deleted_by_hand_is_made_anew_and_reported(
         code, output, _ = await run_command("rotation", "status", **system.environment)
         assert (code, "count twice this month" in output) == (0, True), output
 
-        database = await asyncpg.connect(dsn)
+        database = await asyncpg.connect(system.database_url)
         query = "SELECT outcome, made_at FROM flusher.salts WHERE month = $1 ORDER BY made_at"
         noted = await eventually(
             lambda: database.fetch(query, month.first_day), lambda rows: len(rows) == 2

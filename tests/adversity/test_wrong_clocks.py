@@ -8,6 +8,7 @@ import asyncio
 import json
 import re
 import shlex
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from contract.calendar import SECOND_US
 from salt.store import SaltStore
 from salt.term import Outcome
 from tests.adversity.clocks import ShiftedClock, next_month
-from tests.adversity.moved_system import before_a_months_end, in_mid_month, migrated
+from tests.adversity.moved_system import MovedSystem, before_a_months_end, in_mid_month, migrated
 from tests.conftest import UTC, Databases
 from tests.moved_clock import needs_moved_clock
 from tests.system import ROOT, Program, System, eventually, run_command
@@ -42,82 +43,80 @@ async def page(program: Program) -> tuple[int, dict[str, Any]]:
     return 0, {}
 
 
-@pytest.mark.parametrize("days", [40, pytest.param(80, marks=pytest.mark.long)])
-async def test_the_salts_server_jumps_ahead_and_comes_back(
-    days: int, databases: Databases, tmp_path: Path
-) -> None:
-    """It has let the salt expire. No visitor notices; a warning asks for the clock's correction."""
-    dsn = await migrated(databases)
+@pytest.fixture
+async def running(databases: Databases, tmp_path: Path) -> AsyncIterator[MovedSystem]:
+    """Rotation, a collector and a flusher in the middle of a month."""
     modules = ("rotation", "collector", "flusher")
-    async with in_mid_month(tmp_path, *modules, database_url=dsn) as running:
-        old = await running.salt()
-        assert await running.comes() == 201
-        rotation, collector = running.program("rotation"), running.program("collector")
+    async with in_mid_month(tmp_path, *modules, databases=databases) as running:
+        yield running
 
-        running.server.move_clock(days * DAY_SECONDS)
-        await eventually(running.has_salt, lambda has: not has)
-        status, said = await eventually(lambda: page(rotation), lambda page: page[0] == 503)
-        assert "clocks" in said["failed"], (status, said)
-        _, said = await eventually(
-            lambda: page(collector), lambda page: "clocks" in page[1].get("warnings", {})
+
+@pytest.mark.parametrize("days", [40, pytest.param(80, marks=pytest.mark.long)])
+async def test_the_salts_server_jumps_ahead_and_comes_back(days: int, running: MovedSystem) -> None:
+    """It has let the salt expire. No visitor notices; a warning asks for the clock's correction."""
+    old = await running.salt()
+    assert await running.comes() == 201
+    rotation, collector = running.program("rotation"), running.program("collector")
+
+    running.server.move_clock(days * DAY_SECONDS)
+    await eventually(running.has_salt, lambda has: not has)
+    status, said = await eventually(lambda: page(rotation), lambda page: page[0] == 503)
+    assert "clocks" in said["failed"], (status, said)
+    _, said = await eventually(
+        lambda: page(collector), lambda page: "clocks" in page[1].get("warnings", {})
+    )
+    assert await running.comes() == 201
+    assert (await collector.metrics())["impact_clocks_disagree"] == 1
+    await eventually(rotation.metrics, lambda found: found["impact_clocks_disagreed_total"] > 0)
+
+    running.server.move_clock(0)
+    await eventually(running.has_salt)
+    assert await running.salt() == old
+    await eventually(lambda: page(rotation), lambda page: page[0] == 200)
+    await eventually(lambda: page(collector), lambda page: page[1].get("warnings") == {})
+    assert await running.comes() == 201
+    assert await running.made() == [f"{running.month} first", f"{running.month} restored"]
+    await running.all_are_rows_by(old)
+    for program in (rotation, collector):
+        assert "to_do" in next(line for line in program.log.splitlines() if "contradict" in line), (
+            program.log
         )
-        assert await running.comes() == 201
-        assert (await collector.metrics())["impact_clocks_disagree"] == 1
-        await eventually(rotation.metrics, lambda found: found["impact_clocks_disagreed_total"] > 0)
-
-        running.server.move_clock(0)
-        await eventually(running.has_salt)
-        assert await running.salt() == old
-        await eventually(lambda: page(rotation), lambda page: page[0] == 200)
-        await eventually(lambda: page(collector), lambda page: page[1].get("warnings") == {})
-        assert await running.comes() == 201
-        assert await running.made() == [f"{running.month} first", f"{running.month} restored"]
-        await running.all_are_rows_by(old)
-        for program in (rotation, collector):
-            assert "to_do" in next(
-                line for line in program.log.splitlines() if "contradict" in line
-            ), program.log
 
 
 @pytest.mark.long
-async def test_a_later_month_that_began_by_wrong_clocks_is_taken_back(
-    databases: Databases, tmp_path: Path
-) -> None:
+async def test_a_later_month_that_began_by_wrong_clocks_is_taken_back(running: MovedSystem) -> None:
     """All clocks of one machine were ahead. No session is accepted that could be no row."""
-    dsn = await migrated(databases)
-    modules = ("rotation", "collector", "flusher")
-    async with in_mid_month(tmp_path, *modules, database_url=dsn) as running:
-        assert await running.comes() == 201
-        running.server.move_clock(80 * DAY_SECONDS)
-        await eventually(running.has_salt, lambda has: not has)
-        # No clock contradicts it: this store has none to compare.
-        ahead = await SaltStore(running.redis, UTC).ensure()
-        assert ahead.outcome is Outcome.ROTATED
-        collector = running.program("collector")
-        in_force = f"month={ahead.term.month}"
-        await eventually(lambda: _holds(collector, in_force), bool)
-        assert await running.comes() == 201
-        running.server.move_clock(0)
-        await eventually(running.comes, lambda status: status == 503)
-        rotation = running.program("rotation")
-        await eventually(lambda: page(rotation), lambda page: page[0] == 503)
+    assert await running.comes() == 201
+    running.server.move_clock(80 * DAY_SECONDS)
+    await eventually(running.has_salt, lambda has: not has)
+    # No clock contradicts it: this store has none to compare.
+    ahead = await SaltStore(running.redis, UTC).ensure()
+    assert ahead.outcome is Outcome.ROTATED
+    collector = running.program("collector")
+    in_force = f"month={ahead.term.month}"
+    await eventually(lambda: _holds(collector, in_force), bool)
+    assert await running.comes() == 201
+    running.server.move_clock(0)
+    await eventually(running.comes, lambda status: status == 503)
+    rotation = running.program("rotation")
+    await eventually(lambda: page(rotation), lambda page: page[0] == 503)
 
-        environment = {**running.system.environment, **running.clock.environment()}
-        code, output, errors = await run_command("rotation", "rotate", **environment)
-        assert code == 1, output
-        assert "rotate --force" in output + errors
-        code, output, errors = await run_command(*brings_it_back(), **environment)
-        assert code == 0, output + errors
-        assert await running.has_salt()
-        await eventually(running.comes, lambda status: status == 201)
-        # Each that was answered 201 is a row, those of the later month, too.
-        rows = await running.rows()
-        assert len(rows) == running.callers.answers[201]
-        assert {row["month"] for row in rows} == {
-            running.month.first_day,
-            ahead.term.month.first_day,
-        }
-        assert f"{running.month} replaced" in await running.made()
+    environment = {**running.system.environment, **running.clock.environment()}
+    code, output, errors = await run_command("rotation", "rotate", **environment)
+    assert code == 1, output
+    assert "rotate --force" in output + errors
+    code, output, errors = await run_command(*brings_it_back(), **environment)
+    assert code == 0, output + errors
+    assert await running.has_salt()
+    await eventually(running.comes, lambda status: status == 201)
+    # Each that was answered 201 is a row, those of the later month, too.
+    rows = await running.rows()
+    assert len(rows) == running.callers.answers[201]
+    assert {row["month"] for row in rows} == {
+        running.month.first_day,
+        ahead.term.month.first_day,
+    }
+    assert f"{running.month} replaced" in await running.made()
 
 
 def brings_it_back() -> list[str]:
@@ -148,8 +147,7 @@ async def test_a_forced_rotation_is_refused_while_clocks_contradict_each_other(
 async def test_a_flusher_with_a_wrong_clock_rejects_no_record(
     databases: Databases, tmp_path: Path
 ) -> None:
-    dsn = await migrated(databases)
-    async with in_mid_month(tmp_path, "rotation", "collector", database_url=dsn) as running:
+    async with in_mid_month(tmp_path, "rotation", "collector", databases=databases) as running:
         old = await running.salt()
         flushers = [
             running.system.program("flusher", **running.clock.environment(days * DAY_SECONDS))
@@ -163,22 +161,19 @@ async def test_a_flusher_with_a_wrong_clock_rejects_no_record(
         await running.all_are_rows_by(old)
 
 
-async def test_a_server_that_is_flushed_in_mid_month_gets_its_salt_back(
-    databases: Databases, tmp_path: Path
+async def test_a_server_that_is_flushed_gets_its_salt_back(
+    running: MovedSystem,
 ) -> None:
     """From a process that holds it, which is recorded. No visitor is counted twice."""
-    dsn = await migrated(databases)
-    modules = ("rotation", "collector", "flusher")
-    async with in_mid_month(tmp_path, *modules, database_url=dsn) as running:
-        old = await running.salt()
-        assert await running.comes() == 201
-        await running.rows()
-        await running.redis.flushall()
-        await eventually(running.has_salt)
-        assert await running.salt() == old
-        assert await running.made() == [f"{running.month} restored"]
-        assert await running.comes() == 201
-        await running.all_are_rows_by(old)
+    old = await running.salt()
+    assert await running.comes() == 201
+    await running.rows()
+    await running.redis.flushall()
+    await eventually(running.has_salt)
+    assert await running.salt() == old
+    assert await running.made() == [f"{running.month} restored"]
+    assert await running.comes() == 201
+    await running.all_are_rows_by(old)
 
 
 @pytest.mark.long
@@ -186,8 +181,7 @@ async def test_a_salt_that_no_process_holds_any_more_is_reported_as_lost(
     databases: Databases, tmp_path: Path
 ) -> None:
     """Though to Redis, which knows nothing any more, the new one is the first."""
-    dsn = await migrated(databases)
-    async with in_mid_month(tmp_path, "collector", "flusher", database_url=dsn) as running:
+    async with in_mid_month(tmp_path, "collector", "flusher", databases=databases) as running:
         assert await running.comes() == 201
         assert len(await running.rows()) == 1
         running.program("collector").kill()

@@ -7,28 +7,20 @@ import pytest
 from tests.browser.engines import ENGINES
 
 
-def find_chromium() -> str | None:
-    return shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-def find_node() -> str | None:
-    return shutil.which("node")
+def require(package: str, *names: str) -> str:
+    """The path of a program; the test is left out, with the reason, where there is none."""
+    for name in names:
+        if path := shutil.which(name):
+            return path
+    pytest.skip(f"no {names[0]} on the PATH (Debian: apt-get install {package})")
 
 
 def require_chromium() -> str:
-    """Chromium's path; the test is left out, with the reason, where there is none."""
-    path = find_chromium()
-    if path is None:
-        pytest.skip("no chromium on the PATH (Debian: apt-get install chromium)")
-    return path
+    return require("chromium", "chromium", "chromium-browser")
 
 
 def require_node() -> str:
-    """The path of node; the test is left out, with the reason, where there is none."""
-    path = find_node()
-    if path is None:
-        pytest.skip("no node on the PATH (Debian: apt-get install nodejs)")
-    return path
+    return require("nodejs", "node")
 
 
 def describe() -> str:
@@ -37,5 +29,5 @@ def describe() -> str:
         f"{engine.name}: left out, {why}" if (why := engine.missing()) else engine.name
         for engine in ENGINES
     ]
-    node = find_node() or "no node on the PATH: the unit tests of beacon/ are left out"
+    node = shutil.which("node") or "no node on the PATH: the unit tests of beacon/ are left out"
     return f"browser: {'; '.join([*engines, node])}"

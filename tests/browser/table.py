@@ -25,21 +25,21 @@ class Table:
         head = lines[0] if lines else [_CORNER]
         engines = [name.rpartition(" ") for name in head[1:]]
         self._versions = {name: version for name, _, version in engines}
-        self._told = {
+        self._known = {
             what: dict(zip(self._versions, cells, strict=True)) for what, *cells in lines[2:]
         }
         self._seen: dict[str, dict[str, str]] = {}
 
     def compare(self, what: str, engine: str, version: str, seen: str) -> None:
         """Compares what was seen with the table, or keeps it to be written there."""
-        told = self._told.get(what, {})
+        known = self._known.get(what, {})
         if _IS_WRITTEN:
             self._versions[engine] = ".".join(version.split(".")[:2])
             # The cells of an engine that is missing here stay as they are.
-            self._seen.setdefault(what, dict(told))[engine] = seen
+            self._seen.setdefault(what, dict(known))[engine] = seen
         else:
             say = f"beacon/README.md, {what!r}, {engine}: `make beacon-table` writes it anew"
-            assert told.get(engine) == seen, say
+            assert known.get(engine) == seen, say
 
     def write(self) -> None:
         """Into its place, if it is to be written: the rows of this run, in its order."""

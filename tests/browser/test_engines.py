@@ -127,8 +127,8 @@ async def person(unseen: Visit, engine: Engine) -> AsyncIterator[Person]:
     await person.close_all()
 
 
-def told(rows: list[asyncpg.Record]) -> str:
-    """What the rows say."""
+def in_words(rows: list[asyncpg.Record]) -> str:
+    """The row, in the words of the table."""
     (row,) = rows
     return "1 row" if row["highest_role"] is None else "1 row, a user's"
 
@@ -212,7 +212,7 @@ async def test_options_with_a_usual_mistake_work_as_intended(
 ) -> None:
     unseen.serve_app(call)
     await person.open()
-    see(what, told(await unseen.rows(1)))
+    see(what, in_words(await unseen.rows(1)))
 
 
 async def test_a_background_tab_is_a_launch_when_it_is_shown(
@@ -256,7 +256,7 @@ async def test_a_page_that_hides_its_address_is_left_before_the_answer(
     await unseen.arrived(2)
     if not before:
         assert [request.headers["Origin"] for request in unseen.starts] == [unseen.url] * 2
-    see(what.format(policy), told(await unseen.rows(1)))
+    see(what.format(policy), in_words(await unseen.rows(1)))
 
 
 async def test_what_a_plain_send_beacon_says(unseen: Visit, person: Person, see: See) -> None:
@@ -322,7 +322,7 @@ async def test_a_page_that_comes_back_goes_on(
         await unseen.rows(1)
     await person.come_back(tab)
     await tab.run(f"beacon.upgrade({unseen.front.token('ada', 'user')!r})")
-    see(what, told(await unseen.rows(1, upgraded=1)))
+    see(what, in_words(await unseen.rows(1, upgraded=1)))
 
 
 async def test_a_sign_in_before_the_answer_leaves_with_the_page(
@@ -332,7 +332,7 @@ async def test_a_sign_in_before_the_answer_leaves_with_the_page(
     tab = await person.open_unanswered()
     await tab.run(f"beacon.upgrade({unseen.front.token('ada', 'user')!r})")
     await person.leave(tab)
-    see("sign-in before the answer, then left", told(await unseen.rows(1, upgraded=1)))
+    see("sign-in before the answer, then left", in_words(await unseen.rows(1, upgraded=1)))
 
 
 async def test_a_private_window_that_is_hidden_and_killed_between_two_tries(
@@ -352,7 +352,7 @@ async def test_a_private_window_that_is_hidden_and_killed_between_two_tries(
         assert page
         for process in page:
             process.kill()
-        see("private window, `503`, hidden, killed", told(await unseen.rows(1)))
+        see("private window, `503`, hidden, killed", in_words(await unseen.rows(1)))
     assert len(unseen.starts) == 2
 
 
@@ -400,7 +400,7 @@ async def test_without_a_network_and_with_one_again(
         await tab.until("refused == 1")
     await tab.run("dispatchEvent(new Event('online'))")
     await unseen.arrived(1)
-    see("no network, then one again", told(await unseen.rows(1)))
+    see("no network, then one again", in_words(await unseen.rows(1)))
 
 
 async def test_the_example_of_a_router(unseen: Visit, person: Person, see: See) -> None:
@@ -415,7 +415,7 @@ async def test_the_example_of_a_router(unseen: Visit, person: Person, see: See) 
         assert await tab.run("document.querySelector('main').textContent") == route
     await tab.run("document.querySelector('button').click()")
     rows = await unseen.rows(1, upgraded=1)
-    see("[a router](examples/router.html), two routes, sign-in", told(rows))
+    see("[a router](examples/router.html), two routes, sign-in", in_words(rows))
 
 
 async def test_the_example_that_asks_first(unseen: Visit, person: Person, see: See) -> None:
@@ -425,4 +425,4 @@ async def test_the_example_that_asks_first(unseen: Visit, person: Person, see: S
     await unseen.rows(0)
     assert unseen.collector_door.seen == []
     await tab.run("document.querySelector('button').click()")
-    see("[a yes is asked for](examples/consent.html), and given", told(await unseen.rows(1)))
+    see("[a yes is asked for](examples/consent.html), and given", in_words(await unseen.rows(1)))

@@ -74,16 +74,6 @@ def test_visits_that_come_from_one_or_from_private_addresses_are_noticed(
     assert collector.suspect == suspect
 
 
-def test_the_warning_names_the_setting_and_no_address(collector: Collector) -> None:
-    with structlog.testing.capture_logs() as logs:
-        collector.strangers(3 * WINDOW)
-        assert logs == []
-        collector.visits("10.20.30.40", times=WINDOW)
-    assert [line["sign"] for line in logs] == [ONE_ADDRESS, PRIVATE]
-    assert all("TRUSTED_PROXIES" in line["event"] for line in logs)
-    assert "10.20.30.40" not in str(logs)
-
-
 def test_the_warning_comes_once_an_hour(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,115 +1,27 @@
-"""collector/buffer/append.py, node_writer.py: a record is acknowledged only when it is stored."""
+"""collector/buffer/append.py, node_writer.py: a record is acknowledged only when it is stored.
+
+`tests/integration/test_redis_connection.py` writes to real servers.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
-from fakeredis import FakeAsyncRedis
 from prometheus_client import CollectorRegistry
 from redis import exceptions
-from structlog.testing import capture_logs
 
 from collector.buffer import node_writer
 from collector.buffer.append import Appender
 from collector.buffer.node_writer import MAX_BATCH, NodeWriter
-from contract import keys
 from contract.collector_metrics import CollectorMetrics
-from contract.entry import RECORDS_MAX, split_entry
+from contract.entry import RECORDS_MAX
 from contract.errors import Retry
-from contract.record import FIELD
-from tests.appending import append, parse_commands
+from tests.appending import append
 from tests.unit.events import SESSION_ID
-
-Batch = list[bytes]
-Answer = Callable[[Batch], Sequence[object]]
+from tests.unit.scripted import ScriptedConnection
 
 OOM = exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
-
-
-def take_all(batch: Batch) -> Sequence[object]:
-    return [f"{number}-0".encode() for number, _ in enumerate(batch)]
-
-
-def refuse(error: exceptions.RedisError) -> Answer:
-    def answer(_: Batch) -> Sequence[object]:
-        raise error
-
-    return answer
-
-
-def refuse_some(error: exceptions.RedisError, *records: bytes) -> Answer:
-    return lambda batch: [error if record in records else b"1-0" for record in batch]
-
-
-class ScriptedRedis:
-    """A connection that answers each write with the next item of its script, then accepts all."""
-
-    def __init__(self, *script: Answer) -> None:
-        self.script = list(script)
-        self.batches: list[Batch] = []
-        self.entries: list[Sequence[bytes]] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.cancelled = False
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    async def exchange(
-        self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None = None
-    ) -> list[Any]:
-        entries = [
-            split_entry(words[-1]) for words in parse_commands(commands) if words[0] == b"XADD"
-        ]
-        records = [record for entry in entries for record in entry]
-        self.batches.append(records)
-        self.entries += entries
-        try:
-            await self.gate.wait()
-        except asyncio.CancelledError:
-            self.cancelled = True
-            raise
-        answer = self.script.pop(0) if self.script else take_all
-        answers = iter(answer(records))
-        replies: list[Any] = []
-        for entry in entries:
-            each = [next(answers) for _ in entry]
-            refused = [reply for reply in each if isinstance(reply, exceptions.RedisError)]
-            if len(entry) == 1:
-                replies += each
-            elif refused:
-                abort = exceptions.ExecAbortError("Transaction discarded")
-                replies += [b"OK", refused[0], b"QUEUED", abort]
-            else:
-                replies += [b"OK", b"QUEUED", b"QUEUED", [each[0], len(entry) - 1]]
-        assert len(replies) == count
-        if take is not None:
-            take(replies)
-        return replies
-
-
-class FakeServer:
-    """A connection to an imitated Redis."""
-
-    def __init__(self, redis: FakeAsyncRedis) -> None:
-        self._redis = redis
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    async def exchange(
-        self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None = None
-    ) -> list[Any]:
-        replies = [
-            await self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
-            for words in parse_commands(commands)
-        ]
-        assert len(replies) == count
-        if take is not None:
-            take(replies)
-        return replies
 
 
 @pytest.fixture(autouse=True)
@@ -118,18 +30,13 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def registry() -> CollectorRegistry:
-    return CollectorRegistry()
+def redis() -> ScriptedConnection:
+    return ScriptedConnection()
 
 
 @pytest.fixture
-def redis() -> ScriptedRedis:
-    return ScriptedRedis()
-
-
-@pytest.fixture
-def idle_appender(redis: ScriptedRedis, registry: CollectorRegistry) -> Appender:
-    return Appender(NodeWriter(lambda: redis, CollectorMetrics(registry)), 4)
+def idle_appender(redis: ScriptedConnection) -> Appender:
+    return Appender(NodeWriter(lambda: redis, CollectorMetrics(CollectorRegistry())), 4)
 
 
 @pytest.fixture
@@ -154,27 +61,12 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def records(numbers: range) -> list[bytes]:
-    return [b"record %d" % number for number in numbers]
-
-
 def record(number: int) -> bytes:
     return b"record %d" % number
 
 
-async def test_every_identitys_record_is_in_its_own_shard(registry: CollectorRegistry) -> None:
-    redis = FakeAsyncRedis()
-    appender = Appender(NodeWriter(lambda: FakeServer(redis), CollectorMetrics(registry)), 4)
-    identities = [bytes([number]) * 16 for number in range(40)]
-    async with running(appender):
-        for identity in identities:
-            await append(appender, identity, identity)
-    for shard in range(4):
-        entries: Any = await redis.xrange(keys.stream(shard))
-        assert [fields[FIELD] for _, fields in entries] == [
-            identity for identity in identities if keys.shard_of(identity, 4) == shard
-        ]
-    await redis.aclose()
+def records(numbers: range) -> list[bytes]:
+    return list(map(record, numbers))
 
 
 def send(appender: Appender, numbers: range) -> list[asyncio.Task[None]]:
@@ -191,64 +83,46 @@ async def reasons(requests: Sequence[asyncio.Task[None]]) -> list[str | None]:
     return [result.reason if isinstance(result, Retry) else None for result in results]
 
 
-async def test_nothing_is_acknowledged_before_redis_has_acknowledged_it(
-    redis: ScriptedRedis, appender: Appender
-) -> None:
-    redis.gate.clear()
-    (request,) = send(appender, range(1))
-    await settle()
-    assert redis.batches == [[record(0)]]
-    assert not request.done()
-    redis.gate.set()
-    await request
-
-
 async def test_records_that_arrive_during_a_write_share_the_next_write(
-    redis: ScriptedRedis, appender: Appender, registry: CollectorRegistry
+    redis: ScriptedConnection, appender: Appender
 ) -> None:
     redis.gate.clear()
     first = send(appender, range(1))
     await settle()
     others = send(appender, range(1, 101))
     await settle()
+    assert not any(request.done() for request in first + others)
     redis.gate.set()
     assert await reasons(first + others) == [None] * 101
     assert redis.batches == [[record(0)], records(range(1, 101))]
-    assert registry.get_sample_value("impact_append_batch_size_count") == 2
-    assert registry.get_sample_value("impact_append_batch_size_sum") == 101
     assert {len(entry) for entry in redis.entries} == {1}, "a burst is not load yet"
 
 
-async def test_a_write_is_bounded(redis: ScriptedRedis, appender: Appender) -> None:
+async def test_a_write_is_bounded(redis: ScriptedConnection, appender: Appender) -> None:
     assert await reasons(send(appender, range(MAX_BATCH + 88))) == [None] * (MAX_BATCH + 88)
     assert [len(batch) for batch in redis.batches] == [MAX_BATCH, 88]
 
 
-async def under_load(
-    appender: Appender, redis: ScriptedRedis, count: int, *script: Answer
-) -> Sequence[str | None]:
-    """The results of one write, after so many writes of this size that entries are shared."""
+async def put_load(appender: Appender, redis: ScriptedConnection, count: int) -> None:
+    """So many writes of this size that entries are shared."""
     for _ in range(50):
         await reasons(send(appender, range(count)))
     redis.entries.clear()
-    redis.script = list(script)
-    return await reasons(send(appender, range(count)))
 
 
 async def test_under_load_the_records_of_a_shard_share_entries(
-    redis: ScriptedRedis, appender: Appender
+    redis: ScriptedConnection, appender: Appender
 ) -> None:
-    assert await under_load(appender, redis, 40) == [None] * 40
+    await put_load(appender, redis, 40)
+    assert await reasons(send(appender, range(40))) == [None] * 40
     assert [len(entry) for entry in redis.entries] == [RECORDS_MAX, 40 - RECORDS_MAX]
-    for _ in range(50):
-        await reasons(send(appender, range(1)))
-    redis.entries.clear()
+    await put_load(appender, redis, 1)
     await reasons(send(appender, range(2)))
     assert [len(entry) for entry in redis.entries] == [1, 1], "the load is over"
 
 
 async def test_a_primary_of_a_cluster_shares_entries_under_its_part_of_the_load(
-    redis: ScriptedRedis, appender: Appender
+    redis: ScriptedConnection, appender: Appender
 ) -> None:
     """It gets fewer records in each write than a single server, and writes differ more in size."""
     for _ in range(30):
@@ -259,9 +133,11 @@ async def test_a_primary_of_a_cluster_shares_entries_under_its_part_of_the_load(
 
 
 async def test_an_entry_that_is_refused_is_refused_for_all_its_records_and_no_others(
-    redis: ScriptedRedis, appender: Appender
+    redis: ScriptedConnection, appender: Appender
 ) -> None:
-    results = await under_load(appender, redis, 40, refuse_some(OOM, record(1)))
+    await put_load(appender, redis, 40)
+    redis.script = [{record(1): OOM}]
+    results = await reasons(send(appender, range(40)))
     assert results == ["redis_full"] * RECORDS_MAX + [None] * (40 - RECORDS_MAX)
 
 
@@ -280,7 +156,7 @@ async def test_too_many_waiting_records_are_refused_at_once(
 
 
 async def test_a_record_that_is_not_acknowledged_in_time_is_retry(
-    redis: ScriptedRedis, idle_appender: Appender, monkeypatch: pytest.MonkeyPatch
+    redis: ScriptedConnection, idle_appender: Appender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both a record that was sent and one that waits behind it."""
     monkeypatch.setattr(node_writer, "WAIT_SECONDS", 0)
@@ -297,7 +173,7 @@ async def test_a_record_that_is_not_acknowledged_in_time_is_retry(
 
 
 async def test_each_request_has_its_own_deadline(
-    redis: ScriptedRedis, appender: Appender, monkeypatch: pytest.MonkeyPatch
+    redis: ScriptedConnection, appender: Appender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     redis.gate.clear()
     monkeypatch.setattr(node_writer, "WAIT_SECONDS", 0)
@@ -312,7 +188,7 @@ async def test_each_request_has_its_own_deadline(
 
 
 async def test_a_cancelled_request_disturbs_neither_the_connection_nor_others(
-    redis: ScriptedRedis, appender: Appender
+    redis: ScriptedConnection, appender: Appender
 ) -> None:
     """A cancelled command once gave the next caller the wrong reply."""
     redis.gate.clear()
@@ -342,9 +218,9 @@ async def test_a_cancelled_request_disturbs_neither_the_connection_nor_others(
     ids=["full", "refused"],
 )
 async def test_an_error_that_stays_is_retry_at_once_for_the_refused_records(
-    redis: ScriptedRedis, appender: Appender, error: exceptions.RedisError, reason: str
+    redis: ScriptedConnection, appender: Appender, error: exceptions.RedisError, reason: str
 ) -> None:
-    redis.script = [refuse_some(error, record(1)), refuse(error)]
+    redis.script = [{record(1): error}, error]
     assert await reasons(send(appender, range(3))) == [None, reason, None]
     assert await reasons(send(appender, range(2))) == [reason] * 2, "the whole write"
     assert appender.failing_since is not None
@@ -356,79 +232,23 @@ async def test_an_error_that_stays_is_retry_at_once_for_the_refused_records(
     "error",
     [
         exceptions.ConnectionError("Connection reset by peer"),
-        exceptions.TimeoutError("Timeout reading from socket"),
-        exceptions.BusyLoadingError("Redis is loading the dataset in memory"),
-        exceptions.ReadOnlyError("You can't write against a read only replica."),
         exceptions.ResponseError("BUSY Redis is busy running a script."),
     ],
 )
 async def test_after_an_error_that_passes_the_records_are_written_again_in_order(
-    redis: ScriptedRedis, appender: Appender, error: exceptions.RedisError
+    redis: ScriptedConnection, appender: Appender, error: exceptions.RedisError
 ) -> None:
-    redis.script = [refuse(error), refuse_some(error, record(1), record(2))]
+    redis.script = [error, {record(1): error, record(2): error}]
     assert await reasons(send(appender, range(4))) == [None] * 4
     assert redis.batches == [*[records(range(4))] * 2, records(range(1, 3))], "the rest only"
 
 
-async def test_records_that_wait_for_an_absent_server_end_at_their_deadline(
-    redis: ScriptedRedis, appender: Appender, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(node_writer, "WAIT_SECONDS", 0)
-    redis.script = [refuse(exceptions.ConnectionError("refused"))] * 1000
-    assert await reasons(send(appender, range(3))) == ["redis_away"] * 3
-
-
-@pytest.mark.parametrize("error", [OOM, exceptions.ConnectionError("refused")])
-async def test_readiness_follows_the_last_write(
-    redis: ScriptedRedis, appender: Appender, error: exceptions.RedisError
-) -> None:
-    assert appender.failing_since is None
-    redis.script = [refuse_some(error, record(0))] * 3
-    (request,) = send(appender, range(1))
-    for _ in range(5):
-        await asyncio.sleep(0)
-        if appender.failing_since is not None:
-            break
-    assert appender.failing_since is not None
-    await reasons([request])
-    redis.script = []
-    await append(appender, SESSION_ID, record(1))
-    assert appender.failing_since is None
-
-
-async def test_the_end_of_an_outage_is_logged_when_all_shards_are_written_again(
-    redis: ScriptedRedis, appender: Appender
-) -> None:
-    """Not each time that another shard is."""
-    error = exceptions.ResponseError("WRONGTYPE Operation against a key")
-    redis.script = [refuse_some(error, record(0))] * 5
-    by_shard = {
-        keys.shard_of(identity, 4): identity for identity in (bytes([n] * 16) for n in range(99))
-    }
-    refused, other = by_shard[0], by_shard[1]
-    with capture_logs() as lines:
-        for _ in range(5):
-            await asyncio.gather(
-                append(appender, refused, record(0)),
-                append(appender, other, record(1)),
-                return_exceptions=True,
-            )
-        await append(appender, other, record(1))
-        assert {line["event"] for line in lines} == {"sessions can't be written"}
-        await append(appender, refused, record(0))
-    assert lines[-1]["event"] == "sessions are written again"
-
-
 @pytest.mark.parametrize("error", [RuntimeError("a bug of the client"), OSError(24, "no sockets")])
 async def test_an_unexpected_error_ends_neither_the_writer_nor_leaves_a_request_waiting(
-    redis: ScriptedRedis, appender: Appender, error: Exception
+    redis: ScriptedConnection, appender: Appender, error: Exception
 ) -> None:
     """Otherwise every later request would wait for ever, while the process looks alive."""
-
-    def fail(_: Batch) -> Sequence[object]:
-        raise error
-
-    redis.script = [fail, fail]
+    redis.script = [error, error]
     for number in range(2):
         _, waiting = await asyncio.wait(send(appender, range(number, number + 1)), timeout=60)
         assert not waiting

@@ -5,24 +5,20 @@ from datetime import UTC
 from zoneinfo import ZoneInfo
 
 import pytest
-from asyncpg.pgproto.pgproto import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.calendar import DAY_US, Month, from_us
 from contract.entry import join_records
-from contract.record import Event, SessionUpgraded, encode
+from contract.record import Event, encode
 from flusher.rows.batch import decode_entries
 from flusher.rows.copy_format import began_us, copy_source
 from flusher.rows.entry import Entry
-from flusher.rows.upgrade_row import SignInRow, UpgradeRow
 from tests.unit.events import (
     AT_US,
-    CURRENT_UPGRADED,
     NOVEMBER,
     SALT_MADE,
     SESSION_ID,
-    SIGN_IN,
     STARTED,
     UPGRADED,
     VISITOR,
@@ -41,53 +37,6 @@ def entries_of(records: list[bytes]) -> list[Entry]:
 
 def entries(*events: Event) -> list[Entry]:
     return entries_of([encode(event) for event in events])
-
-
-def upgrade_row(event: SessionUpgraded) -> UpgradeRow:
-    return UpgradeRow(
-        UUID(event.id),
-        UUID(event.session_id) if event.session_id else None,
-        UUID(event.visitor_hash) if event.visitor_hash else None,
-        event.month.first_day,
-        event.site,
-        UUID(event.user_hash),
-        event.role,
-        from_us(event.at_us),
-    )
-
-
-def sign_in_row(event: SessionUpgraded) -> SignInRow:
-    return SignInRow(event.month.first_day, event.site, *map(UUID, SIGN_IN))
-
-
-def test_each_kind_of_event_is_in_its_place() -> None:
-    current = replace(CURRENT_UPGRADED, id=bytes(15) + b"\x09")
-    other = replace(UPGRADED, id=SESSION_ID, sign_in=None)  # it may share the session's id
-    batch = decode_entries(read := entries(STARTED, UPGRADED, current, other), LATEST)
-    assert batch.entries == read
-    assert batch.starts == {STARTED.id: pack_row(STARTED)}
-    assert batch.upgrades == {event.id: upgrade_row(event) for event in (UPGRADED, current, other)}
-    assert batch.sign_ins == {event.id: sign_in_row(event) for event in (UPGRADED, current)}
-    assert (batch.undecodable, batch.repeated_upgrades) == ([], 0)
-    empty = decode_entries([], LATEST)
-    assert (empty.entries, empty.starts, empty.upgrades, empty.undecodable) == ([], {}, {}, [])
-    assert (empty.months, empty.oldest_us) == (set(), None)
-
-
-def test_a_repeated_upgrade_is_one() -> None:
-    batch = decode_entries(entries(UPGRADED, UPGRADED), LATEST)
-    assert batch.upgrades == {UPGRADED.id: upgrade_row(UPGRADED)}
-    assert batch.repeated_upgrades == 1
-
-
-@pytest.mark.parametrize("record", [b"", b"\x01", b"{}", b"\x02" + encode(STARTED)[1:]])
-def test_a_broken_entry_is_undecodable_and_the_others_are_kept(record: bytes) -> None:
-    read = entries_of([encode(STARTED), record, encode(UPGRADED)])
-    batch = decode_entries(read, LATEST)
-    assert batch.entries == [read[0], read[2]]
-    assert [broken.entry for broken in batch.undecodable] == [read[1]]
-    reason = batch.undecodable[0].why.reason
-    assert reason in {"undecodable", "unknown_version", "newer_version"}
 
 
 @pytest.mark.parametrize(
@@ -190,28 +139,6 @@ def test_records_that_share_an_entry_have_the_same_result_as_alone(
     assert together.repeated_starts == alone.repeated_starts
     assert together.repeated_upgrades == alone.repeated_upgrades
     assert (together.months, together.oldest_us) == (alone.months, alone.oldest_us)
-
-
-@given(st.lists(session_events, min_size=1, max_size=6), st.data())
-def test_nothing_of_an_entry_with_a_broken_record_is_written(
-    events: list[Event], data: st.DataObject
-) -> None:
-    """It is split first. So each record becomes a row or a dead letter, once."""
-    records = [encode(event) for event in events]
-    records.insert(data.draw(st.integers(0, len(records))), b"\x01\x01broken")
-    batch = decode_entries(entries_of([encode(STARTED), join_records(records)]), FAR)
-    assert [entry.record for entry in batch.divisible] == [join_records(records)]
-    assert len(batch.entries) == batch.records == 1
-    assert set(batch.starts) == {STARTED.id}
-    assert (batch.upgrades, batch.undecodable, batch.repeated_starts) == ({}, [], 0)
-    assert batch.sign_ins == {}
-
-
-def test_an_entry_of_several_records_that_is_cut_short_is_a_dead_letter() -> None:
-    several = join_records([encode(STARTED), encode(UPGRADED)])
-    batch = decode_entries(entries_of([several[:-1]]), LATEST)
-    assert (batch.entries, batch.divisible) == ([], [])
-    assert [broken.why.reason for broken in batch.undecodable] == ["undecodable"]
 
 
 def test_a_notice_never_shares_an_entry() -> None:

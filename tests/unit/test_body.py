@@ -127,11 +127,6 @@ def test_an_id_that_is_no_canonical_uuid_is_400(text: str) -> None:
     assert refusal(JSON, json.dumps({"id": text}).encode()).status == 400
 
 
-@pytest.mark.parametrize("value", [None, 7, True, [ID], {"id": ID}, 1.5])
-def test_an_id_that_is_no_text_is_400(value: object) -> None:
-    assert refusal(JSON, json.dumps({"id": value}).encode()).status == 400
-
-
 @given(st.text(max_size=40))
 def test_a_refusal_never_quotes_the_request(text: str) -> None:
     with pytest.raises(Reject) as caught:

@@ -1,21 +1,15 @@
-"""Time is an argument: only the named files may read a clock."""
+"""Time is an argument: only the named files may pass a clock on, or read a server's.
 
-import ast
+Who may read the machine's clock stands in pyproject.toml (ruff, TID251).
+"""
+
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from tests.system import ROOT
 
-ROOT = Path(__file__).parents[2]
 PRODUCTION = ("contract", "runtime", "salt", "collector", "flusher", "rotation")
 
-# These read the machine's clock. Other code uses `wall_clock`.
-READ_THE_MACHINES = {
-    "runtime/clock.py": "the only place in production",
-    "tests/moved_clock.py": "checks whether a clock is moved",
-    "bench/speed/baselines/obvious.py": "an application as most people write it",
-}
 # Production code that passes `wall_clock` on. All other code gets a `Clock`.
 PASS_IT_ON = {"collector/__main__.py", "flusher/__main__.py", "rotation/__main__.py"}
 # These read a server's clock, in SQL and Lua.
@@ -31,12 +25,6 @@ READ_A_SERVERS = {
     "flusher/postgres/sql/months_to_close.sql": "which months are over",
     "salt/rotate.lua": "which month it is: the salt's server decides",
 }
-
-_MACHINE = {
-    "time": {"time", "time_ns", "gmtime", "localtime", "ctime", "asctime", "strftime"},
-    "datetime": {"now", "utcnow", "today"},
-    "date": {"today"},
-}
 _SERVER = re.compile(
     r"\b(?:now|clock_timestamp|statement_timestamp|transaction_timestamp)\s*\(|"
     r"\b(?:current_(?:date|time|timestamp)|localtime(?:stamp)?)\b|[\"']TIME[\"']",
@@ -44,61 +32,26 @@ _SERVER = re.compile(
 )
 
 
-def files(ending: str) -> Iterator[str]:
-    """The project's files of one kind, by their path."""
-    for folder in (*PRODUCTION, "embedded", "bench", "tests"):
-        for path in (ROOT / folder).rglob(f"*{ending}"):
-            yield path.relative_to(ROOT).as_posix()
+def files_with(expression: re.Pattern[str], folders: tuple[str, ...], *endings: str) -> set[str]:
+    """The files in which it is found outside of SQL's comments, by their path."""
 
+    def is_in(path: Path) -> bool:
+        lines = path.read_text().splitlines()
+        return any(expression.search(line.partition("--")[0]) for line in lines)
 
-def machine_clocks(tree: ast.AST) -> Iterator[int]:
-    """The lines that read the machine's clock."""
-    for node in ast.walk(tree):
-        match node:
-            case ast.Attribute(value=ast.Name(id=owner) | ast.Attribute(attr=owner), attr=name):
-                if name in _MACHINE.get(owner, ()) or name == "CLOCK_REALTIME":
-                    yield node.lineno
-            case ast.ImportFrom(module="time", names=names):
-                if any(alias.name in _MACHINE["time"] for alias in names):
-                    yield node.lineno
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        *("import time\ntime.time()", "import time\nlater = time.time_ns", "from time import time"),
-        *(
-            "import datetime\ndatetime.datetime.now(zone)",
-            "from datetime import date\ndate.today()",
-        ),
-        "import time\ntime.clock_gettime(time.CLOCK_REALTIME)",
-    ],
-)
-def test_the_rule_finds_all_ways_to_read_the_clock(code: str) -> None:
-    assert list(machine_clocks(ast.parse(code)))
-
-
-def test_only_the_named_files_read_the_machines_clock() -> None:
-    found = {
-        name for name in files(".py") if any(machine_clocks(ast.parse((ROOT / name).read_text())))
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*")]
+    return {
+        path.relative_to(ROOT).as_posix()
+        for path in paths
+        if path.suffix in endings and is_in(path)
     }
-    assert found == set(READ_THE_MACHINES)
 
 
 def test_only_entry_points_pass_the_machines_clock_on() -> None:
-    found = {
-        name
-        for name in files(".py")
-        if name.startswith(PRODUCTION) and name != "runtime/clock.py"
-        if re.search(r"\bwall_clock\b", (ROOT / name).read_text())
-    }
-    assert found == PASS_IT_ON
+    found = files_with(re.compile(r"\bwall_clock\b"), PRODUCTION, ".py")
+    assert found == PASS_IT_ON | {"runtime/clock.py"}
 
 
 def test_only_the_named_files_read_a_servers_clock() -> None:
-    found = set()
-    for name in (*files(".sql"), *files(".lua")):
-        lines = (ROOT / name).read_text().splitlines()
-        if any(_SERVER.search(line.partition("--")[0]) for line in lines):
-            found.add(name)
-    assert found == set(READ_A_SERVERS)
+    folders = (*PRODUCTION, "embedded", "bench", "tests")
+    assert files_with(_SERVER, folders, ".sql", ".lua") == set(READ_A_SERVERS)

@@ -1,12 +1,10 @@
-"""runtime/cluster.py and runtime/shards.py: which node has a slot, and when ASKING is sent."""
+"""runtime/cluster.py: which node has a slot, and how to connect to it."""
 
 import pytest
-from redis.exceptions import AskError, MovedError
 
 from contract.errors import Misconfigured
 from runtime.cluster import SLOTS, Cluster, _read_slots
 from runtime.redis_client import Address, server_name
-from runtime.shards import _with_asking
 
 # As nodes answer: first and last slot, the primary, its replicas; host, port, id, and more.
 REPLY = [
@@ -51,18 +49,3 @@ def test_the_first_node_says_how_to_connect_to_all() -> None:
     assert (options["username"], options["password"]) == ("impact", "se,cret")
     assert (options["host"], options["port"]) == ("::1", 6381)
     assert server_name(client) == "[::1]:6381"
-
-
-def test_moved_corrects_the_map_and_ask_does_not() -> None:
-    cluster = Cluster("redis://node-1:6379")
-    cluster.learn(MovedError("7 10.0.0.9:6379"))
-    cluster.learn(AskError("8 10.0.0.9:6379"))
-    assert cluster.owner(7) == Address("10.0.0.9", 6379)
-    assert cluster.owner(8) is None
-
-
-def test_asking_precedes_each_command_and_each_transaction() -> None:
-    commands = [("XLEN", "s"), ("MULTI",), ("XACK", "s"), ("XDEL", "s"), ("EXEC",), ("TIME",)]
-    assert [command[0] for command in _with_asking(commands)] == [
-        *("ASKING", "XLEN", "ASKING", "MULTI", "XACK", "XDEL", "EXEC", "ASKING", "TIME")
-    ]

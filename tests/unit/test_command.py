@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import structlog
 
-from contract.errors import DeadLetter, Misconfigured, Retry
+from contract.errors import Misconfigured, Retry
 from contract.setting import Environment
 from runtime.clock import Clock, wall_clock
-from runtime.command import run_command, run_process
+from runtime.command import run_process
 
 MISCONFIGURED = Misconfigured("PORT", "is taken", "PORT=8001")
 AWAY = Retry("redis_away", "Redis does not answer")
@@ -23,31 +23,6 @@ async def end_with(result: int | BaseException) -> int:
     if isinstance(result, BaseException):
         raise result
     return result
-
-
-@pytest.mark.parametrize("code", [0, 1])
-def test_a_command_ends_with_its_own_code(code: int, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(end_with(code)) == code
-    assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "line"),
-    [
-        (MISCONFIGURED, 2, "PORT: is taken (for example: PORT="),
-        (AWAY, 1, "Redis does not answer"),
-        (DeadLetter("sqlstate_23514", "CheckViolationError"), 1, "is refused: CheckViolationError"),
-        (asyncio.CancelledError(), 1, "interrupted"),
-    ],
-)
-def test_what_an_operator_can_correct_is_one_line_and_no_traceback(
-    error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_command(end_with(error)) == code
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert len(printed.err.splitlines()) == 1
-    assert line in printed.err
 
 
 @pytest.fixture
@@ -93,16 +68,6 @@ def test_the_last_line_of_a_process_has_the_format_of_its_log(
     assert (line["level"], line["process"], line["exit_code"]) == ("critical", "collector", code)
     assert end_process(error, LOG_FORMAT="text") == code
     assert capsys.readouterr().err.startswith(f"error: {why}")
-
-
-@pytest.mark.usefixtures("_own_logging")
-def test_a_wrong_setting_of_the_log_itself_is_reported_in_the_requested_format(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert end_process(0, LOG_FORMAT="JSON", LOG_LEVEL="loud") == 2
-    assert last_line(capsys)["why"].startswith("LOG_LEVEL: 'loud' is none of")
-    assert end_process(0, LOG_FORMAT="xml") == 2
-    assert capsys.readouterr().err.startswith("error: LOG_FORMAT: 'xml' is none of")
 
 
 @pytest.mark.usefixtures("_own_logging")

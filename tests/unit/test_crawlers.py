@@ -253,11 +253,6 @@ def test_other_headers_are_a_visits_unless_a_brand_is_headless() -> None:
     assert admit(From="abbott@example.org") == CHROME
 
 
-@pytest.mark.parametrize("user_agent", [GOOGLEBOT.upper(), GOOGLEBOT.lower()])
-def test_a_crawler_is_recognised_in_any_case(user_agent: str) -> None:
-    assert refusal(user_agent) == Reason.CRAWLER
-
-
 class CountingFilter(CrawlerFilter):
     def __init__(self) -> None:
         super().__init__()

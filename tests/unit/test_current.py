@@ -81,27 +81,7 @@ def test_an_upgrade_of_current_takes(
     assert took(*wishes, launches=launches) == expected
 
 
-def test_repeats_are_named() -> None:
-    wishes = [wish(6 + number, ANNA) for number in range(5)]
-    _, repeats = decide(wishes, [launch(number) for number in range(1, 6)], {})
-    assert repeats == {wish.id for wish in wishes[1:]}
-
-
 def test_what_was_taken_in_an_earlier_batch_counts_too() -> None:
     before = {ANNA: launch(3)}
     assert took(wish(5, ANNA), launches=2, taken=before) == {}
     assert took(wish(5, BEN), launches=2, taken=before) == {2: BEN}
-
-
-def test_the_work_grows_with_the_number_of_sessions_and_not_with_its_square() -> None:
-    """Ten thousand of each take milliseconds."""
-    users = [uuid(number) for number in range(10_000)]
-    sessions = [launch(number) for number in range(10_000)]
-    wishes = [
-        UpgradeRequest(uuid(number), NOON + timedelta(days=30, seconds=number), user, None)
-        for number, user in enumerate(users)
-    ]
-    takers, repeats = decide(wishes, sessions, {})
-    assert (len(takers), len(repeats)) == (10_000, 0)
-    takers, repeats = decide(wishes, sessions, dict.fromkeys(users, launch(10_000)))
-    assert (len(takers), len(repeats)) == (0, 10_000)

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import struct
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
 from itertools import product
 from uuid import RFC_4122, UUID
 
@@ -88,30 +88,6 @@ def test_people_who_differ_in_anything_have_different_hashes() -> None:
     assert len(found) == 2 * len(people)
 
 
-@given(salts, salts, st.tuples(hashes, hashes), st.tuples(hashes, hashes))
-def test_a_pair_has_one_digest_a_month_and_each_half_has_its_own(
-    salt: bytes, later: bytes, one: tuple[bytes, bytes], other: tuple[bytes, bytes]
-) -> None:
-    """Two sign-ins are never one. No digest shows another month's, or the hash it is made of."""
-    assume(salt != later)
-    first, second = Hasher(salt).sign_in(*one), Hasher(salt).sign_in(*other)
-    assert first == Hasher(salt).sign_in(*one)
-    assert (first.pair == second.pair) == (one == other)
-    assert (first.visitor == second.visitor) == (one[0] == other[0])
-    assert (first.user == second.user) == (one[1] == other[1])
-    assert len({*first, *one}) == 3 + len({*one})
-    assert not {*first} & {*Hasher(later).sign_in(*one)}
-
-
-def test_without_the_salt_a_digest_can_not_be_computed_from_what_rows_hold() -> None:
-    """With both hashes and another key, or none, the digests are others."""
-    visitor, user = Hasher(SALT).visitor(SITE, NETWORK, AGENT), Hasher(SALT).user(SITE, "4711")
-    digests = {*Hasher(SALT).sign_in(visitor, user)}
-    for key in (b"", bytes(32), visitor, user, visitor + user, SALT[:-1] + b"\xff"):
-        assert not digests & {*Hasher(key).sign_in(visitor, user)}
-        assert not digests & {*Hasher(key).sign_in(user, visitor)}
-
-
 @pytest.mark.parametrize(
     "person",
     [("", NETWORK, AGENT), (SITE, b"", AGENT), (SITE, NETWORK, ""), ("", "4711"), (SITE, "")],
@@ -138,18 +114,10 @@ def test_a_user_agent_that_is_not_utf8_is_hashed_by_its_bytes() -> None:
     )
 
 
-@given(st.ip_addresses(v=4))
-def test_an_ipv4_address_counts_whole_in_every_form(address: IPv4Address) -> None:
-    """Also as an IPv6 address that maps it, or behind a translator with the well-known prefix."""
-    mapped = IPv6Address(f"::ffff:{address}")
-    translated = IPv6Address(int(IPv6Address("64:ff9b::")) | int(address))
-    for form in (address, mapped, translated):
-        assert network_of(form.packed) == address.packed
-
-
 @pytest.mark.parametrize(
     "address",
     [
+        "192.0.2.10",
         "64:ff9b::c000:20a",
         "64:ff9b:1::c000:20a",  # a network's own translator, by /96,
         "64:ff9b:1:abcd::c000:20a",
@@ -160,8 +128,8 @@ def test_an_ipv4_address_counts_whole_in_every_form(address: IPv4Address) -> Non
         *("2002:c000:20a::1", "2002:c000:20a:ffff:1:2:3:4", "2001::53aa:64c:0:7fff:3fff:fdf5"),
     ],
 )
-def test_an_ipv4_address_within_an_ipv6_address_is_that_address(address: str) -> None:
-    assert network_of(IPv6Address(address).packed) == IPv4Address("192.0.2.10").packed
+def test_an_ipv4_address_counts_whole_alone_or_within_an_ipv6_address(address: str) -> None:
+    assert network_of(ip_address(address).packed) == ip_address("192.0.2.10").packed
 
 
 @pytest.mark.parametrize(

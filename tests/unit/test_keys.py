@@ -4,13 +4,9 @@ from collections import Counter
 from uuid import UUID
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from contract import keys
 from contract.calendar import Month
-from runtime.cluster import slot_of
-from tests.unit.events import sixteen_bytes
 
 
 def test_the_names_are_those_of_the_contract() -> None:
@@ -24,24 +20,6 @@ def test_the_names_are_those_of_the_contract() -> None:
     ]
     assert keys.dead_letters(3) == "impact:dead:{3}"
     assert keys.GROUP == "flusher"
-
-
-@given(st.integers(0, 1023))
-def test_a_shard_and_its_dead_letters_share_a_slot(shard: int) -> None:
-    """An entry is moved between them in one atomic step."""
-    assert slot_of(keys.stream(shard)) == slot_of(keys.dead_letters(shard))
-
-
-def test_all_keys_of_the_salt_share_a_slot() -> None:
-    names = (keys.CURRENT_SALT, keys.salt(Month(2026, 11)), keys.ROTATIONS, keys.SALT_PATTERN)
-    assert len({slot_of(name) for name in (*names, keys.DISPOSAL_DUE, keys.SALT_HOLDERS)}) == 1
-
-
-@given(sixteen_bytes, st.integers(1, 1024))
-def test_an_identity_has_one_existing_shard(identity: bytes, shards: int) -> None:
-    shard = keys.shard_of(identity, shards)
-    assert 0 <= shard < shards
-    assert shard == keys.shard_of(bytes(bytearray(identity)), shards)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import pytest
 from crawlerdetect import CrawlerDetect
-from crawlerdetect.providers import crawlers, exclusions
+from crawlerdetect.providers import crawlers
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.crawlers.corpora import agents, people
-from collector.request.crawlers.listed import CrawlerList, by_first_letter, fold
+from collector.request.crawlers.listed import CrawlerList, fold
 
 LIST = CrawlerList.of_package()
 STOCK = CrawlerDetect()
@@ -38,25 +38,6 @@ def test_each_expression_of_the_package_alone_has_the_same_verdict() -> None:
         plain = re.sub(r"\\(.)", r"\1", re.sub(r"\[0-9\\?\.?\]\+?", "1", expression.strip("^$")))
         assert_same(plain)
         assert_same(f"Mozilla/5.0 ({plain}) Gecko")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        # Letters that match an ASCII letter if case is ignored.
-        *(
-            "\u017fpider",
-            "sp\u0130der",
-            "sp\u0131der",
-            "\u212aube-probe",
-            "\u017fafari/1 cu\u212arl",
-        ),
-        # Where an excluded part is removed, the rest may join to a crawler's name.
-        *("googLinuxlebot", "cuX11rl", "LinuxLinuxLinux", "boLinuxt"),
-    ],
-)
-def test_special_texts_have_the_packages_verdict(text: str) -> None:
-    assert_same(text)
 
 
 pieces = st.sampled_from(
@@ -88,28 +69,6 @@ def test_any_text_in_any_case_has_the_packages_verdict(
     text: str, change: Callable[[str], str]
 ) -> None:
     assert_same(change(text)[:LONGEST])
-
-
-@pytest.mark.parametrize(
-    ("expressions", "text", "left"),
-    [
-        (["ab", "abc"], "abcd", "cd"),
-        (["abc", "ab"], "abcd", "d"),
-        (["(like )?g", "l"], "like g", ""),
-        (["[ ]i", " x"], " i x", ""),
-        (["[ab]c", "b"], "bcb", ""),
-    ],
-)
-def test_the_first_expression_that_matches_is_taken(
-    expressions: list[str], text: str, left: str
-) -> None:
-    assert re.sub(by_first_letter(expressions), "", text) == left
-    assert re.sub("|".join(expressions), "", text) == left
-
-
-def test_the_packages_exclusions_begin_with_letters() -> None:
-    """Otherwise they would be tried one after the other, which is correct but slow."""
-    assert by_first_letter([one.lower() for one in exclusions.data]).count("safari") == 0
 
 
 def test_an_expression_that_lower_case_would_change_is_refused() -> None:

@@ -8,14 +8,7 @@ from contract.setting import Setting
 from contract.settings import DATABASE_URL, JWT_KEY, REDIS_URL
 from runtime.logs import REPEATED_SECONDS, RepetitionLimit
 from runtime.server_checks import clock_difference
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
+from tests.unit.steady import Steady
 
 
 def written(limit: RepetitionLimit, method: str = "error", **line: object) -> dict[str, object]:
@@ -26,7 +19,7 @@ def written(limit: RepetitionLimit, method: str = "error", **line: object) -> di
 
 
 def test_a_repeated_error_is_written_sometimes_with_its_number_of_repetitions() -> None:
-    clock = Clock()
+    clock = Steady()
     limit = RepetitionLimit(clock)
     assert written(limit, event="full", seconds=1)
     for seconds in range(2, 7):
@@ -39,7 +32,7 @@ def test_a_repeated_error_is_written_sometimes_with_its_number_of_repetitions() 
 
 
 def test_different_lines_and_lines_below_a_warning_are_all_written() -> None:
-    limit = RepetitionLimit(Clock())
+    limit = RepetitionLimit(Steady())
     assert written(limit, event="away", why="Redis")
     assert written(limit, event="away", why="PostgreSQL")
     assert not written(limit, event="away", why="Redis")
@@ -48,7 +41,7 @@ def test_different_lines_and_lines_below_a_warning_are_all_written() -> None:
 
 
 def test_the_memory_of_lines_is_bounded() -> None:
-    limit = RepetitionLimit(Clock())
+    limit = RepetitionLimit(Steady())
     for number in range(5000):
         written(limit, event=str(number))
         written(limit, event=str(number))

@@ -15,6 +15,7 @@ from contract.metric_kinds import FRESH_SECONDS, FreshGauge, PlainCounter, Plain
 from contract.metrics import ProcessMetrics, RotationMetrics
 from contract.version import VERSION
 from tests.system import ROOT
+from tests.unit.steady import Steady
 
 # Of each promised metric: its type, and its labels.
 COLLECTOR = {
@@ -95,15 +96,6 @@ def test_promised_metrics_have_their_types_and_labels_and_all_are_explained(
         assert found <= LABELS
 
 
-def test_two_processes_can_share_a_registry() -> None:
-    """No name means two things."""
-    registry = CollectorRegistry()
-    for process in (CollectorMetrics, FlusherMetrics, RotationMetrics, ProcessMetrics):
-        process(registry)
-    names = [family.name for family in registry.collect()]
-    assert len(names) == len(set(names))
-
-
 def lines(registry: CollectorRegistry) -> list[str]:
     text = generate_latest(registry).decode()
     return [line for line in text.split("\n") if "_created" not in line]
@@ -171,16 +163,9 @@ def test_every_known_reason_is_counted_from_the_start() -> None:
     assert {name: zeros(FlusherMetrics, name) for name in flusher} == flusher
 
 
-class Clock:
-    seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
 def test_a_gauge_does_not_show_an_old_value() -> None:
     """The server is away, or the query is stuck: what was true then may long be wrong."""
-    registry, clock = CollectorRegistry(), Clock()
+    registry, clock = CollectorRegistry(), Steady()
     gauge = FreshGauge("waiting", "How many.", ("shard",), registry=registry, now=clock)
     for value, shard in ((5, 0), (7, 1)):
         gauge.set(value, shard)
@@ -193,7 +178,7 @@ def test_a_gauge_does_not_show_an_old_value() -> None:
 
 
 def test_a_gauge_may_have_a_value_for_unknown() -> None:
-    registry, clock = CollectorRegistry(), Clock()
+    registry, clock = CollectorRegistry(), Steady()
     gauge = FreshGauge("is_well", "Whether.", registry=registry, unknown=0, now=clock)
     assert registry.get_sample_value("is_well") == 0
     gauge.set(1)

@@ -9,17 +9,11 @@ from collector.request.new_sites import _REMEMBERED, BURST_MINUTES, NewSites
 from collector.request.site import SitePolicy
 from contract.collector_metrics import CollectorMetrics
 from contract.errors import Retry
+from tests.unit.steady import Steady
 
 
-class Time:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def new_sites(*patterns: str, per_minute: int = 6) -> tuple[NewSites, Time]:
-    time = Time()
+def new_sites(*patterns: str, per_minute: int = 6) -> tuple[NewSites, Steady]:
+    time = Steady()
     metrics = CollectorMetrics(CollectorRegistry())
     return NewSites(SitePolicy(patterns or ("*",)), per_minute, metrics, time), time
 
@@ -41,9 +35,9 @@ def test_some_new_sites_are_admitted_at_once_and_then_a_number_each_minute() -> 
     sites, time = new_sites()
     assert admitted(sites, many("a")) == 6 * BURST_MINUTES
     for turn in range(3):
-        time.now += 60
+        time.seconds += 60
         assert admitted(sites, many(f"b{turn}-")) == 6
-    time.now += 86_400
+    time.seconds += 86_400
     assert admitted(sites, many("c")) == 6 * BURST_MINUTES, "not more after a longer wait"
 
 
@@ -53,7 +47,7 @@ def test_a_known_site_is_never_refused_and_a_refused_one_is_admitted_later() -> 
     admitted(sites, many("junk"))
     assert admitted(sites, ["known.example.org"] * 1000) == 1000
     assert admitted(sites, ["late.example.org"]) == 0
-    time.now += 10
+    time.seconds += 10
     assert admitted(sites, ["late.example.org"]) == 1
 
 
@@ -61,17 +55,6 @@ def test_a_known_site_is_never_refused_and_a_refused_one_is_admitted_later() -> 
 def test_named_sites_are_never_refused(patterns: tuple[str, ...]) -> None:
     sites, _ = new_sites(*patterns)
     assert admitted(sites, many("a", 10_000)) == 10_000
-    assert sites.warnings() == {"new_sites": None}
-
-
-def test_a_refusal_is_a_warning_for_ten_minutes() -> None:
-    sites, time = new_sites()
-    assert sites.warnings() == {"new_sites": None}
-    admitted(sites, many("junk"))
-    assert "SITES" in str(sites.warnings()["new_sites"])
-    time.now += 599
-    assert sites.warnings()["new_sites"]
-    time.now += 2
     assert sites.warnings() == {"new_sites": None}
 
 

@@ -3,17 +3,11 @@
 from structlog.testing import capture_logs
 
 from runtime.outage import Outage
-
-
-class Clock:
-    seconds = 100.0
-
-    def __call__(self) -> float:
-        return self.seconds
+from tests.unit.steady import Steady
 
 
 def test_an_outage_of_several_parts_ends_with_the_last_of_them_in_one_line() -> None:
-    clock = Clock()
+    clock = Steady()
     outage = Outage("works again", clock)
     with capture_logs() as lines:
         outage.works("one")

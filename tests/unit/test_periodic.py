@@ -1,4 +1,4 @@
-"""runtime/periodic.py: repeated work, until asked to stop; errors that pass are retried."""
+"""runtime/periodic.py, retry.py: work that is repeated, and work that is tried again."""
 
 import asyncio
 
@@ -7,46 +7,36 @@ from structlog.testing import capture_logs
 
 from contract.errors import Misconfigured, Retry
 from runtime.periodic import FailureLog, Interval, repeat
-from runtime.retry import Backoff
+from runtime.retry import Backoff, retry
 from runtime.stopping import Stopping
+from tests.unit.steady import Pauses
 
 AWAY = Retry("redis_away", "it is away")
-
-
-class Watched(Stopping):
-    """Asked to stop after some pauses, which take no time."""
-
-    def __init__(self, pauses: int) -> None:
-        super().__init__()
-        self.left = pauses
-        self.waited: list[float | None] = []
-
-    async def wait(self, seconds: float | None = None) -> bool:
-        self.waited.append(seconds)
-        if len(self.waited) == self.left:
-            self.set()
-        return self.asked
+WRONG = Misconfigured("A", "is wrong", "a")
 
 
 class Turns:
-    """Work that raises each error in turn. None is a success, as is everything after the last."""
+    """Work that raises each error in turn. None is a success, as is everything after the last: it
+    returns its number.
+    """
 
     def __init__(self, *errors: Exception | None) -> None:
         self.errors = list(errors)
         self.done = 0
 
-    async def __call__(self) -> None:
+    async def __call__(self) -> int:
         self.done += 1
         error = self.errors.pop(0) if self.errors else None
         if error is not None:
             raise error
+        return self.done
 
 
 async def test_work_begins_at_once_and_is_repeated_until_asked_to_stop() -> None:
-    turns, stopping = Turns(), Watched(3)
+    turns, stopping = Turns(), Pauses(3)
     await repeat(turns, stopping, 5.0)
     assert turns.done == 3
-    assert stopping.waited == [5.0, 5.0, 5.0]
+    assert stopping.seconds == [5.0, 5.0, 5.0]
     await repeat(turns, stopping, 5.0)
     assert turns.done == 3, "asked to stop before it began"
 
@@ -64,34 +54,16 @@ async def test_a_stop_ends_a_pause() -> None:
         await running
 
 
-async def test_a_stop_does_not_interrupt_the_work() -> None:
-    stopping, finished = Stopping(), []
-
-    async def turn() -> None:
-        stopping.set()
-        await asyncio.sleep(0)
-        finished.append(True)
-
-    await repeat(turn, stopping, 0.0)
-    assert finished == [True]
-
-
-async def test_the_pause_may_depend_on_the_work_before_it() -> None:
-    turns, stopping = Turns(None, AWAY), Watched(3)
-    await repeat(turns, stopping, lambda: 10.0 * turns.done)
-    assert stopping.waited == [10.0, 20.0, 30.0]
-
-
 async def test_pauses_grow_while_the_work_fails() -> None:
-    turns, stopping = Turns(AWAY, AWAY, None, AWAY), Watched(4)
+    turns, stopping = Turns(AWAY, AWAY, None, AWAY), Pauses(4)
     await repeat(turns, stopping, 60.0, backoff=Backoff(1.0, 8.0, lambda: 0.0))
-    assert stopping.waited == [1.0, 2.0, 60.0, 1.0]
+    assert stopping.seconds == [1.0, 2.0, 60.0, 1.0]
 
 
 async def test_each_failure_is_logged_and_so_is_the_end_of_the_failures() -> None:
     failures = FailureLog("it can't be done", "it is done again", "see to it")
     with capture_logs() as lines:
-        await repeat(Turns(None, AWAY, AWAY), Watched(5), 5.0, trouble=failures)
+        await repeat(Turns(None, AWAY, AWAY), Pauses(5), 5.0, trouble=failures)
     assert [line["event"] for line in lines] == ["it can't be done"] * 2 + ["it is done again"]
     assert lines[0]["why"] == "it is away"
     assert lines[0]["seconds"] == 5.0
@@ -100,9 +72,9 @@ async def test_each_failure_is_logged_and_so_is_the_end_of_the_failures() -> Non
 
 async def test_an_error_that_does_not_pass_ends_the_loop() -> None:
     with pytest.raises(Misconfigured):
-        await repeat(Turns(Misconfigured("A", "is wrong", "a")), Watched(3), 5.0)
-    turns = Turns(Misconfigured("A", "is wrong", "a"))
-    await repeat(turns, Watched(3), 5.0, passing=(Retry, Misconfigured))
+        await repeat(Turns(WRONG), Pauses(3), 5.0)
+    turns = Turns(WRONG)
+    await repeat(turns, Pauses(3), 5.0, passing=(Retry, Misconfigured))
     assert turns.done == 3
 
 
@@ -118,3 +90,41 @@ def test_an_interval_is_over_at_first_and_then_once_every_so_many_seconds() -> N
     assert interval.is_over
     assert interval.ended()
     assert not interval.is_over
+
+
+def least() -> float:
+    return 0.0
+
+
+def test_pauses_double_up_to_the_longest() -> None:
+    backoff = Backoff(0.1, 5.0, least)
+    assert [round(backoff.pause(n), 1) for n in (1, 2, 3, 6, 7, 10_000)] == [
+        *(0.1, 0.2, 0.4, 3.2, 5.0, 5.0)
+    ]
+
+
+def test_a_random_part_shortens_a_pause_by_at_most_a_quarter() -> None:
+    assert Backoff(1.0, 8.0, lambda: 1.0).pause(4) == 6.0
+    assert {6.0 <= Backoff(1.0, 8.0).pause(4) <= 8.0 for _ in range(1000)} == {True}
+
+
+async def test_errors_that_pass_are_tried_again_within_a_time_and_others_are_raised_at_once() -> (
+    None
+):
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    backoff = Backoff(1, 4, least)
+    assert await retry(Turns(AWAY, AWAY), Retry, backoff, within=10, sleep=sleep) == 3
+    assert slept == [1, 2]
+    slept.clear()
+    turns = Turns(*[AWAY] * 9)
+    with pytest.raises(Retry, match="it is away"):
+        await retry(turns, Retry, backoff, within=7, sleep=sleep)
+    assert (slept, turns.done) == ([1, 2, 4], 4)
+    slept.clear()
+    with pytest.raises(Misconfigured):
+        await retry(Turns(WRONG), Retry, backoff, within=9, sleep=sleep)
+    assert slept == []

@@ -5,13 +5,11 @@ import struct
 from dataclasses import replace
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract.calendar import Month
 from contract.errors import DeadLetter, NewerVersion
 from contract.record import (
-    FIELD,
     NEXT_VERSION,
     ROLE_MAX_BYTES,
     SITE_MAX_BYTES,
@@ -64,12 +62,6 @@ def test_a_record_follows_its_description_and_reads_back(event: Event) -> None:
     assert decode(encode(event)) == event
 
 
-def test_a_typical_record_takes_at_most_130_bytes_and_a_visitors_62() -> None:
-    assert (FIELD, VERSION) == (b"e", 1)
-    assert all(len(encode(event)) <= 130 for event in KINDS)
-    assert len(encode(STARTED)) == 1 + 1 + 16 + 2 + 8 + 16 + 1 + 1 + len(STARTED.site)
-
-
 def reason_of(record: bytes) -> str:
     with pytest.raises(DeadLetter) as caught:
         decode(record)
@@ -99,15 +91,6 @@ def test_a_record_of_another_kind_is_a_dead_letter_with_that_reason(
 ) -> None:
     record = encode(event)
     assert reason_of(record[:1] + bytes([kind]) + record[2:]) == "unknown_kind"
-
-
-@settings(max_examples=150)
-@given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: b"\x01" + tail))
-@example(b"")
-@example(b"\x01")
-@example(b"\x01\x01" + bytes(44))
-def test_random_bytes_are_an_event_or_a_dead_letter_and_nothing_else(record: bytes) -> None:
-    assert_event_or_dead_letter(record)
 
 
 @settings(max_examples=150)
@@ -170,18 +153,6 @@ def with_text(role: bytes, site: bytes, kind: int = 1) -> bytes:
 )
 def test_what_postgresql_or_a_later_step_could_not_hold_is_a_dead_letter(record: bytes) -> None:
     assert reason_of(record) == "undecodable"
-
-
-@pytest.mark.parametrize(
-    "event",
-    [
-        replace(STARTED, site="a" * SITE_MAX_BYTES, role="é" * (ROLE_MAX_BYTES // 2)),
-        replace(STARTED, month=Month.from_ordinal(65535)),
-    ],
-    ids=["longest role and site", "last month"],
-)
-def test_the_largest_values_fit(event: Event) -> None:
-    assert decode(encode(event)) == event
 
 
 @pytest.mark.parametrize(

@@ -54,21 +54,3 @@ def test_every_statement_is_used_and_is_one_statement(name: str) -> None:
     text = re.sub(r"--.*|'(?:[^']|'')*'", "", statement(name)).strip().rstrip(";")
     assert text
     assert ";" not in text
-
-
-def test_every_statement_that_is_used_exists() -> None:
-    for module in MODULES:
-        for node in ast.walk(ast.parse(module.read_text())):
-            match node:
-                case ast.Call(
-                    func=ast.Name(id="statement"), args=[ast.Constant(value=str() as name)]
-                ):
-                    assert name in STATEMENTS, f"{module.name} asks for {name}"
-
-
-def test_every_script_of_redis_is_used() -> None:
-    scripts = [*(ROOT / "flusher").rglob("*.lua"), *(ROOT / "salt").rglob("*.lua")]
-    assert scripts
-    for script in scripts:
-        beside = script.parent.glob("*.py")
-        assert any(script.name in texts(module) for module in beside), script

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.sessions import _uuid7
-from runtime.clock import wall_clock
 
 INSTANTS = st.integers(0, 2**47 * 1000)
 
@@ -16,14 +15,3 @@ def test_an_id_is_a_uuid_of_version_7_with_the_requests_millisecond(at_us: int) 
     uuid = UUID(bytes=_uuid7(at_us))
     assert (uuid.version, uuid.variant) == (7, RFC_4122)
     assert uuid.int >> 80 == at_us // 1000
-
-
-@given(INSTANTS, INSTANTS)
-def test_ids_sort_by_the_time_of_their_requests(one: int, other: int) -> None:
-    if one // 1000 < other // 1000:
-        assert _uuid7(one) < _uuid7(other)
-
-
-def test_ids_of_one_instant_are_all_different() -> None:
-    at_us = wall_clock()
-    assert len({_uuid7(at_us) for _ in range(10_000)}) == 10_000

@@ -214,15 +214,6 @@ def test_a_setting_accepts_its_values_and_its_own_example(expected: Expected) ->
     assert setting.meaning
 
 
-@pytest.mark.parametrize("setting", [settings.REDIS_URL, settings.DATABASE_URL])
-def test_a_missing_setting_is_one_line_with_its_name_and_an_example(setting: Setting[str]) -> None:
-    with pytest.raises(Misconfigured) as caught:
-        setting.read({"OTHER": "1"})
-    assert str(caught.value) == (
-        f"{setting.name}: is not set (for example: {setting.name}={setting.example})"
-    )
-
-
 @pytest.mark.parametrize(("setting", "text"), BAD)
 def test_a_wrong_value_is_one_line_with_its_name_the_problem_and_an_example(
     setting: Setting[object], text: str

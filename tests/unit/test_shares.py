@@ -29,16 +29,6 @@ def test_each_test_is_in_one_share(workers: int) -> None:
     assert Counter(test.number for test in shared) == Counter(test.number for test in tests)  # type: ignore[attr-defined]  # these have it
 
 
-def test_slow_files_come_first_and_a_file_belongs_to_one_worker() -> None:
-    tests = items(a=60, b=3, c=17)
-    shared = in_shares(tests, 3)
-    begins = (0, len(tests) // 3, len(tests) // 3 + (len(tests) + 1) // 3)
-    assert {shared[at].path.name for at in begins} == {name.split("/")[1] for name in NAMES}
-    for name in NAMES:
-        at = [number for number, test in enumerate(shared) if test.path == ROOT / "tests" / name]
-        assert at[-1] - at[0] == 4, name
-
-
 def test_every_named_file_exists() -> None:
     assert [name for name in SECONDS if not (ROOT / "tests" / name).exists()] == []
     assert [name for name in LEFT_OUT if not (ROOT / name).exists()] == []

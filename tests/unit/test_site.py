@@ -103,69 +103,35 @@ def test_any_header_gives_a_site_that_fits_the_record_or_is_refused(text: str, p
             assert 0 < len(found) <= SITE_MAX_BYTES
 
 
-@given(st.from_regex(r"[a-z0-9]{1,8}(\.[a-z0-9]{1,8}){0,3}", fullmatch=True), st.integers(0, 65535))
-def test_case_port_and_final_dot_never_make_another_site(host: str, port: int) -> None:
-    for spelling in (host, host.upper(), f"{host}:{port}", f"{host}.", f"{host}.:{port}"):
-        assert site(host=spelling) == host
-        assert site(origin=f"https://{spelling}") == host
-
-
 @pytest.mark.parametrize(
-    ("patterns", "host", "allowed"),
+    ("patterns", "allowed", "refused"),
     [
-        (["*"], "anything.example", True),
-        (["city.example.org"], "city.example.org", True),
-        (["City.Example.ORG"], "city.example.org", True),
-        (["city.example.org"], "other.example.org", False),
-        (["city.example.org"], "a.city.example.org", False),
-        (["city.example.org"], "evilcity.example.org", False),
-        (["city.example.org"], "city.example.org.evil.example", False),
-        (["*.example.org"], "city.example.org", True),
-        (["*.example.org"], "a.b.example.org", True),
-        (["*.Example.org"], "city.example.org", True),
-        (["*.example.org"], "example.org", False),
-        (["*.example.org"], "evilexample.org", False),
-        (["*.example.org"], "city.example.org.evil.example", False),
-        (["*.example.org"], "example.orgs", False),
-        (["*.example.org", "example.org"], "example.org", True),
-        (["a.example", "*.b.example"], "c.b.example", True),
-        (["a.example", "*.b.example"], "c.example", False),
-        ([], "city.example.org", False),
+        ("*", "anything.example", ""),
+        (
+            "City.example.org",
+            "city.example.org",
+            "other.example a.city.example.org evilcity.example.org city.example.org.evil.example",
+        ),
+        (
+            "*.Example.org",
+            "city.example.org a.b.example.org",
+            "example.org evilexample.org city.example.org.evil.example example.orgs",
+        ),
+        ("*.example.org example.org", "example.org", ""),
+        ("a.example *.b.example", "c.b.example", "c.example"),
+        ("", "", "city.example.org"),
     ],
 )
-def test_only_the_sites_of_the_list_are_counted(
-    patterns: list[str], host: str, *, allowed: bool, subtests: pytest.Subtests
-) -> None:
-    policy = SitePolicy(patterns)
-    assert policy.allows(host) is allowed
-    for header, arguments in {
-        "origin": (f"https://{host}", None, None),
-        "forwarded": (None, host, None),
-        "host": (None, None, host),
-    }.items():
-        with subtests.test(header):
-            if allowed:
-                assert policy.site_of(*arguments) == host
-            else:
-                with pytest.raises(Reject) as caught:
-                    policy.site_of(*arguments)
-                assert (caught.value.status, caught.value.reason) == (403, "site")
-
-
-@pytest.mark.parametrize(
-    ("origin", "host"),
-    [
-        ("https://evil.example", "city.example.org"),
-        (None, "evil.example"),
-        (None, "city.example.org.evil.example"),
-        (None, "city.example.org@evil.example"),
-    ],
-)
-def test_a_page_of_another_site_is_refused_where_sites_are_named(
-    origin: str | None, host: str
-) -> None:
-    with pytest.raises(Reject):
-        SitePolicy(["city.example.org"]).site_of(origin, host if origin else None, host)
+def test_only_the_sites_of_the_list_are_counted(patterns: str, allowed: str, refused: str) -> None:
+    policy = SitePolicy(patterns.split())
+    for host in allowed.split():
+        assert policy.allows(host)
+        assert policy.site_of(f"https://{host}", None, None) == host
+    for host in refused.split():
+        assert not policy.allows(host)
+        with pytest.raises(Reject) as caught:
+            policy.site_of(None, None, host)
+        assert (caught.value.status, caught.value.reason) == (403, "site")
 
 
 @pytest.mark.parametrize(

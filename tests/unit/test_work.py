@@ -6,7 +6,7 @@ A limit is some 10 % above what was counted when it was set. Who raises it says 
 import asyncio
 import cProfile
 import pstats
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
@@ -16,11 +16,11 @@ from bench.speed.beacons import Beacons
 from collector.buffer.append import Appender
 from collector.buffer.node_writer import NodeWriter
 from collector.http.common_headers import CommonHeaders
-from collector.http.connection import Connection
 from collector.http.connections import Connections
 from collector.http.server import Server
 from contract.collector_metrics import CollectorMetrics
 from tests.instant import clock
+from tests.unit.scripted import ScriptedConnection
 from tests.whole_collector import Transport, make_endpoints
 
 _CONNECTIONS = 64
@@ -38,51 +38,20 @@ EXCHANGES_A_THOUSAND_SESSIONS = 1000 / _CONNECTIONS * 1.1
 COMMANDS_A_THOUSAND_SESSIONS = 1000 / _CONNECTIONS * 4 * _SHARDS
 
 
-class CountingConnection:
-    """Counts what would go to Redis."""
-
-    def __init__(self) -> None:
-        self.exchanges = self.commands = 0
-
-    async def exchange(
-        self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None = None
-    ) -> list[Any]:
-        self.exchanges += 1
-        self.commands += count
-        await asyncio.sleep(0)
-        replies: list[Any] = [b"OK"] * count
-        place = 0
-        for word in commands.split(b"\r\n"):
-            if word == b"EXEC":
-                replies[place] = [b"1-0", 1]
-            place += word in {b"MULTI", b"XADD", b"INCRBY", b"EXEC"}
-        assert place == count
-        if take is not None:
-            take(replies)
-        return replies
-
-    def close(self) -> None:
-        """Nothing is open."""
+@pytest.fixture
+def connection() -> ScriptedConnection:
+    return ScriptedConnection()
 
 
 @pytest.fixture
-def connection() -> CountingConnection:
-    return CountingConnection()
-
-
-@pytest.fixture
-async def server(connection: CountingConnection) -> AsyncIterator[Server]:
+async def server(connection: ScriptedConnection) -> AsyncIterator[Server]:
     metrics = CollectorMetrics(CollectorRegistry())
     appender = Appender(NodeWriter(lambda: connection, metrics), _SHARDS)
     settings = {"SITES": "*.example.org", "TRUSTED_PROXIES": "127.0.0.1"}
     endpoints = make_endpoints(settings, appender, metrics)
+    headers = CommonHeaders(clock, endpoints.sites.allows_origin)
     running = asyncio.create_task(appender.run())
-    yield Server(
-        CommonHeaders(clock, endpoints.sites.allows_origin),
-        endpoints.sessions,
-        metrics,
-        Connections(100, metrics),
-    )
+    yield Server(headers, endpoints.sessions, metrics, Connections(100, metrics))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
@@ -92,14 +61,10 @@ class Clients:
 
     def __init__(self, server: Server) -> None:
         self._beacons = Beacons("127.0.0.1:8000")
-        self._protocol = server.protocol
-        self._all: list[tuple[Connection, Transport]] = []
+        protocols = [server.protocol() for _ in range(_CONNECTIONS)]
+        self._all = [(protocol, Transport(protocol)) for protocol in protocols]
 
     async def send(self, rounds: int) -> None:
-        while len(self._all) < _CONNECTIONS:
-            protocol = self._protocol()
-            self._all.append((protocol, Transport(protocol)))
-        await asyncio.sleep(0)
         for _ in range(rounds):
             for protocol, transport in self._all:
                 transport.received = b""
@@ -132,9 +97,10 @@ async def test_calls_a_session(clients: Clients) -> None:
 
 
 async def test_sessions_that_arrive_together_share_a_write(
-    clients: Clients, connection: CountingConnection
+    clients: Clients, connection: ScriptedConnection
 ) -> None:
-    connection.exchanges = connection.commands = 0
+    connection.batches.clear()
+    connection.commands.clear()
     await clients.send(_ROUNDS)
-    assert connection.commands * 1000 / _SESSIONS <= COMMANDS_A_THOUSAND_SESSIONS
-    assert connection.exchanges * 1000 / _SESSIONS <= EXCHANGES_A_THOUSAND_SESSIONS
+    assert len(connection.commands) * 1000 / _SESSIONS <= COMMANDS_A_THOUSAND_SESSIONS
+    assert len(connection.batches) * 1000 / _SESSIONS <= EXCHANGES_A_THOUSAND_SESSIONS

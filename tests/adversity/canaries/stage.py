@@ -139,9 +139,9 @@ class Stage:
 
     async def run(self, *command: str) -> None:
         """Runs a command for operators. What it prints is kept."""
-        code, *told = await run_python(*command, **self.system.environment)
-        assert code == 0, told
-        self.keep(f"commands/{' '.join(command)}", repr(told).encode())
+        code, *printed = await run_python(*command, **self.system.environment)
+        assert code == 0, printed
+        self.keep(f"commands/{' '.join(command)}", repr(printed).encode())
 
     async def keep_dead_letters(self, moment: str) -> None:
         """All of them, as `dead show` does."""
@@ -183,7 +183,7 @@ class Stage:
         """Until the end of the block every command that Redis gets is written down."""
 
         async def watch() -> None:
-            with (self.folder / "monitor" / "told").open("ab", 0) as file:
+            with (self.folder / "monitor" / "commands").open("ab", 0) as file:
                 while True:
                     with suppress(OSError):
                         reader, writer = await asyncio.open_connection("127.0.0.1", self.redis.port)

@@ -174,8 +174,8 @@ class Story:
 
     async def writes(self) -> list[float]:
         """How many writes to Redis each collector has begun."""
-        told = await asyncio.gather(*(collector.metrics() for collector in self.collectors))
-        return [metrics["impact_append_batch_size_count"] for metrics in told]
+        of_all = await asyncio.gather(*(collector.metrics() for collector in self.collectors))
+        return [metrics["impact_append_batch_size_count"] for metrics in of_all]
 
     async def works_again(self) -> None:
         async def statuses() -> set[int]:
@@ -219,8 +219,8 @@ def broken_records(poison: str) -> list[bytes]:
     ]
 
 
-async def tell(stage: Stage, canaries: Canaries) -> Story:
-    """Plays the story; returns it afterwards."""
+async def play(stage: Stage, canaries: Canaries) -> Story:
+    """Starts the processes, and plays the story; returns it afterwards."""
     async with stage.watched(), aiohttp.ClientSession(skip_auto_headers=["User-Agent"]) as http:
         story = await begin(stage, canaries, FrontEnd(canaries, http))
         await story.play()

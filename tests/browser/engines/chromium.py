@@ -3,8 +3,7 @@
 import os
 from contextlib import AsyncExitStack, suppress
 
-from tests.browser.engines.engine import ScriptError, Tab
-from tests.browser.engines.spoken import Spoken
+from tests.browser.engines.engine import ScriptError, SocketEngine, Tab
 from tests.system import eventually
 
 # Its own says that it is headless, as a robot's does.
@@ -14,7 +13,7 @@ _AGENT = (
 )
 
 
-class Chromium(Spoken):
+class Chromium(SocketEngine):
     """Attached to a page only while a script runs there: else it would prerender nothing."""
 
     name = "Chromium"

@@ -3,8 +3,7 @@
 import json
 from contextlib import AsyncExitStack
 
-from tests.browser.engines.engine import ScriptError, Tab
-from tests.browser.engines.spoken import Spoken
+from tests.browser.engines.engine import ScriptError, SocketEngine, Tab
 
 _SETTINGS = {
     "dom.ipc.processPrelaunch.enabled": False,  # no process without a page
@@ -13,7 +12,7 @@ _SETTINGS = {
 }
 
 
-class Firefox(Spoken):
+class Firefox(SocketEngine):
     """Its options are settings that are to be true."""
 
     name = "Firefox"
