@@ -13,8 +13,9 @@ from runtime.clock import wall_clock
 
 def print_token(data: DataFolder, user: str, role: str | None, minutes: int) -> None:
     """Prints a token that the running system accepts."""
+    key = data.running_system().jwt_key
     now = wall_clock() // SECOND_US
-    print(sign_token(key=data.demo_key(), user=user, role=role, now=now, minutes=minutes))
+    print(sign_token(key=key, user=user, role=role, now=now, minutes=minutes))
 
 
 def print_environment(data: DataFolder) -> None:

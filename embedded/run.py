@@ -1,6 +1,8 @@
 """Runs everything on one machine: the servers, the migration, the processes of the Procfile."""
 
+import asyncio
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -16,7 +18,7 @@ from embedded.demo_token import DEMO_ALGORITHM, sign_token
 from embedded.errors import CannotRun, PortTaken
 from embedded.ports import is_free
 from embedded.postgres import PostgresServer
-from embedded.procfile import read_procfile, run_rows
+from embedded.procfile import STOP_SIGNALS, read_procfile, run_rows
 from embedded.readiness import wait_until_ready
 from embedded.run_settings import RunSettings, read_run_settings, settle_ports
 from embedded.server_process import ServerProcess
@@ -29,9 +31,8 @@ _VALKEY_PORT = 6380
 _POSTGRES_PORT = 5433
 _RELEASE = "release"
 _DEMO_MINUTES = 30 * 24 * 60
+_KEY_BYTES = 32
 Server = TypeVar("Server", bound=ServerProcess)
-
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(data: DataFolder) -> None:
@@ -39,19 +40,15 @@ def run(data: DataFolder) -> None:
 
     Raises CannotRun or ServerDidNotStart if it can't start, or if a process ended by itself.
     """
-    _interrupt_on_signals()
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:
         try:
             _run(data, Terminal(), stack)
         finally:
             # Nothing may interrupt the stop of the servers, which is short.
-            for number in _STOP_SIGNALS:
+            for number in STOP_SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
-
-
-def _interrupt_on_signals() -> None:
-    for number in _STOP_SIGNALS:
-        signal.signal(number, signal.default_int_handler)
 
 
 def _run(data: DataFolder, terminal: Terminal, stack: ExitStack) -> None:
@@ -90,7 +87,7 @@ def _start_servers(
         stack.push(postgres)
         database_url = postgres.dsn()
         terminal.say(f"PostgreSQL runs on port {postgres.port}, its data in {data.postgres}")
-    return RunningSystem(redis_url, database_url, data.demo_key())
+    return RunningSystem(redis_url, database_url, secrets.token_hex(_KEY_BYTES))
 
 
 def _start(server: Callable[[int], Server], preferred_port: int) -> Server:
@@ -146,8 +143,9 @@ def _run_release(
     command: str, environments: Mapping[str, Mapping[str, str]], terminal: Terminal
 ) -> bool:
     """Runs the migration. False: a signal ended it; CannotRun: it failed."""
-    ended = run_rows({_RELEASE: command}, environments, terminal, when_started=lambda: None)
-    _interrupt_on_signals()
+    ended = asyncio.run(
+        run_rows({_RELEASE: command}, environments, terminal, when_started=lambda: None)
+    )
     if ended is None:
         return False
     if ended.status != 0:
@@ -172,7 +170,7 @@ def _run_processes(
             terminal.write(banner)
 
     watcher = threading.Thread(target=show_banner, daemon=True)
-    ended = run_rows(rows, environments, terminal, when_started=watcher.start)
+    ended = asyncio.run(run_rows(rows, environments, terminal, when_started=watcher.start))
     given_up.set()
     if ended is not None:
         raise CannotRun(

@@ -53,17 +53,16 @@ class ServerProcess(ABC):
     def _programs(self) -> Sequence[Path]:
         """The programs that are needed. An error names a missing one."""
 
-    @abstractmethod
-    def _prepare(self, lock: int) -> None:
+    def _prepare(self, lock: int) -> None:  # noqa: B027 - a server may need nothing
         """Prepares the data folder. The programs that it runs inherit the folder's lock."""
 
     @abstractmethod
     def _command(self) -> Sequence[str]:
         """The server's command line."""
 
-    @abstractmethod
     def _account(self) -> Account | None:
         """The account of the server; None: ours."""
+        return None
 
     @abstractmethod
     def _is_ready(self, pid: int) -> bool:
