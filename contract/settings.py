@@ -100,8 +100,7 @@ CLIENT_ADDRESS_HEADER: Final = Setting(
     parse_header_name,
     "",
     "CF-Connecting-IP",
-    "the one header in which trusted proxies write the client's address; unset: X-Forwarded-For, "
-    "or Forwarded if there is none",
+    "the one header in which trusted proxies write the client's address; unset: X-Forwarded-For",
 )
 JWT_KEY: Final = Setting(
     "JWT_KEY",
