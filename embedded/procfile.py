@@ -9,7 +9,7 @@ import os
 import shlex
 import signal
 from asyncio.subprocess import PIPE, STDOUT, Process
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +52,10 @@ async def run_rows(
     rows: Mapping[str, str],
     environments: Mapping[str, Mapping[str, str]],
     terminal: Terminal,
-    *,
-    when_started: Callable[[], None],
 ) -> Ended | None:
     """Runs `rows` until one ends or a signal comes, then stops the others.
 
-    `environments` has one for each row. `when_started` is called when all have been started.
+    `environments` has one for each row.
 
     Returns the one that ended first, or None if a signal came before that. None also if its status
     was 0 and a signal came later.
@@ -89,7 +87,6 @@ async def run_rows(
             processes[name] = await _start(command, environments[name])
             lines.say(f"{name} started (pid={processes[name].pid})")
         following = [asyncio.create_task(follow(*each)) for each in processes.items()]
-        when_started()
         await must_stop.wait()
         first = ended[0] if ended else None
         for kind in (signal.SIGTERM, signal.SIGKILL):

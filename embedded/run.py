@@ -5,7 +5,6 @@ import os
 import secrets
 import signal
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import TypeVar
 
 from contract.calendar import SECOND_US
 from embedded.banner import compose_banner
+from embedded.commands import DEMO_ALGORITHM, sign_token
 from embedded.data_folder import DataFolder, RunningSystem
-from embedded.demo_token import DEMO_ALGORITHM, sign_token
 from embedded.errors import CannotRun, PortTaken
 from embedded.ports import is_free
 from embedded.postgres import PostgresServer
@@ -69,7 +68,7 @@ def _run(data: DataFolder, terminal: Terminal, stack: ExitStack) -> None:
         settings.readiness_url(port) for name, port in admin_ports.items() if name in rows and port
     ]
     banner = compose_banner(settings, system)
-    _run_processes(rows, environments, settings, pages, banner, terminal)
+    asyncio.run(_run_processes(rows, environments, settings, pages, banner, terminal))
 
 
 def _start_servers(
@@ -143,9 +142,7 @@ def _run_release(
     command: str, environments: Mapping[str, Mapping[str, str]], terminal: Terminal
 ) -> bool:
     """Runs the migration. False: a signal ended it; CannotRun: it failed."""
-    ended = asyncio.run(
-        run_rows({_RELEASE: command}, environments, terminal, when_started=lambda: None)
-    )
+    ended = asyncio.run(run_rows({_RELEASE: command}, environments, terminal))
     if ended is None:
         return False
     if ended.status != 0:
@@ -155,7 +152,7 @@ def _run_release(
     return True
 
 
-def _run_processes(
+async def _run_processes(
     rows: Mapping[str, str],
     environments: Mapping[str, Mapping[str, str]],
     settings: RunSettings,
@@ -163,15 +160,15 @@ def _run_processes(
     banner: str,
     terminal: Terminal,
 ) -> None:
-    given_up = threading.Event()
+    """Runs them until a signal comes; CannotRun: one ended by itself."""
 
-    def show_banner() -> None:
-        if wait_until_ready(settings.collector_url, pages, given_up):
-            terminal.write(banner)
+    async def show_banner() -> None:
+        await wait_until_ready(settings.collector_url, pages)
+        terminal.write(banner)
 
-    watcher = threading.Thread(target=show_banner, daemon=True)
-    ended = asyncio.run(run_rows(rows, environments, terminal, when_started=watcher.start))
-    given_up.set()
+    showing = asyncio.create_task(show_banner())
+    ended = await run_rows(rows, environments, terminal)
+    showing.cancel()
     if ended is not None:
         raise CannotRun(
             f"{ended.name} ({rows[ended.name]}) ended by itself with status {ended.status}, so "
