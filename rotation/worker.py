@@ -1,14 +1,13 @@
 """The worker: checks every few seconds whether the month has its salt, and rotates at its end."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from contract.calendar import SECOND_US
 from contract.errors import ClocksDisagree, Retry
 from contract.metrics import RotationMetrics
-from rotation.announce import Announcer
 from rotation.status import read_status
 from runtime.periodic import FailureLog, repeat
 from runtime.retry import Backoff
@@ -32,15 +31,17 @@ class Worker:
         self,
         store: SaltStore,
         disposal: SaltDisposal,
-        announcer: Announcer,
+        announce: Callable[[], Awaitable[object]],
         metrics: RotationMetrics,
         has_made: Callable[[], None] = lambda: None,
     ) -> None:
-        """`has_made`: called when this process has made a salt."""
+        """`announce` informs the flusher of new salts. `has_made` is called when this process has
+        made a salt.
+        """
         self._has_made = has_made
         self._store = store
         self._disposal = disposal
-        self._announcer = announcer
+        self._announce = announce
         self._metrics = metrics
         self.is_well = False
         # Why the salt may be that of a wrong month; None: it is right.
@@ -82,7 +83,7 @@ class Worker:
                 to_do="nothing if CALENDAR_TIMEZONE was just changed; if this repeats, rotation "
                 "processes have different values of it",
             )
-        await self._disposal.note_holders()
+        await self._disposal.holders.note()
         report = None
         due_since = await self._disposal.due_since()
         if due_since is None and again and await self._was_refused():
@@ -91,7 +92,7 @@ class Worker:
             report = await self._disposal.dispose(due_since)
             log_report(report)
         await self.measure()
-        await self._announcer.announce()
+        await self._announce()
         return ensured, report
 
     def _doubt(self, why: str) -> None:

@@ -1,32 +1,12 @@
 """Appends a record to its stream, and calls back when it is durable."""
 
-from typing import Protocol
-
+from collector.buffer.cluster_writer import ClusterWriter
+from collector.buffer.node_writer import NodeWriter
 from collector.buffer.pending import OnResult
 from contract import keys
 from contract.errors import Retry
 
-
-class Writer(Protocol):
-    """Appends records: `NodeWriter` on one server, `ClusterWriter` on those of a cluster."""
-
-    def write(self, record: bytes, shard: int, on_result: OnResult) -> None:
-        """As `NodeWriter.write`."""
-        ...
-
-    @property
-    def failing_since(self) -> float | None:
-        """Since when, in the loop's time, no write has succeeded; None if the last one did."""
-        ...
-
-    @property
-    def idle(self) -> bool:
-        """Whether no record is pending."""
-        ...
-
-    async def run(self) -> None:
-        """Writes pending records, until cancelled."""
-        ...
+Writer = NodeWriter | ClusterWriter
 
 
 class Appender:
@@ -59,10 +39,12 @@ class Appender:
 
     @property
     def failing_since(self) -> float | None:
+        """Since when, in the loop's time, no write has succeeded; None if the last one did."""
         return self._writer.failing_since
 
     @property
     def idle(self) -> bool:
+        """Whether no record is pending."""
         return self._writer.idle
 
     async def run(self) -> None:

@@ -11,9 +11,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from collector.http import connections
-from collector.http.answering import Answering
+from collector.http.answering import Answering, CommonHeaders
 from collector.http.answers import make
-from collector.http.common_headers import CommonHeaders
 from collector.http.connection import Connection, Parts
 from collector.http.connections import Connections, Phase
 from collector.http.request import Request, Respond

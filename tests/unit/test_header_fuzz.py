@@ -15,9 +15,8 @@ from prometheus_client import CollectorRegistry
 from bench.crawlers.corpora import ai_agents, mistaken_people
 from collector.buffer.append import Appender
 from collector.buffer.pending import OnResult
-from collector.http.answering import Answering
+from collector.http.answering import Answering, CommonHeaders
 from collector.http.answers import Answer
-from collector.http.common_headers import CommonHeaders
 from collector.http.request import Request
 from collector.http.routes import Route
 from collector.request.crawlers import Reason
