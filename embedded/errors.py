@@ -7,10 +7,6 @@ class ServerDidNotStart(Exception):
     exit_status = 1
 
 
-class PortTaken(ServerDidNotStart):
-    """Another program has the server's port."""
-
-
 class CannotRun(Exception):
     """Says what is wrong, and what to do. `exit_status` is 2 for a wrong setting, otherwise 1."""
 

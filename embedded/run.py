@@ -6,7 +6,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ from contract.calendar import SECOND_US
 from embedded.banner import compose_banner
 from embedded.commands import DEMO_ALGORITHM, sign_token
 from embedded.data_folder import DataFolder, RunningSystem
-from embedded.errors import CannotRun, PortTaken
+from embedded.errors import CannotRun
 from embedded.ports import is_free
 from embedded.postgres import PostgresServer
 from embedded.procfile import STOP_SIGNALS, read_procfile, run_rows
@@ -91,10 +91,7 @@ def _start_servers(
 
 def _start(server: Callable[[int], Server], preferred_port: int) -> Server:
     """Starts a server on the preferred port if it is free, otherwise on another one."""
-    if is_free("127.0.0.1", preferred_port):
-        with suppress(PortTaken):  # another program took it meanwhile
-            return server(preferred_port).start()
-    return server(0).start()
+    return server(preferred_port if is_free("127.0.0.1", preferred_port) else 0).start()
 
 
 def child_environment(
