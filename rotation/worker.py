@@ -14,7 +14,7 @@ from runtime.retry import Backoff
 from runtime.service_manager import Beat
 from runtime.stopping import Stopping
 from salt.disposal import SaltDisposal
-from salt.report import Report, log_lost, log_report
+from salt.report import Report, log_outcome, log_report
 from salt.store import SaltStore
 from salt.term import Ensured, Outcome
 
@@ -75,7 +75,7 @@ class Worker:
         elif ensured.outcome is not Outcome.UNCHANGED:
             self._metrics.rotations.inc()
             self._has_made()
-            _report_made(ensured)
+            log_outcome(ensured)
         if ensured.other_calendar and ensured.outcome is Outcome.UNCHANGED:
             log.error(
                 "the salt's expiry did not follow this calendar and was corrected",
@@ -142,10 +142,3 @@ class Worker:
         )
         again = Backoff(RETRY_SECONDS, RETRY_SECONDS)
         await repeat(turn, stopping, lambda: pause, trouble=failure_log, backoff=again)
-
-
-def _report_made(ensured: Ensured) -> None:
-    if ensured.outcome is Outcome.LOST:
-        log_lost(ensured.term.month)
-    else:
-        log.warning("a salt was made", outcome=str(ensured.outcome), month=str(ensured.term.month))
