@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from contract.errors import Misconfigured
 from contract.settings import REDIS_URL
-from runtime.redis_client import Address, connect_peer, connect_redis
+from runtime.redis_client import Address, Locator, connect_peer, connect_redis
 from runtime.redis_connection import RedisConnection
 
 SLOTS: Final = 16384
@@ -101,7 +101,9 @@ class Cluster:
 
     def following(self, key: str) -> Redis:
         """A client that always connects to the node of a key's slot; the caller closes it."""
-        return connect_redis(self._url, locator=_SlotLocator(self, slot_of(key)))
+        slot = slot_of(key)
+        locator = Locator(partial(self._find, slot), partial(self.owner, slot), self._lost)
+        return connect_redis(self._url, locator=locator)
 
     def connect_to(self, host: str, port: int) -> Redis:
         """A client of any node; the caller closes it."""
@@ -112,6 +114,18 @@ class Cluster:
             await _cancel([self._refreshing])
         for node in list(self._clients):
             await self._close(node)
+
+    async def _find(self, slot: int) -> Address:
+        await self.refresh()
+        owner = self.owner(slot)
+        if owner is None:
+            raise RedisConnectionError("no node has the slot")
+        return owner
+
+    def _lost(self, error: RedisError) -> None:
+        # The error of a connection has the server's error as its cause.
+        cause = error.__cause__
+        self.learn(cause if isinstance(cause, AskError) else error)
 
     async def _close(self, node: Address) -> None:
         if node in self._connections:
@@ -167,29 +181,6 @@ async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-class _SlotLocator:
-    """A slot's primary."""
-
-    def __init__(self, cluster: Cluster, slot: int) -> None:
-        self._cluster = cluster
-        self._slot = slot
-
-    async def find(self) -> Address:
-        await self._cluster.refresh()
-        owner = self._cluster.owner(self._slot)
-        if owner is None:
-            raise RedisConnectionError("no node has the slot")
-        return owner
-
-    def known(self) -> Address | None:
-        return self._cluster.owner(self._slot)
-
-    def lost(self, error: RedisError) -> None:
-        # The error of a connection has the server's error as its cause.
-        cause = error.__cause__
-        self._cluster.learn(cause if isinstance(cause, AskError) else error)
 
 
 def _read_slots(

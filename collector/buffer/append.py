@@ -23,12 +23,7 @@ class Appender:
         self._held = why
 
     def append(self, identity: bytes, record: bytes, on_result: OnResult) -> None:
-        """Appends a record; `on_result` is called once, when the result is known.
-
-        Args:
-            identity: the 16 bytes that choose the shard.
-            record: from `contract.record.encode`.
-            on_result: as in `NodeWriter.write`.
+        """As `NodeWriter.write`, to the shard that `identity` (16 bytes) chooses.
 
         Raises:
             Retry: too many records are pending, or `hold` refuses them.
