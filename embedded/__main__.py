@@ -6,6 +6,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from contract.errors import Misconfigured
 from embedded.errors import CannotRun, ServerDidNotStart
 
 _PSQL = "psql"
@@ -66,9 +67,12 @@ def main() -> int:
         parser.error(f"unrecognized arguments: {shlex.join(rest)}")
     try:
         _execute(options, rest)
+    except Misconfigured as error:
+        print(error, file=sys.stderr)
+        return 2
     except (CannotRun, ServerDidNotStart) as error:
         print(error, file=sys.stderr)
-        return error.exit_status
+        return 1
     except KeyboardInterrupt:
         pass  # Ctrl-C before the processes were started
     return 0

@@ -310,10 +310,10 @@ def test_a_taken_port_is_named_before_anything_starts(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "extra", "status", "said"),
     [
-        ("run", {"PORT": "http"}, 2, "PORT is 'http'"),
-        ("run", {"ADMIN_PORT": "70000"}, 2, "ADMIN_PORT is '70000'"),
-        ("run", {"HOST": "192.0.2.1"}, 2, "HOST=192.0.2.1 is no address of this machine"),
-        ("run", {"ADMIN_HOST": "192.0.2.1"}, 2, "ADMIN_HOST=192.0.2.1 is no address of this"),
+        ("run", {"PORT": "http"}, 2, "PORT: 'http'"),
+        ("run", {"ADMIN_PORT": "70000"}, 2, "ADMIN_PORT: '70000'"),
+        ("run", {"HOST": "192.0.2.1"}, 2, "HOST: 192.0.2.1 is no address of this machine"),
+        ("run", {"ADMIN_HOST": "192.0.2.1"}, 2, "ADMIN_HOST: 192.0.2.1 is no address of this"),
         ("run --data file/data", {}, 1, "the data folder file/data can't be used"),
         ("env", {}, 1, "make run"),
         ("psql", {}, 1, "make run"),
