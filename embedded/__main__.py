@@ -39,13 +39,10 @@ def build_parser() -> argparse.ArgumentParser:
     token = add(
         "token",
         help="print a token of a demo user",
-        description="Prints a JWT signed with the demo key, which the running system accepts.",
+        description="Prints a JWT that the running system accepts for an hour.",
     )
     token.add_argument("--user", default="demo-user", metavar="ID", help="default: %(default)s")
     token.add_argument("--role", help="the user's highest role (default: none is named)")
-    token.add_argument(
-        "--minutes", type=int, default=60, metavar="N", help="until it expires (default: 60)"
-    )
     add(
         "env",
         help="print the running system's settings for a shell",
@@ -89,7 +86,7 @@ def _execute(options: argparse.Namespace, rest: list[str]) -> None:
         case "run":
             run(data)
         case "token":
-            print_token(data, options.user, options.role, options.minutes)
+            print_token(data, options.user, options.role)
         case "env":
             print_environment(data)
         case _:

@@ -22,11 +22,11 @@ def sign_token(*, key: str, user: str, role: str | None, now: int, minutes: int)
     return jwt.encode(claims, key, algorithm=DEMO_ALGORITHM)
 
 
-def print_token(data: DataFolder, user: str, role: str | None, minutes: int) -> None:
-    """Prints a token that the running system accepts."""
+def print_token(data: DataFolder, user: str, role: str | None) -> None:
+    """Prints a token that the running system accepts for an hour."""
     key = data.running_system().jwt_key
     now = wall_clock() // SECOND_US
-    print(sign_token(key=key, user=user, role=role, now=now, minutes=minutes))
+    print(sign_token(key=key, user=user, role=role, now=now, minutes=60))
 
 
 def print_environment(data: DataFolder) -> None:
