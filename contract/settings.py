@@ -100,7 +100,8 @@ CLIENT_ADDRESS_HEADER: Final = Setting(
     parse_header_name,
     "",
     "CF-Connecting-IP",
-    "the one header in which trusted proxies write the client's address; unset: X-Forwarded-For",
+    "the one header in which trusted proxies write the client's address; unset: X-Forwarded-For, "
+    "or Forwarded if there is none",
 )
 JWT_KEY: Final = Setting(
     "JWT_KEY",

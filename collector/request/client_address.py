@@ -1,14 +1,16 @@
 """The client's address, which proxies pass on in headers that clients can write, too.
 
 A request does not show which header a proxy wrote. So the rule is: `CLIENT_ADDRESS_HEADER` if it is
-set, else `X-Forwarded-For`.
+set, else `X-Forwarded-For` if the request has it, else `Forwarded`.
 """
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from itertools import islice
 from socket import AF_INET, inet_pton
 from typing import NamedTuple
 
+from collector.request.forwarded import forwarded_for
 from collector.request.headers import Headers
 
 Address = bytes
@@ -18,6 +20,7 @@ Network = IPv4Network | IPv6Network
 # How many entries are read, from the right: a client can write thousands.
 HOPS = 64
 _X_FORWARDED_FOR = "x-forwarded-for"
+_FORWARDED = "forwarded"
 _CACHED = 1024
 
 
@@ -35,14 +38,14 @@ class TrustedProxies:
     """Knows the trusted proxies (`TRUSTED_PROXIES`), and reads what they write."""
 
     def __init__(self, networks: Sequence[Network], header: str = "") -> None:
-        """`header`: `CLIENT_ADDRESS_HEADER`; empty: `X-Forwarded-For`."""
+        """`header`: `CLIENT_ADDRESS_HEADER`, or the empty string."""
         # By the length of an address, as numbers: each request is compared with all of them.
         self._networks: dict[int, list[tuple[int, int]]] = {}
         for network in networks:
             bounds = int(network.network_address), int(network.netmask)
             length = network.max_prefixlen // 8
             self._networks.setdefault(length, []).append(bounds)
-        self._header = header.lower() or _X_FORWARDED_FOR
+        self._header = header.lower()
         # Only for proxies: a client's address must not outlive its request.
         self._proxies: dict[str, Peer] = {}
 
@@ -76,8 +79,8 @@ class TrustedProxies:
         client = peer.address
         if not peer.is_proxy:
             return client
-        for node in self._nodes(headers):
-            address = parse_address(node)
+        for node in islice(self._nodes(headers), HOPS):
+            address = None if node is None else parse_address(node)
             if address is None:
                 break
             client = address
@@ -85,16 +88,19 @@ class TrustedProxies:
                 break
         return client
 
-    def _nodes(self, headers: Headers) -> Iterable[str]:
-        """What the proxies wrote, the nearest one's first."""
-        lines = headers.getall(self._header, ())
-        if self._header != _X_FORWARDED_FOR:
-            # It has one address: the proxy replaces what the client wrote, or adds a line.
-            return lines[-1:]
-        if len(lines) == 1 and "," not in lines[0]:
-            return lines  # the usual case
-        entries = ",".join(lines).rsplit(",", HOPS)[-HOPS:]
-        return [entry for entry in reversed(entries) if entry.strip()]
+    def _nodes(self, headers: Headers) -> Iterable[str | None]:
+        """What the proxies wrote, the nearest one's first; None for an entry without an address."""
+        name = self._header or (_X_FORWARDED_FOR if _X_FORWARDED_FOR in headers else _FORWARDED)
+        lines = headers.getall(name, ())
+        if name == _X_FORWARDED_FOR:
+            if len(lines) == 1 and "," not in lines[0]:
+                return lines  # the usual case
+            entries = ",".join(lines).rsplit(",", HOPS)[-HOPS:]
+            return [entry for entry in reversed(entries) if entry.strip()]
+        if name == _FORWARDED:
+            return (node for line in reversed(lines) for node in reversed(forwarded_for(line)))
+        # A header of one address: the proxy replaces what the client wrote, or adds a line.
+        return lines[-1:]
 
 
 def parse_address(text: str) -> Address | None:

@@ -246,6 +246,15 @@ async def test_an_ipv4_address_within_an_ipv6_one_is_no_trusted_proxy(front: Fro
     assert first["monthly_user_hash"] == second["monthly_user_hash"]
 
 
+async def test_forwarded_identifies_the_client_where_there_is_no_x_forwarded_for(
+    front: Front,
+) -> None:
+    for node in ("192.0.2.1", '"192.0.2.1:4711"', '"[2001:db8::1]"', '"[2001:db8::2]:80"'):
+        await front.start(address=None, headers={"Forwarded": f"for={node}"})
+    rows = await front.settled(4)
+    assert len({row["monthly_user_hash"] for row in rows}) == 2
+
+
 async def test_many_visits_of_one_address_make_a_warning_and_the_collector_stays_ready(
     front: Front,
 ) -> None:

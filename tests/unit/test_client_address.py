@@ -52,6 +52,10 @@ def client_by(header: str, *values: str, **others: str) -> str:
     return client_of(headers, proxies=TrustedProxies(NETWORKS, header))
 
 
+def client_forwarded(*values: str) -> str:
+    return client_of(lines("Forwarded", *values))
+
+
 @pytest.mark.parametrize(
     ("peer", "headers", "expected"),
     [
@@ -180,6 +184,56 @@ def test_a_port_or_brackets_never_make_another_client(
     assert parse_address(spelt) == parse_address(bare) == parse_address(f"[{bare}]")
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["for=198.51.100.1"], "198.51.100.1"),
+        (['for=1.1.1.1, for="198.51.100.1:4711";proto=https'], "198.51.100.1"),
+        (["For=198.51.100.1, for=10.0.0.2"], "198.51.100.1"),
+        (["for=1.1.1.1", "for=198.51.100.1", "for=10.0.0.2"], "198.51.100.1"),
+        (['for="[2001:db8:2::9]:80"'], "2001:db8:2::9"),
+        (['for="[::ffff:198.51.100.1]"'], "198.51.100.1"),
+        ([", ".join([*["for=1.1.1.1"] * 200, "for=198.51.100.1"])], "198.51.100.1"),
+        # A proxy that does not say whom it saw stands for the client.
+        (["for=1.1.1.1, for=unknown, for=10.0.0.2"], "10.0.0.2"),
+        *(
+            ([f"for=1.1.1.1, {node}"], PROXY)
+            for node in ("for=unknown", "for=_hidden", 'for="_SEVKISEK:80"', "for=1.2.3", "by=a")
+        ),
+    ],
+)
+def test_forwarded_counts_where_there_is_no_x_forwarded_for(
+    values: list[str], expected: str
+) -> None:
+    assert client_forwarded(*values) == expected
+
+
+def test_forwarded_counts_neither_beside_x_forwarded_for_nor_from_a_stranger() -> None:
+    headers = lines("Forwarded", "for=1.1.1.1")
+    assert client_of(headers, "203.0.113.9") == "203.0.113.9"
+    headers.add("X-Forwarded-For", "198.51.100.1")
+    assert client_of(headers) == "198.51.100.1"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ['for="', 'for=9.9.9.9, x="', 'for="9.9.9.9', "for==", "for=9.9.9.9 x", '"', "=", "é="],
+)
+def test_a_quote_that_the_client_leaves_open_does_not_hide_the_proxys_entry(written: str) -> None:
+    """The worst that a client can do is to count as the proxy."""
+    seen = 'for=198.51.100.1;host="a"'
+    assert client_forwarded(written, seen) == "198.51.100.1"
+    assert client_forwarded(f"{written}, {seen}") == "10.0.0.1"
+
+
+@given(clients, st.lists(entries, max_size=6))
+def test_a_client_can_not_change_the_proxys_own_forwarded_line(
+    address: IPv4Address | IPv6Address, written: list[str]
+) -> None:
+    seen = f'for="[{address}]"' if address.version == 6 else f"for={address}"
+    assert client_of(lines("Forwarded", *written, seen)) == str(address)
+
+
 @pytest.mark.parametrize("name", ["CF-Connecting-IP", "X-Real-IP"])
 def test_a_header_of_one_address_counts_only_if_the_setting_names_it(name: str) -> None:
     """And only from a trusted proxy."""
@@ -201,10 +255,9 @@ def test_a_header_of_one_address_counts_only_if_the_setting_names_it(name: str) 
             ("X-Real-IP", values, {"X_Forwarded_For": "1.1.1.1"}, PROXY)
             for values in ([], [""], ["unknown"], ["1.1.1.1, 2.2.2.2"])
         ),
-        # The setting may name the header that holds a list.
-        ("X-Forwarded-For", ["1.1.1.1, 198.51.100.1"], {"X_Real_IP": "1.1.1.1"}, "198.51.100.1"),
-        # Forwarded (RFC 7239) is not read: a proxy that does not write it passes on the client's.
-        ("", [], {"Forwarded": "for=1.1.1.1"}, PROXY),
+        # The setting may name a header that holds a list.
+        ("Forwarded", ["for=198.51.100.1"], {"X_Forwarded_For": "1.1.1.1"}, "198.51.100.1"),
+        ("X-Forwarded-For", ["198.51.100.1"], {"Forwarded": "for=1.1.1.1"}, "198.51.100.1"),
         ("X-Forwarded-For", [], {"Forwarded": "for=1.1.1.1"}, PROXY),
     ],
 )
@@ -214,8 +267,9 @@ def test_only_the_header_that_the_setting_names_counts(
     assert client_by(header, *values, **others) == expected
 
 
-@pytest.mark.parametrize("entry", ["10.0.0.1", "10.0.0.1, ", "", " ", "a=b"])
-def test_a_chain_of_tens_of_thousands_is_as_cheap_as_one_of_64(entry: str) -> None:
+@pytest.mark.parametrize("entry", ["10.0.0.1", "10.0.0.1, ", "", " ", "for=10.0.0.1", "for=a;b=c"])
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded"])
+def test_a_chain_of_tens_of_thousands_is_as_cheap_as_one_of_64(entry: str, name: str) -> None:
     """The test counts the entries that are read. It measures no time."""
     proxies = TrustedProxies([ip_network("10.0.0.0/8")])
     read = []
@@ -226,7 +280,7 @@ def test_a_chain_of_tens_of_thousands_is_as_cheap_as_one_of_64(entry: str) -> No
             return proxies.trusts(address)
 
     line = ",".join([entry] * 54_000)
-    headers = CIMultiDict([("X-Forwarded-For", line)])
+    headers = CIMultiDict([(name, line)])
     client = client_of(headers, "10.0.0.9", Counting([ip_network("10.0.0.0/8")]))
     assert proxies.trusts(ip_address(client).packed)
     assert len(read) <= HOPS + 1

@@ -65,6 +65,7 @@ PEERS = ["10.0.0.1", "192.0.2.9", "2001:db8::9", "::ffff:10.0.0.1", None]
 SETTINGS = [
     ("", "*"),
     ("X-Real-IP", "city.example.org, *.bücher.example"),
+    ("Forwarded", "*"),
 ]
 
 
