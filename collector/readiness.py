@@ -104,7 +104,7 @@ class Readiness:
         except Retry as error:
             self._write_fails = str(error)
         try:
-            self._buffer_fails = _fullness((await read_buffer(self._shards)).used_ratio)
+            self._buffer_fails = _fullness((await read_buffer(self._shards, 0)).used_ratio)
         except Retry as error:
             self._buffer_fails = str(error)
         self._prove()

@@ -81,6 +81,10 @@ class FlusherMetrics:
             "impact_buffer_used_ratio",
             "Redis's used memory as a share of its maxmemory, or of the machine's memory.",
         )
+        self.buffer_seconds_left = gauge(
+            "impact_buffer_seconds_left",
+            "Time until Redis is full, at its present growth; +Inf if it does not grow.",
+        )
         self.salts_lost = counter(
             "impact_salts_lost",
             "Salts that were made within a month for one that was lost or replaced: people who "

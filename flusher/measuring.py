@@ -1,9 +1,12 @@
 """Measures the streams in Redis, their dead letters, and the memory that is left."""
 
+import math
+import time
+
 from contract.flusher_metrics import FlusherMetrics
 from flusher.stream.lag import count_dead_letters, measure_lag
 from flusher.stream.read import StreamReader
-from runtime.buffer import read_buffer
+from runtime.buffer import Buffer, read_buffer
 
 
 class Measuring:
@@ -12,6 +15,7 @@ class Measuring:
     def __init__(self, reader: StreamReader, metrics: FlusherMetrics) -> None:
         self._reader = reader
         self._metrics = metrics
+        self._buffer: Buffer | None = None
 
     async def measure(self) -> None:
         """Sets the metrics of all shards whose server answers.
@@ -26,4 +30,8 @@ class Measuring:
             self._metrics.oldest_entry_seconds.set(lag.oldest_seconds or 0, lag.shard)
         dead = await count_dead_letters(servers, shards)
         self._metrics.dead_letters.set(sum(dead.values()))
-        self._metrics.buffer_used_ratio.set((await read_buffer(servers)).used_ratio)
+        buffer = await read_buffer(servers, time.monotonic())
+        left = None if self._buffer is None else buffer.seconds_left(self._buffer)
+        self._buffer = buffer
+        self._metrics.buffer_used_ratio.set(buffer.used_ratio)
+        self._metrics.buffer_seconds_left.set(math.inf if left is None else left)

@@ -1,16 +1,21 @@
 """`python -m flusher status`: how far behind the flushers are, and what needs an operator."""
 
+import asyncio
 import json
+import time
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
+from typing import Final
 
 from contract.errors import Retry
 from flusher.postgres.database import Database
 from flusher.postgres.statements import statement
 from flusher.stream.lag import count_dead_letters, measure_lag
 from flusher.stream.read import StreamReader
-from runtime.buffer import Buffer, read_buffer
+from runtime.buffer import read_buffer
+
+_RATE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,17 @@ class ShardStatus:
     dead_letters: int
 
 
+@dataclass(frozen=True, slots=True)
+class BufferStatus:
+    """Redis's memory. `seconds_left`: until it is full, at the rate of the last second; None: it
+    does not grow.
+    """
+
+    used_bytes: int
+    most_bytes: int
+    seconds_left: float | None
+
+
 @dataclass(slots=True)
 class Status:
     """Everything that `status` shows. `shards` are those whose server answers.
@@ -41,7 +57,7 @@ class Status:
     last_session: str | None = None
     dead_letters: int | None = None
     upgrades_waiting: int | None = None
-    buffer: Buffer | None = None
+    buffer: BufferStatus | None = None
     away: dict[str, str] = field(default_factory=dict)
 
 
@@ -66,7 +82,9 @@ async def read_status(reader: StreamReader, database: Database) -> Status:
 async def _ask_redis(reader: StreamReader, status: Status) -> None:
     await reader.find_shards()
     servers, shards = reader.servers, reader.shards
-    status.buffer = await read_buffer(servers)
+    before = await read_buffer(servers, time.monotonic())
+    await asyncio.sleep(_RATE_SECONDS)
+    after = await read_buffer(servers, time.monotonic())
     lags = await measure_lag(servers, shards)
     dead = await count_dead_letters(servers, shards)
     newest = max((lag.newest_ms for lag in lags if lag.newest_ms is not None), default=None)
@@ -86,6 +104,7 @@ async def _ask_redis(reader: StreamReader, status: Status) -> None:
         at = datetime.fromtimestamp(newest / 1000).astimezone()
         status.last_append = at.isoformat(timespec="milliseconds")
     status.dead_letters = sum(dead.values())
+    status.buffer = BufferStatus(after.used_bytes, after.most_bytes, after.seconds_left(before))
 
 
 async def _ask_postgres(database: Database, status: Status) -> None:

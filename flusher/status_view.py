@@ -3,6 +3,7 @@
 There is no colour if the output is not a terminal, or if `NO_COLOR` is set.
 """
 
+from datetime import timedelta
 from typing import Final
 
 from rich.console import Console
@@ -10,14 +11,14 @@ from rich.live import Live
 from rich.text import Text
 
 from flusher.postgres.database import Database
-from flusher.status import Status, read_status
+from flusher.status import BufferStatus, Status, read_status
 from flusher.stream.read import StreamReader
-from runtime.buffer import Buffer
 from runtime.periodic import repeat
 from runtime.stopping import Stopping
 
 _OLD_SECONDS: Final = (60.0, 300.0)
 _FULL_RATIO: Final = (0.8, 0.95)
+_SOON_SECONDS: Final = 3600.0
 _UNKNOWN: Final = "unknown"
 _BAD: Final = "bold red"
 _WARNING: Final = "yellow"
@@ -62,15 +63,19 @@ async def watch_status(reader: StreamReader, database: Database) -> None:
     stopping.install()
     console = _console()
     with Live(console=console, auto_refresh=False, transient=False) as live:
+        pause = 0.0
 
         async def show() -> None:
+            nonlocal pause
             status = await read_status(reader, database)
+            # If Redis answers, the query itself takes a second.
+            pause = 1.0 if status.buffer is None else 0.0
             if console.is_terminal:
                 live.update(as_text(status), refresh=True)
             else:
                 console.print(as_text(status), "")
 
-        await repeat(show, stopping, 1.0)
+        await repeat(show, stopping, lambda: pause)
 
 
 def _console() -> Console:
@@ -94,16 +99,21 @@ def _number(number: int | None) -> str:
     return _UNKNOWN if number is None else str(number)
 
 
-def _buffer(buffer: Buffer | None) -> str:
+def _buffer(buffer: BufferStatus | None) -> str:
     if buffer is None:
         return _UNKNOWN
-    return f"{buffer.used_bytes / 2**20:,.0f} of {buffer.most_bytes / 2**20:,.0f} MiB"
+    used = f"{buffer.used_bytes / 2**20:,.0f} of {buffer.most_bytes / 2**20:,.0f} MiB"
+    if buffer.seconds_left is None:
+        return f"{used}, not growing"
+    return f"{used}, full in {timedelta(seconds=round(buffer.seconds_left))} at the present rate"
 
 
-def _fullness(buffer: Buffer | None) -> str:
+def _fullness(buffer: BufferStatus | None) -> str:
     if buffer is None:
         return _WARNING
-    return _level(buffer.used_ratio, _FULL_RATIO)
+    style = _level(buffer.used_bytes / max(buffer.most_bytes, 1), _FULL_RATIO)
+    soon = buffer.seconds_left is not None and buffer.seconds_left < _SOON_SECONDS
+    return _WARNING if soon and style == _GOOD else style
 
 
 def _level(value: float, marks: tuple[float, float]) -> str:

@@ -1,4 +1,4 @@
-"""How much memory Redis has left for the streams."""
+"""How much memory Redis has left for the streams, and for how long at the present rate."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,18 +12,28 @@ from runtime.shards import Shards
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """Redis's memory, in bytes. `most_bytes`: its `maxmemory`, or else the machine's memory."""
+    """Redis's memory at one time, in bytes, and that time in seconds of a monotonic clock."""
 
     used_bytes: int
     most_bytes: int
+    at: float
 
     @property
     def used_ratio(self) -> float:
         return self.used_bytes / max(self.most_bytes, 1)
 
+    def seconds_left(self, before: "Buffer") -> float | None:
+        """The time until it is full at the rate since `before`; None: it does not grow."""
+        grown = self.used_bytes - before.used_bytes
+        if grown <= 0 or self.at <= before.at:
+            return None
+        return (self.most_bytes - self.used_bytes) * (self.at - before.at) / grown
 
-async def read_buffer(shards: Shards) -> Buffer:
-    """Asks Redis for its memory; of several servers, that with the least memory left.
+
+async def read_buffer(shards: Shards, at: float) -> Buffer:
+    """Asks Redis for its memory: `maxmemory`, or the machine's memory if that is not set.
+
+    Of several servers, it returns that of the server with the least memory left.
 
     Raises:
         Retry: Redis does not answer.
@@ -33,7 +43,7 @@ async def read_buffer(shards: Shards) -> Buffer:
     with as_retry("reading Redis's memory"):
         for server in (await shards.servers()).values():
             try:
-                buffers.append(_buffer(await server.info("memory")))
+                buffers.append(_buffer(await server.info("memory"), at))
             except RedisError as error:
                 failure = error
         if not buffers:
@@ -41,6 +51,6 @@ async def read_buffer(shards: Shards) -> Buffer:
     return min(buffers, key=lambda buffer: buffer.most_bytes - buffer.used_bytes)
 
 
-def _buffer(info: dict[str, Any]) -> Buffer:
+def _buffer(info: dict[str, Any], at: float) -> Buffer:
     most = int(info.get("maxmemory") or 0) or int(info.get("total_system_memory") or 0)
-    return Buffer(int(info["used_memory"]), most)
+    return Buffer(int(info["used_memory"]), most, at)

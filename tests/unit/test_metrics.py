@@ -37,6 +37,7 @@ FLUSHER = {
     "impact_stream_pending": ("gauge", "shard"),
     "impact_oldest_entry_seconds": ("gauge", "shard"),
     "impact_buffer_used_ratio": ("gauge",),
+    "impact_buffer_seconds_left": ("gauge",),
     "impact_flush_seconds": ("histogram", "stage"),
     "impact_end_to_end_seconds": ("histogram",),
 }
