@@ -15,7 +15,7 @@ from collector.buffer.cluster_writer import ClusterWriter
 from collector.buffer.durability import Durability
 from collector.buffer.node_writer import NodeWriter
 from collector.endpoints import Endpoints
-from collector.http.common_headers import CommonHeaders
+from collector.http.answering import CommonHeaders
 from collector.http.connections import Connections
 from collector.http.server import Server
 from collector.readiness import Readiness

@@ -6,6 +6,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from contract.errors import Misconfigured
 from embedded.errors import CannotRun, ServerDidNotStart
 
 _PSQL = "psql"
@@ -38,13 +39,10 @@ def build_parser() -> argparse.ArgumentParser:
     token = add(
         "token",
         help="print a token of a demo user",
-        description="Prints a JWT signed with the demo key, which the running system accepts.",
+        description="Prints a JWT that the running system accepts for an hour.",
     )
     token.add_argument("--user", default="demo-user", metavar="ID", help="default: %(default)s")
     token.add_argument("--role", help="the user's highest role (default: none is named)")
-    token.add_argument(
-        "--minutes", type=int, default=60, metavar="N", help="until it expires (default: 60)"
-    )
     add(
         "env",
         help="print the running system's settings for a shell",
@@ -66,9 +64,12 @@ def main() -> int:
         parser.error(f"unrecognized arguments: {shlex.join(rest)}")
     try:
         _execute(options, rest)
+    except Misconfigured as error:
+        print(error, file=sys.stderr)
+        return 2
     except (CannotRun, ServerDidNotStart) as error:
         print(error, file=sys.stderr)
-        return error.exit_status
+        return 1
     except KeyboardInterrupt:
         pass  # Ctrl-C before the processes were started
     return 0
@@ -85,7 +86,7 @@ def _execute(options: argparse.Namespace, rest: list[str]) -> None:
         case "run":
             run(data)
         case "token":
-            print_token(data, options.user, options.role, options.minutes)
+            print_token(data, options.user, options.role)
         case "env":
             print_environment(data)
         case _:

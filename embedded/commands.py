@@ -1,20 +1,32 @@
-"""The commands `token`, `env` and `psql`, for the running system."""
+"""The commands `token`, `env` and `psql`, for the running system, and the tokens of its users."""
 
 import os
 import shlex
 
+import jwt
+
 from contract.calendar import SECOND_US
 from embedded.data_folder import DataFolder
-from embedded.demo_token import sign_token
 from embedded.errors import CannotRun
 from embedded.postgres import find_wheel_programs
 from runtime.clock import wall_clock
 
+DEMO_ALGORITHM = "HS256"
 
-def print_token(data: DataFolder, user: str, role: str | None, minutes: int) -> None:
-    """Prints a token that the running system accepts."""
+
+def sign_token(*, key: str, user: str, role: str | None, now: int, minutes: int) -> str:
+    """A JWT that expires `minutes` after `now` (seconds since 1970), signed with a demo key."""
+    claims: dict[str, str | int] = {"sub": user, "exp": now + 60 * minutes}
+    if role is not None:
+        claims["highest_role"] = role
+    return jwt.encode(claims, key, algorithm=DEMO_ALGORITHM)
+
+
+def print_token(data: DataFolder, user: str, role: str | None) -> None:
+    """Prints a token that the running system accepts for an hour."""
+    key = data.running_system().jwt_key
     now = wall_clock() // SECOND_US
-    print(sign_token(key=data.demo_key(), user=user, role=role, now=now, minutes=minutes))
+    print(sign_token(key=key, user=user, role=role, now=now, minutes=60))
 
 
 def print_environment(data: DataFolder) -> None:

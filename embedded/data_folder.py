@@ -1,8 +1,7 @@
-"""The folder with all data of `make run`: its lock, the demo key, and how to reach what runs."""
+"""The folder with all data of `make run`: its lock, and how to reach what runs."""
 
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -11,12 +10,12 @@ from pathlib import Path
 from embedded.errors import CannotRun
 from embedded.folder_lock import take_lock
 
-_KEY_BYTES = 32
-
 
 @dataclass(frozen=True)
 class RunningSystem:
-    """What other commands need to reach the running system."""
+    """What other commands need to reach the running system. `jwt_key` signs demo tokens; each run
+    has a new one.
+    """
 
     redis_url: str
     database_url: str
@@ -34,7 +33,6 @@ class DataFolder:
         self.valkey = path / "valkey"
         self.postgres = path / "postgres"
         self._lock = path / "lock"
-        self._key = path / "jwt_key"
         self._run = path / "run.json"
 
     @contextmanager
@@ -57,19 +55,11 @@ class DataFolder:
         finally:
             os.close(descriptor)
 
-    def demo_key(self) -> str:
-        """The key that signs demo tokens, in hexadecimal. It is made when it is first needed."""
-        with self._usable():
-            self.path.mkdir(parents=True, exist_ok=True)
-            if not self._key.exists():
-                self._make_key()
-            return self._key.read_text().strip()
-
     @contextmanager
     def announced(self, system: RunningSystem) -> Iterator[None]:
         """Lets other commands find `system` during the block."""
         self._run.unlink(missing_ok=True)
-        # Only for the owner, because the URLs may have passwords.
+        # Only for the owner, because of the key and of passwords in the URLs.
         descriptor = os.open(self._run, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump(asdict(system), file, indent=2)
@@ -93,18 +83,6 @@ class DataFolder:
         except TimeoutError:
             return True
         return False
-
-    def _make_key(self) -> None:
-        draft = self.path / f"jwt_key.{os.getpid()}"
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(_KEY_BYTES) + "\n")
-        try:
-            os.link(draft, self._key)  # so that the key is complete, and replaces no other one
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
 
     @contextmanager
     def _usable(self) -> Iterator[None]:

@@ -4,16 +4,6 @@
 class ServerDidNotStart(Exception):
     """Says which server did not start, why, and where its log is."""
 
-    exit_status = 1
-
-
-class PortTaken(ServerDidNotStart):
-    """Another program has the server's port."""
-
 
 class CannotRun(Exception):
-    """Says what is wrong, and what to do. `exit_status` is 2 for a wrong setting, otherwise 1."""
-
-    def __init__(self, message: str, *, exit_status: int = 1) -> None:
-        super().__init__(message)
-        self.exit_status = exit_status
+    """Says what is wrong, and what to do."""

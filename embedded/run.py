@@ -1,22 +1,23 @@
 """Runs everything on one machine: the servers, the migration, the processes of the Procfile."""
 
+import asyncio
 import os
+import secrets
 import signal
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
 from contract.calendar import SECOND_US
 from embedded.banner import compose_banner
+from embedded.commands import DEMO_ALGORITHM, sign_token
 from embedded.data_folder import DataFolder, RunningSystem
-from embedded.demo_token import DEMO_ALGORITHM, sign_token
-from embedded.errors import CannotRun, PortTaken
+from embedded.errors import CannotRun
 from embedded.ports import is_free
 from embedded.postgres import PostgresServer
-from embedded.procfile import read_procfile, run_rows
+from embedded.procfile import STOP_SIGNALS, read_procfile, run_rows
 from embedded.readiness import wait_until_ready
 from embedded.run_settings import RunSettings, read_run_settings, settle_ports
 from embedded.server_process import ServerProcess
@@ -29,9 +30,8 @@ _VALKEY_PORT = 6380
 _POSTGRES_PORT = 5433
 _RELEASE = "release"
 _DEMO_MINUTES = 30 * 24 * 60
+_KEY_BYTES = 32
 Server = TypeVar("Server", bound=ServerProcess)
-
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(data: DataFolder) -> None:
@@ -39,19 +39,15 @@ def run(data: DataFolder) -> None:
 
     Raises CannotRun or ServerDidNotStart if it can't start, or if a process ended by itself.
     """
-    _interrupt_on_signals()
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:
         try:
             _run(data, Terminal(), stack)
         finally:
             # Nothing may interrupt the stop of the servers, which is short.
-            for number in _STOP_SIGNALS:
+            for number in STOP_SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
-
-
-def _interrupt_on_signals() -> None:
-    for number in _STOP_SIGNALS:
-        signal.signal(number, signal.default_int_handler)
 
 
 def _run(data: DataFolder, terminal: Terminal, stack: ExitStack) -> None:
@@ -72,7 +68,7 @@ def _run(data: DataFolder, terminal: Terminal, stack: ExitStack) -> None:
         settings.readiness_url(port) for name, port in admin_ports.items() if name in rows and port
     ]
     banner = compose_banner(settings, system)
-    _run_processes(rows, environments, settings, pages, banner, terminal)
+    asyncio.run(_run_processes(rows, environments, settings, pages, banner, terminal))
 
 
 def _start_servers(
@@ -90,15 +86,12 @@ def _start_servers(
         stack.push(postgres)
         database_url = postgres.dsn()
         terminal.say(f"PostgreSQL runs on port {postgres.port}, its data in {data.postgres}")
-    return RunningSystem(redis_url, database_url, data.demo_key())
+    return RunningSystem(redis_url, database_url, secrets.token_hex(_KEY_BYTES))
 
 
 def _start(server: Callable[[int], Server], preferred_port: int) -> Server:
     """Starts a server on the preferred port if it is free, otherwise on another one."""
-    if is_free("127.0.0.1", preferred_port):
-        with suppress(PortTaken):  # another program took it meanwhile
-            return server(preferred_port).start()
-    return server(0).start()
+    return server(preferred_port if is_free("127.0.0.1", preferred_port) else 0).start()
 
 
 def child_environment(
@@ -146,8 +139,7 @@ def _run_release(
     command: str, environments: Mapping[str, Mapping[str, str]], terminal: Terminal
 ) -> bool:
     """Runs the migration. False: a signal ended it; CannotRun: it failed."""
-    ended = run_rows({_RELEASE: command}, environments, terminal, when_started=lambda: None)
-    _interrupt_on_signals()
+    ended = asyncio.run(run_rows({_RELEASE: command}, environments, terminal))
     if ended is None:
         return False
     if ended.status != 0:
@@ -157,7 +149,7 @@ def _run_release(
     return True
 
 
-def _run_processes(
+async def _run_processes(
     rows: Mapping[str, str],
     environments: Mapping[str, Mapping[str, str]],
     settings: RunSettings,
@@ -165,15 +157,15 @@ def _run_processes(
     banner: str,
     terminal: Terminal,
 ) -> None:
-    given_up = threading.Event()
+    """Runs them until a signal comes; CannotRun: one ended by itself."""
 
-    def show_banner() -> None:
-        if wait_until_ready(settings.collector_url, pages, given_up):
-            terminal.write(banner)
+    async def show_banner() -> None:
+        await wait_until_ready(settings.collector_url, pages)
+        terminal.write(banner)
 
-    watcher = threading.Thread(target=show_banner, daemon=True)
-    ended = run_rows(rows, environments, terminal, when_started=watcher.start)
-    given_up.set()
+    showing = asyncio.create_task(show_banner())
+    ended = await run_rows(rows, environments, terminal)
+    showing.cancel()
     if ended is not None:
         raise CannotRun(
             f"{ended.name} ({rows[ended.name]}) ended by itself with status {ended.status}, so "

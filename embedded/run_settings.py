@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from contract import settings as names
+from contract.errors import Misconfigured
 from embedded.errors import CannotRun
 from embedded.ports import find_free_port, is_free
 
-_WRONG_CONFIGURATION = 2
-_DEFAULT_PORT = 8000
-_HIGHEST_PORT = 65_535
 # The usual admin port of each process, in the order of the Procfile.
 _ADMIN_PORTS = {"web": 9100, "worker": 9101, "clock": 9102}
 
@@ -35,15 +34,14 @@ class RunSettings:
 
 
 def read_run_settings(environment: Mapping[str, str]) -> RunSettings:
-    """Raises CannotRun if a setting is wrong."""
-    # The collector's default is 0.0.0.0. But the demo gives its user's token to everybody.
-    host = environment.get("HOST", "") or "127.0.0.1"
-    port = _read_port(environment, "PORT", lowest=1) or _DEFAULT_PORT
+    """Raises Misconfigured if a setting is wrong."""
+    admin_port = names.admin_port(0).read(environment)
     return RunSettings(
-        host=host,
-        port=port,
-        admin_host=environment.get("ADMIN_HOST", "") or "127.0.0.1",  # as in the processes
-        admin_port=_read_port(environment, "ADMIN_PORT", lowest=0),
+        # The collector's default is 0.0.0.0. But the demo gives its user's token to everybody.
+        host=environment.get("HOST", "") or "127.0.0.1",
+        port=names.PORT.read(environment),
+        admin_host=names.ADMIN_HOST.read(environment),
+        admin_port=admin_port if environment.get("ADMIN_PORT") else None,
         redis_url=environment.get("REDIS_URL") or None,
         database_url=environment.get("DATABASE_URL") or None,
         own_keys=environment.get("JWT_KEY") or None,
@@ -52,7 +50,8 @@ def read_run_settings(environment: Mapping[str, str]) -> RunSettings:
 
 
 def settle_ports(settings: RunSettings) -> dict[str, int]:
-    """The ADMIN_PORT of each process. Raises CannotRun if a port that is set is taken.
+    """The ADMIN_PORT of each process. Raises CannotRun if a port that is set is taken, and
+    Misconfigured if an address is not one of this machine.
 
     If ADMIN_PORT is set, the three processes get it and the two ports after it. Otherwise they get
     their usual ports, or other ones if these are taken.
@@ -77,19 +76,6 @@ def _url(host: str, port: int) -> str:
     return f"http://[{near}]:{port}" if ":" in near else f"http://{near}:{port}"
 
 
-def _read_port(environment: Mapping[str, str], name: str, *, lowest: int) -> int | None:
-    text = environment.get(name, "")
-    if not text:
-        return None
-    if not text.isascii() or not text.isdigit() or not lowest <= int(text) <= _HIGHEST_PORT:
-        raise CannotRun(
-            f"{name} is {text!r}, not a port from {lowest} to {_HIGHEST_PORT}: "
-            f"try {name}=8001 make run",
-            exit_status=_WRONG_CONFIGURATION,
-        )
-    return int(text)
-
-
 def _check_port(host_name: str, host: str, port_name: str, port: int) -> None:
     if not _is_free(host_name, host, port_name, port):
         raise CannotRun(
@@ -106,8 +92,5 @@ def _is_free(host_name: str, host: str, port_name: str, port: int) -> bool:
             raise CannotRun(
                 f"{port_name}={port} needs more rights than we have: try {port_name}=8001 make run"
             ) from error
-        raise CannotRun(
-            f"{host_name}={host} is no address of this machine ({error}): "
-            f"try {host_name}=127.0.0.1 make run",
-            exit_status=_WRONG_CONFIGURATION,
-        ) from error
+        problem = f"{host} is no address of this machine ({error})"
+        raise Misconfigured(host_name, problem, f"{host_name}=127.0.0.1 make run") from error

@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
-from embedded.errors import PortTaken, ServerDidNotStart
+from embedded.errors import ServerDidNotStart
 from embedded.folder_lock import take_lock
 from embedded.held_child import HeldChild
 from embedded.launch import Account, plan_launch
@@ -23,7 +23,6 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 20.0
 _GONE_SECONDS = 10.0
 _POLL_SECONDS = 0.02
-_PORT_ATTEMPTS = 5
 _LOG_LINES_SHOWN = 3
 
 
@@ -44,7 +43,6 @@ class ServerProcess(ABC):
         self.data_dir = data_dir.resolve()
         self.log_path = self.data_dir / "server.log"
         self._port = port
-        self._chooses_port = port == 0
         self._extra_env = dict(env or {})
         self._child: HeldChild | None = None
         self._log_start = 0
@@ -53,17 +51,16 @@ class ServerProcess(ABC):
     def _programs(self) -> Sequence[Path]:
         """The programs that are needed. An error names a missing one."""
 
-    @abstractmethod
-    def _prepare(self, lock: int) -> None:
+    def _prepare(self, lock: int) -> None:  # noqa: B027 - a server may need nothing
         """Prepares the data folder. The programs that it runs inherit the folder's lock."""
 
     @abstractmethod
     def _command(self) -> Sequence[str]:
         """The server's command line."""
 
-    @abstractmethod
     def _account(self) -> Account | None:
         """The account of the server; None: ours."""
+        return None
 
     @abstractmethod
     def _is_ready(self, pid: int) -> bool:
@@ -88,18 +85,9 @@ class ServerProcess(ABC):
         if self.is_running:
             raise RuntimeError(f"{self.name} is already running")
         self._check_programs()
-        attempts = _PORT_ATTEMPTS if self._chooses_port else 1
-        for attempt in range(1, attempts + 1):
-            if self._chooses_port:
-                self._port = find_free_port()
-            try:
-                self._start_once()
-            except PortTaken:
-                if attempt == attempts:
-                    raise
-            else:
-                self._chooses_port = False
-                break
+        if self._port == 0:
+            self._port = find_free_port()
+        self._start()
         return self
 
     def stop(self) -> None:
@@ -160,7 +148,7 @@ class ServerProcess(ABC):
                     f"{self.name} did not start: there is no program {program} that we may run"
                 )
 
-    def _start_once(self) -> None:
+    def _start(self) -> None:
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             lock = take_lock(self.data_dir / "lock", seconds=_GONE_SECONDS)
@@ -222,7 +210,7 @@ class ServerProcess(ABC):
             log.seek(self._log_start)
             text = log.read().decode("utf-8", "replace")
         if "Address already in use" in text:
-            return PortTaken(
+            return ServerDidNotStart(
                 f"{self.name} did not start: port {self._port} of 127.0.0.1 is taken by another "
                 f"program; log: {self.log_path}"
             )

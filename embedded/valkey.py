@@ -13,7 +13,6 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from embedded.errors import ServerDidNotStart
-from embedded.launch import Account
 from embedded.server_process import ServerProcess
 
 _PROBE_SECONDS = 1.0
@@ -61,12 +60,6 @@ class ValkeyServer(ServerProcess):
 
     def _programs(self) -> Sequence[Path]:
         return [self._find_binary()]
-
-    def _prepare(self, lock: int) -> None:
-        """Does nothing: the server makes its files."""
-
-    def _account(self) -> Account | None:
-        return None
 
     def _command(self) -> Sequence[str]:
         config = dict(self.config) | {

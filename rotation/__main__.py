@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from contract import settings
 from contract.metrics import RotationMetrics
 from contract.setting import Environment
-from rotation.announce import Announcer
+from rotation.announce import announce
 from rotation.status import as_json, as_text, read_status
 from rotation.worker import Worker
 from runtime.admin import AdminListener, make_registry
@@ -83,9 +83,9 @@ async def _worker(
         witnesses = partial(ask_witnesses, clock, shards)
         store = SaltStore(server.redis, zone, witnesses, sets_expiry=True)
         disposal = SaltDisposal(server, store)
-        announcer = Announcer(server.redis, shards)
+        announcing = partial(announce, server.redis, shards)
         checks = redis_examinations(shards, clock, None if server.is_streams else server.redis)
-        yield Worker(store, disposal, announcer, metrics, has_made), store, disposal, checks
+        yield Worker(store, disposal, announcing, metrics, has_made), store, disposal, checks
 
 
 async def follow_the_calendar(environment: Environment, clock: Clock) -> int | Restart:

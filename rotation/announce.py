@@ -19,29 +19,26 @@ from runtime.shards import Shards
 from salt.term import made_at_us
 
 
-class Announcer:
-    """Copies the record of rotations from the salt's server to the streams."""
+async def announce(salt_redis: Redis, shards: Shards) -> int:
+    """Copies new entries of the record of rotations to the streams; returns how many.
 
-    def __init__(self, salt_redis: Redis, shards: Shards) -> None:
-        self._salt_redis = salt_redis
-        self._shards = shards
-
-    async def announce(self) -> int:
-        """Sends new notices; returns how many. Retry: a server does not answer."""
-        with as_retry("announcing a salt"):
-            last: Any = await self._salt_redis.get(keys.ROTATIONS_ANNOUNCED)
-            rotations: Any = await self._salt_redis.xrange(
-                keys.ROTATIONS, min=f"({last.decode()}" if last else "-"
-            )
-            for entry_id, fields in rotations:
-                event = _event(entry_id, fields)
-                shard = keys.shard_of(event.id, self._shards.count)
-                notice: Command = ("XADD", keys.stream(shard), "*", FIELD, encode(event))
-                ((reply,),) = (await self._shards.ask({shard: [notice]})).values()
-                if isinstance(reply, RedisError):
-                    raise reply
-                await self._salt_redis.set(keys.ROTATIONS_ANNOUNCED, entry_id)
-        return len(rotations)
+    Raises:
+        Retry: a server does not answer.
+    """
+    with as_retry("announcing a salt"):
+        last: Any = await salt_redis.get(keys.ROTATIONS_ANNOUNCED)
+        rotations: Any = await salt_redis.xrange(
+            keys.ROTATIONS, min=f"({last.decode()}" if last else "-"
+        )
+        for entry_id, fields in rotations:
+            event = _event(entry_id, fields)
+            shard = keys.shard_of(event.id, shards.count)
+            notice: Command = ("XADD", keys.stream(shard), "*", FIELD, encode(event))
+            ((reply,),) = (await shards.ask({shard: [notice]})).values()
+            if isinstance(reply, RedisError):
+                raise reply
+            await salt_redis.set(keys.ROTATIONS_ANNOUNCED, entry_id)
+    return len(rotations)
 
 
 def _event(entry_id: bytes, fields: dict[bytes, bytes]) -> SaltMade:

@@ -1,21 +1,20 @@
 """The worker: checks every few seconds whether the month has its salt, and rotates at its end."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from contract.calendar import SECOND_US
 from contract.errors import ClocksDisagree, Retry
 from contract.metrics import RotationMetrics
-from rotation.announce import Announcer
 from rotation.status import read_status
 from runtime.periodic import FailureLog, repeat
 from runtime.retry import Backoff
 from runtime.service_manager import Beat
 from runtime.stopping import Stopping
 from salt.disposal import SaltDisposal
-from salt.report import Report, log_lost, log_report
+from salt.report import Report, log_outcome, log_report
 from salt.store import SaltStore
 from salt.term import Ensured, Outcome
 
@@ -32,15 +31,17 @@ class Worker:
         self,
         store: SaltStore,
         disposal: SaltDisposal,
-        announcer: Announcer,
+        announce: Callable[[], Awaitable[object]],
         metrics: RotationMetrics,
         has_made: Callable[[], None] = lambda: None,
     ) -> None:
-        """`has_made`: called when this process has made a salt."""
+        """`announce` informs the flusher of new salts. `has_made` is called when this process has
+        made a salt.
+        """
         self._has_made = has_made
         self._store = store
         self._disposal = disposal
-        self._announcer = announcer
+        self._announce = announce
         self._metrics = metrics
         self.is_well = False
         # Why the salt may be that of a wrong month; None: it is right.
@@ -74,7 +75,7 @@ class Worker:
         elif ensured.outcome is not Outcome.UNCHANGED:
             self._metrics.rotations.inc()
             self._has_made()
-            _report_made(ensured)
+            log_outcome(ensured)
         if ensured.other_calendar and ensured.outcome is Outcome.UNCHANGED:
             log.error(
                 "the salt's expiry did not follow this calendar and was corrected",
@@ -82,7 +83,7 @@ class Worker:
                 to_do="nothing if CALENDAR_TIMEZONE was just changed; if this repeats, rotation "
                 "processes have different values of it",
             )
-        await self._disposal.note_holders()
+        await self._disposal.holders.note()
         report = None
         due_since = await self._disposal.due_since()
         if due_since is None and again and await self._was_refused():
@@ -91,7 +92,7 @@ class Worker:
             report = await self._disposal.dispose(due_since)
             log_report(report)
         await self.measure()
-        await self._announcer.announce()
+        await self._announce()
         return ensured, report
 
     def _doubt(self, why: str) -> None:
@@ -141,10 +142,3 @@ class Worker:
         )
         again = Backoff(RETRY_SECONDS, RETRY_SECONDS)
         await repeat(turn, stopping, lambda: pause, trouble=failure_log, backoff=again)
-
-
-def _report_made(ensured: Ensured) -> None:
-    if ensured.outcome is Outcome.LOST:
-        log_lost(ensured.term.month)
-    else:
-        log.warning("a salt was made", outcome=str(ensured.outcome), month=str(ensured.term.month))

@@ -7,7 +7,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from contract.errors import Misconfigured
 from contract.settings import REDIS_URL
-from runtime.redis_client import Address, connect_peer, connect_redis
+from runtime.redis_client import Address, Locator, connect_peer, connect_redis
 from runtime.redis_connection import RedisConnection
 
 SLOTS: Final = 16384
@@ -28,9 +28,6 @@ _LEAST_SECONDS = 0.2
 _MOST_SECONDS = 5.0
 _ANSWER_SECONDS = 1.5
 _EXAMPLE = f"{REDIS_URL.name}=redis://node-1:6379,redis://node-2:6379"
-
-_Answer = tuple[list[Address | None], list[Address]]
-"""Each slot's primary, and all nodes."""
 
 
 @lru_cache(maxsize=4096)
@@ -57,7 +54,6 @@ class Cluster:
         self._refreshed_at = -_MOST_SECONDS
         self._doubted = True
         self._refreshing: asyncio.Task[None] | None = None
-        self._asking: set[asyncio.Task[_Answer | RedisError]] = set()
 
     async def refresh(self) -> None:
         """Asks for the map again if it is doubtful, but not too often.
@@ -105,19 +101,31 @@ class Cluster:
 
     def following(self, key: str) -> Redis:
         """A client that always connects to the node of a key's slot; the caller closes it."""
-        return connect_redis(self._url, locator=_SlotLocator(self, slot_of(key)))
+        slot = slot_of(key)
+        locator = Locator(partial(self._find, slot), partial(self.owner, slot), self._lost)
+        return connect_redis(self._url, locator=locator)
 
     def connect_to(self, host: str, port: int) -> Redis:
         """A client of any node; the caller closes it."""
         return connect_peer(self._url, host, port)
 
     async def aclose(self) -> None:
-        tasks = [*self._asking, *([self._refreshing] if self._refreshing else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._refreshing is not None:
+            await _cancel([self._refreshing])
         for node in list(self._clients):
             await self._close(node)
+
+    async def _find(self, slot: int) -> Address:
+        await self.refresh()
+        owner = self.owner(slot)
+        if owner is None:
+            raise RedisConnectionError("no node has the slot")
+        return owner
+
+    def _lost(self, error: RedisError) -> None:
+        # The error of a connection has the server's error as its cause.
+        cause = error.__cause__
+        self.learn(cause if isinstance(cause, AskError) else error)
 
     async def _close(self, node: Address) -> None:
         if node in self._connections:
@@ -125,27 +133,26 @@ class Cluster:
         await self._clients.pop(node).aclose()
 
     async def _refresh(self) -> None:
-        """Asks a few nodes and takes the first answer; asks other nodes if none answers in time.
-
-        Late answers are neither awaited nor cancelled: cancelling could leave a connection open.
-        """
+        """Asks a few nodes and takes the first answer; asks others if none comes in time."""
         left = list(dict.fromkeys([*filter(None, self._owners), *self._known]))
         random.shuffle(left)
         failure: RedisError = RedisConnectionError("no node of the cluster answers in time")
         while left:
             asked, left = left[:_ASKED_AT_ONCE], left[_ASKED_AT_ONCE:]
-            asking = {asyncio.create_task(self._ask(node)) for node in asked}
-            self._asking |= asking
-            deadline = time.monotonic() + _ANSWER_SECONDS
-            while asking and (seconds := deadline - time.monotonic()) > 0:
-                done, asking = await asyncio.wait(
-                    asking, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-                )
-                for answer in (task.result() for task in done):
-                    if not isinstance(answer, RedisError):
-                        await self._take(*answer)
-                        return
-                    failure = answer
+            asking = [asyncio.create_task(self._ask(node)) for node in asked]
+            try:
+                for answer in asyncio.as_completed(asking, timeout=_ANSWER_SECONDS):
+                    try:
+                        owners, nodes = await answer
+                    except RedisError as error:
+                        failure = error
+                        continue
+                    await self._take(owners, nodes)
+                    return
+            except TimeoutError:
+                pass
+            finally:
+                await _cancel(asking)
         self._refreshed_at = time.monotonic()
         raise failure
 
@@ -153,49 +160,32 @@ class Cluster:
         self._owners, self._known = owners, nodes
         self._doubted = False
         self._refreshed_at = time.monotonic()
-        self._asking = {task for task in self._asking if not task.done()}
         for gone in set(self._clients) - set(nodes):
             await self._close(gone)
 
-    async def _ask(self, node: Address) -> _Answer | RedisError:
+    async def _ask(self, node: Address) -> tuple[list[Address | None], list[Address]]:
+        """Each slot's primary, and all nodes, according to one node. RedisError: it can't say."""
         connection = RedisConnection(connect_peer(self._url, *node))
         try:
             (reply,) = await connection.ask([("CLUSTER", "SLOTS")])
-        except RedisError as error:
-            return error
         finally:
             connection.close()
         if isinstance(reply, RedisError):
-            return reply
+            raise reply
         if not reply:
-            return RedisConnectionError("the node knows of no slots")
+            raise RedisConnectionError("the node knows of no slots")
         return _read_slots(reply, node.host)
 
 
-class _SlotLocator:
-    """A slot's primary."""
-
-    def __init__(self, cluster: Cluster, slot: int) -> None:
-        self._cluster = cluster
-        self._slot = slot
-
-    async def find(self) -> Address:
-        await self._cluster.refresh()
-        owner = self._cluster.owner(self._slot)
-        if owner is None:
-            raise RedisConnectionError("no node has the slot")
-        return owner
-
-    def known(self) -> Address | None:
-        return self._cluster.owner(self._slot)
-
-    def lost(self, error: RedisError) -> None:
-        # The error of a connection has the server's error as its cause.
-        cause = error.__cause__
-        self._cluster.learn(cause if isinstance(cause, AskError) else error)
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _read_slots(reply: Sequence[Sequence[Any]], asked_host: str) -> _Answer:
+def _read_slots(
+    reply: Sequence[Sequence[Any]], asked_host: str
+) -> tuple[list[Address | None], list[Address]]:
     """From CLUSTER SLOTS: each slot's primary, and all nodes, primaries first."""
     owners: list[Address | None] = [None] * SLOTS
     primaries, replicas = [], []

@@ -2,10 +2,11 @@
 
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from redis.asyncio import ConnectionPool, Redis
@@ -53,20 +54,19 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Locator(Protocol):
-    """Finds the server to connect to, if that can change."""
+@dataclass(frozen=True, slots=True)
+class Locator:
+    """Finds the server to connect to, if that can change.
 
-    async def find(self) -> Address:
-        """The server's present address. RedisError: no server that knows it answers."""
-        ...
+    Attributes:
+        find: finds its present address. RedisError: no server that knows it answers.
+        known: the last known address; None: it has to be found.
+        lost: the known address is doubtful: its server does not answer, or is the wrong one.
+    """
 
-    def known(self) -> Address | None:
-        """The last known address; None: it has to be found."""
-        ...
-
-    def lost(self, error: RedisError) -> None:
-        """Marks the known address as doubtful: the server does not answer, or is the wrong one."""
-        ...
+    find: Callable[[], Awaitable[Address]]
+    known: Callable[[], Address | None]
+    lost: Callable[[RedisError], None]
 
 
 class _OnUvloop(AbstractConnection):

@@ -4,10 +4,11 @@ This takes one round trip to each server, for any number of shards.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError
@@ -26,12 +27,13 @@ _ASKING: Final[Command] = ("ASKING",)
 _AWAY = (RedisConnectionError, RedisTimeoutError)
 
 
-class Shards(Protocol):
-    """The stream shards, on one server or in a cluster."""
+class Shards(ABC):
+    """The stream shards, on one server or in a cluster. `count` is their number."""
 
-    @property
-    def count(self) -> int: ...
+    def __init__(self, count: int) -> None:
+        self.count = count
 
+    @abstractmethod
     async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
         """Sends each shard's commands, in their order, to the server that has the shard.
 
@@ -42,44 +44,29 @@ class Shards(Protocol):
         Raises:
             RedisError: no server answers.
         """
-        ...
 
-    async def having(self, shards: Sequence[int], name: Callable[[int], str]) -> list[int]:
-        """Those of the shards that have a key with this name; only of servers that answer.
-
-        Raises:
-            RedisError: no server answers.
-        """
-        ...
-
+    @abstractmethod
     async def servers(self) -> dict[int, Redis]:
         """A client of each server that has shards, by one of its shards.
 
         Raises:
             RedisError: the servers are not known.
         """
-        ...
 
+    @abstractmethod
     async def aclose(self) -> None: ...
 
 
-class OneServer:
+class OneServer(Shards):
     """All shards on one server."""
 
     def __init__(self, redis: Redis, count: int) -> None:
+        super().__init__(count)
         self._redis = redis
         self._connection = RedisConnection(redis)
-        self.count = count
 
     async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
         return await _ask_server(self._connection, commands)
-
-    async def having(self, shards: Sequence[int], name: Callable[[int], str]) -> list[int]:
-        # Usually there is none, which one command shows.
-        (existing,) = await self._connection.ask([("EXISTS", *map(name, shards))])
-        if isinstance(existing, RedisError):
-            raise existing
-        return await _having(self, shards, name) if existing else []
 
     async def servers(self) -> dict[int, Redis]:
         return {0: self._redis}
@@ -89,27 +76,22 @@ class OneServer:
         await self._redis.aclose()
 
 
-class ClusterShards:
+class ClusterShards(Shards):
     """Shards on the primaries of a cluster. It follows them when they move or fail over."""
 
     def __init__(self, cluster: Cluster, count: int) -> None:
         """This object closes `cluster`."""
+        super().__init__(count)
         self._cluster = cluster
-        self.count = count
 
     async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
         done: dict[int, list[Any]] = {}
         left = dict(commands)
-        asking: dict[int, Address] = {}  # where shards are moving to
         for _ in range(_ROUNDS):
-            done |= await self._ask_once(left, asking)
-            asking = {}
-            for shard in list(left):
-                error = _elsewhere(done[shard])
-                if error is None:
-                    del left[shard]
-                elif not isinstance(error, MovedError):
-                    asking[shard] = Address(error.host, int(error.port))
+            await self._cluster.refresh()
+            done |= await self._ask_owners(left)
+            done |= await self._ask_importers(left, done)
+            left = {shard: left[shard] for shard in left if _elsewhere(done[shard])}
             if not left:
                 break
         for shard in left:
@@ -117,9 +99,6 @@ class ClusterShards:
         if done and all(_is_away(replies) for replies in done.values()):
             raise next(iter(done.values()))[0]
         return done
-
-    async def having(self, shards: Sequence[int], name: Callable[[int], str]) -> list[int]:
-        return await _having(self, shards, name)
 
     async def servers(self) -> dict[int, Redis]:
         await self._cluster.refresh()
@@ -136,48 +115,47 @@ class ClusterShards:
     def _owner(self, shard: int) -> Address | None:
         return self._cluster.owner(slot_of(keys.stream(shard)))
 
-    async def _ask_once(
-        self, commands: Mapping[int, Sequence[Command]], asking: Mapping[int, Address]
-    ) -> dict[int, list[Any]]:
-        await self._cluster.refresh()
+    async def _ask_owners(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
         by_node: defaultdict[Address, dict[int, Sequence[Command]]] = defaultdict(dict)
         replies: dict[int, list[Any]] = {}
         for shard, of_shard in commands.items():
-            node = asking.get(shard) or self._owner(shard)
+            node = self._owner(shard)
             if node is None:
                 self._cluster.doubt()
                 replies[shard] = [RedisConnectionError("no node has the slot")] * len(of_shard)
             else:
                 by_node[node][shard] = of_shard
-        answers = await asyncio.gather(
-            *(self._ask_node(node, of_node, asking) for node, of_node in by_node.items())
-        )
-        for answer in answers:
+        for answer in await asyncio.gather(*map(self._ask_node, by_node, by_node.values())):
             replies |= answer
         return replies
 
-    async def _ask_node(
-        self,
-        node: Address,
-        commands: Mapping[int, Sequence[Command]],
-        asking: Mapping[int, Address],
+    async def _ask_importers(
+        self, commands: Mapping[int, Sequence[Command]], replies: Mapping[int, Sequence[Any]]
     ) -> dict[int, list[Any]]:
-        with_asking = {
-            shard: _with_asking(of_shard) if shard in asking else of_shard
-            for shard, of_shard in commands.items()
-        }
+        """Asks again, once, for shards that are just moving: at the nodes to which they move."""
+        found: dict[int, list[Any]] = {}
+        for shard, of_shard in commands.items():
+            error = _elsewhere(replies[shard])
+            if error is not None and not isinstance(error, MovedError):
+                node = Address(error.host, int(error.port))
+                with_asking = _with_asking(of_shard)
+                answer = (await self._ask_node(node, {shard: with_asking}))[shard]
+                found[shard] = [
+                    reply
+                    for command, reply in zip(with_asking, answer, strict=True)
+                    if command is not _ASKING
+                ]
+        return found
+
+    async def _ask_node(
+        self, node: Address, commands: Mapping[int, Sequence[Command]]
+    ) -> dict[int, list[Any]]:
         try:
-            replies = await _ask_server(self._cluster.connection(node), with_asking)
+            replies = await _ask_server(self._cluster.connection(node), commands)
         except RedisError as error:
             self._cluster.doubt()
             return {shard: [error] * len(of_shard) for shard, of_shard in commands.items()}
-        for shard, of_shard in replies.items():
-            if shard in asking:
-                replies[shard] = [
-                    reply
-                    for command, reply in zip(with_asking[shard], of_shard, strict=True)
-                    if command is not _ASKING
-                ]
+        for of_shard in replies.values():
             for reply in of_shard:
                 if isinstance(reply, (MovedError, ClusterDownError)):
                     self._cluster.learn(reply)
@@ -207,11 +185,6 @@ async def connect_shards(environment: Environment) -> AsyncIterator[Shards]:
 def first_error(replies: Iterable[Any]) -> RedisError | None:
     """The first reply that is an error."""
     return next((reply for reply in replies if isinstance(reply, RedisError)), None)
-
-
-async def _having(where: Shards, shards: Sequence[int], name: Callable[[int], str]) -> list[int]:
-    replies = await where.ask({shard: [("EXISTS", name(shard))] for shard in shards})
-    return [shard for shard, (there,) in replies.items() if there == 1]
 
 
 async def _ask_server(

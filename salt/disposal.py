@@ -42,12 +42,8 @@ class SaltDisposal:
     def __init__(self, server: SaltServer, store: SaltStore) -> None:
         self._redis = server.redis
         self._store = store
-        self._holders = SaltHolders(server)
+        self.holders = SaltHolders(server)
         self._connect_to = server.connect_to
-
-    async def note_holders(self) -> None:
-        """As `SaltHolders.note`."""
-        await self._holders.note()
 
     async def due_since(self) -> int | None:
         """Since when a disposal is due, in milliseconds of the server's clock; None: none is."""
@@ -80,7 +76,7 @@ class SaltDisposal:
                 async with self._connect_to(*address) as replica:
                     places += await dispose_of_files(replica, str(address))
             unverified = []
-            for address in await self._holders.former():
+            for address in await self.holders.former():
                 async with self._connect_to(*address) as server:
                     found = await dispose_of_files(server, str(address))
                 if any(place.state is State.FAILED for place in found):
@@ -94,7 +90,7 @@ class SaltDisposal:
             if not report.failed or await self.due_since() is not None:
                 await self._redis.set(keys.DISPOSAL_REPORT, json.dumps(asdict(report)))
             if not report.failed:
-                await self._holders.disposed(unverified)
+                await self.holders.disposed(unverified)
                 await self._finish(due_since)
         return report
 

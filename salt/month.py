@@ -16,9 +16,9 @@ from runtime.outage import Outage
 from runtime.periodic import FailureLog, repeat
 from runtime.stopping import Stopping
 from salt.followed_clock import FollowedClock, steady_seconds
-from salt.report import log_lost
+from salt.report import log_outcome
 from salt.store import AGREE_US, SaltStore
-from salt.term import Ensured, Outcome, Salt
+from salt.term import Salt
 
 REFRESH_SECONDS = 1.0
 # After an answer that was too slow to know the time well.
@@ -189,7 +189,7 @@ class MonthlySalt:
         if salt is None:
             raise Retry("salt", "the salt is gone although it was just made")
         self._hold(salt)
-        _report(ensured)
+        log_outcome(ensured)
 
     def _note_doubt(self, why: str) -> None:
         self.clock_doubt = "other clocks differ from that of the salt's server by more than an hour"
@@ -248,38 +248,3 @@ class MonthlySalt:
         salt, now_us = valid
         pause = REFRESH_SECONDS if self._clock.is_well_known else _AGAIN_SECONDS
         return min(pause, (salt.ends_us - now_us) / SECOND_US)
-
-
-def _report(ensured: Ensured) -> None:
-    month = str(ensured.term.month)
-    match ensured.outcome:
-        case Outcome.UNCHANGED:
-            log.info("the month's salt was read", month=month)
-        case Outcome.ROTATED:
-            log.info(
-                "a month has ended: its salt is destroyed and the next is in force", month=month
-            )
-        case Outcome.FIRST:
-            log.warning("no salt was recorded: the first was made", month=month)
-        case Outcome.RESTORED:
-            log.error(
-                "the month's salt had vanished and was put back: nobody is counted twice",
-                month=month,
-                to_do="check whether the salt's Redis has lost its data, or its clock has jumped",
-            )
-        case Outcome.ANOTHER_CALENDAR:
-            log.error(
-                "by rotation's calendar the earlier month goes on, so its salt stays in force",
-                month=month,
-                to_do="give this process the same CALENDAR_TIMEZONE as rotation",
-            )
-        case Outcome.LOST | Outcome.REPLACED:
-            log_lost(ensured.term.month)
-        case Outcome.CLOCK_WENT_BACK:
-            log.error(
-                "the salt server's clock is in an earlier month than its salt: "
-                "the later month goes on",
-                month=month,
-                to_do="check that clock; if it was ahead before and is right now: "
-                "python -m rotation rotate --force",
-            )

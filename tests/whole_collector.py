@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from collector.buffer.append import Appender
 from collector.buffer.pending import OnResult
 from collector.endpoints import Endpoints
-from collector.http.common_headers import CommonHeaders
+from collector.http.answering import CommonHeaders
 from collector.http.connections import Connections
 from collector.http.server import Server
 from contract.collector_metrics import CollectorMetrics

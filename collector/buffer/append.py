@@ -1,32 +1,12 @@
 """Appends a record to its stream, and calls back when it is durable."""
 
-from typing import Protocol
-
+from collector.buffer.cluster_writer import ClusterWriter
+from collector.buffer.node_writer import NodeWriter
 from collector.buffer.pending import OnResult
 from contract import keys
 from contract.errors import Retry
 
-
-class Writer(Protocol):
-    """Appends records: `NodeWriter` on one server, `ClusterWriter` on those of a cluster."""
-
-    def write(self, record: bytes, shard: int, on_result: OnResult) -> None:
-        """As `NodeWriter.write`."""
-        ...
-
-    @property
-    def failing_since(self) -> float | None:
-        """Since when, in the loop's time, no write has succeeded; None if the last one did."""
-        ...
-
-    @property
-    def idle(self) -> bool:
-        """Whether no record is pending."""
-        ...
-
-    async def run(self) -> None:
-        """Writes pending records, until cancelled."""
-        ...
+Writer = NodeWriter | ClusterWriter
 
 
 class Appender:
@@ -43,12 +23,7 @@ class Appender:
         self._held = why
 
     def append(self, identity: bytes, record: bytes, on_result: OnResult) -> None:
-        """Appends a record; `on_result` is called once, when the result is known.
-
-        Args:
-            identity: the 16 bytes that choose the shard.
-            record: from `contract.record.encode`.
-            on_result: as in `NodeWriter.write`.
+        """As `NodeWriter.write`, to the shard that `identity` (16 bytes) chooses.
 
         Raises:
             Retry: too many records are pending, or `hold` refuses them.
@@ -59,10 +34,12 @@ class Appender:
 
     @property
     def failing_since(self) -> float | None:
+        """Since when, in the loop's time, no write has succeeded; None if the last one did."""
         return self._writer.failing_since
 
     @property
     def idle(self) -> bool:
+        """Whether no record is pending."""
         return self._writer.idle
 
     async def run(self) -> None:

@@ -7,25 +7,56 @@ rules.
 import time
 import traceback
 from collections.abc import Callable
+from email.utils import formatdate
 
 import structlog
 
 from collector.http import answers
 from collector.http.answers import Answer
-from collector.http.common_headers import CommonHeaders
 from collector.http.request import Request
 from collector.http.routes import Route
 from collector.request.headers import Headers
+from contract.calendar import SECOND_US
 from contract.collector_metrics import CollectorMetrics
 from contract.errors import Ignore, Reject, Retry
 from contract.metric_kinds import Count
+from runtime.clock import Clock
 
 Send = Callable[[Answer, bytes], None]
 """Sends an answer, with more header lines."""
 
 _CODING = "content-encoding"
+_ORIGINS = 1024
 
 log = structlog.get_logger()
+
+
+class CommonHeaders:
+    """The header lines that every answer has: `Date`, and for a page those of CORS.
+
+    They are built once a second for each origin.
+    """
+
+    def __init__(self, clock: Clock, allows_origin: Callable[[str], bool]) -> None:
+        """`allows_origin`: whether pages of an origin may read answers."""
+        self._clock = clock
+        self._allows_origin = allows_origin
+        self._second = 0
+        self._lines: dict[str | None, bytes] = {}
+
+    def lines(self, origin: str | None) -> bytes:
+        """The lines for a request with this `Origin`, or without one."""
+        now = self._clock() // SECOND_US
+        if now != self._second or len(self._lines) > _ORIGINS:
+            self._second = now
+            self._lines.clear()
+        lines = self._lines.get(origin)
+        if lines is None:
+            lines = f"Date: {formatdate(now, usegmt=True)}\r\n".encode()
+            if origin is not None and self._allows_origin(origin):
+                lines += answers.allow_origin(origin)
+            self._lines[origin] = lines
+        return lines
 
 
 class Answering:

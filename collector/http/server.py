@@ -10,9 +10,8 @@ from typing import cast
 from aiohttp import hdrs, web
 
 from collector.http import answers
-from collector.http.answering import Answering
+from collector.http.answering import Answering, CommonHeaders
 from collector.http.answers import Answer
-from collector.http.common_headers import CommonHeaders
 from collector.http.connection import Connection, Parts
 from collector.http.connections import Connections, Phase
 from collector.http.listener import Listener

@@ -5,16 +5,17 @@ the collector warns if more than half of the last visits came from one network, 
 addresses. It keeps only a hash of each network, with a key that is new for each window of visits.
 """
 
-import math
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 import structlog
 
 from contract.collector_metrics import CollectorMetrics
 from contract.identity import network_of
+from runtime.periodic import Interval
 
 WINDOW = 500
 _MOST = 0.5
@@ -64,11 +65,13 @@ _FIRST_BYTES_4, _FIRST_BYTES_6 = (
 class AddressCheck:
     """Checks the addresses of visits in windows of `WINDOW`, and warns if they look wrong."""
 
-    def __init__(self, metrics: CollectorMetrics) -> None:
+    def __init__(
+        self, metrics: CollectorMetrics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._suspect = {
             sign: metrics.client_address_suspect.labels(sign) for sign in (ONE_ADDRESS, PRIVATE)
         }
-        self._warned_at: dict[str, float] = {}
+        self._warning = {sign: Interval(_BETWEEN_WARNINGS_SECONDS, clock) for sign in self._suspect}
         self._found: frozenset[str] = frozenset()
         self._open_window()
 
@@ -102,10 +105,8 @@ class AddressCheck:
         self._found = frozenset(sign for sign, n in counts.items() if n > _MOST * WINDOW)
         for sign, gauge in self._suspect.items():
             gauge.set(sign in self._found)
-        now = time.monotonic()
         for sign in sorted(self._found):
-            if now - self._warned_at.get(sign, -math.inf) >= _BETWEEN_WARNINGS_SECONDS:
-                self._warned_at[sign] = now
+            if self._warning[sign].ended():
                 log.warning(_ADVICE[sign], sign=sign, visits=WINDOW)
         self._open_window()
 

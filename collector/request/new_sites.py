@@ -13,6 +13,7 @@ import structlog
 from collector.request.site import SitePolicy
 from contract.collector_metrics import CollectorMetrics
 from contract.errors import Retry
+from runtime.periodic import Interval
 
 # When a collector starts it knows no site, so it accepts those of this many minutes at once.
 BURST_MINUTES = 10
@@ -45,7 +46,8 @@ class NewSites:
         self._counter = metrics.new_sites
         self._clock = clock
         self._filled_at = clock()
-        self._refused_at = self._warned_at = float("-inf")
+        self._refused_at = float("-inf")
+        self._warning = Interval(_BETWEEN_WARNINGS_SECONDS, clock)
         # At most twice `_REMEMBERED`; the least recently used are dropped first.
         self._recent: set[str] = set()
         self._earlier: set[str] = set()
@@ -76,8 +78,7 @@ class NewSites:
         self._filled_at = now
         if self._left < 1:
             self._refused_at = now
-            if now - self._warned_at >= _BETWEEN_WARNINGS_SECONDS:
-                self._warned_at = now
+            if self._warning.ended():
                 log.warning(_ADVICE)
             raise Retry("new_sites", "too many new sites came at once")
         self._left -= 1

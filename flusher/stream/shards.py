@@ -12,7 +12,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from contract import keys
-from runtime.redis_client import retry_for
+from runtime.redis_client import is_passing, retry_for
 from runtime.redis_connection import Command
 from runtime.shards import Shards
 
@@ -23,11 +23,17 @@ async def find_shards(
     names: Sequence[Callable[[int], str]] = (keys.stream, keys.dead_letters),
 ) -> list[int]:
     """The known shards, and all others for which a key of one of these names exists."""
-    unknown = sorted(set(range(keys.MOST_SHARDS)) - set(known))
-    try:
-        found = {shard for name in names if unknown for shard in await shards.having(unknown, name)}
-    except RedisError as error:
-        raise retry_for(error, "looking for shards") from None
+    unknown = set(range(keys.MOST_SHARDS)) - set(known)
+    exists: dict[int, list[Command]] = {
+        shard: [("EXISTS", *(name(shard) for name in names))] for shard in unknown
+    }
+    replies = await ask(shards, exists, "looking for shards") if unknown else {}
+    found = []
+    for shard, (count,) in replies.items():
+        if not isinstance(count, RedisError):
+            found += [shard] if count else []
+        elif not is_passing(count):  # otherwise the shard's server is away
+            raise retry_for(count, "looking for shards")
     return sorted([*known, *found])
 
 

@@ -14,7 +14,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from contract.calendar import SECOND_US
-from embedded.demo_token import sign_token
+from embedded.commands import sign_token
 from runtime.clock import wall_clock
 from tests.acceptance.conftest import CHROME, Front
 from tests.browser.engines import Chromium

@@ -47,16 +47,16 @@ async def test_a_salt_is_gone_from_all_who_ever_had_it(
     old = secrets.token_bytes(SALT_BYTES)
     await server.redis.setrange(keys.salt(EARLIER), 0, old)
     await server.redis.set(keys.CURRENT_SALT, str(EARLIER))
-    await disposal.note_holders()
+    await disposal.holders.note()
     # Its slot moves, the node that has it now dies, and its replica takes over.
     first = cluster.primary_of(keys.CURRENT_SALT)
     second = next(server for server in cluster.servers[:3] if server is not first)
     cluster.move(keys.CURRENT_SALT, second)
-    await _patiently(disposal.note_holders)
+    await _patiently(disposal.holders.note)
     await eventually(lambda: _holders(cluster, old), lambda found: len(found) == 4)
     second.kill()
     await cluster.fails_over(second)
-    await _patiently(disposal.note_holders)
+    await _patiently(disposal.holders.note)
 
     await _patiently(store.ensure)
     report = await _dispose(disposal)
@@ -68,7 +68,7 @@ async def test_a_salt_is_gone_from_all_who_ever_had_it(
     second.start()
     await cluster.follows(second)
     again = SaltDisposal(server, store)  # as a minute later
-    await again.note_holders()
+    await again.holders.note()
     report = await _dispose(again)
     assert not report.refused, report
     assert await _holders(cluster, old) == []

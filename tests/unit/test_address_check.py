@@ -19,7 +19,8 @@ PUBLIC = int(ip_address("198.18.0.0")) + 65_536 * 100
 class Collector:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.check = AddressCheck(CollectorMetrics(self.registry))
+        self.now = 1_000.0
+        self.check = AddressCheck(CollectorMetrics(self.registry), lambda: self.now)
 
     def visits(self, *addresses: str, times: int = 1) -> None:
         for _ in range(times):
@@ -74,15 +75,11 @@ def test_visits_that_come_from_one_or_from_private_addresses_are_noticed(
     assert collector.suspect == suspect
 
 
-def test_the_warning_comes_once_an_hour(
-    collector: Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 1_000.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
+def test_the_warning_comes_once_an_hour(collector: Collector) -> None:
     with structlog.testing.capture_logs() as logs:
         collector.visits("192.0.2.1", times=5 * WINDOW)
         assert len(logs) == 1
-        now += 3_600
+        collector.now += 3_600
         collector.visits("192.0.2.1", times=2 * WINDOW)
     assert len(logs) == 2
 

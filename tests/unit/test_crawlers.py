@@ -281,18 +281,17 @@ def test_a_user_agent_is_examined_once() -> None:
 def test_cached_verdicts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crawler_filter, "_VERDICTS", 2)
     counting = CountingFilter()
-    for user_agent in ("a", "b", "c", "a", "d", "e", "a", "f", "g", "b"):
+    for user_agent in ("a", "b", "a", "c", "c", "a"):
         counting.reason(user_agent)
-        assert len(counting._recent) + len(counting._earlier) <= 4
-    # `a` was used recently and stays; `b` was not and is examined again.
-    assert counting.examined == ["a", "b", "c", "d", "e", "f", "g", "b"]
+        assert len(counting._verdicts) <= 2
+    assert counting.examined == ["a", "b", "c", "a"]
 
 
 def test_no_user_agent_is_cached() -> None:
     """A verdict is cached under a number."""
     counting = CountingFilter()
     counting.reason(CHROME)
-    assert list(counting._recent) == [hash(CHROME)]
+    assert list(counting._verdicts) == [hash(CHROME)]
 
 
 @given(

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from bench.speed.beacons import Beacons
 from collector.buffer.append import Appender
 from collector.buffer.node_writer import NodeWriter
-from collector.http.common_headers import CommonHeaders
+from collector.http.answering import CommonHeaders
 from collector.http.connections import Connections
 from collector.http.server import Server
 from contract.collector_metrics import CollectorMetrics

@@ -27,14 +27,13 @@ class CrawlerFilter:
     """Examines User-Agents and other headers.
 
     Verdicts are cached under Python's 64-bit hash of the User-Agent, whose key is new in each
-    process. There are at most twice `_VERDICTS`; the least recently used are dropped first.
+    process. If there are `_VERDICTS`, they are cleared.
     """
 
     def __init__(self) -> None:
         self._list = CrawlerList.of_package()
         self._patterns = Patterns()
-        self._recent: dict[int, Reason | None] = {}
-        self._earlier: dict[int, Reason | None] = {}
+        self._verdicts: dict[int, Reason | None] = {}
 
     def admit(self, headers: Headers) -> str:
         """Returns the User-Agent of a person's request.
@@ -52,14 +51,13 @@ class CrawlerFilter:
         """Why the User-Agent is a crawler's, or None. Only its first 1,024 characters count."""
         key = hash(user_agent[:EXAMINED])
         try:
-            return self._recent[key]
+            return self._verdicts[key]
         except KeyError:
             pass
-        known = key in self._earlier
-        reason = self._earlier[key] if known else self.examine(user_agent[:EXAMINED])
-        if len(self._recent) >= _VERDICTS:
-            self._earlier, self._recent = self._recent, {}
-        self._recent[key] = reason
+        reason = self.examine(user_agent[:EXAMINED])
+        if len(self._verdicts) >= _VERDICTS:
+            self._verdicts.clear()
+        self._verdicts[key] = reason
         return reason
 
     def examine(self, user_agent: str) -> Reason | None:
