@@ -4,8 +4,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
+from contract import keys
+from embedded.cluster import Cluster
 from embedded.valkey import ValkeyServer
 from tests.adversity.breakable_proxy import BreakableProxy
 from tests.adversity.rig import FINE, under_load
@@ -74,3 +76,30 @@ async def _do(redis: Redis, *words: object) -> None:
 
 async def _role(redis: Redis) -> str:
     return str((await redis.info("replication"))["role"])
+
+
+async def test_everything_is_killed_in_one_run(tmp_path: Path) -> None:
+    """A primary of the cluster, PostgreSQL's, a collector and a flusher, each under load."""
+    settings = {"REDIS_CLUSTER": "1", "APPEND_DURABILITY": "replica"}
+    with Cluster(tmp_path / "cluster") as cluster, Replicated(tmp_path / "postgres") as postgres:
+        await cluster.form()
+        await postgres.form()
+        client = RedisCluster(host="127.0.0.1", port=cluster.servers[-1].port)
+        async with under_load(
+            tmp_path / "logs", client, cluster.url, postgres.dsn, settings, collectors=2
+        ) as rig:
+            lost = cluster.primary_of(keys.stream(0))
+            lost.kill()
+            await cluster.fails_over(lost)
+            await rig.kill(rig.collectors[0])
+            await rig.sends(20)
+            postgres.primary.kill()
+            await rig.kill(rig.flushers[0])
+            await rig.sends(20)
+            await postgres.promote()
+            await asyncio.to_thread(lost.start)
+            await cluster.follows(lost)
+            await rig.collectors[0].start().ready()
+            await rig.flushers[0].start().ready()
+            await rig.sends(60)
+            assert rig.statuses() <= {*FINE, 503}

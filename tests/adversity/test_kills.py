@@ -4,11 +4,16 @@ Each test ends by reconciling every answer with the rows, and the metrics with e
 """
 
 import asyncio
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from contract import keys
+from contract.settings import STREAM_SHARDS
 from tests.adversity.rig import FINE, running, seconds_pass
+from tests.system import eventually
 
 
 async def test_each_part_is_killed_and_comes_back(tmp_path: Path) -> None:
@@ -62,3 +67,27 @@ async def test_everything_is_killed_at_once_and_comes_back_in_any_order(
         await asyncio.gather(*(program.ready() for program in programs))
         await rig.sends(20)
         assert rig.statuses() <= {*FINE, 503}
+
+
+@pytest.mark.long
+async def test_a_flusher_that_is_frozen_beyond_the_claim_time_and_goes_on(tmp_path: Path) -> None:
+    """Another stores what it holds. Then it wakes and stores the same: no row is doubled."""
+    async with running(tmp_path, settings={"FLUSH_MAX_SECONDS": "2"}) as rig:
+        for sleeper in rig.flushers:
+            pending = partial(_pending_of, rig.redis, sleeper.running.pid)
+            await eventually(pending)
+            sleeper.freeze()
+            await eventually(pending, lambda entries: entries == 0)
+            sleeper.thaw()
+            await rig.sends(40)
+        assert rig.statuses() <= FINE, "front-ends notice nothing of it"
+
+
+async def _pending_of(redis: Any, pid: int) -> int:
+    """How many entries the flusher with this process id holds."""
+    pending = 0
+    for shard in range(STREAM_SHARDS.read({})):
+        for consumer in await redis.xinfo_consumers(keys.stream(shard), keys.GROUP):
+            if f"-{pid}-".encode() in consumer["name"]:
+                pending += consumer["pending"]
+    return pending

@@ -31,14 +31,14 @@ IN_README = "https://impact.example.org"
 TAG = f'<script type="module" async src="{IN_README}/beacon.js" data-impact-start></script>'
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def chromium_path() -> str:
     return require_chromium()
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
-    """Servers and processes that are these tests' alone."""
+    """Servers and processes that are these tests' alone, and end with the last of them."""
     folder = tmp_path_factory.mktemp("browser")
     token = sign_token(
         key=JWT_KEY, user="demo", role=None, now=wall_clock() // SECOND_US, minutes=60
@@ -54,27 +54,27 @@ async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Syst
         yield system
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def street(system: System) -> AsyncIterator[Street]:
     async with Street(system) as street:
         yield street
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def database(system: System) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(system.database_url)
     yield connection
     await connection.close()
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def http(system: System) -> AsyncIterator[aiohttp.ClientSession]:
     assert system
     async with aiohttp.ClientSession(skip_auto_headers=["User-Agent"]) as http:
         yield http
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def browser(chromium_path: str) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(

@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser.conftest import IN_README, README, Visit
 from tests.browser.engines import Chromium
-from tests.browser.street import hold
+from tests.browser.street import hold, lose_answer
 from tests.system import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -25,6 +25,17 @@ WATCH = """
     document.addEventListener(
         "securitypolicyviolation", (event) => events.push(event.effectiveDirective));
 """
+
+
+async def test_a_reload_is_another_launch_of_the_same_person(visit: Visit) -> None:
+    visit.serve_tag()
+    page = await visit.open()
+    await visit.arrived(1)
+    await page.reload()
+    await visit.arrived(2)
+    first, second = await visit.rows(2)
+    assert first["id"] != second["id"]
+    assert first["monthly_user_hash"] == second["monthly_user_hash"]
 
 
 async def test_a_prerendered_page_is_a_launch_when_it_is_first_shown(
@@ -113,6 +124,20 @@ async def test_a_sign_in_upgrades_the_session_without_a_preflight_and_keeps_noth
         "(async () => [localStorage.length, sessionStorage.length, window.name,"
         "(await caches.keys()).length, (await indexedDB.databases()).length])()"
     ) == [0, 0, "", 0, 0]
+
+
+async def test_a_request_whose_answer_is_lost_is_sent_again_and_counts_once(visit: Visit) -> None:
+    visit.serve_app("beacon.start({ url });")
+    visit.collector_door.fates.extend([lose_answer, lose_answer])
+    page = await visit.open()
+    await visit.arrived(3)
+    await visit.rows(1)
+    assert len({request.body["id"] for request in visit.starts}) == 1
+    visit.collector_door.fates.append(lose_answer)
+    await page.evaluate(f"beacon.upgrade({visit.front.token()!r})")
+    await visit.arrived(5)
+    await visit.rows(1, upgraded=1)
+    assert len(visit.starts) == 3
 
 
 async def test_the_script_and_a_module_of_the_page_share_one_session(visit: Visit) -> None:

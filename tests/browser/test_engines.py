@@ -39,7 +39,7 @@ NO_KEEPALIVE = "delete Request.prototype.keepalive;"
 
 
 @pytest_asyncio.fixture(
-    scope="session",
+    scope="package",
     loop_scope="session",
     params=[
         pytest.param(each, id=each.name, marks=() if each is Chromium else pytest.mark.engines)

@@ -35,8 +35,6 @@ from tests.integration.keeping import keeper_of
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.system import eventually
 
-# Some batches of an import.
-LARGE = 3 * BATCH + 5_000
 ANNA, BEN = "a1" * 32, "b2" * 32
 LINES = (
     f"1,{ANNA},,2024-01-05 10:11:12.123456\n"
@@ -85,13 +83,17 @@ async def test_history_is_in_the_same_report(
 
 
 async def interrupt(
-    connection: asyncpg.Connection, process: Process, sent: signal.Signals
+    connection: asyncpg.Connection, process: Process, sent: signal.Signals, rest: bytes = b""
 ) -> tuple[int, str]:
-    """Sends a signal in the middle of a batch; how many sessions there are, and standard error."""
+    """Sends a signal in the middle of a batch, which `rest` makes if the process reads its standard
+    input; how many sessions there are, and standard error.
+    """
     holding = connection.transaction()
     await holding.start()
     # Each batch waits for this lock before it commits.
     await locks.take(connection, Lock.UPGRADES)
+    if process.stdin is not None:
+        process.stdin.write(rest)
     await eventually(lambda: connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
     there = await stored(connection)
     process.send_signal(sent)
@@ -106,27 +108,30 @@ async def interrupt(
 async def test_an_interrupted_import_can_be_run_again(
     connection: asyncpg.Connection, dsn: str, tmp_path: Path, sent: signal.Signals
 ) -> None:
-    file = tmp_path / "many.csv"
-    lines = (
+    lines = [
         f"{number},{number % 700:064x},,2024-0{number % 3 + 1}-05 10:11:12\n"
-        for number in range(LARGE)
-    )
+        for number in range(2 * BATCH)
+    ]
+    file = tmp_path / "many.csv"
     file.write_text(HEAD + "".join(lines))
-    process = await start_import(dsn, file, OF_SITE)
+    process = await start_import(dsn, "-", OF_SITE, "--name=many")
+    assert process.stdin is not None
+    process.stdin.write((HEAD + "".join(lines[:BATCH])).encode())
     await eventually(lambda: stored(connection))
-    first, errors = await interrupt(connection, process, sent)
-    assert 0 < first < LARGE
+    rest = "".join(lines[BATCH:]).encode()
+    first, errors = await interrupt(connection, process, sent, rest)
+    assert first == BATCH
     if sent == signal.SIGINT:
-        said = f"error: interrupted: {first:,} lines: {first:,} imported, 0 known before, 0 wrong"
+        said = f"error: interrupted: {BATCH:,} lines: {BATCH:,} imported, 0 known before, 0 wrong"
         assert errors.startswith(said)
         assert errors.endswith("run it again for the rest, each session is stored once\n")
         assert errors.count("\n") == 1
-    code, output, _ = await run_import(dsn, file, OF_SITE)
+    code, output, _ = await run_import(dsn, file, OF_SITE, "--name=many")
     assert code == 0
     assert output.startswith(
-        f"{LARGE:,} lines: {LARGE - first:,} imported, {first:,} known before, 0 wrong"
+        f"{2 * BATCH:,} lines: {BATCH:,} imported, {BATCH:,} known before, 0 wrong"
     )
-    assert await stored(connection) == LARGE
+    assert await stored(connection) == 2 * BATCH
     assert await views_and_live_counts_that_differ(connection) == []
 
 
@@ -498,7 +503,7 @@ async def test_an_import_and_its_undo_at_once_leave_nothing_unknown(
     connection: asyncpg.Connection, dsn: str, tmp_path: Path
 ) -> None:
     """Whatever the import stores after the undo has looked can be undone."""
-    file = written(tmp_path / "large.csv", *range(LARGE))
+    file = written(tmp_path / "large.csv", *range(3 * BATCH + 5_000))
     importing = asyncio.create_task(run_import(dsn, file, OF_SITE))
 
     async def stored() -> int:

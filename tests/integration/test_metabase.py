@@ -1,4 +1,4 @@
-"""docs/metabase.md as Metabase's role: its queries, and what that role may read."""
+"""docs/metabase.md as Metabase's role: its queries, and what Metabase itself asks of a database."""
 
 import asyncio
 import re
@@ -28,6 +28,61 @@ SETUP, QUERIES = BLOCKS[0], BLOCKS[1:]
 TITLES = re.findall(r"^### (.*)$", PAGE, re.MULTILINE)
 OTHER = "b.example.org"
 READABLE = ["daily_impact", "data_quality", "monthly_impact", "sessions"]
+
+
+# What Metabase's driver asks of a PostgreSQL database while it syncs, scans and fingerprints, by
+# its source (src/metabase/driver/postgres.clj and sql_jdbc/sync), in our own words.
+TABLES = """
+    SELECT n.nspname AS schema, c.relname AS name, c.relkind, d.description, stat.n_live_tup
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON c.relnamespace = n.oid
+    LEFT JOIN pg_catalog.pg_description d
+        ON c.oid = d.objoid AND d.objsubid = 0 AND d.classoid = 'pg_class'::regclass
+    LEFT JOIN pg_stat_user_tables stat ON n.nspname = stat.schemaname AND c.relname = stat.relname
+    WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+        AND c.relkind IN ('r', 'p', 'v', 'f', 'm')
+    ORDER BY 3, 1, 2"""
+PRIVILEGES = """
+    SELECT t.schemaname, t.objectname,
+        has_any_column_privilege(current_user, format('%I.%I', schemaname, objectname), 'select')
+            AS reads,
+        has_any_column_privilege(current_user, format('%I.%I', schemaname, objectname), 'insert')
+            OR has_any_column_privilege(current_user, format('%I.%I', schemaname, objectname),
+                'update')
+            OR has_table_privilege(current_user, format('%I.%I', schemaname, objectname), 'delete')
+            AS writes
+    FROM (SELECT schemaname, tablename AS objectname FROM pg_catalog.pg_tables
+        UNION SELECT schemaname, viewname FROM pg_catalog.pg_views
+        UNION SELECT schemaname, matviewname FROM pg_catalog.pg_matviews) t
+    WHERE t.schemaname !~ '^pg_' AND t.schemaname <> 'information_schema'
+        AND has_schema_privilege(current_user, t.schemaname, 'usage')"""
+FIELDS = """
+    SELECT c.table_name, c.column_name, c.udt_name, pk.column_name IS NOT NULL AS is_key,
+        col_description(format('%I.%I', c.table_schema, c.table_name)::regclass::oid,
+            c.ordinal_position) AS comment
+    FROM information_schema.columns c
+    LEFT JOIN (
+        SELECT tc.table_schema, tc.table_name, kc.column_name
+        FROM information_schema.table_constraints tc
+        JOIN information_schema.key_column_usage kc
+            USING (constraint_name, table_schema, table_name)
+        WHERE tc.constraint_type = 'PRIMARY KEY'
+    ) pk USING (table_schema, table_name, column_name)
+    WHERE c.table_schema !~ '^information_schema|catalog_history|pg_'
+        AND c.table_schema = 'public'"""
+FOREIGN_KEYS = """
+    SELECT fk_ns.nspname, fk_table.relname, fk_column.attname, pk_table.relname, pk_column.attname
+    FROM pg_constraint c
+    JOIN pg_class fk_table ON c.conrelid = fk_table.oid
+    JOIN pg_namespace fk_ns ON c.connamespace = fk_ns.oid
+    JOIN pg_attribute fk_column ON c.conrelid = fk_column.attrelid
+    JOIN pg_class pk_table ON c.confrelid = pk_table.oid
+    JOIN pg_attribute pk_column ON c.confrelid = pk_column.attrelid
+    WHERE c.contype = 'f' AND fk_column.attnum = ANY (c.conkey)
+        AND pk_column.attnum = ANY (c.confkey)"""
+ENUMS = """
+    SELECT nspname, typname FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+    WHERE t.oid IN (SELECT DISTINCT enumtypid FROM pg_enum)"""
 
 
 @pytest.fixture(scope="module")
@@ -201,18 +256,42 @@ async def test_people_who_came_back_are_distinguished_from_those_who_came_once(
     ]
 
 
-async def test_metabase_may_read_four_and_knows_their_types(metabase: asyncpg.Connection) -> None:
-    """What they are is in their comments: test_roles.py."""
-    grants = await metabase.fetch(
-        "SELECT table_name, privilege_type FROM information_schema.table_privileges "
-        "WHERE table_schema NOT IN ('pg_catalog', 'information_schema')"
+async def test_metabase_finds_the_four_and_what_they_are(metabase: asyncpg.Connection) -> None:
+    assert await metabase.fetchval("SHOW timezone")
+    assert await metabase.fetch(ENUMS) == []
+    assert await metabase.fetch(FOREIGN_KEYS) == []
+    described = {
+        row["name"]: row["description"]
+        for row in await metabase.fetch(TABLES)
+        if row["schema"] == "public"
+    }
+    privileges = await metabase.fetch(PRIVILEGES)
+    readable = sorted(row["objectname"] for row in privileges if row["reads"])
+    assert readable == READABLE
+    assert not any(row["writes"] for row in privileges)
+    assert all(described[name] for name in readable)
+    fields = await metabase.fetch(FIELDS)
+    assert {row["table_name"] for row in fields} == {*READABLE}
+    assert all(row["comment"] for row in fields)
+    types = {row["udt_name"] for row in fields}
+    assert types == {"uuid", "date", "text", "timestamptz", "int8", "float8", "bool"}, (
+        "Metabase knows each of them"
     )
-    assert {tuple(row) for row in grants} == {(name, "SELECT") for name in READABLE}
-    types = await metabase.fetch(
-        "SELECT DISTINCT udt_name FROM information_schema.columns WHERE table_schema = 'public'"
-    )
-    known = {"uuid", "date", "text", "timestamptz", "int8", "float8", "bool"}
-    assert {row["udt_name"] for row in types} == known
+
+
+async def test_metabase_may_look_into_each(metabase: asyncpg.Connection) -> None:
+    """The fingerprint's sample, the distinct values of a filter, and a question's summary."""
+    for name in READABLE:
+        table = f'"public"."{name}"'
+        assert await metabase.fetch(f"SELECT TRUE FROM {table} WHERE 1 <> 1 LIMIT 0") == []
+        sample = await metabase.fetch(f"SELECT * FROM {table} LIMIT 10000")
+        for column in sample[0].keys():  # noqa: SIM118 - a Record iterates over its values
+            for question in (
+                f'SELECT substring("{column}"::text, 1, 1234) FROM {table} LIMIT 10000',
+                f'SELECT "{column}" FROM {table} GROUP BY 1 ORDER BY 1 ASC LIMIT 1000',
+                f'SELECT count(DISTINCT "{column}"), count(*) FROM {table}',
+            ):
+                assert await metabase.fetch(question)
 
 
 FORBIDDEN = [
@@ -238,7 +317,7 @@ FORBIDDEN = [
 
 
 async def test_the_rest_is_refused(metabase: asyncpg.Connection) -> None:
-    """To every member of `impact_reader`; that no other grant exists is tested above."""
+    """To every member of `impact_reader`. That it reads no other table is tested above."""
     for forbidden in FORBIDDEN:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await metabase.execute(forbidden)
