@@ -134,6 +134,14 @@ class Street:
             return response
 
 
+async def lose_answer(request: web.Request, forward: Forward) -> web.StreamResponse:
+    """A fate: the connection breaks once the collector has it."""
+    await forward()
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
 async def answer_503(_: web.Request, __: Forward) -> web.StreamResponse:
     """A fate: the collector can't take it just now, and asks for two seconds."""
     return web.Response(

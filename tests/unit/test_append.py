@@ -4,24 +4,50 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
+from fakeredis import FakeAsyncRedis
 from prometheus_client import CollectorRegistry
 from redis import exceptions
 
 from collector.buffer import node_writer
 from collector.buffer.append import Appender
 from collector.buffer.node_writer import MAX_BATCH, NodeWriter
+from contract import keys
 from contract.collector_metrics import CollectorMetrics
 from contract.entry import RECORDS_MAX
 from contract.errors import Retry
-from tests.appending import append
+from contract.record import FIELD
+from tests.appending import append, parse_commands
 from tests.unit.events import SESSION_ID
 from tests.unit.scripted import ScriptedConnection
 
 OOM = exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
+
+
+class FakeServer:
+    """A connection to an imitated Redis."""
+
+    def __init__(self, redis: FakeAsyncRedis) -> None:
+        self._redis = redis
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    async def exchange(
+        self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None = None
+    ) -> list[Any]:
+        replies = [
+            await self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
+            for words in parse_commands(commands)
+        ]
+        assert len(replies) == count
+        if take is not None:
+            take(replies)
+        return replies
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +93,23 @@ def record(number: int) -> bytes:
 
 def records(numbers: range) -> list[bytes]:
     return list(map(record, numbers))
+
+
+async def test_every_identitys_record_is_in_its_own_shard() -> None:
+    redis = FakeAsyncRedis()
+    appender = Appender(
+        NodeWriter(lambda: FakeServer(redis), CollectorMetrics(CollectorRegistry())), 4
+    )
+    identities = [bytes([number]) * 16 for number in range(40)]
+    async with running(appender):
+        for identity in identities:
+            await append(appender, identity, identity)
+    for shard in range(4):
+        entries: Any = await redis.xrange(keys.stream(shard))
+        assert [fields[FIELD] for _, fields in entries] == [
+            identity for identity in identities if keys.shard_of(identity, 4) == shard
+        ]
+    await redis.aclose()
 
 
 def send(appender: Appender, numbers: range) -> list[asyncio.Task[None]]:
