@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import redis
 
-from bench.speed.benchmark import Figure, Result, Run, Series, at_most, number, ratio
+from bench.speed.benchmark import Figure, Measurements, Result, Run, at_most, number
 from bench.speed.contender import OTHER_CORE, put_load, start_baseline
 from bench.speed.machine import cpu_seconds, on_core
 from bench.speed.ours import start_ours, wait_for_rows
@@ -22,14 +22,13 @@ from embedded.valkey import ValkeyServer
 
 _SHARDS = range(STREAM_SHARDS.read({}))
 _OURS, _OBVIOUS = "ours", "obvious design"
-_MILLION = 1_000_000
+_COST = "CPU s a million sessions"
 _PARTS = ("collector", "Valkey", "flusher", "PostgreSQL")
 
 
 async def measure(run: Run) -> Result:
     """Rounds of a turn each."""
-    ours_costs: list[list[float]] = []
-    obvious_costs: list[list[float]] = []
+    measured = Measurements()
     async with AsyncExitStack() as stack:
         with on_core(OTHER_CORE):
             valkey = stack.enter_context(ValkeyServer(run.folder / "valkey"))
@@ -44,16 +43,18 @@ async def measure(run: Run) -> Result:
         database = await asyncpg.connect(theirs.dsn())
         stack.push_async_callback(database.close)
         pids = (ours.pid, valkey.pid, flusher.running.pid, ours.postgres.pid)
-        for turn in range(run.rounds + 1):
-            run.say(f"round {turn} of {run.rounds}, {_OURS}")
-            parts = await _cost(ours.port, pids, run.seconds, ours.database, "sessions")
-            run.say(f"round {turn} of {run.rounds}, {_OBVIOUS}")
-            both = (obvious.pid, theirs.pid)
-            other = await _cost(obvious.port, both, run.seconds, database, "obvious_sessions")
-            if turn:  # in the first, crawlerdetect examines each User-Agent once
-                ours_costs.append(parts)
-                obvious_costs.append(other)
-    return _result(ours_costs, obvious_costs, *bytes_)
+        for number, name in run.turns((_OURS, _OBVIOUS), warm_up=True):
+            if name == _OURS:
+                costs = await _cost(ours.port, pids, run.seconds, ours.database, "sessions")
+            else:
+                both = (obvious.pid, theirs.pid)
+                costs = await _cost(obvious.port, both, run.seconds, database, "obvious_sessions")
+            if number:
+                measured.add(name, {_COST: sum(costs)})
+            if number and name == _OURS:
+                for part, cost in zip(_PARTS, costs, strict=True):
+                    measured.add(f"{name}: {part}", {"CPU s a million": cost})
+    return _result(measured, *bytes_)
 
 
 async def _cost(
@@ -65,7 +66,7 @@ async def _cost(
     await wait_for_rows(database, turn.stored, f"SELECT count(*) FROM {table}")  # noqa: S608 - ours
     spent = [cpu_seconds(pid) - start for pid, start in zip(pids, before, strict=True)]
     await database.execute(f"TRUNCATE {table}")
-    return [each / turn.stored * _MILLION for each in spent]
+    return [each / turn.stored * 1_000_000 for each in spent]
 
 
 async def _bytes_a_session(valkey: ValkeyServer, port: int, pid: int) -> tuple[float, float]:
@@ -87,29 +88,19 @@ def _bytes_of(client: "redis.Redis", streams: Sequence[str]) -> int:
     return int(sum(used))
 
 
-def _result(
-    ours: list[list[float]], obvious: list[list[float]], waiting: float, pending: float
-) -> Result:
-    totals = {
-        _OURS: tuple(sum(parts) for parts in ours),
-        _OBVIOUS: tuple(sum(parts) for parts in obvious),
-    }
-    parts = zip(_PARTS, zip(*ours, strict=True), strict=True)
+def _result(measured: Measurements, waiting: float, pending: float) -> Result:
     shown = f"{number(waiting)} ({number(pending)} while a flusher has it)"
+    for name, bytes_ in (("waiting", waiting), ("pending", pending)):
+        measured.add(name, {"Redis bytes a session": bytes_})
     return Result(
         "What a million sessions cost",
-        (
-            *(Series(name, "CPU s a million sessions", each) for name, each in totals.items()),
-            *(Series(f"ours: {name}", "CPU s a million", each) for name, each in parts),
-            Series("waiting", "Redis bytes a session", (waiting,)),
-            Series("pending", "Redis bytes a session", (pending,)),
-        ),
+        measured.series(),
         (
             at_most(
                 "CPU seconds a million sessions, all processes, servers included",
                 "the obvious design",
                 0.2,
-                ratio(totals[_OURS], totals[_OBVIOUS]),
+                measured.ratios(_COST, _OURS, _OBVIOUS),
             ),
             Figure("Redis bytes a buffered session", "", "≤ 100", waiting, shown, waiting <= 100),
         ),

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
-from bench.speed.benchmark import Result, Run, Series, Unsound
+from bench.speed.benchmark import Measurements, Result, Run, Unsound
 from bench.speed.machine import cpu_seconds, resident_mib
 from contract.calendar import Month
 from embedded.postgres import PostgresServer
@@ -38,29 +38,25 @@ async def measure(run: Run) -> Result:
     file, rows = run.folder / "sessions.csv", run.folder / "rows"
     run.say("writing the file")
     _write_file(file, run.size)
-    series: dict[tuple[str, str], list[float]] = {}
+    measured = Measurements()
     with PostgresServer(run.folder / "postgres", settings=_SETTINGS) as server:
         for number in range(1, run.rounds + 1):
             run.say(f"round {number} of {run.rounds}: import")
             ours = await _import_file(server, f"imported_{number}", file, run.size, rows)
+            measured.add("ours", ours)
             run.say(f"round {number} of {run.rounds}: COPY")
-            copy = await _copy_rows(server, f"copied_{number}", rows, run.size)
-            for name, quantities in (("ours", ours), ("COPY", copy)):
-                for quantity, value in quantities.items():
-                    series.setdefault((name, quantity), []).append(value)
+            measured.add("COPY", await _copy_rows(server, f"copied_{number}", rows, run.size))
     return Result(
         "Import of a large file",
-        tuple(Series(*name, tuple(values)) for name, values in series.items()),
+        measured.series(),
         (),
         (
             f"{run.size:,} lines of three years, {file.stat().st_size / 1e6:,.0f} MB.",
             "Each month two sessions a person, a tenth of the sessions signed in.",
             "Each line was a row, and the counts were those of the rows.",
+            "**ours**: `python -m flusher import`.",
+            "**COPY**: the rows that it made, in PostgreSQL's binary format.",
         ),
-        {
-            "ours": "`python -m flusher import`",
-            "COPY": "the rows that it made, in PostgreSQL's binary format",
-        },
     )
 
 

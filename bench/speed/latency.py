@@ -9,7 +9,7 @@ from importlib.resources import files
 
 import asyncpg
 
-from bench.speed.benchmark import Result, Run, Series, at_most, ratio
+from bench.speed.benchmark import Measurements, Result, Run, at_most
 from bench.speed.contender import (
     Turn,
     check_generator,
@@ -22,6 +22,7 @@ from embedded.valkey import ValkeyServer
 
 _FLUSH_MAX_SECONDS = 1.0
 _OURS, _BARE = "ours", "bare aiohttp"
+_VISIBLE = "p99 until the row can be read, s"
 # Short turns, close together: a moment in which the machine stalls spoils one, not the round.
 _PAIRS = 4
 _SECONDS_UNTIL_VISIBLE = files("bench.speed").joinpath("seconds_until_visible.sql").read_text()
@@ -29,9 +30,7 @@ _SECONDS_UNTIL_VISIBLE = files("bench.speed").joinpath("seconds_until_visible.sq
 
 async def measure(run: Run) -> Result:
     """Rounds of turns: ours and the bare application by turns, then ours with a flusher."""
-    turns: dict[str, list[Turn]] = {_OURS: [], _BARE: []}
-    waits: list[float] = []
-    with_flusher: list[Turn] = []
+    measured = Measurements()
     async with AsyncExitStack() as stack:
         # On either core, as the kernel decides. Bound to the generator's core, Redis would wait for
         # the generator's turns, for which the bare application's answers do not wait.
@@ -61,16 +60,17 @@ async def measure(run: Run) -> Result:
                     turn = await put_load(
                         server.port, server.pid, run.seconds / _PAIRS, rate=rate, warm=1.0
                     )
-                    turns[name].append(turn)
+                    measured.add(name, _latencies(turn, "p50", "p99", "p99.9"))
                     stored += turn.stored if name == _OURS else 0
             flusher.thaw()
             await _wait_until_visible(ours.database, stored)
             run.say(f"round {number} of {run.rounds}: until the row can be read")
             turn = await put_load(ours.port, ours.pid, run.seconds, rate=rate, warm=1.0)
-            waits.append(await _wait_until_visible(ours.database, turn.stored))
-            with_flusher.append(turn)
+            waited = await _wait_until_visible(ours.database, turn.stored)
+            measured.add(_OURS, {_VISIBLE: waited})
+            measured.add("ours, a flusher at work", _latencies(turn, "p99"))
     generator = check_generator(limit, most.load.per_second)
-    return _result(turns, with_flusher, waits, _notes(rate, run.seconds / _PAIRS, generator))
+    return _result(measured, _notes(rate, run.seconds / _PAIRS, generator))
 
 
 async def _wait_until_visible(database: asyncpg.Connection, rows: int) -> float:
@@ -81,42 +81,27 @@ async def _wait_until_visible(database: asyncpg.Connection, rows: int) -> float:
     return float(seconds)
 
 
-def _latencies(turns: list[Turn], percentile: str) -> tuple[float, ...]:
-    return tuple(turn.load.latencies_ms[percentile] for turn in turns)
+def _latencies(turn: Turn, *percentiles: str) -> dict[str, float]:
+    return {f"{each} of an answer, ms": turn.load.latencies_ms[each] for each in percentiles}
 
 
-def _result(
-    turns: dict[str, list[Turn]],
-    with_flusher: list[Turn],
-    waits: list[float],
-    notes: tuple[str, ...],
-) -> Result:
-    series = [
-        Series(name, f"{percentile} of an answer, ms", _latencies(each, percentile))
-        for percentile in ("p50", "p99", "p99.9")
-        for name, each in turns.items()
-    ]
-    with_flusher_p99 = _latencies(with_flusher, "p99")
+def _result(measured: Measurements, notes: tuple[str, ...]) -> Result:
     bound = f"`FLUSH_MAX_SECONDS` ({_FLUSH_MAX_SECONDS:g} s) + 0.5 s"
     return Result(
         "Latency at half of the maximum load",
-        (
-            *series,
-            Series("ours, a flusher at work", "p99 of an answer, ms", with_flusher_p99),
-            Series(_OURS, "p99 until the row can be read, s", tuple(waits)),
-        ),
+        measured.series(),
         (
             at_most(
                 "collector latency at half of the maximum load, open loop, p99",
                 "the bare application",
                 1.5,
-                ratio(_latencies(turns[_OURS], "p99"), _latencies(turns[_BARE], "p99")),
+                measured.ratios("p99 of an answer, ms", _OURS, _BARE),
             ),
             at_most(
                 "beacon to visible row, p99, at half of the maximum load",
                 bound,
                 _FLUSH_MAX_SECONDS + 0.5,
-                waits,
+                measured.of(_OURS, _VISIBLE),
                 " s",
             ),
         ),

@@ -1,4 +1,4 @@
-"""Our system for a benchmark: servers, a migrated database, a collector, and perhaps a flusher."""
+"""Our system for a benchmark: PostgreSQL, a migrated database, a collector, and a flusher."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
@@ -43,6 +43,41 @@ class Ours:
 
 
 @asynccontextmanager
+async def migrated_system(
+    folder: Path,
+    redis_url: str,
+    *,
+    settings: Mapping[str, str],
+    postgres_settings: Mapping[str, str] | None = None,
+    core: int | None = None,
+) -> AsyncIterator[tuple[System, PostgresServer, asyncpg.Connection]]:
+    """A PostgreSQL with our tables, on this core if one is given, and a connection to it.
+
+    No process of the system runs. `settings` are those of its processes.
+
+    Raises:
+        Unsound: the database could not be migrated.
+    """
+    with ExitStack() as stack:
+        with on_core(core):
+            postgres = stack.enter_context(
+                PostgresServer(folder / "postgres", settings=postgres_settings)
+            )
+        environment = {"LOG_LEVEL": "warning", **settings}
+        system = stack.enter_context(
+            System(redis_url, postgres.dsn(), folder / "logs", environment)
+        )
+        code, _, errors = await run_command("flusher", "migrate", **system.environment)
+        if code:
+            raise Unsound(f"the database could not be migrated: {errors}")
+        database = await asyncpg.connect(postgres.dsn())
+        try:
+            yield system, postgres, database
+        finally:
+            await database.close()
+
+
+@asynccontextmanager
 async def start_ours(
     folder: Path,
     redis_url: str,
@@ -51,32 +86,21 @@ async def start_ours(
     extra: Mapping[str, str] | None = None,
     bound: bool = True,
 ) -> AsyncIterator[Ours]:
-    """PostgreSQL and a collector.
+    """PostgreSQL and a collector, which use a Redis that runs.
 
-    Args:
-        folder: for their data and logs.
-        redis_url: a server that runs.
-        postgres_settings: of the server.
-        extra: settings of the collector and the flusher.
-        bound: the collector has the first core, PostgreSQL and the flusher have the second.
+    `extra` are settings of the collector and the flusher. If `bound`, the collector has the first
+    core, PostgreSQL and the flusher have the second.
     """
-    settings = {"LOG_LEVEL": "warning", "FLUSH_MAX_SECONDS": "1", **(extra or {})}
-    with ExitStack() as stack:
-        postgres = PostgresServer(folder / "postgres", settings=postgres_settings)
-        with on_core(OTHER_CORE if bound else None):
-            stack.enter_context(postgres)
-        system = stack.enter_context(System(redis_url, postgres.dsn(), folder / "logs", settings))
-        code, _, errors = await run_command("flusher", "migrate", **system.environment)
-        if code:
-            raise Unsound(f"the database could not be migrated: {errors}")
+    async with migrated_system(
+        folder,
+        redis_url,
+        settings={"FLUSH_MAX_SECONDS": "1", **(extra or {})},
+        postgres_settings=postgres_settings,
+        core=OTHER_CORE if bound else None,
+    ) as (system, postgres, database):
         with on_core(SERVER_CORE if bound else None):
             collector = system.program("collector").start()
-        await collector.ready()
-        database = await asyncpg.connect(postgres.dsn())
-        try:
-            yield Ours(system, postgres, database, collector, bound)
-        finally:
-            await database.close()
+        yield Ours(system, postgres, database, await collector.ready(), bound)
 
 
 async def wait_for_rows(database: asyncpg.Connection, wanted: int, query: str = _ROWS) -> None:

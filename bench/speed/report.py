@@ -67,8 +67,7 @@ def markdown(name: str, result: Result, made: Mapping[str, str]) -> str:
         for series in result.series
     ]
     lines += markdown_table(("", "", "median", "least to most", "rounds"), rows)
-    lines += [f"- **{contender}**: {what}" for contender, what in result.contenders.items()]
-    lines += ["", *(f"- {note}" for note in result.notes), "", f"![]({name}.png)", ""]
+    lines += [*(f"- {note}" for note in result.notes), "", f"![]({name}.png)", ""]
     lines += [f"{each}: {what}  " for each, what in made.items()]
     return "\n".join(lines) + "\n"
 

@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from bench.speed.backlog import make_backlog
-from bench.speed.benchmark import Figure, Result, Run, Series, Unsound, at_least, number, ratio
-from bench.speed.flusher_rig import FULL_LOAD, SETTINGS_NOTE, FlusherRun, start_bench
+from bench.speed.benchmark import Figure, Measurements, Result, Run, Unsound, at_least, number
+from bench.speed.flusher_rig import FULL_LOAD, PARTS, RATE, SETTINGS_NOTE, start_bench
 from contract.calendar import SECOND_US, Month, from_us, month_at
 from flusher.postgres.check import add_missing_counts
 from flusher.postgres.statements import statement
@@ -37,6 +37,7 @@ _QUERIES: Final = {
 }
 _MOST_MS: Final = {"overview": 50.0, "one site": 10.0}
 _LEAST_SHARE: Final = 0.97
+_MS: Final = "ms"
 _ALONE, _EACH_SECOND, _EACH_TEN_SECONDS = (
     "flusher alone",
     "flusher, queries each second",
@@ -44,37 +45,30 @@ _ALONE, _EACH_SECOND, _EACH_TEN_SECONDS = (
 )
 _PAUSES: Final = {_ALONE: None, _EACH_SECOND: 1.0, _EACH_TEN_SECONDS: 10.0}
 
-Milliseconds = dict[tuple[str, str], list[float]]
-"""How long queries took, by when they were made and which."""
-
 
 async def measure(run: Run) -> Result:
     """Fills, then rounds of a turn of the flusher at each pace of queries."""
     written = min(_WRITTEN_A_TURN, run.size // 20)
-    took: Milliseconds = {}
-    turns: dict[str, list[FlusherRun]] = {name: [] for name in _PAUSES}
+    measured = Measurements()
     async with start_bench(run.folder) as bench:
         await _fill(run, bench.connection)
         run.say("querying while nothing else runs")
         async with _reader(bench.dsn) as reader:
             for _ in range(_WHEN_QUIET):
-                await _query(reader, "quiet", took)
-        for turn in range(run.rounds):
-            # Each is the first one once in three rounds.
-            names = list(_PAUSES)
-            first = turn % len(names)
-            for place, name in enumerate((*names[first:], *names[:first])):
-                run.say(f"round {turn + 1} of {run.rounds}, {name}")
-                backlog = make_backlog(written, 3 * turn + place, _SITES)
-                async with _reader(bench.dsn) as reader:
-                    querying = asyncio.create_task(_keep_querying(reader, name, took))
-                    turns[name].append(await bench.drain(backlog, FULL_LOAD))
-                    querying.cancel()
-                    await asyncio.gather(querying, return_exceptions=True)
+                await _query(reader, "quiet", measured)
+        for seed, (_, name) in enumerate(run.turns(_PAUSES)):
+            backlog = make_backlog(written, seed, _SITES)
+            async with _reader(bench.dsn) as reader:
+                querying = asyncio.create_task(_keep_querying(reader, name, measured))
+                turn = await bench.drain(backlog, FULL_LOAD)
+                querying.cancel()
+                await asyncio.gather(querying, return_exceptions=True)
+            cpu = sum(turn[part] for part in PARTS)
+            measured.add(name, {RATE: turn[RATE], "CPU µs a session": cpu})
         run.say("checking the counts")
         if differences := await bench.differences():
             raise Unsound(f"the counts are wrong: {differences[:3]}")
-    return _result(took, turns, run.size, written)
+    return _result(measured, run.size, written)
 
 
 async def _fill(run: Run, connection: asyncpg.Connection) -> None:
@@ -106,40 +100,32 @@ async def _reader(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     connection.terminate()
 
 
-async def _query(reader: asyncpg.Connection, when: str, took: Milliseconds) -> None:
+async def _query(reader: asyncpg.Connection, when: str, measured: Measurements) -> None:
     """Makes each of the queries once."""
     for name, query in _QUERIES.items():
         started = time.perf_counter()
         await reader.fetch(query)
-        took.setdefault((when, name), []).append((time.perf_counter() - started) * 1000)
+        measured.add(f"{name}, {when}", {_MS: (time.perf_counter() - started) * 1000})
 
 
-async def _keep_querying(reader: asyncpg.Connection, when: str, took: Milliseconds) -> None:
+async def _keep_querying(reader: asyncpg.Connection, when: str, measured: Measurements) -> None:
     while (pause := _PAUSES[when]) is not None:
-        await _query(reader, when, took)
+        await _query(reader, when, measured)
         await asyncio.sleep(pause)
 
 
-def _result(
-    took: Milliseconds, turns: dict[str, list[FlusherRun]], sessions: int, written: int
-) -> Result:
-    rates = {name: tuple(turn.rows_per_second for turn in each) for name, each in turns.items()}
-    costs = {name: tuple(turn.cpu_us for turn in each) for name, each in turns.items()}
-    slow_share = median(ratio(rates[_EACH_TEN_SECONDS], rates[_ALONE]))
+def _result(measured: Measurements, sessions: int, written: int) -> Result:
+    slow_share = median(measured.ratios(RATE, _EACH_TEN_SECONDS, _ALONE))
     return Result(
         "Reports",
+        measured.series(),
         (
-            *(Series(f"{name}, {when}", "ms", tuple(ms)) for (when, name), ms in took.items()),
-            *(Series(name, "sessions/s", each) for name, each in rates.items()),
-            *(Series(name, "CPU µs a session", each) for name, each in costs.items()),
-        ),
-        (
-            *(_longest(name, most, took[_EACH_SECOND, name]) for name, most in _MOST_MS.items()),
+            *(_longest(name, most, measured) for name, most in _MOST_MS.items()),
             at_least(
                 _EACH_SECOND,
                 "the flusher alone",
                 _LEAST_SHARE,
-                ratio(rates[_EACH_SECOND], rates[_ALONE]),
+                measured.ratios(RATE, _EACH_SECOND, _ALONE),
             ),
         ),
         (
@@ -153,7 +139,7 @@ def _result(
     )
 
 
-def _longest(name: str, most: float, took: list[float]) -> Figure:
+def _longest(name: str, most: float, measured: Measurements) -> Figure:
     what = f"{name}, queries each second while a flusher writes, the longest"
-    longest = max(took)
+    longest = max(measured.of(f"{name}, {_EACH_SECOND}", _MS))
     return Figure(what, "", f"≤ {most:g} ms", longest, f"{number(longest)} ms", longest <= most)
