@@ -23,11 +23,10 @@ from rich.progress import Progress
 from bench.chaos.balance import Balance, Balanced
 from bench.chaos.faults import CLAIM_SECONDS, Faults
 from bench.load.client import Address, Client
-from bench.load.people import People, Visit, role_of
+from bench.load.people import Plan
 from bench.load.reconcile import Differences, settle
-from bench.load.request_builder import RequestBuilder, TokenSigner
+from bench.load.request_builder import TokenSigner
 from bench.load.sender import Sender
-from bench.load.sent_log import SentLog
 from bench.speed.machine import describe
 from bench.tables import RESULTS, Document, markdown_table, terminal_table
 from embedded.postgres import PostgresServer
@@ -37,21 +36,10 @@ from runtime.command import run_command as run_to_exit_code
 from runtime.redis_client import connect_redis
 
 _SITES = ("a.example.org", "b.example.org")
-_UPGRADED_PERCENT, _CRAWLERS_PERCENT = 10, 5
 _CONNECTIONS = 16
 _SETTLE_SECONDS = 60.0
 # The mean time between two faults.
 _BETWEEN_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Arguments:
-    """The command line."""
-
-    minutes: float
-    seed: int
-    rate: float
-    results: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +60,7 @@ class Outcome:
             yield f"unbalanced: {self.balanced}"
 
 
-async def run(arguments: Arguments) -> int:
+async def run(arguments: argparse.Namespace) -> int:
     """Runs chaos, compares, prints, saves; 0 if there is no difference."""
     started = describe()
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
@@ -104,20 +92,15 @@ async def run(arguments: Arguments) -> int:
 
 
 async def _run(
-    arguments: Arguments, system: System, valkey: ValkeyServer, postgres: PostgresServer
+    arguments: argparse.Namespace, system: System, valkey: ValkeyServer, postgres: PostgresServer
 ) -> Outcome:
     seconds = arguments.minutes * 60
-    sent_log = SentLog(_SITES, role_of)
-    visits = max(1000, int(seconds * arguments.rate))
-    people = People(
-        visits, len(_SITES), _UPGRADED_PERCENT, _CRAWLERS_PERCENT, arguments.seed, sent_log.tag
-    )
-    address = Address.parse(system.url)
+    # More visits than are sent, also if the last fault takes long.
+    visits = int((seconds + 60) * arguments.rate)
     signer = TokenSigner({"JWT_KEY": system.environment["JWT_KEY"]})
-    builder = RequestBuilder(people, signer, _SITES, str(address))
     stream_redis = connect_redis(valkey.url)
-    async with Client(address, _CONNECTIONS, keep_going=True) as client:
-        sender = Sender(client, _endless(people), builder, sent_log, arguments.rate)
+    async with Client(Address.parse(system.url), _CONNECTIONS, keep_going=True) as client:
+        sender = Sender(client, Plan(_SITES, visits, seed=arguments.seed), signer, arguments.rate)
         balance = Balance(sender.tally, stream_redis, _CONNECTIONS)
         faults = Faults(system, valkey, postgres, random.Random(arguments.seed), balance)
         sending = asyncio.create_task(sender.run())
@@ -128,7 +111,8 @@ async def _run(
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
     await asyncio.gather(*(program.ready() for program in system.programs))
-    differences = await settle(sent_log, system.database_url, ZoneInfo("UTC"), _SETTLE_SECONDS)
+    zone = ZoneInfo("UTC")
+    differences = await settle(sender.sent_log, system.database_url, zone, _SETTLE_SECONDS)
     # A flusher counts a moment after it has stored. If the sides stay apart, the result shows it.
     with suppress(AssertionError):
         await eventually(lambda: balance.balance(system.programs), lambda each: each.holds)
@@ -148,12 +132,7 @@ async def _make_faults(faults: Faults, seconds: float) -> None:
             await faults.fault()
 
 
-def _endless(people: People) -> Iterator[Visit]:
-    while True:
-        yield from people.visits()
-
-
-def _document(arguments: Arguments, started: dict[str, str], outcome: Outcome) -> Document:
+def _document(arguments: argparse.Namespace, started: dict[str, str], outcome: Outcome) -> Document:
     faults, balanced = outcome.faults, outcome.balanced
     return {
         "run": {
@@ -196,7 +175,7 @@ def _save(document: Document, results: Path) -> None:
     (results / "chaos.md").write_text("\n".join(lines))
 
 
-def parse_arguments(words: list[str]) -> Arguments:
+def parse_arguments(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench.chaos",
         description="Runs the whole system under load on servers of its own, kills and freezes its "
@@ -207,7 +186,7 @@ def parse_arguments(words: list[str]) -> Arguments:
     add("--seed", type=int, default=1, help="of the faults; default: %(default)s")
     add("--rate", type=float, default=100.0, help="visits a second; default: %(default)s")
     add("--results", type=Path, default=RESULTS, metavar="DIR", help="default: bench/results")
-    return Arguments(**vars(parser.parse_args(words)))
+    return parser.parse_args(words)
 
 
 def main() -> int:

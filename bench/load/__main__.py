@@ -7,18 +7,16 @@ import math
 import os
 import signal
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
 from bench.load.client import Address, Client, Unreachable
-from bench.load.people import FIRST, SIGNED_IN, People, role_of
+from bench.load.people import FIRST, SIGNED_IN, Plan
 from bench.load.reconcile import settle
-from bench.load.request_builder import RequestBuilder, TokenSigner
+from bench.load.request_builder import TokenSigner
 from bench.load.sender import Sender
-from bench.load.sent_log import SentLog
 from bench.load.settings_check import check_settings
 from bench.tables import Document, terminal_table
 from contract import settings
@@ -40,23 +38,7 @@ or settings. Ctrl-C stops the sending and compares what was sent; a second Ctrl-
 command."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arguments:
-    """The options, parsed."""
-
-    sessions: int
-    upgraded: float
-    crawlers: float
-    seed: int
-    connections: int
-    rate: float
-    settle_seconds: float
-    url: str
-    sites: tuple[str, ...]
-    json: Path | None
-
-
-async def load(arguments: Arguments, environment: Environment) -> int:
+async def load(arguments: argparse.Namespace, environment: Environment) -> int:
     """Sends, compares, prints; the exit code.
 
     Raises:
@@ -67,29 +49,27 @@ async def load(arguments: Arguments, environment: Environment) -> int:
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     signer = TokenSigner(environment)
     address = Address.parse(arguments.url)
-    sent_log = SentLog(arguments.sites, role_of)
-    people = People(
+    patience = arguments.settle_seconds
+    plan = Plan(
+        arguments.sites,
         arguments.sessions,
-        len(arguments.sites),
         arguments.upgraded,
         arguments.crawlers,
         arguments.seed,
-        sent_log.tag,
     )
-    builder = RequestBuilder(people, signer, arguments.sites, str(address))
     console = Console(stderr=True)
     async with Client(address, arguments.connections) as client:
-        sender = Sender(client, people.visits(), builder, sent_log, arguments.rate)
+        sender = Sender(client, plan, signer, arguments.rate)
         _stop_at_ctrl_c(sender)
         try:
             await sender.first(FIRST)
         except Unreachable as error:
             raise Misconfigured("--url", str(error), "--url http://127.0.0.1:8000") from None
         with console.status("waiting for the rows of the first sessions …"):
-            await check_settings(sent_log, sender.tally, dsn, zone, arguments.settle_seconds)
-        complete = await _send(sender, arguments.sessions, console)
+            await check_settings(sender, dsn, zone, patience)
+        complete = await _send(sender, plan.sessions, console)
     with console.status("waiting for the flushers …"):
-        differences = await settle(sent_log, dsn, zone, arguments.settle_seconds)
+        differences = await settle(sender.sent_log, dsn, zone, patience)
     document: Document = {
         "requests": {**sender.tally.counts(), **sender.tally.times()},
         "rows": {**differences.counts(), "exact": differences.exact},
@@ -136,7 +116,7 @@ def _sites(text: str) -> tuple[str, ...]:
     return sites
 
 
-def parse_arguments(words: list[str]) -> Arguments:
+def parse_arguments(words: list[str]) -> argparse.Namespace:
     """The options; exits with 2 where they are wrong, and with 0 after `--help`."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.load", description=_DESCRIPTION, epilog=_EPILOG
@@ -160,7 +140,7 @@ def parse_arguments(words: list[str]) -> Arguments:
     add("--url", default="http://127.0.0.1:8000", help="the collector; default: %(default)s")
     add("--sites", type=_sites, default=sites, metavar="HOST,…", help="sites that are in SITES")
     add("--json", type=Path, metavar="FILE", help="write the result there, too")
-    arguments = Arguments(**vars(parser.parse_args(words)))
+    arguments = parser.parse_args(words)
     most_upgraded = 100 - SIGNED_IN
     if arguments.sessions < FIRST or arguments.connections < 1:
         parser.error(f"--sessions must be at least {FIRST}, --connections at least 1")

@@ -176,6 +176,7 @@ class Client:
         keep_going: bool = False,
     ) -> None:
         """`timeout_seconds` and `keep_going` as in `Connection`."""
+        self.address = address
         self._connections = [
             Connection(address, timeout_seconds, keep_going=keep_going) for _ in range(connections)
         ]

@@ -72,13 +72,11 @@ class TokenSigner:
 class RequestBuilder:
     """Makes the requests of people's visits."""
 
-    def __init__(
-        self, people: People, signer: TokenSigner, sites: tuple[str, ...], host: str
-    ) -> None:
-        """`sites` are the hosts of the pages; `host` is the collector's, with its port."""
+    def __init__(self, people: People, signer: TokenSigner, host: str) -> None:
+        """`host` is the collector's, with its port."""
         self._people = people
         self._signer = signer
-        self._origins = tuple(f"Host: {host}\r\nOrigin: https://{site}\r\n" for site in sites)
+        self._host = host
 
     def start(self, visit: Visit, session_id: bytes) -> bytes:
         """`POST /sessions` with the client's id."""
@@ -115,7 +113,8 @@ class RequestBuilder:
         # The left one is what the client claims; it must not count.
         claimed = "198.51.100.1, " if visit.who is Who.VISITOR and visit.visitor % 5 == 0 else ""
         return (
-            f"{method} {path} HTTP/1.1\r\n{self._origins[visit.site]}"
+            f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\n"
+            f"Origin: https://{visit.site}\r\n"
             f"X-Forwarded-For: {claimed}{people.address(visit)}\r\n"
             f"User-Agent: {people.user_agent(visit)}\r\n{headers}"
             f"Content-Length: {len(body)}\r\n\r\n{body}"

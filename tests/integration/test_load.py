@@ -15,11 +15,10 @@ import pytest
 from redis.asyncio import Redis
 
 from bench.load.client import Address, Client, Connection, NoAnswer, Unreachable
-from bench.load.people import People, role_of
+from bench.load.people import Plan
 from bench.load.reconcile import reconcile, settle
-from bench.load.request_builder import RequestBuilder, TokenSigner
+from bench.load.request_builder import TokenSigner
 from bench.load.sender import Sender
-from bench.load.sent_log import SentLog
 from tests.servers import Servers
 from tests.system import JWT_KEY, System, eventually, find_free_port, run_command
 
@@ -73,13 +72,13 @@ async def test_ctrl_c_ends_the_sending_and_compares_what_was_sent(
 
 async def test_every_kind_of_difference_is_found(system: System, dsn: str) -> None:
     await system.start("collector", "flusher")
-    sent_log = SentLog(SITES, role_of)
-    people = People(500, len(SITES), 20, 5, 1, sent_log.tag)
-    address = Address.parse(system.url)
-    builder = RequestBuilder(people, TokenSigner({"JWT_KEY": JWT_KEY}), SITES, str(address))
-    async with Client(address, 8) as client:
-        await Sender(client, people.visits(), builder, sent_log).run()
-    differences = await settle(sent_log, dsn, UTC, patience_seconds=60, aftermath_seconds=0.5)
+    plan = Plan(SITES, 500, upgraded_percent=20)
+    async with Client(Address.parse(system.url), 8) as client:
+        sender = Sender(client, plan, TokenSigner({"JWT_KEY": JWT_KEY}))
+        await sender.run()
+    differences = await settle(
+        sender.sent_log, dsn, UTC, patience_seconds=60, aftermath_seconds=0.5
+    )
     assert differences.exact, differences.examples
     connection = await asyncpg.connect(dsn)
     ids = await connection.fetch("SELECT id FROM sessions ORDER BY id LIMIT 4")
@@ -106,7 +105,7 @@ async def test_every_kind_of_difference_is_found(system: System, dsn: str) -> No
         invented,
     )
     await connection.close()
-    differences = await reconcile(sent_log, dsn, UTC)
+    differences = await reconcile(sender.sent_log, dsn, UTC)
     assert not differences.exact
     assert (differences.lost, differences.twice, differences.invented) == (1, 1, 1)
     assert differences.wrong >= 1

@@ -4,16 +4,17 @@ import re
 from collections import Counter
 from ipaddress import ip_address
 
-from bench.load.people import FIRST, People, Token, Upgrade, UserAgents
+from bench.load.people import FIRST, People, Plan, Token, Upgrade, UserAgents
 from bench.load.sent_log import Who
 from collector.request.crawlers import CrawlerFilter
 from contract.identity import network_of
 
+SITES = ("a.example.org", "b.example.org", "c.example.org")
 TAG = bytes.fromhex("80000001")
 
 
 def people(sessions: int = 20_000, *, seed: int = 1, tag: bytes = TAG) -> People:
-    return People(sessions, 3, 10, 5, seed, tag)
+    return People(Plan(SITES, sessions, seed=seed), tag)
 
 
 def test_a_load_has_the_requested_size_and_about_the_requested_shares() -> None:
