@@ -1,9 +1,7 @@
-"""Tables of results: on the terminal and in Markdown."""
+"""Tables of results in Markdown, for files and for the terminal."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -11,16 +9,13 @@ Document = Mapping[str, Mapping[str, object]]
 """Sections of named figures."""
 
 
-def terminal_table(title: str, document: Document) -> Table:
-    table = Table(title=title, show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
+def document_tables(document: Document) -> list[str]:
+    """The lines of a table for each section."""
+    lines = []
     for section, figures in document.items():
-        table.add_section()
-        table.add_row(f"[bold]{section}", "")
-        for name, value in figures.items():
-            table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
-    return table
+        rows = [(name, str(value)) for name, value in figures.items()]
+        lines += markdown_table((section, ""), rows, ("---", "---:"))
+    return lines
 
 
 def markdown_table(

@@ -11,24 +11,23 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.progress import Progress
 
 from bench.chaos.balance import Balance, Balanced
 from bench.chaos.faults import CLAIM_SECONDS, Faults
 from bench.load.client import Address, Client
 from bench.load.people import Plan
-from bench.load.reconcile import Differences, settle
+from bench.load.reconcile import settle
 from bench.load.request_builder import TokenSigner
 from bench.load.sender import Sender
 from bench.speed.machine import describe
-from bench.tables import RESULTS, Document, markdown_table, terminal_table
+from bench.tables import RESULTS, Document, document_tables
 from embedded.postgres import PostgresServer
 from embedded.system import System, eventually, run_command
 from embedded.valkey import ValkeyServer
@@ -40,24 +39,6 @@ _CONNECTIONS = 16
 _SETTLE_SECONDS = 60.0
 # The mean time between two faults.
 _BETWEEN_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a run ended with."""
-
-    faults: Faults
-    sender: Sender
-    differences: Differences
-    balanced: Balanced
-
-    def lines(self) -> Iterator[str]:
-        """What is wrong, in words."""
-        yield from self.differences.lines()
-        yield from (f"ended by itself: {end}" for end in self.faults.ended_by_itself)
-        yield from (f"unbalanced: {unbalanced}" for unbalanced in self.faults.unbalanced)
-        if not self.balanced.holds:
-            yield f"unbalanced: {self.balanced}"
 
 
 async def run(arguments: argparse.Namespace) -> int:
@@ -81,11 +62,20 @@ async def run(arguments: argparse.Namespace) -> int:
                     return code
                 modules = ("rotation", "collector", "collector", "flusher", "flusher")
                 await system.start(*modules)
-                outcome = await _run(arguments, system, valkey, postgres)
-    document = _document(arguments, started, outcome)
-    Console().print(terminal_table("Chaos", document))
-    _save(document, arguments.results)
-    wrong = list(outcome.lines())
+                figures, wrong = await _run(arguments, system, valkey, postgres)
+    about = {
+        "minutes": arguments.minutes,
+        "seed": arguments.seed,
+        "visits a second, asked for": arguments.rate,
+    }
+    document = {"run": {**about, **started}, **figures}
+    text = "\n".join(
+        ["# Chaos", "", "Made by `python -m bench.chaos`.", "", *document_tables(document)]
+    )
+    Console().print(Markdown(text))
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    (arguments.results / "chaos.json").write_text(json.dumps(document, indent=2) + "\n")
+    (arguments.results / "chaos.md").write_text(text)
     for line in wrong:
         print(line, file=sys.stderr)
     return 1 if wrong else 0
@@ -93,7 +83,8 @@ async def run(arguments: argparse.Namespace) -> int:
 
 async def _run(
     arguments: argparse.Namespace, system: System, valkey: ValkeyServer, postgres: PostgresServer
-) -> Outcome:
+) -> tuple[Document, list[str]]:
+    """The figures of a run, and what is wrong, in words."""
     seconds = arguments.minutes * 60
     # More visits than are sent, also if the last fault takes long.
     visits = int((seconds + 60) * arguments.rate)
@@ -118,7 +109,14 @@ async def _run(
         await eventually(lambda: balance.balance(system.programs), lambda each: each.holds)
     balanced = await balance.balance(system.programs)
     await stream_redis.aclose()
-    return Outcome(faults, sender, differences, balanced)
+    wrong = [
+        *differences.lines(),
+        *(f"ended by itself: {end}" for end in faults.ended_by_itself),
+        *(f"unbalanced: {each}" for each in faults.unbalanced),
+        *(() if balanced.holds else [f"unbalanced: {balanced}"]),
+    ]
+    requests, rows = sender.tally.counts(), differences.counts()
+    return {**_figures(faults, balanced), "requests": requests, "rows": rows}, wrong
 
 
 async def _make_faults(faults: Faults, seconds: float) -> None:
@@ -132,22 +130,13 @@ async def _make_faults(faults: Faults, seconds: float) -> None:
             await faults.fault()
 
 
-def _document(arguments: argparse.Namespace, started: dict[str, str], outcome: Outcome) -> Document:
-    faults, balanced = outcome.faults, outcome.balanced
+def _figures(faults: Faults, balanced: Balanced) -> Document:
     return {
-        "run": {
-            "minutes": arguments.minutes,
-            "seed": arguments.seed,
-            "visits a second, asked for": arguments.rate,
-            **started,
-        },
         "faults": {
             "kills, in all": faults.kills,
             **dict(sorted(faults.done.items())),
             "processes that ended by themselves": len(faults.ended_by_itself),
         },
-        "requests": outcome.sender.tally.counts(),
-        "rows": outcome.differences.counts(),
         "metrics": {
             "times at which received was not accounted for": len(faults.unbalanced),
             "accepted": balanced.accepted,
@@ -158,21 +147,7 @@ def _document(arguments: argparse.Namespace, started: dict[str, str], outcome: O
             "still in the streams": balanced.buffered,
             "balanced": "yes" if balanced.holds else "no",
         },
-        "resident memory, MiB": {
-            module: f"{mib[0]:.0f} first, {max(mib):.0f} most, {mib[-1]:.0f} last"
-            for module, mib in sorted(faults.memory_mib.items())
-        },
     }
-
-
-def _save(document: Document, results: Path) -> None:
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "chaos.json").write_text(json.dumps(document, indent=2) + "\n")
-    lines = ["# Chaos", "", "Made by `python -m bench.chaos`.", ""]
-    for section, figures in document.items():
-        rows = [(name, str(value)) for name, value in figures.items()]
-        lines += markdown_table((section, ""), rows, ("---", "---:"))
-    (results / "chaos.md").write_text("\n".join(lines))
 
 
 def parse_arguments(words: list[str]) -> argparse.Namespace:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.progress import Progress
 
 from bench.load.client import Address, Client, Unreachable
@@ -18,7 +19,7 @@ from bench.load.reconcile import settle
 from bench.load.request_builder import TokenSigner
 from bench.load.sender import Sender
 from bench.load.settings_check import check_settings
-from bench.tables import Document, terminal_table
+from bench.tables import Document, document_tables
 from contract import settings
 from contract.errors import Misconfigured
 from contract.setting import Environment
@@ -74,7 +75,7 @@ async def load(arguments: argparse.Namespace, environment: Environment) -> int:
         "requests": {**sender.tally.counts(), **sender.tally.times()},
         "rows": {**differences.counts(), "exact": differences.exact},
     }
-    Console().print(terminal_table("What was answered, and what is in PostgreSQL", document))
+    Console().print(Markdown("\n".join(document_tables(document))))
     for line in differences.lines():
         console.print(line, highlight=False, markup=False)
     if arguments.json is not None:

@@ -28,7 +28,6 @@ _MARGIN_SECONDS = 60
 _EXAMPLES = 10
 _POLL_SECONDS = 0.5
 _POLL_SHARE = 4  # to compare may take a fifth of the time at most: others use the database
-_ROWS_A_FETCH = 5_000
 
 _ROWS = files("bench.load").joinpath("rows_of_run.sql").read_text()
 
@@ -75,7 +74,7 @@ class Differences:
         """Counts a reason, and keeps the first few as examples."""
         self.reasons[reason] += 1
         if len(self.examples) < _EXAMPLES:
-            self.examples.append(f"{uuid.UUID(bytes=id_)} {reason}{detail and ': '}{detail}")
+            self.examples.append(f"{_uuid(id_)} {reason}{detail and ': '}{detail}")
 
     def counts(self) -> dict[str, int]:
         """The figures, for a table."""
@@ -97,7 +96,7 @@ class Differences:
         yield from (f"  {example}" for example in self.examples)
 
 
-class Comparison:
+class _Comparison:
     """Takes rows one by one, in the order of their ids; then `finish`."""
 
     def __init__(self, sent_log: SentLog, zone: tzinfo) -> None:
@@ -198,38 +197,32 @@ class Comparison:
 
 def compare(sent_log: SentLog, rows: Iterable[Row], zone: tzinfo) -> Differences:
     """Compares the rows of this run, given in the order of their ids, with what was answered."""
-    comparison = Comparison(sent_log, zone)
+    comparison = _Comparison(sent_log, zone)
     for row in rows:
         comparison.row(row)
     return comparison.finish()
 
 
 async def reconcile(sent_log: SentLog, dsn: str, zone: tzinfo) -> Differences:
-    """Compares the rows in a database with what was answered.
+    """Compares the rows in a database with what was answered. Raises as `read_rows`.
 
-    SELECT on `sessions` is enough. `zone` divides the months (`CALENDAR_TIMEZONE`).
+    `zone` divides the months (`CALENDAR_TIMEZONE`).
+    """
+    return compare(sent_log, await read_rows(sent_log, dsn), zone)
+
+
+async def read_rows(sent_log: SentLog, dsn: str) -> list[Row]:
+    """The rows of a run, in the order of their ids. SELECT on `sessions` is enough.
 
     Raises:
         Misconfigured: the DSN is wrong, or the database was not migrated.
         Retry: PostgreSQL is away.
     """
-    comparison = Comparison(sent_log, zone)
-    if sent_log.sessions:
-        bounds = _bounds(sent_log)
-        async with (
-            Database(dsn) as database,
-            database.connection() as connection,
-            connection.transaction(),
-        ):
-            async for record in connection.cursor(_ROWS, *bounds, prefetch=_ROWS_A_FETCH):
-                comparison.row(Row(*record))
-    return comparison.finish()
-
-
-async def read_rows(sent_log: SentLog, dsn: str) -> list[Row]:
-    """The rows of a run that has few. Raises as `reconcile`."""
+    if not sent_log.sessions:
+        return []
+    first, last = map(_uuid, sent_log.id_bounds(_MARGIN_SECONDS))
     async with Database(dsn) as database, database.connection() as connection:
-        return [Row(*record) for record in await connection.fetch(_ROWS, *_bounds(sent_log))]
+        return [Row(*record) for record in await connection.fetch(_ROWS, first, last, sent_log.tag)]
 
 
 async def settle(
@@ -246,7 +239,7 @@ async def settle(
     waits `aftermath_seconds` for rows that must not come: longer than a flusher takes for a batch.
 
     Raises:
-        Misconfigured, Retry: as `reconcile`.
+        Misconfigured, Retry: as `read_rows`.
     """
     loop = asyncio.get_running_loop()
     last: tuple[int, int] | None = None
@@ -264,9 +257,8 @@ async def settle(
     return await reconcile(sent_log, dsn, zone)
 
 
-def _bounds(sent_log: SentLog) -> tuple[uuid.UUID, uuid.UUID, bytes]:
-    first, last = sent_log.id_bounds(_MARGIN_SECONDS)
-    return uuid.UUID(bytes=first), uuid.UUID(bytes=last), sent_log.tag
+def _uuid(octets: bytes) -> uuid.UUID:
+    return uuid.UUID(bytes=octets)
 
 
 def _within(at_us: int, request: Request) -> bool:

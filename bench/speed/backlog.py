@@ -25,9 +25,6 @@ from contract.settings import STREAM_SHARDS
 from runtime.clock import wall_clock
 
 SHARDS: Final = STREAM_SHARDS.read({})
-COLUMNS: Final = (
-    *("id", "month", "site", "monthly_user_hash", "highest_role", "created_at", "upgraded_at"),
-)
 
 _UPGRADED: Final = 1 / 9  # of the sessions: of the events, one in ten
 _SOON: Final = 0.2
@@ -61,14 +58,12 @@ def make_backlog(sessions: int, seed: int, sites: int = 20) -> Backlog:
         site = f"city-{chance.randrange(sites)}.example.org"
         start = _start(chance, month, site, first_us + number)
         events.append(start)
-        if chance.random() < _UPGRADED:
-            upgrade = _upgrade(chance, start)
+        upgrade = _upgrade(chance, start) if chance.random() < _UPGRADED else None
+        rows.append(_row(start, upgrade))
+        if upgrade is not None:
             soon = chance.random() < _SOON
             after = chance.randrange(100, 2000) if soon else chance.randrange(20_000, 60_000)
             due.setdefault(min(number + after, sessions - 1), []).append(upgrade)
-            rows.append(_row(start, upgrade))
-        else:
-            rows.append(_row(start, None))
         events += due.pop(number, ())
     return Backlog(events, rows)
 
@@ -100,16 +95,10 @@ def _start(chance: random.Random, month: Month, site: str, at_us: int) -> Sessio
 
 
 def _upgrade(chance: random.Random, start: SessionStarted) -> SessionUpgraded:
+    id_, user, *sign_in = (chance.randbytes(16) for _ in range(5))
+    at_us = start.at_us + SECOND_US
     return SessionUpgraded(
-        chance.randbytes(16),
-        start.id,
-        None,
-        start.month,
-        start.at_us + SECOND_US,
-        start.site,
-        chance.randbytes(16),
-        "user",
-        SignIn(*(chance.randbytes(16) for _ in range(3))),
+        id_, start.id, None, start.month, at_us, start.site, user, "user", SignIn(*sign_in)
     )
 
 

@@ -45,10 +45,10 @@ class Baseline:
 
 @asynccontextmanager
 async def start_baseline(name: str, folder: Path, *arguments: str) -> AsyncIterator[Baseline]:
-    """Runs `python -m bench.speed.baselines.NAME --port P …` on the server's core."""
+    """Runs `python -m bench.speed.baselines NAME` on the server's core."""
     port = find_free_port()
-    words = ("--port", str(port), *arguments)
-    program = Program(f"bench.speed.baselines.{name}", {}, folder / f"{name}.log", words)
+    words = (name, "--port", str(port), *arguments)
+    program = Program("bench.speed.baselines", {}, folder / f"{name}.log", words)
 
     async def listens() -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):

@@ -12,7 +12,7 @@ from typing import Final
 import asyncpg
 from redis.asyncio import Redis
 
-from bench.speed.backlog import COLUMNS, SHARDS, Backlog, append_backlog
+from bench.speed.backlog import SHARDS, Backlog, append_backlog
 from bench.speed.benchmark import Unsound
 from bench.speed.machine import cpu_seconds, resident_mib
 from bench.speed.ours import migrated_system
@@ -22,6 +22,7 @@ from embedded.system import Program
 from embedded.valkey import ValkeyServer
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
+from flusher.rows.copy_format import COLUMNS
 
 BATCH_ROWS: Final = 10_000
 # How many records a collector writes at once, on average, at full load from 64 connections
@@ -106,8 +107,9 @@ class Bench:
         with self._measure(os.getpid(), backlog) as quantities:
             for first in range(0, len(backlog.rows), BATCH_ROWS):
                 rows = backlog.rows[first : first + BATCH_ROWS]
+                columns = (*COLUMNS, "upgraded_at")
                 await self.connection.copy_records_to_table(
-                    "sessions", records=rows, columns=COLUMNS
+                    "sessions", records=rows, columns=columns
                 )
         return quantities
 

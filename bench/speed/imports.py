@@ -6,6 +6,7 @@ does not read, check or count them.
 
 import asyncio
 import hashlib
+import os
 import random
 import time
 from datetime import UTC, datetime, timedelta
@@ -14,10 +15,9 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 import asyncpg
-import psutil  # type: ignore[import-untyped]  # it ships no types
 
 from bench.speed.benchmark import Measurements, Result, Run, Unsound
-from bench.speed.machine import cpu_seconds, resident_mib
+from bench.speed.machine import cpu_seconds
 from contract.calendar import Month
 from embedded.postgres import PostgresServer
 from embedded.system import Program
@@ -28,7 +28,6 @@ from flusher.rows.copy_format import COLUMNS
 
 _SETTINGS: Final = {"shared_buffers": "2GB", "max_wal_size": "8GB", "checkpoint_timeout": "1h"}
 _MONTHS: Final = [Month(2022, 1).plus(months) for months in range(36)]
-_POLL_SECONDS: Final = 0.25
 
 Quantities = dict[str, float]
 
@@ -84,15 +83,7 @@ async def _import_file(
     arguments = ("import", "--site=city.example.org", str(file))
     before, began = cpu_seconds(server.pid), time.perf_counter()
     program = Program("flusher", {"DATABASE_URL": dsn}, rows.with_suffix(".log"), arguments).start()
-    resident, ours = [0.0], 0.0
-    while program.running.poll() is None:
-        try:
-            resident.append(resident_mib(program.running.pid))
-            ours = cpu_seconds(program.running.pid)
-        except psutil.Error:
-            break  # it has just ended
-        await asyncio.sleep(_POLL_SECONDS)
-    program.running.wait()
+    _, _, used = await asyncio.to_thread(os.wait4, program.running.pid, 0)
     seconds = time.perf_counter() - began
     postgres = cpu_seconds(server.pid) - before
     async with Database(dsn) as database, database.connection() as connection:
@@ -106,10 +97,9 @@ async def _import_file(
         raise Unsound(f"{program.log}{stored} stored, {counted} counted; {differences}")
     return {
         "lines/s": lines / seconds,
-        "CPU µs a line": ours / lines * 1e6,
+        "CPU µs a line": (used.ru_utime + used.ru_stime) / lines * 1e6,
         "PostgreSQL's CPU µs a line": postgres / lines * 1e6,
-        "MiB resident": max(resident),
-        "MiB resident, in the first tenth": max(resident[: len(resident) // 10 + 2]),
+        "MiB resident, at most": used.ru_maxrss / 1024,
     }
 
 

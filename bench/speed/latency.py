@@ -70,7 +70,7 @@ async def measure(run: Run) -> Result:
             measured.add(_OURS, {_VISIBLE: waited})
             measured.add("ours, a flusher at work", _latencies(turn, "p99"))
     generator = check_generator(limit, most.load.per_second)
-    return _result(measured, _notes(rate, run.seconds / _PAIRS, generator))
+    return _result(measured, rate, run.seconds / _PAIRS, generator)
 
 
 async def _wait_until_visible(database: asyncpg.Connection, rows: int) -> float:
@@ -85,8 +85,7 @@ def _latencies(turn: Turn, *percentiles: str) -> dict[str, float]:
     return {f"{each} of an answer, ms": turn.load.latencies_ms[each] for each in percentiles}
 
 
-def _result(measured: Measurements, notes: tuple[str, ...]) -> Result:
-    bound = f"`FLUSH_MAX_SECONDS` ({_FLUSH_MAX_SECONDS:g} s) + 0.5 s"
+def _result(measured: Measurements, rate: float, seconds: float, generator: str) -> Result:
     return Result(
         "Latency at half of the maximum load",
         measured.series(),
@@ -99,24 +98,20 @@ def _result(measured: Measurements, notes: tuple[str, ...]) -> Result:
             ),
             at_most(
                 "beacon to visible row, p99, at half of the maximum load",
-                bound,
+                f"`FLUSH_MAX_SECONDS` ({_FLUSH_MAX_SECONDS:g} s) + 0.5 s",
                 _FLUSH_MAX_SECONDS + 0.5,
                 measured.of(_OURS, _VISIBLE),
                 " s",
             ),
         ),
-        notes,
-    )
-
-
-def _notes(rate: float, seconds: float, generator: str) -> tuple[str, ...]:
-    return (
-        f"{rate:,.0f} requests/s, in a Poisson process, on 64 connections.",
-        "A latency counts from when its request was due.",
-        f"The ratio is the median of those of turns of {seconds:g} s, one close behind the other.",
-        "Redis is not bound to a core, as it is where the most is measured.",
-        "An answer's latency is measured with the flusher stopped: with it, two cores are too few.",
-        "With the flusher at work, and for the rows, it is measured in a turn of its own.",
-        "A row can be read when its transaction has committed, by PostgreSQL's record of commits.",
-        generator,
+        (
+            f"{rate:,.0f} requests/s, in a Poisson process, on 64 connections.",
+            "A latency counts from when its request was due.",
+            f"The ratio is the median of pairs of turns of {seconds:g} s.",
+            "Redis is not bound to a core, as it is where the most is measured.",
+            "The flusher is stopped while these turns run: with it, two cores are too few.",
+            "With the flusher at work, and for the rows, a turn of its own is measured.",
+            "A row can be read when PostgreSQL has recorded the commit of its transaction.",
+            generator,
+        ),
     )

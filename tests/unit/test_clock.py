@@ -14,7 +14,7 @@ PRODUCTION = ("contract", "runtime", "salt", "collector", "flusher", "rotation")
 READ_THE_MACHINES = {
     "runtime/clock.py": "the only place in production",
     "tests/moved_clock.py": "checks whether a clock is moved",
-    "bench/speed/baselines/obvious.py": "an application as most people write it",
+    "bench/speed/baselines.py": "an application as most people write it",
 }
 # Production code that passes `wall_clock` on. All other code gets a `Clock`.
 PASS_IT_ON = {"collector/__main__.py", "flusher/__main__.py", "rotation/__main__.py"}
