@@ -7,6 +7,7 @@ needs no server.
 import argparse
 import platform
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -32,6 +33,9 @@ def run(rounds: int, results: Path) -> int:
     }
     people, agents = corpora.people(), corpora.agents()
     counted = [row.text for row in people if row.source == "user-agents"]
+    missed = [row for row in corpora.crawlers(agents) if ours.examine(row.text) is None]
+    reasons = [(ours.examine(row.text), row) for row in people if row.runs_scripts]
+    mistaken = [(reason, row) for reason, row in reasons if reason is not None]
     lines = [
         "# Crawlers",
         "",
@@ -44,8 +48,8 @@ def run(rounds: int, results: Path) -> int:
             ("µs a User-Agent", "median (rounds)", "99th percentile", "worst"),
             measure(ours, counted, rounds),
         )[:-1],
-        *_missed(ours, agents),
-        *_mistaken(ours, people),
+        *_examples("Crawlers that were missed, by source", [(row.source, row) for row in missed]),
+        *_examples("People who were taken for crawlers, by reason", mistaken),
     ]
     text = "\n".join(lines)
     print(text)
@@ -85,28 +89,16 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
     return markdown_table(head, lines, ["---", *["---:"] * (len(head) - 1)])
 
 
-def _missed(ours: CrawlerFilter, agents: Sequence[Row]) -> list[str]:
-    missed = [row for row in corpora.crawlers(agents) if ours.examine(row.text) is None]
-    by_source = _grouped((row.source, row) for row in missed)
-    return _examples("Crawlers that were missed, by source", by_source)
-
-
-def _mistaken(ours: CrawlerFilter, people: Sequence[Row]) -> list[str]:
-    reasons = ((ours.examine(row.text), row) for row in people if row.runs_scripts)
-    by_reason = _grouped((reason, row) for reason, row in reasons if reason is not None)
-    return _examples("People who were taken for crawlers, by reason", by_reason)
-
-
-def _grouped(rows: Iterable[tuple[str, Row]]) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = {}
+def _grouped(rows: Iterable[tuple[str, Row]]) -> defaultdict[str, list[Row]]:
+    groups = defaultdict[str, list[Row]](list)
     for name, row in rows:
-        groups.setdefault(name, []).append(row)
+        groups[name].append(row)
     return groups
 
 
-def _examples(title: str, groups: dict[str, list[Row]]) -> list[str]:
+def _examples(title: str, found: Iterable[tuple[str, Row]]) -> list[str]:
     lines = ["", f"## {title}", ""]
-    for name, rows in sorted(groups.items(), key=lambda group: -len(group[1])):
+    for name, rows in sorted(_grouped(found).items(), key=lambda group: -len(group[1])):
         texts = "; ".join(f"`{row.text[:_EXAMPLE]}`" for row in rows[:_SHOWN])
         lines.append(f"- {name}: {len(rows)}. {texts}")
     return lines

@@ -7,25 +7,23 @@ import math
 import os
 import signal
 import sys
+from datetime import tzinfo
 from pathlib import Path
 
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.progress import Progress
 
 from bench.load.client import Address, Client, Unreachable
 from bench.load.people import FIRST, SIGNED_IN, Plan
-from bench.load.reconcile import settle
+from bench.load.reconcile import read_rows, settle
 from bench.load.request_builder import TokenSigner
 from bench.load.sender import Sender
-from bench.load.settings_check import check_settings
 from bench.tables import Document, document_tables
 from contract import settings
-from contract.errors import Misconfigured
+from contract.errors import Misconfigured, Retry
 from contract.setting import Environment
 from runtime.command import run_command
 
-_SHOW_SECONDS = 0.2
 _DESCRIPTION = f"""\
 Sends sessions over HTTP from many addresses (X-Forwarded-For: the collector must have this
 machine's address in TRUSTED_PROXIES) and real browsers' User-Agents, waits for the flushers, and
@@ -62,13 +60,15 @@ async def load(arguments: argparse.Namespace, environment: Environment) -> int:
     async with Client(address, arguments.connections) as client:
         sender = Sender(client, plan, signer, arguments.rate)
         _stop_at_ctrl_c(sender)
-        try:
-            await sender.first(FIRST)
-        except Unreachable as error:
-            raise Misconfigured("--url", str(error), "--url http://127.0.0.1:8000") from None
         with console.status("waiting for the rows of the first sessions …"):
-            await check_settings(sender, dsn, zone, patience)
-        complete = await _send(sender, plan.sessions, console)
+            await _check_settings(sender, dsn, zone, patience)
+        complete = True
+        try:
+            with console.status("sending …"):
+                await sender.run()
+        except Unreachable as error:
+            console.print(f"error: {error}; what was sent is compared")
+            complete = False
     with console.status("waiting for the flushers …"):
         differences = await settle(sender.sent_log, dsn, zone, patience)
     document: Document = {
@@ -83,6 +83,54 @@ async def load(arguments: argparse.Namespace, environment: Environment) -> int:
     return 0 if differences.exact and complete else 1
 
 
+async def _check_settings(sender: Sender, dsn: str, zone: tzinfo, patience_seconds: float) -> None:
+    """Sends the first visits (`People.visits`), waits for their rows, and checks these.
+
+    Raises:
+        Misconfigured: there is no collector, or it does not trust the load's X-Forwarded-For, does
+            not count the site, or does not accept the tokens.
+        Retry: PostgreSQL is away, or the rows do not come.
+    """
+    url_example = "--url http://127.0.0.1:8000"
+    try:
+        await sender.first(FIRST)
+    except Unreachable as error:
+        raise Misconfigured("--url", str(error), url_example) from None
+    sent_log, statuses = sender.sent_log, sender.tally.statuses
+    if statuses[403]:
+        raise Misconfigured(
+            "SITES", "the collector does not count the first of --sites", "SITES=*.example.org"
+        )
+    if statuses[201] != len(sent_log.sessions):
+        found = ", ".join(map(str, statuses)) or "nothing"
+        problem = f"the server there answers a session with {found}"
+        raise Misconfigured("--url", problem, url_example)
+    await settle(sent_log, dsn, zone, patience_seconds, aftermath_seconds=0)
+    rows = {row.id: row for row in await read_rows(sent_log, dsn)}
+    try:
+        one, other, user = (rows[session.id] for session in sent_log.sessions)
+    except KeyError:
+        raise Retry(
+            "no_rows",
+            f"the first sessions have no rows after {patience_seconds:g} s: is a flusher "
+            "running, and is DATABASE_URL its database?",
+        ) from None
+    if one.hash == other.hash:
+        raise Misconfigured(
+            "TRUSTED_PROXIES",
+            "the collector does not trust the load's X-Forwarded-For: two visitors with different "
+            "addresses got the same hash. It must name the address that the load comes from",
+            "TRUSTED_PROXIES=127.0.0.1",
+        )
+    if user.role is None:
+        raise Misconfigured(
+            "JWT_KEY",
+            "the collector takes a signed-in user for a visitor: its key, JWT_ALGORITHMS, "
+            "JWT_AUDIENCE or JWT_USER_CLAIM differs",
+            "JWT_KEY=the-secret-that-the-collector-has",
+        )
+
+
 def _stop_at_ctrl_c(sender: Sender) -> None:
     """The first Ctrl-C ends the sending; the next one ends the command, as without this."""
     loop = asyncio.get_running_loop()
@@ -92,22 +140,6 @@ def _stop_at_ctrl_c(sender: Sender) -> None:
         loop.remove_signal_handler(signal.SIGINT)
 
     loop.add_signal_handler(signal.SIGINT, stop)
-
-
-async def _send(sender: Sender, sessions: int, console: Console) -> bool:
-    """Sends with a progress bar; whether the collector stayed reachable."""
-    with Progress(console=console) as progress:
-        bar = progress.add_task("sending", total=sessions)
-        sending = asyncio.create_task(sender.run())
-        while not sending.done():
-            await asyncio.wait([sending], timeout=_SHOW_SECONDS)
-            progress.update(bar, completed=sender.tally.visits)
-    try:
-        await sending
-    except Unreachable as error:
-        console.print(f"error: {error}; what was sent is compared")
-        return False
-    return True
 
 
 def _sites(text: str) -> tuple[str, ...]:

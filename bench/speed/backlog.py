@@ -7,13 +7,12 @@ browser's.
 
 import math
 import random
-import socket
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Final
 from uuid import UUID
 
-import hiredis
+import redis
 
 from collector.buffer.entries import EntryPacker, PackedEntry
 from collector.buffer.pending import PendingRecord
@@ -82,11 +81,13 @@ def append_backlog(backlog: Backlog, port: int, records_a_write: int) -> None:
     pending = [_pending(event) for event in backlog.events]
     for first in range(0, len(pending), records_a_write):
         entries += packer.pack(pending[first : first + records_a_write], together=True)
-    with socket.create_connection(("127.0.0.1", port)) as connection:
+    with redis.Redis(port=port) as client:
+        connection = client.connection_pool.get_connection()
         for first in range(0, len(entries), _PIPELINED):
             part = entries[first : first + _PIPELINED]
-            connection.sendall(b"".join([entry.commands for entry in part]))
-            _await_replies(connection, sum(entry.replies for entry in part))
+            connection.send_packed_command([entry.commands for entry in part])
+            for _ in range(sum(entry.replies for entry in part)):
+                connection.read_response()
 
 
 def _start(chance: random.Random, month: Month, site: str, at_us: int) -> SessionStarted:
@@ -118,13 +119,3 @@ def _pending(event: SessionStarted | SessionUpgraded) -> PendingRecord:
     session = event.id if isinstance(event, SessionStarted) else event.session_id
     shard = keys.shard_of(session or b"", SHARDS)
     return PendingRecord(encode(event), shard, math.inf, lambda _: None)
-
-
-def _await_replies(connection: socket.socket, count: int) -> None:
-    reader = hiredis.Reader()
-    while count:
-        reader.feed(connection.recv(1 << 16))
-        while (reply := reader.gets()) is not False:
-            if isinstance(reply, hiredis.ReplyError):
-                raise reply
-            count -= 1

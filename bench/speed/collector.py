@@ -12,7 +12,6 @@ from bench.speed.contender import (
     Baseline,
     Turn,
     check_generator,
-    generators_limit,
     put_load,
     start_baseline,
 )
@@ -39,8 +38,6 @@ async def measure(run: Run) -> Result:
         obvious = await stack.enter_async_context(
             start_baseline("obvious", run.folder, "--dsn", ours.postgres.dsn())
         )
-        run.say("the generator's own limit")
-        limit = await generators_limit(run.folder, run.seconds)
         servers: dict[str, Baseline | Ours] = {_OURS: ours, _BARE: bare, _OBVIOUS: obvious}
         for number, name in run.turns(servers, warm_up=True):
             turn = await put_load(servers[name].port, servers[name].pid, run.seconds)
@@ -54,10 +51,12 @@ async def measure(run: Run) -> Result:
                 await wait_for_rows(ours.database, turn.stored, query)
                 await ours.database.execute("TRUNCATE obvious_sessions")
         metrics = await ours.collector.metrics()
-    most = max(rate for name in servers for rate in measured.of(name, _RATE))
+        run.say("the generator's own limit")
+        most = max(rate for name in servers for rate in measured.of(name, _RATE))
+        generator = await check_generator(run.folder, run.seconds, most)
     size = "impact_append_batch_size"
     records = metrics[f"{size}_sum"] / metrics[f"{size}_count"]
-    return _result(measured, check_generator(limit, most), records)
+    return _result(measured, generator, records)
 
 
 def _check_streams(port: int, turn: Turn) -> None:
@@ -92,7 +91,6 @@ def _result(measured: Measurements, generator: str, records_a_write: float) -> R
             f"**{_BARE}**: aiohttp + uvloop; the handler reads the body and returns 201.",
             f"**{_OBVIOUS}**: aiohttp + uvloop, one crawlerdetect, an `INSERT` a request.",
             "It has a pool of asyncpg, and PostgreSQL's defaults (each commit is synced).",
-            "A figure is the median of the rounds' ratios.",
             f"By the server's own CPU time, which other load disturbs less: {cpu_ratios}.",
             "After each turn the streams' records and the table's rows equalled the 201s.",
             f"A write to Redis carried {records_a_write:.0f} records on average.",

@@ -72,20 +72,20 @@ async def _cost(
 async def _bytes_a_session(valkey: ValkeyServer, port: int, pid: int) -> tuple[float, float]:
     """Bytes of the streams a session: while all wait, and while all are pending with a flusher."""
     turn = await put_load(port, pid, 3.0)
+    streams = [keys.stream(shard) for shard in _SHARDS]
     with redis.Redis(port=valkey.port) as client:
-        streams = [keys.stream(shard) for shard in _SHARDS]
-        waiting = _bytes_of(client, streams)
+
+        def used() -> float:
+            sizes: Any = [client.memory_usage(stream, samples=0) for stream in streams]
+            return sum(sizes) / turn.stored
+
+        waiting = used()
         for stream in streams:
             client.xgroup_create(stream, keys.GROUP, id="0")
             client.xreadgroup(keys.GROUP, "bench", {stream: ">"}, count=turn.stored)
-        pending = _bytes_of(client, streams)
+        pending = used()
         client.delete(*streams, *map(keys.joined, _SHARDS))
-    return waiting / turn.stored, pending / turn.stored
-
-
-def _bytes_of(client: "redis.Redis", streams: Sequence[str]) -> int:
-    used: Any = [client.memory_usage(stream, samples=0) for stream in streams]
-    return int(sum(used))
+    return waiting, pending
 
 
 def _result(measured: Measurements, waiting: float, pending: float) -> Result:

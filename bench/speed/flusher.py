@@ -5,7 +5,7 @@ From entries as collectors append them under load, which records share, and from
 
 from statistics import median
 
-from bench.speed.backlog import make_backlog
+from bench.speed.backlog import Backlog, make_backlog
 from bench.speed.benchmark import Measurements, Result, Run, Unsound, at_least, at_most
 from bench.speed.flusher_rig import (
     BATCH_ROWS,
@@ -40,6 +40,10 @@ async def measure(run: Run) -> Result:
                 raise Unsound(f"rows, of them upgraded, hash: {digests}")
             if len({*digests.values()}) > 1:
                 raise Unsound(f"the columns differ: {digests}")
+    return _result(measured, backlog)
+
+
+def _result(measured: Measurements, backlog: Backlog) -> Result:
     alone = median(measured.ratios(RATE, _ALONE, _COPY))
     return Result(
         "Flusher: rows a second, one process",
@@ -66,7 +70,6 @@ async def measure(run: Run) -> Result:
             f"**{_COPY}**: asyncpg `copy_records_to_table` of the final rows from Python tuples.",
             f"A transaction of the COPY has {BATCH_ROWS:,} rows.",
             "The client is the flusher's process, or that of the COPY.",
-            "A figure is the median of the rounds' ratios.",
             f"{len(backlog.rows):,} sessions with random ids, {backlog.upgraded:,} upgrades by id.",
             "A fifth of the upgrades follow their session soon, the others 2 to 6 batches later.",
             f"With one record an entry: {alone:.2f} of the COPY.",

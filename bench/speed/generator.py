@@ -1,15 +1,15 @@
-"""`python -m bench.speed.generator`: load from a process of its own, cheaper than what it measures.
+"""`python -m bench.speed.generator JSON`: load from a process of its own, cheaper than a server.
 
-Closed loop: each connection sends its next request when it has its answer. Open loop (`--rate`):
+Closed loop: each connection sends its next request when it has its answer. Open loop (`rate`):
 requests are due at instants that do not depend on the answers (a Poisson process, on a grid of one
 millisecond, the resolution of the event loop). A latency counts from when the request was due, even
 if no connection was free then: so a server that stalls is charged with every request that waited
 (no coordinated omission).
 
-It prints one line of JSON, a `Load`. Own code: other clients cost more CPU than the collector.
+Its argument has the parameters of `generate`, and it prints a `Load`, both as JSON. Own code: other
+clients cost more CPU than the collector.
 """
 
-import argparse
 import asyncio
 import json
 import random
@@ -24,7 +24,7 @@ from typing import cast
 
 import uvloop
 
-from bench.speed.beacons import Beacons
+from bench.speed.beacons import beacons
 
 _HOST = "127.0.0.1"
 _GRID_SECONDS = 0.001
@@ -62,7 +62,7 @@ class _Connection(asyncio.Protocol):
     def send(self, due: float) -> None:
         self.due = due
         if self._transport is not None:
-            self._transport.write(self._generator.beacon())
+            self._transport.write(next(self._generator.beacons))
 
     def data_received(self, data: bytes) -> None:
         if self._received:
@@ -84,7 +84,7 @@ def _body_length(head: bytes) -> int:
 
 class _Generator:
     def __init__(self, port: int, rate: float | None) -> None:
-        self.beacon = Beacons(f"{_HOST}:{port}")
+        self.beacons = beacons(f"{_HOST}:{port}")
         self._port = port
         self._rate = rate
         self._statuses: Counter[bytes] = Counter()
@@ -160,22 +160,12 @@ class _Generator:
         }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.speed.generator", description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--connections", type=int, required=True)
-    parser.add_argument("--warm", type=float, required=True, help="seconds that don't count")
-    parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--rate", type=float, help="requests a second: open loop")
-    arguments = parser.parse_args()
-
-    async def generate() -> Load:
-        generator = _Generator(arguments.port, arguments.rate)
-        return await generator.run(arguments.connections, arguments.warm, arguments.seconds)
-
-    print(json.dumps(asdict(uvloop.run(generate()))))
-    return 0
+async def generate(
+    port: int, rate: float | None, connections: int, warm: float, seconds: float
+) -> Load:
+    """Sends for `warm` seconds, which do not count, and for `seconds`. `rate`: open loop."""
+    return await _Generator(port, rate).run(connections, warm, seconds)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    print(json.dumps(asdict(uvloop.run(generate(**json.loads(sys.argv[1]))))))

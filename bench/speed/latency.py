@@ -13,7 +13,6 @@ from bench.speed.benchmark import Measurements, Result, Run, at_most
 from bench.speed.contender import (
     Turn,
     check_generator,
-    generators_limit,
     put_load,
     start_baseline,
 )
@@ -46,7 +45,6 @@ async def measure(run: Run) -> Result:
         flusher = await ours.start_flusher()
         bare = await stack.enter_async_context(start_baseline("bare", run.folder))
         run.say("the collector's maximum rate")
-        limit = await generators_limit(run.folder, 2.0)
         first = await put_load(ours.port, ours.pid, 2.0)  # each User-Agent is examined once
         most = await put_load(ours.port, ours.pid, run.seconds)
         await _wait_until_visible(ours.database, first.stored + most.stored)
@@ -69,7 +67,7 @@ async def measure(run: Run) -> Result:
             waited = await _wait_until_visible(ours.database, turn.stored)
             measured.add(_OURS, {_VISIBLE: waited})
             measured.add("ours, a flusher at work", _latencies(turn, "p99"))
-    generator = check_generator(limit, most.load.per_second)
+        generator = await check_generator(run.folder, 2.0, most.load.per_second)
     return _result(measured, rate, run.seconds / _PAIRS, generator)
 
 

@@ -52,6 +52,7 @@ def markdown(name: str, result: Result, made: Mapping[str, str]) -> str:
     lines = [f"# {result.title}", "", f"Made by `python -m bench {name}`.", ""]
     if result.figures:
         lines += markdown_table(_HEAD, [_row(figure) for figure in result.figures])
+        lines += ["A ratio is the median of the rounds' ratios.", ""]
     rows = []
     for series in result.series:
         least, median, most = (

@@ -74,7 +74,6 @@ async def measure(run: Run) -> Result:
             "User and system time of each process until the last row was stored, by the rows.",
             "The rows equalled the 201s. The servers and the generator share the cores.",
             "Rows a second from the first request to the last row. One process of each.",
-            "A figure is the median of the rounds' ratios.",
             SETTINGS_NOTE,
         ),
     )
