@@ -3,11 +3,12 @@
 `python -m bench NAME` calls `bench.speed.NAME.measure(run)` and saves what it returns. A `measure`
 runs ours and its baselines in turns, so that a disturbance of a shared machine disturbs all of
 them. It shows its progress (`run.say`), checks rows or entries before it reports a figure, raises
-`Unsound` where a check fails, and ends every process that it has started.
+`Unsound` where a check fails, and starts every process on `run.stack`.
 """
 
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Run:
     seconds: float  # how long a turn takes
     size: int  # how many sessions, rows or lines, where a benchmark has a fixed number
     say: Callable[[str], None]  # shows the progress
+    stack: AsyncExitStack  # closed after `measure`: it ends what was started
 
     def turns(
         self, contenders: Iterable[str], *, warm_up: bool = False

@@ -1,6 +1,5 @@
 """How many requests a collector answers on one core, beside its limit and its baseline."""
 
-from contextlib import AsyncExitStack
 from statistics import median
 from typing import Any
 
@@ -30,30 +29,27 @@ _RATE, _PER_CPU = "requests/s", "requests/CPU s"
 async def measure(run: Run) -> Result:
     """Rounds of a turn each: ours, the bare application, the obvious design."""
     measured = Measurements()
-    async with AsyncExitStack() as stack:
-        with on_core(OTHER_CORE):
-            valkey = stack.enter_context(ValkeyServer(run.folder / "valkey"))
-        ours = await stack.enter_async_context(start_ours(run.folder, valkey.url))
-        bare = await stack.enter_async_context(start_baseline("bare", run.folder))
-        obvious = await stack.enter_async_context(
-            start_baseline("obvious", run.folder, "--dsn", ours.postgres.dsn())
-        )
-        servers: dict[str, Baseline | Ours] = {_OURS: ours, _BARE: bare, _OBVIOUS: obvious}
-        for number, name in run.turns(servers, warm_up=True):
-            turn = await put_load(servers[name].port, servers[name].pid, run.seconds)
-            if number:
-                quantities = {_RATE: turn.load.per_second, _PER_CPU: turn.per_cpu_second}
-                measured.add(name, quantities)
-            if name == _OURS:
-                _check_streams(valkey.port, turn)
-            elif name == _OBVIOUS:
-                query = "SELECT count(*) FROM obvious_sessions"
-                await wait_for_rows(ours.database, turn.stored, query)
-                await ours.database.execute("TRUNCATE obvious_sessions")
-        metrics = await ours.collector.metrics()
-        run.say("the generator's own limit")
-        most = max(rate for name in servers for rate in measured.of(name, _RATE))
-        generator = await check_generator(run.folder, run.seconds, most)
+    with on_core(OTHER_CORE):
+        valkey = run.stack.enter_context(ValkeyServer(run.folder / "valkey"))
+    ours = await start_ours(run, valkey.url)
+    bare = await start_baseline(run, "bare")
+    obvious = await start_baseline(run, "obvious", "--dsn", ours.postgres.dsn())
+    servers: dict[str, Baseline | Ours] = {_OURS: ours, _BARE: bare, _OBVIOUS: obvious}
+    for number, name in run.turns(servers, warm_up=True):
+        turn = await put_load(servers[name].port, servers[name].pid, run.seconds)
+        if number:
+            quantities = {_RATE: turn.load.per_second, _PER_CPU: turn.per_cpu_second}
+            measured.add(name, quantities)
+        if name == _OURS:
+            _check_streams(valkey.port, turn)
+        elif name == _OBVIOUS:
+            query = "SELECT count(*) FROM obvious_sessions"
+            await wait_for_rows(ours.database, turn.stored, query)
+            await ours.database.execute("TRUNCATE obvious_sessions")
+    metrics = await ours.collector.metrics()
+    run.say("the generator's own limit")
+    most = max(rate for name in servers for rate in measured.of(name, _RATE))
+    generator = await check_generator(run, run.seconds, most)
     size = "impact_append_batch_size"
     records = metrics[f"{size}_sum"] / metrics[f"{size}_count"]
     return _result(measured, generator, records)

@@ -2,12 +2,10 @@
 
 import json
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from bench.speed.benchmark import Unsound
+from bench.speed.benchmark import Run, Unsound
 from bench.speed.generator import Load
 from bench.speed.machine import cpu_seconds, on_core
 from embedded.ports import find_free_port
@@ -43,12 +41,11 @@ class Baseline:
     pid: int
 
 
-@asynccontextmanager
-async def start_baseline(name: str, folder: Path, *arguments: str) -> AsyncIterator[Baseline]:
+async def start_baseline(run: Run, name: str, *arguments: str) -> Baseline:
     """Runs `python -m bench.speed.baselines NAME` on the server's core."""
     port = find_free_port()
     words = (name, "--port", str(port), *arguments)
-    program = Program("bench.speed.baselines", {}, folder / f"{name}.log", words)
+    program = Program("bench.speed.baselines", {}, run.folder / f"{name}.log", words)
 
     async def listens() -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
@@ -57,11 +54,9 @@ async def start_baseline(name: str, folder: Path, *arguments: str) -> AsyncItera
 
     with on_core(SERVER_CORE):
         program.start()
-    try:
-        await eventually(listens)
-        yield Baseline(port, program.running.pid)
-    finally:
-        program.kill()
+    run.stack.callback(program.kill)
+    await eventually(listens)
+    return Baseline(port, program.running.pid)
 
 
 async def put_load(
@@ -93,7 +88,7 @@ async def put_load(
     return Turn(load, cpu_seconds(pid) - before)
 
 
-async def check_generator(folder: Path, seconds: float, measured: float) -> str:
+async def check_generator(run: Run, seconds: float, measured: float) -> str:
     """A note of how much faster the generator is than what it measured.
 
     Its own limit is what it makes when the answer costs almost nothing.
@@ -101,8 +96,8 @@ async def check_generator(folder: Path, seconds: float, measured: float) -> str:
     Raises:
         Unsound: it is not fast enough: then the generator was measured.
     """
-    async with start_baseline("canned", folder) as canned:
-        limit = (await put_load(canned.port, canned.pid, seconds)).load.per_second
+    canned = await start_baseline(run, "canned")
+    limit = (await put_load(canned.port, canned.pid, seconds)).load.per_second
     times = limit / measured
     note = (
         f"The generator alone makes {limit:,.0f} requests/s, {times:.1f} times the measured most."

@@ -5,7 +5,6 @@ and PostgreSQL. Each has servers of its own, and is charged until its last row i
 """
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from typing import Any
 
 import asyncpg
@@ -29,31 +28,28 @@ _PARTS = ("collector", "Valkey", "flusher", "PostgreSQL")
 async def measure(run: Run) -> Result:
     """Rounds of a turn each."""
     measured = Measurements()
-    async with AsyncExitStack() as stack:
-        with on_core(OTHER_CORE):
-            valkey = stack.enter_context(ValkeyServer(run.folder / "valkey"))
-            theirs = stack.enter_context(PostgresServer(run.folder / "theirs"))
-        ours = await stack.enter_async_context(start_ours(run.folder, valkey.url))
-        run.say("Redis bytes a session")
-        bytes_ = await _bytes_a_session(valkey, ours.port, ours.pid)
-        flusher = await ours.start_flusher()
-        obvious = await stack.enter_async_context(
-            start_baseline("obvious", run.folder, "--dsn", theirs.dsn())
-        )
-        database = await asyncpg.connect(theirs.dsn())
-        stack.push_async_callback(database.close)
-        pids = (ours.pid, valkey.pid, flusher.running.pid, ours.postgres.pid)
-        for number, name in run.turns((_OURS, _OBVIOUS), warm_up=True):
-            if name == _OURS:
-                costs = await _cost(ours.port, pids, run.seconds, ours.database, "sessions")
-            else:
-                both = (obvious.pid, theirs.pid)
-                costs = await _cost(obvious.port, both, run.seconds, database, "obvious_sessions")
-            if number:
-                measured.add(name, {_COST: sum(costs)})
-            if number and name == _OURS:
-                for part, cost in zip(_PARTS, costs, strict=True):
-                    measured.add(f"{name}: {part}", {"CPU s a million": cost})
+    with on_core(OTHER_CORE):
+        valkey = run.stack.enter_context(ValkeyServer(run.folder / "valkey"))
+        theirs = run.stack.enter_context(PostgresServer(run.folder / "theirs"))
+    ours = await start_ours(run, valkey.url)
+    run.say("Redis bytes a session")
+    bytes_ = await _bytes_a_session(valkey, ours.port, ours.pid)
+    flusher = await ours.start_flusher()
+    obvious = await start_baseline(run, "obvious", "--dsn", theirs.dsn())
+    database = await asyncpg.connect(theirs.dsn())
+    run.stack.push_async_callback(database.close)
+    pids = (ours.pid, valkey.pid, flusher.running.pid, ours.postgres.pid)
+    for turn, name in run.turns((_OURS, _OBVIOUS), warm_up=True):
+        if name == _OURS:
+            costs = await _cost(ours.port, pids, run.seconds, ours.database, "sessions")
+        else:
+            both = (obvious.pid, theirs.pid)
+            costs = await _cost(obvious.port, both, run.seconds, database, "obvious_sessions")
+        if turn:
+            measured.add(name, {_COST: sum(costs)})
+        if turn and name == _OURS:
+            for part, cost in zip(_PARTS, costs, strict=True):
+                measured.add(f"{name}: {part}", {"CPU s a million": cost})
     return _result(measured, *bytes_)
 
 
@@ -77,7 +73,7 @@ async def _bytes_a_session(valkey: ValkeyServer, port: int, pid: int) -> tuple[f
 
         def used() -> float:
             sizes: Any = [client.memory_usage(stream, samples=0) for stream in streams]
-            return sum(sizes) / turn.stored
+            return float(sum(sizes)) / turn.stored
 
         waiting = used()
         for stream in streams:

@@ -26,20 +26,20 @@ async def measure(run: Run) -> Result:
     backlog = make_backlog(run.size, seed=1)
     measured = Measurements()
     digests = {}
-    async with start_bench(run.folder) as bench:
-        for _, name in run.turns((_OURS, _ALONE, _COPY)):
-            if name == _COPY:
-                measured.add(name, await bench.copy(backlog))
-            else:
-                measured.add(name, await bench.drain(backlog, FULL_LOAD if name == _OURS else 1))
-                if differences := await bench.differences():
-                    raise Unsound(f"the counts are wrong: {differences}")
-            digests[name] = await bench.digest([backlog])
-            await bench.empty()
-            if digests[name][:2] != (len(backlog.rows), backlog.upgraded):
-                raise Unsound(f"rows, of them upgraded, hash: {digests}")
-            if len({*digests.values()}) > 1:
-                raise Unsound(f"the columns differ: {digests}")
+    bench = await start_bench(run)
+    for _, name in run.turns((_OURS, _ALONE, _COPY)):
+        if name == _COPY:
+            measured.add(name, await bench.copy(backlog))
+        else:
+            measured.add(name, await bench.drain(backlog, FULL_LOAD if name == _OURS else 1))
+            if differences := await bench.differences():
+                raise Unsound(f"the counts are wrong: {differences}")
+        digests[name] = await bench.digest([backlog])
+        await bench.empty()
+        if digests[name][:2] != (len(backlog.rows), backlog.upgraded):
+            raise Unsound(f"rows, of them upgraded, hash: {digests}")
+        if len({*digests.values()}) > 1:
+            raise Unsound(f"the columns differ: {digests}")
     return _result(measured, backlog)
 
 

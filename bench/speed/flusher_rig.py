@@ -3,17 +3,16 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import asyncpg
 from redis.asyncio import Redis
 
 from bench.speed.backlog import SHARDS, Backlog, append_backlog
-from bench.speed.benchmark import Unsound
+from bench.speed.benchmark import Run, Unsound
 from bench.speed.machine import cpu_seconds, resident_mib
 from bench.speed.ours import migrated_system
 from contract import keys
@@ -145,22 +144,19 @@ class Bench:
             quantities[quantity] = (cpu_seconds(pid) - start) / rows * 1e6
 
 
-@asynccontextmanager
-async def start_bench(folder: Path) -> AsyncIterator[Bench]:
+async def start_bench(run: Run) -> Bench:
     """Starts the servers and a flusher, which is frozen."""
     settings = {
         "FLUSH_MAX_ROWS": str(BATCH_ROWS),
         "STREAM_SHARDS": str(SHARDS),
         "ENDED_MONTHS_KEEP": "instant",  # so that months that are over are not rewritten meanwhile
     }
-    with ValkeyServer(folder / "valkey") as valkey:
-        async with (
-            Redis(port=valkey.port) as redis,
-            migrated_system(
-                folder, valkey.url, settings=settings, postgres_settings=POSTGRES_SETTINGS
-            ) as (system, postgres, connection),
-        ):
-            (flusher,) = await system.start("flusher")
-            bench = Bench(connection, postgres.dsn(), flusher, postgres, valkey, redis)
-            await bench.hold()
-            yield bench
+    valkey = run.stack.enter_context(ValkeyServer(run.folder / "valkey"))
+    redis = await run.stack.enter_async_context(Redis(port=valkey.port))
+    system, postgres, connection = await migrated_system(
+        run, valkey.url, settings=settings, postgres_settings=POSTGRES_SETTINGS
+    )
+    (flusher,) = await system.start("flusher")
+    bench = Bench(connection, postgres.dsn(), flusher, postgres, valkey, redis)
+    await bench.hold()
+    return bench

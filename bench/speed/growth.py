@@ -33,14 +33,14 @@ async def measure(run: Run) -> Result:
     month = make_backlog(1, seed=0).rows[0][1]
     steps = [int(share * run.size) for share in _STEPS]
     rows = 0
-    async with start_bench(run.folder) as bench:
-        await bench.connection.execute("SELECT flusher.create_month($1)", month)
-        for step in steps:
-            rows += await _fill(run, bench.dsn, month, rows, step)
-            for number in range(1, run.rounds + 1):
-                run.say(f"{_name(step)}, round {number} of {run.rounds}")
-                await _turns(bench, measured, step, sessions, seed=rows)
-                rows += 2 * sessions
+    bench = await start_bench(run)
+    await bench.connection.execute("SELECT flusher.create_month($1)", month)
+    for step in steps:
+        rows += await _fill(run, bench.dsn, month, rows, step)
+        for number in range(1, run.rounds + 1):
+            run.say(f"{_name(step)}, round {number} of {run.rounds}")
+            await _turns(bench, measured, step, sessions, seed=rows)
+            rows += 2 * sessions
     return _result(measured, steps, sessions)
 
 

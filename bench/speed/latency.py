@@ -4,7 +4,6 @@ Open loop, at half of the collector's maximum rate: each latency counts from whe
 due. The bare application gets the same rate.
 """
 
-from contextlib import AsyncExitStack
 from importlib.resources import files
 
 import asyncpg
@@ -30,44 +29,41 @@ _SECONDS_UNTIL_VISIBLE = files("bench.speed").joinpath("seconds_until_visible.sq
 async def measure(run: Run) -> Result:
     """Rounds of turns: ours and the bare application by turns, then ours with a flusher."""
     measured = Measurements()
-    async with AsyncExitStack() as stack:
-        # On either core, as the kernel decides. Bound to the generator's core, Redis would wait for
-        # the generator's turns, for which the bare application's answers do not wait.
-        valkey = stack.enter_context(ValkeyServer(run.folder / "valkey"))
-        ours = await stack.enter_async_context(
-            start_ours(
-                run.folder,
-                valkey.url,
-                postgres_settings={"track_commit_timestamp": "on"},
-                extra={"FLUSH_MAX_SECONDS": str(_FLUSH_MAX_SECONDS)},
-            )
-        )
-        flusher = await ours.start_flusher()
-        bare = await stack.enter_async_context(start_baseline("bare", run.folder))
-        run.say("the collector's maximum rate")
-        first = await put_load(ours.port, ours.pid, 2.0)  # each User-Agent is examined once
-        most = await put_load(ours.port, ours.pid, run.seconds)
-        await _wait_until_visible(ours.database, first.stored + most.stored)
-        rate = most.load.per_second / 2
-        for number in range(1, run.rounds + 1):
-            run.say(f"round {number} of {run.rounds}, at {rate:,.0f} requests/s")
-            flusher.freeze()
-            stored = 0
-            for _ in range(_PAIRS):
-                for name, server in ((_OURS, ours), (_BARE, bare)):
-                    turn = await put_load(
-                        server.port, server.pid, run.seconds / _PAIRS, rate=rate, warm=1.0
-                    )
-                    measured.add(name, _latencies(turn, "p50", "p99", "p99.9"))
-                    stored += turn.stored if name == _OURS else 0
-            flusher.thaw()
-            await _wait_until_visible(ours.database, stored)
-            run.say(f"round {number} of {run.rounds}: until the row can be read")
-            turn = await put_load(ours.port, ours.pid, run.seconds, rate=rate, warm=1.0)
-            waited = await _wait_until_visible(ours.database, turn.stored)
-            measured.add(_OURS, {_VISIBLE: waited})
-            measured.add("ours, a flusher at work", _latencies(turn, "p99"))
-        generator = await check_generator(run.folder, 2.0, most.load.per_second)
+    # On either core, as the kernel decides. Bound to the generator's core, Redis would wait for
+    # the generator's turns, for which the bare application's answers do not wait.
+    valkey = run.stack.enter_context(ValkeyServer(run.folder / "valkey"))
+    ours = await start_ours(
+        run,
+        valkey.url,
+        postgres_settings={"track_commit_timestamp": "on"},
+        extra={"FLUSH_MAX_SECONDS": str(_FLUSH_MAX_SECONDS)},
+    )
+    flusher = await ours.start_flusher()
+    bare = await start_baseline(run, "bare")
+    run.say("the collector's maximum rate")
+    first = await put_load(ours.port, ours.pid, 2.0)  # each User-Agent is examined once
+    most = await put_load(ours.port, ours.pid, run.seconds)
+    await _wait_until_visible(ours.database, first.stored + most.stored)
+    rate = most.load.per_second / 2
+    for number in range(1, run.rounds + 1):
+        run.say(f"round {number} of {run.rounds}, at {rate:,.0f} requests/s")
+        flusher.freeze()
+        stored = 0
+        for _ in range(_PAIRS):
+            for name, server in ((_OURS, ours), (_BARE, bare)):
+                turn = await put_load(
+                    server.port, server.pid, run.seconds / _PAIRS, rate=rate, warm=1.0
+                )
+                measured.add(name, _latencies(turn, "p50", "p99", "p99.9"))
+                stored += turn.stored if name == _OURS else 0
+        flusher.thaw()
+        await _wait_until_visible(ours.database, stored)
+        run.say(f"round {number} of {run.rounds}: until the row can be read")
+        turn = await put_load(ours.port, ours.pid, run.seconds, rate=rate, warm=1.0)
+        waited = await _wait_until_visible(ours.database, turn.stored)
+        measured.add(_OURS, {_VISIBLE: waited})
+        measured.add("ours, a flusher at work", _latencies(turn, "p99"))
+    generator = await check_generator(run, 2.0, most.load.per_second)
     return _result(measured, rate, run.seconds / _PAIRS, generator)
 
 

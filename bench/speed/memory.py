@@ -4,7 +4,6 @@
 """
 
 import asyncio
-from contextlib import AsyncExitStack
 from statistics import median_high
 
 from bench.speed.benchmark import Figure, Measurements, Result, Run, number
@@ -23,19 +22,18 @@ _FLAT = 1.05
 async def measure(run: Run) -> Result:
     """One turn, with a sample a second."""
     measured = Measurements()
-    async with AsyncExitStack() as stack:
-        with on_core(OTHER_CORE):
-            valkey = stack.enter_context(ValkeyServer(run.folder / "valkey"))
-        ours = await stack.enter_async_context(start_ours(run.folder, valkey.url))
-        flusher = await ours.start_flusher()
-        pids = {"collector": ours.pid, "flusher": flusher.running.pid}
-        run.say(f"{run.seconds:.0f} s of full load")
-        sampling = asyncio.create_task(_sample(pids, measured))
-        try:
-            turn = await put_load(ours.port, ours.pid, run.seconds)
-        finally:
-            sampling.cancel()
-        await wait_for_rows(ours.database, turn.stored)
+    with on_core(OTHER_CORE):
+        valkey = run.stack.enter_context(ValkeyServer(run.folder / "valkey"))
+    ours = await start_ours(run, valkey.url)
+    flusher = await ours.start_flusher()
+    pids = {"collector": ours.pid, "flusher": flusher.running.pid}
+    run.say(f"{run.seconds:.0f} s of full load")
+    sampling = asyncio.create_task(_sample(pids, measured))
+    try:
+        turn = await put_load(ours.port, ours.pid, run.seconds)
+    finally:
+        sampling.cancel()
+    await wait_for_rows(ours.database, turn.stored)
     rate = turn.load.per_second
     return Result(
         "Resident memory at full load",

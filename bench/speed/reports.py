@@ -45,23 +45,23 @@ async def measure(run: Run) -> Result:
     """Fills, then rounds of a turn of the flusher at each pace of queries."""
     written = min(_WRITTEN_A_TURN, run.size // 20)
     measured = Measurements()
-    async with start_bench(run.folder) as bench:
-        await _fill(run, bench.connection)
-        run.say("querying while nothing else runs")
-        async with _reader(bench.dsn) as reader:
-            for _ in range(_WHEN_QUIET):
-                await _query(reader, "quiet", measured)
-        for seed, (_, name) in enumerate(run.turns((_ALONE, _EACH_SECOND))):
-            backlog = make_backlog(written, seed, _SITES)
-            async with _reader(bench.dsn) as reader, asyncio.TaskGroup() as group:
-                querying = group.create_task(_keep_querying(reader, name, measured))
-                turn = await bench.drain(backlog, FULL_LOAD)
-                querying.cancel()
-            cpu = sum(turn[part] for part in PARTS)
-            measured.add(name, {RATE: turn[RATE], "CPU µs a session": cpu})
-        run.say("checking the counts")
-        if differences := await bench.differences():
-            raise Unsound(f"the counts are wrong: {differences[:3]}")
+    bench = await start_bench(run)
+    await _fill(run, bench.connection)
+    run.say("querying while nothing else runs")
+    async with _reader(bench.dsn) as reader:
+        for _ in range(_WHEN_QUIET):
+            await _query(reader, "quiet", measured)
+    for seed, (_, name) in enumerate(run.turns((_ALONE, _EACH_SECOND))):
+        backlog = make_backlog(written, seed, _SITES)
+        async with _reader(bench.dsn) as reader, asyncio.TaskGroup() as group:
+            querying = group.create_task(_keep_querying(reader, name, measured))
+            turn = await bench.drain(backlog, FULL_LOAD)
+            querying.cancel()
+        cpu = sum(turn[part] for part in PARTS)
+        measured.add(name, {RATE: turn[RATE], "CPU µs a session": cpu})
+    run.say("checking the counts")
+    if differences := await bench.differences():
+        raise Unsound(f"the counts are wrong: {differences[:3]}")
     return _result(measured, run.size, written)
 
 

@@ -5,8 +5,7 @@ Each layout is a whole system of its own, and all of them take turns under the s
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from bench.speed.benchmark import Measurements, Result, Run, Unsound, reported
@@ -51,13 +50,12 @@ _COMPARED: Final = ((_CLUSTER, _EIGHT), (_EIGHT, _ONE_SHARD), (_CLUSTER_FULL, _E
 async def measure(run: Run) -> Result:
     """Rounds of a turn each."""
     measured = Measurements()
-    async with AsyncExitStack() as stack:
-        rigs = {name: await _start(stack, run, name) for name in _LAYOUTS}
-        for number, name in run.turns(rigs, warm_up=True):
-            found = await rigs[name].turn(run.seconds)
-            if number:
-                for part, quantities in found.items():
-                    measured.add(f"{name}: {part}", quantities)
+    rigs = {name: await _start(run, name) for name in _LAYOUTS}
+    for number, name in run.turns(rigs, warm_up=True):
+        found = await rigs[name].turn(run.seconds)
+        if number:
+            for part, quantities in found.items():
+                measured.add(f"{name}: {part}", quantities)
     return Result(
         "One Redis server or a cluster",
         measured.series(),
@@ -121,21 +119,21 @@ class _Rig:
         return {**found, "all": {"rows/s": rows / took}}
 
 
-async def _start(stack: AsyncExitStack, run: Run, name: str) -> _Rig:
+async def _start(run: Run, name: str) -> _Rig:
     run.say(f"starting: {name}")
     layout = _LAYOUTS[name]
-    folder = run.folder / name
+    run = replace(run, folder=run.folder / name)
     extra = {"STREAM_SHARDS": str(layout.shards)}
     if layout.cluster:
-        cluster = stack.enter_context(Cluster(folder / "nodes", replicas=False, config=_NODE))
+        cluster = run.stack.enter_context(
+            Cluster(run.folder / "nodes", replicas=False, config=_NODE)
+        )
         await cluster.form()
         redis, url = cluster.servers, cluster.url
         extra["REDIS_CLUSTER"] = "1"
     else:
-        redis = [stack.enter_context(ValkeyServer(folder / "valkey"))]
+        redis = [run.stack.enter_context(ValkeyServer(run.folder / "valkey"))]
         url = redis[0].url
-    ours = await stack.enter_async_context(
-        start_ours(folder, url, postgres_settings=POSTGRES_SETTINGS, extra=extra, bound=False)
-    )
+    ours = await start_ours(run, url, postgres_settings=POSTGRES_SETTINGS, extra=extra, bound=False)
     programs = {"collector": ours.collector, "flusher": await ours.start_flusher()}
     return _Rig(layout, ours, programs, redis)
