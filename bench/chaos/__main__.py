@@ -45,8 +45,8 @@ async def run(arguments: argparse.Namespace) -> int:
     """Runs chaos, compares, prints, saves; 0 if there is no difference."""
     started = describe()
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        # A kill between the reply and the write of the append-only file loses what was
-        # acknowledged: `everysec` may delay the write. What is promised here, `always` keeps.
+        # With `everysec` Redis may acknowledge before it writes the append-only file. A kill in
+        # between would lose that session. `always` writes first.
         valkey = ValkeyServer(Path(folder) / "valkey", config={"appendfsync": "always"})
         postgres = PostgresServer(Path(folder) / "postgres", sync=False)
         with valkey, postgres:
@@ -86,7 +86,7 @@ async def _run(
 ) -> tuple[Document, list[str]]:
     """The figures of a run, and what is wrong, in words."""
     seconds = arguments.minutes * 60
-    # More visits than are sent, also if the last fault takes long.
+    # More visits than will be sent, even if the last fault takes long.
     visits = int((seconds + 60) * arguments.rate)
     signer = TokenSigner({"JWT_KEY": system.environment["JWT_KEY"]})
     stream_redis = connect_redis(valkey.url)
@@ -150,7 +150,7 @@ def _figures(faults: Faults, balanced: Balanced) -> Document:
     }
 
 
-def parse_arguments(words: list[str]) -> argparse.Namespace:
+def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.chaos",
         description="Runs the whole system under load on servers of its own, kills and freezes its "
@@ -161,11 +161,7 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
     add("--seed", type=int, default=1, help="of the faults; default: %(default)s")
     add("--rate", type=float, default=100.0, help="visits a second; default: %(default)s")
     add("--results", type=Path, default=RESULTS, metavar="DIR", help="default: bench/results")
-    return parser.parse_args(words)
-
-
-def main() -> int:
-    return run_to_exit_code(run(parse_arguments(sys.argv[1:])))
+    return run_to_exit_code(run(parser.parse_args()))
 
 
 if __name__ == "__main__":

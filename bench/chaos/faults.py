@@ -19,7 +19,7 @@ from embedded.system import Program, System
 from embedded.valkey import ValkeyServer
 
 CLAIM_SECONDS = 4
-# The longest time for which a part is away or frozen.
+# A part is away or frozen for at most this time.
 _AWAY_SECONDS = 2.0 * CLAIM_SECONDS
 _SAMPLE_SECONDS = 1.0
 

@@ -149,8 +149,7 @@ def _sites(text: str) -> tuple[str, ...]:
     return sites
 
 
-def parse_arguments(words: list[str]) -> argparse.Namespace:
-    """The options; exits with 2 where they are wrong, and with 0 after `--help`."""
+def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.load", description=_DESCRIPTION, epilog=_EPILOG
     )
@@ -173,7 +172,7 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
     add("--url", default="http://127.0.0.1:8000", help="the collector; default: %(default)s")
     add("--sites", type=_sites, default=sites, metavar="HOST,…", help="sites that are in SITES")
     add("--json", type=Path, metavar="FILE", help="write the result there, too")
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_args()
     most_upgraded = 100 - SIGNED_IN
     if arguments.sessions < FIRST or arguments.connections < 1:
         parser.error(f"--sessions must be at least {FIRST}, --connections at least 1")
@@ -181,11 +180,7 @@ def parse_arguments(words: list[str]) -> argparse.Namespace:
         parser.error(f"--upgraded must be from 0 to {most_upgraded:g}, --crawlers from 0 to 100")
     if not arguments.rate > 0 or not arguments.settle_seconds > 0:
         parser.error("--rate and --settle-seconds must be above 0")
-    return arguments
-
-
-def main() -> int:
-    return run_command(load(parse_arguments(sys.argv[1:]), os.environ))
+    return run_command(load(arguments, os.environ))
 
 
 if __name__ == "__main__":

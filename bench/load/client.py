@@ -1,8 +1,8 @@
 """A small HTTP/1.1 client: connections that are kept alive, one request at a time on each.
 
-Own code: aiohttp's client costs more CPU than the collector, and it does not say whether a request
-was sent. This one knows what the collector answers (RFC 9112 with Content-Length, or a status that
-has no body): no TLS, no chunks, no redirects.
+Own code: aiohttp's client costs more CPU than the collector, and does not tell whether a request
+was sent. This one reads only what the collector answers: RFC 9112 with Content-Length, or a status
+without a body. It has no TLS, no chunks and no redirects.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class Answer:
 
     status: int
     body: bytes
-    closes: bool = False  # `Connection: close`: nothing more may be sent on the connection
+    closes: bool = False  # `Connection: close`: the connection takes no other request
 
 
 @dataclass(frozen=True, slots=True)

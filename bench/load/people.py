@@ -1,7 +1,7 @@
-"""The visitors, users and crawlers of a load, and what they do. Pure, and the same for one seed.
+"""The visitors, users and crawlers of a load, and what they do. Pure. One seed gives one load.
 
-Addresses are shifted by the run's random tag, so that no run has an earlier one's: else `current`
-could mean an earlier run's session.
+The run's random tag shifts the addresses, so that two runs share none. Otherwise `current` could
+mean a session of an earlier run.
 """
 
 import random
@@ -25,11 +25,11 @@ CRAWLER_UPGRADES = 10.0
 
 FIRST = 3
 ROLES = ("user", "admin", "super_admin", "project_moderator")
-NO_ROLE = 5  # one user in so many has a token without a role, and counts as `user`
+NO_ROLE = 5  # every fifth user has a token without a role, and counts as `user`
 _SESSIONS_A_VISITOR = 3
 _SESSIONS_A_USER = 4
-_SHARED_ADDRESS = 8  # one visitor in so many has the address of another, and another browser
-_IPV6 = 3  # one pair of visitors in so many: those who share an address are a pair
+_SHARED_ADDRESS = 8  # every eighth visitor has the address of the one before, and another browser
+_IPV6 = 3  # every third pair of visitors has IPv6; those who share an address are a pair
 
 # Addresses that are not in use: 240.0.0.0/4 (RFC 1112, section 4) and 3fff::/20 (RFC 9637).
 _IPV4_BASE, _IPV4_BITS = 240 << 24, 28

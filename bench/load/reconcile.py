@@ -23,11 +23,11 @@ from flusher.postgres.database import Database
 
 # How far the collector's clock may be from the sender's.
 CLOCK_TOLERANCE_US = 2_000_000
-# Rows with the run's tag are read whose ids are of the run's time, and of so much before and after.
+# The ids of the rows that are read may be this much earlier or later than the run's.
 _MARGIN_SECONDS = 60
 _EXAMPLES = 10
 _POLL_SECONDS = 0.5
-_POLL_SHARE = 4  # to compare may take a fifth of the time at most: others use the database
+_POLL_SHARE = 4  # a pause is four times a comparison: others use the database, too
 
 _ROWS = files("bench.load").joinpath("rows_of_run.sql").read_text()
 
@@ -130,7 +130,7 @@ class _Comparison:
         differences.unanswered_found += outcome is Outcome.UNKNOWN
         of_upgrade = list(self._faults_of_upgrade(session, row))
         faults = [*self._faults_of_start(session, row), *of_upgrade]
-        # After a fault of the upgrade it is not known whose hash it should be.
+        # If the upgrade is wrong, it is not known which hash is right.
         if not of_upgrade and self._has_another_hash(session, row):
             faults.append(("one person with two hashes", ""))
         differences.wrong += bool(faults)

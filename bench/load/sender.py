@@ -13,11 +13,11 @@ from bench.load.request_builder import RequestBuilder, TokenSigner, id_text
 from bench.load.sent_log import Request, SentLog, Session
 from runtime.clock import wall_clock
 
-# Some repeats and sign-ins are sent so long after their session: in another batch of the flusher.
-# At the end, those that are left are sent at once.
+# Some repeats and upgrades are sent this long after their session: then the flusher has them in
+# another batch. At the end, those that are left are sent at once.
 _LATER_SECONDS = 1.5
-_REPEATS_LATER = 2  # one in so many; the others at once
-_UPGRADES_LATER = 10
+_REPEATS_LATER = 2  # every second one is sent later
+_UPGRADES_LATER = 10  # every tenth
 
 
 @dataclass(slots=True)
@@ -144,7 +144,7 @@ class Sender:
         if upgrade is not None and visit.upgrade is Upgrade.OVERTAKING:
             await self._ask(connection, upgrade)
         status = await self._ask(connection, start)
-        # Unless its session is known to be stored, `current` may mean another one.
+        # If it is not known that this session is stored, `current` may mean another one.
         clear = visit.upgrade is Upgrade.BY_ID or status == 201
         if upgrade is not None and visit.upgrade is not Upgrade.OVERTAKING and clear:
             await self._now_or_later(connection, upgrade, _UPGRADES_LATER)
@@ -176,7 +176,7 @@ class Sender:
             tally.no_answer += 1
             return None
         finally:
-            # Also where this task is cancelled: the request may have arrived.
+            # Also if this task is cancelled: the request may have arrived.
             prepared.request.answered(status, wall_clock())
         tally.latencies.append(time.perf_counter() - began)
         tally.statuses[status] += 1

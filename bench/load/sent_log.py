@@ -22,7 +22,7 @@ class Who(Enum):
 
 
 class Outcome(IntEnum):
-    """What is known of a request. If it was sent several times, the greatest counts."""
+    """What is known about a request. If it was sent several times, the greatest value counts."""
 
     UNSENT = 0
     REFUSED = 1  # 204 or 4xx: it must not be stored
@@ -34,8 +34,8 @@ class Outcome(IntEnum):
 class Request:
     """A request, which may be sent several times. Instants in microseconds since the epoch.
 
-    If it is stored, it arrived between `sent_us` and `accepted_us`: of several that are stored the
-    earliest counts, and it came no later than the first answer.
+    If it is stored, it arrived between `sent_us` and `accepted_us`. If several are stored, the
+    earliest counts, which arrived no later than the first answer.
     """
 
     who: Who  # sends it
@@ -71,7 +71,7 @@ class Session:
     id: bytes
     who: Who
     site: str
-    visitor: int  # two sessions have the same one if address (IPv6: the /64) and User-Agent are
+    visitor: int  # the same number means: the same address (IPv6: /64) and User-Agent
     user: int  # the user who is, or may get, signed in
     role: str  # the role of that user, as it is to be stored
     start: Request

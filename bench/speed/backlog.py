@@ -48,7 +48,7 @@ def make_backlog(sessions: int, seed: int, sites: int = 20) -> Backlog:
     """Sessions of the present month, and their upgrades."""
     chance = random.Random(seed)
     month = month_at(wall_clock(), UTC)
-    # Far from both ends: near them a session is looked up in two months.
+    # Far from both ends of the month: near an end, a session is looked up in two months.
     first_us = month.starts_us(UTC) + 14 * DAY_US
     events: list[SessionStarted | SessionUpgraded] = []
     rows: list[Row] = []
@@ -73,8 +73,8 @@ def append_backlog(backlog: Backlog, port: int, records_a_write: int) -> None:
     Args:
         backlog: the events.
         port: Redis's.
-        records_a_write: so many are in each of the collector's writes, and those of a write that go
-            to one shard share an entry; 1: as a collector that has little to do.
+        records_a_write: the records in each of the collector's writes. Those of a shard share an
+            entry. 1: a collector that has little to do.
     """
     packer = EntryPacker()
     entries: list[PackedEntry] = []

@@ -17,7 +17,7 @@ _SITES = tuple(
     f"{name}.example.org" for name in ("a-city", "gemeente-x", "participer", "participate", "town")
 )
 _KINDS = 8192
-_ID_END = 14  # twelve digits, and what closes the document
+_ID_END = 14  # the last twelve digits of the id, and `"}`
 _IPV4_BASE = 240 << 24  # addresses that are not in use (RFC 1112, section 4)
 
 

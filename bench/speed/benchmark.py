@@ -24,17 +24,17 @@ class Run:
     folder: Path  # empty, its own, removed afterwards
     rounds: int  # how many turns each contender has
     seconds: float  # how long a turn takes
-    size: int  # how many sessions, rows or lines, where a benchmark has a fixed number
+    size: int  # the number of sessions, rows or lines, if the benchmark has a fixed number
     say: Callable[[str], None]  # shows the progress
     stack: AsyncExitStack  # closed after `measure`: it ends what was started
 
     def turns(
         self, contenders: Iterable[str], *, warm_up: bool = False
     ) -> Iterator[tuple[int, str]]:
-        """The number of the round, and whose turn it is. Each round begins with another contender.
+        """The number of the round and a contender, for each turn. The first contender changes.
 
-        With `warm_up` there is a round 0, which must not be counted: in it the crawler filter
-        examines each User-Agent for the first time.
+        `warm_up` adds a round 0, which must not be counted: in it the crawler filter examines each
+        User-Agent for the first time.
         """
         names = list(contenders)
         for number in range(0 if warm_up else 1, self.rounds + 1):
@@ -119,8 +119,8 @@ def at_least(what: str, against: str, aim: float, values: Sequence[float]) -> Fi
 def at_most(what: str, against: str, aim: float, values: Sequence[float], unit: str = "") -> Figure:
     """A figure that must not be above its aim."""
     median = statistics.median(values)
-    shown = spread(values, unit)
-    return Figure(what, against, f"≤ {aim:g}{unit}", median, shown, median <= aim)
+    reach = f"≤ {aim:g}{unit}"
+    return Figure(what, against, reach, median, spread(values, unit), median <= aim)
 
 
 def reported(what: str, against: str, values: Sequence[float]) -> Figure:

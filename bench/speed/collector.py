@@ -38,7 +38,7 @@ async def measure(run: Run) -> Result:
     for number, name in run.turns(servers, warm_up=True):
         turn = await put_load(servers[name].port, servers[name].pid, run.seconds)
         if number:
-            quantities = {_RATE: turn.load.per_second, _PER_CPU: turn.per_cpu_second}
+            quantities = {_RATE: turn.per_second, _PER_CPU: turn.per_cpu_second}
             measured.add(name, quantities)
         if name == _OURS:
             _check_streams(valkey.port, turn)

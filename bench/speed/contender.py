@@ -6,7 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from bench.speed.benchmark import Run, Unsound
-from bench.speed.generator import Load
 from bench.speed.machine import cpu_seconds, on_core
 from embedded.ports import find_free_port
 from embedded.system import Program, eventually, run_command
@@ -17,15 +16,23 @@ _TIMES_AS_FAST = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One contender under load, once."""
+    """One contender under load, once: what was sent and answered."""
 
-    load: Load
+    seconds: float  # the part that counts
+    answered: int  # in that part
+    statuses: dict[str, int]  # of all, with the warm-up
+    unanswered: int
+    latencies_ms: dict[str, float]  # percentiles, by their names: "p99"
     cpu_seconds: float  # of the server, for all that it was sent
+
+    @property
+    def per_second(self) -> float:
+        return self.answered / self.seconds
 
     @property
     def stored(self) -> int:
         """Requests that were answered 201: all, with the warm-up."""
-        return self.load.statuses["201"]
+        return self.statuses["201"]
 
     @property
     def per_cpu_second(self) -> float:
@@ -82,10 +89,10 @@ async def put_load(
         code, output, errors = await run_command("bench.speed.generator", words)
     if code:
         raise Unsound(f"the generator failed: {errors[-500:]}")
-    load = Load(**json.loads(output))
-    if load.unanswered or set(load.statuses) != {"201"}:
-        raise Unsound(f"{load.unanswered} requests were not answered, the others {load.statuses}")
-    return Turn(load, cpu_seconds(pid) - before)
+    turn = Turn(**json.loads(output), cpu_seconds=cpu_seconds(pid) - before)
+    if turn.unanswered or set(turn.statuses) != {"201"}:
+        raise Unsound(f"{turn.unanswered} requests were not answered, the others {turn.statuses}")
+    return turn
 
 
 async def check_generator(run: Run, seconds: float, measured: float) -> str:
@@ -97,7 +104,7 @@ async def check_generator(run: Run, seconds: float, measured: float) -> str:
         Unsound: it is not fast enough: then the generator was measured.
     """
     canned = await start_baseline(run, "canned")
-    limit = (await put_load(canned.port, canned.pid, seconds)).load.per_second
+    limit = (await put_load(canned.port, canned.pid, seconds)).per_second
     times = limit / measured
     note = (
         f"The generator alone makes {limit:,.0f} requests/s, {times:.1f} times the measured most."

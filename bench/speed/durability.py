@@ -33,8 +33,8 @@ async def measure(run: Run) -> Result:
             first = await put_load(ours.port, ours.pid, 1.0)  # each User-Agent once
             turn = await put_load(ours.port, ours.pid, run.seconds)
             await wait_for_rows(ours.database, first.stored + turn.stored)
-        latencies = {f"{name}, ms": turn.load.latencies_ms[name] for name in ("p50", "p99")}
-        measured.add(name, {"requests/s": turn.load.per_second, **latencies})
+        latencies = {f"{name}, ms": turn.latencies_ms[name] for name in ("p50", "p99")}
+        measured.add(name, {"requests/s": turn.per_second, **latencies})
     return Result(
         "Durability",
         measured.series(),

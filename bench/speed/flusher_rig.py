@@ -27,9 +27,9 @@ BATCH_ROWS: Final = 10_000
 # How many records a collector writes at once, on average, at full load from 64 connections
 # (`python -m bench collector`).
 FULL_LOAD: Final = 32
-# The same server for both. fsync and synchronous_commit are on. No checkpoint falls into a run:
-# after one, the first change of each page logs the whole page, which with random ids in a large
-# index is a page a row until each page has been changed once.
+# Both use one server, with fsync and synchronous_commit on. No checkpoint falls into a run: after a
+# checkpoint, the first change of each page logs the whole page. With random ids in a large index,
+# that would be nearly one page for each row.
 POSTGRES_SETTINGS: Final = {
     "shared_buffers": "2GB",
     "max_wal_size": "24GB",
@@ -87,7 +87,7 @@ class Bench:
         return quantities
 
     async def hold(self) -> None:
-        """Freezes the flusher while it has no open transaction, whose locks would block `empty`."""
+        """Freezes the flusher when it has no open transaction: its locks would block `empty`."""
         while True:
             self.flusher.freeze()
             if not await self.connection.fetchval(_OTHERS_IN_TRANSACTIONS):
@@ -149,7 +149,7 @@ async def start_bench(run: Run) -> Bench:
     settings = {
         "FLUSH_MAX_ROWS": str(BATCH_ROWS),
         "STREAM_SHARDS": str(SHARDS),
-        "ENDED_MONTHS_KEEP": "instant",  # so that months that are over are not rewritten meanwhile
+        "ENDED_MONTHS_KEEP": "instant",  # so that no ended month is rewritten
     }
     valkey = run.stack.enter_context(ValkeyServer(run.folder / "valkey"))
     redis = await run.stack.enter_async_context(Redis(port=valkey.port))

@@ -21,7 +21,7 @@ from embedded.valkey import ValkeyServer
 _FLUSH_MAX_SECONDS = 1.0
 _OURS, _BARE = "ours", "bare aiohttp"
 _VISIBLE = "p99 until the row can be read, s"
-# Short turns, close together: a moment in which the machine stalls spoils one, not the round.
+# The turns are short and close together: if the machine stalls, it spoils one pair, not a round.
 _PAIRS = 4
 _SECONDS_UNTIL_VISIBLE = files("bench.speed").joinpath("seconds_until_visible.sql").read_text()
 
@@ -29,8 +29,8 @@ _SECONDS_UNTIL_VISIBLE = files("bench.speed").joinpath("seconds_until_visible.sq
 async def measure(run: Run) -> Result:
     """Rounds of turns: ours and the bare application by turns, then ours with a flusher."""
     measured = Measurements()
-    # On either core, as the kernel decides. Bound to the generator's core, Redis would wait for
-    # the generator's turns, for which the bare application's answers do not wait.
+    # The kernel chooses its core. On the generator's core, Redis would wait while the generator
+    # runs. The bare application needs no Redis, and would not wait.
     valkey = run.stack.enter_context(ValkeyServer(run.folder / "valkey"))
     ours = await start_ours(
         run,
@@ -44,7 +44,7 @@ async def measure(run: Run) -> Result:
     first = await put_load(ours.port, ours.pid, 2.0)  # each User-Agent is examined once
     most = await put_load(ours.port, ours.pid, run.seconds)
     await _wait_until_visible(ours.database, first.stored + most.stored)
-    rate = most.load.per_second / 2
+    rate = most.per_second / 2
     for number in range(1, run.rounds + 1):
         run.say(f"round {number} of {run.rounds}, at {rate:,.0f} requests/s")
         flusher.freeze()
@@ -63,7 +63,7 @@ async def measure(run: Run) -> Result:
         waited = await _wait_until_visible(ours.database, turn.stored)
         measured.add(_OURS, {_VISIBLE: waited})
         measured.add("ours, a flusher at work", _latencies(turn, "p99"))
-    generator = await check_generator(run, 2.0, most.load.per_second)
+    generator = await check_generator(run, 2.0, most.per_second)
     return _result(measured, rate, run.seconds / _PAIRS, generator)
 
 
@@ -76,7 +76,7 @@ async def _wait_until_visible(database: asyncpg.Connection, rows: int) -> float:
 
 
 def _latencies(turn: Turn, *percentiles: str) -> dict[str, float]:
-    return {f"{each} of an answer, ms": turn.load.latencies_ms[each] for each in percentiles}
+    return {f"{each} of an answer, ms": turn.latencies_ms[each] for each in percentiles}
 
 
 def _result(measured: Measurements, rate: float, seconds: float, generator: str) -> Result:

@@ -34,7 +34,7 @@ async def measure(run: Run) -> Result:
     finally:
         sampling.cancel()
     await wait_for_rows(ours.database, turn.stored)
-    rate = turn.load.per_second
+    rate = turn.per_second
     return Result(
         "Resident memory at full load",
         measured.series(),

@@ -19,7 +19,7 @@ import asyncpg
 from bench.speed.backlog import make_backlog
 from bench.speed.benchmark import Figure, Measurements, Result, Run, Unsound, at_least, number
 from bench.speed.flusher_rig import FULL_LOAD, PARTS, RATE, SETTINGS_NOTE, start_bench
-from contract.calendar import SECOND_US, Month, from_us, month_at
+from contract.calendar import SECOND_US, from_us, month_at
 from flusher.postgres.check import add_missing_counts
 from flusher.postgres.statements import statement
 from runtime.clock import wall_clock
@@ -73,7 +73,8 @@ async def _fill(run: Run, connection: asyncpg.Connection) -> None:
         month = current.plus(index + 1 - _MONTHS)
         await connection.execute("SELECT flusher.create_month($1)", month.first_day)
         sessions = run.size // _MONTHS
-        span = from_us(month.starts_us(_UTC)), from_us(_end_us(month))
+        end_us = min(month.ends_us(_UTC), wall_clock() - 60 * SECOND_US)
+        span = from_us(month.starts_us(_UTC)), from_us(end_us)
         await connection.execute(_FILL, month.first_day, sessions, _SITES, index, *span)
         await add_missing_counts(connection, month.first_day)
         await connection.execute(statement("fold_counts"))  # as a flusher does each second
@@ -81,10 +82,6 @@ async def _fill(run: Run, connection: asyncpg.Connection) -> None:
     run.say("vacuuming")
     await connection.execute("VACUUM (ANALYZE)")
     await connection.execute("CREATE ROLE metabase LOGIN; GRANT impact_reader TO metabase")
-
-
-def _end_us(month: Month) -> int:
-    return min(month.ends_us(_UTC), wall_clock() - 60 * SECOND_US)
 
 
 @asynccontextmanager

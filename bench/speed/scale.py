@@ -17,9 +17,9 @@ from embedded.cluster import Cluster
 from embedded.system import Program
 from embedded.valkey import ValkeyServer
 
-# Each node syncs as the one server does, and may be silent while the cores are full.
+# Each node syncs as the single server does. Busy cores must not make it count as failed.
 _NODE: Final = {"appendfsync": "everysec", "cluster-node-timeout": "30000"}
-# From the kept counts: a poll must not cost PostgreSQL as much as the sessions do.
+# The kept counts are read while rows are awaited: counting all sessions would cost much CPU time.
 _COUNTED: Final = "SELECT coalesce(sum(sessions), 0)::bigint FROM monthly_impact"
 _ROWS: Final = "SELECT count(*) FROM sessions"
 _PARTS: Final = ("collector", "flusher", "Valkey")
@@ -41,7 +41,7 @@ _LAYOUTS: Final = {
     _ONE_SHARD: _Layout(1),
     _EIGHT: _Layout(8),
     _CLUSTER: _Layout(8, cluster=True),
-    # So that each primary gets as many records a write as one server does from 64.
+    # Then a write to a primary has as many records as one to the single server from 64.
     _CLUSTER_FULL: _Layout(8, cluster=True, connections=192),
 }
 _COMPARED: Final = ((_CLUSTER, _EIGHT), (_EIGHT, _ONE_SHARD), (_CLUSTER_FULL, _EIGHT))
