@@ -14,13 +14,13 @@ def document_tables(document: Document) -> list[str]:
     lines = []
     for section, figures in document.items():
         rows = [(name, str(value)) for name, value in figures.items()]
-        lines += markdown_table((section, ""), rows, ("---", "---:"))
+        lines += markdown_table((section, ""), rows, numbers=True)
     return lines
 
 
 def markdown_table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], rules: Sequence[str] = ()
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False
 ) -> list[str]:
-    """The lines of a table, and an empty one. `rules` aligns the columns: `---:` to the right."""
-    lines = [head, rules or ["---"] * len(head), *rows]
-    return [*("| " + " | ".join(cells) + " |" for cells in lines), ""]
+    """The lines of a table, and an empty one. With `numbers`, only the first column is text."""
+    rules = ["---", *["---:" if numbers else "---"] * (len(head) - 1)]
+    return [*("| " + " | ".join(cells) + " |" for cells in (head, rules, *rows)), ""]

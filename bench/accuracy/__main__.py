@@ -61,7 +61,7 @@ def run(seeds: int, results: Path) -> int:
         "",
         f"{made} {_USUAL.people:,} people for each line. {assumed}",
         "",
-        *markdown_table(heads, rows, ("---", *["---:"] * 4)),
+        *markdown_table(heads, rows, numbers=True),
         "![](accuracy.png)",
     ]
     text = "\n".join(lines)

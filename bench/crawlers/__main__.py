@@ -44,9 +44,10 @@ def run(rounds: int, results: Path) -> int:
         "",
         *_recall(judges, agents),
         *_false_positives(judges, people),
-        *_table(
+        *markdown_table(
             ("µs a User-Agent", "median (rounds)", "99th percentile", "worst"),
             measure(ours, counted, rounds),
+            numbers=True,
         )[:-1],
         *_examples("Crawlers that were missed, by source", [(row.source, row) for row in missed]),
         *_examples("People who were taken for crawlers, by reason", mistaken),
@@ -68,7 +69,8 @@ def _recall(judges: dict[str, Judge], agents: Sequence[Row]) -> list[str]:
     for what, rows in crawlers.items():
         shares = [f"{100 * sum(map(judge, rows)) / len(rows):.2f}%" for judge in judges.values()]
         lines.append([what, f"{len(rows):,}", *shares])
-    return _table(("Recall: crawlers that were found", "User-Agents", *judges), lines)
+    head = ("Recall: crawlers that were found", "User-Agents", *judges)
+    return markdown_table(head, lines, numbers=True)
 
 
 def _false_positives(judges: dict[str, Judge], people: Sequence[Row]) -> list[str]:
@@ -81,12 +83,8 @@ def _false_positives(judges: dict[str, Judge], people: Sequence[Row]) -> list[st
     for source, rows in sources.items():
         taken = [str(sum(map(judge, rows))) for judge in judges.values()]
         lines.append([source, f"{len(rows):,}", *taken])
-    what = "False positives: people who were taken for crawlers"
-    return _table((what, "User-Agents", *judges), lines)
-
-
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
-    return markdown_table(head, lines, ["---", *["---:"] * (len(head) - 1)])
+    head = ("False positives: people who were taken for crawlers", "User-Agents", *judges)
+    return markdown_table(head, lines, numbers=True)
 
 
 def _grouped(rows: Iterable[tuple[str, Row]]) -> defaultdict[str, list[Row]]:
