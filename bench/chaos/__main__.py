@@ -63,15 +63,11 @@ async def run(arguments: argparse.Namespace) -> int:
                 modules = ("rotation", "collector", "collector", "flusher", "flusher")
                 await system.start(*modules)
                 figures, wrong = await _run(arguments, system, valkey, postgres)
-    about = {
-        "minutes": arguments.minutes,
-        "seed": arguments.seed,
-        "visits a second, asked for": arguments.rate,
-    }
+    minutes, seed, rate = arguments.minutes, arguments.seed, arguments.rate
+    about = {"minutes": minutes, "seed": seed, "visits a second, asked for": rate}
     document = {"run": {**about, **started}, **figures}
-    text = "\n".join(
-        ["# Chaos", "", "Made by `python -m bench.chaos`.", "", *document_tables(document)]
-    )
+    head = ("# Chaos", "", "Made by `python -m bench.chaos`.", "")
+    text = "\n".join((*head, *document_tables(document)))
     Console().print(Markdown(text))
     arguments.results.mkdir(parents=True, exist_ok=True)
     (arguments.results / "chaos.json").write_text(json.dumps(document, indent=2) + "\n")

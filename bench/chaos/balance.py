@@ -63,12 +63,7 @@ class Balance:
     """Reads the metrics of processes while they run, and adds them up at the end."""
 
     def __init__(self, tally: Tally, redis: Redis, connections: int) -> None:
-        """
-        Args:
-            tally: the client's answers so far.
-            redis: the streams' server.
-            connections: the client's; each has one request at a time.
-        """
+        """`tally` and `connections` are the client's. `redis` is the server of the streams."""
         self._tally = tally
         self._redis = redis
         self._connections = connections

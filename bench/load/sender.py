@@ -61,12 +61,9 @@ class Sender:
     def __init__(
         self, client: Client, plan: Plan, signer: TokenSigner, per_second: float = math.inf
     ) -> None:
-        """
-        Args:
-            client: each of its connections has one visit at a time.
-            plan: the visits, which are taken as connections become free.
-            signer: signs the users' tokens.
-            per_second: visits started a second, at most.
+        """Each connection of the client has one visit at a time.
+
+        At most `per_second` visits are started a second.
         """
         self.tally = Tally()
         self.sent_log = SentLog()

@@ -68,13 +68,9 @@ def make_backlog(sessions: int, seed: int, sites: int = 20) -> Backlog:
 
 
 def append_backlog(backlog: Backlog, port: int, records_a_write: int) -> None:
-    """Appends it to the streams of a Redis, as a collector does.
+    """Appends it to the streams of the Redis at a port, as a collector does.
 
-    Args:
-        backlog: the events.
-        port: Redis's.
-        records_a_write: the records in each of the collector's writes. Those of a shard share an
-            entry. 1: a collector that has little to do.
+    Each of the collector's writes has `records_a_write` records. Those of a shard share an entry.
     """
     packer = EntryPacker()
     entries: list[PackedEntry] = []
