@@ -38,7 +38,7 @@ class Run:
         """
         names = list(contenders)
         for number in range(0 if warm_up else 1, self.rounds + 1):
-            first = number % len(names)
+            first = (number - 1) % len(names)
             for name in (*names[first:], *names[:first]):
                 self.say(f"round {number} of {self.rounds}, {name}")
                 yield number, name
