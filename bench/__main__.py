@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,19 +73,20 @@ async def run_all(names: Sequence[str], arguments: argparse.Namespace) -> int:
 
 async def _measure(name: str, arguments: argparse.Namespace, status: Status, where: str) -> Result:
     usual = BENCHMARKS[name]
-    prefix = f"bench-{name}-"
-    with tempfile.TemporaryDirectory(
-        prefix=prefix, dir=arguments.folder, ignore_cleanup_errors=True
-    ) as folder:
+    async with AsyncExitStack() as stack:
+        temporary = tempfile.TemporaryDirectory(
+            prefix=f"bench-{name}-", dir=arguments.folder, ignore_cleanup_errors=True
+        )
         run = Run(
-            Path(folder),
+            Path(stack.enter_context(temporary)),
             arguments.rounds or usual.rounds,
             arguments.seconds or usual.seconds,
             arguments.size or usual.size,
             lambda doing: status.update(f"{where}: {doing}"),
+            stack,
         )
         result: Result = await importlib.import_module(f"bench.speed.{name}").measure(run)
-        return result
+    return result
 
 
 def main() -> int:

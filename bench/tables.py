@@ -1,9 +1,7 @@
-"""Tables of results: on the terminal and in Markdown."""
+"""Tables of results in Markdown, for files and for the terminal."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -11,21 +9,18 @@ Document = Mapping[str, Mapping[str, object]]
 """Sections of named figures."""
 
 
-def terminal_table(title: str, document: Document) -> Table:
-    table = Table(title=title, show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
+def document_tables(document: Document) -> list[str]:
+    """The lines of a table for each section."""
+    lines = []
     for section, figures in document.items():
-        table.add_section()
-        table.add_row(f"[bold]{section}", "")
-        for name, value in figures.items():
-            table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
-    return table
+        rows = [(name, str(value)) for name, value in figures.items()]
+        lines += markdown_table((section, ""), rows, numbers=True)
+    return lines
 
 
 def markdown_table(
-    head: Sequence[str], rows: Sequence[Sequence[str]], rules: Sequence[str] = ()
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False
 ) -> list[str]:
-    """The lines of a table, and an empty one. `rules` aligns the columns: `---:` to the right."""
-    lines = [head, rules or ["---"] * len(head), *rows]
-    return [*("| " + " | ".join(cells) + " |" for cells in lines), ""]
+    """The lines of a table, and an empty one. With `numbers`, only the first column is text."""
+    rules = ["---", *["---:" if numbers else "---"] * (len(head) - 1)]
+    return [*("| " + " | ".join(cells) + " |" for cells in (head, rules, *rows)), ""]

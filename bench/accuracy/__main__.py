@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from bench.accuracy.month import Outcome, World, simulate
+from bench.accuracy.month import World, simulate
 from bench.load.people import UserAgents
-from bench.speed.benchmark import Result, Series
+from bench.speed.benchmark import Measurements, Result
 from bench.speed.report import plot
 from bench.tables import RESULTS, markdown_table
 
+_TITLE = "How many people is that?"
+_COUNTED = "counted for each 100 people"
 _USUAL = World()
 WORLDS: dict[str, World] = {
     "usual": _USUAL,
@@ -39,44 +41,35 @@ WORLDS: dict[str, World] = {
 def run(seeds: int, results: Path) -> int:
     """Simulates, prints and saves the table and the plot."""
     browsers = UserAgents.load("user_agents.txt")
-    outcomes = {
-        name: [simulate(world, browsers, seed) for seed in range(seeds)]
-        for name, world in WORLDS.items()
-    }
-    text = _markdown(outcomes, seeds)
-    print(text)
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "accuracy.md").write_text(text + "\n")
-    bars = tuple(
-        Series(name, "counted for each 100 people", tuple(100 * each.counted for each in months))
-        for name, months in outcomes.items()
-    )
-    plot(Result("How many people is that?", bars, ())).savefig(results / "accuracy.png", dpi=100)
-    return 0
-
-
-def _markdown(outcomes: dict[str, list[Outcome]], seeds: int) -> str:
-    rows = []
-    for name, months in outcomes.items():
-        counted = [100 * each.counted for each in months]
-        hashes = median(each.hashes_a_person for each in months)
-        people = median(each.people_a_hash for each in months)
+    rows: list[tuple[str, ...]] = []
+    measured = Measurements()
+    for name, world in WORLDS.items():
+        months = [simulate(world, browsers, seed) for seed in range(seeds)]
+        counted = [100 * month.counted for month in months]
+        for value in counted:
+            measured.add(name, {_COUNTED: value})
+        hashes = median(month.hashes_a_person for month in months)
+        people = median(month.people_a_hash for month in months)
         least_to_most = f"{min(counted):.0f} to {max(counted):.0f}"
-        rows.append(
-            (name, f"{median(counted):.0f}", least_to_most, f"{hashes:.2f}", f"{people:.3f}")
-        )
-    heads = ("counted for each 100 people", "least to most", "hashes a person", "people a hash")
+        shown = f"{median(counted):.0f}", least_to_most, f"{hashes:.2f}", f"{people:.3f}"
+        rows.append((name, *shown))
+    heads = ("", _COUNTED, "least to most", "hashes a person", "people a hash")
     made = f"Made by `python -m bench.accuracy --seeds {seeds}`: {seeds} simulated months of"
     assumed = "What is assumed, and from where: [month.py](../accuracy/month.py)."
     lines = [
-        "# How many people is that?",
+        f"# {_TITLE}",
         "",
         f"{made} {_USUAL.people:,} people for each line. {assumed}",
         "",
-        *markdown_table(("", *heads), rows, ("---", *["---:"] * 4)),
+        *markdown_table(heads, rows, numbers=True),
         "![](accuracy.png)",
     ]
-    return "\n".join(lines)
+    text = "\n".join(lines)
+    print(text)
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "accuracy.md").write_text(text + "\n")
+    plot(Result(_TITLE, measured.series(), ())).savefig(results / "accuracy.png", dpi=100)
+    return 0
 
 
 def main() -> int:

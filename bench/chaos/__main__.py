@@ -11,25 +11,23 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.progress import Progress
 
 from bench.chaos.balance import Balance, Balanced
 from bench.chaos.faults import CLAIM_SECONDS, Faults
 from bench.load.client import Address, Client
-from bench.load.people import People, Visit, role_of
-from bench.load.reconcile import Differences, settle
-from bench.load.request_builder import RequestBuilder, TokenSigner
+from bench.load.people import Plan
+from bench.load.reconcile import settle
+from bench.load.request_builder import TokenSigner
 from bench.load.sender import Sender
-from bench.load.sent_log import SentLog
 from bench.speed.machine import describe
-from bench.tables import RESULTS, Document, markdown_table, terminal_table
+from bench.tables import RESULTS, Document, document_tables
 from embedded.postgres import PostgresServer
 from embedded.system import System, eventually, run_command
 from embedded.valkey import ValkeyServer
@@ -37,47 +35,18 @@ from runtime.command import run_command as run_to_exit_code
 from runtime.redis_client import connect_redis
 
 _SITES = ("a.example.org", "b.example.org")
-_UPGRADED_PERCENT, _CRAWLERS_PERCENT = 10, 5
 _CONNECTIONS = 16
 _SETTLE_SECONDS = 60.0
 # The mean time between two faults.
 _BETWEEN_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Arguments:
-    """The command line."""
-
-    minutes: float
-    seed: int
-    rate: float
-    results: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a run ended with."""
-
-    faults: Faults
-    sender: Sender
-    differences: Differences
-    balanced: Balanced
-
-    def lines(self) -> Iterator[str]:
-        """What is wrong, in words."""
-        yield from self.differences.lines()
-        yield from (f"ended by itself: {end}" for end in self.faults.ended_by_itself)
-        yield from (f"unbalanced: {unbalanced}" for unbalanced in self.faults.unbalanced)
-        if not self.balanced.holds:
-            yield f"unbalanced: {self.balanced}"
-
-
-async def run(arguments: Arguments) -> int:
+async def run(arguments: argparse.Namespace) -> int:
     """Runs chaos, compares, prints, saves; 0 if there is no difference."""
     started = describe()
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        # A kill between the reply and the write of the append-only file loses what was
-        # acknowledged: `everysec` may delay the write. What is promised here, `always` keeps.
+        # With `everysec` Redis may acknowledge before it writes the append-only file. A kill in
+        # between would lose that session. `always` writes first.
         valkey = ValkeyServer(Path(folder) / "valkey", config={"appendfsync": "always"})
         postgres = PostgresServer(Path(folder) / "postgres", sync=False)
         with valkey, postgres:
@@ -93,31 +62,32 @@ async def run(arguments: Arguments) -> int:
                     return code
                 modules = ("rotation", "collector", "collector", "flusher", "flusher")
                 await system.start(*modules)
-                outcome = await _run(arguments, system, valkey, postgres)
-    document = _document(arguments, started, outcome)
-    Console().print(terminal_table("Chaos", document))
-    _save(document, arguments.results)
-    wrong = list(outcome.lines())
+                figures, wrong = await _run(arguments, system, valkey, postgres)
+    minutes, seed, rate = arguments.minutes, arguments.seed, arguments.rate
+    about = {"minutes": minutes, "seed": seed, "visits a second, asked for": rate}
+    document = {"run": {**about, **started}, **figures}
+    head = ("# Chaos", "", "Made by `python -m bench.chaos`.", "")
+    text = "\n".join((*head, *document_tables(document)))
+    Console().print(Markdown(text))
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    (arguments.results / "chaos.json").write_text(json.dumps(document, indent=2) + "\n")
+    (arguments.results / "chaos.md").write_text(text)
     for line in wrong:
         print(line, file=sys.stderr)
     return 1 if wrong else 0
 
 
 async def _run(
-    arguments: Arguments, system: System, valkey: ValkeyServer, postgres: PostgresServer
-) -> Outcome:
+    arguments: argparse.Namespace, system: System, valkey: ValkeyServer, postgres: PostgresServer
+) -> tuple[Document, list[str]]:
+    """The figures of a run, and what is wrong, in words."""
     seconds = arguments.minutes * 60
-    sent_log = SentLog(_SITES, role_of)
-    visits = max(1000, int(seconds * arguments.rate))
-    people = People(
-        visits, len(_SITES), _UPGRADED_PERCENT, _CRAWLERS_PERCENT, arguments.seed, sent_log.tag
-    )
-    address = Address.parse(system.url)
+    # More visits than will be sent, even if the last fault takes long.
+    visits = int((seconds + 60) * arguments.rate)
     signer = TokenSigner({"JWT_KEY": system.environment["JWT_KEY"]})
-    builder = RequestBuilder(people, signer, _SITES, str(address))
     stream_redis = connect_redis(valkey.url)
-    async with Client(address, _CONNECTIONS, keep_going=True) as client:
-        sender = Sender(client, _endless(people), builder, sent_log, arguments.rate)
+    async with Client(Address.parse(system.url), _CONNECTIONS, keep_going=True) as client:
+        sender = Sender(client, Plan(_SITES, visits, seed=arguments.seed), signer, arguments.rate)
         balance = Balance(sender.tally, stream_redis, _CONNECTIONS)
         faults = Faults(system, valkey, postgres, random.Random(arguments.seed), balance)
         sending = asyncio.create_task(sender.run())
@@ -128,13 +98,21 @@ async def _run(
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
     await asyncio.gather(*(program.ready() for program in system.programs))
-    differences = await settle(sent_log, system.database_url, ZoneInfo("UTC"), _SETTLE_SECONDS)
+    zone = ZoneInfo("UTC")
+    differences = await settle(sender.sent_log, system.database_url, zone, _SETTLE_SECONDS)
     # A flusher counts a moment after it has stored. If the sides stay apart, the result shows it.
     with suppress(AssertionError):
         await eventually(lambda: balance.balance(system.programs), lambda each: each.holds)
     balanced = await balance.balance(system.programs)
     await stream_redis.aclose()
-    return Outcome(faults, sender, differences, balanced)
+    wrong = [
+        *differences.lines(),
+        *(f"ended by itself: {end}" for end in faults.ended_by_itself),
+        *(f"unbalanced: {each}" for each in faults.unbalanced),
+        *(() if balanced.holds else [f"unbalanced: {balanced}"]),
+    ]
+    requests, rows = sender.tally.counts(), differences.counts()
+    return {**_figures(faults, balanced), "requests": requests, "rows": rows}, wrong
 
 
 async def _make_faults(faults: Faults, seconds: float) -> None:
@@ -148,27 +126,13 @@ async def _make_faults(faults: Faults, seconds: float) -> None:
             await faults.fault()
 
 
-def _endless(people: People) -> Iterator[Visit]:
-    while True:
-        yield from people.visits()
-
-
-def _document(arguments: Arguments, started: dict[str, str], outcome: Outcome) -> Document:
-    faults, balanced = outcome.faults, outcome.balanced
+def _figures(faults: Faults, balanced: Balanced) -> Document:
     return {
-        "run": {
-            "minutes": arguments.minutes,
-            "seed": arguments.seed,
-            "visits a second, asked for": arguments.rate,
-            **started,
-        },
         "faults": {
             "kills, in all": faults.kills,
             **dict(sorted(faults.done.items())),
             "processes that ended by themselves": len(faults.ended_by_itself),
         },
-        "requests": outcome.sender.tally.counts(),
-        "rows": outcome.differences.counts(),
         "metrics": {
             "times at which received was not accounted for": len(faults.unbalanced),
             "accepted": balanced.accepted,
@@ -179,24 +143,10 @@ def _document(arguments: Arguments, started: dict[str, str], outcome: Outcome) -
             "still in the streams": balanced.buffered,
             "balanced": "yes" if balanced.holds else "no",
         },
-        "resident memory, MiB": {
-            module: f"{mib[0]:.0f} first, {max(mib):.0f} most, {mib[-1]:.0f} last"
-            for module, mib in sorted(faults.memory_mib.items())
-        },
     }
 
 
-def _save(document: Document, results: Path) -> None:
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "chaos.json").write_text(json.dumps(document, indent=2) + "\n")
-    lines = ["# Chaos", "", "Made by `python -m bench.chaos`.", ""]
-    for section, figures in document.items():
-        rows = [(name, str(value)) for name, value in figures.items()]
-        lines += markdown_table((section, ""), rows, ("---", "---:"))
-    (results / "chaos.md").write_text("\n".join(lines))
-
-
-def parse_arguments(words: list[str]) -> Arguments:
+def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.chaos",
         description="Runs the whole system under load on servers of its own, kills and freezes its "
@@ -207,11 +157,7 @@ def parse_arguments(words: list[str]) -> Arguments:
     add("--seed", type=int, default=1, help="of the faults; default: %(default)s")
     add("--rate", type=float, default=100.0, help="visits a second; default: %(default)s")
     add("--results", type=Path, default=RESULTS, metavar="DIR", help="default: bench/results")
-    return Arguments(**vars(parser.parse_args(words)))
-
-
-def main() -> int:
-    return run_to_exit_code(run(parse_arguments(sys.argv[1:])))
+    return run_to_exit_code(run(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
     received = accepted + ignored + rejected + failed
     accepted = written + duplicate + dead + still in the streams
 
-The first holds within each collector, so it is checked whenever the metrics are read. The second
-spans processes. A process that is killed loses what it has counted since its metrics were last
-read. A bound for that is known from outside: the answers that the client got in between, and the
-entries that left the streams.
+The first holds within each collector, so it is checked each time that the metrics are read. The
+second spans processes. A process that is killed loses what it has counted since its metrics were
+last read. An upper bound for that is measured from outside: the answers that the client got in
+between, and the entries that left the streams.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class Unbalanced(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class _Life:
-    """A process since its start: its metrics when they were last read, and what was known then."""
+    """A process since its start: its metrics at their last reading, and what was known then."""
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     stored: int = 0  # requests whose answer promised a row
@@ -49,9 +49,9 @@ class Balanced:
     accepted: int  # by all collectors
     ended: int  # written, duplicate or dead, by all flushers
     buffered: int  # still in the streams
-    accepted_unseen: int  # at most so many more were accepted by collectors that were killed
-    ended_unseen: int  # at most so many more were ended by flushers that were killed
-    unanswered: int  # at most so many were stored or ended once more than they were counted
+    accepted_unseen: int  # the most that killed collectors accepted since their last reading
+    ended_unseen: int  # the most that killed flushers wrote since their last reading
+    unanswered: int  # the most that was stored or written, but not counted, for want of an answer
 
     @property
     def holds(self) -> bool:
@@ -63,12 +63,7 @@ class Balance:
     """Reads the metrics of processes while they run, and adds them up at the end."""
 
     def __init__(self, tally: Tally, redis: Redis, connections: int) -> None:
-        """
-        Args:
-            tally: the client's answers so far.
-            redis: the streams' server.
-            connections: the client's; each has one request at a time.
-        """
+        """`tally` and `connections` are the client's. `redis` is the server of the streams."""
         self._tally = tally
         self._redis = redis
         self._connections = connections
@@ -99,13 +94,13 @@ class Balance:
     async def gone(self, program: Program) -> None:
         """Notes that a process has ended, before it is started again."""
         life = self._lives.get(id(program), _Life())
-        # Its last answers are in this process's sockets: a turn of the loop reads them.
+        # Its last answers may still be in our sockets: some turns of the event loop read them.
         for _ in range(3):
             await asyncio.sleep(0)
         self._counted.update(_counts(life.metrics))
         if program.module == "collector":
-            # Besides the answers that came: one request of each connection, whether it was counted
-            # as accepted or as unanswered by Redis.
+            # And one request of each connection without an answer, which counts twice: it may
+            # have been counted as accepted, or as unanswered by Redis.
             unseen = self._stored() - life.stored
             self._accepted_unseen += unseen + 2 * self._connections
         elif program.module == "flusher":
@@ -146,7 +141,7 @@ class Balance:
                     stream = keys.stream(shard)
                     if not await self._redis.exists(stream):
                         continue
-                    async with self._redis.pipeline() as pipeline:  # a transaction: of one moment
+                    async with self._redis.pipeline() as pipeline:  # a transaction: one instant
                         pipeline.xinfo_stream(stream)
                         pipeline.get(keys.joined(shard))
                         about, joined = await pipeline.execute()
@@ -155,7 +150,7 @@ class Balance:
                     self._has_shared |= bool(joined)
         except (RedisError, OSError, TimeoutError):
             return False
-        # How many records a deleted entry held is not known any more.
+        # The number of records in a deleted entry is no longer known: it was at most this.
         self._ended = max(self._ended, ended * RECORDS_MAX if self._has_shared else ended)
         for since in self._ended_since:
             self._ended_unseen += self._ended - since

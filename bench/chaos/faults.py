@@ -8,24 +8,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-import psutil  # type: ignore[import-untyped]  # it ships no types
 import redis
 
 from bench.chaos.balance import Balance, Unbalanced
 from contract import keys
-from contract.calendar import SECOND_US
 from contract.settings import STREAM_SHARDS
 from embedded.postgres import PostgresServer
 from embedded.server_process import ServerProcess
 from embedded.system import Program, System
 from embedded.valkey import ValkeyServer
-from runtime.clock import wall_clock
 
 CLAIM_SECONDS = 4
-# The longest time for which a part is away or frozen.
+# A part is away or frozen for at most this time.
 _AWAY_SECONDS = 2.0 * CLAIM_SECONDS
 _SAMPLE_SECONDS = 1.0
-_UNTIL_WARM_SECONDS = 30.0
 
 _Fault = tuple[str, Callable[[], Awaitable[None]]]
 
@@ -40,7 +36,6 @@ class Faults:
     dice: random.Random
     balance: Balance
     done: Counter[str] = field(default_factory=Counter)
-    memory_mib: dict[str, list[float]] = field(default_factory=dict)  # by kind of process
     ended_by_itself: list[str] = field(default_factory=list)
     unbalanced: list[str] = field(default_factory=list)
 
@@ -81,15 +76,9 @@ class Faults:
                 program.start()
 
     async def keep_looking(self) -> None:
-        """Reads the processes' metrics, and their resident memory once they are warm."""
+        """Reads the processes' metrics."""
         while True:
             await asyncio.gather(*(self._look(program) for program in self.system.programs))
-            for program in self.system.programs:
-                with suppress(psutil.Error, RuntimeError):
-                    process = psutil.Process(program.running.pid)
-                    if wall_clock() / SECOND_US - process.create_time() > _UNTIL_WARM_SECONDS:
-                        mib = process.memory_info().rss / 2**20
-                        self.memory_mib.setdefault(program.module, []).append(mib)
             await asyncio.sleep(_SAMPLE_SECONDS)
 
     async def _look(self, program: Program) -> None:

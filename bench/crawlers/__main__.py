@@ -7,6 +7,7 @@ needs no server.
 import argparse
 import platform
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -32,6 +33,9 @@ def run(rounds: int, results: Path) -> int:
     }
     people, agents = corpora.people(), corpora.agents()
     counted = [row.text for row in people if row.source == "user-agents"]
+    missed = [row for row in corpora.crawlers(agents) if ours.examine(row.text) is None]
+    reasons = [(ours.examine(row.text), row) for row in people if row.runs_scripts]
+    mistaken = [(reason, row) for reason, row in reasons if reason is not None]
     lines = [
         "# Crawlers",
         "",
@@ -40,12 +44,13 @@ def run(rounds: int, results: Path) -> int:
         "",
         *_recall(judges, agents),
         *_false_positives(judges, people),
-        *_table(
+        *markdown_table(
             ("µs a User-Agent", "median (rounds)", "99th percentile", "worst"),
             measure(ours, counted, rounds),
+            numbers=True,
         )[:-1],
-        *_missed(ours, agents),
-        *_mistaken(ours, people),
+        *_examples("Crawlers that were missed, by source", [(row.source, row) for row in missed]),
+        *_examples("People who were taken for crawlers, by reason", mistaken),
     ]
     text = "\n".join(lines)
     print(text)
@@ -64,7 +69,8 @@ def _recall(judges: dict[str, Judge], agents: Sequence[Row]) -> list[str]:
     for what, rows in crawlers.items():
         shares = [f"{100 * sum(map(judge, rows)) / len(rows):.2f}%" for judge in judges.values()]
         lines.append([what, f"{len(rows):,}", *shares])
-    return _table(("Recall: crawlers that were found", "User-Agents", *judges), lines)
+    head = ("Recall: crawlers that were found", "User-Agents", *judges)
+    return markdown_table(head, lines, numbers=True)
 
 
 def _false_positives(judges: dict[str, Judge], people: Sequence[Row]) -> list[str]:
@@ -77,36 +83,20 @@ def _false_positives(judges: dict[str, Judge], people: Sequence[Row]) -> list[st
     for source, rows in sources.items():
         taken = [str(sum(map(judge, rows))) for judge in judges.values()]
         lines.append([source, f"{len(rows):,}", *taken])
-    what = "False positives: people who were taken for crawlers"
-    return _table((what, "User-Agents", *judges), lines)
+    head = ("False positives: people who were taken for crawlers", "User-Agents", *judges)
+    return markdown_table(head, lines, numbers=True)
 
 
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
-    return markdown_table(head, lines, ["---", *["---:"] * (len(head) - 1)])
-
-
-def _missed(ours: CrawlerFilter, agents: Sequence[Row]) -> list[str]:
-    missed = [row for row in corpora.crawlers(agents) if ours.examine(row.text) is None]
-    by_source = _grouped((row.source, row) for row in missed)
-    return _examples("Crawlers that were missed, by source", by_source)
-
-
-def _mistaken(ours: CrawlerFilter, people: Sequence[Row]) -> list[str]:
-    reasons = ((ours.examine(row.text), row) for row in people if row.runs_scripts)
-    by_reason = _grouped((reason, row) for reason, row in reasons if reason is not None)
-    return _examples("People who were taken for crawlers, by reason", by_reason)
-
-
-def _grouped(rows: Iterable[tuple[str, Row]]) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = {}
+def _grouped(rows: Iterable[tuple[str, Row]]) -> defaultdict[str, list[Row]]:
+    groups = defaultdict[str, list[Row]](list)
     for name, row in rows:
-        groups.setdefault(name, []).append(row)
+        groups[name].append(row)
     return groups
 
 
-def _examples(title: str, groups: dict[str, list[Row]]) -> list[str]:
+def _examples(title: str, found: Iterable[tuple[str, Row]]) -> list[str]:
     lines = ["", f"## {title}", ""]
-    for name, rows in sorted(groups.items(), key=lambda group: -len(group[1])):
+    for name, rows in sorted(_grouped(found).items(), key=lambda group: -len(group[1])):
         texts = "; ".join(f"`{row.text[:_EXAMPLE]}`" for row in rows[:_SHOWN])
         lines.append(f"- {name}: {len(rows)}. {texts}")
     return lines

@@ -7,22 +7,21 @@ import math
 import os
 import signal
 import sys
-from dataclasses import dataclass
+from datetime import tzinfo
 from pathlib import Path
 
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.progress import Progress
 
 from bench.load.client import Address, Client, Unreachable
-from bench.load.people import FIRST, SIGNED_IN, People, role_of
-from bench.load.reconcile import settle
-from bench.load.request_builder import RequestBuilder, TokenSigner
+from bench.load.people import FIRST, SIGNED_IN, Plan
+from bench.load.reconcile import read_rows, settle
+from bench.load.request_builder import TokenSigner
 from bench.load.sender import Sender
-from bench.load.sent_log import SentLog
-from bench.load.settings_check import check_settings
-from bench.tables import Document, terminal_table
+from bench.tables import Document, document_tables
 from contract import settings
-from contract.errors import Misconfigured
+from contract.errors import Misconfigured, Retry
 from contract.setting import Environment
 from runtime.command import run_command
 
@@ -40,23 +39,7 @@ or settings. Ctrl-C stops the sending and compares what was sent; a second Ctrl-
 command."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arguments:
-    """The options, parsed."""
-
-    sessions: int
-    upgraded: float
-    crawlers: float
-    seed: int
-    connections: int
-    rate: float
-    settle_seconds: float
-    url: str
-    sites: tuple[str, ...]
-    json: Path | None
-
-
-async def load(arguments: Arguments, environment: Environment) -> int:
+async def load(arguments: argparse.Namespace, environment: Environment) -> int:
     """Sends, compares, prints; the exit code.
 
     Raises:
@@ -67,34 +50,28 @@ async def load(arguments: Arguments, environment: Environment) -> int:
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     signer = TokenSigner(environment)
     address = Address.parse(arguments.url)
-    sent_log = SentLog(arguments.sites, role_of)
-    people = People(
+    patience = arguments.settle_seconds
+    plan = Plan(
+        arguments.sites,
         arguments.sessions,
-        len(arguments.sites),
         arguments.upgraded,
         arguments.crawlers,
         arguments.seed,
-        sent_log.tag,
     )
-    builder = RequestBuilder(people, signer, arguments.sites, str(address))
     console = Console(stderr=True)
     async with Client(address, arguments.connections) as client:
-        sender = Sender(client, people.visits(), builder, sent_log, arguments.rate)
+        sender = Sender(client, plan, signer, arguments.rate)
         _stop_at_ctrl_c(sender)
-        try:
-            await sender.first(FIRST)
-        except Unreachable as error:
-            raise Misconfigured("--url", str(error), "--url http://127.0.0.1:8000") from None
         with console.status("waiting for the rows of the first sessions …"):
-            await check_settings(sent_log, sender.tally, dsn, zone, arguments.settle_seconds)
+            await _check_settings(sender, dsn, zone, patience)
         complete = await _send(sender, arguments.sessions, console)
     with console.status("waiting for the flushers …"):
-        differences = await settle(sent_log, dsn, zone, arguments.settle_seconds)
+        differences = await settle(sender.sent_log, dsn, zone, patience)
     document: Document = {
         "requests": {**sender.tally.counts(), **sender.tally.times()},
         "rows": {**differences.counts(), "exact": differences.exact},
     }
-    Console().print(terminal_table("What was answered, and what is in PostgreSQL", document))
+    Console().print(Markdown("\n".join(document_tables(document))))
     for line in differences.lines():
         console.print(line, highlight=False, markup=False)
     if arguments.json is not None:
@@ -102,15 +79,52 @@ async def load(arguments: Arguments, environment: Environment) -> int:
     return 0 if differences.exact and complete else 1
 
 
-def _stop_at_ctrl_c(sender: Sender) -> None:
-    """The first Ctrl-C ends the sending; the next one ends the command, as without this."""
-    loop = asyncio.get_running_loop()
+async def _check_settings(sender: Sender, dsn: str, zone: tzinfo, patience_seconds: float) -> None:
+    """Sends the first visits (`People.visits`), waits for their rows, and checks these.
 
-    def stop() -> None:
-        sender.stop()
-        loop.remove_signal_handler(signal.SIGINT)
-
-    loop.add_signal_handler(signal.SIGINT, stop)
+    Raises:
+        Misconfigured: there is no collector, or it does not trust the load's X-Forwarded-For, does
+            not count the site, or does not accept the tokens.
+        Retry: PostgreSQL is away, or the rows do not come.
+    """
+    url_example = "--url http://127.0.0.1:8000"
+    try:
+        await sender.first(FIRST)
+    except Unreachable as error:
+        raise Misconfigured("--url", str(error), url_example) from None
+    sent_log, statuses = sender.sent_log, sender.tally.statuses
+    if statuses[403]:
+        raise Misconfigured(
+            "SITES", "the collector does not count the first of --sites", "SITES=*.example.org"
+        )
+    if statuses[201] != len(sent_log.sessions):
+        found = ", ".join(map(str, statuses)) or "nothing"
+        problem = f"the server there answers a session with {found}"
+        raise Misconfigured("--url", problem, url_example)
+    await settle(sent_log, dsn, zone, patience_seconds, aftermath_seconds=0)
+    rows = {row.id: row for row in await read_rows(sent_log, dsn)}
+    try:
+        one, other, user = (rows[session.id] for session in sent_log.sessions)
+    except KeyError:
+        raise Retry(
+            "no_rows",
+            f"the first sessions have no rows after {patience_seconds:g} s: is a flusher "
+            "running, and is DATABASE_URL its database?",
+        ) from None
+    if one.hash == other.hash:
+        raise Misconfigured(
+            "TRUSTED_PROXIES",
+            "the collector does not trust the load's X-Forwarded-For: two visitors with different "
+            "addresses got the same hash. It must name the address that the load comes from",
+            "TRUSTED_PROXIES=127.0.0.1",
+        )
+    if user.role is None:
+        raise Misconfigured(
+            "JWT_KEY",
+            "the collector takes a signed-in user for a visitor: its key, JWT_ALGORITHMS, "
+            "JWT_AUDIENCE or JWT_USER_CLAIM differs",
+            "JWT_KEY=the-secret-that-the-collector-has",
+        )
 
 
 async def _send(sender: Sender, sessions: int, console: Console) -> bool:
@@ -129,6 +143,17 @@ async def _send(sender: Sender, sessions: int, console: Console) -> bool:
     return True
 
 
+def _stop_at_ctrl_c(sender: Sender) -> None:
+    """The first Ctrl-C ends the sending; the next one ends the command, as without this."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        sender.stop()
+        loop.remove_signal_handler(signal.SIGINT)
+
+    loop.add_signal_handler(signal.SIGINT, stop)
+
+
 def _sites(text: str) -> tuple[str, ...]:
     sites = tuple(site.strip().lower() for site in text.split(",") if site.strip())
     if not sites:
@@ -136,8 +161,7 @@ def _sites(text: str) -> tuple[str, ...]:
     return sites
 
 
-def parse_arguments(words: list[str]) -> Arguments:
-    """The options; exits with 2 where they are wrong, and with 0 after `--help`."""
+def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.load", description=_DESCRIPTION, epilog=_EPILOG
     )
@@ -160,7 +184,7 @@ def parse_arguments(words: list[str]) -> Arguments:
     add("--url", default="http://127.0.0.1:8000", help="the collector; default: %(default)s")
     add("--sites", type=_sites, default=sites, metavar="HOST,…", help="sites that are in SITES")
     add("--json", type=Path, metavar="FILE", help="write the result there, too")
-    arguments = Arguments(**vars(parser.parse_args(words)))
+    arguments = parser.parse_args()
     most_upgraded = 100 - SIGNED_IN
     if arguments.sessions < FIRST or arguments.connections < 1:
         parser.error(f"--sessions must be at least {FIRST}, --connections at least 1")
@@ -168,11 +192,7 @@ def parse_arguments(words: list[str]) -> Arguments:
         parser.error(f"--upgraded must be from 0 to {most_upgraded:g}, --crawlers from 0 to 100")
     if not arguments.rate > 0 or not arguments.settle_seconds > 0:
         parser.error("--rate and --settle-seconds must be above 0")
-    return arguments
-
-
-def main() -> int:
-    return run_command(load(parse_arguments(sys.argv[1:]), os.environ))
+    return run_command(load(arguments, os.environ))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """A small HTTP/1.1 client: connections that are kept alive, one request at a time on each.
 
-Own code: aiohttp's client costs more CPU than the collector, and it does not say whether a request
-was sent. This one knows what the collector answers (RFC 9112 with Content-Length, or a status that
-has no body): no TLS, no chunks, no redirects.
+Own code: aiohttp's client costs more CPU than the collector, and does not tell whether a request
+was sent. This one reads only what the collector answers: RFC 9112 with Content-Length, or a status
+without a body. It has no TLS, no chunks and no redirects.
 """
 
 import asyncio
@@ -15,8 +15,7 @@ from contract.errors import Misconfigured
 
 TIMEOUT_SECONDS = 15.0  # longer than the collector waits for Redis
 _CONNECT_SECONDS = 5.0
-_FIRST_PAUSE_SECONDS = 0.05
-_LONGEST_PAUSE_SECONDS = 1.0
+_PAUSE_SECONDS = 0.1
 _NO_BODY = (204, 304)
 _EXAMPLE = "--url http://127.0.0.1:8000"
 
@@ -35,7 +34,7 @@ class Answer:
 
     status: int
     body: bytes
-    closes: bool = False  # `Connection: close`: nothing more may be sent on the connection
+    closes: bool = False  # `Connection: close`: the connection takes no other request
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +86,14 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer:
     return Answer(status, await reader.readexactly(length), closes)
 
 
+@dataclass
 class Connection:
     """One connection: made when it is needed, and made again when it has ended."""
 
-    def __init__(
-        self, address: Address, timeout_seconds: float = TIMEOUT_SECONDS, *, keep_going: bool
-    ) -> None:
-        """
-        Args:
-            address: the collector's.
-            timeout_seconds: how long an answer may take.
-            keep_going: if no connection can be made, try again until it can, for example while the
-                collector restarts; otherwise `Unreachable` is raised.
-        """
-        self._address = address
-        self._timeout = timeout_seconds
-        self._keep_going = keep_going
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+    address: Address
+    timeout_seconds: float = TIMEOUT_SECONDS  # how long an answer may take
+    keep_going: bool = False  # tries to connect until it can, as while the collector restarts
+    _streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -122,19 +112,17 @@ class Connection:
         if self.is_open:
             return
         self.close()
-        pause = _FIRST_PAUSE_SECONDS
         while self._streams is None:
             try:
                 async with asyncio.timeout(_CONNECT_SECONDS):
                     self._streams = await asyncio.open_connection(
-                        self._address.host, self._address.port
+                        self.address.host, self.address.port
                     )
             except OSError as error:  # a TimeoutError, too
-                if not self._keep_going:
+                if not self.keep_going:
                     why = str(error) or type(error).__name__
-                    raise Unreachable(f"no connection to {self._address}: {why}") from None
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+                    raise Unreachable(f"no connection to {self.address}: {why}") from None
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     async def exchange(self, request: bytes) -> Answer:
         """Sends a request, once, on a connection that is `ready`; its answer.
@@ -147,7 +135,7 @@ class Connection:
         reader, writer = self._streams
         answer = None
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self.timeout_seconds):
                 writer.write(request)
                 answer = await read_answer(reader)
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
@@ -176,8 +164,9 @@ class Client:
         keep_going: bool = False,
     ) -> None:
         """`timeout_seconds` and `keep_going` as in `Connection`."""
+        self.address = address
         self._connections = [
-            Connection(address, timeout_seconds, keep_going=keep_going) for _ in range(connections)
+            Connection(address, timeout_seconds, keep_going) for _ in range(connections)
         ]
 
     async def __aenter__(self) -> Self:

@@ -1,7 +1,7 @@
-"""The visitors, users and crawlers of a load, and what they do. Pure, and the same for one seed.
+"""The visitors, users and crawlers of a load, and what they do. Pure. One seed gives one load.
 
-Addresses are shifted by the run's random tag, so that no run has an earlier one's: else `current`
-could mean an earlier run's session.
+The run's random tag shifts the addresses, so that two runs share none. Otherwise `current` could
+mean a session of an earlier run.
 """
 
 import random
@@ -25,11 +25,11 @@ CRAWLER_UPGRADES = 10.0
 
 FIRST = 3
 ROLES = ("user", "admin", "super_admin", "project_moderator")
-NO_ROLE = 5  # one user in so many has a token without a role, and counts as `user`
+NO_ROLE = 5  # every fifth user has a token without a role, and counts as `user`
 _SESSIONS_A_VISITOR = 3
 _SESSIONS_A_USER = 4
-_SHARED_ADDRESS = 8  # one visitor in so many has the address of another, and another browser
-_IPV6 = 3  # one pair of visitors in so many: those who share an address are a pair
+_SHARED_ADDRESS = 8  # every eighth visitor has the address of the one before, and another browser
+_IPV6 = 3  # every third pair of visitors has IPv6; those who share an address are a pair
 
 # Addresses that are not in use: 240.0.0.0/4 (RFC 1112, section 4) and 3fff::/20 (RFC 9637).
 _IPV4_BASE, _IPV4_BITS = 240 << 24, 28
@@ -58,16 +58,16 @@ class Upgrade(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One session, and the requests that will be made for it. Numbers as in `SentLog.session`."""
+    """One session, and the requests that will be made for it. Numbers as in `Session`."""
 
     who: Who
-    site: int
+    site: str
     visitor: int
     user: int
-    token: Token
-    upgrade: Upgrade
-    repeats_start: bool
-    repeats_upgrade: bool
+    token: Token = Token.NONE
+    upgrade: Upgrade = Upgrade.NONE
+    repeats_start: bool = False
+    repeats_upgrade: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,40 +85,32 @@ class UserAgents:
         return cls([text for _, text in pairs], [int(weight) for weight, _ in pairs])
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How large a load is, and of which visits."""
+
+    sites: tuple[str, ...]
+    sessions: int  # at least `FIRST`
+    upgraded_percent: float = 10.0  # of the people's sessions. With `SIGNED_IN`, at most 100
+    crawlers_percent: float = 5.0  # of all sessions
+    seed: int = 1  # the same visits for the same seed
+
+
 class People:
     """The visits of a run, and the address and browser of each visitor."""
 
-    def __init__(
-        self,
-        sessions: int,
-        sites: int,
-        upgraded_percent: float,
-        crawlers_percent: float,
-        seed: int,
-        tag: bytes,
-    ) -> None:
-        """
-        Args:
-            sessions: how many visits there will be, at least `FIRST`.
-            sites: how many sites they go to.
-            upgraded_percent: of the people's sessions. With `SIGNED_IN`, at most 100.
-            crawlers_percent: of all sessions.
-            seed: the same visits for the same seed.
-            tag: of the run, four random bytes.
-        """
-        self._sessions = sessions
-        self._sites = sites
-        self._upgraded = upgraded_percent
-        self._crawlers = crawlers_percent
-        self._random = random.Random(seed)
+    def __init__(self, plan: Plan, tag: bytes) -> None:
+        """`tag`: of the run, four random bytes."""
+        self._plan = plan
+        self._random = random.Random(plan.seed)
         self._shift = int.from_bytes(tag, "big") << 12
         self._browsers = UserAgents.load("user_agents.txt")
         self._crawler_agents = UserAgents.load("crawlers.txt").texts
         self._picks = self._random.choices(
             range(len(self._browsers.texts)), self._browsers.weights, k=_PICKS
         )
-        self._visitors = max(2, sessions // _SESSIONS_A_VISITOR)
-        self._users = max(1, sessions // _SESSIONS_A_USER)
+        self._visitors = max(2, plan.sessions // _SESSIONS_A_VISITOR)
+        self._users = max(1, plan.sessions // _SESSIONS_A_USER)
         self._next_own = self._visitors
 
     def visits(self) -> Iterator[Visit]:
@@ -128,7 +120,7 @@ class People:
         and a user.
         """
         yield from self._first()
-        for _ in range(self._sessions - FIRST):
+        for _ in range(self._plan.sessions - FIRST):
             yield self._visit()
 
     def user_agent(self, visit: Visit) -> str:
@@ -155,20 +147,21 @@ class People:
         return browser
 
     def _visit(self) -> Visit:
-        site = self._random.randrange(self._sites)
+        site = self._plan.sites[self._random.randrange(len(self._plan.sites))]
         visitor = self._random.randrange(self._visitors)
         user = self._random.randrange(self._users)
         who, token, upgrade = Who.VISITOR, Token.NONE, Upgrade.NONE
+        upgraded = self._plan.upgraded_percent
         drawn = self._random.uniform(0, 100)
-        if self._happens(self._crawlers):
+        if self._happens(self._plan.crawlers_percent):
             who = Who.CRAWLER
             if self._happens(CRAWLER_UPGRADES):
                 upgrade = Upgrade.BY_ID
-        elif drawn < self._upgraded:
+        elif drawn < upgraded:
             upgrade = self._kind_of_upgrade()
             if upgrade is Upgrade.CURRENT:
                 visitor = self._own_visitor()
-        elif drawn < self._upgraded + SIGNED_IN:
+        elif drawn < upgraded + SIGNED_IN:
             who = Who.USER
             token = self._random.choice((Token.HEADER, Token.HEADER, Token.BODY))
         if who is Who.VISITOR and self._happens(BAD_TOKEN):
@@ -190,14 +183,10 @@ class People:
         other = self._own_visitor()
         while self._browser(other) != self._browser(one) or _shares_address(other):
             other = self._own_visitor()
-        for who, visitor, token in (
-            (Who.VISITOR, one, Token.NONE),
-            (Who.VISITOR, other, Token.NONE),
-            (Who.USER, one, Token.HEADER),
-        ):
-            yield Visit(
-                who, 0, visitor, 0, token, Upgrade.NONE, repeats_start=False, repeats_upgrade=False
-            )
+        site = self._plan.sites[0]
+        yield Visit(Who.VISITOR, site, one, 0)
+        yield Visit(Who.VISITOR, site, other, 0)
+        yield Visit(Who.USER, site, one, 0, Token.HEADER)
 
     def _kind_of_upgrade(self) -> Upgrade:
         if self._happens(CURRENT):

@@ -2,7 +2,7 @@
 
 `compare` is pure; `reconcile` reads the rows for it; `settle` waits for the flushers first.
 
-    sent_log = SentLog(sites, role_of)  # written while requests are sent
+    sent_log = SentLog()  # written while requests are sent
     differences = await settle(sent_log, dsn, zone, patience_seconds=60)
     assert differences.exact, differences.examples
 """
@@ -16,19 +16,18 @@ from dataclasses import dataclass, field
 from datetime import date, tzinfo
 from importlib.resources import files
 
-from bench.load.sent_log import Outcome, SentLog, Who
+from bench.load.sent_log import Outcome, Request, SentLog, Session, Who
 from contract.calendar import month_at
 from contract.errors import Retry
 from flusher.postgres.database import Database
 
 # How far the collector's clock may be from the sender's.
 CLOCK_TOLERANCE_US = 2_000_000
-# Rows with the run's tag are read whose ids are of the run's time, and of so much before and after.
+# The ids of the rows that are read may be this much earlier or later than the run's.
 _MARGIN_SECONDS = 60
 _EXAMPLES = 10
 _POLL_SECONDS = 0.5
-_POLL_SHARE = 4  # to compare may take a fifth of the time at most: others use the database
-_ROWS_A_FETCH = 5_000
+_POLL_SHARE = 4  # a pause is four times a comparison: others use the database, too
 
 _ROWS = files("bench.load").joinpath("rows_of_run.sql").read_text()
 
@@ -75,7 +74,7 @@ class Differences:
         """Counts a reason, and keeps the first few as examples."""
         self.reasons[reason] += 1
         if len(self.examples) < _EXAMPLES:
-            self.examples.append(f"{uuid.UUID(bytes=id_)} {reason}{detail and ': '}{detail}")
+            self.examples.append(f"{_uuid(id_)} {reason}{detail and ': '}{detail}")
 
     def counts(self) -> dict[str, int]:
         """The figures, for a table."""
@@ -97,7 +96,7 @@ class Differences:
         yield from (f"  {example}" for example in self.examples)
 
 
-class Comparison:
+class _Comparison:
     """Takes rows one by one, in the order of their ids; then `finish`."""
 
     def __init__(self, sent_log: SentLog, zone: tzinfo) -> None:
@@ -105,34 +104,35 @@ class Comparison:
         self._sent_log = sent_log
         self._zone = zone
         self._differences = Differences()
-        self._seen = bytearray(len(sent_log))
-        # By person, as a number: the first hash that was seen.
-        self._hashes: dict[int, bytes] = {}
+        self._seen: set[bytes] = set()
+        # By month, site and person (a user or a visitor): the first hash that was seen.
+        self._hashes: dict[tuple[date, str, bool, int], bytes] = {}
 
     def row(self, row: Row) -> None:
         """Compares one row of this run."""
         differences = self._differences
-        number = self._sent_log.number_of(row.id)
-        if number is None:
+        session = self._sent_log.find(row.id)
+        if session is None:
             differences.invented += 1
             differences.note("an id that was never sent", row.id)
             return
-        outcome = self._sent_log.start_outcome(number)
+        outcome = session.start.outcome
         if outcome not in (Outcome.ACCEPTED, Outcome.UNKNOWN):
             differences.invented += 1
             differences.note("a row that must not be", row.id, f"its start was {outcome.name}")
             return
-        if self._seen[number]:
+        if row.id in self._seen:
             differences.twice += 1
             differences.note("a second row", row.id, f"of {row.month}")
             return
-        self._seen[number] = 1
+        self._seen.add(row.id)
         differences.found += 1
         differences.unanswered_found += outcome is Outcome.UNKNOWN
-        of_upgrade = list(self._faults_of_upgrade(number, row))
-        faults = [*self._faults_of_start(number, row), *of_upgrade]
-        if not of_upgrade:  # otherwise it is not known whose hash it should be
-            faults += self._faults_of_hash(number, row)
+        of_upgrade = list(self._faults_of_upgrade(session, row))
+        faults = [*self._faults_of_start(session, row), *of_upgrade]
+        # If the upgrade is wrong, it is not known which hash is right.
+        if not of_upgrade and self._has_another_hash(session, row):
+            faults.append(("one person with two hashes", ""))
         differences.wrong += bool(faults)
         for fault, detail in faults:
             differences.note(fault, row.id, detail)
@@ -140,12 +140,12 @@ class Comparison:
     def finish(self) -> Differences:
         """The result, with the rows that are missing."""
         sent_log, differences = self._sent_log, self._differences
-        for number in range(len(sent_log)):
-            if sent_log.start_outcome(number) is Outcome.ACCEPTED:
+        for session in sent_log.sessions:
+            if session.start.outcome is Outcome.ACCEPTED:
                 differences.expected += 1
-                if not self._seen[number]:
+                if session.id not in self._seen:
                     differences.lost += 1
-                    differences.note("lost", sent_log.id_of(number))
+                    differences.note("lost", session.id)
         shared = len(self._hashes) - len(set(self._hashes.values()))
         if shared:
             differences.wrong += shared
@@ -154,26 +154,21 @@ class Comparison:
         differences.reasons.update(sent_log.misjudged)
         return differences
 
-    def _faults_of_start(self, number: int, row: Row) -> Iterator[tuple[str, str]]:
-        site = self._sent_log.site(number)
-        if row.site != site:
-            yield "site", f"{row.site}, not {site}"
+    def _faults_of_start(self, session: Session, row: Row) -> Iterator[tuple[str, str]]:
+        if row.site != session.site:
+            yield "site", f"{row.site}, not {session.site}"
         if row.month != month_at(row.created_us, self._zone).first_day:
             yield "month", f"{row.month}, with another created_at"
-        if not _within(row.created_us, self._sent_log.start_window_us(number)):
+        if not _within(row.created_us, session.start):
             yield "created_at", "not when it was sent"
 
-    def _faults_of_upgrade(self, number: int, row: Row) -> Iterator[tuple[str, str]]:
-        sent_log = self._sent_log
-        is_user = sent_log.who(number) is Who.USER
-        outcome = sent_log.upgrade_outcome(number)
-        if is_user:
-            upgraded = False
-        elif outcome is Outcome.UNKNOWN:
-            upgraded = row.upgraded_us is not None
+    def _faults_of_upgrade(self, session: Session, row: Row) -> Iterator[tuple[str, str]]:
+        is_user, outcome = session.who is Who.USER, session.upgrade.outcome
+        if outcome is Outcome.UNKNOWN:
+            upgraded = not is_user and row.upgraded_us is not None
         else:
-            upgraded = outcome is Outcome.ACCEPTED
-        role = sent_log.role_of(sent_log.user(number)) if is_user or upgraded else None
+            upgraded = not is_user and outcome is Outcome.ACCEPTED
+        role = session.role if is_user or upgraded else None
         if upgraded and row.upgraded_us is None:
             self._differences.not_upgraded += 1
             yield "not upgraded", ""
@@ -184,57 +179,50 @@ class Comparison:
             return
         if not upgraded:
             yield "upgraded, and must not be", ""
-        elif not _within(row.upgraded_us, sent_log.upgrade_window_us(number)):
+        elif not _within(row.upgraded_us, session.upgrade):
             yield "upgraded_at", "not when it was sent"
 
-    def _faults_of_hash(self, number: int, row: Row) -> Iterator[tuple[str, str]]:
-        sent_log = self._sent_log
-        user = sent_log.who(number) is Who.USER or (
+    def _has_another_hash(self, session: Session, row: Row) -> bool:
+        """Whether the person had another hash in an earlier row of the month and site."""
+        user = session.who is Who.USER or (
             # In a later month the salt is gone: the hash stays the visitor's.
             row.upgraded_us is not None
             and month_at(row.upgraded_us, self._zone).first_day == row.month
         )
-        person = sent_log.user(number) if user else sent_log.visitor(number)
-        months = row.month.year * 12 + row.month.month
-        identity = ((months << 16 | sent_log.site_index(number)) << 1 | user) << 32 | person
-        if self._hashes.setdefault(identity, row.hash) != row.hash:
-            yield "one person with two hashes", ""
+        person = session.user if user else session.visitor
+        return (
+            self._hashes.setdefault((row.month, session.site, user, person), row.hash) != row.hash
+        )
 
 
 def compare(sent_log: SentLog, rows: Iterable[Row], zone: tzinfo) -> Differences:
     """Compares the rows of this run, given in the order of their ids, with what was answered."""
-    comparison = Comparison(sent_log, zone)
+    comparison = _Comparison(sent_log, zone)
     for row in rows:
         comparison.row(row)
     return comparison.finish()
 
 
 async def reconcile(sent_log: SentLog, dsn: str, zone: tzinfo) -> Differences:
-    """Compares the rows in a database with what was answered.
+    """Compares the rows in a database with what was answered. Raises as `read_rows`.
 
-    SELECT on `sessions` is enough. `zone` divides the months (`CALENDAR_TIMEZONE`).
+    `zone` divides the months (`CALENDAR_TIMEZONE`).
+    """
+    return compare(sent_log, await read_rows(sent_log, dsn), zone)
+
+
+async def read_rows(sent_log: SentLog, dsn: str) -> list[Row]:
+    """The rows of a run, in the order of their ids. SELECT on `sessions` is enough.
 
     Raises:
         Misconfigured: the DSN is wrong, or the database was not migrated.
         Retry: PostgreSQL is away.
     """
-    comparison = Comparison(sent_log, zone)
-    if len(sent_log):
-        bounds = _bounds(sent_log)
-        async with (
-            Database(dsn) as database,
-            database.connection() as connection,
-            connection.transaction(),
-        ):
-            async for record in connection.cursor(_ROWS, *bounds, prefetch=_ROWS_A_FETCH):
-                comparison.row(Row(*record))
-    return comparison.finish()
-
-
-async def read_rows(sent_log: SentLog, dsn: str) -> list[Row]:
-    """The rows of a run that has few. Raises as `reconcile`."""
+    if not sent_log.sessions:
+        return []
+    first, last = map(_uuid, sent_log.id_bounds(_MARGIN_SECONDS))
     async with Database(dsn) as database, database.connection() as connection:
-        return [Row(*record) for record in await connection.fetch(_ROWS, *_bounds(sent_log))]
+        return [Row(*record) for record in await connection.fetch(_ROWS, first, last, sent_log.tag)]
 
 
 async def settle(
@@ -251,7 +239,7 @@ async def settle(
     waits `aftermath_seconds` for rows that must not come: longer than a flusher takes for a batch.
 
     Raises:
-        Misconfigured, Retry: as `reconcile`.
+        Misconfigured, Retry: as `read_rows`.
     """
     loop = asyncio.get_running_loop()
     last: tuple[int, int] | None = None
@@ -269,13 +257,12 @@ async def settle(
     return await reconcile(sent_log, dsn, zone)
 
 
-def _bounds(sent_log: SentLog) -> tuple[uuid.UUID, uuid.UUID, bytes]:
-    first, last = sent_log.id_bounds(_MARGIN_SECONDS)
-    return uuid.UUID(bytes=first), uuid.UUID(bytes=last), sent_log.tag
+def _uuid(octets: bytes) -> uuid.UUID:
+    return uuid.UUID(bytes=octets)
 
 
-def _within(at_us: int, window: tuple[int, int | None]) -> bool:
-    first, last = window
-    return at_us >= first - CLOCK_TOLERANCE_US and (
-        last is None or at_us <= last + CLOCK_TOLERANCE_US
+def _within(at_us: int, request: Request) -> bool:
+    last_us = request.accepted_us
+    return at_us >= request.sent_us - CLOCK_TOLERANCE_US and (
+        last_us is None or at_us <= last_us + CLOCK_TOLERANCE_US
     )

@@ -5,20 +5,19 @@ import math
 import time
 from array import array
 from collections import Counter, deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bench.load.client import Client, Connection, NoAnswer
-from bench.load.people import Upgrade, Visit
-from bench.load.request_builder import RequestBuilder, id_text
-from bench.load.sent_log import SentLog
+from bench.load.people import People, Plan, Upgrade, Visit, role_of
+from bench.load.request_builder import RequestBuilder, TokenSigner, id_text
+from bench.load.sent_log import Request, SentLog, Session
 from runtime.clock import wall_clock
 
-# So long after its session a repeat or a late sign-in is sent: in another batch of the flusher. At
-# the end, those that are left are sent at once.
-LATER_SECONDS = 1.5
-_REPEATS_LATER = 2  # one in so many; the others at once
-_UPGRADES_LATER = 10
+# Some repeats and upgrades are sent this long after their session: then the flusher has them in
+# another batch. At the end, those that are left are sent at once.
+_LATER_SECONDS = 1.5
+_REPEATS_LATER = 2  # every second one is sent later
+_UPGRADES_LATER = 10  # every tenth
 
 
 @dataclass(slots=True)
@@ -47,57 +46,34 @@ class Tally:
         return {name: round(value, 6) for name, value in times.items()}
 
 
-class Pace:
-    """Spreads turns evenly, so many a second; one that is late catches up."""
-
-    def __init__(self, per_second: float) -> None:
-        self._interval = 1 / per_second
-        self._next = 0.0
-
-    async def turn(self) -> None:
-        """Returns when it is the caller's turn."""
-        now = asyncio.get_running_loop().time()
-        mine = self._next or now
-        self._next = mine + self._interval
-        if mine > now:
-            await asyncio.sleep(mine - now)
-
-
 @dataclass(frozen=True, slots=True)
-class _Request:
-    """A request of a session, sent once or twice."""
+class _Prepared:
+    """A request of a session, and its bytes."""
 
-    number: int
-    is_upgrade: bool
+    session: Session
+    request: Request
     octets: bytes
 
 
 class Sender:
-    """Sends visits; `tally` and `sent_log` are up to date at any moment."""
+    """Sends the visits of a plan; `tally` and `sent_log` are up to date at any moment."""
 
     def __init__(
-        self,
-        client: Client,
-        visits: Iterator[Visit],
-        builder: RequestBuilder,
-        sent_log: SentLog,
-        per_second: float = math.inf,
+        self, client: Client, plan: Plan, signer: TokenSigner, per_second: float = math.inf
     ) -> None:
-        """
-        Args:
-            client: each of its connections has one visit at a time.
-            visits: are taken as connections become free.
-            builder: makes the requests.
-            sent_log: gets the requests and their answers.
-            per_second: visits started a second, at most.
+        """Each connection of the client has one visit at a time.
+
+        At most `per_second` visits are started a second.
         """
         self.tally = Tally()
+        self.sent_log = SentLog()
+        people = People(plan, self.sent_log.tag)
         self._client = client
-        self._visits = visits
-        self._builder = builder
-        self._sent_log = sent_log
-        self._pace = Pace(per_second)
-        self._later: deque[tuple[float, _Request]] = deque()  # with when it is due
+        self._visits = people.visits()
+        self._builder = RequestBuilder(people, signer, str(client.address))
+        self._interval = 1 / per_second
+        self._next = 0.0  # when the next visit starts
+        self._later: deque[tuple[float, _Prepared]] = deque()  # with when it is due
         self._stopping = False
 
     def stop(self) -> None:
@@ -139,26 +115,33 @@ class Sender:
             visit = next(self._visits, None)
             if visit is None:
                 break
-            await self._pace.turn()
+            await self._turn()
             if not self._stopping:
                 await self._visit(connection, visit)
         while self._later and not self._stopping:
             await self._ask(connection, self._later.popleft()[1])
 
+    async def _turn(self) -> None:
+        """Spreads the visits evenly over time; one that is late catches up."""
+        now = asyncio.get_running_loop().time()
+        mine = self._next or now
+        self._next = mine + self._interval
+        if mine > now:
+            await asyncio.sleep(mine - now)
+
     async def _visit(self, connection: Connection, visit: Visit) -> None:
-        number = self._sent_log.session(
-            visit.who, visit.site, visit.visitor, visit.user, wall_clock()
+        session = self.sent_log.add(
+            wall_clock(), visit.who, visit.site, visit.visitor, visit.user, role_of(visit.user)
         )
-        session_id = self._sent_log.id_of(number)
-        start = _Request(number, is_upgrade=False, octets=self._builder.start(visit, session_id))
+        start = _Prepared(session, session.start, self._builder.start(visit, session.id))
         upgrade = None
         if visit.upgrade is not Upgrade.NONE:
-            octets = self._builder.upgrade(visit, session_id)
-            upgrade = _Request(number, is_upgrade=True, octets=octets)
+            octets = self._builder.upgrade(visit, session.id)
+            upgrade = _Prepared(session, session.upgrade, octets)
         if upgrade is not None and visit.upgrade is Upgrade.OVERTAKING:
             await self._ask(connection, upgrade)
         status = await self._ask(connection, start)
-        # Unless its session is known to be stored, `current` may mean another one.
+        # If it is not known that this session is stored, `current` may mean another one.
         clear = visit.upgrade is Upgrade.BY_ID or status == 201
         if upgrade is not None and visit.upgrade is not Upgrade.OVERTAKING and clear:
             await self._now_or_later(connection, upgrade, _UPGRADES_LATER)
@@ -168,34 +151,32 @@ class Sender:
             await self._now_or_later(connection, upgrade, _REPEATS_LATER)
         self.tally.visits += 1
 
-    async def _now_or_later(self, connection: Connection, request: _Request, one_in: int) -> None:
-        if request.number % one_in:
-            await self._ask(connection, request)
+    async def _now_or_later(self, connection: Connection, prepared: _Prepared, one_in: int) -> None:
+        if prepared.session.id[-1] % one_in:
+            await self._ask(connection, prepared)
         else:
-            due = asyncio.get_running_loop().time() + LATER_SECONDS
-            self._later.append((due, request))
+            due = asyncio.get_running_loop().time() + _LATER_SECONDS
+            self._later.append((due, prepared))
 
-    async def _ask(self, connection: Connection, request: _Request) -> int | None:
+    async def _ask(self, connection: Connection, prepared: _Prepared) -> int | None:
         """Sends a request; the status of its answer, or None: there was no answer."""
-        sent_log, tally, number = self._sent_log, self.tally, request.number
+        tally = self.tally
         await connection.ready()
-        sent = sent_log.upgrade_sent if request.is_upgrade else sent_log.start_sent
-        sent(number, wall_clock())
+        prepared.request.sent(wall_clock())
         tally.sent += 1
         began = time.perf_counter()
         status: int | None = None
         try:
-            answer = await connection.exchange(request.octets)
+            answer = await connection.exchange(prepared.octets)
             status = answer.status
         except NoAnswer:
             tally.no_answer += 1
             return None
         finally:
-            # Also where this task is cancelled: the request may have arrived.
-            answered = sent_log.upgrade_answered if request.is_upgrade else sent_log.start_answered
-            answered(number, status, wall_clock())
+            # Also if this task is cancelled: the request may have arrived.
+            prepared.request.answered(status, wall_clock())
         tally.latencies.append(time.perf_counter() - began)
         tally.statuses[status] += 1
-        if status == 201 and id_text(sent_log.id_of(number)).encode() not in answer.body:
-            sent_log.misjudged["201 that names another session"] += 1
+        if status == 201 and id_text(prepared.session.id).encode() not in answer.body:
+            self.sent_log.misjudged["201 that names another session"] += 1
         return status

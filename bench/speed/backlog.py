@@ -7,13 +7,12 @@ browser's.
 
 import math
 import random
-import socket
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Final
 from uuid import UUID
 
-import hiredis
+import redis
 
 from collector.buffer.entries import EntryPacker, PackedEntry
 from collector.buffer.pending import PendingRecord
@@ -25,9 +24,6 @@ from contract.settings import STREAM_SHARDS
 from runtime.clock import wall_clock
 
 SHARDS: Final = STREAM_SHARDS.read({})
-COLUMNS: Final = (
-    *("id", "month", "site", "monthly_user_hash", "highest_role", "created_at", "upgraded_at"),
-)
 
 _UPGRADED: Final = 1 / 9  # of the sessions: of the events, one in ten
 _SOON: Final = 0.2
@@ -52,7 +48,7 @@ def make_backlog(sessions: int, seed: int, sites: int = 20) -> Backlog:
     """Sessions of the present month, and their upgrades."""
     chance = random.Random(seed)
     month = month_at(wall_clock(), UTC)
-    # Far from both ends: near them a session is looked up in two months.
+    # Far from both ends of the month: near an end, a session is looked up in two months.
     first_us = month.starts_us(UTC) + 14 * DAY_US
     events: list[SessionStarted | SessionUpgraded] = []
     rows: list[Row] = []
@@ -61,37 +57,33 @@ def make_backlog(sessions: int, seed: int, sites: int = 20) -> Backlog:
         site = f"city-{chance.randrange(sites)}.example.org"
         start = _start(chance, month, site, first_us + number)
         events.append(start)
-        if chance.random() < _UPGRADED:
-            upgrade = _upgrade(chance, start)
+        upgrade = _upgrade(chance, start) if chance.random() < _UPGRADED else None
+        rows.append(_row(start, upgrade))
+        if upgrade is not None:
             soon = chance.random() < _SOON
             after = chance.randrange(100, 2000) if soon else chance.randrange(20_000, 60_000)
             due.setdefault(min(number + after, sessions - 1), []).append(upgrade)
-            rows.append(_row(start, upgrade))
-        else:
-            rows.append(_row(start, None))
         events += due.pop(number, ())
     return Backlog(events, rows)
 
 
 def append_backlog(backlog: Backlog, port: int, records_a_write: int) -> None:
-    """Appends it to the streams of a Redis, as a collector does.
+    """Appends it to the streams of the Redis at a port, as a collector does.
 
-    Args:
-        backlog: the events.
-        port: Redis's.
-        records_a_write: so many are in each of the collector's writes, and those of a write that go
-            to one shard share an entry; 1: as a collector that has little to do.
+    Each of the collector's writes has `records_a_write` records. Those of a shard share an entry.
     """
     packer = EntryPacker()
     entries: list[PackedEntry] = []
     pending = [_pending(event) for event in backlog.events]
     for first in range(0, len(pending), records_a_write):
         entries += packer.pack(pending[first : first + records_a_write], together=True)
-    with socket.create_connection(("127.0.0.1", port)) as connection:
+    with redis.Redis(port=port) as client:
+        connection = client.connection_pool.get_connection()
         for first in range(0, len(entries), _PIPELINED):
             part = entries[first : first + _PIPELINED]
-            connection.sendall(b"".join([entry.commands for entry in part]))
-            _await_replies(connection, sum(entry.replies for entry in part))
+            connection.send_packed_command([entry.commands for entry in part])
+            for _ in range(sum(entry.replies for entry in part)):
+                connection.read_response()
 
 
 def _start(chance: random.Random, month: Month, site: str, at_us: int) -> SessionStarted:
@@ -100,16 +92,10 @@ def _start(chance: random.Random, month: Month, site: str, at_us: int) -> Sessio
 
 
 def _upgrade(chance: random.Random, start: SessionStarted) -> SessionUpgraded:
+    id_, user, *sign_in = (chance.randbytes(16) for _ in range(5))
+    at_us = start.at_us + SECOND_US
     return SessionUpgraded(
-        chance.randbytes(16),
-        start.id,
-        None,
-        start.month,
-        start.at_us + SECOND_US,
-        start.site,
-        chance.randbytes(16),
-        "user",
-        SignIn(*(chance.randbytes(16) for _ in range(3))),
+        id_, start.id, None, start.month, at_us, start.site, user, "user", SignIn(*sign_in)
     )
 
 
@@ -129,13 +115,3 @@ def _pending(event: SessionStarted | SessionUpgraded) -> PendingRecord:
     session = event.id if isinstance(event, SessionStarted) else event.session_id
     shard = keys.shard_of(session or b"", SHARDS)
     return PendingRecord(encode(event), shard, math.inf, lambda _: None)
-
-
-def _await_replies(connection: socket.socket, count: int) -> None:
-    reader = hiredis.Reader()
-    while count:
-        reader.feed(connection.recv(1 << 16))
-        while (reply := reader.gets()) is not False:
-            if isinstance(reply, hiredis.ReplyError):
-                raise reply
-            count -= 1

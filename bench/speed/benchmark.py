@@ -1,14 +1,15 @@
 """The interface of a benchmark: one module, one `measure`, one `Result`.
 
 `python -m bench NAME` calls `bench.speed.NAME.measure(run)` and saves what it returns. A `measure`
-runs ours and its baselines in turns, round after round, so that a disturbance of a shared machine
-disturbs all of them. It says what it is doing (`run.say`), checks rows or entries before it gives a
-figure, raises `Unsound` where a check fails, and ends every process that it has started.
+runs ours and its baselines in turns, so that a disturbance of a shared machine disturbs all of
+them. It shows its progress (`run.say`), checks rows or entries before it reports a figure, raises
+`Unsound` where a check fails, and starts every process on `run.stack`.
 """
 
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -18,18 +19,34 @@ class Unsound(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a benchmark is given."""
+    """The arguments of a benchmark."""
 
     folder: Path  # empty, its own, removed afterwards
     rounds: int  # how many turns each contender has
     seconds: float  # how long a turn takes
-    size: int  # how many sessions, rows or lines, where a benchmark has a fixed number
-    say: Callable[[str], None]  # shows what is being done
+    size: int  # the number of sessions, rows or lines, if the benchmark has a fixed number
+    say: Callable[[str], None]  # shows the progress
+    stack: AsyncExitStack  # closed after `measure`: it ends what was started
+
+    def turns(
+        self, contenders: Iterable[str], *, warm_up: bool = False
+    ) -> Iterator[tuple[int, str]]:
+        """The number of the round and a contender, for each turn. The first contender changes.
+
+        `warm_up` adds a round 0, which must not be counted: in it the crawler filter examines each
+        User-Agent for the first time.
+        """
+        names = list(contenders)
+        for number in range(0 if warm_up else 1, self.rounds + 1):
+            first = (number - 1) % len(names)
+            for name in (*names[first:], *names[:first]):
+                self.say(f"round {number} of {self.rounds}, {name}")
+                yield number, name
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One quantity of one contender, a value a round."""
+    """One quantity of one contender, a value for each round."""
 
     contender: str
     quantity: str  # with its unit: "requests/s"
@@ -38,6 +55,37 @@ class Series:
     @property
     def median(self) -> float:
         return statistics.median(self.values)
+
+
+class Measurements:
+    """Values by contender and quantity, one for each turn."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, dict[str, list[float]]] = {}
+
+    def add(self, contender: str, quantities: Mapping[str, float]) -> None:
+        """Adds what was measured in a turn, by quantity."""
+        for quantity, value in quantities.items():
+            self._values.setdefault(quantity, {}).setdefault(contender, []).append(value)
+
+    def of(self, contender: str, quantity: str) -> list[float]:
+        return self._values[quantity][contender]
+
+    def median(self, contender: str, quantity: str) -> float:
+        return statistics.median(self.of(contender, quantity))
+
+    def ratios(self, quantity: str, contender: str, other: str) -> list[float]:
+        """The contender's value by the other's, round by round: a disturbance disturbs both."""
+        pairs = zip(self.of(contender, quantity), self.of(other, quantity), strict=True)
+        return [one / two for one, two in pairs]
+
+    def series(self) -> tuple[Series, ...]:
+        """All, by quantity."""
+        return tuple(
+            Series(contender, quantity, tuple(values))
+            for quantity, contenders in self._values.items()
+            for contender, values in contenders.items()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +97,17 @@ class Figure:
     reach: str  # "≥ 0.85"
     reached: float
     shown: str
-    holds: bool | None  # None: there is no aim
+    holds: bool | None  # None: it has no aim
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a benchmark measured."""
+    """The measurements of a benchmark, and their comparison with its aims."""
 
     title: str
     series: tuple[Series, ...]
     figures: tuple[Figure, ...]
     notes: tuple[str, ...] = ()
-    contenders: dict[str, str] = field(default_factory=dict)  # what each is, in a sentence
-
-
-def ratio(ours: Sequence[float], other: Sequence[float]) -> tuple[float, ...]:
-    """Ours by the other's, round by round: a disturbed round disturbed both."""
-    return tuple(one / two for one, two in zip(ours, other, strict=True))
 
 
 def at_least(what: str, against: str, aim: float, values: Sequence[float]) -> Figure:
@@ -77,8 +119,8 @@ def at_least(what: str, against: str, aim: float, values: Sequence[float]) -> Fi
 def at_most(what: str, against: str, aim: float, values: Sequence[float], unit: str = "") -> Figure:
     """A figure that must not be above its aim."""
     median = statistics.median(values)
-    shown = spread(values, unit)
-    return Figure(what, against, f"≤ {aim:g}{unit}", median, shown, median <= aim)
+    reach = f"≤ {aim:g}{unit}"
+    return Figure(what, against, reach, median, spread(values, unit), median <= aim)
 
 
 def reported(what: str, against: str, values: Sequence[float]) -> Figure:

@@ -1,22 +1,21 @@
 """How many requests a collector answers on one core, beside its limit and its baseline."""
 
-from contextlib import AsyncExitStack
 from statistics import median
 from typing import Any
 
 import redis
 
-from bench.speed.benchmark import Result, Run, Series, Unsound, at_least, ratio
+from bench.speed.benchmark import Measurements, Result, Run, Unsound, at_least
 from bench.speed.contender import (
     OTHER_CORE,
+    Baseline,
     Turn,
     check_generator,
-    generators_limit,
     put_load,
     start_baseline,
 )
 from bench.speed.machine import on_core
-from bench.speed.ours import start_ours, wait_for_rows
+from bench.speed.ours import Ours, start_ours, wait_for_rows
 from contract import keys
 from contract.entry import count_records
 from contract.record import FIELD
@@ -24,40 +23,36 @@ from contract.settings import STREAM_SHARDS
 from embedded.valkey import ValkeyServer
 
 _OURS, _BARE, _OBVIOUS = "ours", "bare aiohttp", "obvious design"
+_RATE, _PER_CPU = "requests/s", "requests/CPU s"
 
 
 async def measure(run: Run) -> Result:
     """Rounds of a turn each: ours, the bare application, the obvious design."""
-    async with AsyncExitStack() as stack:
-        with on_core(OTHER_CORE):
-            valkey = stack.enter_context(ValkeyServer(run.folder / "valkey"))
-        ours = await stack.enter_async_context(start_ours(run.folder, valkey.url))
-        bare = await stack.enter_async_context(start_baseline("bare", run.folder))
-        obvious = await stack.enter_async_context(
-            start_baseline("obvious", run.folder, "--dsn", ours.postgres.dsn())
-        )
-        run.say("the generator's own limit")
-        limit = await generators_limit(run.folder, run.seconds)
-        turns: dict[str, list[Turn]] = {_OURS: [], _BARE: [], _OBVIOUS: []}
-        # The first round does not count: crawlerdetect examines each User-Agent once.
-        for number in range(run.rounds + 1):
-            for name, server in ((_OURS, ours), (_BARE, bare), (_OBVIOUS, obvious)):
-                run.say(f"round {number} of {run.rounds}, {name}")
-                turn = await put_load(server.port, server.pid, run.seconds)
-                if number:
-                    turns[name].append(turn)
-                if name == _OURS:
-                    _check_streams(valkey.port, turn)
-                elif name == _OBVIOUS:
-                    await wait_for_rows(
-                        ours.database, turn.stored, "SELECT count(*) FROM obvious_sessions"
-                    )
-                    await ours.database.execute("TRUNCATE obvious_sessions")
-        metrics = await ours.collector.metrics()
-    most = max(turn.load.per_second for each in turns.values() for turn in each)
+    measured = Measurements()
+    with on_core(OTHER_CORE):
+        valkey = run.stack.enter_context(ValkeyServer(run.folder / "valkey"))
+    ours = await start_ours(run, valkey.url)
+    bare = await start_baseline(run, "bare")
+    obvious = await start_baseline(run, "obvious", "--dsn", ours.postgres.dsn())
+    servers: dict[str, Baseline | Ours] = {_OURS: ours, _BARE: bare, _OBVIOUS: obvious}
+    for number, name in run.turns(servers, warm_up=True):
+        turn = await put_load(servers[name].port, servers[name].pid, run.seconds)
+        if number:
+            quantities = {_RATE: turn.per_second, _PER_CPU: turn.per_cpu_second}
+            measured.add(name, quantities)
+        if name == _OURS:
+            _check_streams(valkey.port, turn)
+        elif name == _OBVIOUS:
+            query = "SELECT count(*) FROM obvious_sessions"
+            await wait_for_rows(ours.database, turn.stored, query)
+            await ours.database.execute("TRUNCATE obvious_sessions")
+    metrics = await ours.collector.metrics()
+    run.say("the generator's own limit")
+    most = max(rate for name in servers for rate in measured.of(name, _RATE))
+    generator = await check_generator(run, run.seconds, most)
     size = "impact_append_batch_size"
     records = metrics[f"{size}_sum"] / metrics[f"{size}_count"]
-    return _result(turns, check_generator(limit, most), records)
+    return _result(measured, generator, records)
 
 
 def _check_streams(port: int, turn: Turn) -> None:
@@ -72,37 +67,29 @@ def _check_streams(port: int, turn: Turn) -> None:
         raise Unsound(f"{turn.stored} requests were answered 201, and there are {records} records")
 
 
-def _result(turns: dict[str, list[Turn]], generator: str, records_a_write: float) -> Result:
-    rates = {name: [turn.load.per_second for turn in each] for name, each in turns.items()}
-    costs = {name: [turn.per_cpu_second for turn in each] for name, each in turns.items()}
-    of_bare = ratio(rates[_OURS], rates[_BARE])
-    of_obvious = ratio(rates[_OURS], rates[_OBVIOUS])
+def _result(measured: Measurements, generator: str, records_a_write: float) -> Result:
     cpu_ratios = ", ".join(
-        f"{median(ratio(costs[_OURS], costs[other])):.2f} of the {other}'s"
+        f"{median(measured.ratios(_PER_CPU, _OURS, other)):.2f} of the {other}'s"
         for other in (_BARE, _OBVIOUS)
     )
+    of_bare = measured.ratios(_RATE, _OURS, _BARE)
+    of_obvious = measured.ratios(_RATE, _OURS, _OBVIOUS)
     what = "collector, requests/s on one core"
     return Result(
         "Collector: requests on one core",
-        (
-            *(Series(name, "requests/s", tuple(each)) for name, each in rates.items()),
-            *(Series(name, "requests/CPU s", tuple(each)) for name, each in costs.items()),
-        ),
+        measured.series(),
         (
             at_least(what, "a bare aiohttp + uvloop application", 1.15, of_bare),
             at_least("the same", "the obvious design", 5, of_obvious),
         ),
         (
-            "A figure is the median of the rounds' ratios.",
+            f"**{_OURS}**: `python -m collector`: 201 after Redis has acknowledged.",
+            f"**{_BARE}**: aiohttp + uvloop; the handler reads the body and returns 201.",
+            f"**{_OBVIOUS}**: aiohttp + uvloop, one crawlerdetect, an `INSERT` a request.",
+            "It has a pool of asyncpg, and PostgreSQL's defaults (each commit is synced).",
             f"By the server's own CPU time, which other load disturbs less: {cpu_ratios}.",
             "After each turn the streams' records and the table's rows equalled the 201s.",
             f"A write to Redis carried {records_a_write:.0f} records on average.",
             generator,
         ),
-        {
-            _OURS: "`python -m collector`: 201 after Redis has acknowledged",
-            _BARE: "an aiohttp + uvloop application whose handler reads the body and returns 201",
-            _OBVIOUS: "aiohttp + uvloop, one instance of crawlerdetect, an `INSERT` a request by "
-            "a pool of asyncpg, PostgreSQL by default (it syncs each commit)",
-        },
     )

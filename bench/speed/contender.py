@@ -2,13 +2,10 @@
 
 import json
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from bench.speed.benchmark import Unsound
-from bench.speed.generator import Load
+from bench.speed.benchmark import Run, Unsound
 from bench.speed.machine import cpu_seconds, on_core
 from embedded.ports import find_free_port
 from embedded.system import Program, eventually, run_command
@@ -19,15 +16,23 @@ _TIMES_AS_FAST = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One contender under load, once."""
+    """One contender under load, once: what was sent and answered."""
 
-    load: Load
+    seconds: float  # the part that counts
+    answered: int  # in that part
+    statuses: dict[str, int]  # of all, with the warm-up
+    unanswered: int
+    latencies_ms: dict[str, float]  # percentiles, by their names: "p99"
     cpu_seconds: float  # of the server, for all that it was sent
+
+    @property
+    def per_second(self) -> float:
+        return self.answered / self.seconds
 
     @property
     def stored(self) -> int:
         """Requests that were answered 201: all, with the warm-up."""
-        return self.load.statuses["201"]
+        return self.statuses["201"]
 
     @property
     def per_cpu_second(self) -> float:
@@ -43,12 +48,11 @@ class Baseline:
     pid: int
 
 
-@asynccontextmanager
-async def start_baseline(name: str, folder: Path, *arguments: str) -> AsyncIterator[Baseline]:
-    """Runs `python -m bench.speed.baselines.NAME --port P …` on the server's core."""
+async def start_baseline(run: Run, name: str, *arguments: str) -> Baseline:
+    """Runs `python -m bench.speed.baselines NAME` on the server's core."""
     port = find_free_port()
-    words = ("--port", str(port), *arguments)
-    program = Program(f"bench.speed.baselines.{name}", {}, folder / f"{name}.log", words)
+    words = (name, "--port", str(port), *arguments)
+    program = Program("bench.speed.baselines", {}, run.folder / f"{name}.log", words)
 
     async def listens() -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
@@ -57,11 +61,9 @@ async def start_baseline(name: str, folder: Path, *arguments: str) -> AsyncItera
 
     with on_core(SERVER_CORE):
         program.start()
-    try:
-        await eventually(listens)
-        yield Baseline(port, program.running.pid)
-    finally:
-        program.kill()
+    run.stack.callback(program.kill)
+    await eventually(listens)
+    return Baseline(port, program.running.pid)
 
 
 async def put_load(
@@ -80,39 +82,33 @@ async def put_load(
     Raises:
         Unsound: the generator failed, or a request was not answered with 201.
     """
-    options = {"port": port, "connections": connections, "warm": warm, "seconds": seconds}
-    if rate is not None:
-        options["rate"] = rate
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    asked = {"port": port, "connections": connections, "warm": warm, "seconds": seconds}
     before = cpu_seconds(pid)
     with on_core(OTHER_CORE):
-        code, output, errors = await run_command("bench.speed.generator", *words)
+        words = json.dumps({**asked, "rate": rate})
+        code, output, errors = await run_command("bench.speed.generator", words)
     if code:
         raise Unsound(f"the generator failed: {errors[-500:]}")
-    load = Load(**json.loads(output))
-    if load.unanswered or set(load.statuses) != {"201"}:
-        raise Unsound(f"{load.unanswered} requests were not answered, the others {load.statuses}")
-    return Turn(load, cpu_seconds(pid) - before)
+    turn = Turn(**json.loads(output), cpu_seconds=cpu_seconds(pid) - before)
+    if turn.unanswered or set(turn.statuses) != {"201"}:
+        raise Unsound(f"{turn.unanswered} requests were not answered, the others {turn.statuses}")
+    return turn
 
 
-async def generators_limit(folder: Path, seconds: float) -> float:
-    """Requests a second that the generator makes when the answer costs almost nothing."""
-    async with start_baseline("canned", folder) as canned:
-        return (await put_load(canned.port, canned.pid, seconds)).load.per_second
-
-
-def check_generator(limit: float, measured: float) -> str:
+async def check_generator(run: Run, seconds: float, measured: float) -> str:
     """A note of how much faster the generator is than what it measured.
 
+    Its own limit is what it makes when the answer costs almost nothing.
+
     Raises:
-        Unsound: too little: then the generator was measured.
+        Unsound: it is not fast enough: then the generator was measured.
     """
+    canned = await start_baseline(run, "canned")
+    limit = (await put_load(canned.port, canned.pid, seconds)).per_second
     times = limit / measured
-    if times < _TIMES_AS_FAST:
-        raise Unsound(
-            f"the generator makes at most {limit:,.0f} requests/s, only {times:.1f} times what was "
-            "measured"
-        )
-    return (
+    note = (
         f"The generator alone makes {limit:,.0f} requests/s, {times:.1f} times the measured most."
     )
+    if times < _TIMES_AS_FAST:
+        raise Unsound(note)
+    return note

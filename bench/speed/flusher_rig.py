@@ -3,43 +3,43 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import asyncpg
 from redis.asyncio import Redis
 
-from bench.speed.backlog import COLUMNS, SHARDS, Backlog, append_backlog
-from bench.speed.benchmark import Unsound
+from bench.speed.backlog import SHARDS, Backlog, append_backlog
+from bench.speed.benchmark import Run, Unsound
 from bench.speed.machine import cpu_seconds, resident_mib
+from bench.speed.ours import migrated_system
 from contract import keys
 from embedded.postgres import PostgresServer
-from embedded.system import Program, System, run_command
+from embedded.system import Program
 from embedded.valkey import ValkeyServer
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
+from flusher.rows.copy_format import COLUMNS
 
 BATCH_ROWS: Final = 10_000
 # How many records a collector writes at once, on average, at full load from 64 connections
 # (`python -m bench collector`).
 FULL_LOAD: Final = 32
-# The same server for both. fsync and synchronous_commit are on. No checkpoint falls into a run:
-# after one, the first change of each page logs the whole page, which with random ids in a large
-# index is a page a row until each page has been changed once.
+# Both use one server, with fsync and synchronous_commit on. No checkpoint falls into a run: after a
+# checkpoint, the first change of each page logs the whole page. With random ids in a large index,
+# that would be nearly one page for each row.
 POSTGRES_SETTINGS: Final = {
     "shared_buffers": "2GB",
     "max_wal_size": "24GB",
     "checkpoint_timeout": "1h",
 }
-SETTINGS_NOTE: Final = (
-    "PostgreSQL, for both: "
-    + ", ".join(f"`{name}` {value}" for name, value in POSTGRES_SETTINGS.items())
-    + ", so that no checkpoint falls into a run (after one, with random ids, nearly each row has a "
-    "whole page of the index logged, until all have been once)."
-)
+SETTINGS_NOTE: Final = f"PostgreSQL has {POSTGRES_SETTINGS}: no checkpoint falls into a run."
+RATE: Final = "rows/s"
+POSTGRES_CPU: Final = "PostgreSQL's CPU µs/row"
+PARTS: Final = ("client's CPU µs/row", POSTGRES_CPU, "Valkey's CPU µs/row")
+RESIDENT: Final = "MiB resident"
 
 _POLL_SECONDS: Final = 0.005
 _DRAIN_SECONDS: Final = 300.0
@@ -50,19 +50,8 @@ _OTHERS_IN_TRANSACTIONS: Final = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class FlusherRun:
-    """One turn. CPU in microseconds a row."""
-
-    rows_per_second: float
-    client_us: float
-    postgres_us: float
-    valkey_us: float
-    resident_mib: float
-
-    @property
-    def cpu_us(self) -> float:
-        return self.client_us + self.postgres_us + self.valkey_us
+Quantities = dict[str, float]
+"""What was measured in a turn, by quantity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +65,7 @@ class Bench:
     valkey: ValkeyServer
     redis: Redis
 
-    async def drain(self, backlog: Backlog, records_a_write: int) -> FlusherRun:
+    async def drain(self, backlog: Backlog, records_a_write: int) -> Quantities:
         """The flusher's turn: from a backlog in the streams to the last acknowledgement.
 
         `records_a_write` as in `append_backlog`.
@@ -86,20 +75,19 @@ class Bench:
         """
         append_backlog(backlog, self.valkey.port, records_a_write)
         process = self.flusher.running
-        before = self._cpu(process.pid)
         began = time.perf_counter()
-        self.flusher.thaw()
-        while any([await self.redis.xlen(keys.stream(shard)) for shard in range(SHARDS)]):
-            if time.perf_counter() - began > _DRAIN_SECONDS or process.poll() is not None:
-                raise Unsound(f"the streams were not drained:\n{self.flusher.log}")
-            await asyncio.sleep(_POLL_SECONDS)
-        seconds = time.perf_counter() - began
-        after = self._cpu(process.pid)
+        with self._measure(process.pid, backlog) as quantities:
+            self.flusher.thaw()
+            while any([await self.redis.xlen(keys.stream(shard)) for shard in range(SHARDS)]):
+                if time.perf_counter() - began > _DRAIN_SECONDS or process.poll() is not None:
+                    raise Unsound(f"the streams were not drained:\n{self.flusher.log}")
+                await asyncio.sleep(_POLL_SECONDS)
         await self.hold()
-        return _run(backlog, seconds, before, after, process.pid)
+        quantities[RESIDENT] = resident_mib(process.pid)
+        return quantities
 
     async def hold(self) -> None:
-        """Freezes the flusher while it has no open transaction, whose locks would block `empty`."""
+        """Freezes the flusher when it has no open transaction: its locks would block `empty`."""
         while True:
             self.flusher.freeze()
             if not await self.connection.fetchval(_OTHERS_IN_TRANSACTIONS):
@@ -107,16 +95,16 @@ class Bench:
             self.flusher.thaw()
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def copy(self, backlog: Backlog) -> FlusherRun:
+    async def copy(self, backlog: Backlog) -> Quantities:
         """The baseline's turn: the final rows, a COPY for each batch."""
-        pid = os.getpid()
-        before = self._cpu(pid)
-        began = time.perf_counter()
-        for first in range(0, len(backlog.rows), BATCH_ROWS):
-            rows = backlog.rows[first : first + BATCH_ROWS]
-            await self.connection.copy_records_to_table("sessions", records=rows, columns=COLUMNS)
-        seconds = time.perf_counter() - began
-        return _run(backlog, seconds, before, self._cpu(pid), pid)
+        with self._measure(os.getpid(), backlog) as quantities:
+            for first in range(0, len(backlog.rows), BATCH_ROWS):
+                rows = backlog.rows[first : first + BATCH_ROWS]
+                columns = (*COLUMNS, "upgraded_at")
+                await self.connection.copy_records_to_table(
+                    "sessions", records=rows, columns=columns
+                )
+        return quantities
 
     async def differences(self) -> list[str]:
         """Where the kept counts are not those of the sessions."""
@@ -141,41 +129,34 @@ class Bench:
         )
         await self.connection.execute("CHECKPOINT")
 
-    def _cpu(self, client: int) -> list[float]:
-        return [cpu_seconds(pid) for pid in (client, self.postgres.pid, self.valkey.pid)]
+    @contextmanager
+    def _measure(self, client: int, backlog: Backlog) -> Iterator[Quantities]:
+        """Adds the rate of the rows, and the CPU time of the client and of the servers."""
+        pids = (client, self.postgres.pid, self.valkey.pid)
+        quantities: Quantities = {}
+        before = [cpu_seconds(pid) for pid in pids]
+        began = time.perf_counter()
+        yield quantities
+        seconds = time.perf_counter() - began
+        rows = len(backlog.rows)
+        quantities[RATE] = rows / seconds
+        for quantity, pid, start in zip(PARTS, pids, before, strict=True):
+            quantities[quantity] = (cpu_seconds(pid) - start) / rows * 1e6
 
 
-@asynccontextmanager
-async def start_bench(folder: Path) -> AsyncIterator[Bench]:
+async def start_bench(run: Run) -> Bench:
     """Starts the servers and a flusher, which is frozen."""
-    async with AsyncExitStack() as stack:
-        valkey = stack.enter_context(ValkeyServer(folder / "valkey"))
-        postgres = PostgresServer(folder / "postgres", settings=POSTGRES_SETTINGS)
-        stack.enter_context(postgres)
-        redis = await stack.enter_async_context(Redis(port=valkey.port))
-        extra = {
-            "LOG_LEVEL": "warning",
-            "FLUSH_MAX_ROWS": str(BATCH_ROWS),
-            "STREAM_SHARDS": str(SHARDS),
-            "ENDED_MONTHS_KEEP": "instant",  # months that are over are not rewritten meanwhile
-        }
-        dsn = postgres.dsn()
-        system = stack.enter_context(System(valkey.url, dsn, folder / "logs", extra))
-        code, _, errors = await run_command("flusher", "migrate", **system.environment)
-        if code:
-            raise Unsound(f"the database could not be migrated: {errors}")
-        connection = await asyncpg.connect(dsn)
-        stack.push_async_callback(connection.close)
-        (flusher,) = await system.start("flusher")
-        bench = Bench(connection, dsn, flusher, postgres, valkey, redis)
-        await bench.hold()
-        yield bench
-
-
-def _run(
-    backlog: Backlog, seconds: float, before: list[float], after: list[float], client: int
-) -> FlusherRun:
-    rows = len(backlog.rows)
-    costs = [(late - early) / rows * 1e6 for early, late in zip(before, after, strict=True)]
-    own, postgres, valkey = costs
-    return FlusherRun(rows / seconds, own, postgres, valkey, resident_mib(client))
+    settings = {
+        "FLUSH_MAX_ROWS": str(BATCH_ROWS),
+        "STREAM_SHARDS": str(SHARDS),
+        "ENDED_MONTHS_KEEP": "instant",  # so that no ended month is rewritten
+    }
+    valkey = run.stack.enter_context(ValkeyServer(run.folder / "valkey"))
+    redis = await run.stack.enter_async_context(Redis(port=valkey.port))
+    system, postgres, connection = await migrated_system(
+        run, valkey.url, settings=settings, postgres_settings=POSTGRES_SETTINGS
+    )
+    (flusher,) = await system.start("flusher")
+    bench = Bench(connection, postgres.dsn(), flusher, postgres, valkey, redis)
+    await bench.hold()
+    return bench

@@ -1,15 +1,15 @@
-"""`python -m bench.speed.generator`: load from a process of its own, cheaper than what it measures.
+"""`python -m bench.speed.generator JSON`: load from a process of its own, cheaper than a server.
 
-Closed loop: each connection sends its next request when it has its answer. Open loop (`--rate`):
+Closed loop: each connection sends its next request when it has its answer. Open loop (`rate`):
 requests are due at instants that do not depend on the answers (a Poisson process, on a grid of one
-millisecond, the resolution of the event loop). A latency counts from when the request was due, even
-if no connection was free then: so a server that stalls is charged with every request that waited
-(no coordinated omission).
+millisecond, the resolution of the event loop). A latency counts from the instant at which the
+request was due, even if no connection was free then. So if a server stalls, every request that
+waited counts (no coordinated omission).
 
-It prints one line of JSON, a `Load`. Own code: other clients cost more CPU than the collector.
+Its argument has the parameters of `generate`; it prints the result. Both are JSON. Own code: other
+clients cost more CPU than the collector.
 """
 
-import argparse
 import asyncio
 import json
 import random
@@ -18,33 +18,17 @@ import time
 from array import array
 from collections import Counter, deque
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from functools import cache
 from typing import cast
 
 import uvloop
 
-from bench.speed.beacons import Beacons
+from bench.speed.beacons import beacons
 
 _HOST = "127.0.0.1"
 _GRID_SECONDS = 0.001
 _LAST_ANSWERS_SECONDS = 10.0
 _PERCENTILES = (50, 90, 99, 99.9)
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What was sent, and what was answered."""
-
-    seconds: float  # the part that counts
-    answered: int  # in that part
-    statuses: dict[str, int]  # of all, with the warm-up
-    unanswered: int
-    latencies_ms: dict[str, float]  # percentiles, by their names: "p99"
-
-    @property
-    def per_second(self) -> float:
-        return self.answered / self.seconds
 
 
 class _Connection(asyncio.Protocol):
@@ -62,7 +46,7 @@ class _Connection(asyncio.Protocol):
     def send(self, due: float) -> None:
         self.due = due
         if self._transport is not None:
-            self._transport.write(self._generator.beacon())
+            self._transport.write(next(self._generator.beacons))
 
     def data_received(self, data: bytes) -> None:
         if self._received:
@@ -84,7 +68,7 @@ def _body_length(head: bytes) -> int:
 
 class _Generator:
     def __init__(self, port: int, rate: float | None) -> None:
-        self.beacon = Beacons(f"{_HOST}:{port}")
+        self.beacons = beacons(f"{_HOST}:{port}")
         self._port = port
         self._rate = rate
         self._statuses: Counter[bytes] = Counter()
@@ -111,7 +95,7 @@ class _Generator:
             if self._waiting == 0 and not self._sending:
                 self._ended.set()
 
-    async def run(self, connections: int, warm_seconds: float, seconds: float) -> Load:
+    async def run(self, connections: int, warm_seconds: float, seconds: float) -> dict[str, object]:
         loop = asyncio.get_running_loop()
         for _ in range(connections):
             _, connection = await loop.create_connection(
@@ -130,8 +114,13 @@ class _Generator:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ended.wait(), _LAST_ANSWERS_SECONDS)
         statuses = {status.decode(): count for status, count in self._statuses.items()}
-        unanswered = self._waiting + len(self._due)
-        return Load(took, len(self._latencies), statuses, unanswered, self._percentiles())
+        return {
+            "seconds": took,
+            "answered": len(self._latencies),
+            "statuses": statuses,
+            "unanswered": self._waiting + len(self._due),
+            "latencies_ms": self._percentiles(),
+        }
 
     async def _send(self) -> None:
         while self._rate is None and self._free:
@@ -140,7 +129,7 @@ class _Generator:
         dice = random.Random(1)
         due = self._now()
         while self._rate is not None:
-            # An interval of a Poisson process, and the next line of the grid after it.
+            # An interval of a Poisson process, rounded up to the grid.
             due += dice.expovariate(self._rate)
             at = (due // _GRID_SECONDS + 1) * _GRID_SECONDS
             while (left := at - self._now()) > 0:  # noqa: ASYNC110 - it waits for a time
@@ -160,22 +149,15 @@ class _Generator:
         }
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.speed.generator", description=__doc__)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--connections", type=int, required=True)
-    parser.add_argument("--warm", type=float, required=True, help="seconds that don't count")
-    parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--rate", type=float, help="requests a second: open loop")
-    arguments = parser.parse_args()
+async def generate(
+    port: int, rate: float | None, connections: int, warm: float, seconds: float
+) -> dict[str, object]:
+    """Sends for `warm` seconds, which do not count, and for `seconds`. `rate`: open loop.
 
-    async def generate() -> Load:
-        generator = _Generator(arguments.port, arguments.rate)
-        return await generator.run(arguments.connections, arguments.warm, arguments.seconds)
-
-    print(json.dumps(asdict(uvloop.run(generate()))))
-    return 0
+    The fields of a `contender.Turn`, without the server's CPU time.
+    """
+    return await _Generator(port, rate).run(connections, warm, seconds)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    print(json.dumps(uvloop.run(generate(**json.loads(sys.argv[1])))))

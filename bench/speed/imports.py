@@ -6,6 +6,7 @@ does not read, check or count them.
 
 import asyncio
 import hashlib
+import os
 import random
 import time
 from datetime import UTC, datetime, timedelta
@@ -14,10 +15,9 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 import asyncpg
-import psutil  # type: ignore[import-untyped]  # it ships no types
 
-from bench.speed.benchmark import Result, Run, Series, Unsound
-from bench.speed.machine import cpu_seconds, resident_mib
+from bench.speed.benchmark import Measurements, Result, Run, Unsound
+from bench.speed.machine import cpu_seconds
 from contract.calendar import Month
 from embedded.postgres import PostgresServer
 from embedded.system import Program
@@ -28,7 +28,6 @@ from flusher.rows.copy_format import COLUMNS
 
 _SETTINGS: Final = {"shared_buffers": "2GB", "max_wal_size": "8GB", "checkpoint_timeout": "1h"}
 _MONTHS: Final = [Month(2022, 1).plus(months) for months in range(36)]
-_POLL_SECONDS: Final = 0.25
 
 Quantities = dict[str, float]
 
@@ -38,29 +37,25 @@ async def measure(run: Run) -> Result:
     file, rows = run.folder / "sessions.csv", run.folder / "rows"
     run.say("writing the file")
     _write_file(file, run.size)
-    series: dict[tuple[str, str], list[float]] = {}
+    measured = Measurements()
     with PostgresServer(run.folder / "postgres", settings=_SETTINGS) as server:
         for number in range(1, run.rounds + 1):
             run.say(f"round {number} of {run.rounds}: import")
             ours = await _import_file(server, f"imported_{number}", file, run.size, rows)
+            measured.add("ours", ours)
             run.say(f"round {number} of {run.rounds}: COPY")
-            copy = await _copy_rows(server, f"copied_{number}", rows, run.size)
-            for name, quantities in (("ours", ours), ("COPY", copy)):
-                for quantity, value in quantities.items():
-                    series.setdefault((name, quantity), []).append(value)
+            measured.add("COPY", await _copy_rows(server, f"copied_{number}", rows, run.size))
     return Result(
         "Import of a large file",
-        tuple(Series(*name, tuple(values)) for name, values in series.items()),
+        measured.series(),
         (),
         (
             f"{run.size:,} lines of three years, {file.stat().st_size / 1e6:,.0f} MB.",
             "Each month two sessions a person, a tenth of the sessions signed in.",
             "Each line was a row, and the counts were those of the rows.",
+            "**ours**: `python -m flusher import`.",
+            "**COPY**: the rows that it made, in PostgreSQL's binary format.",
         ),
-        {
-            "ours": "`python -m flusher import`",
-            "COPY": "the rows that it made, in PostgreSQL's binary format",
-        },
     )
 
 
@@ -88,15 +83,7 @@ async def _import_file(
     arguments = ("import", "--site=city.example.org", str(file))
     before, began = cpu_seconds(server.pid), time.perf_counter()
     program = Program("flusher", {"DATABASE_URL": dsn}, rows.with_suffix(".log"), arguments).start()
-    resident, ours = [0.0], 0.0
-    while program.running.poll() is None:
-        try:
-            resident.append(resident_mib(program.running.pid))
-            ours = cpu_seconds(program.running.pid)
-        except psutil.Error:
-            break  # it has just ended
-        await asyncio.sleep(_POLL_SECONDS)
-    program.running.wait()
+    _, _, used = await asyncio.to_thread(os.wait4, program.running.pid, 0)
     seconds = time.perf_counter() - began
     postgres = cpu_seconds(server.pid) - before
     async with Database(dsn) as database, database.connection() as connection:
@@ -110,10 +97,9 @@ async def _import_file(
         raise Unsound(f"{program.log}{stored} stored, {counted} counted; {differences}")
     return {
         "lines/s": lines / seconds,
-        "CPU µs a line": ours / lines * 1e6,
+        "CPU µs a line": (used.ru_utime + used.ru_stime) / lines * 1e6,
         "PostgreSQL's CPU µs a line": postgres / lines * 1e6,
-        "MiB resident": max(resident),
-        "MiB resident, in the first tenth": max(resident[: len(resident) // 10 + 2]),
+        "MiB resident, at most": used.ru_maxrss / 1024,
     }
 
 

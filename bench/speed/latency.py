@@ -4,16 +4,14 @@ Open loop, at half of the collector's maximum rate: each latency counts from whe
 due. The bare application gets the same rate.
 """
 
-from contextlib import AsyncExitStack
 from importlib.resources import files
 
 import asyncpg
 
-from bench.speed.benchmark import Result, Run, Series, at_most, ratio
+from bench.speed.benchmark import Measurements, Result, Run, at_most
 from bench.speed.contender import (
     Turn,
     check_generator,
-    generators_limit,
     put_load,
     start_baseline,
 )
@@ -22,55 +20,51 @@ from embedded.valkey import ValkeyServer
 
 _FLUSH_MAX_SECONDS = 1.0
 _OURS, _BARE = "ours", "bare aiohttp"
-# Short turns, close together: a moment in which the machine stalls spoils one, not the round.
+_VISIBLE = "p99 until the row can be read, s"
+# The turns are short and close together: if the machine stalls, it spoils one pair, not a round.
 _PAIRS = 4
 _SECONDS_UNTIL_VISIBLE = files("bench.speed").joinpath("seconds_until_visible.sql").read_text()
 
 
 async def measure(run: Run) -> Result:
     """Rounds of turns: ours and the bare application by turns, then ours with a flusher."""
-    turns: dict[str, list[Turn]] = {_OURS: [], _BARE: []}
-    waits: list[float] = []
-    with_flusher: list[Turn] = []
-    async with AsyncExitStack() as stack:
-        # On either core, as the kernel decides. Bound to the generator's core, Redis would wait for
-        # the generator's turns, for which the bare application's answers do not wait.
-        valkey = stack.enter_context(ValkeyServer(run.folder / "valkey"))
-        ours = await stack.enter_async_context(
-            start_ours(
-                run.folder,
-                valkey.url,
-                postgres_settings={"track_commit_timestamp": "on"},
-                extra={"FLUSH_MAX_SECONDS": str(_FLUSH_MAX_SECONDS)},
-            )
-        )
-        flusher = await ours.start_flusher()
-        bare = await stack.enter_async_context(start_baseline("bare", run.folder))
-        run.say("the collector's maximum rate")
-        limit = await generators_limit(run.folder, 2.0)
-        first = await put_load(ours.port, ours.pid, 2.0)  # each User-Agent is examined once
-        most = await put_load(ours.port, ours.pid, run.seconds)
-        await _wait_until_visible(ours.database, first.stored + most.stored)
-        rate = most.load.per_second / 2
-        for number in range(1, run.rounds + 1):
-            run.say(f"round {number} of {run.rounds}, at {rate:,.0f} requests/s")
-            flusher.freeze()
-            stored = 0
-            for _ in range(_PAIRS):
-                for name, server in ((_OURS, ours), (_BARE, bare)):
-                    turn = await put_load(
-                        server.port, server.pid, run.seconds / _PAIRS, rate=rate, warm=1.0
-                    )
-                    turns[name].append(turn)
-                    stored += turn.stored if name == _OURS else 0
-            flusher.thaw()
-            await _wait_until_visible(ours.database, stored)
-            run.say(f"round {number} of {run.rounds}: until the row can be read")
-            turn = await put_load(ours.port, ours.pid, run.seconds, rate=rate, warm=1.0)
-            waits.append(await _wait_until_visible(ours.database, turn.stored))
-            with_flusher.append(turn)
-    generator = check_generator(limit, most.load.per_second)
-    return _result(turns, with_flusher, waits, _notes(rate, run.seconds / _PAIRS, generator))
+    measured = Measurements()
+    # The kernel chooses its core. On the generator's core, Redis would wait while the generator
+    # runs. The bare application needs no Redis, and would not wait.
+    valkey = run.stack.enter_context(ValkeyServer(run.folder / "valkey"))
+    ours = await start_ours(
+        run,
+        valkey.url,
+        postgres_settings={"track_commit_timestamp": "on"},
+        extra={"FLUSH_MAX_SECONDS": str(_FLUSH_MAX_SECONDS)},
+    )
+    flusher = await ours.start_flusher()
+    bare = await start_baseline(run, "bare")
+    run.say("the collector's maximum rate")
+    first = await put_load(ours.port, ours.pid, 2.0)  # each User-Agent is examined once
+    most = await put_load(ours.port, ours.pid, run.seconds)
+    await _wait_until_visible(ours.database, first.stored + most.stored)
+    rate = most.per_second / 2
+    for number in range(1, run.rounds + 1):
+        run.say(f"round {number} of {run.rounds}, at {rate:,.0f} requests/s")
+        flusher.freeze()
+        stored = 0
+        for _ in range(_PAIRS):
+            for name, server in ((_OURS, ours), (_BARE, bare)):
+                turn = await put_load(
+                    server.port, server.pid, run.seconds / _PAIRS, rate=rate, warm=1.0
+                )
+                measured.add(name, _latencies(turn, "p50", "p99", "p99.9"))
+                stored += turn.stored if name == _OURS else 0
+        flusher.thaw()
+        await _wait_until_visible(ours.database, stored)
+        run.say(f"round {number} of {run.rounds}: until the row can be read")
+        turn = await put_load(ours.port, ours.pid, run.seconds, rate=rate, warm=1.0)
+        waited = await _wait_until_visible(ours.database, turn.stored)
+        measured.add(_OURS, {_VISIBLE: waited})
+        measured.add("ours, a flusher at work", _latencies(turn, "p99"))
+    generator = await check_generator(run, 2.0, most.per_second)
+    return _result(measured, rate, run.seconds / _PAIRS, generator)
 
 
 async def _wait_until_visible(database: asyncpg.Connection, rows: int) -> float:
@@ -81,57 +75,37 @@ async def _wait_until_visible(database: asyncpg.Connection, rows: int) -> float:
     return float(seconds)
 
 
-def _latencies(turns: list[Turn], percentile: str) -> tuple[float, ...]:
-    return tuple(turn.load.latencies_ms[percentile] for turn in turns)
+def _latencies(turn: Turn, *percentiles: str) -> dict[str, float]:
+    return {f"{each} of an answer, ms": turn.latencies_ms[each] for each in percentiles}
 
 
-def _result(
-    turns: dict[str, list[Turn]],
-    with_flusher: list[Turn],
-    waits: list[float],
-    notes: tuple[str, ...],
-) -> Result:
-    series = [
-        Series(name, f"{percentile} of an answer, ms", _latencies(each, percentile))
-        for percentile in ("p50", "p99", "p99.9")
-        for name, each in turns.items()
-    ]
-    with_flusher_p99 = _latencies(with_flusher, "p99")
-    bound = f"`FLUSH_MAX_SECONDS` ({_FLUSH_MAX_SECONDS:g} s) + 0.5 s"
+def _result(measured: Measurements, rate: float, seconds: float, generator: str) -> Result:
     return Result(
         "Latency at half of the maximum load",
-        (
-            *series,
-            Series("ours, a flusher at work", "p99 of an answer, ms", with_flusher_p99),
-            Series(_OURS, "p99 until the row can be read, s", tuple(waits)),
-        ),
+        measured.series(),
         (
             at_most(
                 "collector latency at half of the maximum load, open loop, p99",
                 "the bare application",
                 1.5,
-                ratio(_latencies(turns[_OURS], "p99"), _latencies(turns[_BARE], "p99")),
+                measured.ratios("p99 of an answer, ms", _OURS, _BARE),
             ),
             at_most(
                 "beacon to visible row, p99, at half of the maximum load",
-                bound,
+                f"`FLUSH_MAX_SECONDS` ({_FLUSH_MAX_SECONDS:g} s) + 0.5 s",
                 _FLUSH_MAX_SECONDS + 0.5,
-                waits,
+                measured.of(_OURS, _VISIBLE),
                 " s",
             ),
         ),
-        notes,
-    )
-
-
-def _notes(rate: float, seconds: float, generator: str) -> tuple[str, ...]:
-    return (
-        f"{rate:,.0f} requests/s, in a Poisson process, on 64 connections.",
-        "A latency counts from when its request was due.",
-        f"The ratio is the median of those of turns of {seconds:g} s, one close behind the other.",
-        "Redis is not bound to a core, as it is where the most is measured.",
-        "An answer's latency is measured with the flusher stopped: with it, two cores are too few.",
-        "With the flusher at work, and for the rows, it is measured in a turn of its own.",
-        "A row can be read when its transaction has committed, by PostgreSQL's record of commits.",
-        generator,
+        (
+            f"{rate:,.0f} requests/s, in a Poisson process, on 64 connections.",
+            "A latency counts from when its request was due.",
+            f"The ratio is the median of pairs of turns of {seconds:g} s.",
+            "Redis is not bound to a core, as it is where the most is measured.",
+            "The flusher is stopped while these turns run: with it, two cores are too few.",
+            "With the flusher at work, and for the rows, a turn of its own is measured.",
+            "A row can be read when PostgreSQL has recorded the commit of its transaction.",
+            generator,
+        ),
     )

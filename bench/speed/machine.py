@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -75,10 +76,8 @@ def connections(pid: int, ports: Collection[int]) -> int:
 
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
-    for line in info.read_text().splitlines() if info.exists() else ():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
+    return next(iter(names), platform.processor() or platform.machine())
 
 
 def _commit() -> str:
@@ -86,7 +85,7 @@ def _commit() -> str:
         command = ["git", *words]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
-    # Results of an earlier benchmark of the same run change nothing that is measured.
+    # The results of other benchmarks of this run are no changes.
     others = ("--untracked-files=no", "--", ":/", ":(exclude,top)bench/results")
     changed = "with changes" if git("status", "--porcelain", *others) else ""
     return f"{git('rev-parse', '--short', 'HEAD') or 'unknown'} {changed}".strip()

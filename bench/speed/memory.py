@@ -4,10 +4,9 @@
 """
 
 import asyncio
-from contextlib import AsyncExitStack
 from statistics import median_high
 
-from bench.speed.benchmark import Figure, Result, Run, Series, number
+from bench.speed.benchmark import Figure, Measurements, Result, Run, number
 from bench.speed.contender import OTHER_CORE, put_load
 from bench.speed.machine import on_core, resident_mib
 from bench.speed.ours import start_ours, wait_for_rows
@@ -15,33 +14,31 @@ from embedded.valkey import ValkeyServer
 
 _MOST_MIB = 80.0
 _SAMPLE_SECONDS = 1.0
+_QUANTITY = "MiB, a sample a second"
 # Flat: the last quarter is at most so much above the second.
 _FLAT = 1.05
 
 
 async def measure(run: Run) -> Result:
     """One turn, with a sample a second."""
-    async with AsyncExitStack() as stack:
-        with on_core(OTHER_CORE):
-            valkey = stack.enter_context(ValkeyServer(run.folder / "valkey"))
-        ours = await stack.enter_async_context(start_ours(run.folder, valkey.url))
-        flusher = await ours.start_flusher()
-        samples: dict[str, list[float]] = {"collector": [], "flusher": []}
-        pids = {"collector": ours.pid, "flusher": flusher.running.pid}
-        run.say(f"{run.seconds:.0f} s of full load")
-        sampling = asyncio.create_task(_sample(pids, samples))
-        try:
-            turn = await put_load(ours.port, ours.pid, run.seconds)
-        finally:
-            sampling.cancel()
-        await wait_for_rows(ours.database, turn.stored)
-    rate = turn.load.per_second
+    measured = Measurements()
+    with on_core(OTHER_CORE):
+        valkey = run.stack.enter_context(ValkeyServer(run.folder / "valkey"))
+    ours = await start_ours(run, valkey.url)
+    flusher = await ours.start_flusher()
+    pids = {"collector": ours.pid, "flusher": flusher.running.pid}
+    run.say(f"{run.seconds:.0f} s of full load")
+    sampling = asyncio.create_task(_sample(pids, measured))
+    try:
+        turn = await put_load(ours.port, ours.pid, run.seconds)
+    finally:
+        sampling.cancel()
+    await wait_for_rows(ours.database, turn.stored)
+    rate = turn.per_second
     return Result(
         "Resident memory at full load",
-        tuple(
-            Series(name, "MiB, a sample a second", tuple(each)) for name, each in samples.items()
-        ),
-        tuple(_figure(name, each, run.seconds) for name, each in samples.items()),
+        measured.series(),
+        tuple(_figure(name, measured.of(name, _QUANTITY), run.seconds) for name in pids),
         (
             f"{run.seconds:.0f} s at {rate:,.0f} requests/s; the rows equalled the 201s.",
             "Flat: the median of the last quarter is at most 5 % above that of the second.",
@@ -49,11 +46,11 @@ async def measure(run: Run) -> Result:
     )
 
 
-async def _sample(pids: dict[str, int], samples: dict[str, list[float]]) -> None:
+async def _sample(pids: dict[str, int], measured: Measurements) -> None:
     while True:
         await asyncio.sleep(_SAMPLE_SECONDS)
         for name, pid in pids.items():
-            samples[name].append(resident_mib(pid))
+            measured.add(name, {_QUANTITY: resident_mib(pid)})
 
 
 def _figure(name: str, samples: list[float], seconds: float) -> Figure:

@@ -1,13 +1,11 @@
-"""Our system for a benchmark: servers, a migrated database, a collector, and perhaps a flusher."""
+"""Our system for a benchmark: PostgreSQL, a migrated database, a collector, and a flusher."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import asyncpg
 
-from bench.speed.benchmark import Unsound
+from bench.speed.benchmark import Run, Unsound
 from bench.speed.contender import OTHER_CORE, SERVER_CORE
 from bench.speed.machine import on_core
 from embedded.postgres import PostgresServer
@@ -42,41 +40,58 @@ class Ours:
         return await flusher.ready()
 
 
-@asynccontextmanager
+async def migrated_system(
+    run: Run,
+    redis_url: str,
+    *,
+    settings: Mapping[str, str],
+    postgres_settings: Mapping[str, str] | None = None,
+    core: int | None = None,
+) -> tuple[System, PostgresServer, asyncpg.Connection]:
+    """A PostgreSQL with our tables, on this core if one is given, and a connection to it.
+
+    No process of the system runs. `settings` are those of its processes.
+
+    Raises:
+        Unsound: the database could not be migrated.
+    """
+    with on_core(core):
+        postgres = PostgresServer(run.folder / "postgres", settings=postgres_settings)
+        run.stack.enter_context(postgres)
+    environment = {"LOG_LEVEL": "warning", **settings}
+    system = System(redis_url, postgres.dsn(), run.folder / "logs", environment)
+    run.stack.enter_context(system)
+    code, _, errors = await run_command("flusher", "migrate", **system.environment)
+    if code:
+        raise Unsound(f"the database could not be migrated: {errors}")
+    database = await asyncpg.connect(postgres.dsn())
+    run.stack.push_async_callback(database.close)
+    return system, postgres, database
+
+
 async def start_ours(
-    folder: Path,
+    run: Run,
     redis_url: str,
     *,
     postgres_settings: Mapping[str, str] | None = None,
     extra: Mapping[str, str] | None = None,
     bound: bool = True,
-) -> AsyncIterator[Ours]:
-    """PostgreSQL and a collector.
+) -> Ours:
+    """PostgreSQL and a collector, which use a Redis that runs.
 
-    Args:
-        folder: for their data and logs.
-        redis_url: a server that runs.
-        postgres_settings: of the server.
-        extra: settings of the collector and the flusher.
-        bound: the collector has the first core, PostgreSQL and the flusher have the second.
+    `extra` are settings of the collector and the flusher. If `bound`, the collector has the first
+    core, PostgreSQL and the flusher have the second.
     """
-    settings = {"LOG_LEVEL": "warning", "FLUSH_MAX_SECONDS": "1", **(extra or {})}
-    with ExitStack() as stack:
-        postgres = PostgresServer(folder / "postgres", settings=postgres_settings)
-        with on_core(OTHER_CORE if bound else None):
-            stack.enter_context(postgres)
-        system = stack.enter_context(System(redis_url, postgres.dsn(), folder / "logs", settings))
-        code, _, errors = await run_command("flusher", "migrate", **system.environment)
-        if code:
-            raise Unsound(f"the database could not be migrated: {errors}")
-        with on_core(SERVER_CORE if bound else None):
-            collector = system.program("collector").start()
-        await collector.ready()
-        database = await asyncpg.connect(postgres.dsn())
-        try:
-            yield Ours(system, postgres, database, collector, bound)
-        finally:
-            await database.close()
+    system, postgres, database = await migrated_system(
+        run,
+        redis_url,
+        settings={"FLUSH_MAX_SECONDS": "1", **(extra or {})},
+        postgres_settings=postgres_settings,
+        core=OTHER_CORE if bound else None,
+    )
+    with on_core(SERVER_CORE if bound else None):
+        collector = system.program("collector").start()
+    return Ours(system, postgres, database, await collector.ready(), bound)
 
 
 async def wait_for_rows(database: asyncpg.Connection, wanted: int, query: str = _ROWS) -> None:

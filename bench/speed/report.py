@@ -11,6 +11,7 @@ from matplotlib.figure import Figure as Plot
 from bench.speed.benchmark import Figure, Result, Series, number
 from bench.tables import markdown_table
 
+_HEAD = ("what", "against", "reach", "reached", "")
 _OURS, _OTHERS = "#1f6f8b", "#b8b8b8"
 
 
@@ -36,13 +37,9 @@ def summarise(folder: Path, names: Sequence[str]) -> str:
     ]
     made = sorted({f"{each['made']['commit']}, {each['made']['machine']}" for each in documents})
     lines = [
-        "# What is to be reached, and what was",
-        "",
-        *markdown_table(("what", "against", "reach", "reached", "", "made by"), rows),
-        "Medians, with the least and the most of the rounds.",
-        "",
-        *made,
-        "",
+        *("# What is to be reached, and what was", ""),
+        *markdown_table((*_HEAD, "made by"), rows),
+        *("Medians, with the least and the most of the rounds.", "", *made, ""),
         *(f"![{each['title']}]({each['name']}.png)\n" for each in documents),
     ]
     text = "\n".join(lines)
@@ -54,21 +51,17 @@ def markdown(name: str, result: Result, made: Mapping[str, str]) -> str:
     """The result as a page."""
     lines = [f"# {result.title}", "", f"Made by `python -m bench {name}`.", ""]
     if result.figures:
-        rows = [_row(figure) for figure in result.figures]
-        lines += markdown_table(("what", "against", "reach", "reached", ""), rows)
-    rows = [
-        (
-            series.contender,
-            series.quantity,
-            number(series.median),
-            f"{number(min(series.values))} to {number(max(series.values))}",
-            str(len(series.values)),
+        lines += markdown_table(_HEAD, [_row(figure) for figure in result.figures])
+        lines += ["A ratio is the median of the rounds' ratios.", ""]
+    rows = []
+    for series in result.series:
+        least, median, most = (
+            number(value) for value in (min(series.values), series.median, max(series.values))
         )
-        for series in result.series
-    ]
+        rounds = str(len(series.values))
+        rows.append((series.contender, series.quantity, median, f"{least} to {most}", rounds))
     lines += markdown_table(("", "", "median", "least to most", "rounds"), rows)
-    lines += [f"- **{contender}**: {what}" for contender, what in result.contenders.items()]
-    lines += ["", *(f"- {note}" for note in result.notes), "", f"![]({name}.png)", ""]
+    lines += [*(f"- {note}" for note in result.notes), "", f"![]({name}.png)", ""]
     lines += [f"{each}: {what}  " for each, what in made.items()]
     return "\n".join(lines) + "\n"
 

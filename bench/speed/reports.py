@@ -1,9 +1,9 @@
 """How long reports take, and what they cost the flusher.
 
 Fills a database with 24 months, then queries as the reader role: first while nothing else runs,
-then while a flusher writes as fast as it can. The flusher's rate is taken without queries, with
-queries each second, and every ten seconds, in turns. At the end every kept count must be that of
-the sessions. The aims are those of 50 million sessions.
+then while a flusher writes as fast as it can. The flusher's rate is measured without queries and
+with queries each second, in turns. At the end every kept count must be that of the sessions. The
+aims are those of 50 million sessions.
 """
 
 import asyncio
@@ -11,16 +11,15 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
-from statistics import median
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import asyncpg
 
 from bench.speed.backlog import make_backlog
-from bench.speed.benchmark import Figure, Result, Run, Series, Unsound, at_least, number, ratio
-from bench.speed.flusher_rig import FULL_LOAD, SETTINGS_NOTE, FlusherRun, start_bench
-from contract.calendar import SECOND_US, Month, from_us, month_at
+from bench.speed.benchmark import Figure, Measurements, Result, Run, Unsound, at_least, number
+from bench.speed.flusher_rig import FULL_LOAD, PARTS, RATE, SETTINGS_NOTE, start_bench
+from contract.calendar import SECOND_US, from_us, month_at
 from flusher.postgres.check import add_missing_counts
 from flusher.postgres.statements import statement
 from runtime.clock import wall_clock
@@ -37,44 +36,33 @@ _QUERIES: Final = {
 }
 _MOST_MS: Final = {"overview": 50.0, "one site": 10.0}
 _LEAST_SHARE: Final = 0.97
-_ALONE, _EACH_SECOND, _EACH_TEN_SECONDS = (
-    "flusher alone",
-    "flusher, queries each second",
-    "flusher, queries every ten seconds",
-)
-_PAUSES: Final = {_ALONE: None, _EACH_SECOND: 1.0, _EACH_TEN_SECONDS: 10.0}
-
-Milliseconds = dict[tuple[str, str], list[float]]
-"""How long queries took, by when they were made and which."""
+_MS: Final = "ms"
+_ALONE, _EACH_SECOND = "flusher alone", "flusher, queries each second"
+_PAUSE_SECONDS: Final = 1.0
 
 
 async def measure(run: Run) -> Result:
     """Fills, then rounds of a turn of the flusher at each pace of queries."""
     written = min(_WRITTEN_A_TURN, run.size // 20)
-    took: Milliseconds = {}
-    turns: dict[str, list[FlusherRun]] = {name: [] for name in _PAUSES}
-    async with start_bench(run.folder) as bench:
-        await _fill(run, bench.connection)
-        run.say("querying while nothing else runs")
-        async with _reader(bench.dsn) as reader:
-            for _ in range(_WHEN_QUIET):
-                await _query(reader, "quiet", took)
-        for turn in range(run.rounds):
-            # Each is the first one once in three rounds.
-            names = list(_PAUSES)
-            first = turn % len(names)
-            for place, name in enumerate((*names[first:], *names[:first])):
-                run.say(f"round {turn + 1} of {run.rounds}, {name}")
-                backlog = make_backlog(written, 3 * turn + place, _SITES)
-                async with _reader(bench.dsn) as reader:
-                    querying = asyncio.create_task(_keep_querying(reader, name, took))
-                    turns[name].append(await bench.drain(backlog, FULL_LOAD))
-                    querying.cancel()
-                    await asyncio.gather(querying, return_exceptions=True)
-        run.say("checking the counts")
-        if differences := await bench.differences():
-            raise Unsound(f"the counts are wrong: {differences[:3]}")
-    return _result(took, turns, run.size, written)
+    measured = Measurements()
+    bench = await start_bench(run)
+    await _fill(run, bench.connection)
+    run.say("querying while nothing else runs")
+    async with _reader(bench.dsn) as reader:
+        for _ in range(_WHEN_QUIET):
+            await _query(reader, "quiet", measured)
+    for seed, (_, name) in enumerate(run.turns((_ALONE, _EACH_SECOND))):
+        backlog = make_backlog(written, seed, _SITES)
+        async with _reader(bench.dsn) as reader, asyncio.TaskGroup() as group:
+            querying = group.create_task(_keep_querying(reader, name, measured))
+            turn = await bench.drain(backlog, FULL_LOAD)
+            querying.cancel()
+        cpu = sum(turn[part] for part in PARTS)
+        measured.add(name, {RATE: turn[RATE], "CPU µs a session": cpu})
+    run.say("checking the counts")
+    if differences := await bench.differences():
+        raise Unsound(f"the counts are wrong: {differences[:3]}")
+    return _result(measured, run.size, written)
 
 
 async def _fill(run: Run, connection: asyncpg.Connection) -> None:
@@ -85,7 +73,8 @@ async def _fill(run: Run, connection: asyncpg.Connection) -> None:
         month = current.plus(index + 1 - _MONTHS)
         await connection.execute("SELECT flusher.create_month($1)", month.first_day)
         sessions = run.size // _MONTHS
-        span = from_us(month.starts_us(_UTC)), from_us(_end_us(month))
+        end_us = min(month.ends_us(_UTC), wall_clock() - 60 * SECOND_US)
+        span = from_us(month.starts_us(_UTC)), from_us(end_us)
         await connection.execute(_FILL, month.first_day, sessions, _SITES, index, *span)
         await add_missing_counts(connection, month.first_day)
         await connection.execute(statement("fold_counts"))  # as a flusher does each second
@@ -95,10 +84,6 @@ async def _fill(run: Run, connection: asyncpg.Connection) -> None:
     await connection.execute("CREATE ROLE metabase LOGIN; GRANT impact_reader TO metabase")
 
 
-def _end_us(month: Month) -> int:
-    return min(month.ends_us(_UTC), wall_clock() - 60 * SECOND_US)
-
-
 @asynccontextmanager
 async def _reader(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(dsn.replace("postgres@", "metabase@"))
@@ -106,46 +91,36 @@ async def _reader(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     connection.terminate()
 
 
-async def _query(reader: asyncpg.Connection, when: str, took: Milliseconds) -> None:
+async def _query(reader: asyncpg.Connection, when: str, measured: Measurements) -> None:
     """Makes each of the queries once."""
     for name, query in _QUERIES.items():
         started = time.perf_counter()
         await reader.fetch(query)
-        took.setdefault((when, name), []).append((time.perf_counter() - started) * 1000)
+        measured.add(f"{name}, {when}", {_MS: (time.perf_counter() - started) * 1000})
 
 
-async def _keep_querying(reader: asyncpg.Connection, when: str, took: Milliseconds) -> None:
-    while (pause := _PAUSES[when]) is not None:
-        await _query(reader, when, took)
-        await asyncio.sleep(pause)
+async def _keep_querying(reader: asyncpg.Connection, when: str, measured: Measurements) -> None:
+    while when == _EACH_SECOND:
+        await _query(reader, when, measured)
+        await asyncio.sleep(_PAUSE_SECONDS)
 
 
-def _result(
-    took: Milliseconds, turns: dict[str, list[FlusherRun]], sessions: int, written: int
-) -> Result:
-    rates = {name: tuple(turn.rows_per_second for turn in each) for name, each in turns.items()}
-    costs = {name: tuple(turn.cpu_us for turn in each) for name, each in turns.items()}
-    slow_share = median(ratio(rates[_EACH_TEN_SECONDS], rates[_ALONE]))
+def _result(measured: Measurements, sessions: int, written: int) -> Result:
     return Result(
         "Reports",
+        measured.series(),
         (
-            *(Series(f"{name}, {when}", "ms", tuple(ms)) for (when, name), ms in took.items()),
-            *(Series(name, "sessions/s", each) for name, each in rates.items()),
-            *(Series(name, "CPU µs a session", each) for name, each in costs.items()),
-        ),
-        (
-            *(_longest(name, most, took[_EACH_SECOND, name]) for name, most in _MOST_MS.items()),
+            *(_longest(name, most, measured) for name, most in _MOST_MS.items()),
             at_least(
                 _EACH_SECOND,
                 "the flusher alone",
                 _LEAST_SHARE,
-                ratio(rates[_EACH_SECOND], rates[_ALONE]),
+                measured.ratios(RATE, _EACH_SECOND, _ALONE),
             ),
         ),
         (
             f"{sessions:,} sessions in {_MONTHS} months on {_SITES} sites.",
             f"In a turn {written:,} more are written; a tenth of the events are upgrades.",
-            f"With queries every ten seconds, the flusher kept {slow_share:.2f} of its rate.",
             "The CPU is that of the flusher and of both servers, with the queries.",
             "At the end every kept count was that of the sessions.",
             SETTINGS_NOTE,
@@ -153,7 +128,7 @@ def _result(
     )
 
 
-def _longest(name: str, most: float, took: list[float]) -> Figure:
+def _longest(name: str, most: float, measured: Measurements) -> Figure:
     what = f"{name}, queries each second while a flusher writes, the longest"
-    longest = max(took)
+    longest = max(measured.of(f"{name}, {_EACH_SECOND}", _MS))
     return Figure(what, "", f"≤ {most:g} ms", longest, f"{number(longest)} ms", longest <= most)

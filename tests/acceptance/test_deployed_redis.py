@@ -21,9 +21,9 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, ResponseError
 
 from bench.load.client import Address, Client
-from bench.load.people import People, role_of
+from bench.load.people import Plan
 from bench.load.reconcile import settle
-from bench.load.request_builder import RequestBuilder, TokenSigner
+from bench.load.request_builder import TokenSigner
 from bench.load.sender import Sender
 from bench.load.sent_log import SentLog
 from contract import keys, settings
@@ -96,15 +96,12 @@ class Deployed:
 
     async def load(self, visits: int = _VISITS) -> SentLog:
         """Sends visits, as many at once as there are connections; what was answered to them."""
-        sent_log = SentLog(_SITES, role_of)
-        people = People(visits, len(_SITES), 20, 5, 1, sent_log.tag)
-        address = Address.parse(self.system.url)
-        builder = RequestBuilder(people, TokenSigner({"JWT_KEY": JWT_KEY}), _SITES, str(address))
-        async with Client(address, _CONNECTIONS) as client:
-            sender = Sender(client, people.visits(), builder, sent_log)
+        plan = Plan(_SITES, visits, upgraded_percent=20)
+        async with Client(Address.parse(self.system.url), _CONNECTIONS) as client:
+            sender = Sender(client, plan, TokenSigner({"JWT_KEY": JWT_KEY}))
             await sender.run()
         assert not [status for status in sender.tally.statuses if status >= 500]
-        return sent_log
+        return sender.sent_log
 
     async def is_exact(self, sent_log: SentLog) -> None:
         """Waits for the flushers; every answer has its row, and no row is without its answer."""

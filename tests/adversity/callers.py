@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 import jwt
 
 from bench.load.client import Address, Client, Connection, NoAnswer, Unreachable
-from bench.load.sent_log import SentLog, Who
+from bench.load.sent_log import SentLog, Session, Who
 from contract.calendar import DAY_US, SECOND_US
 from contract.identity import Hasher
 from tests.adversity.clocks import ShiftedClock
@@ -32,38 +32,39 @@ class Callers:
     SITES = ("one.example.org", "another.example.org")
 
     def __init__(self, clock: ShiftedClock) -> None:
-        self.sent_log = SentLog(self.SITES, self._role)
+        self.sent_log = SentLog()
         self.answers: Counter[int | None] = Counter()
         self._clock = clock
 
     async def start(
         self, connection: Connection, who: Who, person: int, site: int
-    ) -> tuple[int, int | None]:
-        """Starts a session; its number, and the answer's status."""
-        number = self.sent_log.session(who, site, person, person, self._clock.now_us())
-        self.sent_log.start_sent(number, self._clock.now_us())
+    ) -> tuple[Session, int | None]:
+        """Starts a session; the answer's status."""
+        now_us = self._clock.now_us()
+        role = self._role(person)
+        session = self.sent_log.add(now_us, who, self.SITES[site], person, person, role)
+        session.start.sent(self._clock.now_us())
         token = self._token(person) if who is Who.USER else ""
-        body = f'{{"id": "{uuid.UUID(bytes=self.sent_log.id_of(number))}"}}'
-        status = await self._ask(connection, "POST", "", number, token, body)
-        self.sent_log.start_answered(number, status, self._clock.now_us())
-        return number, status
+        body = f'{{"id": "{uuid.UUID(bytes=session.id)}"}}'
+        status = await self._ask(connection, "POST", "", session, token, body)
+        session.start.answered(status, self._clock.now_us())
+        return session, status
 
-    async def upgrade(self, connection: Connection, number: int) -> int | None:
+    async def upgrade(self, connection: Connection, session: Session) -> int | None:
         """Signs the visitor of a session in; the answer's status."""
-        self.sent_log.upgrade_sent(number, self._clock.now_us())
-        path = f"/{uuid.UUID(bytes=self.sent_log.id_of(number))}/upgrade"
-        token = self._token(self.sent_log.user(number))
-        status = await self._ask(connection, "PATCH", path, number, token, "")
-        self.sent_log.upgrade_answered(number, status, self._clock.now_us())
+        session.upgrade.sent(self._clock.now_us())
+        path = f"/{uuid.UUID(bytes=session.id)}/upgrade"
+        token = self._token(session.user)
+        status = await self._ask(connection, "PATCH", path, session, token, "")
+        session.upgrade.answered(status, self._clock.now_us())
         return status
 
-    def hash_with(self, salt: bytes, number: int, *, as_user: bool) -> bytes:
+    def hash_with(self, salt: bytes, session: Session, *, as_user: bool) -> bytes:
         """The `monthly_user_hash` of a session, from scratch."""
-        site = self.sent_log.site(number)
         if as_user:
-            return Hasher(salt).user(site, f"user-{self.sent_log.user(number)}")
-        network = IPv4Address(_address(self.sent_log.visitor(number))).packed
-        return Hasher(salt).visitor(site, network, _USER_AGENT)
+            return Hasher(salt).user(session.site, f"user-{session.user}")
+        network = IPv4Address(_address(session.visitor)).packed
+        return Hasher(salt).visitor(session.site, network, _USER_AGENT)
 
     @staticmethod
     def _role(person: int) -> str:
@@ -79,13 +80,19 @@ class Callers:
         return jwt.encode(claims, JWT_KEY)
 
     async def _ask(
-        self, connection: Connection, method: str, path: str, number: int, token: str, body: str
+        self,
+        connection: Connection,
+        method: str,
+        path: str,
+        session: Session,
+        token: str,
+        body: str,
     ) -> int | None:
         authorization = f"Authorization: Bearer {token}\r\n" if token else ""
         request = (
             f"{method} /web_api/v1/sessions{path} HTTP/1.1\r\n"
-            f"Host: collector\r\nOrigin: https://{self.sent_log.site(number)}\r\n"
-            f"X-Forwarded-For: {_address(self.sent_log.visitor(number))}\r\n"
+            f"Host: collector\r\nOrigin: https://{session.site}\r\n"
+            f"X-Forwarded-For: {_address(session.visitor)}\r\n"
             f"User-Agent: {_USER_AGENT}\r\n{authorization}Content-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         )
@@ -128,17 +135,17 @@ class Load:
         self, connection: Connection, index: int, boundary_us: int, until_us: int
     ) -> None:
         """One of four signs in at once, one after the boundary, one never, one already has."""
-        callers, signing_in_later = self._callers, list[int]()
+        callers, signing_in_later = self._callers, list[Session]()
         turn = 0
         while not self.stopped and self._clock.now_us() < until_us:
             person = index * PEOPLE_A_CONNECTION + turn // 2 % PEOPLE_A_CONNECTION
             what = turn // (2 * PEOPLE_A_CONNECTION) % 4
             who = Who.USER if what == 3 else Who.VISITOR
-            number, _ = await callers.start(connection, who, person, turn % 2)
+            session, _ = await callers.start(connection, who, person, turn % 2)
             if what == 0:
-                await callers.upgrade(connection, number)
+                await callers.upgrade(connection, session)
             elif what == 1 and self._clock.now_us() < boundary_us:
-                signing_in_later.append(number)
+                signing_in_later.append(session)
             if signing_in_later and self._clock.now_us() > boundary_us:
                 await callers.upgrade(connection, signing_in_later.pop())
             turn += 1

@@ -97,12 +97,12 @@ class MovedSystem:
         """Each session was accepted and is one row of the month, hashed with the salt."""
         assert set(self.callers.answers) == {201}, self.callers.answers
         rows = {row["id"].bytes: row for row in await self.rows()}
-        sent_log = self.callers.sent_log
-        assert set(rows) == {sent_log.id_of(number) for number in range(len(sent_log))}
-        for number in range(len(sent_log)):
-            row = rows[sent_log.id_of(number)]
+        sessions = self.callers.sent_log.sessions
+        assert set(rows) == {session.id for session in sessions}
+        for session in sessions:
+            row = rows[session.id]
             assert row["month"] == self.month.first_day
-            expected = self.callers.hash_with(salt, number, as_user=False)
+            expected = self.callers.hash_with(salt, session, as_user=False)
             assert row["monthly_user_hash"].bytes == expected
 
 

@@ -18,11 +18,10 @@ from redis.backoff import ConstantBackoff
 
 from bench.chaos.balance import Balance, Balanced
 from bench.load.client import Address, Client
-from bench.load.people import People, role_of
+from bench.load.people import Plan
 from bench.load.reconcile import settle
-from bench.load.request_builder import RequestBuilder, TokenSigner
+from bench.load.request_builder import TokenSigner
 from bench.load.sender import Sender
-from bench.load.sent_log import SentLog
 from contract import keys
 from contract.settings import STREAM_SHARDS
 from embedded.postgres import PostgresServer
@@ -50,7 +49,6 @@ class Rig:
     system: System
     redis: Redis | RedisCluster
     sender: Sender
-    sent_log: SentLog
     ledger: Balance
     collectors: list[Program]
     flushers: list[Program]
@@ -184,16 +182,13 @@ async def under_load(
         own = of_module or {}
         started = [system.program(each, **own.get(each, {})).start() for each in modules]
         await asyncio.gather(*(program.ready() for program in started))
-        sent_log = SentLog(sites, role_of)
-        people = People(_VISITS, len(sites), 20, 5, 1, sent_log.tag)
-        address = Address.parse(system.url)
         signer = TokenSigner({"JWT_KEY": system.environment["JWT_KEY"]})
-        builder = RequestBuilder(people, signer, sites, str(address))
-        async with Client(address, _CONNECTIONS, keep_going=True) as client:
-            sender = Sender(client, people.visits(), builder, sent_log, _RATE)
+        plan = Plan(sites, _VISITS, upgraded_percent=20)
+        async with Client(Address.parse(system.url), _CONNECTIONS, keep_going=True) as client:
+            sender = Sender(client, plan, signer, _RATE)
             # A cluster's client has the commands that are used here.
             ledger = Balance(sender.tally, cast(Redis, redis), _CONNECTIONS)
-            rig = Rig(system, redis, sender, sent_log, ledger, started[1:-2], started[-2:], dsn)
+            rig = Rig(system, redis, sender, ledger, started[1:-2], started[-2:], dsn)
             sending = asyncio.create_task(sender.run())
             try:
                 await rig.sends(20)
@@ -210,7 +205,7 @@ async def under_load(
 
 
 async def _reconcile(rig: Rig, *, fails_over: bool) -> None:
-    differences = await settle(rig.sent_log, rig.reports, ZoneInfo("UTC"), 60)
+    differences = await settle(rig.sender.sent_log, rig.reports, ZoneInfo("UTC"), 60)
     logs = rig.system.logs
     assert differences.exact, f"{differences.reasons} {differences.examples}\n{logs}"
     await eventually(rig.entries if fails_over else rig.buffered, lambda left: left == 0)

@@ -115,25 +115,24 @@ def check_rows(
     rows: list[Row], callers: Callers, zone: ZoneInfo, salts: dict[Month, bytes]
 ) -> None:
     """Every row is of the month that it was created in, and its hash is by that month's salt."""
-    sent_log = callers.sent_log
-    hashes: dict[tuple[bool, int, int], dict[Month, set[bytes]]] = defaultdict(
+    hashes: dict[tuple[bool, int, str], dict[Month, set[bytes]]] = defaultdict(
         lambda: defaultdict(set)
     )
     upgraded_after = 0
     for row in rows:
-        number = sent_log.number_of(row.id)
-        assert number is not None
+        session = callers.sent_log.find(row.id)
+        assert session is not None
         month = month_at(row.created_us, zone)
         assert row.month == month.first_day
         upgraded_in = None if row.upgraded_us is None else month_at(row.upgraded_us, zone)
-        if sent_log.upgrade_outcome(number) is Outcome.ACCEPTED:
+        if session.upgrade.outcome is Outcome.ACCEPTED:
             assert upgraded_in is not None
-            assert row.role == sent_log.role_of(sent_log.user(number))
+            assert row.role == session.role
         if upgraded_in not in (None, month):
             upgraded_after += 1
-        as_user = sent_log.who(number) is Who.USER or upgraded_in == month
-        assert row.hash == callers.hash_with(salts[month], number, as_user=as_user)
-        person = (as_user, sent_log.visitor(number), sent_log.site_index(number))
+        as_user = session.who is Who.USER or upgraded_in == month
+        assert row.hash == callers.hash_with(salts[month], session, as_user=as_user)
+        person = (as_user, session.visitor, session.site)
         hashes[person][month].add(row.hash)
     assert upgraded_after >= CONNECTIONS, "sessions that began before the end, upgraded after it"
     people = CONNECTIONS * PEOPLE_A_CONNECTION * len(callers.SITES)

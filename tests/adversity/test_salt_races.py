@@ -80,9 +80,8 @@ async def test_twenty_processes_race_at_a_months_end(tmp_path: Path) -> None:
         for program in moved.system.programs:
             assert program.running.poll() is None, program.log
     check_events(events, callers, {month: old, later: new}, boundary_us)
-    sent_log = callers.sent_log
     starts = [event.id for event in events if isinstance(event, SessionStarted)]
-    assert sorted(starts) == sorted(sent_log.id_of(number) for number in range(len(sent_log)))
+    assert sorted(starts) == sorted(session.id for session in callers.sent_log.sessions)
     assert len(events) - len(starts) == callers.answers[202]
     for of in (month, later):
         came = sum(event.month == of for event in events)
@@ -106,16 +105,15 @@ def check_events(
     events: list[StreamEvent], callers: Callers, salts: dict[Month, bytes], boundary_us: int
 ) -> None:
     """Each is of the month that it was by the server's clock, and hashed by that month's salt."""
-    sent_log = callers.sent_log
-    hashes: dict[tuple[Month, bool, int, int], set[bytes]] = defaultdict(set)
+    hashes: dict[tuple[Month, bool, int, str], set[bytes]] = defaultdict(set)
     for event in events:
         started = isinstance(event, SessionStarted)
-        session = event.id if isinstance(event, SessionStarted) else event.session_id
+        id_ = event.id if isinstance(event, SessionStarted) else event.session_id
+        assert id_ is not None
+        session = callers.sent_log.find(id_)
         assert session is not None
-        number = sent_log.number_of(session)
-        assert number is not None
-        window = sent_log.start_window_us if started else sent_log.upgrade_window_us
-        sent_us, answered_us = window(number)
+        request = session.start if started else session.upgrade
+        sent_us, answered_us = request.sent_us, request.accepted_us
         assert answered_us is not None
         assert sent_us - CLOCK_TOLERANCE_US < event.at_us < answered_us + CLOCK_TOLERANCE_US
         assert event.month == month_at(event.at_us, ZONE)
@@ -123,11 +121,10 @@ def check_events(
             assert event.month.starts_us(ZONE) == boundary_us
         if answered_us < boundary_us - CLOCK_TOLERANCE_US:
             assert event.month.ends_us(ZONE) == boundary_us
-        as_user = not started or sent_log.who(number) is Who.USER
+        as_user = not started or session.who is Who.USER
         hash_ = event.monthly_user_hash if isinstance(event, SessionStarted) else event.user_hash
-        assert hash_ == callers.hash_with(salts[event.month], number, as_user=as_user)
-        person = sent_log.visitor(number)
-        hashes[event.month, as_user, person, sent_log.site_index(number)].add(hash_)
+        assert hash_ == callers.hash_with(salts[event.month], session, as_user=as_user)
+        hashes[event.month, as_user, session.visitor, session.site].add(hash_)
     assert all(len(of_one) == 1 for of_one in hashes.values())
     assert len(set.union(*hashes.values())) == len(hashes), "two share a hash"
 
@@ -272,10 +269,10 @@ async def test_a_salt_ends_with_its_month_though_no_process_runs(tmp_path: Path)
 async def expect_hash(moved: MovedSystem, collector: Program, salt: bytes) -> None:
     """A visitor's session through a collector becomes a row whose hash is by a salt."""
     assert await moved.comes(collector=collector) == 201
-    number = len(moved.callers.sent_log) - 1
+    session = moved.callers.sent_log.sessions[-1]
     rows = {row["id"].bytes: row["monthly_user_hash"].bytes for row in await moved.rows()}
-    expected = moved.callers.hash_with(salt, number, as_user=False)
-    assert rows[moved.callers.sent_log.id_of(number)] == expected
+    expected = moved.callers.hash_with(salt, session, as_user=False)
+    assert rows[session.id] == expected
 
 
 async def salts_taken(collector: Program) -> int:

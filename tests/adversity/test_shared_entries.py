@@ -54,7 +54,7 @@ async def test_each_session_of_a_shared_entry_is_one_row_whatever_is_killed(tmp_
         await asyncio.to_thread(valkey.start)
         await redis.connection_pool.disconnect()
         turn = await load
-        assert set(turn.load.statuses) == {"201"}
+        assert set(turn.statuses) == {"201"}
         await eventually(lambda: buffered(redis), lambda entries: entries == 0)
         assert await joined(redis) == 0
         database = await asyncpg.connect(postgres.dsn())

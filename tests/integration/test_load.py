@@ -11,11 +11,10 @@ import asyncpg
 import pytest
 
 from bench.load.client import Address, Client, NoAnswer
-from bench.load.people import People, role_of
+from bench.load.people import Plan
 from bench.load.reconcile import reconcile, settle
-from bench.load.request_builder import RequestBuilder, TokenSigner
+from bench.load.request_builder import TokenSigner
 from bench.load.sender import Sender
-from bench.load.sent_log import SentLog
 from tests.system import JWT_KEY, System, eventually, run_command
 
 SITES = ("a.example.org", "b.example.org")
@@ -58,13 +57,13 @@ async def test_every_kind_of_difference_is_found(
     system: System, dsn: str, connection: asyncpg.Connection
 ) -> None:
     await system.start("collector", "flusher")
-    sent_log = SentLog(SITES, role_of)
-    people = People(500, len(SITES), 20, 5, 1, sent_log.tag)
-    address = Address.parse(system.url)
-    builder = RequestBuilder(people, TokenSigner({"JWT_KEY": JWT_KEY}), SITES, str(address))
-    async with Client(address, 8) as client:
-        await Sender(client, people.visits(), builder, sent_log).run()
-    differences = await settle(sent_log, dsn, UTC, patience_seconds=60, aftermath_seconds=0.5)
+    plan = Plan(SITES, 500, upgraded_percent=20)
+    async with Client(Address.parse(system.url), 8) as client:
+        sender = Sender(client, plan, TokenSigner({"JWT_KEY": JWT_KEY}))
+        await sender.run()
+    differences = await settle(
+        sender.sent_log, dsn, UTC, patience_seconds=60, aftermath_seconds=0.5
+    )
     assert differences.exact, differences.examples
     ids = await connection.fetch("SELECT id FROM sessions ORDER BY id LIMIT 4")
     lost, twice, wrong, invented = (row[0] for row in ids)
@@ -89,7 +88,7 @@ async def test_every_kind_of_difference_is_found(
         "FROM sessions WHERE id = $1",
         invented,
     )
-    differences = await reconcile(sent_log, dsn, UTC)
+    differences = await reconcile(sender.sent_log, dsn, UTC)
     assert not differences.exact
     assert (differences.lost, differences.twice, differences.invented) == (1, 1, 1)
     assert differences.wrong >= 1

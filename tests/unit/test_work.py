@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from bench.speed.beacons import Beacons
+from bench.speed.beacons import beacons
 from collector.buffer.append import Appender
 from collector.buffer.node_writer import NodeWriter
 from collector.http.answering import CommonHeaders
@@ -60,7 +60,7 @@ class Clients:
     """Connections. Each sends its next beacon when it has its answer."""
 
     def __init__(self, server: Server) -> None:
-        self._beacons = Beacons("127.0.0.1:8000")
+        self._beacons = beacons("127.0.0.1:8000")
         protocols = [server.protocol() for _ in range(_CONNECTIONS)]
         self._all = [(protocol, Transport(protocol)) for protocol in protocols]
 
@@ -68,7 +68,7 @@ class Clients:
         for _ in range(rounds):
             for protocol, transport in self._all:
                 transport.received = b""
-                protocol.data_received(self._beacons())
+                protocol.data_received(next(self._beacons))
             while not all(transport.received for _, transport in self._all):  # noqa: ASYNC110 - the writer's task has its turn
                 await asyncio.sleep(0)
             for _, transport in self._all:
