@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class Housekeeping:
-    """The periodic tasks of one worker."""
+    """The periodic tasks of one worker. Its methods raise Retry if a server is away."""
 
     def __init__(
         self,
@@ -55,11 +55,7 @@ class Housekeeping:
         return self._running.is_over
 
     async def run_if_due(self) -> bool:
-        """Runs the tasks if they are due; returns whether they were.
-
-        Raises:
-            Retry: a server is away.
-        """
+        """Runs the tasks if they are due; returns whether they were."""
         if not self._running.ended():
             return False
         await self.find_shards()
@@ -87,11 +83,7 @@ class Housekeeping:
             )
 
     async def find_shards(self) -> None:
-        """Finds streams that are not known yet, and creates their consumer groups.
-
-        Raises:
-            Retry: Redis is away.
-        """
+        """Finds streams that are not known yet, and creates their consumer groups."""
         if new := await self._reader.find_shards():
             log.info("shards beyond STREAM_SHARDS were found: they are drained too", shards=new)
             await self._reader.create_groups()

@@ -6,7 +6,6 @@ import socket
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -65,21 +64,9 @@ log = structlog.get_logger()
 async def work(environment: Environment, clock: Clock) -> int:
     """Runs a flusher until it is asked to stop; returns the exit code."""
     registry = make_registry()
-    metrics = FlusherMetrics(registry)
-    worker_settings = _read_settings(environment)
-    patience_seconds = worker_settings.patience_seconds
-    dsn = settings.DATABASE_URL.read(environment)
-    async with (
-        connect_shards(environment) as shards,
-        Database(dsn, patience_seconds) as for_worker,
-        Database(dsn, patience_seconds) as for_helper,
-        Database(dsn, _COUNTING_SECONDS) as for_counting,
-        Database(dsn, patience_seconds) as for_watching,
-        ServiceManager(environment) as service,
-    ):
+    async with connect_shards(environment) as shards, ServiceManager(environment) as service:
+        flusher = Flusher(environment, clock, shards, FlusherMetrics(registry))
         log_start("flusher", SETTINGS, environment)
-        databases = _Databases(for_worker, for_helper, for_counting, for_watching)
-        flusher = Flusher(environment, worker_settings, clock, shards, databases, metrics)
         admin = AdminListener(
             settings.ADMIN_HOST.read(environment),
             ADMIN_PORT.read(environment),
@@ -94,27 +81,11 @@ async def work(environment: Environment, clock: Clock) -> int:
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Databases:
-    """Separate connections for what must not wait for each other."""
-
-    worker: Database
-    helper: Database
-    counting: Database
-    watching: Database
-
-
 class Flusher:
     """Everything that runs in the process, except the admin pages."""
 
     def __init__(
-        self,
-        environment: Environment,
-        worker_settings: WorkerSettings,
-        clock: Clock,
-        shards: Shards,
-        databases: _Databases,
-        metrics: FlusherMetrics,
+        self, environment: Environment, clock: Clock, shards: Shards, metrics: FlusherMetrics
     ) -> None:
         """
         Raises:
@@ -122,30 +93,37 @@ class Flusher:
         """
         self._metrics = metrics
         self._stopping = Stopping()
-        self._longest_turn_seconds = _STATEMENTS_A_TURN * worker_settings.patience_seconds
-        zone = worker_settings.zone
+        worker_settings = _read_settings(environment)
+        zone, patience_seconds = worker_settings.zone, worker_settings.patience_seconds
+        self._longest_turn_seconds = _STATEMENTS_A_TURN * patience_seconds
+        dsn = settings.DATABASE_URL.read(environment)
+        # Separate connections for what must not wait for each other.
+        self._databases = [
+            Database(dsn, seconds)
+            for seconds in (patience_seconds, patience_seconds, patience_seconds, _COUNTING_SECONDS)
+        ]
+        for_worker, for_helper, for_watching, for_counting = self._databases
         self._consumer = _name_consumer()
         reader, other_reader = [
             StreamReader(shards, name, worker_settings.claim_seconds)
             for name in (self._consumer, f"{self._consumer}-helper")
         ]
-        writer = SessionWriter(databases.worker, zone)
+        writer = SessionWriter(for_worker, zone)
         self._worker = Worker(reader, writer, metrics, worker_settings)
         # One worker copies the rows of a batch while the other matches and commits another batch.
-        other_writer = SessionWriter(databases.helper, zone)
+        other_writer = SessionWriter(for_helper, zone)
         self._helper = Worker(other_reader, other_writer, metrics, worker_settings, self._worker)
-        self._count_waiting = SessionWriter(databases.watching, zone).count_waiting
+        self._count_waiting = SessionWriter(for_watching, zone).count_waiting
         self._watches = {
             "redis": ServerWatch("Redis", Measuring(reader, metrics).measure),
             "postgres": ServerWatch("PostgreSQL", self._measure_postgres),
         }
-        dsn = settings.DATABASE_URL.read(environment)
         self._examinations: list[Examine] = [
             *redis_examinations(shards, clock),
             partial(examine_postgres, dsn, clock, zone),
         ]
         self._keeper = MonthKeeper(
-            databases.counting,
+            for_counting,
             lambda: oldest_entry_seconds(reader.servers, reader.shards),
             settings.SESSIONS_KEPT_MONTHS.read(environment),
             settings.ENDED_MONTHS_KEEP.read(environment),
@@ -187,6 +165,8 @@ class Flusher:
             with suppress(asyncio.CancelledError):
                 await keeping
             await admin.close()
+            for database in self._databases:
+                await database.close()
         return all(ended)
 
     async def _measure_postgres(self) -> None:

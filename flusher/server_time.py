@@ -18,7 +18,10 @@ _ID: Final = attrgetter("id")
 
 
 class ServerTime:
-    """Asks PostgreSQL every few seconds. In between, a monotonic clock goes on from its answer."""
+    """Asks PostgreSQL every few seconds. In between, a monotonic clock goes on from its answer.
+
+    Its methods raise Retry if PostgreSQL has never answered.
+    """
 
     def __init__(
         self,
@@ -37,11 +40,7 @@ class ServerTime:
         self._stamped_us = 0
 
     async def look(self) -> None:
-        """Asks PostgreSQL, unless it has answered a few seconds ago.
-
-        Raises:
-            Retry: it does not answer, and has never answered.
-        """
+        """Asks PostgreSQL, unless it has answered a few seconds ago."""
         now = self._steady_seconds()
         if self._asked is not None and now - self._asked < _EVERY_SECONDS:
             return
@@ -61,21 +60,13 @@ class ServerTime:
         self._stamped_us = max(self._stamped_us, int(newest.partition(b"-")[0]) * 1000)
 
     def now_us(self) -> int:
-        """PostgreSQL's time, in microseconds since the epoch.
-
-        Raises:
-            Retry: it has not been asked yet.
-        """
+        """PostgreSQL's time, in microseconds since the epoch."""
         if self._asked is None:
             raise Retry("postgres", "PostgreSQL's time is not known yet")
         return self._steady_us() + self._postgres_less_steady_us
 
     def latest_us(self) -> int:
-        """The later of both clocks, in microseconds since the epoch.
-
-        Raises:
-            Retry: as `now_us`.
-        """
+        """The later of both clocks, in microseconds since the epoch."""
         return max(self.now_us(), self._stamped_us)
 
     def _steady_us(self) -> int:
