@@ -18,8 +18,6 @@ import asyncpg
 from asyncpg.pgproto.pgproto import UUID
 
 from contract.calendar import DAY_US, Month, from_us
-from flusher.postgres import locks
-from flusher.postgres.locks import Lock
 from flusher.postgres.match_current import Changed, Visitor, match_current
 from flusher.postgres.statements import statement
 from flusher.rows.batch import Batch
@@ -45,7 +43,10 @@ class Matched(NamedTuple):
 
 
 class Matching:
-    """The matching of one batch, after its sessions are stored, in the same transaction."""
+    """The matching of one batch, after its sessions are stored, in the same transaction.
+
+    Runs under `Lock.UPGRADES`, and adds each change of a session to `counts`.
+    """
 
     def __init__(
         self, connection: asyncpg.Connection, batch: Batch, zone: ZoneInfo, counts: Counts
@@ -64,7 +65,6 @@ class Matching:
             merged: the sessions of a staged batch, which may have replaced a copy.
             replaced: the sessions that were replaced, as they were.
         """
-        await locks.take(self._connection, Lock.UPGRADES)
         copies = await self._delete_copies()
         changed = [*merged, *(copy["id"] for copy in copies)]
         (at_hand,) = await self._connection.fetch(statement("upgrades_at_hand"), _AT_HAND)

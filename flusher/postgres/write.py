@@ -3,7 +3,7 @@
 Sessions are copied directly into their table (COPY). This fails if one of them is stored already,
 which is rare (after a repeat or a crash). Then the batch is staged in another table and merged: of
 several copies of a session the earliest stays. Upgrades are matched with their sessions (`match.py`
-has the rules), and wait if there is none. At the end the counts are updated.
+has the rules), and wait if there is none. The counts are updated in the same transaction.
 """
 
 from collections.abc import Iterable
@@ -155,12 +155,17 @@ class SessionWriter:
             salts_lost = await _insert_salts(connection, batch)
             matched = Matched()
             if batch.months:
-                matching = Matching(connection, batch, self._zone, counts)
+                # As much as possible comes before the lock, for which other batches wait.
+                sign_ins = await _store_sign_in_digests(connection, batch)
+                stored = counts.by_month()
+                await locks.take(connection, Lock.UPGRADES)
+                await store_counts(connection, stored)
+                changed = Counts()
+                matching = Matching(connection, batch, self._zone, changed)
                 matched = await matching.run(merged.stored, merged.replaced)
-                if batch.sign_ins:
-                    columns = zip(*batch.sign_ins.values(), strict=True)
-                    await connection.execute(statement("note_sign_ins"), *map(list, columns))
-                await store_counts(connection, counts.by_month())
+                await store_counts(connection, changed.by_month())
+                if sign_ins:
+                    await connection.execute(statement("count_sign_ins"), *_columns(sign_ins))
             copies, upgrades = matched.copies, matched.upgrades
             if new < len(batch.starts) or upgrades < len(batch.upgrades) or batch.salts:
                 await _wait_for_replicas(connection)
@@ -213,6 +218,20 @@ class _Merged:
 
     stored: list[UUID] = field(default_factory=list)
     replaced: list[asyncpg.Record] = field(default_factory=list)
+
+
+async def _store_sign_in_digests(
+    connection: asyncpg.Connection, batch: Batch
+) -> list[asyncpg.Record]:
+    """Returns how many are new: rows of month, site, kind and number."""
+    if not batch.sign_ins:
+        return []
+    columns = _columns(batch.sign_ins.values())
+    return list(await connection.fetch(statement("store_sign_in_digests"), *columns))
+
+
+def _columns(rows: Iterable[Iterable[object]]) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 async def _wait_for_replicas(connection: asyncpg.Connection) -> None:

@@ -20,7 +20,10 @@ class UpgradeRow(NamedTuple):
 
 
 class SignInRow(NamedTuple):
-    """The arguments of `note_sign_ins.sql`, in its order. Nothing in it identifies the upgrade."""
+    """The arguments of `store_sign_in_digests.sql`, in its order.
+
+    Nothing in it identifies the upgrade.
+    """
 
     month: date
     site: str

@@ -92,8 +92,9 @@ async def test_a_flush_asks_postgres_as_often_for_a_thousand_sessions_as_for_ten
         await worker.run_once()
         asked[sessions] = len(queries)
     assert asked[1000] == asked[10]
-    # Begin, lock, (COPY, which is not logged,) lock, what waits, the upgrades, the counts, commit.
-    assert asked[10] == 7, queries
+    # Begin, lock, (COPY, which is not logged,) lock, the counts, what waits, the upgrades, their
+    # counts, commit.
+    assert asked[10] == 8, queries
 
 
 LOOK_UPS_BY_ID: Final = """

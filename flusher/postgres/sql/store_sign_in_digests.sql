@@ -1,6 +1,6 @@
--- Stores the digests of sign-ins, except for closed months, and counts the new ones. Runs under `Lock.UPGRADES`.
--- The order of the rows is that of the digests, so that it does not show which ones belong together.
--- $1, $2: months and sites; $3 to $5: digests of the pairs, users and visitors.
+-- Stores the digests of sign-ins, except for closed months. Returns how many of each kind are new.
+-- The order of the rows is that of the digests: it does not show which ones belong together, and no two batches wait
+-- for each other. $1, $2: months and sites; $3 to $5: digests of the pairs, users and visitors.
 WITH new AS (
     INSERT INTO flusher.sign_in_digests (month, site, kind, digest)
     SELECT s.month, s.site, d.kind, d.digest
@@ -11,6 +11,4 @@ WITH new AS (
     ON CONFLICT DO NOTHING
     RETURNING month, site, kind
 )
-INSERT INTO flusher.quality_counts AS q (month, site, kind, number)
 SELECT month, site, kind, count(*) FROM new GROUP BY month, site, kind
-ON CONFLICT (month, site, kind) DO UPDATE SET number = q.number + excluded.number
