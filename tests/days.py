@@ -13,7 +13,12 @@ from typing import Final
 
 from contract.calendar import SECOND_US, from_us, to_us
 from runtime.clock import wall_clock
-from tests.moved_clock import MOVED_VARIABLE, find_libfaketime, moved_environment
+from tests.moved_clock import (
+    MOVED_VARIABLE,
+    find_libfaketime,
+    moved_environment,
+    remove_leftovers,
+)
 
 INSTANTS: Final = {
     "first-minute-of-a-month": datetime(2027, 3, 1, 0, 1, tzinfo=UTC),
@@ -101,6 +106,7 @@ def _passes(name: str) -> bool:
     """Runs the tests at one instant."""
     instant = _instant(name)
     print(f"\n{name}: {instant:%Y-%m-%d %H:%M:%S} UTC", flush=True)
+    remove_leftovers()
     seconds = (to_us(instant) - wall_clock()) / SECOND_US
     environment = {**os.environ, **moved_environment(seconds), MOVED_VARIABLE: f"{seconds:.3f}"}
     command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "--dist", "worksteal"]

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Final
 
 import libfaketime  # type: ignore[import-untyped]  # it ships no types
+import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
 # By how many seconds the whole suite's clock is moved already (tests/days.py).
 MOVED_VARIABLE: Final = "IMPACT_TESTS_MOVED_SECONDS"
 _MOVED_SECONDS: Final = float(os.environ.get(MOVED_VARIABLE, "0"))
 _PROBE_SECONDS: Final = 60.0
+_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - where libfaketime keeps its own
 
 
 def suite_is_moved() -> bool:
@@ -79,6 +81,17 @@ def move_clock(file: Path, seconds: float) -> None:
     new = file.with_suffix(".new")
     new.write_text(f"{_MOVED_SECONDS + seconds:+.3f}\n")
     new.replace(file)  # a reader never sees a part of it
+
+
+def remove_leftovers(folder: Path = _SHARED_MEMORY) -> None:
+    """Removes what libfaketime has left of processes that were killed, by their ids.
+
+    Another account's process that gets such an id later could not start.
+    """
+    for kind in ("faketime_shm_", "sem.faketime_sem_"):
+        for file in folder.glob(f"{kind}*"):
+            if not psutil.pid_exists(int(file.name.removeprefix(kind))):
+                file.unlink(missing_ok=True)
 
 
 def _environment(library: Path, seconds: float) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """Processes and servers whose clocks are shifted: all by one offset, or some by more."""
 
-import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,8 @@ from zoneinfo import ZoneInfo
 from contract.calendar import DAY_US, SECOND_US, Month, month_at
 from embedded.valkey import ValkeyServer
 from runtime.clock import wall_clock
-from tests.moved_clock import movable_environment, move_clock, moved_environment
+from tests.moved_clock import movable_environment, move_clock, moved_environment, remove_leftovers
 from tests.system import System, eventually
-
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where libfaketime keeps its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,6 @@ class ShiftedValkey(ValkeyServer):
         data_dir.parent.mkdir(parents=True, exist_ok=True)
         self.move_clock(0)
         super().__init__(data_dir, config=config, env=movable_environment(self._clock_file))
-        self.pids: list[int] = []
 
     def _environment(self) -> dict[str, str]:
         # Where the whole suite's clock is moved, that would go before the file.
@@ -64,11 +60,6 @@ class ShiftedValkey(ValkeyServer):
     def move_clock(self, seconds: float) -> None:
         """Sets its clock so many seconds ahead of the shifted one (negative: behind)."""
         move_clock(self._clock_file, self._clock.offset_seconds + seconds)
-
-    def _spawn(self, command: Iterable[str], lock: int) -> subprocess.Popen[bytes]:
-        process = super()._spawn(list(command), lock)
-        self.pids.append(process.pid)
-        return process
 
 
 @contextmanager
@@ -79,26 +70,15 @@ def shifted_system(
     database_url: str,
 ) -> Iterator[tuple[System, ShiftedValkey]]:
     """A system with a Valkey of its own, all on one clock. All of it is gone at the end."""
-    server = ShiftedValkey(folder / "valkey", clock)
-    pids = server.pids
+    extra = {**clock.environment(), "CALENDAR_TIMEZONE": zone.key}
     try:
-        with server:
-            extra = {**clock.environment(), "CALENDAR_TIMEZONE": zone.key}
-            system = System(server.url, database_url, folder / "logs", extra)
-            try:
-                with system:
-                    yield system, server
-            finally:
-                pids += [program.process.pid for program in system.programs if program.process]
+        with (
+            ShiftedValkey(folder / "valkey", clock) as server,
+            System(server.url, database_url, folder / "logs", extra) as system,
+        ):
+            yield system, server
     finally:
-        _remove_leftovers(pids)
-
-
-def _remove_leftovers(pids: Iterable[int]) -> None:
-    """What libfaketime leaves behind of processes that were killed."""
-    for pid in pids:
-        for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
-            (_SHARED_MEMORY / name).unlink(missing_ok=True)
+        remove_leftovers()
 
 
 def next_month(zone: ZoneInfo, number: int | None = None) -> Month:
