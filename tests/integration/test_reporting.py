@@ -201,10 +201,11 @@ async def test_a_system_that_is_away_is_named(united: United) -> None:
 async def test_a_site_that_moved_is_one_site(united: United, reader: asyncpg.Connection) -> None:
     """Its sessions add up; of the month of the move each system has people of its own."""
     before, after = MONTH.plus(-2), MONTH.plus(-1)
+    last_day = (MONTH.first_day - after.first_day).days
     await store(united.north, "m.example.org", b"vvw", before)
-    await store(united.north, "m.example.org", b"v", after, day=31)
+    await store(united.north, "m.example.org", b"v", after, day=last_day)
     await store(united.south, "m.example.org", b"vw", after)
-    await store(united.south, "m.example.org", b"v", after, day=31)
+    await store(united.south, "m.example.org", b"v", after, day=last_day)
     rows = await reader.fetch(
         "SELECT month, sessions, unique_users FROM monthly_impact "
         "WHERE site = 'm.example.org' ORDER BY month"
