@@ -9,6 +9,7 @@ test needs is put into `tree.root` first (`put_checkout`, `put_wheels`). Debian'
 wherever apt gets this machine's; the bare tree is kept in `.data/`, and copied for each boot.
 """
 
+import fcntl
 import os
 import re
 import shutil
@@ -184,20 +185,22 @@ def _bare_tree(packages: Sequence[str]) -> Path:
     included = ",".join([*_ALWAYS, *packages])
     name = f"debian-{RELEASE}-{sha256(included.encode()).hexdigest()[:12]}"
     tree = ROOT / ".data" / name
-    if tree.exists():
-        return tree
     making = tree.with_suffix(".making")
-    shutil.rmtree(making, ignore_errors=True)
-    making.parent.mkdir(exist_ok=True)
-    subprocess.run(
-        [
-            *("/usr/sbin/debootstrap", "--variant=minbase", f"--include={included}"),
-            *(RELEASE, str(making), _mirror()),
-        ],
-        stdout=subprocess.DEVNULL,
-        check=True,
-    )
-    return making.rename(tree)
+    tree.parent.mkdir(exist_ok=True)
+    with tree.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other test workers wait for this one
+        if tree.exists():
+            return tree
+        # One that was interrupted has left it mounted.
+        subprocess.run(["/usr/bin/umount", str(making / "proc")], capture_output=True, check=False)
+        shutil.rmtree(making, ignore_errors=True)
+        command = ["/usr/sbin/debootstrap", "--variant=minbase", f"--include={included}"]
+        command += [RELEASE, str(making), _mirror()]
+        made = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        assert made.returncode == 0, made.stdout[-2000:]
+        return making.rename(tree)
 
 
 def _mirror() -> str:
