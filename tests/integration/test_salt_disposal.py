@@ -301,8 +301,15 @@ async def in_force(
     await in_force.redis.aclose()
 
 
+@pytest.mark.parametrize(
+    "in_force", [pytest.param(EMBEDDED, id=EMBEDDED.name, marks=needs_memory)], indirect=True
+)
 async def test_no_connections_buffer_keeps_the_salt_that_was_read(in_force: InForce) -> None:
-    """A connection that is then idle until it is closed would leave the salt in freed memory."""
+    """A connection that is then idle until it is closed would leave the salt in freed memory.
+
+    Only with glibc's allocator: with jemalloc, as Redis has it, a copy is left now and then
+    (docs/decisions/0019).
+    """
     observe, month = in_force.store.observe, in_force.salt.month
     await asyncio.gather(*(observe(month) for _ in range(5)))  # five connections
     await in_force.store.push_out()
