@@ -105,7 +105,7 @@ class TokenVerifier:
                 algorithm = jwt.get_algorithm_by_name(name)
                 prepared = algorithm.prepare_key(key)
                 weakness = algorithm.check_key_length(prepared)
-            except NotImplementedError:
+            except NotImplementedError:  # as PyJWT says that it does not know the name
                 problem = f"{name!r} is not a known algorithm"
                 raise Misconfigured("JWT_ALGORITHMS", problem, "JWT_ALGORITHMS=HS256") from None
             except (jwt.InvalidKeyError, ValueError, TypeError):

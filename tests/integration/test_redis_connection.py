@@ -160,7 +160,7 @@ async def test_a_caller_that_is_cancelled_while_it_connects_does_not_disturb_the
 ) -> None:
     first = asyncio.create_task(connection.ask([("ECHO", "first")]))
     second = asyncio.create_task(connection.ask([("ECHO", "second")]))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # both have begun
     first.cancel()
     assert await second == [b"second"]
     assert first.cancelled()
@@ -171,7 +171,7 @@ async def test_closed_while_it_connects_it_is_not_left_behind(
 ) -> None:
     before = await redis.info("clients")
     asked = asyncio.create_task(connection.ask([("ECHO", "x")]))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # it has begun to connect
     connection.close()
     with pytest.raises(RedisConnectionError):
         await asked
