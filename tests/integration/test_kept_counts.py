@@ -228,6 +228,30 @@ async def test_with_another_calendar_the_days_are_counted_anew(
     assert [(row["day"] - day).days for row, day in zip(after, days, strict=True)] == [1, 1]
 
 
+async def test_a_report_of_one_site_skips_the_changes_of_others(
+    connection: asyncpg.Connection,
+) -> None:
+    """There may be 200,000 until the next vacuum, added up but not yet removed."""
+    await connection.execute(
+        """
+        INSERT INTO flusher.count_changes
+        SELECT true, 'site-' || n % 100, $1::date, $1::date, 1, 0, 1, 0, 1
+        FROM generate_series(1, 20000) n
+        """,
+        MONTH.first_day,
+    )
+    await connection.execute("VACUUM (ANALYZE) flusher.count_changes")
+    query = "SELECT * FROM monthly_impact WHERE site = 'site-7'"
+    plan = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT json) {query}")
+    nodes = [json.loads(plan)[0]["Plan"]]
+    read = []
+    for node in nodes:
+        nodes += node.get("Plans", [])
+        if node.get("Relation Name") == "count_changes":
+            read.append((node["Actual Rows"], node.get("Rows Removed by Filter", 0)))
+    assert read == [(200, 0)]
+
+
 async def test_no_view_is_compiled(databases: Databases) -> None:
     """Compiling (jit) takes a second: it is off, and in a new database not worth its cost."""
     dsn = await databases.create_empty("compiled")
