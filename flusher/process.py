@@ -125,9 +125,9 @@ class Flusher:
         self._keeper = MonthKeeper(
             for_counting,
             lambda: oldest_entry_seconds(reader.servers, reader.shards),
+            partial(DeadLetters(shards).places, zone, REPEATED_WITHIN_US),
             settings.SESSIONS_KEPT_MONTHS.read(environment),
             settings.ENDED_MONTHS_KEEP.read(environment),
-            partial(DeadLetters(shards).places, zone, REPEATED_WITHIN_US),
         )
 
     def checks(self) -> dict[str, str | None]:

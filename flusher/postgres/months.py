@@ -62,23 +62,23 @@ class MonthKeeper:
         self,
         database: Database,
         oldest_entry: OldestEntry,
+        dead_places: DeadPlaces,
         kept_months: int,
-        ended_keep: str = "instant",
-        dead_places: DeadPlaces | None = None,
+        ended_keep: str,
     ) -> None:
         """
         Args:
             database: with a connection of its own.
             oldest_entry: asks Redis. Raises Retry if it is unknown.
+            dead_places: asks Redis. Months with dead letters are not closed.
             kept_months: how many finished months keep their sessions; 0: all.
             ended_keep: what the times of a closed month are rounded to: `hour`, `day` or `instant`.
-            dead_places: asks Redis. Months with dead letters are not closed. None: there are none.
         """
         self._database = database
         self._oldest_entry = oldest_entry
+        self._dead_places = dead_places
         self._kept_months = kept_months
         self._ended_keep = ended_keep
-        self._dead_places = dead_places
         self._held: list[str] = []
         self._too_large: set[date] = set()
         self._to_drop: set[date] = set()
@@ -119,8 +119,6 @@ class MonthKeeper:
 
     async def note_dead_letters(self) -> None:
         """Stores how many dead letters each month and site has, for the view `data_quality`."""
-        if self._dead_places is None:
-            return
         places = (await self._dead_places()).items()
         rows = [(month.first_day, site, count) for (month, site), count in places if count]
         async with self._database.connection() as connection, connection.transaction():
@@ -172,8 +170,6 @@ class MonthKeeper:
             return False
 
     async def _held_by_dead_letters(self, months: list[date]) -> set[date]:
-        if self._dead_places is None:
-            return set()
         held = {month.first_day for month, _ in await self._dead_places()}.intersection(months)
         names = sorted(map(str, held))
         if names and names != self._held:

@@ -1,9 +1,11 @@
 """A keeper of months for which nothing waits in Redis, and sessions in any month."""
 
+from collections.abc import Mapping
+
 from contract.calendar import DAY_US, SECOND_US, Month
 from contract.record import SessionStarted
 from flusher.postgres.database import Database
-from flusher.postgres.months import DeadPlaces, MonthKeeper
+from flusher.postgres.months import DeadPlaces, MonthKeeper, OldestEntry
 from tests.events import start
 from tests.instant import NOON_US, UTC
 
@@ -15,13 +17,19 @@ async def nothing_waits() -> float:
     return 0.0
 
 
+async def none_dead() -> Mapping[tuple[Month, str], int]:
+    """The number of dead letters of each month and site."""
+    return {}
+
+
 def keeper_of(
     database: Database,
     keep: str = "instant",
     kept_months: int = 0,
-    dead_places: DeadPlaces | None = None,
+    dead_places: DeadPlaces = none_dead,
+    oldest_entry: OldestEntry = nothing_waits,
 ) -> MonthKeeper:
-    return MonthKeeper(database, nothing_waits, kept_months, keep, dead_places)
+    return MonthKeeper(database, oldest_entry, dead_places, kept_months, keep)
 
 
 def visit(month: Month, person: int, site: str = A_SITE, role: str | None = None) -> SessionStarted:

@@ -152,7 +152,7 @@ async def test_a_month_is_closed_when_it_is_over_and_nothing_of_it_may_be_on_its
     async def oldest_entry() -> float:
         return oldest
 
-    keeper = MonthKeeper(database, oldest_entry, kept_months=0)
+    keeper = keeper_of(database, oldest_entry=oldest_entry)
     assert await keeper.close() == ()
     oldest = WAITS_SECONDS - 1
     assert await keeper.close() == (OVER.first_day,)
