@@ -4,7 +4,7 @@ import math
 import time
 
 from contract.flusher_metrics import FlusherMetrics
-from flusher.stream.lag import count_dead_letters, measure_lag
+from flusher.stream.lag import measure_lag
 from flusher.stream.read import StreamReader
 from runtime.buffer import Buffer, read_buffer
 
@@ -24,12 +24,12 @@ class Measuring:
             Retry: Redis is away.
         """
         servers, shards = self._reader.servers, self._reader.shards
-        for lag in await measure_lag(servers, shards):
+        lags = await measure_lag(servers, shards)
+        for lag in lags:
             self._metrics.stream_entries.set(lag.records, lag.shard)
             self._metrics.stream_pending.set(lag.pending, lag.shard)
             self._metrics.oldest_entry_seconds.set(lag.oldest_seconds or 0, lag.shard)
-        dead = await count_dead_letters(servers, shards)
-        self._metrics.dead_letters.set(sum(dead.values()))
+        self._metrics.dead_letters.set(sum(lag.dead_letters for lag in lags))
         buffer = await read_buffer(servers, time.monotonic())
         left = None if self._buffer is None else buffer.seconds_left(self._buffer)
         self._buffer = buffer
