@@ -58,7 +58,7 @@ class Housekeeping:
         """Runs the tasks if they are due; returns whether they were."""
         if not self._running.ended():
             return False
-        await self.find_shards()
+        await self._reader.find_shards()
         if self._finds_shards_only:
             return True
         await self._server_time.look()
@@ -81,12 +81,6 @@ class Housekeeping:
                 why=str(why),
                 to_do="check PostgreSQL's clock; the month's entries become dead letters",
             )
-
-    async def find_shards(self) -> None:
-        """Finds streams that are not known yet, and creates their consumer groups."""
-        if new := await self._reader.find_shards():
-            log.info("shards beyond STREAM_SHARDS were found: they are drained too", shards=new)
-            await self._reader.create_groups()
 
     async def _take_up_forgotten(self, lags: list[ShardLag]) -> None:
         """Queries each shard whose oldest entry is older than a flusher may keep one."""

@@ -14,8 +14,8 @@ from flusher.housekeeping import Housekeeping
 from flusher.postgres.write import SessionWriter, Written
 from flusher.rows.batch import Batch, Undecodable, decode_entries
 from flusher.server_time import ServerTime
-from flusher.set_aside import set_aside
 from flusher.stream.batch_builder import BatchBuilder
+from flusher.stream.dead_letters import set_aside
 from flusher.stream.portions import Portions
 from flusher.stream.read import StreamReader
 from flusher.worker_settings import WorkerSettings
@@ -89,7 +89,7 @@ class Worker:
             Retry: Redis is away.
         """
         await self._reader.create_groups()
-        await self._housekeeping.find_shards()
+        await self._reader.find_shards()
 
     async def run_once(self) -> Flushed:
         """Reads the entries that are there, up to one batch, and stores them.
@@ -119,7 +119,7 @@ class Worker:
             await self._reader.retire()
         except Retry as error:
             log.warning("the consumer group could not be left", why=str(error))
-        return not self._builder.size and not self._committed
+        return not self._in_hand
 
     def _pause(self) -> float:
         return 0.0 if self._is_needed else _POLL_SECONDS
@@ -163,8 +163,12 @@ class Worker:
 
     @property
     def _is_needed(self) -> bool:
-        in_hand = bool(self._builder.size or self._committed)
-        return self._helps is None or self._helps.is_behind or in_hand
+        return self._helps is None or self._helps.is_behind or bool(self._in_hand)
+
+    @property
+    def _in_hand(self) -> int:
+        """How many entries it has read and not stored, or not acknowledged."""
+        return self._builder.size + self._committed.entries
 
     async def _fill(self, stopping: Stopping, beat: Beat) -> None:
         """Reads until the batch is full, or `max_seconds` after its first entry was read."""
@@ -197,7 +201,7 @@ class Worker:
                 batch.divisible.pop(0)
             newer = _take_newer(batch)
             while batch.undecodable:
-                await set_aside(self._reader, self._metrics, batch.undecodable[0])
+                await set_aside(self._reader.servers, self._metrics, batch.undecodable[0])
                 batch.undecodable.pop(0)
                 dead += 1
         except BaseException:

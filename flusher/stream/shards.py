@@ -1,4 +1,4 @@
-"""Which shards exist, and commands to them.
+"""Which shards exist, and commands and scripts for them.
 
 After a change of STREAM_SHARDS, entries are left in other streams, and for a while some collectors
 still append there. So a flusher asks Redis for all streams that exist.
@@ -7,6 +7,8 @@ The functions raise Retry if Redis does not answer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -53,3 +55,16 @@ async def ask_one(shards: Shards, shard: int, command: Command, doing: str) -> A
     if isinstance(reply, RedisError):
         raise retry_for(reply, doing)
     return reply
+
+
+def script(
+    file_name: str, shard: int, other_keys: Sequence[str], *arguments: str | bytes | int
+) -> Command:
+    """Runs a Lua script, which changes a shard's stream and other keys of the shard in one step."""
+    names = (keys.stream(shard), *other_keys)
+    return ("EVAL", _script_text(file_name), len(names), *names, *arguments)
+
+
+@cache
+def _script_text(file_name: str) -> str:
+    return files("flusher.stream").joinpath(file_name).read_text()

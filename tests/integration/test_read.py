@@ -3,12 +3,16 @@
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from contract import keys
 from contract.entry import join_records
 from contract.errors import DeadLetter
+from contract.flusher_metrics import FlusherMetrics
 from contract.record import FIELD, encode
+from flusher.rows.batch import Undecodable
+from flusher.stream.dead_letters import set_aside
 from flusher.stream.lag import measure_lag
 from flusher.stream.read import StreamReader
 from runtime.shards import OneServer
@@ -128,8 +132,9 @@ async def test_a_dead_letter_is_moved_whole_and_once(shards: OneServer, redis: R
     await redis.xadd(keys.stream(2), {FIELD: b"\xff broken"})
     reader = await reader_of(shards)
     (entry,) = await reader.read(100)
+    broken = Undecodable(entry, DeadLetter("undecodable", "not a record"))
     for _ in range(2):
-        await reader.dead_letter(entry, DeadLetter("undecodable", "not a record"))
+        await set_aside(shards, FlusherMetrics(CollectorRegistry()), broken)
     letters: Any = await redis.xrange(keys.dead_letters(2))
     ((_, letter),) = letters
     assert letter[FIELD] == b"\xff broken"

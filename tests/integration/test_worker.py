@@ -17,9 +17,10 @@ from flusher.measuring import Measuring
 from flusher.postgres.database import Database
 from flusher.postgres.match import REPEATED_WITHIN_US
 from flusher.postgres.write import SessionWriter
+from flusher.rows.batch import Undecodable
 from flusher.rows.entry import Entry
-from flusher.stream import read
-from flusher.stream.dead_letters import UNKNOWN_SITE, DeadLetters, Letter
+from flusher.stream import dead_letters
+from flusher.stream.dead_letters import UNKNOWN_SITE, DeadLetters, Letter, set_aside
 from flusher.stream.read import StreamReader
 from flusher.worker import Flushed, Worker
 from flusher.worker_settings import WorkerSettings
@@ -381,16 +382,15 @@ async def test_an_unknown_one_is_one_clear_line(environment: dict[str, str]) -> 
 
 
 async def test_they_are_bounded_and_the_newest_stay(
-    shards: OneServer, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read, "DEAD_LETTERS_KEPT", 3)
-    reader = StreamReader(shards, "one", 60)
-    await reader.create_groups()
+    monkeypatch.setattr(dead_letters, "DEAD_LETTERS_KEPT", 3)
     for number in range(5):
-        await redis.xadd(keys.stream(0), {FIELD: b"%d" % number})
-    dropped = [await reader.dead_letter(e, DeadLetter("test", "")) for e in await reader.read(100)]
-    assert dropped == [(True, 0), (True, 0), (True, 0), (True, 1), (True, 1)]
-    assert [letter.record for letter in await letters(shards)] == [b"2", b"3", b"4"]
+        await bench.redis.xadd(keys.stream(0), {FIELD: b"%d" % number})
+    for entry in await bench.reader.read(100):
+        await set_aside(bench.shards, bench.metrics, Undecodable(entry, DeadLetter("test", "")))
+    assert (bench.counted("dead", reason="test"), bench.counted("dead_dropped")) == (5, 2)
+    assert [letter.record for letter in await letters(bench.shards)] == [b"2", b"3", b"4"]
 
 
 async def test_a_full_redis_is_drained_past_a_poisoned_entry(bench: Bench) -> None:
