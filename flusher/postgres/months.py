@@ -1,6 +1,5 @@
-"""Regular work: adds up the changes of the counts, closes months, and drops old ones.
-
-It has its own connection, so that no batch waits for it. The views are exact whenever it runs.
+"""Adds up the changes of the counts, closes months, and drops old ones (`flusher/housekeeping.py`
+says when). The views are exact whenever this runs.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,24 +11,18 @@ import asyncpg
 import structlog
 
 from contract.calendar import Month
-from contract.errors import DeadLetter, Misconfigured, Retry
-from contract.flusher_metrics import FlusherMetrics
 from flusher.postgres import locks
 from flusher.postgres.database import Database
 from flusher.postgres.locks import Lock
 from flusher.postgres.statements import statement
-from runtime.periodic import FailureLog, Interval, repeat
 from runtime.retry import Backoff, retry
-from runtime.stopping import Stopping
 
 # A month is closed this long after its end, by PostgreSQL's clock.
 GRACE: Final = timedelta(days=3)
 # But not while an entry in Redis is this old, by Redis's clock: it may be of that month.
 WAITS_SECONDS: Final = 86_400.0
-_PAUSE_SECONDS: Final = 1.0
-_CLOSE_EVERY_SECONDS: Final = 60.0
 # A month is dropped at the second check that finds it, and the first one logs a warning.
-_DROP_EVERY_SECONDS: Final = 3600.0
+DROP_EVERY_SECONDS: Final = 3600.0
 _TRIES: Final = Backoff(0.05, 0.8)
 _TRIES_SECONDS: Final = 1.6
 # How long one try waits for its lock. New batches wait for as long.
@@ -55,7 +48,7 @@ class Done:
 class MonthKeeper:
     """The regular work of one flusher. Several flushers may do it at the same time.
 
-    Its methods, except for `run`, raise Retry if PostgreSQL or Redis is away or busy.
+    Its methods raise Retry if PostgreSQL or Redis is away or busy.
     """
 
     def __init__(
@@ -82,28 +75,6 @@ class MonthKeeper:
         self._held: list[str] = []
         self._too_large: set[date] = set()
         self._to_drop: set[date] = set()
-
-    async def run(self, stopping: Stopping, metrics: FlusherMetrics) -> None:
-        """Repeats all of it, until asked to stop."""
-        closing, dropping = Interval(_CLOSE_EVERY_SECONDS), Interval(_DROP_EVERY_SECONDS)
-
-        async def turn() -> None:
-            await self.fold()
-            if closing.ended():
-                await self._measure(metrics)
-                await self.note_dead_letters()
-                await self.close()
-            if dropping.ended():
-                await self.drop()
-
-        failure_log = FailureLog(
-            "adding up counts has to wait",
-            "counts are added up again",
-            "nothing at first, since the views stay exact; check that PostgreSQL is up",
-        )
-        # No error of PostgreSQL is a reason to end the flusher.
-        passing = (Retry, DeadLetter, Misconfigured)
-        await repeat(turn, stopping, _PAUSE_SECONDS, trouble=failure_log, passing=passing)
 
     async def run_once(self) -> Done:
         """Does all of it once."""
@@ -205,15 +176,10 @@ class MonthKeeper:
             log.warning(
                 "sessions will be dropped at the next check",
                 months=sorted(map(str, self._to_drop)),
-                seconds=_DROP_EVERY_SECONDS,
+                seconds=DROP_EVERY_SECONDS,
                 to_do="nothing, or before that a higher SESSIONS_KEPT_MONTHS",
             )
         return dropped
-
-    async def _measure(self, metrics: FlusherMetrics) -> None:
-        async with self._database.connection() as connection:
-            checked_at = await connection.fetchval("SELECT checked_at FROM flusher.state")
-        metrics.counts_checked.set(0 if checked_at is None else checked_at.timestamp())
 
 
 async def _with_lock(

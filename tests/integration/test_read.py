@@ -13,6 +13,7 @@ from contract.flusher_metrics import FlusherMetrics
 from contract.record import FIELD, encode
 from flusher.rows.batch import Undecodable
 from flusher.stream.dead_letters import set_aside
+from flusher.stream.keeper import StreamKeeper
 from flusher.stream.lag import measure_lag
 from flusher.stream.read import StreamReader
 from runtime.shards import OneServer
@@ -110,6 +111,35 @@ async def test_what_a_dead_consumer_held_is_taken_over(shards: OneServer, redis:
     patient = await reader_of(shards, "patient", claim_seconds=60)
     assert await patient.claim(100) == [], "not yet"
     heir = await reader_of(shards, "heir", claim_seconds=0)
+    assert sorted(e.record for e in await heir.claim(100)) == sorted(records)
+
+
+async def keep(reader: StreamReader, helpers: StreamReader) -> None:
+    """As a flusher does every few seconds, with entries that nobody may keep for long."""
+    await StreamKeeper(reader, helpers, FlusherMetrics(CollectorRegistry()), 0).run_once()
+
+
+async def test_streams_beyond_the_configured_ones_are_found_and_read(
+    shards: OneServer, redis: Redis
+) -> None:
+    """As after a smaller STREAM_SHARDS; by the helper, too."""
+    one, helper = await reader_of(shards, "one"), await reader_of(shards, "helper")
+    await redis.xadd(keys.stream(SHARDS + 3), {FIELD: encode(start())})
+    assert await one.read(100) == []
+    await keep(one, helper)
+    (entry,) = await helper.read(100)
+    assert entry.shard == SHARDS + 3
+
+
+async def test_entries_that_no_consumer_has_are_taken_up(shards: OneServer, redis: Redis) -> None:
+    """As after `XGROUP DELCONSUMER`, which forgets what was pending."""
+    records = await append(redis, 8)
+    assert len(await (await reader_of(shards, "deleted")).read(100)) == 8
+    for shard in range(SHARDS):
+        await redis.xgroup_delconsumer(keys.stream(shard), keys.GROUP, "deleted")
+    heir = await reader_of(shards, "heir", claim_seconds=0)
+    assert [await heir.read(100), await heir.claim(100)] == [[], []]
+    await keep(heir, heir)
     assert sorted(e.record for e in await heir.claim(100)) == sorted(records)
 
 

@@ -13,7 +13,6 @@ from contract.entry import RECORDS_MAX, join_records
 from contract.errors import DeadLetter, Retry, TimedOut
 from contract.flusher_metrics import FlusherMetrics
 from contract.record import FIELD, Event, encode
-from flusher.measuring import Measuring
 from flusher.postgres.database import Database
 from flusher.postgres.match import REPEATED_WITHIN_US
 from flusher.postgres.write import SessionWriter
@@ -21,6 +20,7 @@ from flusher.rows.batch import Undecodable
 from flusher.rows.entry import Entry
 from flusher.stream import dead_letters
 from flusher.stream.dead_letters import UNKNOWN_SITE, DeadLetters, Letter, set_aside
+from flusher.stream.keeper import StreamKeeper
 from flusher.stream.read import StreamReader
 from flusher.worker import Flushed, Worker
 from flusher.worker_settings import WorkerSettings
@@ -257,7 +257,7 @@ async def test_when_the_server_is_slow_nothing_is_set_aside(
 async def test_the_metric_of_what_waits_counts_sessions_and_not_entries(bench: Bench) -> None:
     await bench.append_together(*(encode(start()) for _ in range(5)))
     await bench.append(start())
-    await Measuring(bench.reader, bench.metrics).measure()
+    await StreamKeeper(bench.reader, bench.reader, bench.metrics, 60).run_once()
     shown = bench.registry.get_sample_value("impact_stream_entries", {"shard": "0"})
     assert (shown, await bench.buffered()) == (6, 2)
 
