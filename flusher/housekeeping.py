@@ -48,7 +48,6 @@ class Housekeeping:
             (self._purging, self._purge),
             (Interval(_MINUTE_SECONDS), self._make_coming_months),
             (Interval(_MINUTE_SECONDS), self._measure),
-            (Interval(_MINUTE_SECONDS), self._keeper.note_dead_letters),
             (Interval(_MINUTE_SECONDS), self._keeper.close),
             (Interval(DROP_EVERY_SECONDS), self._keeper.drop),
             (Interval(_FOLD_SECONDS), self._keeper.fold),

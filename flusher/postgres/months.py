@@ -3,7 +3,6 @@ says when). The views are exact whenever this runs.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
@@ -37,14 +36,6 @@ DeadPlaces = Callable[[], Awaitable[Mapping[tuple[Month, str], int]]]
 OldestEntry = Callable[[], Awaitable[float]]
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The months that one run has closed and dropped."""
-
-    closed: tuple[date, ...] = ()
-    dropped: tuple[date, ...] = ()
-
-
 class MonthKeeper:
     """The regular work of one flusher. Several flushers may do it at the same time.
 
@@ -76,41 +67,26 @@ class MonthKeeper:
         self._too_large: set[date] = set()
         self._to_drop: set[date] = set()
 
-    async def run_once(self) -> Done:
-        """Does all of it once."""
-        await self.fold()
-        await self.note_dead_letters()
-        return Done(await self.close(), await self.drop())
-
     async def fold(self) -> None:
         """Adds up the changes of the counts."""
         async with self._database.connection() as connection, connection.transaction():
             if await locks.try_to_take(connection, Lock.FOLD):
                 await connection.execute(statement("fold_counts"))
 
-    async def note_dead_letters(self) -> None:
-        """Stores how many dead letters each month and site has, for the view `data_quality`."""
-        places = (await self._dead_places()).items()
-        rows = [(month.first_day, site, count) for (month, site), count in places if count]
-        async with self._database.connection() as connection, connection.transaction():
-            if await locks.try_to_take(connection, Lock.DEAD_LETTERS):
-                await connection.execute(
-                    "DELETE FROM flusher.quality_counts WHERE kind = 'dead_letter'"
-                )
-                await connection.executemany(
-                    "INSERT INTO flusher.quality_counts VALUES ($1, $2, 'dead_letter', $3)", rows
-                )
-
     async def close(self) -> tuple[date, ...]:
         """Closes months that are over and have no entries or dead letters in Redis; returns them.
-        Also closes months again that got sessions after they were closed.
+        Also closes months again that got sessions after they were closed. Before that, it stores
+        how many dead letters each month and site has, for the view `data_quality`.
         """
+        # Before the streams are checked: meanwhile one may be replayed into a stream.
+        dead_places = await self._dead_places()
         async with self._database.connection() as connection:
+            await _note_dead_letters(connection, dead_places)
             rows = await connection.fetch(statement("months_to_close"), GRACE, self._ended_keep)
             if not rows:
                 return ()
-            # Before the streams are checked: meanwhile one may be replayed into a stream.
-            held = await self._held_by_dead_letters([row["month"] for row in rows])
+            held = {month.first_day for month, _ in dead_places} & {row["month"] for row in rows}
+            self._log_held(sorted(map(str, held)))
             if await self._oldest_entry() > WAITS_SECONDS:
                 return ()
             closed = tuple(
@@ -140,17 +116,14 @@ class MonthKeeper:
             )
             return False
 
-    async def _held_by_dead_letters(self, months: list[date]) -> set[date]:
-        held = {month.first_day for month, _ in await self._dead_places()}.intersection(months)
-        names = sorted(map(str, held))
-        if names and names != self._held:
+    def _log_held(self, months: list[str]) -> None:
+        if months and months != self._held:
             log.warning(
                 "months can't be closed: dead letters belong to them",
-                months=names,
+                months=months,
                 to_do="python -m flusher dead list; replay or drop them",
             )
-        self._held = names
-        return held
+        self._held = months
 
     async def drop(self) -> tuple[date, ...]:
         """Drops the sessions of months that an earlier call has announced; returns them. Announces
@@ -180,6 +153,20 @@ class MonthKeeper:
                 to_do="nothing, or before that a higher SESSIONS_KEPT_MONTHS",
             )
         return dropped
+
+
+async def _note_dead_letters(
+    connection: asyncpg.Connection, places: Mapping[tuple[Month, str], int]
+) -> None:
+    rows = [(month.first_day, site, count) for (month, site), count in places.items() if count]
+    async with connection.transaction():
+        if await locks.try_to_take(connection, Lock.DEAD_LETTERS):
+            await connection.execute(
+                "DELETE FROM flusher.quality_counts WHERE kind = 'dead_letter'"
+            )
+            await connection.executemany(
+                "INSERT INTO flusher.quality_counts VALUES ($1, $2, 'dead_letter', $3)", rows
+            )
 
 
 async def _with_lock(

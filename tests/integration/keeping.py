@@ -1,6 +1,8 @@
 """A keeper of months for which nothing waits in Redis, and sessions in any month."""
 
 from collections.abc import Mapping
+from datetime import date
+from typing import NamedTuple
 
 from contract.calendar import DAY_US, SECOND_US, Month
 from contract.record import SessionStarted
@@ -22,14 +24,29 @@ async def none_dead() -> Mapping[tuple[Month, str], int]:
     return {}
 
 
+class Done(NamedTuple):
+    """The months that one run has closed and dropped."""
+
+    closed: tuple[date, ...] = ()
+    dropped: tuple[date, ...] = ()
+
+
+class Keeper(MonthKeeper):
+    """One that does all of its work when it is asked to."""
+
+    async def run_once(self) -> Done:
+        await self.fold()
+        return Done(await self.close(), await self.drop())
+
+
 def keeper_of(
     database: Database,
     keep: str = "instant",
     kept_months: int = 0,
     dead_places: DeadPlaces = none_dead,
     oldest_entry: OldestEntry = nothing_waits,
-) -> MonthKeeper:
-    return MonthKeeper(database, oldest_entry, dead_places, kept_months, keep)
+) -> Keeper:
+    return Keeper(database, oldest_entry, dead_places, kept_months, keep)
 
 
 def visit(month: Month, person: int, site: str = A_SITE, role: str | None = None) -> SessionStarted:
