@@ -68,17 +68,8 @@ class Worker:
         self._portions = Portions()
         self._committed = Committed(reader, metrics, server_time)
         self.outage: Outage = helps.outage if helps else Outage("batches go on")
-        self._is_prepared = False
         # By the monotonic clock: when a batch was done last, or none was there.
         self.last_success: float | None = None
-
-    async def prepare(self) -> None:
-        """Creates the consumer groups.
-
-        Raises:
-            Retry: Redis is away.
-        """
-        await self._reader.create_groups()
 
     async def run_once(self) -> Flushed:
         """Reads the entries that are there, up to one batch, and stores them.
@@ -117,9 +108,6 @@ class Worker:
         beat()
         if not self._is_needed:
             return
-        if not self._is_prepared:
-            await self.prepare()
-            self._is_prepared = True
         await self._fill(stopping, beat)
         await self._flush(self._builder.take())
 

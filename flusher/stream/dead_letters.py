@@ -93,7 +93,7 @@ class DeadLetters:
 
     async def all(self) -> AsyncIterator[Letter]:
         """All dead letters, by shard, the oldest first."""
-        for shard in await find_shards(self._servers, (), [keys.dead_letters]):
+        for shard in await find_shards(self._servers, ()):
             start = "-"
             while letters := await self._range(shard, start, "+", _PAGE):
                 for letter in letters:

@@ -46,6 +46,7 @@ class StreamReader:
         self.shards: Sequence[int] = range(shards.count)  # the known ones
         self._consumer = consumer
         self._claim_ms = int(claim_seconds * 1000)
+        self._answered: set[int] = set()  # shards that have ever had the group
         self._claimed_up_to: dict[int, bytes] = {}
         self._unread: list[int] = []  # shards that could not be read last time
         self._outage = Outage("all shards are read again")
@@ -53,24 +54,10 @@ class StreamReader:
         self.left_some = False
 
     async def find_shards(self) -> None:
-        """Finds streams that are not known yet, to read them, too; creates their groups."""
+        """Finds streams that are not known yet, to read them, too."""
         known, self.shards = self.shards, await find_shards(self.servers, self.shards)
         if new := sorted(set(self.shards) - set(known)):
             log.info("shards beyond STREAM_SHARDS were found: they are drained too", shards=new)
-            await self.create_groups(new)
-
-    async def create_groups(self, shards: Iterable[int] | None = None) -> None:
-        """Creates missing consumer groups, by default of all shards. They begin with the first
-        entry.
-        """
-        doing = "creating the consumer group"
-        commands = {
-            shard: [("XGROUP", "CREATE", keys.stream(shard), keys.GROUP, "0", "MKSTREAM")]
-            for shard in (self.shards if shards is None else shards)
-        }
-        for (reply,) in (await ask(self.servers, commands, doing)).values():
-            if isinstance(reply, RedisError) and not str(reply).startswith("BUSYGROUP"):
-                raise retry_for(reply, doing)
 
     async def read(self, most: int) -> list[Entry]:
         """Entries that no consumer of the group has had, about `most`, evenly from the shards."""
@@ -171,26 +158,40 @@ class StreamReader:
         replies = await ask(
             self.servers, {shard: [each] for shard, each in commands.items()}, doing
         )
-        answered, failed, groupless = {}, {}, []
+        if groupless := [shard for shard, (reply,) in replies.items() if _has_no_group(reply)]:
+            await self._create_groups(groupless)
+            again: dict[int, list[Command]] = {shard: [commands[shard]] for shard in groupless}
+            replies |= await ask(self.servers, again, doing)
+        answered, failed = {}, {}
         for shard, (reply,) in replies.items():
-            if not isinstance(reply, RedisError):
-                answered[shard] = reply
-            elif str(reply).startswith("NOGROUP"):
-                groupless.append(shard)
-            else:
+            if isinstance(reply, RedisError):
                 failed[shard] = retry_for(reply, doing)
+            else:
+                answered[shard] = reply
         if failed and not answered:
             raise next(iter(failed.values()))
+        self._answered.update(answered)
         self._log_unread(failed)
-        if groupless:
-            # The new group begins with the first entry. What was written before is a duplicate.
+        return answered
+
+    async def _create_groups(self, shards: list[int]) -> None:
+        """Creates the groups of these shards, which begin with the first entry. Not before there is
+        none: a full Redis refuses it also if there is one.
+        """
+        commands: dict[int, list[Command]] = {
+            shard: [("XGROUP", "CREATE", keys.stream(shard), keys.GROUP, "0", "MKSTREAM")]
+            for shard in shards
+        }
+        doing = "creating the consumer group"
+        for (reply,) in (await ask(self.servers, commands, doing)).values():
+            if isinstance(reply, RedisError) and not str(reply).startswith("BUSYGROUP"):
+                raise retry_for(reply, doing)
+        if gone := [shard for shard in shards if shard in self._answered]:
             log.warning(
                 "the consumer group was gone and was created again",
-                shards=groupless,
+                shards=gone,
                 to_do="find out what removed it: an eviction, FLUSHALL, or the restore of a backup",
             )
-            await self.create_groups(groupless)
-        return answered
 
     def _log_unread(self, failed: Mapping[int, Exception]) -> None:
         """Logs which shards have to wait, while the others are read."""
@@ -207,6 +208,10 @@ class StreamReader:
             )
         else:
             self._outage.works()
+
+
+def _has_no_group(reply: object) -> bool:
+    return isinstance(reply, RedisError) and str(reply).startswith("NOGROUP")
 
 
 def _entries(shard: int, messages: Sequence[tuple[bytes, list[bytes] | None]]) -> list[Entry]:

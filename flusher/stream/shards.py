@@ -6,7 +6,7 @@ still append there. So a flusher asks Redis for all streams that exist.
 The functions raise Retry if Redis does not answer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -19,15 +19,11 @@ from runtime.redis_connection import Command
 from runtime.shards import Shards
 
 
-async def find_shards(
-    shards: Shards,
-    known: Sequence[int],
-    names: Sequence[Callable[[int], str]] = (keys.stream, keys.dead_letters),
-) -> list[int]:
-    """The known shards, and all others for which a key of one of these names exists."""
+async def find_shards(shards: Shards, known: Sequence[int]) -> list[int]:
+    """The known shards, and all others that have a stream or dead letters."""
     unknown = set(range(keys.MOST_SHARDS)) - set(known)
     exists: dict[int, list[Command]] = {
-        shard: [("EXISTS", *(name(shard) for name in names))] for shard in unknown
+        shard: [("EXISTS", keys.stream(shard), keys.dead_letters(shard))] for shard in unknown
     }
     replies = await ask(shards, exists, "looking for shards") if unknown else {}
     found = []
