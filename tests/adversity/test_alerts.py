@@ -26,7 +26,7 @@ from collector.request.address_check import WINDOW
 from contract import keys
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
-from flusher.stream.read import DEAD_LETTERS_KEPT
+from flusher.stream.dead_letters import DEAD_LETTERS_KEPT
 from runtime.redis_client import connect_redis
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres

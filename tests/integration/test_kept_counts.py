@@ -17,7 +17,7 @@ from embedded.postgres import PostgresServer
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
 from flusher.postgres.migrate import migrate
-from flusher.postgres.months import WAITS_SECONDS, Done, MonthKeeper
+from flusher.postgres.months import WAITS_SECONDS
 from flusher.postgres.statements import statement
 from flusher.postgres.store_counts import store_counts
 from flusher.postgres.write import SessionWriter
@@ -26,7 +26,7 @@ from tests.conftest import Databases
 from tests.events import batch_of, upgrade
 from tests.instant import MONTH, UTC
 from tests.integration.keeping import A_SITE as SITE
-from tests.integration.keeping import keeper_of, visit
+from tests.integration.keeping import Done, Keeper, keeper_of, visit
 from tests.live_counts import views_and_live_counts_that_differ
 from tests.servers import Servers
 from tests.system import run_command, run_successfully
@@ -42,7 +42,7 @@ def databases(postgres: PostgresServer, embedded_servers: Servers) -> Databases:
 
 
 @pytest.fixture
-def keeper(database: Database) -> MonthKeeper:
+def keeper(database: Database) -> Keeper:
     return keeper_of(database)
 
 
@@ -57,7 +57,7 @@ async def partitions_read(connection: asyncpg.Connection, query: str) -> set[str
 
 
 async def test_no_report_reads_sessions(
-    connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper
+    connection: asyncpg.Connection, writer: SessionWriter, keeper: Keeper
 ) -> None:
     months = [MONTH.plus(-number) for number in range(6)]
     await writer.write(
@@ -111,7 +111,7 @@ async def test_who_begins_and_who_ceases_to_count(
 
 
 async def test_the_counts_are_exact_under_fire(
-    connection: asyncpg.Connection, keeper: MonthKeeper, dsn: str, database: Database
+    connection: asyncpg.Connection, keeper: Keeper, dsn: str, database: Database
 ) -> None:
     """Two flushers write the same people's sessions of two months, which are closed meanwhile. They
     write them in opposite orders and never wait for each other: else it would be a Retry.
@@ -152,7 +152,7 @@ async def test_a_month_is_closed_when_it_is_over_and_nothing_of_it_may_be_on_its
     async def oldest_entry() -> float:
         return oldest
 
-    keeper = MonthKeeper(database, oldest_entry, kept_months=0)
+    keeper = keeper_of(database, oldest_entry=oldest_entry)
     assert await keeper.close() == ()
     oldest = WAITS_SECONDS - 1
     assert await keeper.close() == (OVER.first_day,)
@@ -180,7 +180,7 @@ async def test_a_month_is_closed_three_days_after_its_end_in_the_calendars_zone(
 async def test_check_reports_and_repairs_what_an_operator_deleted(
     connection: asyncpg.Connection,
     writer: SessionWriter,
-    keeper: MonthKeeper,
+    keeper: Keeper,
     dsn: str,
     database: Database,
 ) -> None:
@@ -211,7 +211,7 @@ async def test_check_reports_and_repairs_what_an_operator_deleted(
 
 
 async def test_with_another_calendar_the_days_are_counted_anew(
-    connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper, database: Database
+    connection: asyncpg.Connection, writer: SessionWriter, keeper: Keeper, database: Database
 ) -> None:
     await writer.write(batch_of(visit(OVER, 1), visit(MONTH, 1)))
     await keeper.run_once()
@@ -329,7 +329,7 @@ async def test_of_dropped_months_the_counts_stay(
 
 
 async def test_only_closed_months_are_dropped(
-    connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper
+    connection: asyncpg.Connection, writer: SessionWriter, keeper: Keeper
 ) -> None:
     await writer.write(batch_of(visit(OVER, 1), visit(MONTH, 1)))
     drop = "SELECT flusher.drop_month($1)"
