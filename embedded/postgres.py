@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from embedded.child import ends_within, start_child
 from embedded.errors import ServerDidNotStart
-from embedded.held_child import HeldChild
 from embedded.launch import Account, account_for
 from embedded.server_process import ServerProcess, environment_without_pg
 
@@ -88,14 +88,14 @@ class PostgresServer(ServerProcess):
             "--username=postgres",
             *([] if self._sync else ["--no-sync"]),
         ]
-        child = HeldChild(lambda: self._spawn(command, lock))
+        child = start_child(lambda: self._spawn(command, lock))
         try:
-            if not child.wait(_INITDB_SECONDS):
+            if not ends_within(child, _INITDB_SECONDS):
                 raise self._failure(f"initdb took more than {_INITDB_SECONDS:.0f} seconds")
         finally:
             self._kill_processes(child)
-        if child.exit_status != 0:
-            raise self._failure(f"initdb ended with status {child.exit_status}")
+        if child.returncode != 0:
+            raise self._failure(f"initdb ended with status {child.returncode}")
         unfinished.rename(self._cluster)
 
     def _account(self) -> Account | None:

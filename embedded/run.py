@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from contract.calendar import SECOND_US
-from embedded.banner import compose_banner
+from embedded.banner import compose_banner, wait_until_ready
 from embedded.commands import DEMO_ALGORITHM, sign_token
 from embedded.data_folder import DataFolder, RunningSystem
 from embedded.errors import CannotRun
 from embedded.ports import is_free
 from embedded.postgres import PostgresServer
 from embedded.procfile import STOP_SIGNALS, read_procfile, run_rows
-from embedded.readiness import wait_until_ready
 from embedded.run_settings import RunSettings, read_run_settings, settle_ports
 from embedded.server_process import ServerProcess
 from embedded.terminal import Terminal
@@ -104,7 +103,7 @@ def child_environment(
         "PYTHONUNBUFFERED": "1",
         "REDIS_URL": system.redis_url,
         "DATABASE_URL": system.database_url,
-        **_keys(settings, system.jwt_key),
+        **_keys(own, system.jwt_key),
         "HOST": settings.host,
         "TRUSTED_PROXIES": own.get("TRUSTED_PROXIES", "127.0.0.1,::1"),
         "PORT": str(settings.port),
@@ -124,13 +123,13 @@ def child_environment(
     return environment
 
 
-def _keys(settings: RunSettings, demo_key: str) -> dict[str, str]:
+def _keys(own: Mapping[str, str], demo_key: str) -> dict[str, str]:
     """The collector's keys: the demo key, which signs all tokens here, and those that are set."""
-    if settings.own_keys is None:
+    if not own.get("JWT_KEY"):
         return {"JWT_KEY": demo_key, "JWT_ALGORITHMS": DEMO_ALGORITHM}
-    algorithms = [word.strip() for word in (settings.own_algorithms or "").split(",")]
+    algorithms = [word.strip() for word in own.get("JWT_ALGORITHMS", "").split(",")]
     return {
-        "JWT_KEY": f"{settings.own_keys}\n{demo_key}",
+        "JWT_KEY": f"{own['JWT_KEY']}\n{demo_key}",
         "JWT_ALGORITHMS": ",".join(filter(None, dict.fromkeys([*algorithms, DEMO_ALGORITHM]))),
     }
 

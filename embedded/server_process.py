@@ -13,9 +13,9 @@ from typing import ClassVar, Self
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
+from embedded.child import Child, ends_within, start_child
 from embedded.errors import ServerDidNotStart
 from embedded.folder_lock import take_lock
-from embedded.held_child import HeldChild
 from embedded.launch import Account, plan_launch
 from embedded.ports import find_free_port
 
@@ -44,7 +44,7 @@ class ServerProcess(ABC):
         self.log_path = self.data_dir / "server.log"
         self._port = port
         self._extra_env = dict(env or {})
-        self._child: HeldChild | None = None
+        self._child: Child | None = None
         self._log_start = 0
 
     @abstractmethod
@@ -73,7 +73,7 @@ class ServerProcess(ABC):
 
     @property
     def is_running(self) -> bool:
-        return self._child is not None and self._child.is_running
+        return self._child is not None and self._child.poll() is None
 
     @property
     def pid(self) -> int:
@@ -94,20 +94,18 @@ class ServerProcess(ABC):
         """Ends it cleanly, or kills it if that takes too long. None of its processes is left."""
         if self._child is None:
             return
-        if self._child.is_running:
+        if self._child.poll() is None:
             self._signal_all(self._child, signal.SIGCONT)  # a frozen process handles no signal
-            self._child.send(self.stop_signal)
-            if not self._child.wait(_STOP_SECONDS):
+            self._child.send_signal(self.stop_signal)
+            if not ends_within(self._child, _STOP_SECONDS):
                 self._kill_processes(self._child)
         self._forget_child()
 
     def kill(self) -> None:
         """Ends all of its processes with SIGKILL. None is left."""
-        if self._child is None:
-            return
-        if self._child.is_running:
+        if self._child is not None:
             self._kill_processes(self._child)
-        self._forget_child()
+            self._forget_child()
 
     def restart(self) -> None:
         """Stops it if it runs, and starts it with the same port and data."""
@@ -133,8 +131,8 @@ class ServerProcess(ABC):
     ) -> None:
         self.stop()
 
-    def _running_child(self) -> HeldChild:
-        if self._child is None or not self._child.is_running:
+    def _running_child(self) -> Child:
+        if self._child is None or not self.is_running:
             raise RuntimeError(f"{self.name} is not running")
         return self._child
 
@@ -162,7 +160,7 @@ class ServerProcess(ABC):
             ) from error
         try:
             self._prepare(lock)
-            self._child = HeldChild(lambda: self._spawn(self._command(), lock))
+            self._child = start_child(lambda: self._spawn(self._command(), lock))
         except OSError as error:
             raise ServerDidNotStart(f"{self.name} did not start: {error}") from error
         finally:
@@ -197,11 +195,11 @@ class ServerProcess(ABC):
                 extra_groups=None if account is None else [],
             )
 
-    def _await_ready(self, child: HeldChild) -> None:
+    def _await_ready(self, child: Child) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while not self._is_ready(child.pid):
-            if child.wait(_POLL_SECONDS):
-                raise self._failure(f"it ended with status {child.exit_status}")
+            if ends_within(child, _POLL_SECONDS):
+                raise self._failure(f"it ended with status {child.returncode}")
             if time.monotonic() >= deadline:
                 raise self._failure(f"it did not answer within {_START_SECONDS:.0f} seconds")
 
@@ -220,11 +218,11 @@ class ServerProcess(ABC):
             f"{self.name} did not start: {what}; it said: {said}; log: {self.log_path}"
         )
 
-    def _kill_processes(self, child: HeldChild) -> None:
+    def _kill_processes(self, child: Child) -> None:
         # Suspended first, so that it starts no process after the others are listed.
-        child.send(signal.SIGSTOP)
+        child.send_signal(signal.SIGSTOP)
         self._signal_all(child, signal.SIGKILL)
-        child.wait(_GONE_SECONDS)
+        ends_within(child, _GONE_SECONDS)
 
     def _forget_child(self) -> None:
         """Waits until the last process of the server has released the data folder."""
@@ -232,13 +230,12 @@ class ServerProcess(ABC):
         os.close(take_lock(self.data_dir / "lock", seconds=_GONE_SECONDS))
 
     @staticmethod
-    def _signal_all(child: HeldChild, number: signal.Signals) -> None:
-        try:
-            children = psutil.Process(child.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return  # it ended meanwhile
+    def _signal_all(child: Child, number: signal.Signals) -> None:
+        if child.poll() is not None:
+            return  # its number may be another process's by now
+        children = psutil.Process(child.pid).children(recursive=True)
         # The main process first: a suspended one starts no others.
-        child.send(number)
+        child.send_signal(number)
         for descendant in children:
             with suppress(psutil.NoSuchProcess):
                 descendant.send_signal(number)
