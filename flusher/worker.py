@@ -19,9 +19,7 @@ from flusher.stream.batch_builder import BatchBuilder
 from flusher.stream.portions import Portions
 from flusher.stream.read import StreamReader
 from flusher.worker_settings import WorkerSettings
-from runtime.outage import Outage
-from runtime.periodic import repeat
-from runtime.retry import Backoff
+from runtime.periodic import Backoff, Outage, repeat
 from runtime.service_manager import Beat
 from runtime.stopping import Stopping
 
@@ -114,7 +112,7 @@ class Worker:
             pending until another flusher takes them over.
         """
         turn = partial(self._turn, stopping, beat)
-        await repeat(turn, stopping, self._pause, trouble=self, backoff=_BACKOFF)
+        await repeat(turn, stopping, self._pause, report=self._report, backoff=_BACKOFF)
         try:
             await self._reader.retire()
         except Retry as error:
@@ -146,15 +144,14 @@ class Worker:
                 await self._housekeeping.run_if_due()  # it may work: perhaps only the batch failed
             raise
 
-    def fails(self, error: Exception, pause: float) -> None:
-        """Logs that a batch has to wait; part of `Trouble`."""
+    def _report(self, error: Exception | None, pause: float) -> None:
+        """Logs that a batch has to wait. `_turn` reports which of its parts work."""
+        if error is None:
+            return
         self.outage.fails(self._failing)
         redis = isinstance(error, Retry) and error.reason.startswith("redis")
         to_do = f"nothing is lost; check that {'Redis' if redis else 'PostgreSQL'} is up"
         log.warning("a batch has to wait", why=str(error), seconds=round(pause, 1), to_do=to_do)
-
-    def works(self) -> None:
-        """Does nothing, because `_turn` reports which of its parts work; part of `Trouble`."""
 
     @property
     def is_behind(self) -> bool:

@@ -4,10 +4,9 @@ This takes one round trip to each server, for any number of shards.
 """
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -27,13 +26,14 @@ _ASKING: Final[Command] = ("ASKING",)
 _AWAY = (RedisConnectionError, RedisTimeoutError)
 
 
-class Shards(ABC):
-    """The stream shards, on one server or in a cluster. `count` is their number."""
+class OneServer:
+    """The stream shards, all on one server. `count` is their number."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, redis: Redis, count: int) -> None:
         self.count = count
+        self._redis = redis
+        self._connection = RedisConnection(redis)
 
-    @abstractmethod
     async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
         """Sends each shard's commands, in their order, to the server that has the shard.
 
@@ -44,31 +44,14 @@ class Shards(ABC):
         Raises:
             RedisError: no server answers.
         """
+        return await _ask_server(self._connection, commands)
 
-    @abstractmethod
     async def servers(self) -> dict[int, Redis]:
         """A client of each server that has shards, by one of its shards.
 
         Raises:
             RedisError: the servers are not known.
         """
-
-    @abstractmethod
-    async def aclose(self) -> None: ...
-
-
-class OneServer(Shards):
-    """All shards on one server."""
-
-    def __init__(self, redis: Redis, count: int) -> None:
-        super().__init__(count)
-        self._redis = redis
-        self._connection = RedisConnection(redis)
-
-    async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
-        return await _ask_server(self._connection, commands)
-
-    async def servers(self) -> dict[int, Redis]:
         return {0: self._redis}
 
     async def aclose(self) -> None:
@@ -76,12 +59,12 @@ class OneServer(Shards):
         await self._redis.aclose()
 
 
-class ClusterShards(Shards):
-    """Shards on the primaries of a cluster. It follows them when they move or fail over."""
+class ClusterShards:
+    """The same, on the primaries of a cluster. It follows shards that move or fail over."""
 
     def __init__(self, cluster: Cluster, count: int) -> None:
         """This object closes `cluster`."""
-        super().__init__(count)
+        self.count = count
         self._cluster = cluster
 
     async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
@@ -162,6 +145,9 @@ class ClusterShards(Shards):
         return replies
 
 
+Shards = OneServer | ClusterShards
+
+
 @asynccontextmanager
 async def connect_shards(environment: Environment) -> AsyncIterator[Shards]:
     """The shards that the settings name, connected until the end of the block.
@@ -176,10 +162,8 @@ async def connect_shards(environment: Environment) -> AsyncIterator[Shards]:
         shards = ClusterShards(Cluster(urls), count)
     else:
         shards = OneServer(connect_redis(urls), count)
-    try:
+    async with aclosing(shards):
         yield shards
-    finally:
-        await shards.aclose()
 
 
 def first_error(replies: Iterable[Any]) -> RedisError | None:

@@ -18,8 +18,7 @@ from flusher.postgres import locks
 from flusher.postgres.database import Database
 from flusher.postgres.locks import Lock
 from flusher.postgres.statements import statement
-from runtime.periodic import FailureLog, Interval, repeat
-from runtime.retry import Backoff, retry
+from runtime.periodic import Backoff, Interval, failure_log, repeat, retry
 from runtime.stopping import Stopping
 
 # A month is closed this long after its end, by PostgreSQL's clock.
@@ -96,14 +95,14 @@ class MonthKeeper:
             if dropping.ended():
                 await self.drop()
 
-        failure_log = FailureLog(
+        report = failure_log(
             "adding up counts has to wait",
             "counts are added up again",
             "nothing at first, since the views stay exact; check that PostgreSQL is up",
         )
         # No error of PostgreSQL is a reason to end the flusher.
         passing = (Retry, DeadLetter, Misconfigured)
-        await repeat(turn, stopping, _PAUSE_SECONDS, trouble=failure_log, passing=passing)
+        await repeat(turn, stopping, _PAUSE_SECONDS, report=report, passing=passing)
 
     async def run_once(self) -> Done:
         """Does all of it once."""
