@@ -64,7 +64,7 @@ class ServerProcess(ABC):
 
     @abstractmethod
     def _is_ready(self, pid: int) -> bool:
-        """Whether the server answers, and is the process `pid` and not another one on its port."""
+        """Whether the server, the process `pid`, accepts connections."""
 
     @property
     def port(self) -> int:
@@ -137,7 +137,15 @@ class ServerProcess(ABC):
         return self._child
 
     def _environment(self) -> dict[str, str]:
-        return environment_without_pg() | self._extra_env
+        # PostgreSQL's programs would use PGPORT, PGDATA and so on.
+        own = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        return own | self._extra_env
+
+    def _said(self) -> str:
+        """What the program that was started last has written."""
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode("utf-8", "replace")
 
     def _check_programs(self) -> None:
         for program in self._programs():
@@ -171,7 +179,7 @@ class ServerProcess(ABC):
             self.kill()
             raise
 
-    def _spawn(self, command: Sequence[str], lock: int) -> subprocess.Popen[bytes]:
+    def _spawn(self, command: Sequence[str], lock: int, stdin: int = subprocess.DEVNULL) -> Child:
         """Starts a command, with its output appended to the log."""
         launched, account = plan_launch(
             command,
@@ -183,7 +191,7 @@ class ServerProcess(ABC):
             self._log_start = log.tell()
             return subprocess.Popen(
                 launched,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.data_dir,
@@ -204,9 +212,7 @@ class ServerProcess(ABC):
                 raise self._failure(f"it did not answer within {_START_SECONDS:.0f} seconds")
 
     def _failure(self, what: str) -> ServerDidNotStart:
-        with self.log_path.open("rb") as log:
-            log.seek(self._log_start)
-            text = log.read().decode("utf-8", "replace")
+        text = self._said()
         if "Address already in use" in text:
             return ServerDidNotStart(
                 f"{self.name} did not start: port {self._port} of 127.0.0.1 is taken by another "
@@ -239,8 +245,3 @@ class ServerProcess(ABC):
         for descendant in children:
             with suppress(psutil.NoSuchProcess):
                 descendant.send_signal(number)
-
-
-def environment_without_pg() -> dict[str, str]:
-    """Our environment without PGPORT, PGDATA and so on, which PostgreSQL's programs would use."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
