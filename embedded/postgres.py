@@ -65,9 +65,6 @@ class PostgresServer(ServerProcess):
         """The folder of its programs: pg_dump, psql and the like."""
         return self._bin_dir
 
-    def _programs(self) -> Sequence[Path]:
-        return [self._bin_dir / name for name in ("initdb", "postgres")]
-
     def _prepare(self, lock: int) -> None:
         account = self._account()
         if account is not None:

@@ -5,10 +5,9 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeVar
 
 from contract.calendar import SECOND_US
 from embedded.banner import compose_banner, wait_until_ready
@@ -19,7 +18,6 @@ from embedded.ports import is_free
 from embedded.postgres import PostgresServer
 from embedded.procfile import STOP_SIGNALS, read_procfile, run_rows
 from embedded.run_settings import RunSettings, read_run_settings, settle_ports
-from embedded.server_process import ServerProcess
 from embedded.terminal import Terminal
 from embedded.valkey import ValkeyServer
 from runtime.clock import wall_clock
@@ -30,7 +28,6 @@ _POSTGRES_PORT = 5433
 _RELEASE = "release"
 _DEMO_MINUTES = 30 * 24 * 60
 _KEY_BYTES = 32
-Server = TypeVar("Server", bound=ServerProcess)
 
 
 def run(data: DataFolder) -> None:
@@ -75,22 +72,22 @@ def _start_servers(
 ) -> RunningSystem:
     redis_url = settings.redis_url
     if redis_url is None:
-        valkey = _start(lambda port: ValkeyServer(data.valkey, port=port), _VALKEY_PORT)
-        stack.push(valkey)
+        valkey = stack.enter_context(ValkeyServer(data.valkey, port=_free_or_0(_VALKEY_PORT)))
         redis_url = valkey.url
         terminal.say(f"Valkey runs on port {valkey.port}, its data in {data.valkey}")
     database_url = settings.database_url
     if database_url is None:
-        postgres = _start(lambda port: PostgresServer(data.postgres, port=port), _POSTGRES_PORT)
-        stack.push(postgres)
+        postgres = stack.enter_context(
+            PostgresServer(data.postgres, port=_free_or_0(_POSTGRES_PORT))
+        )
         database_url = postgres.dsn()
         terminal.say(f"PostgreSQL runs on port {postgres.port}, its data in {data.postgres}")
     return RunningSystem(redis_url, database_url, secrets.token_hex(_KEY_BYTES))
 
 
-def _start(server: Callable[[int], Server], preferred_port: int) -> Server:
-    """Starts a server on the preferred port if it is free, otherwise on another one."""
-    return server(preferred_port if is_free("127.0.0.1", preferred_port) else 0).start()
+def _free_or_0(port: int) -> int:
+    """The port if it is free; 0: the server finds another one."""
+    return port if is_free("127.0.0.1", port) else 0
 
 
 def child_environment(

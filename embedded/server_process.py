@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import ClassVar, Self
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
@@ -47,10 +46,6 @@ class ServerProcess(ABC):
         self._child: Child | None = None
         self._log_start = 0
 
-    @abstractmethod
-    def _programs(self) -> Sequence[Path]:
-        """The programs that are needed. An error names a missing one."""
-
     def _prepare(self, lock: int) -> None:  # noqa: B027 - a server may need nothing
         """Prepares the data folder. The programs that it runs inherit the folder's lock."""
 
@@ -84,7 +79,6 @@ class ServerProcess(ABC):
         """Starts it and waits until it is ready; else raises ServerDidNotStart."""
         if self.is_running:
             raise RuntimeError(f"{self.name} is already running")
-        self._check_programs()
         if self._port == 0:
             self._port = find_free_port()
         self._start()
@@ -123,12 +117,7 @@ class ServerProcess(ABC):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _running_child(self) -> Child:
@@ -146,13 +135,6 @@ class ServerProcess(ABC):
         with self.log_path.open("rb") as log:
             log.seek(self._log_start)
             return log.read().decode("utf-8", "replace")
-
-    def _check_programs(self) -> None:
-        for program in self._programs():
-            if not os.access(program, os.X_OK):
-                raise ServerDidNotStart(
-                    f"{self.name} did not start: there is no program {program} that we may run"
-                )
 
     def _start(self) -> None:
         try:
@@ -181,6 +163,10 @@ class ServerProcess(ABC):
 
     def _spawn(self, command: Sequence[str], lock: int, stdin: int = subprocess.DEVNULL) -> Child:
         """Starts a command, with its output appended to the log."""
+        if not os.access(command[0], os.X_OK):
+            raise ServerDidNotStart(
+                f"{self.name} did not start: there is no program {command[0]} that we may run"
+            )
         launched, account = plan_launch(
             command,
             parent_death=self.stop_signal,

@@ -50,9 +50,6 @@ class ValkeyServer(ServerProcess):
         """The URL of database 0, for the user `default`."""
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def _programs(self) -> Sequence[Path]:
-        return [self._find_binary()]
-
     def _command(self) -> Sequence[str]:
         config = dict(self.config) | {
             "port": str(self.port),
@@ -63,13 +60,10 @@ class ValkeyServer(ServerProcess):
             for name, value in config.items()
             for word in (f"--{name}", *(shlex.split(value) or [""]))
         ]
-        return [str(self._find_binary()), *options]
+        return [str(self._binary or _find_wheel_binary()), *options]
 
     def _is_ready(self, pid: int) -> bool:  # noqa: ARG002 - the log is this process's own
         return _READY in self._said()
-
-    def _find_binary(self) -> Path:
-        return self._binary or _find_wheel_binary()
 
 
 def _find_wheel_binary() -> Path:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 from redis.crc import key_slot
@@ -46,9 +46,7 @@ class Cluster:
         Raises:
             Misconfigured: one of them is not a node's URL.
         """
-        nodes = _node_urls(urls)
-        self._url = nodes[0]
-        self._known = [_address(url) for url in nodes]
+        self._url, self._known = _read_urls(urls)
         self._owners: list[Address | None] = [None] * SLOTS
         self._clients: dict[Address, Redis] = {}
         self._connections: dict[Address, RedisConnection] = {}
@@ -236,22 +234,17 @@ def _read_slots(
     return owners, list(dict.fromkeys(primaries + replicas))
 
 
-def _node_urls(urls: str) -> list[str]:
+def _read_urls(urls: str) -> tuple[str, list[Address]]:
+    """The URL of the first node, and the addresses of all."""
     nodes = [part.strip() for part in urls.split(",") if part.strip()]
     first = urlsplit(nodes[0])
     if first.scheme == "unix":
-        raise Misconfigured(
-            REDIS_URL.name, "nodes of a cluster can't be reached by a Unix socket", _EXAMPLE
-        )
+        problem = "nodes of a cluster can't be reached by a Unix socket"
+        raise Misconfigured(REDIS_URL.name, problem, _EXAMPLE)
     if first.path.strip("/") not in ("", "0"):
         raise Misconfigured(REDIS_URL.name, "a cluster has only database 0", _EXAMPLE)
-    credentials, at, _ = first.netloc.rpartition("@")
-    return [
-        node
-        if "://" in node
-        else urlunsplit(first._replace(netloc=f"{credentials}{at}{node.rstrip('/')}"))
-        for node in nodes
-    ]
+    full = [node if "://" in node else f"{first.scheme}://{node}" for node in nodes]
+    return nodes[0], [_address(url) for url in full]
 
 
 def _address(url: str) -> Address:

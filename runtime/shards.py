@@ -21,7 +21,7 @@ from runtime.redis_client import Address, connect_redis
 from runtime.redis_connection import Command, RedisConnection
 
 # A shard may move again while we follow it.
-_ROUNDS: Final = 3
+_ROUNDS: Final = 5
 _ASKING: Final[Command] = ("ASKING",)
 _AWAY = (RedisConnectionError, RedisTimeoutError)
 
@@ -70,11 +70,27 @@ class ClusterShards:
     async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
         done: dict[int, list[Any]] = {}
         left = dict(commands)
+        importers: dict[int, Address] = {}  # the nodes to which shards are just moving
         for _ in range(_ROUNDS):
             await self._cluster.refresh()
-            done |= await self._ask_owners(left)
-            done |= await self._ask_importers(left, done)
-            left = {shard: left[shard] for shard in left if _elsewhere(done[shard])}
+            by_node: defaultdict[Address, dict[int, Sequence[Command]]] = defaultdict(dict)
+            for shard, of_shard in left.items():
+                if shard in importers:
+                    by_node[importers[shard]][shard] = _with_asking(of_shard)
+                elif node := self._owner(shard):
+                    by_node[node][shard] = of_shard
+                else:
+                    self._cluster.doubt()
+                    done[shard] = [RedisConnectionError("no node has the slot")] * len(of_shard)
+            for answer in await asyncio.gather(*map(self._ask_node, by_node, by_node.values())):
+                done |= answer
+            elsewhere = {shard: error for shard in left if (error := _elsewhere(done[shard]))}
+            importers = {
+                shard: Address(error.host, int(error.port))
+                for shard, error in elsewhere.items()
+                if not isinstance(error, MovedError)  # then the cluster has learned it
+            }
+            left = {shard: left[shard] for shard in elsewhere}
             if not left:
                 break
         for shard in left:
@@ -98,38 +114,6 @@ class ClusterShards:
     def _owner(self, shard: int) -> Address | None:
         return self._cluster.owner(slot_of(keys.stream(shard)))
 
-    async def _ask_owners(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
-        by_node: defaultdict[Address, dict[int, Sequence[Command]]] = defaultdict(dict)
-        replies: dict[int, list[Any]] = {}
-        for shard, of_shard in commands.items():
-            node = self._owner(shard)
-            if node is None:
-                self._cluster.doubt()
-                replies[shard] = [RedisConnectionError("no node has the slot")] * len(of_shard)
-            else:
-                by_node[node][shard] = of_shard
-        for answer in await asyncio.gather(*map(self._ask_node, by_node, by_node.values())):
-            replies |= answer
-        return replies
-
-    async def _ask_importers(
-        self, commands: Mapping[int, Sequence[Command]], replies: Mapping[int, Sequence[Any]]
-    ) -> dict[int, list[Any]]:
-        """Asks again, once, for shards that are just moving: at the nodes to which they move."""
-        found: dict[int, list[Any]] = {}
-        for shard, of_shard in commands.items():
-            error = _elsewhere(replies[shard])
-            if error is not None and not isinstance(error, MovedError):
-                node = Address(error.host, int(error.port))
-                with_asking = _with_asking(of_shard)
-                answer = (await self._ask_node(node, {shard: with_asking}))[shard]
-                found[shard] = [
-                    reply
-                    for command, reply in zip(with_asking, answer, strict=True)
-                    if command is not _ASKING
-                ]
-        return found
-
     async def _ask_node(
         self, node: Address, commands: Mapping[int, Sequence[Command]]
     ) -> dict[int, list[Any]]:
@@ -137,7 +121,10 @@ class ClusterShards:
             replies = await _ask_server(self._cluster.connection(node), commands)
         except RedisError as error:
             self._cluster.doubt()
-            return {shard: [error] * len(of_shard) for shard, of_shard in commands.items()}
+            return {
+                shard: [error for command in of_shard if command is not _ASKING]
+                for shard, of_shard in commands.items()
+            }
         for of_shard in replies.values():
             for reply in of_shard:
                 if isinstance(reply, (MovedError, ClusterDownError)):
@@ -174,10 +161,16 @@ def first_error(replies: Iterable[Any]) -> RedisError | None:
 async def _ask_server(
     connection: RedisConnection, commands: Mapping[int, Sequence[Command]]
 ) -> dict[int, list[Any]]:
+    """The replies, without those to ASKING."""
     replies = iter(
         await connection.ask([each for of_shard in commands.values() for each in of_shard])
     )
-    return {shard: [next(replies) for _ in of_shard] for shard, of_shard in commands.items()}
+    return {
+        shard: [
+            reply for each, reply in zip(of_shard, replies, strict=False) if each is not _ASKING
+        ]
+        for shard, of_shard in commands.items()
+    }
 
 
 def _with_asking(commands: Sequence[Command]) -> list[Command]:

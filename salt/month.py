@@ -167,17 +167,16 @@ class MonthlySalt:
             self._note_doubt(str(error))
             raise
         self._follow(ensured.server_us, asked_us)
-        if not self._clock.is_well_known:
-            # Several round trips lay between the two times. Ask only for the clock.
-            asked_us = self._clock.steady_us()
-            self._follow(await self._store.server_us(), asked_us)
+        # Several round trips lay between the two times. This is one, which has the time, too.
+        asked_us = self._clock.steady_us()
+        observed = await self._store.observe(ensured.term.month)
+        self._follow(observed.server_us, asked_us)
         self._note_belief()
         self._may_have_expired = False
         self._note_calendar(other=ensured.other_calendar)
-        salt = await self._store.read(ensured.term)
-        if salt is None:
+        if observed.salt is None:
             raise Retry("salt", "the salt is gone although it was just made")
-        self._hold(salt)
+        self._hold(Salt.of(ensured.term, observed.salt.value))
         log_outcome(ensured)
 
     def _note_doubt(self, why: str) -> None:

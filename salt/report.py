@@ -103,18 +103,10 @@ def log_doubt(event: str, why: str) -> None:
 
 def log_report(report: Report) -> None:
     for place in report.failed:
-        log.error(
-            "a destroyed salt may be left; this is tried again",
-            server=place.server,
-            place=place.place,
-            why=place.to_do,
-        )
+        event = "a destroyed salt may be left; this is tried again"
+        log.error(event, server=place.server, place=place.place, why=place.to_do)
     for place in report.refused:
-        log.error(
-            "a destroyed salt may be left where the server refuses this process",
-            server=place.server,
-            place=place.place,
-            to_do=place.to_do,
-        )
+        event = "a destroyed salt may be left where the server refuses this process"
+        log.error(event, server=place.server, place=place.place, to_do=place.to_do)
     if not report.failed and not report.refused:
         log.info("no earlier salt is left", places=len(report.places))

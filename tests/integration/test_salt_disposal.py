@@ -250,7 +250,7 @@ async def test_what_a_server_refuses_is_said_with_what_an_operator_has_to_do(
 async def test_a_replaced_salt_is_disposed_of_too(salts: Earlier) -> None:
     """It was leaked: that is why it was replaced."""
     first = await salts.store.ensure()
-    salt = await salts.store.read(first.term)
+    salt = (await salts.store.observe(first.term.month)).salt
     assert salt is not None
     # In a buffer: one that is embedded in its key's object would be copied elsewhere by SETRANGE.
     assert await salts.redis.object("encoding", keys.salt(salt.month)) == b"raw"
@@ -288,7 +288,8 @@ class InForce(Salts):
             await eventually(follows)
         for _ in range(3):
             await self.store.ensure()
-        salt = await self.store.read((await self.store.ensure()).term)
+        month = (await self.store.ensure()).term.month
+        salt = (await self.store.observe(month)).salt
         assert salt is not None
         self.salt = salt
         for _ in range(3):
