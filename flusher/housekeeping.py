@@ -11,7 +11,7 @@ from flusher.postgres.database import Database
 from flusher.postgres.months import DROP_EVERY_SECONDS, MonthKeeper
 from flusher.postgres.write import SessionWriter
 from flusher.worker_settings import WorkerSettings
-from runtime.periodic import FailureLog, Interval, repeat
+from runtime.periodic import Interval, failure_log, repeat
 from runtime.stopping import Stopping
 
 _FOLD_SECONDS: Final = 1.0
@@ -58,14 +58,14 @@ class Housekeeping:
                 if interval.ended():
                     await act()
 
-        failure_log = FailureLog(
+        report = failure_log(
             "adding up counts has to wait",
             "counts are added up again",
             "nothing at first, since the views stay exact; check that PostgreSQL is up",
         )
         # No error of PostgreSQL is a reason to end the flusher.
         passing = (Retry, DeadLetter, Misconfigured)
-        await repeat(turn, stopping, _FOLD_SECONDS, trouble=failure_log, passing=passing)
+        await repeat(turn, stopping, _FOLD_SECONDS, report=report, passing=passing)
 
     async def _make_coming_months(self) -> None:
         this_month = month_at(await self._writer.server_us(), self._zone)

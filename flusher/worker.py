@@ -17,9 +17,7 @@ from flusher.stream.dead_letters import set_aside
 from flusher.stream.portions import Portions
 from flusher.stream.read import StreamReader
 from flusher.worker_settings import WorkerSettings
-from runtime.outage import Outage
-from runtime.periodic import repeat
-from runtime.retry import Backoff
+from runtime.periodic import Backoff, Outage, repeat
 from runtime.service_manager import Beat
 from runtime.stopping import Stopping
 
@@ -94,7 +92,7 @@ class Worker:
             pending until another flusher takes them over.
         """
         turn = partial(self._turn, stopping, beat)
-        await repeat(turn, stopping, self._pause, trouble=self, backoff=_BACKOFF)
+        await repeat(turn, stopping, self._pause, report=self._report, backoff=_BACKOFF)
         try:
             await self._reader.retire()
         except Retry as error:
@@ -111,16 +109,15 @@ class Worker:
         await self._fill(stopping, beat)
         await self._flush(self._builder.take())
 
-    def fails(self, error: Exception, pause: float) -> None:
-        """Logs that a batch has to wait; part of `Trouble`."""
+    def _report(self, error: Exception | None, pause: float) -> None:
+        """Logs that a batch has to wait, and at the end that batches go on."""
+        if error is None:
+            self.outage.works(self)
+            return
         self.outage.fails(self)
         redis = isinstance(error, Retry) and error.reason.startswith("redis")
         to_do = f"nothing is lost; check that {'Redis' if redis else 'PostgreSQL'} is up"
         log.warning("a batch has to wait", why=str(error), seconds=round(pause, 1), to_do=to_do)
-
-    def works(self) -> None:
-        """Logs that batches go on, if this was the last that had to wait; part of `Trouble`."""
-        self.outage.works(self)
 
     @property
     def is_behind(self) -> bool:

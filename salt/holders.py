@@ -11,8 +11,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from contract import keys
+from runtime.cluster import server_name
 from runtime.periodic import Interval
-from runtime.redis_client import Address, as_retry, server_name
+from runtime.redis_client import Address, as_retry
 from salt.client import SaltServer
 from salt.term import microseconds
 

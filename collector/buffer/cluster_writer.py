@@ -16,8 +16,7 @@ from collector.buffer.pending import OnResult, PendingRecord
 from contract import keys
 from contract.collector_metrics import CollectorMetrics
 from runtime.cluster import Cluster, slot_of
-from runtime.outage import Outage
-from runtime.periodic import repeat
+from runtime.periodic import Outage, repeat
 from runtime.redis_client import Address, is_passing, retry_for
 from runtime.stopping import Stopping
 

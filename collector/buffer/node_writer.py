@@ -13,8 +13,7 @@ from collector.buffer.entries import EntryPacker, PackedEntry, refusal
 from collector.buffer.pending import WAIT_SECONDS, OnResult, PendingRecord
 from contract.collector_metrics import CollectorMetrics
 from contract.errors import Retry
-from runtime.outage import Outage
-from runtime.periodic import repeat
+from runtime.periodic import Outage, repeat
 from runtime.redis_client import is_passing, retry_for
 from runtime.redis_connection import pack
 from runtime.stopping import Stopping

@@ -21,7 +21,7 @@ from flusher.postgres.statements import statement
 from flusher.postgres.store_counts import store_counts
 from flusher.postgres.write import SessionWriter
 from flusher.rows.copy_format import COLUMNS
-from runtime.retry import Backoff, retry
+from runtime.periodic import Backoff, retry
 
 _PAUSES_SECONDS: Final = 4.0
 # The lowest and the highest bytes that may follow a key in an id.

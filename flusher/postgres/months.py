@@ -14,7 +14,7 @@ from flusher.postgres import locks
 from flusher.postgres.database import Database
 from flusher.postgres.locks import Lock
 from flusher.postgres.statements import statement
-from runtime.retry import Backoff, retry
+from runtime.periodic import Backoff, retry
 
 # A month is closed this long after its end, by PostgreSQL's clock.
 GRACE: Final = timedelta(days=3)

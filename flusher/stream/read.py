@@ -16,7 +16,7 @@ from contract.entry import count_records, split_entry
 from contract.record import FIELD
 from flusher.rows.entry import Entry
 from flusher.stream.shards import ask, ask_one, find_shards, script
-from runtime.outage import Outage
+from runtime.periodic import Outage
 from runtime.redis_client import retry_for
 from runtime.redis_connection import Command
 from runtime.shards import Shards, first_error

@@ -123,7 +123,6 @@ def server(flavour: Flavour, folder: Path, acl: Path, **config: str) -> ValkeySe
         binary=flavour.redis_binary,
         # A replica's copy begins at once; else it waits five seconds for others.
         config={"aclfile": shlex.quote(str(acl)), "repl-diskless-sync-delay": "0", **config},
-        account=("impact-operator", "OPERATOR_PASSWORD"),
     )
 
 

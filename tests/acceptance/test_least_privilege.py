@@ -166,10 +166,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     }
     hba = folder / "pg_hba.conf"
     hba.write_text(_HBA)
-    operator = ("impact-operator", "OPERATOR_PASSWORD")
-    valkey = _TlsValkey(
-        folder / "redis", binary=found.redis_binary, config=config, account=operator
-    )
+    valkey = _TlsValkey(folder / "redis", binary=found.redis_binary, config=config)
     data = folder / "postgres"
     settings = POSTGRES_SETTINGS | _tls_of(data, certificates) | {"hba_file": str(hba)}
     postgres = CopiedPostgres(data, bin_dir=found.postgres_programs, settings=settings)

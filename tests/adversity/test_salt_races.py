@@ -277,7 +277,7 @@ async def expect_hash(moved: MovedSystem, collector: Program, salt: bytes) -> No
 
 async def salts_taken(collector: Program) -> int:
     """How often a collector has logged that it has a salt."""
-    lines = ("no salt was recorded", "salt was read", "was replaced within", "salt was lost")
+    lines = ("no salt was recorded", "has its salt", "was replaced within", "salt was lost")
     return sum(collector.log.count(words) for words in lines)
 
 

@@ -1,8 +1,8 @@
-"""runtime/outage.py: the end of an outage is one log line with its duration."""
+"""runtime/periodic.py: the end of an outage is one log line with its duration."""
 
 from structlog.testing import capture_logs
 
-from runtime.outage import Outage
+from runtime.periodic import Outage
 from tests.unit.steady import Steady
 
 

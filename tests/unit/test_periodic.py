@@ -1,4 +1,4 @@
-"""runtime/periodic.py, retry.py: work that is repeated, and work that is tried again."""
+"""runtime/periodic.py: work that is repeated, and work that is tried again."""
 
 import asyncio
 
@@ -6,8 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from contract.errors import Misconfigured, Retry
-from runtime.periodic import FailureLog, Interval, repeat
-from runtime.retry import Backoff, retry
+from runtime.periodic import Backoff, Interval, failure_log, repeat, retry
 from runtime.stopping import Stopping
 from tests.unit.steady import Pauses
 
@@ -61,9 +60,9 @@ async def test_pauses_grow_while_the_work_fails() -> None:
 
 
 async def test_each_failure_is_logged_and_so_is_the_end_of_the_failures() -> None:
-    failures = FailureLog("it can't be done", "it is done again", "see to it")
+    failures = failure_log("it can't be done", "it is done again", "see to it")
     with capture_logs() as lines:
-        await repeat(Turns(None, AWAY, AWAY), Pauses(5), 5.0, trouble=failures)
+        await repeat(Turns(None, AWAY, AWAY), Pauses(5), 5.0, report=failures)
     assert [line["event"] for line in lines] == ["it can't be done"] * 2 + ["it is done again"]
     assert lines[0]["why"] == "it is away"
     assert lines[0]["seconds"] == 5.0
