@@ -64,8 +64,6 @@ class NodeWriter:
         durability: Durability = Durability.SERVER,
         redirect: Redirect | None = None,
         outage: Outage | None = None,
-        *,
-        asking: bool = False,
     ) -> None:
         """
         Args:
@@ -74,10 +72,9 @@ class NodeWriter:
             durability: when a record counts as stored.
             redirect: gets failed records; None: they are tried again here.
             outage: of all servers, if there are others; None: of this one.
-            asking: as in `EntryPacker`.
         """
         self._redirect = redirect
-        self._packer = EntryPacker(asking=asking)
+        self._packer = EntryPacker()
         self._full_writes = 0.0  # the share of the last writes that were full
         self._connect = connect
         self._metrics = metrics
