@@ -25,13 +25,6 @@ _PAUSE_SECONDS = 0.1
 # How many batches wait at the same time, because a server may sync only once a second.
 _DURABLE_WRITERS = 8
 
-# A write is full if it has this many records for each of its shards. Records share entries while a
-# quarter of the last writes are full: under load, but not in a short burst. So a primary of a
-# cluster, whose writes have very different sizes, decides like a server that gets all records.
-_FULL_RECORDS = 2
-_LAST_WRITES = 16
-_FULL_WRITES = 0.25
-
 log = structlog.get_logger()
 
 
@@ -63,8 +56,6 @@ class NodeWriter:
         durability: Durability = Durability.SERVER,
         redirect: Redirect | None = None,
         outage: Outage | None = None,
-        *,
-        asking: bool = False,
     ) -> None:
         """
         Args:
@@ -73,11 +64,9 @@ class NodeWriter:
             durability: when a record counts as stored.
             redirect: gets failed records; None: they are tried again here.
             outage: of all servers, if there are others; None: of this one.
-            asking: as in `EntryPacker`.
         """
         self._redirect = redirect
-        self._packer = EntryPacker(asking=asking)
-        self._full_writes = 0.0  # the share of the last writes that were full
+        self._packer = EntryPacker()
         self._connect = connect
         self._metrics = metrics
         self._durable = b"".join([pack(*each) for each in WAIT_UNTIL_DURABLE[durability]])
@@ -183,9 +172,7 @@ class NodeWriter:
     ) -> list[PendingRecord]:
         """Writes a batch; returns the records that may be tried again."""
         self._metrics.append_batch_size.observe(len(batch))
-        is_full = len(batch) >= _FULL_RECORDS * len({pending.shard for pending in batch})
-        self._full_writes += (is_full - self._full_writes) / _LAST_WRITES
-        entries = self._packer.pack(batch, together=self._full_writes > _FULL_WRITES)
+        entries = self._packer.pack(batch)
         packed = b"".join([entry.commands for entry in entries]) + self._durable
         count = sum([entry.replies for entry in entries]) + bool(self._durable)
         left: list[PendingRecord] = []

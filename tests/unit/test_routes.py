@@ -3,8 +3,7 @@
 import pytest
 
 from collector.http.answers import NotAllowed
-from collector.http.request import Request, Respond
-from collector.http.routes import Route, Routes
+from collector.http.routes import Request, Respond, Route, Routes
 from contract.errors import Reject
 
 
