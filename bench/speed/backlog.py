@@ -76,7 +76,7 @@ def append_backlog(backlog: Backlog, port: int, records_a_write: int) -> None:
     entries: list[PackedEntry] = []
     pending = [_pending(event) for event in backlog.events]
     for first in range(0, len(pending), records_a_write):
-        entries += packer.pack(pending[first : first + records_a_write])
+        entries += packer.pack(pending[first : first + records_a_write], together=True)
     with redis.Redis(port=port) as client:
         connection = client.connection_pool.get_connection()
         for first in range(0, len(entries), _PIPELINED):

@@ -1,6 +1,6 @@
 """Packs the records of one write as entries of their streams, without I/O.
 
-An entry costs Redis more than the records in it, so the records of a shard in one write share one.
+An entry costs Redis more than the records in it, so under load the records of a shard share one.
 `XLEN` is then less than the number of records. The difference is counted under
 `contract.keys.joined`, in the same transaction.
 """
@@ -38,10 +38,13 @@ class EntryPacker:
         self._xadds: dict[int, bytes] = {}
         self._ends: dict[int, list[bytes]] = {}
 
-    def pack(self, batch: Sequence[PendingRecord]) -> list[PackedEntry]:
-        """The entries of a write, in the order of their first records."""
-        if len(batch) == 1:
-            return [self._one(batch[0])]
+    def pack(self, batch: Sequence[PendingRecord], *, together: bool) -> list[PackedEntry]:
+        """The entries of a write, in the order of their first records.
+
+        `together`: the records of a shard share entries.
+        """
+        if not together:
+            return list(map(self._one, batch))
         by_shard: defaultdict[int | PendingRecord, list[PendingRecord]] = defaultdict(list)
         for pending in batch:
             by_shard[pending if pending.asking else pending.shard].append(pending)

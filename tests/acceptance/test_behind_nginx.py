@@ -15,7 +15,6 @@ from redis.asyncio import Redis
 
 from collector.http.connections import KEEPALIVE_SECONDS
 from contract import keys
-from contract.entry import split_entry
 from contract.record import FIELD, SessionStarted, decode
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.nginx import nginx_before
@@ -53,10 +52,9 @@ async def hashes(redis: Redis) -> dict[UUID | None, bytes]:
     for shard in range(8):
         entries: Any = await redis.xrange(keys.stream(shard))
         for _, fields in entries:
-            for record in split_entry(fields[FIELD]):
-                event = decode(record)
-                assert isinstance(event, SessionStarted)
-                found[UUID(bytes=event.id)] = event.monthly_user_hash
+            event = decode(fields[FIELD])
+            assert isinstance(event, SessionStarted)
+            found[UUID(bytes=event.id)] = event.monthly_user_hash
     return found
 
 

@@ -138,6 +138,7 @@ async def test_records_that_arrive_during_a_write_share_the_next_write(
     redis.gate.set()
     assert await reasons(first + others) == [None] * 101
     assert redis.batches == [[record(0)], records(range(1, 101))]
+    assert {len(entry) for entry in redis.entries} == {1}, "a burst is not load yet"
 
 
 async def test_a_write_is_bounded(redis: ScriptedConnection, appender: Appender) -> None:
@@ -145,17 +146,39 @@ async def test_a_write_is_bounded(redis: ScriptedConnection, appender: Appender)
     assert [len(batch) for batch in redis.batches] == [MAX_BATCH, 88]
 
 
-async def test_the_records_of_a_shard_share_entries(
+async def put_load(appender: Appender, redis: ScriptedConnection, count: int) -> None:
+    """So many writes of this size that entries are shared."""
+    for _ in range(50):
+        await reasons(send(appender, range(count)))
+    redis.entries.clear()
+
+
+async def test_under_load_the_records_of_a_shard_share_entries(
     redis: ScriptedConnection, appender: Appender
 ) -> None:
+    await put_load(appender, redis, 40)
     assert await reasons(send(appender, range(40))) == [None] * 40
-    await append(appender, SESSION_ID, record(40))
-    assert [len(entry) for entry in redis.entries] == [RECORDS_MAX, 40 - RECORDS_MAX, 1]
+    assert [len(entry) for entry in redis.entries] == [RECORDS_MAX, 40 - RECORDS_MAX]
+    await put_load(appender, redis, 1)
+    await reasons(send(appender, range(2)))
+    assert [len(entry) for entry in redis.entries] == [1, 1], "the load is over"
+
+
+async def test_a_primary_of_a_cluster_shares_entries_under_its_part_of_the_load(
+    redis: ScriptedConnection, appender: Appender
+) -> None:
+    """It gets fewer records in each write than a single server, and writes differ more in size."""
+    for _ in range(30):
+        for count in (1, 1, 5):
+            redis.entries.clear()
+            await reasons(send(appender, range(count)))
+    assert [len(entry) for entry in redis.entries] == [5]
 
 
 async def test_an_entry_that_is_refused_is_refused_for_all_its_records_and_no_others(
     redis: ScriptedConnection, appender: Appender
 ) -> None:
+    await put_load(appender, redis, 40)
     redis.script = [{record(1): OOM}]
     results = await reasons(send(appender, range(40)))
     assert results == ["redis_full"] * RECORDS_MAX + [None] * (40 - RECORDS_MAX)
@@ -240,8 +263,8 @@ async def test_a_cancelled_request_disturbs_neither_the_connection_nor_others(
 async def test_an_error_that_stays_is_retry_at_once_for_the_refused_records(
     redis: ScriptedConnection, appender: Appender, error: exceptions.RedisError, reason: str
 ) -> None:
-    redis.script = [{record(RECORDS_MAX): error}, error]
-    assert await reasons(send(appender, range(34))) == [None] * RECORDS_MAX + [reason] * 2
+    redis.script = [{record(1): error}, error]
+    assert await reasons(send(appender, range(3))) == [None, reason, None]
     assert await reasons(send(appender, range(2))) == [reason] * 2, "the whole write"
     assert appender.failing_since is not None
     await append(appender, SESSION_ID, record(9))
@@ -258,9 +281,9 @@ async def test_an_error_that_stays_is_retry_at_once_for_the_refused_records(
 async def test_after_an_error_that_passes_the_records_are_written_again_in_order(
     redis: ScriptedConnection, appender: Appender, error: exceptions.RedisError
 ) -> None:
-    redis.script = [error, {record(RECORDS_MAX): error}]
-    assert await reasons(send(appender, range(34))) == [None] * 34
-    assert redis.batches == [*[records(range(34))] * 2, records(range(RECORDS_MAX, 34))], "the rest"
+    redis.script = [error, {record(1): error, record(2): error}]
+    assert await reasons(send(appender, range(4))) == [None] * 4
+    assert redis.batches == [*[records(range(4))] * 2, records(range(1, 3))], "the rest only"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug of the client"), OSError(24, "no sockets")])

@@ -15,7 +15,7 @@ WRONG_TYPE = ResponseError("WRONGTYPE Operation against a key")
 
 def test_asking_precedes_each_record_for_a_node_that_takes_over_a_slot() -> None:
     batch = [PendingRecord(b"record", 0, 0.0, lambda _: None, asking=True) for _ in range(2)]
-    entries = EntryPacker().pack(batch)
+    entries = EntryPacker().pack(batch, together=True)
     commands = [parse_commands(entry.commands) for entry in entries]
     assert [[word for word, *_ in each] for each in commands] == [[b"ASKING", b"XADD"]] * 2
 
