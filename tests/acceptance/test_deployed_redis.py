@@ -20,7 +20,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, ResponseError
 
-from bench.load.client import Address, Client
+from bench.load.client import connect
 from bench.load.people import Plan
 from bench.load.reconcile import settle
 from bench.load.request_builder import TokenSigner
@@ -97,8 +97,8 @@ class Deployed:
     async def load(self, visits: int = _VISITS) -> SentLog:
         """Sends visits, as many at once as there are connections; what was answered to them."""
         plan = Plan(_SITES, visits, upgraded_percent=20)
-        async with Client(Address.parse(self.system.url), _CONNECTIONS) as client:
-            sender = Sender(client, plan, TokenSigner({"JWT_KEY": JWT_KEY}))
+        with connect(self.system.url, _CONNECTIONS) as connections:
+            sender = Sender(connections, plan, TokenSigner({"JWT_KEY": JWT_KEY}))
             await sender.run()
         assert not [status for status in sender.tally.statuses if status >= 500]
         return sender.sent_log

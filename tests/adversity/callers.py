@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 
 import jwt
 
-from bench.load.client import Address, Client, Connection, NoAnswer, Unreachable
+from bench.load.client import Connection, NoAnswer, Unreachable, connect
 from bench.load.sent_log import SentLog, Session, Who
 from contract.calendar import DAY_US, SECOND_US
 from contract.identity import Hasher
@@ -123,11 +123,11 @@ class Load:
 
     async def run(self, boundary_us: int, until_us: int) -> None:
         """Some of them sign in after the instant `boundary_us`."""
-        async with Client(Address.parse(self._url), self._connections, 60.0) as client:
+        with connect(self._url, self._connections, 60.0) as connections:
             await asyncio.gather(
                 *(
                     self._come_and_go(connection, index, boundary_us, until_us)
-                    for index, connection in enumerate(client)
+                    for index, connection in enumerate(connections)
                 )
             )
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 from redis.asyncio import Redis
 
-from bench.load.client import Address, Connection
+from bench.load.client import connect
 from bench.load.sent_log import Who
 from contract import keys
 from contract.calendar import DAY_US, Month
@@ -52,11 +52,8 @@ class MovedSystem:
     async def comes(self, person: int = 1, collector: Program | None = None) -> int | None:
         """A visitor comes, to a collector or to any; the answer's status."""
         port = self.system.port if collector is None else int(collector.environment["PORT"])
-        connection = Connection(Address("127.0.0.1", port), keep_going=False)
-        try:
+        with connect(f"http://127.0.0.1:{port}", 1) as (connection,):
             _, status = await self.callers.start(connection, Who.VISITOR, person, 0)
-        finally:
-            connection.close()
         return status
 
     async def salt(self, months_later: int = 0) -> bytes:

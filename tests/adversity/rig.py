@@ -17,7 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
 from bench.chaos.balance import Balance, Balanced
-from bench.load.client import Address, Client
+from bench.load.client import connect
 from bench.load.people import Plan
 from bench.load.reconcile import settle
 from bench.load.request_builder import TokenSigner
@@ -184,8 +184,8 @@ async def under_load(
         await asyncio.gather(*(program.ready() for program in started))
         signer = TokenSigner({"JWT_KEY": system.environment["JWT_KEY"]})
         plan = Plan(sites, _VISITS, upgraded_percent=20)
-        async with Client(Address.parse(system.url), _CONNECTIONS, keep_going=True) as client:
-            sender = Sender(client, plan, signer, _RATE)
+        with connect(system.url, _CONNECTIONS, keep_going=True) as connections:
+            sender = Sender(connections, plan, signer, _RATE)
             # A cluster's client has the commands that are used here.
             ledger = Balance(sender.tally, cast(Redis, redis), _CONNECTIONS)
             rig = Rig(system, redis, sender, ledger, started[1:-2], started[-2:], dsn)

@@ -6,7 +6,7 @@ from pathlib import Path
 import asyncpg
 from redis.asyncio import Redis
 
-from bench.speed.contender import put_load
+from bench.speed.contender import Server, put_load
 from contract import keys
 from embedded.valkey import ValkeyServer
 from runtime.redis_client import connect_redis
@@ -42,9 +42,7 @@ async def test_each_session_of_a_shared_entry_is_one_row_whatever_is_killed(tmp_
         redis = connect_redis(valkey.url)
         for flusher in flushers:
             flusher.freeze()
-        load = asyncio.create_task(
-            put_load(system.port, collector.running.pid, LOAD_SECONDS, warm=0.1)
-        )
+        load = asyncio.create_task(put_load(Server(system.port, collector), LOAD_SECONDS, warm=0.1))
         for flusher in flushers:
             await eventually(lambda: joined(redis), lambda more: more > 500)
             flusher.thaw()

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from bench.load.client import Address, Client, NoAnswer
+from bench.load.client import NoAnswer, connect
 from bench.load.people import Plan
 from bench.load.reconcile import reconcile, settle
 from bench.load.request_builder import TokenSigner
@@ -58,8 +58,8 @@ async def test_every_kind_of_difference_is_found(
 ) -> None:
     await system.start("collector", "flusher")
     plan = Plan(SITES, 500, upgraded_percent=20)
-    async with Client(Address.parse(system.url), 8) as client:
-        sender = Sender(client, plan, TokenSigner({"JWT_KEY": JWT_KEY}))
+    with connect(system.url, 8) as connections:
+        sender = Sender(connections, plan, TokenSigner({"JWT_KEY": JWT_KEY}))
         await sender.run()
     differences = await settle(
         sender.sent_log, dsn, UTC, patience_seconds=60, aftermath_seconds=0.5
@@ -136,9 +136,8 @@ async def test_after_a_connection_that_ended_without_an_answer_there_is_a_new_on
         writer.close()
 
     async with await asyncio.start_server(answer_every_other, "127.0.0.1", 0) as server:
-        address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
-        async with Client(address, 1) as client:
-            (connection,) = client
+        port = server.sockets[0].getsockname()[1]
+        with connect(f"http://127.0.0.1:{port}", 1) as (connection,):
 
             async def has_ended() -> bool:
                 return not connection.is_open
