@@ -22,7 +22,7 @@ from runtime.redis_client import connect_redis
 from runtime.shards import OneServer
 from tests.browser import programs
 from tests.servers import EMBEDDED, Servers, describe, run_servers
-from tests.shares import in_shares
+from tests.shares import share
 
 UTC = ZoneInfo("UTC")
 _TEMPLATE = "template_impact"
@@ -46,10 +46,9 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 2) * 2
 
 
-@pytest.hookimpl(trylast=True)  # after deselection
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    items[:] = in_shares(items, workers)
+    share(items)
 
 
 def pytest_collection_finish() -> None:
