@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import aiohttp
 import psutil  # type: ignore[import-untyped]  # it ships no types
@@ -109,14 +109,10 @@ class Program:
         async def answer() -> bool:
             if self.running.poll() is not None:
                 raise AssertionError(f"{self.module} ended:\n{self.log}")
-            with suppress(aiohttp.ClientError, OSError, psutil.NoSuchProcess):
-                async with (
-                    aiohttp.ClientSession() as session,
-                    session.get(f"{self.admin_url}/readyz") as response,
-                ):
-                    warnings = (await response.json())["warnings"]
-                    well = response.status == 200 and not {"write", "salt"} & set(warnings)
-                    return well and self._has_its_admin_port()
+            status, page = await self.readyz()
+            well = status == 200 and not {"write", "salt"} & set(page["warnings"])
+            with suppress(psutil.NoSuchProcess):
+                return well and self._has_its_admin_port()
             return False
 
         try:
@@ -124,6 +120,16 @@ class Program:
         except AssertionError:
             raise AssertionError(f"{self.module} is not ready:\n{self.log}") from None
         return self
+
+    async def readyz(self) -> tuple[int, dict[str, Any]]:
+        """The status and the document of the page `/readyz`; 0 while it starts or restarts."""
+        with suppress(aiohttp.ClientError, OSError):
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"{self.admin_url}/readyz") as response,
+            ):
+                return response.status, await response.json()
+        return 0, {}
 
     def _has_its_admin_port(self) -> bool:
         """Whether this process answers there, and not another one."""

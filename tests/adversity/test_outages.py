@@ -155,16 +155,7 @@ async def test_what_is_not_durable_enough_is_not_answered_2xx(
         port = find_free_port()
         strict = rig.system.program("collector", APPEND_DURABILITY=durability, PORT=str(port))
         strict.start()
-
-        async def failed_checks() -> set[str]:
-            async with (
-                aiohttp.ClientSession() as http,
-                http.get(f"{strict.admin_url}/readyz") as answer,
-            ):
-                return set((await answer.json())["failed"])
-
-        await until(lambda: "listening" in strict.log)
-        await eventually(failed_checks, lambda checks: checks == {"write"})
+        await eventually(strict.readyz, lambda page: [*page[1].get("failed", ())] == ["write"])
         await _is_unavailable(f"http://127.0.0.1:{port}")
         assert total(await strict.metrics(), "failed") == 1
         # The record is in the stream all the same: more than was answered, never less.
