@@ -138,8 +138,7 @@ async def test_an_oversized_request_is_refused(running: tuple[Program, int]) -> 
     for name, (request, status) in TOO_LARGE.items():
         async with raw_connection(port) as (reader, writer):
             writer.write(request.encode())
-            async with asyncio.timeout(30):
-                line = await reader.readline()
+            line = await reader.readline()
             assert re.match(rb"HTTP/1.1 %d " % status, line), name
             headers = await reader.readuntil(b"\r\n\r\n")
             assert b"aiohttp" not in headers, name
@@ -157,8 +156,7 @@ async def test_a_client_that_ends_within_a_body_is_no_fault_of_the_collector(
             async with raw_connection(port) as (reader, writer):
                 writer.write(f"{HEAD}{more}{rest}".encode())
                 writer.write_eof()
-                async with asyncio.timeout(30):
-                    await reader.read()
+                await reader.read()
     metrics = await collector.metrics()
     assert metrics['impact_failed_total{reason="fault"}'] == 0
     assert "fault" not in collector.log
@@ -173,13 +171,12 @@ async def test_a_good_request_is_counted_wherever_it_and_the_garbage_behind_it_a
     for left in range(5):
         async with raw_connection(running[1]) as (reader, writer):
             writer.write(first)
-            async with asyncio.timeout(30):
-                await reader.readuntil(b" 201 ")
-                writer.write(second[: len(second) - left])
-                await reader.readuntil(b'"session"}}')  # the first is answered: one segment
-                await writer.drain()
-                writer.write(second[len(second) - left :] + garbage)
-                rest = await reader.read()
+            await reader.readuntil(b" 201 ")
+            writer.write(second[: len(second) - left])
+            await reader.readuntil(b'"session"}}')  # the first is answered: one segment
+            await writer.drain()
+            writer.write(second[len(second) - left :] + garbage)
+            rest = await reader.read()
             assert [int(one) for one in re.findall(rb"HTTP/1.1 (\d+) ", rest)] == [201, 400], left
 
 
@@ -191,9 +188,8 @@ async def test_many_requests_at_once_that_aiohttp_reads_are_all_answered(
     without = f"{HEAD}TE: trailers\r\nContent-Length: 0\r\n\r\n"
     async with raw_connection(running[1]) as (reader, writer):
         writer.write((with_body + without).encode() * 40)
-        async with asyncio.timeout(30):
-            for _ in range(80):
-                await reader.readuntil(b" 201 ")
+        for _ in range(80):
+            await reader.readuntil(b" 201 ")
 
 
 async def test_a_body_far_too_large_is_refused_once(running: tuple[Program, int]) -> None:
@@ -203,7 +199,6 @@ async def test_a_body_far_too_large_is_refused_once(running: tuple[Program, int]
     before = (await collector.metrics())[refused]
     async with raw_connection(port) as (reader, writer):
         writer.write(f"{HEAD}Content-Length: 1000000\r\n\r\n".encode() + b"a" * 1_000_000)
-        async with asyncio.timeout(30):
-            answers = await reader.read()
+        answers = await reader.read()
     assert re.findall(rb"HTTP/1.1 (\d+) ", answers) == [b"413"]
     assert (await collector.metrics())[refused] == before
