@@ -18,15 +18,7 @@ from contract import keys
 from contract.record import FIELD, SessionStarted, decode
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.nginx import nginx_before
-from tests.servers import Servers
 from tests.system import ROOT, System, eventually, until
-
-
-@pytest.fixture
-def system(embedded_servers: Servers, redis: Redis, tmp_path: Path) -> Iterator[System]:
-    assert redis is not None  # an empty one
-    with System(embedded_servers.redis.url, "postgresql://none", tmp_path / "logs") as system:
-        yield system
 
 
 @pytest.fixture

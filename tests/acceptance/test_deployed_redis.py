@@ -33,7 +33,7 @@ from runtime.redis_replay import SALT_WRITES, STREAM_WRITES
 from salt.store import SaltStore
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.instant import UTC
-from tests.servers import Flavour, flavours
+from tests.servers import Flavour
 from tests.system import (
     JWT_KEY,
     ROOT,
@@ -108,12 +108,6 @@ class Deployed:
         differences = await settle(sent_log, self.system.database_url, UTC, 60)
         assert differences.exact, f"{differences.reasons} {differences.examples}"
         assert differences.found > _VISITS / 2
-
-
-@pytest.fixture(params=flavours(), ids=lambda flavour: flavour.name)
-def flavour(request: pytest.FixtureRequest) -> Flavour:
-    found: Flavour = request.param
-    return found
 
 
 def server(flavour: Flavour, folder: Path, acl: Path, **config: str) -> ValkeyServer:

@@ -27,7 +27,7 @@ from rotation.__main__ import SETTINGS as ROTATION
 from tests.events import batch_of, start, upgrade
 from tests.handbook import blocks, every_block, section
 from tests.instant import UTC
-from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Flavour, Servers, execute, flavours
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Flavour, Servers, execute
 from tests.system import ROOT, System, eventually, run_successfully
 
 BACKUP = "Backup and restore"
@@ -80,10 +80,9 @@ def postgres_in(folder: Path, programs: Path) -> PostgresServer:
     return CopiedPostgres(folder, bin_dir=programs, settings=POSTGRES_SETTINGS)
 
 
-@pytest.fixture(params=flavours(), ids=lambda flavour: flavour.name)
-async def deployed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[PostgresServer]:
+@pytest.fixture
+async def deployed(flavour: Flavour, tmp_path: Path) -> AsyncIterator[PostgresServer]:
     """Migrated, with the roles as they are shipped."""
-    flavour: Flavour = request.param
     programs = flavour.postgres_programs or find_wheel_programs()
     await asyncio.to_thread(tmp_path.chmod, 0o755)
     with postgres_in(tmp_path / "first", programs) as server:

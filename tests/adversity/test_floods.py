@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -16,12 +15,6 @@ from tests.system import Program, System, eventually
 
 RawConnection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 HEAD = f"POST {SESSIONS} HTTP/1.1\r\nHost: a.example.org\r\nUser-Agent: {FIREFOX}\r\n"
-
-
-@pytest.fixture
-def system(embedded_servers: Servers, tmp_path: Path) -> Iterator[System]:
-    with System(embedded_servers.redis.url, "postgresql://none", tmp_path) as system:
-        yield system
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,6 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,7 +14,6 @@ from contract import keys
 from contract.record import FIELD
 from contract.settings import STREAM_SHARDS
 from tests.acceptance.conftest import FIREFOX, SESSIONS
-from tests.servers import Servers
 from tests.system import Program, System, eventually, run_command, run_successfully
 
 SENT = 40
@@ -24,11 +21,9 @@ _SHARDS = range(STREAM_SHARDS.read({}))
 
 
 @pytest.fixture
-def system(embedded_servers: Servers, dsn: str, redis: Redis, tmp_path: Path) -> Iterator[System]:
-    assert redis is not None  # an empty one
-    claim = {"FLUSH_CLAIM_SECONDS": "1"}
-    with System(embedded_servers.redis.url, dsn, tmp_path, claim) as system:
-        yield system
+def system(system: System) -> System:
+    system.extra = {"FLUSH_CLAIM_SECONDS": "1"}
+    return system
 
 
 def of_next_release(system: System, module: str) -> Program:
