@@ -8,7 +8,7 @@ import asyncio
 import re
 import shlex
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from runtime.redis_replay import SALT_WRITES, STREAM_WRITES
 from salt.store import SaltStore
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.instant import UTC
-from tests.servers import Flavour, flavours
+from tests.servers import Flavour
 from tests.system import (
     JWT_KEY,
     ROOT,
@@ -108,12 +108,6 @@ class Deployed:
         differences = await settle(sent_log, self.system.database_url, UTC, 60)
         assert differences.exact, f"{differences.reasons} {differences.examples}"
         assert differences.found > _VISITS / 2
-
-
-@pytest.fixture(params=flavours(), ids=lambda flavour: flavour.name)
-def flavour(request: pytest.FixtureRequest) -> Flavour:
-    found: Flavour = request.param
-    return found
 
 
 def server(flavour: Flavour, folder: Path, acl: Path, **config: str) -> ValkeyServer:
@@ -273,14 +267,10 @@ async def test_a_collector_accepts_nothing_that_a_restart_would_drop(
             if "valkey_version" in await operator.info("server"):
                 await collector.ready()  # this one replays all of it, whatever the rights
                 return
-
-            async def readyz() -> Any:
-                with suppress(aiohttp.ClientConnectionError):
-                    async with http.get(f"{collector.admin_url}/readyz") as answer:
-                        return (await answer.json())["failed"]
-
-            failed = await eventually(readyz, lambda found: list(found or ()) == ["restart"])
-            assert "a restart of Redis would lose sessions" in failed["restart"]
+            _, page = await eventually(
+                collector.readyz, lambda found: [*found[1].get("failed", ())] == ["restart"]
+            )
+            assert "a restart of Redis would lose sessions" in page["failed"]["restart"]
             before = await deployed.entries()
             async with http.post(deployed.system.url + SESSIONS) as answer:
                 assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
