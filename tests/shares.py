@@ -34,7 +34,6 @@ SECONDS: Final = {
     "integration/test_bounded_work.py": 5,
     "integration/test_commands.py": 14,
     "integration/test_deploy.py": 4,
-    "integration/test_embedded.py": 7,
     "integration/test_ended_months.py": 9,
     "integration/test_flush_work.py": 6,
     "integration/test_import.py": 28,
