@@ -39,7 +39,7 @@ _WITHOUT_A_CALENDAR: Final = {
     "acceptance": "behind_nginx deployed_redis",
     "adversity": "cluster connections failover floods kills outages",
     "integration": (
-        "audit bounded_work cluster deploy listener make_run readiness "
+        "audit bounded_work cluster deploy embedded listener make_run readiness "
         "redis_connection restart same_answer"
     ),
     "unit": (
@@ -50,7 +50,6 @@ _WITHOUT_A_CALENDAR: Final = {
 }
 LEFT_OUT: Final = {
     "tests/browser": "a browser's clock is its own, and its pages look at no calendar",
-    "tests/integration/test_embedded.py": "it starts Debian's redis-server, which can't be moved",
     "tests/integration/test_makefile.py": "make compares files' times, which are not moved",
     **{
         f"tests/{folder}/test_{name}.py": "it looks at no calendar"

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import json
 from contextlib import suppress
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -27,7 +26,7 @@ from tests.events import batch_of, upgrade
 from tests.instant import MONTH, UTC
 from tests.integration.keeping import A_SITE as SITE
 from tests.integration.keeping import Done, Keeper, keeper_of, visit
-from tests.live_counts import views_and_live_counts_that_differ
+from tests.live_counts import check_views
 from tests.servers import Servers
 from tests.system import run_command, run_successfully
 
@@ -44,10 +43,6 @@ def databases(postgres: PostgresServer, embedded_servers: Servers) -> Databases:
 @pytest.fixture
 def keeper(database: Database) -> Keeper:
     return keeper_of(database)
-
-
-async def assert_exact(connection: asyncpg.Connection) -> None:
-    assert await views_and_live_counts_that_differ(connection) == []
 
 
 async def partitions_read(connection: asyncpg.Connection, query: str) -> set[str]:
@@ -75,7 +70,7 @@ async def test_no_report_reads_sessions(
         await connection.execute("ANALYZE")
         for query in queries:
             assert await partitions_read(connection, query) == set(), query
-        await assert_exact(connection)
+        await check_views(connection)
 
 
 async def test_who_begins_and_who_ceases_to_count(
@@ -106,7 +101,7 @@ async def test_who_begins_and_who_ceases_to_count(
                             at,
                         )
                 await store_counts(connection, counts.by_month())
-            await assert_exact(connection)
+            await check_views(connection)
     assert await check_counts(database) == []
 
 
@@ -133,13 +128,13 @@ async def test_the_counts_are_exact_under_fire(
             writing.create_task(write(number))
         done: list[Done] = []
         while len(done) < 10 or not any(each.closed for each in done):
-            await assert_exact(connection)
+            await check_views(connection)
             assert await check_counts(database) == []
             with suppress(Retry):
                 done.append(await keeper.run_once())
         stop.set()
     assert {month for each in done for month in each.closed} == {OVER.first_day}
-    await assert_exact(connection)
+    await check_views(connection)
     assert await check_counts(database) == []
 
 
@@ -200,14 +195,14 @@ async def test_check_reports_and_repairs_what_an_operator_deleted(
     assert (one[0], len(one[1].splitlines())) == (1, 4)
     output = await run_successfully("flusher", "check", "--repair", DATABASE_URL=dsn)
     assert output.splitlines()[-1].startswith("repaired")
-    await assert_exact(connection)
+    await check_views(connection)
     assert await check_counts(database) == []
     await connection.execute("TRUNCATE sessions")
     await check_counts(database, repair=True)
     assert await connection.fetch("SELECT * FROM monthly_impact") == []
     assert await connection.fetch("SELECT * FROM daily_impact") == []
     await writer.write(batch_of(visit(OVER, 5), visit(MONTH, 6)))
-    await assert_exact(connection)
+    await check_views(connection)
 
 
 async def test_with_another_calendar_the_days_are_counted_anew(
@@ -218,9 +213,9 @@ async def test_with_another_calendar_the_days_are_counted_anew(
     days = [row["day"] for row in await connection.fetch("SELECT day FROM daily_impact ORDER BY 1")]
     await connection.execute("UPDATE sessions SET created_at = created_at + interval '23 hours'")
     await migrate(connection, ZoneInfo("Pacific/Kiritimati"))
-    await assert_exact(connection)
+    await check_views(connection)
     await writer.write(batch_of(visit(MONTH, 2)))
-    await assert_exact(connection)
+    await check_views(connection)
     assert await check_counts(database) == []
     after = await connection.fetch(
         "SELECT max(day) AS day FROM daily_impact GROUP BY date_trunc('month', day) ORDER BY 1"
@@ -273,22 +268,6 @@ async def test_the_overview_skips_the_pages_of_days(connection: asyncpg.Connecti
     rows, pages = await read_of(connection, "counts", "SELECT * FROM monthly_impact")
     assert rows == 100
     assert pages < in_all / 4
-
-
-async def test_no_view_is_compiled(databases: Databases) -> None:
-    """Compiling (jit) takes a second: it is off, and in a new database not worth its cost."""
-    dsn = await databases.create_empty("compiled")
-    owner = await asyncpg.connect(dsn)
-    await migrate(owner, UTC)
-    await owner.execute("SELECT flusher.create_month($1)", MONTH.first_day)
-    await owner.close()
-    connection = await asyncpg.connect(dsn)
-    assert await connection.fetchval("SHOW jit") == "off"
-    worth_it = float(await connection.fetchval("SHOW jit_above_cost"))
-    for view in ("monthly_impact", "daily_impact"):
-        plan = await connection.fetchval(f"EXPLAIN (FORMAT json) SELECT * FROM {view}")
-        assert json.loads(plan)[0]["Plan"]["Total Cost"] < worth_it, view
-    await connection.close()
 
 
 async def test_of_dropped_months_the_counts_stay(

@@ -1,7 +1,5 @@
 """The load against a running system: it is exact, and it finds every kind of difference."""
 
-import asyncio
-import itertools
 import json
 import signal
 from datetime import UTC
@@ -10,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from bench.load.client import NoAnswer, connect
+from bench.load.client import connect
 from bench.load.people import Plan
 from bench.load.reconcile import reconcile, settle
 from bench.load.request_builder import TokenSigner
@@ -119,33 +117,3 @@ async def test_what_keeps_a_load_from_being_compared_is_named(
     ended, _, errors = await load(system, "--sessions", "100", "--settle-seconds", "1")
     assert ended == code
     assert said in errors
-
-
-async def test_after_a_connection_that_ended_without_an_answer_there_is_a_new_one() -> None:
-    """And an answer may come in parts."""
-    request, connections = b"GET / HTTP/1.1\r\n\r\n", itertools.count()
-
-    async def answer_every_other(
-        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        if next(connections) % 2:
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-")
-            await asyncio.sleep(0.01)  # so that the answer comes in two parts
-            writer.write(b"Length: 2\r\n\r\nok")
-        writer.close()
-
-    async with await asyncio.start_server(answer_every_other, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        with connect(f"http://127.0.0.1:{port}", 1) as (connection,):
-
-            async def has_ended() -> bool:
-                return not connection.is_open
-
-            for _ in range(2):
-                await connection.ready()
-                with pytest.raises(NoAnswer):
-                    await connection.exchange(request)
-                await connection.ready()
-                assert (await connection.exchange(request)).body == b"ok"
-                await eventually(has_ended)

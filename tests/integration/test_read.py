@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
@@ -137,21 +136,6 @@ async def test_entries_that_no_consumer_has_are_taken_up(shards: OneServer, redi
     assert [await heir.read(100), await heir.claim(100)] == [[], []]
     await keep(heir, heir)
     assert sorted(e.record for e in await heir.claim(100)) == sorted(records)
-
-
-@pytest.mark.parametrize("gone", ["group", "stream"])
-async def test_a_group_that_is_gone_is_made_anew_from_the_first_entry(
-    shards: OneServer, redis: Redis, gone: str
-) -> None:
-    reader = reader_of(shards)
-    assert await reader.read(100) == []
-    if gone == "stream":
-        await redis.flushall()
-    records = await append(redis, 8)
-    if gone == "group":
-        for shard in range(SHARDS):
-            await redis.xgroup_destroy(keys.stream(shard), keys.GROUP)
-    assert sorted(e.record for e in await reader.read(100)) == sorted(records)
 
 
 async def test_a_dead_letter_is_moved_whole_and_once(shards: OneServer, redis: Redis) -> None:

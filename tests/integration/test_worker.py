@@ -100,16 +100,6 @@ async def refuse_a_site(bench: Bench) -> None:
         )
 
 
-async def test_a_row_that_postgres_refuses_is_set_aside_alone(bench: Bench) -> None:
-    await refuse_a_site(bench)
-    await bench.append(*(start() for _ in range(20)), start(site="refused.example.org"))
-    await bench.append(*(start() for _ in range(20)))
-    assert await bench.worker.run_once() == Flushed(41, 1)
-    assert (await bench.stored(), await bench.buffered()) == (40, 0)
-    assert [letter.reason for letter in await letters(bench.shards)] == ["sqlstate_23514"]
-    assert bench.counted("written", kind="session") == 40
-
-
 class _Deaf(StreamReader):
     """Redis goes away between the commit and the acknowledgement, once."""
 
@@ -296,74 +286,63 @@ async def test_of_which_months_and_sites_they_are(bench: Bench) -> None:
     """Those months are not closed: replayed, a repeat would be a second session. One within the
     first two days of a month may be a repeat of one of the month before.
     """
-    zone = UTC
     await refuse_a_site(bench)
     middle, first_day = MONTH.plus(-2), MONTH.plus(-5)
     for month, days in ((middle, 9), (first_day, 0)):
-        seconds = (month.starts_us(zone) - NOON_US) / SECOND_US + days * 86_400
+        seconds = (month.starts_us(UTC) - NOON_US) / SECOND_US + days * 86_400
         await bench.append(start(site="refused.example.org", month=month, seconds=seconds))
     assert (await bench.worker.run_once()).dead == 2
-    found = await DeadLetters(bench.shards).places(zone, REPEATED_WITHIN_US)
-    months = {middle: 1, first_day: 1, first_day.plus(-1): 0}
+    found = await DeadLetters(bench.shards).places(UTC, REPEATED_WITHIN_US)
     site = "refused.example.org"
-    assert dict(found) == {(month, site): number for month, number in months.items()}
+    assert dict(found) == {(middle, site): 1, (first_day, site): 1, (first_day.plus(-1), site): 0}
     await bench.redis.xadd(keys.stream(0), {FIELD: b"?"})
     await bench.worker.run_once()
-    more = await DeadLetters(bench.shards).places(zone, REPEATED_WITHIN_US)
+    more = await DeadLetters(bench.shards).places(UTC, REPEATED_WITHIN_US)
     (unknown, number), *_ = (more - found).items()
     assert (unknown[1], number) == (UNKNOWN_SITE, 1)
     assert unknown[0] >= MONTH, "it may be of the month in which it came"
 
 
-async def test_everything_known_of_it_is_kept_and_a_replayed_one_becomes_a_row_once(
-    bench: Bench, environment: dict[str, str]
-) -> None:
-    session = start(site="refused.example.org")
-    await refuse_a_site(bench)
-    await bench.append(session, session)
-    await bench.worker.run_once()
-    letter, other = await letters(bench.shards)  # each entry by itself
-    assert letter.record == other.record == encode(session)
-    assert (letter.shard, letter.reason, letter.attempts) == (0, "sqlstate_23514", 1)
-    assert letter.first_seen.startswith("20")
-    assert letter.entry
-    async with bench.database.connection() as connection:
-        await connection.execute("ALTER TABLE sessions DROP CONSTRAINT refused")
-    output = await run_successfully("flusher", "dead", "replay", **environment)
-    assert output.count("replayed") == 2
-    await bench.worker.run_once()
-    assert await bench.stored() == 1
-    assert await letters(bench.shards) == []
-
-
 async def test_an_operator_lists_shows_replays_and_drops_them(
     bench: Bench, environment: dict[str, str]
 ) -> None:
-    """One that fails again comes back with its history."""
+    """All that is known of one is kept. One that fails again comes back with its history, and one
+    that does not becomes a row once.
+    """
 
-    async def dead(*words: str) -> str:
+    async def run(*words: str) -> str:
         return await run_successfully("flusher", *words, **environment)
 
-    for _ in range(2):
-        await bench.redis.xadd(keys.stream(3), {FIELD: b"\xff" * 9})
+    session = start(site="refused.example.org")
+    await refuse_a_site(bench)
+    await bench.append(session, session)  # each entry by itself
+    await bench.redis.xadd(keys.stream(3), {FIELD: b"\xff" * 9})
     await bench.worker.run_once()
-    first, second = await letters(bench.shards)
-    listed = await dead("dead", "list")
-    assert first.name in listed
-    assert second.name in listed
-    assert "unknown_version" in listed
-    shown = await dead("dead", "show", first.name)
+    assert "dead letters:                 3" in await run("status")
+    *refused, broken = await letters(bench.shards)
+    assert [each.record for each in refused] == [encode(session)] * 2
+    assert (broken.shard, broken.reason, broken.attempts) == (3, "unknown_version", 1)
+    assert broken.first_seen.startswith("20")
+    assert broken.entry
+    listed = await run("dead", "list")
+    assert all(each.name in listed and each.reason in listed for each in (broken, *refused))
+    shown = await run("dead", "show", broken.name)
     assert "ffffffffffffffffff" in shown
     assert "shard:      3" in shown
-    assert "dead letters:                 2" in await dead("status")
-    await dead("dead", "replay", first.name)
+
+    await run("dead", "replay", broken.name)
     await bench.worker.run_once()
-    stays, again = await letters(bench.shards)
-    assert stays == second
-    assert (again.record, again.first_seen) == (first.record, first.first_seen)
-    assert again.attempts == first.attempts + 1
-    await dead("dead", "drop", second.name)
-    assert await letters(bench.shards) == [again]
+    *stay, again = await letters(bench.shards)
+    assert stay == refused
+    assert (again.record, again.first_seen) == (broken.record, broken.first_seen)
+    assert again.attempts == broken.attempts + 1
+    await run("dead", "drop", again.name)
+    async with bench.database.connection() as connection:
+        await connection.execute("ALTER TABLE sessions DROP CONSTRAINT refused")
+    assert (await run("dead", "replay")).count("replayed") == 2
+    await bench.worker.run_once()
+    assert await bench.stored() == 1
+    assert await letters(bench.shards) == []
 
 
 async def test_an_unknown_one_is_one_clear_line(environment: dict[str, str]) -> None:
