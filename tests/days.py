@@ -44,7 +44,7 @@ _WITHOUT_A_CALENDAR: Final = {
     ),
     "unit": (
         "address_check append body client_address cluster_map cluster_writer crawlers "
-        "documents header_fuzz listed lock_files redis_client routes "
+        "documents header_fuzz listed lock_files redis_client "
         "schema_files service_manager site usual work"
     ),
 }

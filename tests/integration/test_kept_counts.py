@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 from contextlib import suppress
 from datetime import timedelta
 from zoneinfo import ZoneInfo

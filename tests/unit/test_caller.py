@@ -245,12 +245,8 @@ def test_a_key_or_an_algorithm_that_can_not_be_used_is_misconfigured(
 @pytest.mark.parametrize(
     ("algorithm", "form"),
     [
-        ("RS256", PrivateFormat.PKCS8),
-        ("RS256", PrivateFormat.TraditionalOpenSSL),
-        ("PS256", PrivateFormat.PKCS8),
-        ("ES256", PrivateFormat.PKCS8),
-        ("ES256", PrivateFormat.TraditionalOpenSSL),
-        ("EdDSA", PrivateFormat.PKCS8),
+        *((each, PrivateFormat.PKCS8) for each in ("RS256", "PS256", "ES256", "EdDSA")),
+        *((each, PrivateFormat.TraditionalOpenSSL) for each in ("RS256", "ES256")),
     ],
 )
 def test_a_private_key_is_misconfigured(
