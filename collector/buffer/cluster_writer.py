@@ -47,7 +47,7 @@ class ClusterWriter:
         self._asked: set[Address] = set()  # nodes to which slots are moving
         self._outage = Outage(WRITTEN_AGAIN)
         # It never writes. It keeps records whose shard's primary is unknown.
-        self._unplaced = NodeWriter(_nowhere, metrics)
+        self._unplaced = NodeWriter(_nowhere, metrics, outage=self._outage)
         self._of_shard = [self._unplaced] * shards
         self._group = asyncio.TaskGroup()
 
@@ -75,7 +75,6 @@ class ClusterWriter:
         try:
             await self._cluster.refresh()
         except RedisError as error:
-            self._outage.fails(self._unplaced)
             self._unplaced.fails(retry_for(error, "looking for the shards"))
         await self._unplaced.refuse_overdue()
         owners = [self._cluster.owner(slot) for slot in self._slots]
@@ -83,7 +82,6 @@ class ClusterWriter:
             self._unplaced if owner is None else self._writer(owner) for owner in owners
         ]
         if self._unplaced not in self._of_shard:
-            self._outage.works(self._unplaced)
             self._unplaced.works()
         self._asked = {node for node in self._asked if not self._writers[node].idle}
         for node in set(self._writers) - set(owners) - self._asked:
@@ -109,7 +107,7 @@ class ClusterWriter:
 
     def _retire(self, writer: NodeWriter) -> None:
         self._unplaced.put_first(writer.take_all())
-        self._outage.works(writer)
+        writer.works()
         self._tasks.pop(writer).cancel()
 
     def _redirect(self, failed: list[PendingRecord], error: RedisError) -> list[PendingRecord]:
