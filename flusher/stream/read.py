@@ -159,9 +159,9 @@ class StreamReader:
             self.servers, {shard: [each] for shard, each in commands.items()}, doing
         )
         if groupless := [shard for shard, (reply,) in replies.items() if _has_no_group(reply)]:
-            await self._create_groups(groupless)
-            again: dict[int, list[Command]] = {shard: [commands[shard]] for shard in groupless}
-            replies |= await ask(self.servers, again, doing)
+            replies |= await self._ask_creating_groups(
+                {shard: commands[shard] for shard in groupless}, doing
+            )
         answered, failed = {}, {}
         for shard, (reply,) in replies.items():
             if isinstance(reply, RedisError):
@@ -174,24 +174,30 @@ class StreamReader:
         self._log_unread(failed)
         return answered
 
-    async def _create_groups(self, shards: list[int]) -> None:
-        """Creates the groups of these shards, which begin with the first entry. Not before there is
-        none: a full Redis refuses it also if there is one.
+    async def _ask_creating_groups(
+        self, commands: Mapping[int, Command], doing: str
+    ) -> dict[int, list[Any]]:
+        """Creates the groups of these shards, which begin with the first entry, and sends their
+        commands. Not done while there is a group: a full Redis would refuse that, too.
         """
-        commands: dict[int, list[Command]] = {
-            shard: [("XGROUP", "CREATE", keys.stream(shard), keys.GROUP, "0", "MKSTREAM")]
-            for shard in shards
-        }
-        doing = "creating the consumer group"
-        for (reply,) in (await ask(self.servers, commands, doing)).values():
-            if isinstance(reply, RedisError) and not str(reply).startswith("BUSYGROUP"):
-                raise retry_for(reply, doing)
-        if gone := [shard for shard in shards if shard in self._answered]:
+        if gone := [shard for shard in commands if shard in self._answered]:
             log.warning(
-                "the consumer group was gone and was created again",
+                "the consumer group was gone and is created again",
                 shards=gone,
                 to_do="find out what removed it: an eviction, FLUSHALL, or the restore of a backup",
             )
+        both: dict[int, list[Command]] = {
+            shard: [
+                ("XGROUP", "CREATE", keys.stream(shard), keys.GROUP, "0", "MKSTREAM"),
+                command,
+            ]
+            for shard, command in commands.items()
+        }
+        return {
+            # Another flusher may have created it (BUSYGROUP). Any other error is the cause.
+            shard: [created if _has_no_group(reply) else reply]
+            for shard, (created, reply) in (await ask(self.servers, both, doing)).items()
+        }
 
     def _log_unread(self, failed: Mapping[int, Exception]) -> None:
         """Logs which shards have to wait, while the others are read."""
