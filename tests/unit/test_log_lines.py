@@ -45,8 +45,7 @@ def test_the_memory_of_lines_is_bounded() -> None:
     for number in range(5000):
         written(limit, event=str(number))
         written(limit, event=str(number))
-    assert len(limit._written) <= 500
-    assert len(limit._held_back) <= 500
+    assert len(limit._lines) <= 500
 
 
 @pytest.mark.parametrize(
