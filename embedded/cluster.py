@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -53,7 +53,6 @@ class Cluster:
             )
             for number in range(count)
         ]
-        self._stack = ExitStack()
 
     @property
     def url(self) -> str:
@@ -61,16 +60,19 @@ class Cluster:
         return ",".join(f"redis://127.0.0.1:{server.port}" for server in self.servers)
 
     def __enter__(self) -> Self:
-        with ThreadPoolExecutor(len(self.servers)) as threads:
-            for server in self.servers:
-                self._stack.callback(server.stop)
-            list(threads.map(lambda server: server.start(), self.servers))
+        try:
+            self._at_once(ValkeyServer.start)
+        except BaseException:
+            self._at_once(ValkeyServer.kill)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._at_once(ValkeyServer.kill)
+
+    def _at_once(self, do: Callable[[ValkeyServer], object]) -> None:
         with ThreadPoolExecutor(len(self.servers)) as threads:
-            list(threads.map(lambda server: server.kill(), self.servers))
-        self._stack.close()
+            list(threads.map(do, self.servers))
 
     async def form(self) -> None:
         """Makes one cluster of the servers, and waits until it works."""
@@ -82,7 +84,8 @@ class Cluster:
         for number, client in enumerate(clients):
             _do(client, "CLUSTER SET-CONFIG-EPOCH", number + 1)
         for server in self.servers[1:]:
-            _do(clients[0], "CLUSTER MEET", "127.0.0.1", server.port, self.bus_port(server))
+            bus_port = server.config["cluster-port"]
+            _do(clients[0], "CLUSTER MEET", "127.0.0.1", server.port, bus_port)
 
         await self._eventually(_known_nodes, lambda counts: set(counts) == {len(clients)})
         for primary, replica in zip(primaries, replicas, strict=False):
@@ -93,10 +96,6 @@ class Cluster:
         # All agree on the owners of the slots.
         owners = tuple(server.port for server in self.servers[:_PRIMARIES])
         await self._eventually(_primary_ports, lambda views: set(views) == {owners})
-
-    def bus_port(self, server: ValkeyServer) -> int:
-        """The port for the other nodes."""
-        return int(server.config["cluster-port"])
 
     def client(self, server: ValkeyServer) -> Redis:
         """A client of one node. It follows no redirection."""

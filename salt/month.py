@@ -158,7 +158,6 @@ class MonthlySalt:
             log.warning("the salt was replaced within its month", month=str(month))
 
     async def _ensure(self, *, put_back: bool = False) -> None:
-        asked_us = self._clock.steady_us()
         try:
             # `put_back` is false if the month is still recorded, because then somebody has deleted
             # the salt; unless it may have expired too early.
@@ -166,8 +165,6 @@ class MonthlySalt:
         except ClocksDisagree as error:
             self._note_doubt(str(error))
             raise
-        self._follow(ensured.server_us, asked_us)
-        # Several round trips lay between the two times. This is one, which has the time, too.
         asked_us = self._clock.steady_us()
         observed = await self._store.observe(ensured.term.month)
         self._follow(observed.server_us, asked_us)

@@ -46,8 +46,7 @@ def test_the_memory_of_lines_is_bounded() -> None:
     for number in range(5000):
         written(limit, event=str(number))
         written(limit, event=str(number))
-    assert len(limit._written) <= 500
-    assert len(limit._held_back) <= 500
+    assert len(limit._lines) <= 500
 
 
 def test_an_outage_of_several_parts_ends_with_the_last_of_them_in_one_line() -> None:
