@@ -1,6 +1,7 @@
 """A report as one HTML file, which loads nothing and runs no script. Pure.
 
-A plot is made of boxes: a column for each month, with its bars, its mark and its name.
+The bars of a plot are an SVG that is stretched to the page's width. Its labels are text of the
+page, which keeps its size on any screen.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,9 +16,12 @@ from flusher.reports.report_lines import Line, Report
 
 _PAGE: Final = Template(files("flusher.reports").joinpath("report.html").read_text())
 _STEPS: Final = (1, 2, 2.5, 5, 10)
-# The most months that are named below a plot, on a wide and on a narrow screen.
-_LABELS: Final = (("wide", 12), ("narrow", 4))
+# How many months are named below a plot, on a wide and on a narrow screen.
+_WIDE_LABELS, _NARROW_LABELS = 12, 4
 _SITES_AT_MOST: Final = 25
+# In the SVG's units: the width of a month, the height of the top grid line, and the space at each
+# side of a bar.
+_SLOT, _HEIGHT, _GAP = 10.0, 100.0, 1.5
 
 
 class Plot(NamedTuple):
@@ -115,12 +119,15 @@ def _plot(lines: Sequence[Line], plot: Plot) -> str:
         f'<span style="bottom: {100 * value / top:.2f}%">{_short(value)}</span>'
         for value in range(0, top + 1, step)
     )
-    bars = "\n".join(
-        _bar(line, plot, top, _label(len(lines) - 1 - place, len(lines)))
+    bars = "\n".join(_bar(place, line, plot, top) for place, line in enumerate(lines))
+    labels = "\n".join(_label(place, line, len(lines)) for place, line in enumerate(lines))
+    marks = "".join(
+        f'<span style="left: {100 * (place + 0.5) / len(lines):.2f}%; '
+        f'bottom: {100 * (plot.users(line) + plot.visitors(line)) / top:.2f}%">!</span>'
         for place, line in enumerate(lines)
+        if line.remarks
     )
-    is_marked = any(line.remarks for line in lines)
-    legend = '<span class="of-marked">! see the end</span>' if is_marked else ""
+    legend = '<span class="of-marked">! see the end</span>' if marks else ""
     described = escape(
         f"{plot.name} of each month from {lines[0].month} to {lines[-1].month}, users below and "
         f"visitors above. The numbers are in the table that follows."
@@ -131,9 +138,10 @@ def _plot(lines: Sequence[Line], plot: Plot) -> str:
 class="of-visitors">visitors</span><span class="of-unfinished">unfinished month</span>{legend}</div>
 <div class="plot" role="img" aria-label="{described}">
 <div class="grid">{grid}</div>
-<div class="months">
+<svg viewBox="0 0 {len(lines) * _SLOT:g} {_HEIGHT:g}" preserveAspectRatio="none">
 {bars}
-</div>
+</svg>
+<div class="months">{labels}</div><div class="marks">{marks}</div>
 </div>
 <details><summary>{plot.name} by month, as a table</summary>
 {_table(f"{plot.name} by month", "month", [*reversed(lines)], _month, plot.columns)}
@@ -141,21 +149,34 @@ class="of-visitors">visitors</span><span class="of-unfinished">unfinished month<
 </figure></section>"""
 
 
-def _bar(line: Line, plot: Plot, top: int, label_css: str) -> str:
-    """A month's column, whose height is `top`."""
-    unfinished = " unfinished" if line.unfinished else ""
-    bars = "".join(
-        f'<i class="{kind}{unfinished}" style="height: {100 * value / top:.2f}%" '
-        f'title="{line.month}: {value:,} {kind}"></i>'
-        for kind, value in (("visitors", plot.visitors(line)), ("users", plot.users(line)))
-    )
-    mark = "<b>!</b>" if line.remarks else ""
-    return f'<div>{mark}{bars}<span class="{label_css}">{line.month}</span></div>'
+def _bar(place: int, line: Line, plot: Plot, top: int) -> str:
+    x, wide = place * _SLOT + _GAP, _SLOT - 2 * _GAP
+    parts, below = [], 0
+    for kind, value in (("users", plot.users(line)), ("visitors", plot.visitors(line))):
+        tall = _HEIGHT * value / top
+        y = _HEIGHT - _HEIGHT * below / top - tall
+        below += value
+        css = f"{kind} unfinished" if line.unfinished else kind
+        parts.append(
+            f'<rect class="{css}" x="{x:g}" y="{y:.2f}" width="{wide:g}" height="{tall:.2f}">'
+            f"<title>{line.month}: {value:,} {kind}</title></rect>"
+        )
+    return "\n".join(parts)
 
 
-def _label(from_the_end: int, months: int) -> str:
-    """The screens that have room for a month's name."""
-    return " ".join(css for css, most in _LABELS if from_the_end % -(-months // most) == 0)
+def _label(place: int, line: Line, months: int) -> str:
+    """A month's name, shown on the screens that have room for it."""
+    from_the_end = months - 1 - place
+    kinds = [
+        kind
+        for kind, most in (("wide", _WIDE_LABELS), ("narrow", _NARROW_LABELS))
+        if from_the_end % -(-months // most) == 0
+    ]
+    if not kinds:
+        return ""
+    css = "" if len(kinds) == 2 else f' class="{kinds[0]}"'
+    left = 100 * (place + 0.5) / months
+    return f'<span{css} style="left: {left:.2f}%">{line.month}</span>'
 
 
 def _sites(report: Report, last: Line) -> str:

@@ -82,8 +82,7 @@ async def test_nothing_is_cut_off_and_no_label_lies_on_another(tab: Page) -> Non
             await tab.set_viewport_size(size(width))
             assert await tab.evaluate("document.documentElement.scrollWidth") <= width, where
             places = await tab.evaluate(
-                """[...document.querySelectorAll('.months')]
-                .map(plot => [...plot.querySelectorAll('span')]
+                """[...document.querySelectorAll('.months')].map(plot => [...plot.children]
                 .filter(each => getComputedStyle(each).display != 'none')
                 .map(each => each.getBoundingClientRect()).map(each => [each.left, each.right]))"""
             )
@@ -118,9 +117,9 @@ async def test_bars_stand_out_from_the_page_and_from_each_other(tab: Page) -> No
             )
             for where in (
                 ("body", "backgroundColor"),
-                ("i.users:not(.unfinished)", "backgroundColor"),
-                ("i.visitors:not(.unfinished)", "backgroundColor"),
-                ("i.visitors.unfinished", "boxShadow"),
+                ("rect.users:not(.unfinished)", "fill"),
+                ("rect.visitors:not(.unfinished)", "fill"),
+                ("rect.visitors.unfinished", "stroke"),
             )
         ]
         page, users, visitors, outline = map(luminance, colours)

@@ -407,22 +407,22 @@ class _Page(HTMLParser):
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.seen.append(tag)
         self.loads += [value for name, value in attributes if name in ("src", "href")]
-        if tag != "meta":
+        if tag not in ("meta", "rect", "line"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
+        if tag not in ("rect", "line"):
+            assert self.open.pop() == tag
 
 
 @pytest.mark.parametrize("site", [None, "<script>alert(1)</script>"])
 def test_the_page_is_whole_loads_nothing_and_runs_nothing(site: str | None) -> None:
-    text = as_html(example(site))
-    page = _Page(text)
+    page = _Page(as_html(example(site)))
     assert page.open == []
     assert page.loads == []
     assert "script" not in page.seen
-    assert text.count('<i class="') == 12, "two bars for each of three months, in two plots"
-    assert page.seen.count("table") == 2
+    assert page.seen.count("rect") == 12
+    assert page.seen.count("table") == page.seen.count("svg") == 2
 
 
 FIRST, BEFORE = MONTH.plus(-3), MONTH.plus(-1)
