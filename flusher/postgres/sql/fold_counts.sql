@@ -1,5 +1,4 @@
--- Moves the changes to the counts, in one statement: a reader sees each change exactly once. Sorted, so that
--- the rows of whole months are neighbours: the overview reads all of them.
+-- Moves the changes to the counts: in one statement, so that a reader sees each once; sorted, so that months are neighbours.
 WITH gone AS (DELETE FROM flusher.count_changes RETURNING *)
 INSERT INTO flusher.counts AS c
 SELECT whole_month, site, month, day, sum(visitor_sessions), sum(signed_in_sessions), sum(unique_users),
