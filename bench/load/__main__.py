@@ -172,7 +172,7 @@ def main() -> int:
     for share, default, of in (("--upgraded", 10.0, "the people's"), ("--crawlers", 5.0, "all")):
         meaning = f"of {of} sessions; default: %(default)g"
         add(share, type=float, default=default, metavar="PERCENT", help=meaning)
-    add("--seed", type=int, default=1, metavar="S", help="the same people; default: %(default)s")
+    add("--seed", type=int, default=1, metavar="S", help="of the people; default: %(default)s")
     add("--connections", type=int, default=64, metavar="N", help="default: %(default)s")
     add("--rate", type=float, default=math.inf, metavar="R", help="sessions a second, at most")
     add(
@@ -183,8 +183,8 @@ def main() -> int:
         help="how long to wait for the flushers without progress; default: %(default)s",
     )
     add("--url", type=_url, default=_URL, help="the collector; default: %(default)s")
-    add("--sites", type=_sites, default=sites, metavar="HOST,…", help="sites that are in SITES")
-    add("--json", type=Path, metavar="FILE", help="write the result there, too")
+    add("--sites", type=_sites, default=sites, metavar="HOST,…", help="sites that SITES allows")
+    add("--json", type=Path, metavar="FILE", help="also write the result there")
     arguments = parser.parse_args()
     most_upgraded = 100 - SIGNED_IN
     if arguments.sessions < FIRST or arguments.connections < 1:
