@@ -147,7 +147,7 @@ def _stop_at_ctrl_c(sender: Sender) -> None:
     loop.add_signal_handler(signal.SIGINT, stop)
 
 
-def _url(text: str) -> str:
+def address(text: str) -> str:  # argparse shows this name where the port is no number
     parts = urlsplit(text)
     is_address = parts.scheme == "http" and parts.hostname and parts.port != 0
     if not is_address or parts.path.strip("/") or parts.query:
@@ -182,7 +182,7 @@ def main() -> int:
         metavar="S",
         help="how long to wait for the flushers without progress; default: %(default)s",
     )
-    add("--url", type=_url, default=_URL, help="the collector; default: %(default)s")
+    add("--url", type=address, default=_URL, help="the collector; default: %(default)s")
     add("--sites", type=_sites, default=sites, metavar="HOST,…", help="sites that SITES allows")
     add("--json", type=Path, metavar="FILE", help="also write the result there")
     arguments = parser.parse_args()
