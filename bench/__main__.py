@@ -43,7 +43,7 @@ BENCHMARKS = {
     "scale": Benchmark("one Redis server or a cluster of three, one shard or eight", 5, 5),
     "reports": Benchmark("how long reports take", 3, size=50_000_000, in_all=False),
     "imports": Benchmark("the import of a large file", 1, size=1_000_000, in_all=False),
-    "durability": Benchmark("what it costs to lose less", 3, 4, in_all=False),
+    "durability": Benchmark("the price of losing less in a crash", 3, 4, in_all=False),
 }
 
 
@@ -93,12 +93,12 @@ def main() -> int:
     lines = [f"  {name:11} {each.meaning}" for name, each in BENCHMARKS.items()]
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description="Measures, in turns, this project and its baselines.\n\n" + "\n".join(lines),
-        epilog=f"all: {', '.join(in_all)}, and the summary",
+        description="Measures this project beside its baselines.\n\n" + "\n".join(lines),
+        epilog=f"Each has its own defaults.\nall: {', '.join(in_all)}, and the summary",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("name", choices=[*BENCHMARKS, "all"], metavar="NAME")
+    add("name", choices=[*BENCHMARKS, "all"], metavar="NAME", help="one of these, or all")
     add("--rounds", type=int, metavar="N", help="how many turns each contender has")
     add("--seconds", type=float, metavar="S", help="how long a turn takes")
     add("--size", type=int, metavar="N", help="how many sessions, rows or lines")

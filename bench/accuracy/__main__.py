@@ -1,4 +1,4 @@
-"""`python -m bench.accuracy`: how far our count is from people. Needs no server."""
+"""`python -m bench.accuracy`: how far our count is from simulated people. Needs no server."""
 
 import argparse
 import sys
@@ -71,8 +71,8 @@ def run(seeds: int, results: Path) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.accuracy", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=20, help="months a line (default: 20)")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where to save")
+    parser.add_argument("--seeds", type=int, default=20, help="months for each line (default: 20)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to save to")
     arguments = parser.parse_args()
     return run(arguments.seeds, arguments.results)
 

@@ -137,9 +137,9 @@ def main() -> int:
         "parts at random, and compares every answer with the rows. Exit code 0: no difference.",
     )
     add = parser.add_argument
-    add("--minutes", type=float, default=1.0, help="default: %(default)s")
-    add("--seed", type=int, default=1, help="of the faults; default: %(default)s")
-    add("--rate", type=float, default=100.0, help="visits a second; default: %(default)s")
+    add("--minutes", type=float, default=1.0, metavar="M", help="default: %(default)s")
+    add("--seed", type=int, default=1, metavar="S", help="of the faults; default: %(default)s")
+    add("--rate", type=float, default=100.0, metavar="R", help="visits/s; default: %(default)s")
     add("--results", type=Path, default=RESULTS, metavar="DIR", help="default: bench/results")
     return run_command(run(parser.parse_args()))
 

@@ -101,7 +101,7 @@ def _examples(title: str, found: Iterable[tuple[str, Row]]) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.crawlers", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="of timing (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="of the times (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder to save to")
     arguments = parser.parse_args()
     if arguments.rounds < 1:

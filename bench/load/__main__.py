@@ -147,7 +147,7 @@ def _stop_at_ctrl_c(sender: Sender) -> None:
     loop.add_signal_handler(signal.SIGINT, stop)
 
 
-def _url(text: str) -> str:
+def address(text: str) -> str:  # argparse shows this name where the port is no number
     parts = urlsplit(text)
     is_address = parts.scheme == "http" and parts.hostname and parts.port != 0
     if not is_address or parts.path.strip("/") or parts.query:
@@ -172,7 +172,7 @@ def main() -> int:
     for share, default, of in (("--upgraded", 10.0, "the people's"), ("--crawlers", 5.0, "all")):
         meaning = f"of {of} sessions; default: %(default)g"
         add(share, type=float, default=default, metavar="PERCENT", help=meaning)
-    add("--seed", type=int, default=1, metavar="S", help="the same people; default: %(default)s")
+    add("--seed", type=int, default=1, metavar="S", help="of the people; default: %(default)s")
     add("--connections", type=int, default=64, metavar="N", help="default: %(default)s")
     add("--rate", type=float, default=math.inf, metavar="R", help="sessions a second, at most")
     add(
@@ -182,9 +182,9 @@ def main() -> int:
         metavar="S",
         help="how long to wait for the flushers without progress; default: %(default)s",
     )
-    add("--url", type=_url, default=_URL, help="the collector; default: %(default)s")
-    add("--sites", type=_sites, default=sites, metavar="HOST,…", help="sites that are in SITES")
-    add("--json", type=Path, metavar="FILE", help="write the result there, too")
+    add("--url", type=address, default=_URL, help="the collector; default: %(default)s")
+    add("--sites", type=_sites, default=sites, metavar="HOST,…", help="sites that SITES allows")
+    add("--json", type=Path, metavar="FILE", help="also write the result there")
     arguments = parser.parse_args()
     most_upgraded = 100 - SIGNED_IN
     if arguments.sessions < FIRST or arguments.connections < 1:

@@ -110,7 +110,7 @@ async def check_generator(run: Run, seconds: float, measured: float) -> str:
     limit = (await put_load(canned, seconds)).per_second
     times = limit / measured
     note = (
-        f"The generator alone makes {limit:,.0f} requests/s, {times:.1f} times the measured most."
+        f"The generator alone makes {limit:,.0f} requests/s, {times:.1f} times what was measured."
     )
     if times < _TIMES_AS_FAST:
         raise Unsound(note)

@@ -68,7 +68,7 @@ async def measure(run: Run) -> Result:
             for part in _PARTS
         ),
         (
-            "User and system time of each process until the last row was stored, by the rows.",
+            "User and system time of each process until the last row was stored, for each row.",
             "The rows equalled the 201s. The servers and the generator share the cores.",
             "Rows a second from the first request to the last row. One process of each.",
             SETTINGS_NOTE,
