@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import aiohttp
 import psutil  # type: ignore[import-untyped]  # it ships no types
@@ -110,9 +110,9 @@ class Program:
         async def is_ready() -> bool:
             if self.running.poll() is not None:
                 raise AssertionError(f"{self.module} ended:\n{self.log}")
-            with suppress(aiohttp.ClientError, OSError, psutil.NoSuchProcess):
-                status, page = await self._page("readyz")
-                well = status == 200 and not {"write", "salt"} & set(json.loads(page)["warnings"])
+            status, page = await self.readyz()
+            well = status == 200 and not {"write", "salt"} & set(page["warnings"])
+            with suppress(psutil.NoSuchProcess):
                 return well and self._has_its_admin_port()
             return False
 
@@ -121,6 +121,13 @@ class Program:
         except AssertionError:
             raise AssertionError(f"{self.module} is not ready:\n{self.log}") from None
         return self
+
+    async def readyz(self) -> tuple[int, dict[str, Any]]:
+        """The status and the document of the page `/readyz`; 0 while it starts or restarts."""
+        with suppress(aiohttp.ClientError, OSError):
+            status, page = await self._page("readyz")
+            return status, json.loads(page)
+        return 0, {}
 
     async def _page(self, name: str) -> tuple[int, str]:
         async with (

@@ -43,13 +43,17 @@ class ServerWatch:
             f"{self._server} answers again",
             "check that it is up",
         )
-        await repeat(self._check, stopping, _EVERY_SECONDS, report=report)
+        passing = (Retry, Misconfigured, TimeoutError)
+        await repeat(self._check, stopping, _EVERY_SECONDS, report=report, passing=passing)
 
     async def _check(self) -> None:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await self._query()
-        except (Retry, Misconfigured, TimeoutError) as error:
-            self._why = str(error) or f"no answer within {_ANSWER_SECONDS:g} s"
-            raise Retry("away", self._why) from None
+        except TimeoutError:
+            self._why = f"no answer within {_ANSWER_SECONDS:g} s"
+            raise TimeoutError(self._why) from None
+        except (Retry, Misconfigured) as error:
+            self._why = str(error)
+            raise
         self._last_contact, self._why = time.monotonic(), ""

@@ -23,17 +23,16 @@ _LIVE = {
 }
 
 
-async def views_and_live_counts_that_differ(
+async def check_views(
     connection: asyncpg.Connection, dropped: date | None = None
-) -> list[tuple[str, str, object]]:
-    """Each row that only one of a view and its live count has, both seen at one moment.
+) -> list[asyncpg.Record]:
+    """Compares both views with the sessions, seen at one moment; returns the views' rows.
 
     But for the month `dropped`, whose sessions are gone.
     """
-    differences: list[tuple[str, str, object]] = []
     for view, live in _LIVE.items():
         month = "month" if view == "monthly_impact" else "date_trunc('month', day)::date"
-        rows = await connection.fetch(
+        differences = await connection.fetch(
             f"WITH live AS ({live}), "
             f"shown AS (SELECT * FROM {view} WHERE {month} IS DISTINCT FROM $1::date) "
             "(SELECT 'shown' AS by, to_jsonb(a) AS row "
@@ -42,5 +41,10 @@ async def views_and_live_counts_that_differ(
             "FROM (SELECT * FROM live EXCEPT ALL SELECT * FROM shown) b)",
             dropped,
         )
-        differences += [(view, row["by"], row["row"]) for row in rows]
-    return differences
+        assert differences == [], (view, differences)
+    return list(
+        await connection.fetch(
+            "SELECT to_jsonb(m) FROM monthly_impact m UNION ALL "
+            "SELECT to_jsonb(d) FROM daily_impact d ORDER BY 1"
+        )
+    )

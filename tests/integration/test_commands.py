@@ -5,7 +5,6 @@ import json
 import os
 import pty
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -130,15 +129,6 @@ async def test_rotate_does_nothing_while_the_month_has_its_salt(tmp_path: Path) 
             assert said in output
 
 
-async def test_a_port_that_is_taken_is_one_clear_line(system: System) -> None:
-    with socket.create_server(("127.0.0.1", system.port)):
-        code, _, errors = await run_command(
-            "collector", **{**system.environment, "ADMIN_PORT": "0"}
-        )
-    assert code == 2
-    assert f"127.0.0.1:{system.port} can't be listened on" in errors.splitlines()[-1]
-
-
 @pytest.mark.parametrize("module", MODULES)
 async def test_sigint_ends_a_process_cleanly(running: PythonSystem, module: str) -> None:
     """Python has a handler of its own for it."""
@@ -146,21 +136,6 @@ async def test_sigint_ends_a_process_cleanly(running: PythonSystem, module: str)
     program.running.send_signal(signal.SIGINT)
     assert await program.exit_code() == 0, program.log
     assert "Traceback" not in program.log
-
-
-async def test_status_in_json_is_complete(system: System) -> None:
-    await system.start("rotation", "collector", "flusher")
-    environment = system.environment | {"STREAM_SHARDS": "8"}
-    output = await run_successfully("flusher", "status", "--json", **environment)
-    status = json.loads(output)
-    assert len(status["shards"]) == 8
-    assert status["shards"][0].keys() >= {"shard", "entries", "pending", "oldest_seconds"}
-    assert (status["dead_letters"], status["upgrades_waiting"]) == (0, 0)
-
-    output = await run_successfully("rotation", "status", "--json", **system.environment)
-    status = json.loads(output)
-    assert status["salt_is_current"] is True
-    assert status["earlier_salts"] == []
 
 
 async def test_several_collectors_share_one_port(

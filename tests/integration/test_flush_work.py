@@ -1,11 +1,9 @@
 """What a flush costs, counted: calls, and rows that are read, whatever the statistics say."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-import asyncpg
 import pytest
 from asyncpg.connection import LoggedQuery
 from prometheus_client import CollectorRegistry
@@ -35,7 +33,6 @@ async def worker(shards: OneServer, redis: Redis, database: Database) -> Worker:
         FlusherMetrics(CollectorRegistry()),
         WorkerSettings(UTC, max_rows=100_000, max_seconds=0.1, claim_seconds=60),
     )
-    await worker.prepare()
     await append(redis, 1)
     await worker.run_once()  # the month's partition, the first claim
     return worker
@@ -138,15 +135,6 @@ _READ: Final = """
 """
 
 
-@asynccontextmanager
-async def rolled_back(database: Database) -> AsyncIterator[asyncpg.Connection]:
-    async with database.connection() as connection:
-        transaction = connection.transaction()
-        await transaction.start()
-        yield connection
-        await transaction.rollback()
-
-
 async def as_new(_: Database) -> None:
     """Nothing was ever counted in tables that were made a moment ago."""
 
@@ -159,7 +147,9 @@ async def analysed(database: Database) -> None:
 
 async def analysed_after_a_rollback(database: Database) -> None:
     """Autovacuum comes after a batch failed: pages, and not one row in them."""
-    async with rolled_back(database) as connection:
+    async with database.connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
         await connection.execute(
             "INSERT INTO sessions (id, month, site, monthly_user_hash, created_at) "
             "SELECT gen_random_uuid(), $1, 'a', gen_random_uuid(), now() "
@@ -173,6 +163,7 @@ async def analysed_after_a_rollback(database: Database) -> None:
             "now() FROM generate_series(1, 5000)",
             MONTH.first_day,
         )
+        await transaction.rollback()
     await analysed(database)
 
 

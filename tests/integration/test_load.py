@@ -1,7 +1,5 @@
 """The load against a running system: it is exact, and it finds every kind of difference."""
 
-import asyncio
-import itertools
 import json
 import signal
 from datetime import UTC
@@ -10,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from bench.load.client import Address, Client, NoAnswer
+from bench.load.client import connect
 from bench.load.people import Plan
 from bench.load.reconcile import reconcile, settle
 from bench.load.request_builder import TokenSigner
@@ -58,8 +56,8 @@ async def test_every_kind_of_difference_is_found(
 ) -> None:
     await system.start("collector", "flusher")
     plan = Plan(SITES, 500, upgraded_percent=20)
-    async with Client(Address.parse(system.url), 8) as client:
-        sender = Sender(client, plan, TokenSigner({"JWT_KEY": JWT_KEY}))
+    with connect(system.url, 8) as connections:
+        sender = Sender(connections, plan, TokenSigner({"JWT_KEY": JWT_KEY}))
         await sender.run()
     differences = await settle(
         sender.sent_log, dsn, UTC, patience_seconds=60, aftermath_seconds=0.5
@@ -119,34 +117,3 @@ async def test_what_keeps_a_load_from_being_compared_is_named(
     ended, _, errors = await load(system, "--sessions", "100", "--settle-seconds", "1")
     assert ended == code
     assert said in errors
-
-
-async def test_after_a_connection_that_ended_without_an_answer_there_is_a_new_one() -> None:
-    """And an answer may come in parts."""
-    request, connections = b"GET / HTTP/1.1\r\n\r\n", itertools.count()
-
-    async def answer_every_other(
-        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        if next(connections) % 2:
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-")
-            await asyncio.sleep(0.01)  # so that the answer comes in two parts
-            writer.write(b"Length: 2\r\n\r\nok")
-        writer.close()
-
-    async with await asyncio.start_server(answer_every_other, "127.0.0.1", 0) as server:
-        address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
-        async with Client(address, 1) as client:
-            (connection,) = client
-
-            async def has_ended() -> bool:
-                return not connection.is_open
-
-            for _ in range(2):
-                await connection.ready()
-                with pytest.raises(NoAnswer):
-                    await connection.exchange(request)
-                await connection.ready()
-                assert (await connection.exchange(request)).body == b"ok"
-                await eventually(has_ended)

@@ -127,12 +127,8 @@ async def examined(client: Redis) -> list[tuple[str, str]]:
 
 
 async def said(program: Program, *events: str, after: int = 0) -> list[dict[str, Any]]:
-    """The lines that have these words, once there is one of each.
-
-    Args:
-        program: whose log it is.
-        events: the words.
-        after: so many characters of the log are not looked at.
+    """A program's lines that have these words, once there is one of each; behind so many characters
+    of its log.
     """
 
     async def found() -> list[dict[str, Any]]:

@@ -87,9 +87,7 @@ ENUMS = """
 
 @pytest.fixture(scope="module")
 def filled(databases: Databases) -> Iterator[str]:
-    """The DSN of a database set up as the page says, with some months of two sites. Tests
-    that write use a database of their own.
-    """
+    """The DSN of a database set up as the page says, with some months of two sites."""
     with asyncio.Runner() as runner:
         dsn = runner.run(databases.create())
         runner.run(fill_two_sites(dsn))
@@ -102,7 +100,8 @@ def filled(databases: Databases) -> Iterator[str]:
 
 @pytest.fixture
 async def metabase(filled: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await connect_as_metabase(filled)
+    connection = await asyncpg.connect(filled.replace("postgres@", "metabase@"))
+    await connection.execute("SET timezone = 'UTC'")  # as the report time zone does
     yield connection
     await connection.close()
 
@@ -110,19 +109,18 @@ async def metabase(filled: str) -> AsyncIterator[asyncpg.Connection]:
 async def fill_two_sites(dsn: str) -> None:
     async with Database(dsn) as database:
         await fill(database, wall_clock())
-        before = month_at(wall_clock(), UTC).plus(-1)
+        current = month_at(wall_clock(), UTC)
+        before = current.plus(-1)
         place = (before.starts_us(UTC) - NOON_US) / 1e6 + 86_400 + 9
         again = place + 2 * 86_400
         await SessionWriter(database, UTC).write(
             batch_of(*(start(site=OTHER, month=before, seconds=at) for at in (place, again)))
         )
+        async with database.connection() as connection:
+            for ago, pairs, visitors in ((0, 19, 19), (1, 20, 20), (2, 30, 20)):
+                month = current.plus(-ago).first_day
+                await count_sign_ins(connection, month, SITE, pairs, 10, visitors)
     await execute(dsn, "UPDATE sessions SET upgraded_at = created_at WHERE highest_role <> ''")
-
-
-async def connect_as_metabase(dsn: str) -> asyncpg.Connection:
-    connection = await asyncpg.connect(dsn.replace("postgres@", "metabase@"))
-    await connection.execute("SET timezone = 'UTC'")  # as the report time zone does
-    return connection
 
 
 async def ask(
@@ -184,20 +182,13 @@ async def test_what_is_to_be_known_is_found(
 
 
 async def test_how_far_visitors_are_from_people_is_shown_where_there_are_enough_sign_ins(
-    filled: str, dsn: str, this_month: Month
+    metabase: asyncpg.Connection, this_month: Month
 ) -> None:
-    assert filled  # with it Metabase's role is there
-    await fill_two_sites(dsn)
-    months = [this_month.plus(-number).first_day for number in (0, 1, 2)]
-    owner = await asyncpg.connect(dsn)
-    for month, pairs, visitors in zip(months, (19, 20, 30), (19, 20, 20), strict=True):
-        await count_sign_ins(owner, month, SITE, pairs, 10, visitors)
-    await owner.close()
-    metabase = await connect_as_metabase(dsn)
-    told = [(months[1], SITE, 2.0, 1.0, 20), (months[2], SITE, 3.0, 1.5, 30)]
+    """The current month has 19 pairs."""
+    one, two = (this_month.plus(-number).first_day for number in (1, 2))
+    told = [(one, SITE, 2.0, 1.0, 20), (two, SITE, 3.0, 1.5, 30)]
     for site, expected in ((SITE, told), (None, told), (OTHER, [])):
         assert await ask(metabase, "How far visitors are from people", site) == expected
-    await metabase.close()
 
 
 @pytest.mark.parametrize(

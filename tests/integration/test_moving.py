@@ -19,7 +19,7 @@ from tests.events import batch_of, upgrade
 from tests.instant import MONTH, UTC
 from tests.integration.keeping import A_SITE as SITE
 from tests.integration.keeping import keeper_of, visit
-from tests.live_counts import views_and_live_counts_that_differ
+from tests.live_counts import check_views
 from tests.moved_clock import moved_environment, needs_moved_clock
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Servers, flavours
 from tests.system import eventually
@@ -53,13 +53,9 @@ def two_servers(
 
 
 async def assert_right(dsn: str) -> list[asyncpg.Record]:
-    connection = await asyncpg.connect(dsn)
-    assert await views_and_live_counts_that_differ(connection) == []
-    async with Database(dsn) as database:
+    async with Database(dsn) as database, database.connection() as connection:
         assert await check_counts(database) == []
-    shown = await connection.fetch("SELECT * FROM monthly_impact ORDER BY month, site")
-    await connection.close()
-    return list(shown)
+        return await check_views(connection)
 
 
 async def test_after_a_move_by_logical_replication_the_counts_go_on(

@@ -132,13 +132,13 @@ async def test_a_flusher_without_redis_blames_redis_and_not_postgres(system: Sys
     """On its page and in its log."""
     program = system.program("flusher", REDIS_URL=NOWHERE["REDIS_URL"]).start()
     await fails(program, "flush", "redis")
-    line = await eventually(lambda: line_with(program, "a batch has to wait"))
+
+    async def lines() -> list[str]:
+        return [line for line in program.log.splitlines() if "a batch has to wait" in line]
+
+    line, *_ = await eventually(lines)
     assert "that Redis is up" in line
     assert "PostgreSQL" not in line
-
-
-async def line_with(program: Program, words: str) -> str:
-    return next((line for line in program.log.splitlines() if words in line), "")
 
 
 _PATIENCE_SECONDS = 1.0

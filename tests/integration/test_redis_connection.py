@@ -60,29 +60,6 @@ async def test_each_refusal_is_its_commands_own_reply_and_has_the_librarys_type(
         assert is_passing(reply) is passing
 
 
-async def test_a_lost_connection_is_passing_and_the_next_exchange_has_another(
-    connection: RedisConnection, redis: Redis
-) -> None:
-    (number,) = await connection.exchange(pack(b"CLIENT", b"ID"), 1)
-    with pytest.raises(RedisConnectionError):
-        await connection.exchange(
-            pack(b"CLIENT", b"KILL", b"ID", b"%d" % number, b"SKIPME", b"no"), 2
-        )
-    (another,) = await connection.exchange(pack(b"CLIENT", b"ID"), 1)
-    assert another > number
-    await redis.client_kill_filter(_id=str(another))
-    (third,) = await _patiently(connection)
-    assert third > another
-
-
-async def _patiently(connection: RedisConnection) -> list[int]:
-    """An idle connection that was killed is known as lost at once, or when it is used."""
-    try:
-        return await connection.exchange(pack(b"CLIENT", b"ID"), 1)
-    except RedisConnectionError:
-        return await connection.exchange(pack(b"CLIENT", b"ID"), 1)
-
-
 async def test_a_server_that_does_not_answer_is_given_up(
     embedded_servers: Servers, redis: Redis
 ) -> None:

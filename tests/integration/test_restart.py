@@ -2,15 +2,14 @@
 
 import asyncio
 import os
-import signal
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from runtime.restart import Restart, RestartTimer, listening_before
+from runtime.restart import Restart, RestartTimer
 from runtime.stopping import Stopping
 from tests.system import ROOT, eventually
 
@@ -48,70 +47,43 @@ sys.exit(run_process("test", main, os.environ, wall_clock))
 """
 
 
-class Begun:
+@pytest.fixture
+async def process() -> AsyncIterator[asyncio.subprocess.Process]:
     """A program that waits for the request to restart."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        self.port = 0
-
-    async def line(self) -> str:
-        assert self.process.stdout is not None
-        return (await self.process.stdout.readline()).decode().strip()
-
-    def restart(self, asked_to_stop: str = "") -> None:
-        """`asked_to_stop`: whether it is to signal itself, and when."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{asked_to_stop}\n".encode())
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-
-
-@asynccontextmanager
-async def program() -> AsyncIterator[Begun]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        PROGRAM,
-        cwd=ROOT,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
+        *(sys.executable, "-c", PROGRAM), cwd=ROOT, stdin=PIPE, stdout=PIPE
     )
-    try:
-        begun = Begun(process)
-        number, port = (await begun.line()).split()
-        assert int(number) == process.pid
-        begun.port = int(port)
-        yield begun
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+    yield process
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
 
 
 @pytest.mark.parametrize(
     "when", ["before", "in the same turn", "by another thread", "while it begins", "afterwards"]
 )
 async def test_clients_that_wait_are_answered_whenever_the_program_is_asked_to_stop(
-    when: str,
+    process: asyncio.subprocess.Process, when: str
 ) -> None:
     """By the next program of the same process."""
-    async with program() as begun:
-        reader, writer = await asyncio.open_connection("127.0.0.1", begun.port)
-        if when == "before":
-            begun.stop()
-        begun.restart(when)
-        if when == "while it begins":
-            await _has_restarted(begun.process.pid)
-            begun.stop()
-        assert int(await reader.read()) == begun.process.pid
-        writer.close()
-        assert await begun.line() == "answered"
-        if when == "afterwards":
-            begun.stop()
-        assert await begun.line() == "stopped"
-        assert await begun.process.wait() == 0
+    assert process.stdin is not None
+    assert process.stdout is not None
+    number, port = map(int, (await process.stdout.readline()).split())
+    assert number == process.pid
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    if when == "before":
+        process.terminate()
+    process.stdin.write(f"{when}\n".encode())  # it restarts, and may signal itself
+    if when == "while it begins":
+        await _has_restarted(process.pid)
+        process.terminate()
+    assert int(await reader.read()) == process.pid
+    writer.close()
+    assert await process.stdout.readline() == b"answered\n"
+    if when == "afterwards":
+        process.terminate()
+    assert await process.stdout.readline() == b"stopped\n"
+    assert await process.wait() == 0
 
 
 async def _has_restarted(pid: int) -> None:
@@ -131,10 +103,6 @@ def test_a_program_that_is_not_there_any_more_ends_and_says_so(
     monkeypatch.setitem(os.environ, "IMPACT_LISTENING_FILES", "")
     assert Restart().begin() == 1
     assert "could not restart in place" in capsys.readouterr().out
-
-
-def test_at_its_start_a_program_has_no_sockets_of_another() -> None:
-    assert listening_before({}) == []
 
 
 async def test_it_is_due_a_while_after_it_is_over_and_never_once_asked_to_stop() -> None:

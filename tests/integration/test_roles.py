@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -93,28 +92,36 @@ async def can_read(dsn: str) -> list[str]:
     return found
 
 
-@asynccontextmanager
-async def held(dsn: str, statement: str) -> AsyncIterator[None]:
-    """Another connection has run this statement, in a transaction that goes on."""
-    connection = await asyncpg.connect(dsn)
-    async with connection.transaction():
-        await connection.execute(statement)
-        yield
-    await connection.close()
-
-
-@pytest.mark.parametrize("reader", ["makes the reader", "finds the reader"])
+@pytest.mark.parametrize(
+    ("role", "finds_reader", "own_schema"),
+    [
+        pytest.param("keeper", False, False, id="makes the reader"),
+        pytest.param("keeper", True, False, id="finds the reader"),
+        pytest.param("flusher", False, False, id="is named like our schema"),
+        pytest.param("keeper", False, True, id="has a schema of its name"),
+    ],
+)
 async def test_an_owner_with_the_rights_that_the_readme_names_migrates(
-    server: Server, reader: str
+    server: Server, role: str, *, finds_reader: bool, own_schema: bool
 ) -> None:
-    makes = reader == "makes the reader"
-    dsn = await server.database_for("keeper", *RIGHTS, create_role=makes)
-    if not makes:
+    """The server looks into the schema of a role's name first, and makes things there."""
+    dsn = await server.database_for(role, *RIGHTS, create_role=not finds_reader)
+    if finds_reader:
         await server.execute("CREATE ROLE impact_reader NOLOGIN")
+    if own_schema:
+        create = f"CREATE SCHEMA {role} AUTHORIZATION {role}"
+        await server.execute(create, database=dsn.rpartition("/")[2])
     await migrated(dsn)
     assert await can_read(server.as_superuser(dsn)) == [*READABLE]
     async with Database(dsn) as database:
         await SessionWriter(database, UTC).write(batch_of(start()))
+        async with database.connection() as connection:
+            found = await connection.fetch(
+                "SELECT relnamespace::regnamespace::text AS schema FROM pg_class "
+                "WHERE relname IN ('sessions', 'monthly_impact')"
+            )
+            assert await connection.fetchval("SELECT sum(sessions) FROM monthly_impact") == 1
+    assert [row["schema"] for row in found] == ["public"] * 2
     output, _ = await migrated(dsn)
     assert output == "the database is up to date\n"
 
@@ -141,31 +148,6 @@ async def test_a_right_that_is_missing_is_one_line(
     assert f"permission denied {'to create' if missing == 'role' else 'for'} {missing}" in errors
     assert "has `python -m flusher migrate` been run" not in errors
     await migrated(server.as_superuser(dsn))
-
-
-@pytest.mark.parametrize(
-    ("role", "schema"), [("flusher", None), ("keeper", "keeper")], ids=["flusher", "its own"]
-)
-async def test_a_role_that_is_named_like_a_schema_migrates(
-    server: Server, role: str, schema: str | None
-) -> None:
-    """The server looks into the schema of a role's name first, and makes things there."""
-    dsn = await server.database_for(role, *RIGHTS, create_role=True)
-    if schema is not None:
-        await server.execute(
-            f"CREATE SCHEMA {schema} AUTHORIZATION {role}", database=dsn.rpartition("/")[2]
-        )
-    for _ in range(2):
-        await migrated(dsn)
-    async with Database(dsn) as database:
-        await SessionWriter(database, UTC).write(batch_of(start()))
-        async with database.connection() as connection:
-            found = await connection.fetch(
-                "SELECT relnamespace::regnamespace::text AS schema FROM pg_class "
-                "WHERE relname IN ('sessions', 'monthly_impact')"
-            )
-            assert await connection.fetchval("SELECT sum(sessions) FROM monthly_impact") == 1
-    assert [row["schema"] for row in found] == ["public"] * 2
 
 
 async def test_every_migrate_mends_roles_grants_and_settings(server: Server) -> None:
@@ -228,7 +210,9 @@ async def test_no_lock_is_waited_for_without_an_end_and_a_word(server: Server, l
     await migrated(dsn)
     said: list[str] = []
     connection = await connect(dsn)
-    async with held(server.as_superuser(dsn), lock):
+    other = await asyncpg.connect(server.as_superuser(dsn))
+    async with other.transaction():
+        await other.execute(lock)
         with pytest.raises(Retry, match=r"held a lock that `migrate` needs.*nothing was changed"):
             await migrate(connection, UTC, said.append, patience_seconds=0.2)
     assert [line for line in said if "another `migrate` is at work" in line] == (
@@ -236,6 +220,7 @@ async def test_no_lock_is_waited_for_without_an_end_and_a_word(server: Server, l
         if "advisory" in lock
         else []
     )
+    await other.close()
     await migrate(connection, UTC)
     await connection.close()
 

@@ -14,16 +14,19 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
 from contract import keys
 from contract.calendar import Month
+from contract.errors import Retry
 from contract.identity import SALT_BYTES
+from embedded.cluster import Cluster
 from embedded.valkey import ValkeyServer
 from runtime.redis_client import connect_peer, connect_redis
-from salt.client import SaltServer
+from salt.client import SaltServer, connect_salt
 from salt.disposal import SaltDisposal
-from salt.report import State
+from salt.report import Report, State
 from salt.store import SaltStore
 from salt.term import Outcome, Salt
 from tests.instant import UTC
@@ -53,6 +56,15 @@ async def slow_log_has(redis: Redis, salt: bytes) -> bool:
     return any(salt in bytes(entry["command"]) for entry in await redis.slowlog_get(1000))
 
 
+async def _dispose(disposal: SaltDisposal) -> Report:
+    due_since = await disposal.due_since()
+    assert due_since is not None
+    report = await disposal.dispose(due_since)
+    states = {place.state for place in report.places}
+    assert states <= {State.CLEAN, State.OFF, State.REFUSED}, report
+    return report
+
+
 class Salts:
     """A server, and what makes and disposes of its salts."""
 
@@ -76,10 +88,8 @@ class Salts:
         return self._stack.enter_context(server)
 
     async def dispose(self) -> None:
-        due_since = await self.disposal.due_since()
-        assert due_since is not None
-        report = await self.disposal.dispose(due_since)
-        assert {place.state for place in report.places} <= {State.CLEAN, State.OFF}, report
+        report = await _dispose(self.disposal)
+        assert not report.refused, report
 
 
 class Earlier(Salts):
@@ -345,24 +355,19 @@ async def test_no_connections_buffer_keeps_the_salt_that_was_read(in_force: InFo
     assert pieces(in_force.salt.value, in_force.server.pid)["raw 0"] == 1, "only the key's value"
 
 
-async def test_nothing_is_left_of_one_that_has_expired(in_force: InForce) -> None:
-    """As at each month's end: it is gone before anybody could have written over it."""
+@pytest.mark.parametrize("end", ["expired", "replaced"])
+async def test_nothing_is_left_of_one_that_is_over(in_force: InForce, end: str) -> None:
+    """Expired, as at each month's end: it is gone before anybody could have written over it. Or
+    replaced, as by `rotate --force`.
+    """
     assert await in_force.left()
-    key = keys.salt(in_force.salt.month)
-    await in_force.redis.pexpire(key, 100)
-    await eventually(lambda: in_force.redis.exists(key), lambda there: not there)
+    if end == "expired":
+        key = keys.salt(in_force.salt.month)
+        await in_force.redis.pexpire(key, 100)
+        await eventually(lambda: in_force.redis.exists(key), lambda there: not there)
     await in_force.traffic()
-    made = await in_force.store.ensure()
-    assert made.outcome is Outcome.LOST
-    await in_force.dispose()
-    await eventually(in_force.left, lambda left: not left)
-
-
-async def test_nothing_is_left_of_one_that_was_replaced(in_force: InForce) -> None:
-    """As by `rotate --force`."""
-    await in_force.traffic()
-    replaced = await in_force.store.ensure(replace=True)
-    assert replaced.outcome is Outcome.REPLACED
+    made = await in_force.store.ensure(replace=end == "replaced")
+    assert made.outcome is (Outcome.LOST if end == "expired" else Outcome.REPLACED)
     await in_force.dispose()
     await eventually(in_force.left, lambda left: not left)
 
@@ -381,3 +386,66 @@ async def test_nor_where_the_server_was_restarted_meanwhile(in_force: InForce) -
     await in_force.store.ensure(replace=True)
     await in_force.dispose()
     await eventually(left, lambda left: not left)
+
+
+@pytest.fixture
+async def in_cluster(tmp_path: Path) -> AsyncIterator[tuple[Cluster, SaltServer]]:
+    with Cluster(tmp_path) as cluster:
+        await cluster.form()
+        async with connect_salt({"REDIS_URL": cluster.url, "REDIS_CLUSTER": "1"}) as server:
+            yield cluster, server
+
+
+@pytest.mark.long
+async def test_a_salt_is_gone_from_all_of_a_cluster_who_ever_had_it(
+    in_cluster: tuple[Cluster, SaltServer],
+) -> None:
+    """Also where its slot was before, and where a failover left it."""
+    cluster, server = in_cluster
+    store = SaltStore(server.redis, UTC)
+    disposal = SaltDisposal(server, store)
+    old = secrets.token_bytes(SALT_BYTES)
+    await server.redis.setrange(keys.salt(EARLIER), 0, old)
+    await server.redis.set(keys.CURRENT_SALT, str(EARLIER))
+    await disposal.holders.note()
+    # Its slot moves, the node that has it now dies, and its replica takes over.
+    first = cluster.primary_of(keys.CURRENT_SALT)
+    second = next(server for server in cluster.servers[:3] if server is not first)
+    cluster.move(keys.CURRENT_SALT, second)
+    await _patiently(disposal.holders.note)
+    await eventually(lambda: _holders(cluster, old), lambda found: len(found) == 4)
+    second.kill()
+    await cluster.fails_over(second)
+    await _patiently(disposal.holders.note)
+
+    await _patiently(store.ensure)
+    report = await _dispose(disposal)
+    dead = f"127.0.0.1:{second.port}"
+    assert [(p.server, p.place) for p in report.refused] == [(dead, "server")], report
+    assert "if it is gone for good" in report.refused[0].to_do
+    assert await _holders(cluster, old) == [second]
+
+    second.start()
+    await cluster.follows(second)
+    again = SaltDisposal(server, store)  # as a minute later
+    await again.holders.note()
+    report = await _dispose(again)
+    assert not report.refused, report
+    assert await _holders(cluster, old) == []
+
+
+async def _holders(cluster: Cluster, salt: bytes) -> list[ValkeyServer]:
+    return [server for server in cluster.servers if files_with(salt, server)]
+
+
+async def _patiently(do: Any) -> None:
+    """As the worker does it: what fails is tried again."""
+
+    async def done() -> bool:
+        try:
+            await do()
+        except (Retry, RedisError):
+            return False
+        return True
+
+    await eventually(done)

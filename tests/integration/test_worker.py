@@ -13,13 +13,14 @@ from contract.entry import RECORDS_MAX, join_records
 from contract.errors import DeadLetter, Retry, TimedOut
 from contract.flusher_metrics import FlusherMetrics
 from contract.record import FIELD, Event, encode
-from flusher.measuring import Measuring
 from flusher.postgres.database import Database
 from flusher.postgres.match import REPEATED_WITHIN_US
 from flusher.postgres.write import SessionWriter
+from flusher.rows.batch import Undecodable
 from flusher.rows.entry import Entry
-from flusher.stream import read
-from flusher.stream.dead_letters import UNKNOWN_SITE, DeadLetters, Letter
+from flusher.stream import dead_letters
+from flusher.stream.dead_letters import UNKNOWN_SITE, DeadLetters, Letter, set_aside
+from flusher.stream.keeper import StreamKeeper
 from flusher.stream.read import StreamReader
 from flusher.worker import Flushed, Worker
 from flusher.worker_settings import WorkerSettings
@@ -75,10 +76,8 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(shards: OneServer, redis: Redis, database: Database) -> Bench:
-    bench = Bench(shards, redis, database)
-    await bench.worker.prepare()
-    return bench
+def bench(shards: OneServer, redis: Redis, database: Database) -> Bench:
+    return Bench(shards, redis, database)
 
 
 async def test_what_is_no_event_is_set_aside_and_its_neighbours_are_stored(bench: Bench) -> None:
@@ -101,16 +100,6 @@ async def refuse_a_site(bench: Bench) -> None:
         )
 
 
-async def test_a_row_that_postgres_refuses_is_set_aside_alone(bench: Bench) -> None:
-    await refuse_a_site(bench)
-    await bench.append(*(start() for _ in range(20)), start(site="refused.example.org"))
-    await bench.append(*(start() for _ in range(20)))
-    assert await bench.worker.run_once() == Flushed(41, 1)
-    assert (await bench.stored(), await bench.buffered()) == (40, 0)
-    assert [letter.reason for letter in await letters(bench.shards)] == ["sqlstate_23514"]
-    assert bench.counted("written", kind="session") == 40
-
-
 class _Deaf(StreamReader):
     """Redis goes away between the commit and the acknowledgement, once."""
 
@@ -128,7 +117,6 @@ async def test_what_is_committed_but_not_acknowledged_is_not_written_again(
 ) -> None:
     """Else one accepted session would be counted as written and as a duplicate."""
     bench = Bench(shards, redis, database, _Deaf(shards, "one", 60))
-    await bench.worker.prepare()
     await bench.append(start(), start())
     with pytest.raises(Retry):
         await bench.worker.run_once()
@@ -144,7 +132,6 @@ async def test_an_entry_that_two_flushers_had_is_counted_once(
 ) -> None:
     """The first was frozen past the claim time, and goes on."""
     slow = Bench(shards, redis, database, StreamReader(shards, "slow", 60))
-    await slow.worker.prepare()
     await slow.append(*(start() for _ in range(10)))
     await slow.worker._builder.fill()
     async with Database(dsn) as other:
@@ -221,7 +208,6 @@ async def test_what_takes_too_long_is_set_aside_alone_and_the_rest_is_stored(
     """Before, the same batch was tried again, whole, for as long as that lasted."""
     async with Database(dsn, patience_seconds=2.0) as database:
         bench = Bench(shards, redis, database)
-        await bench.worker.prepare()
         async with database.connection() as connection:
             await connection.execute(SLOW.format("WHEN (NEW.site = 'slow.example.org')"))
         await bench.append(*(start() for _ in range(20)), start(site="slow.example.org"))
@@ -239,7 +225,6 @@ async def test_when_the_server_is_slow_nothing_is_set_aside(
 ) -> None:
     async with Database(dsn, patience_seconds=0.2) as database:
         bench = Bench(shards, redis, database)
-        await bench.worker.prepare()
         async with database.connection() as connection:
             await connection.execute(SLOW.format(""))
         await bench.append(*(start() for _ in range(5)))
@@ -256,7 +241,7 @@ async def test_when_the_server_is_slow_nothing_is_set_aside(
 async def test_the_metric_of_what_waits_counts_sessions_and_not_entries(bench: Bench) -> None:
     await bench.append_together(*(encode(start()) for _ in range(5)))
     await bench.append(start())
-    await Measuring(bench.reader, bench.metrics).measure()
+    await StreamKeeper(bench.reader, bench.reader, bench.metrics, 60).run_once()
     shown = bench.registry.get_sample_value("impact_stream_entries", {"shard": "0"})
     assert (shown, await bench.buffered()) == (6, 2)
 
@@ -301,74 +286,63 @@ async def test_of_which_months_and_sites_they_are(bench: Bench) -> None:
     """Those months are not closed: replayed, a repeat would be a second session. One within the
     first two days of a month may be a repeat of one of the month before.
     """
-    zone = UTC
     await refuse_a_site(bench)
     middle, first_day = MONTH.plus(-2), MONTH.plus(-5)
     for month, days in ((middle, 9), (first_day, 0)):
-        seconds = (month.starts_us(zone) - NOON_US) / SECOND_US + days * 86_400
+        seconds = (month.starts_us(UTC) - NOON_US) / SECOND_US + days * 86_400
         await bench.append(start(site="refused.example.org", month=month, seconds=seconds))
     assert (await bench.worker.run_once()).dead == 2
-    found = await DeadLetters(bench.shards).places(zone, REPEATED_WITHIN_US)
-    months = {middle: 1, first_day: 1, first_day.plus(-1): 0}
+    found = await DeadLetters(bench.shards).places(UTC, REPEATED_WITHIN_US)
     site = "refused.example.org"
-    assert dict(found) == {(month, site): number for month, number in months.items()}
+    assert dict(found) == {(middle, site): 1, (first_day, site): 1, (first_day.plus(-1), site): 0}
     await bench.redis.xadd(keys.stream(0), {FIELD: b"?"})
     await bench.worker.run_once()
-    more = await DeadLetters(bench.shards).places(zone, REPEATED_WITHIN_US)
+    more = await DeadLetters(bench.shards).places(UTC, REPEATED_WITHIN_US)
     (unknown, number), *_ = (more - found).items()
     assert (unknown[1], number) == (UNKNOWN_SITE, 1)
     assert unknown[0] >= MONTH, "it may be of the month in which it came"
 
 
-async def test_everything_known_of_it_is_kept_and_a_replayed_one_becomes_a_row_once(
-    bench: Bench, environment: dict[str, str]
-) -> None:
-    session = start(site="refused.example.org")
-    await refuse_a_site(bench)
-    await bench.append(session, session)
-    await bench.worker.run_once()
-    letter, other = await letters(bench.shards)  # each entry by itself
-    assert letter.record == other.record == encode(session)
-    assert (letter.shard, letter.reason, letter.attempts) == (0, "sqlstate_23514", 1)
-    assert letter.first_seen.startswith("20")
-    assert letter.entry
-    async with bench.database.connection() as connection:
-        await connection.execute("ALTER TABLE sessions DROP CONSTRAINT refused")
-    output = await run_successfully("flusher", "dead", "replay", **environment)
-    assert output.count("replayed") == 2
-    await bench.worker.run_once()
-    assert await bench.stored() == 1
-    assert await letters(bench.shards) == []
-
-
 async def test_an_operator_lists_shows_replays_and_drops_them(
     bench: Bench, environment: dict[str, str]
 ) -> None:
-    """One that fails again comes back with its history."""
+    """All that is known of one is kept. One that fails again comes back with its history, and one
+    that does not becomes a row once.
+    """
 
-    async def dead(*words: str) -> str:
+    async def run(*words: str) -> str:
         return await run_successfully("flusher", *words, **environment)
 
-    for _ in range(2):
-        await bench.redis.xadd(keys.stream(3), {FIELD: b"\xff" * 9})
+    session = start(site="refused.example.org")
+    await refuse_a_site(bench)
+    await bench.append(session, session)  # each entry by itself
+    await bench.redis.xadd(keys.stream(3), {FIELD: b"\xff" * 9})
     await bench.worker.run_once()
-    first, second = await letters(bench.shards)
-    listed = await dead("dead", "list")
-    assert first.name in listed
-    assert second.name in listed
-    assert "unknown_version" in listed
-    shown = await dead("dead", "show", first.name)
+    assert "dead letters:                 3" in await run("status")
+    *refused, broken = await letters(bench.shards)
+    assert [each.record for each in refused] == [encode(session)] * 2
+    assert (broken.shard, broken.reason, broken.attempts) == (3, "unknown_version", 1)
+    assert broken.first_seen.startswith("20")
+    assert broken.entry
+    listed = await run("dead", "list")
+    assert all(each.name in listed and each.reason in listed for each in (broken, *refused))
+    shown = await run("dead", "show", broken.name)
     assert "ffffffffffffffffff" in shown
     assert "shard:      3" in shown
-    assert "dead letters:                 2" in await dead("status")
-    await dead("dead", "replay", first.name)
+
+    await run("dead", "replay", broken.name)
     await bench.worker.run_once()
-    stays, again = await letters(bench.shards)
-    assert stays == second
-    assert (again.record, again.first_seen) == (first.record, first.first_seen)
-    assert again.attempts == first.attempts + 1
-    await dead("dead", "drop", second.name)
-    assert await letters(bench.shards) == [again]
+    *stay, again = await letters(bench.shards)
+    assert stay == refused
+    assert (again.record, again.first_seen) == (broken.record, broken.first_seen)
+    assert again.attempts == broken.attempts + 1
+    await run("dead", "drop", again.name)
+    async with bench.database.connection() as connection:
+        await connection.execute("ALTER TABLE sessions DROP CONSTRAINT refused")
+    assert (await run("dead", "replay")).count("replayed") == 2
+    await bench.worker.run_once()
+    assert await bench.stored() == 1
+    assert await letters(bench.shards) == []
 
 
 async def test_an_unknown_one_is_one_clear_line(environment: dict[str, str]) -> None:
@@ -381,20 +355,24 @@ async def test_an_unknown_one_is_one_clear_line(environment: dict[str, str]) -> 
 
 
 async def test_they_are_bounded_and_the_newest_stay(
-    shards: OneServer, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read, "DEAD_LETTERS_KEPT", 3)
-    reader = StreamReader(shards, "one", 60)
-    await reader.create_groups()
+    monkeypatch.setattr(dead_letters, "DEAD_LETTERS_KEPT", 3)
     for number in range(5):
-        await redis.xadd(keys.stream(0), {FIELD: b"%d" % number})
-    dropped = [await reader.dead_letter(e, DeadLetter("test", "")) for e in await reader.read(100)]
-    assert dropped == [(True, 0), (True, 0), (True, 0), (True, 1), (True, 1)]
-    assert [letter.record for letter in await letters(shards)] == [b"2", b"3", b"4"]
+        await bench.redis.xadd(keys.stream(0), {FIELD: b"%d" % number})
+    for entry in await bench.reader.read(100):
+        await set_aside(bench.shards, bench.metrics, Undecodable(entry, DeadLetter("test", "")))
+    assert (bench.counted("dead", reason="test"), bench.counted("dead_dropped")) == (5, 2)
+    assert [letter.record for letter in await letters(bench.shards)] == [b"2", b"3", b"4"]
 
 
-async def test_a_full_redis_is_drained_past_a_poisoned_entry(bench: Bench) -> None:
-    """There is no room for the dead letter until its neighbours are stored and gone."""
+async def test_a_flusher_that_starts_drains_a_full_redis_past_a_poisoned_entry(
+    bench: Bench,
+) -> None:
+    """There is no room for the dead letter until its neighbours are stored and gone, nor for the
+    group, which an earlier flusher has created.
+    """
+    await StreamReader(bench.shards, "earlier", 60).read(1)
     await bench.redis.xadd(keys.stream(0), {FIELD: b"broken"})
     await bench.append(*(start() for _ in range(50)))
     info: Any = await bench.redis.info("memory")

@@ -29,47 +29,45 @@ END = (MONTH.ends_us(UTC) - NOON_US) / 1e6  # seconds after noon
 S = b"s" * 16
 BEFORE_END, AFTER_END = start(S, seconds=END - 1), start(S, seconds=END + 1, month=MONTH.plus(1))
 OPEN_FOR_MONTHS = start(S, month=MONTH.plus(-5), seconds=-150 * 86400)
-TEN = [*(start(seconds=n) for n in range(10)), upgrade(b"x" * 16)]
-TWO = [upgrade(S, seconds=60 + n, role=role) for n, role in enumerate(["admin", "user"])]
-OF_ONE_INSTANT = [upgrade(S, role="admin"), upgrade(S, role="user")]
+TEN: list[Event] = [*(start(seconds=n) for n in range(10)), upgrade(b"x" * 16)]
+TWO: list[Event] = [
+    upgrade(S, seconds=60 + n, role=role) for n, role in enumerate(["admin", "user"])
+]
+ONE: list[Event] = [start(S)]
+OF_ONE_INSTANT: list[Event] = [upgrade(S, role="admin"), upgrade(S, role="user")]
 
 
-@pytest.mark.parametrize(
-    "batches",
-    [
-        pytest.param([TEN, TEN], id="written twice, as after a crash before it was acknowledged"),
-        pytest.param([TEN[:1], TEN[:2]], id="something new beside a repeat"),
-        pytest.param(
-            [[start(S, seconds=5), upgrade(S)], [start(S, seconds=1)]],
-            id="an earlier copy keeps the upgrade",
-        ),
-        pytest.param(
-            [
-                [start(S, seconds=5), upgrade(None, visitor=b"v" * 16)],
-                [start(S, seconds=1, visitor=b"w" * 16)],
-                [start(seconds=3)],
-            ],
-            id="an earlier copy of another visitor gives the upgrade of current back",
-        ),
-        pytest.param([[BEFORE_END], [AFTER_END]], id="sent again after its month's end"),
-        pytest.param([[AFTER_END], [BEFORE_END]], id="the copy of the next month comes first"),
-        pytest.param(
-            [[BEFORE_END, upgrade(S, seconds=END)], [AFTER_END], [start(S, seconds=END - 2)]],
-            id="after a copy of the next month the upgrade is still known",
-        ),
-        pytest.param([[OPEN_FOR_MONTHS], [upgrade(S)]], id="a page that was open for months"),
-        *(
-            pytest.param(batches, id=f"{name}, {which} first, {how}")
-            for name, pair in (("two upgrades", TWO), ("upgrades of one instant", OF_ONE_INSTANT))
-            for which, both in (("one", pair), ("other", pair[::-1]))
-            for how, batches in (
-                ("in one batch", [[start(S)], both]),
-                ("in two", [[start(S)], both[:1], both[1:]]),
-                ("before their session", [both, [start(S)]]),
-            )
-        ),
+BATCHES: dict[str, list[list[Event]]] = {
+    "written twice, as after a crash before it was acknowledged": [TEN, TEN],
+    "something new beside a repeat": [TEN[:1], TEN[:2]],
+    "an earlier copy keeps the upgrade": [[start(S, seconds=5), upgrade(S)], [start(S, seconds=1)]],
+    "an earlier copy of another visitor gives the upgrade of current back": [
+        [start(S, seconds=5), upgrade(None, visitor=b"v" * 16)],
+        [start(S, seconds=1, visitor=b"w" * 16)],
+        [start(seconds=3)],
     ],
-)
+    "sent again after its month's end": [[BEFORE_END], [AFTER_END]],
+    "the copy of the next month comes first": [[AFTER_END], [BEFORE_END]],
+    "after a copy of the next month the upgrade is still known": [
+        [BEFORE_END, upgrade(S, seconds=END)],
+        [AFTER_END],
+        [start(S, seconds=END - 2)],
+    ],
+    "a page that was open for months": [[OPEN_FOR_MONTHS], [upgrade(S)]],
+    **{
+        f"{name}, {which} first, {how}": batches
+        for name, pair in (("two upgrades", TWO), ("upgrades of one instant", OF_ONE_INSTANT))
+        for which, both in (("one", pair), ("other", pair[::-1]))
+        for how, batches in (
+            ("in one batch", [ONE, both]),
+            ("in two", [ONE, both[:1], both[1:]]),
+            ("before their session", [both, ONE]),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("batches", BATCHES.values(), ids=BATCHES)
 async def test_after_each_batch_the_rows_are_the_models_and_each_event_is_counted_once(
     connection: asyncpg.Connection, writer: SessionWriter, batches: list[list[Event]]
 ) -> None:
@@ -176,32 +174,24 @@ async def test_an_upgrade_of_a_session_that_is_in_two_months_takes_the_earlier(
     assert [row["highest_role"] for row in await rows(database)] == ["user", None]
 
 
-async def test_a_session_and_its_upgrade_that_two_flushers_store_at_once_find_each_other(
+async def test_what_two_flushers_store_at_once_is_stored_once_and_finds_each_other(
     dsn: str, database: Database
 ) -> None:
-    """Neither sees the other's transaction before its own is nearly over."""
+    """A session and its upgrade: neither sees the other's transaction before its own is nearly
+    over. And the same entries: one was frozen for so long that another took them over.
+    """
     async with Database(dsn) as other:
-        writers = SessionWriter(database, UTC), SessionWriter(other, UTC)
+        one, two = SessionWriter(database, UTC), SessionWriter(other, UTC)
         for _ in range(20):
             starts = [start() for _ in range(50)]
             upgrades = [upgrade(started.id) for started in starts]
-            await asyncio.gather(
-                writers[0].write(batch_of(*starts)), writers[1].write(batch_of(*upgrades))
-            )
-    assert {row["highest_role"] for row in await rows(database)} == {"user"}
-
-
-async def test_two_flushers_with_the_same_entries_store_each_once(
-    dsn: str, database: Database
-) -> None:
-    """One was frozen for so long that another took its entries over."""
-    batch = batch_of(*(start(seconds=n) for n in range(200)))
-    async with Database(dsn) as other:
-        writers = SessionWriter(database, UTC), SessionWriter(other, UTC)
-        written = await asyncio.gather(*(writer.write(batch) for writer in writers))
+            await asyncio.gather(one.write(batch_of(*starts)), two.write(batch_of(*upgrades)))
+        assert {row["highest_role"] for row in await rows(database)} == {"user"}
+        same = batch_of(*(start(seconds=n) for n in range(200)))
+        written = await asyncio.gather(one.write(same), two.write(same))
     assert sum(each.sessions for each in written) == 200
     assert sum(each.duplicate_sessions for each in written) == 200
-    assert len(await rows(database)) == 200
+    assert len(await rows(database)) == 20 * 50 + 200
 
 
 async def test_a_merge_waits_for_who_stores_and_never_the_other_way_round(
