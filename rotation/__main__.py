@@ -17,7 +17,7 @@ from contract.setting import Environment
 from rotation.announce import announce
 from rotation.status import as_json, as_text
 from rotation.worker import Worker
-from runtime.admin import AdminListener, make_registry
+from runtime.admin import make_registry, serve_admin
 from runtime.clock import Clock, wall_clock
 from runtime.command import add_version, run_command, run_process
 from runtime.logs import configure_logging, log_start
@@ -71,8 +71,8 @@ async def _connect(
         witnesses = partial(ask_witnesses, clock, shards)
         store = SaltStore(server.redis, zone, witnesses, sets_expiry=True)
         announcing = partial(announce, server.redis, shards)
-        checks = redis_examinations(shards, clock, None if server.is_streams else server.redis)
-        yield Worker(store, SaltDisposal(server, store), announcing, metrics, has_made), checks
+        worker = Worker(store, SaltDisposal(server, store), announcing, metrics, has_made)
+        yield worker, redis_examinations(shards, clock, None if server.is_streams else server.redis)
 
 
 async def follow_the_calendar(environment: Environment, clock: Clock) -> int | Restart:
@@ -83,30 +83,27 @@ async def follow_the_calendar(environment: Environment, clock: Clock) -> int | R
     stopping.install()
     restart_timer = RestartTimer(*RESTART_AFTER_SECONDS)
     async with (
-        _connect(environment, clock, metrics, restart_timer.is_over) as (worker, checks),
+        _connect(environment, clock, metrics, restart_timer.is_over) as (worker, examinations),
         ServiceManager(environment) as service,
     ):
         log_start("rotation", SETTINGS, environment)
-        restarting = asyncio.create_task(_stop_to_restart(restart_timer, stopping))
-        watching = [
-            restarting,
-            asyncio.create_task(watch_servers(checks, stopping)),
-            asyncio.create_task(ServerWatch("the salt's Redis", worker.measure).run(stopping)),
-        ]
-        admin = AdminListener(
-            settings.ADMIN_HOST.read(environment),
-            ADMIN_PORT.read(environment),
-            registry,
-            lambda: worker.checks() | {"draining": "asked to stop" if stopping.asked else None},
-        )
-        try:
-            await admin.start()
+
+        def checks() -> dict[str, str | None]:
+            return worker.checks() | {"draining": "asked to stop" if stopping.asked else None}
+
+        async with serve_admin(environment, ADMIN_PORT, registry, checks):
+            restarting = asyncio.create_task(_stop_to_restart(restart_timer, stopping))
+            watching = [
+                restarting,
+                asyncio.create_task(watch_servers(examinations, stopping)),
+                asyncio.create_task(ServerWatch("the salt's Redis", worker.measure).run(stopping)),
+            ]
             service.started()
-            await worker.run(stopping, service.watch(LONGEST_TURN_SECONDS))
-        finally:
-            stopping.set()
-            await asyncio.gather(*watching)
-            await admin.close()
+            try:
+                await worker.run(stopping, service.watch(LONGEST_TURN_SECONDS))
+            finally:
+                stopping.set()
+                await asyncio.gather(*watching)
         if restarting.result():
             log.info("restarting in place, so that nothing of the new salt stays in memory")
             stopping.leave_signals()

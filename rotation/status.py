@@ -70,42 +70,33 @@ def as_json(status: Status) -> str:
 
 def as_text(status: Status) -> str:
     """Lines for people."""
+    in_force = "in force" if status.salt_is_current else "MISSING"
+    if status.recorded_month is not None and status.recorded_month > status.month:
+        in_force += (
+            f": the salt of {status.recorded_month}, a future month, is in force. If all clocks "
+            "are right: python -m rotation rotate --force"
+        )
+    made_at = status.salt_made_at or "-"
+    if status.salt_made_because in (Outcome.LOST, Outcome.REPLACED):
+        made_at += (
+            f", because the one before was {status.salt_made_because}: "
+            "people who came before and come again count twice this month"
+        )
+    if status.disposal_due_since is not None:
+        disposal = f"DUE since {status.disposal_due_since}: copies of a destroyed salt may be left"
+    elif status.last_disposal is None:
+        disposal = "none was needed yet"
+    else:
+        disposal = f"last at {status.last_disposal.at}"
     lines = [
         f"month:             {status.month}",
-        f"salt of the month: {'in force' if status.salt_is_current else 'MISSING'}{_later(status)}",
-        f"made at:           {status.salt_made_at or '-'}{_why_made(status)}",
+        f"salt of the month: {in_force}",
+        f"made at:           {made_at}",
         f"dies at:           {status.salt_dies_at or '-'}",
         f"earlier salts:     {', '.join(status.earlier_salts) or 'none'}",
-        f"disposal:          {_disposal(status)}",
+        f"disposal:          {disposal}",
     ]
-    if status.last_disposal is not None:
-        for place in status.last_disposal.places:
-            to_do = f": {place.to_do}" if place.to_do else ""
-            lines.append(f"  {place.server} {place.place}: {_SAID[place.state]}{to_do}")
+    for place in status.last_disposal.places if status.last_disposal else []:
+        to_do = f": {place.to_do}" if place.to_do else ""
+        lines.append(f"  {place.server} {place.place}: {_SAID[place.state]}{to_do}")
     return "\n".join(lines)
-
-
-def _later(status: Status) -> str:
-    if status.recorded_month is None or status.recorded_month <= status.month:
-        return ""
-    return (
-        f": the salt of {status.recorded_month}, a future month, is in force. If all clocks are "
-        "right: python -m rotation rotate --force"
-    )
-
-
-def _why_made(status: Status) -> str:
-    if status.salt_made_because not in (Outcome.LOST, Outcome.REPLACED):
-        return ""
-    return (
-        f", because the one before was {status.salt_made_because}: "
-        "people who came before and come again count twice this month"
-    )
-
-
-def _disposal(status: Status) -> str:
-    if status.disposal_due_since is not None:
-        return f"DUE since {status.disposal_due_since}: copies of a destroyed salt may be left"
-    if status.last_disposal is None:
-        return "none was needed yet"
-    return f"last at {status.last_disposal.at}"

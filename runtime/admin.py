@@ -6,7 +6,8 @@ operator, which do not change readiness. `/metrics` has Prometheus's text format
 """
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 import structlog
 from aiohttp import web
@@ -15,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from contract.errors import Misconfigured
 from contract.metrics import ProcessMetrics
+from contract.setting import Environment, Setting
 from contract.settings import ADMIN_HOST
 
 Checks = Callable[[], Mapping[str, str | None]]
@@ -31,64 +33,69 @@ def make_registry() -> CollectorRegistry:
     return registry
 
 
-class AdminListener:
-    """Serves a process's admin pages until closed."""
+@asynccontextmanager
+async def serve_admin(
+    environment: Environment,
+    port_setting: Setting[int],
+    registry: CollectorRegistry,
+    checks: Checks,
+    warnings: Checks = dict,
+) -> AsyncIterator[None]:
+    """Serves a process's admin pages until the end of the block. With port 0 it serves nothing.
 
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        registry: CollectorRegistry,
-        checks: Checks,
-        warnings: Checks = dict,
-    ) -> None:
-        """With `port` 0 it serves nothing. `warnings` do not change readiness."""
-        self._host = host
-        self._port = port
-        self._registry = registry
-        self._checks = checks
-        self._warnings = warnings
-        application = web.Application()
-        application.router.add_get("/livez", self._livez)
-        application.router.add_get("/readyz", self._readyz)
-        application.router.add_get("/metrics", self._metrics)
-        self._runner = web.AppRunner(application, access_log=None)
+    If another process of this host has the port, it takes a free one. `warnings` do not change
+    readiness.
 
-    async def start(self) -> None:
-        """Starts to listen. If another process of this host has the port, it takes a free one.
+    Raises:
+        Misconfigured: a setting is wrong, this host does not have the address, or the port needs
+            more rights.
+    """
+    host, port = ADMIN_HOST.read(environment), port_setting.read(environment)
+    if port == 0:
+        yield
+        return
+    runner = web.AppRunner(_pages(registry, checks, warnings), access_log=None)
+    await runner.setup()
+    try:
+        await _listen(runner, host, port)
+        log.info("admin pages are served", address="{}:{}".format(*runner.addresses[0][:2]))
+        yield
+    finally:
+        await runner.cleanup()
 
-        Raises:
-            Misconfigured: this host does not have the address, or the port needs more rights.
-        """
-        if self._port == 0:
-            return
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                problem = f"can't be listened on, port {self._port}: {error.strerror or error}"
-                example = f"{ADMIN_HOST.name}=127.0.0.1 ADMIN_PORT=9110"
-                raise Misconfigured(ADMIN_HOST.name, problem, example) from None
-            await web.TCPSite(self._runner, self._host, 0).start()
-            log.info("another process has ADMIN_PORT: a free port is used", wanted=self._port)
-        log.info("admin pages are served", address="{}:{}".format(*self._runner.addresses[0][:2]))
 
-    async def close(self) -> None:
-        await self._runner.cleanup()
+async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except (OSError, UnicodeError) as error:  # UnicodeError: a part of the name is too long
+        if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
+            why = error.strerror if isinstance(error, OSError) else "it is no host name"
+            problem = f"can't be listened on, port {port}: {why or error}"
+            example = f"{ADMIN_HOST.name}=127.0.0.1 ADMIN_PORT=9110"
+            raise Misconfigured(ADMIN_HOST.name, problem, example) from None
+        await web.TCPSite(runner, host, 0).start()
+        log.info("another process has ADMIN_PORT: a free port is used", wanted=port)
 
-    async def _livez(self, _: web.Request) -> web.Response:
+
+def _pages(registry: CollectorRegistry, checks: Checks, warnings: Checks) -> web.Application:
+    async def livez(_: web.Request) -> web.Response:
         return web.json_response({"live": True})
 
-    async def _readyz(self, _: web.Request) -> web.Response:
-        failed = _wrong(self._checks())
-        page = {"ready": not failed, "failed": failed, "warnings": _wrong(self._warnings())}
+    async def readyz(_: web.Request) -> web.Response:
+        failed = _wrong(checks())
+        page = {"ready": not failed, "failed": failed, "warnings": _wrong(warnings())}
         return web.json_response(page, status=503 if failed else 200)
 
-    async def _metrics(self, _: web.Request) -> web.Response:
+    async def metrics(_: web.Request) -> web.Response:
         return web.Response(
-            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+            body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
+
+    pages = web.Application()
+    pages.router.add_get("/livez", livez)
+    pages.router.add_get("/readyz", readyz)
+    pages.router.add_get("/metrics", metrics)
+    return pages
 
 
 def _wrong(checks: Mapping[str, str | None]) -> dict[str, str]:

@@ -16,22 +16,28 @@ from runtime.redis_replay import SALT_WRITES, STREAM_WRITES, Survival, survival
 from runtime.server_checks import UNKNOWN, Broken, Examine, clock_difference
 from runtime.shards import Shards
 
-_NAMES: Final = ("maxmemory-policy", "appendonly", "appendfsync")
 _KEPT: Final = {
     "maxmemory-policy": (
         ("noeviction",),
         "a full server then deletes streams that hold sessions, or the salt",
-        "CONFIG SET maxmemory-policy noeviction, and the same in its configuration",
     ),
     "appendonly": (
         ("yes",),
         "a restart then loses sessions that were answered 2xx, and the month's salt",
-        "CONFIG SET appendonly yes, and the same in its configuration",
     ),
     "appendfsync": (
         ("everysec", "always"),
-        "a loss of power can then lose any number of sessions",
-        "CONFIG SET appendfsync everysec, or always: see docs/durability.md",
+        "a loss of power can then lose any number of sessions: see docs/durability.md",
+    ),
+}
+_REPLAY: Final = {
+    Survival.DROPPED: (
+        "lacks rights",
+        "a restart then loses sessions that were answered 2xx, or the salt",
+    ),
+    Survival.UNKNOWN: (
+        UNKNOWN,
+        "this account may not check (ACL DRYRUN) whether a restart keeps transactions",
     ),
 }
 
@@ -80,7 +86,7 @@ async def examine_redis(
         seconds, microseconds = await redis.time()
         answered_us = clock()
     broken = []
-    for name, (good, why, to_do) in _KEPT.items():
+    for name, (good, why) in _KEPT.items():
         value = values.get(name)
         if name == "appendfsync" and values.get("appendonly") == "no":
             continue  # `appendonly` is reported already
@@ -88,29 +94,20 @@ async def examine_redis(
             why_not = "this account may not read it"
             broken.append(Broken(setting, name, UNKNOWN, why_not, f"check that it is {good[0]}"))
         elif value not in good:
+            to_do = f"CONFIG SET {name} {' or '.join(good)}, and the same in its configuration"
             broken.append(Broken(setting, name, value, why, to_do))
-    broken += _replay(setting, await survival(redis, writes))
+    replay = _REPLAY.get(await survival(redis, writes))
+    if replay is not None:
+        broken.append(Broken(setting, "user default", *replay, REPLAY_TO_DO))
     difference = clock_difference(
         setting, seconds * SECOND_US + microseconds, asked_us, answered_us
     )
     return [*broken, difference] if difference else broken
 
 
-def _replay(setting: str, found: Survival) -> list[Broken]:
-    match found:
-        case Survival.KEPT:
-            return []
-        case Survival.DROPPED:
-            why = "a restart then loses sessions that were answered 2xx, or the salt"
-            return [Broken(setting, "user default", "lacks rights", why, REPLAY_TO_DO)]
-        case Survival.UNKNOWN:
-            why = "this account may not check (ACL DRYRUN) whether a restart keeps transactions"
-            return [Broken(setting, "user default", UNKNOWN, why, REPLAY_TO_DO)]
-
-
 async def _settings(redis: Redis) -> Mapping[str, str]:
     try:
-        found: Any = await redis.config_get(*_NAMES)
+        found: Any = await redis.config_get(*_KEPT)
     except ResponseError:  # refused, as by managed servers: INFO has two of the three
         found = {}
     texts = {_text(name): _text(value) for name, value in found.items()}

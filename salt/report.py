@@ -66,7 +66,7 @@ _TO_DO: Final = {
     Outcome.RESTORED: "check whether the salt's Redis has lost its data, or its clock has jumped",
     Outcome.CLOCK_WENT_BACK: (
         "check that clock; if it was ahead before and is right now: "
-        "python -m rotation rotate --force"
+        "python -m rotation rotate --force, but not in a month's last minute"
     ),
     Outcome.ANOTHER_CALENDAR: "give this process the same CALENDAR_TIMEZONE as rotation",
 }

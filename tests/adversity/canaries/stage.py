@@ -18,10 +18,11 @@ from redis.backoff import ConstantBackoff
 from redis.exceptions import ResponseError
 
 from contract import keys
+from contract.settings import admin_port
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
 from flusher.stream.dead_letters import DeadLetters, as_text
-from runtime.admin import AdminListener
+from runtime.admin import serve_admin
 from runtime.shards import connect_shards
 from tests.servers import POSTGRES_SETTINGS
 from tests.system import PythonSystem, eventually, find_free_port, run_python
@@ -167,10 +168,8 @@ class Stage:
             await self.sql("INSERT INTO planted VALUES ($1)", value)
         registry, port = CollectorRegistry(), find_free_port()
         Counter("planted", "A label that quotes.", ("by",), registry=registry).labels(text).inc()
-        listener = AdminListener("127.0.0.1", port, registry, lambda: {"planted": text})
-        await listener.start()
-        self.keep("pages/planted", await _fetch_pages(f"http://127.0.0.1:{port}"))
-        await listener.close()
+        async with serve_admin({}, admin_port(port), registry, lambda: {"planted": text}):
+            self.keep("pages/planted", await _fetch_pages(f"http://127.0.0.1:{port}"))
         for log_format in ("text", "json"):  # each logs its settings
             settings = {"JWT_USER_CLAIM": text, "LOG_FORMAT": log_format}
             await self.system.program("collector", **settings).start().ready()
