@@ -140,24 +140,21 @@ def test_a_gauge_does_not_show_an_old_value() -> None:
     """The server is away, or the query is stuck: what was true then may long be wrong."""
     registry, clock = CollectorRegistry(), Steady()
     gauge = FreshGauge("waiting", "How many.", ("shard",), registry=registry, now=clock)
+    is_well = FreshGauge("is_well", "Whether.", registry=registry, unknown=0, now=clock)
+
+    def shown() -> list[float | None]:
+        shards = [registry.get_sample_value("waiting", {"shard": shard}) for shard in "01"]
+        return [*shards, registry.get_sample_value("is_well")]
+
+    assert shown() == [None, None, 0]
     for value, shard in ((5, 0), (7, 1)):
         gauge.set(value, shard)
+    is_well.set(1)
     clock.seconds += FRESH_SECONDS - 1
     gauge.set(8, 1)
-    assert registry.get_sample_value("waiting", {"shard": "0"}) == 5
+    assert shown() == [5, 8, 1]
     clock.seconds += 2
-    assert registry.get_sample_value("waiting", {"shard": "0"}) is None
-    assert registry.get_sample_value("waiting", {"shard": "1"}) == 8
-
-
-def test_a_gauge_may_have_a_value_for_unknown() -> None:
-    registry, clock = CollectorRegistry(), Steady()
-    gauge = FreshGauge("is_well", "Whether.", registry=registry, unknown=0, now=clock)
-    assert registry.get_sample_value("is_well") == 0
-    gauge.set(1)
-    assert registry.get_sample_value("is_well") == 1
-    clock.seconds += FRESH_SECONDS + 1
-    assert registry.get_sample_value("is_well") == 0
+    assert shown() == [None, 8, 0]
 
 
 def test_the_release_is_that_of_the_project() -> None:
