@@ -74,14 +74,10 @@ class System:
         await append(self.appender, SESSION_ID, record)
 
 
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_writer, "_FOLLOW_SECONDS", 0)
-
-
 @pytest.fixture
-async def system() -> AsyncIterator[System]:
+async def system(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[System]:
     """It runs. At the end nothing waits to be acknowledged."""
+    monkeypatch.setattr(cluster_writer, "_FOLLOW_SECONDS", 0)
     system = System()
     task = asyncio.create_task(system.appender.run())
     try:
