@@ -99,6 +99,8 @@ def test_a_client_can_not_change_the_address_that_the_proxy_saw(
     own_line: bool,  # noqa: FBT001 - hypothesis gives it
 ) -> None:
     """The proxies append to the client's last line, or add a line of their own."""
+    node = f'for="[{address}]"' if address.version == 6 else f"for={address}"
+    assert client_of(lines("Forwarded", *written, node)) == str(address)
     seen = ", ".join(map(str, [address, *hops]))
     if written and not own_line:
         seen = f"{written.pop()}, {seen}"
@@ -182,14 +184,6 @@ def test_a_quote_that_the_client_leaves_open_does_not_hide_the_proxys_entry(writ
     seen = 'for=198.51.100.1;host="a"'
     assert client_of(lines("Forwarded", written, seen)) == "198.51.100.1"
     assert client_of(lines("Forwarded", f"{written}, {seen}")) == PROXY
-
-
-@given(clients, st.lists(entries, max_size=6))
-def test_a_client_can_not_change_the_proxys_own_forwarded_line(
-    address: IPv4Address | IPv6Address, written: list[str]
-) -> None:
-    seen = f'for="[{address}]"' if address.version == 6 else f"for={address}"
-    assert client_of(lines("Forwarded", *written, seen)) == str(address)
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_plain_metrics_are_shown_like_the_librarys() -> None:
 
 def reasons_raised(decision: str, *folders: str) -> set[str]:
     """The first text in each call of an error's class."""
-    call = re.compile(rf'\b{decision}\(\s*(?:\d+,\s*)?"(\w+)"')
+    call = re.compile(rf'\b{decision}\(\s*(?:[\w.]+,\s*)?"(\w+)"')
     paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     return {reason for path in paths for reason in call.findall(path.read_text())}
 
