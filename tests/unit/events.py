@@ -1,8 +1,9 @@
 """Events for the tests: hypothesis strategies, one typical event of each kind, and its row."""
 
 import string
+from dataclasses import replace
 from datetime import UTC
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from hypothesis import strategies as st
@@ -17,6 +18,8 @@ from contract.record import (
     SessionUpgraded,
 )
 from flusher.rows.copy_format import EPOCH_US, RowTemplate
+
+EventT = TypeVar("EventT", SessionStarted, SessionUpgraded, SaltMade)
 
 NOVEMBER: Final = Month(2026, 11)
 AT_US: Final = 1_794_000_000_123_456  # in November 2026
@@ -35,50 +38,34 @@ CURRENT_UPGRADED: Final = SessionUpgraded(
 )
 SALT_MADE: Final = SaltMade(UPGRADE_ID, NOVEMBER, AT_US, "rotated")
 
-sixteen_bytes = st.binary(min_size=16, max_size=16)
+ids = st.binary(min_size=16, max_size=16)  # and hashes
 months = st.builds(Month, st.integers(2000, 2200), st.integers(1, 12))
+within_month = st.integers(0, 28 * DAY_US - 1)
 sites = st.text(string.ascii_lowercase + string.digits + ".-_:[]", min_size=1, max_size=60) | (
     st.just("a" * SITE_MAX_BYTES)
 )
 roles = st.text(
     st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=ROLE_MAX_BYTES
 ).filter(lambda role: len(role.encode()) <= ROLE_MAX_BYTES)
+sign_ins = st.builds(SignIn, ids, ids, ids).filter(lambda digests: any(map(any, digests)))
 
-moments = st.builds(
-    lambda month, day, us: (month, month.starts_us(UTC) + day * DAY_US + us),
-    months,
-    st.integers(0, 27),
-    st.integers(0, DAY_US - 1),
+
+def in_its_month(event: EventT) -> EventT:
+    """The event at an instant of its month; it was so many microseconds."""
+    return replace(event, at_us=event.month.starts_us(UTC) + event.at_us)
+
+
+starts = st.builds(SessionStarted, ids, months, within_month, sites, ids, st.none() | roles).map(
+    in_its_month
 )
-starts = st.builds(
-    lambda id_, moment, site, hash_, role: SessionStarted(
-        id_, moment[0], moment[1], site, hash_, role
-    ),
-    sixteen_bytes,
-    moments,
-    sites,
-    sixteen_bytes,
-    st.none() | roles,
+by_id, of_current = (
+    st.builds(
+        SessionUpgraded, ids, *target, months, within_month, sites, ids, roles, st.none() | sign_ins
+    )
+    for target in ((ids, st.none()), (st.none(), ids))
 )
-sign_ins = st.builds(SignIn, *[sixteen_bytes] * 3).filter(lambda digests: any(map(any, digests)))
-upgrades = st.builds(
-    lambda id_, target, moment, site, hash_, role, sign_in: SessionUpgraded(
-        id_, target[0], target[1], moment[0], moment[1], site, hash_, role, sign_in
-    ),
-    sixteen_bytes,
-    st.tuples(sixteen_bytes, st.none()) | st.tuples(st.none(), sixteen_bytes),
-    moments,
-    sites,
-    sixteen_bytes,
-    roles,
-    st.none() | sign_ins,
-)
-salts_made = st.builds(
-    lambda id_, moment, outcome: SaltMade(id_, moment[0], moment[1], outcome),
-    sixteen_bytes,
-    moments,
-    roles,
-)
+upgrades = (by_id | of_current).map(in_its_month)
+salts_made = st.builds(SaltMade, ids, months, within_month, roles).map(in_its_month)
 session_events = starts | upgrades
 events = starts | upgrades | salts_made
 

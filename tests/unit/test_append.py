@@ -126,24 +126,12 @@ async def reasons(requests: Sequence[asyncio.Task[None]]) -> list[str | None]:
     return [result.reason if isinstance(result, Retry) else None for result in results]
 
 
-async def test_records_that_arrive_during_a_write_share_the_next_write(
+async def test_records_share_writes_which_are_bounded(
     redis: ScriptedConnection, appender: Appender
 ) -> None:
-    redis.gate.clear()
-    first = send(appender, range(1))
-    await settle()
-    others = send(appender, range(1, 101))
-    await settle()
-    assert not any(request.done() for request in first + others)
-    redis.gate.set()
-    assert await reasons(first + others) == [None] * 101
-    assert redis.batches == [[record(0)], records(range(1, 101))]
-    assert {len(entry) for entry in redis.entries} == {1}, "a burst is not load yet"
-
-
-async def test_a_write_is_bounded(redis: ScriptedConnection, appender: Appender) -> None:
     assert await reasons(send(appender, range(MAX_BATCH + 88))) == [None] * (MAX_BATCH + 88)
-    assert [len(batch) for batch in redis.batches] == [MAX_BATCH, 88]
+    assert redis.batches == [records(range(MAX_BATCH)), records(range(MAX_BATCH, MAX_BATCH + 88))]
+    assert {len(entry) for entry in redis.entries} == {1}, "a burst is not load yet"
 
 
 async def put_load(appender: Appender, redis: ScriptedConnection, count: int) -> None:

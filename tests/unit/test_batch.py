@@ -18,7 +18,6 @@ from tests.unit.events import (
     AT_US,
     NOVEMBER,
     SALT_MADE,
-    SESSION_ID,
     STARTED,
     UPGRADED,
     VISITOR,
@@ -83,20 +82,6 @@ def test_no_entry_is_lost_or_counted_twice(records: list[bytes]) -> None:
     )
 
 
-@given(st.lists(st.tuples(st.sampled_from([SESSION_ID, VISITOR]), st.integers(0, 9)), max_size=8))
-def test_the_earliest_of_repeated_sessions_stays(copies: list[tuple[bytes, int]]) -> None:
-    """A front-end's repeat, a retried write and a redelivered entry are all the same row."""
-    batch = decode_entries(
-        entries(*(replace(STARTED, id=id_, at_us=AT_US + at) for id_, at in copies)), LATEST
-    )
-    earliest: dict[bytes, int] = {}
-    for id_, at in copies:
-        earliest[id_] = min(AT_US + at, earliest.get(id_, AT_US + at))
-    assert {id_: began_us(start) for id_, start in batch.starts.items()} == earliest
-    assert batch.repeated_starts == len(copies) - len(earliest)
-    assert len(batch.entries) == len(copies), "all are acknowledged when the row is written"
-
-
 @given(
     st.builds(
         lambda event, month, at_us: replace(event, month=month, at_us=at_us),
@@ -135,8 +120,10 @@ def test_records_that_share_an_entry_have_the_same_result_as_alone(
     assert (together.months, together.oldest_us) == (alone.months, alone.oldest_us)
 
 
-def test_a_notice_never_shares_an_entry() -> None:
+def test_a_notice_never_shares_an_entry_and_of_a_refused_entry_nothing_is_left() -> None:
     batch = decode_entries(entries(SALT_MADE), LATEST)
     assert (batch.notices, batch.accepted, batch.months) == (batch.entries, [], set())
-    mixed = decode_entries(entries_of([join_records([encode(SALT_MADE), encode(STARTED)])]), LATEST)
-    assert (len(mixed.divisible), mixed.entries) == (1, [])
+    records = [encode(event) for event in (UPGRADED, STARTED, UPGRADED, STARTED, SALT_MADE)]
+    mixed = decode_entries(entries_of([join_records(records)]), LATEST)
+    assert (len(mixed.divisible), mixed.entries, mixed.starts, mixed.upgrades) == (1, [], {}, {})
+    assert (mixed.sign_ins, mixed.repeated_starts, mixed.repeated_upgrades) == ({}, 0, 0)

@@ -46,12 +46,6 @@ def test_a_text_that_is_no_month_is_refused(text: str) -> None:
         Month.parse(text)
 
 
-@pytest.mark.parametrize(("year", "number"), [(2026, 0), (2026, 13), (0, 1), (10_000, 1)])
-def test_a_month_that_the_calendar_lacks_can_not_be_made(year: int, number: int) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        Month(year, number)
-
-
 @pytest.mark.parametrize(
     ("month", "count", "expected"),
     [

@@ -99,6 +99,8 @@ def test_a_client_can_not_change_the_address_that_the_proxy_saw(
     own_line: bool,  # noqa: FBT001 - hypothesis gives it
 ) -> None:
     """The proxies append to the client's last line, or add a line of their own."""
+    node = f'for="[{address}]"' if address.version == 6 else f"for={address}"
+    assert client_of(lines("Forwarded", *written, node)) == str(address)
     seen = ", ".join(map(str, [address, *hops]))
     if written and not own_line:
         seen = f"{written.pop()}, {seen}"
@@ -114,25 +116,20 @@ def test_any_list_gives_an_address_and_never_an_error(
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("expected", "texts"),
     [
-        ("192.0.2.1", "192.0.2.1"),
-        (" 192.0.2.1\t", "192.0.2.1"),
-        ("192.0.2.1:54321", "192.0.2.1"),
-        ("2001:db8::1", "2001:db8::1"),
-        ("2001:DB8:0:0::1", "2001:db8::1"),
-        ("[2001:db8::1]", "2001:db8::1"),
-        ("[2001:db8::1]:54321", "2001:db8::1"),
-        ('"[2001:db8::1]:54321"', "2001:db8::1"),
-        ("fe80::1%eth0", "fe80::1"),
-        ("[fe80::1%25eth0]:80", "fe80::1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("::FFFF:c000:201", "192.0.2.1"),
-        ("[::ffff:192.0.2.1]:54321", "192.0.2.1"),
+        ("192.0.2.1", ("192.0.2.1", " 192.0.2.1\t", "192.0.2.1:54321", "::ffff:192.0.2.1")),
+        ("192.0.2.1", ("::FFFF:c000:201", "[::ffff:192.0.2.1]:54321")),
+        ("2001:db8::1", ("2001:db8::1", "2001:DB8:0:0::1", "[2001:db8::1]")),
+        ("2001:db8::1", ("[2001:db8::1]:54321", '"[2001:db8::1]:54321"')),
+        ("fe80::1", ("fe80::1%eth0", "[fe80::1%25eth0]:80")),
     ],
 )
-def test_an_address_is_read_in_every_way_that_proxies_write_it(text: str, expected: str) -> None:
-    assert parse_address(text) == ip_address(expected).packed
+def test_an_address_is_read_in_every_way_that_proxies_write_it(
+    expected: str, texts: tuple[str, ...]
+) -> None:
+    for text in texts:
+        assert parse_address(text) == ip_address(expected).packed, text
 
 
 @pytest.mark.parametrize(
@@ -189,14 +186,6 @@ def test_a_quote_that_the_client_leaves_open_does_not_hide_the_proxys_entry(writ
     assert client_of(lines("Forwarded", f"{written}, {seen}")) == PROXY
 
 
-@given(clients, st.lists(entries, max_size=6))
-def test_a_client_can_not_change_the_proxys_own_forwarded_line(
-    address: IPv4Address | IPv6Address, written: list[str]
-) -> None:
-    seen = f'for="[{address}]"' if address.version == 6 else f"for={address}"
-    assert client_of(lines("Forwarded", *written, seen)) == str(address)
-
-
 @pytest.mark.parametrize(
     ("setting", "headers", "peer", "expected"),
     [
@@ -230,7 +219,8 @@ def test_only_the_header_that_the_setting_names_counts_or_else_the_forwarded_one
 
 @pytest.mark.parametrize("entry", ["10.0.0.1", "10.0.0.1, ", "", " ", "for=10.0.0.1", "for=a;b=c"])
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded"])
-def test_a_chain_of_tens_of_thousands_is_as_cheap_as_one_of_64(entry: str, name: str) -> None:
+@pytest.mark.parametrize("number", [200, 54_000])
+def test_a_long_chain_is_as_cheap_as_one_of_64(number: int, entry: str, name: str) -> None:
     """The test counts the entries that are read. It measures no time."""
     read = []
 
@@ -239,7 +229,7 @@ def test_a_chain_of_tens_of_thousands_is_as_cheap_as_one_of_64(entry: str, name:
             read.append(address)
             return super().trusts(address)
 
-    chain = lines(name, ",".join([entry] * 54_000))
+    chain = lines(name, ",".join([entry] * number))
     found = client_of(chain, "10.0.0.9", Counting(NETWORKS))
     assert PROXIES.trusts(ip_address(found).packed)
     assert len(read) <= HOPS + 1

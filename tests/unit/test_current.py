@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from asyncpg.pgproto.pgproto import UUID
 
-from flusher.rows.current import OVERTAKING, Launch, UpgradeRequest, decide
+from flusher.rows.current import Launch, UpgradeRequest, decide
 
 NOON = datetime(2026, 11, 10, 12, tzinfo=UTC)
 ANNA, BEN, CARA = (UUID(bytes([0xC0 + n]) * 16) for n in range(3))
@@ -36,45 +36,41 @@ def took(
     return {session.int: taker.user_hash for session, taker in takers.items()}
 
 
-MOMENT = OVERTAKING.total_seconds() / 60  # an upgrade may be handled before the start it follows
+MOMENT = 10 / 60  # an upgrade may be handled before the start it follows
 
 
-@pytest.mark.parametrize(
-    ("launches", "wishes", "expected"),
-    [
-        pytest.param(3, [wish(2.5, ANNA)], {2: ANNA}, id="the newest that has begun"),
-        pytest.param(2, [wish(2 - MOMENT, ANNA)], {2: ANNA}, id="it overtakes the start"),
-        pytest.param(2, [wish(1.9 - MOMENT, ANNA)], {1: ANNA}, id="too early for the start"),
-        pytest.param(
-            5, [wish(6 + n, ANNA) for n in range(5)], {5: ANNA}, id="a repeat takes no stranger's"
-        ),
-        pytest.param(
-            3,
-            [wish(4, ANNA), wish(5, BEN), wish(6, CARA), wish(7, ANNA)],
-            {3: ANNA, 2: BEN, 1: CARA},
-            id="several people behind one address get one each",
-        ),
-        pytest.param(
-            2, [wish(1.5, ANNA), wish(2.5, ANNA)], {1: ANNA, 2: ANNA}, id="a second tab, later"
-        ),
-        # Nobody can know whose the tab was that was opened before the one that was taken.
-        pytest.param(2, [wish(2.5, ANNA), wish(2.6, ANNA)], {2: ANNA}, id="a second tab, earlier"),
-        # Ben took his own session: what Anna asks for again is still a repeat.
-        pytest.param(
-            3,
-            [wish(2.5, ANNA), wish(3.5, BEN), wish(4, ANNA)],
-            {2: ANNA, 3: BEN},
-            id="another's session in between",
-        ),
-        pytest.param(3, [wish(5, ANNA, 3), wish(6, ANNA)], {3: ANNA}, id="taken by id, the newest"),
-        pytest.param(
-            3, [wish(5, ANNA, 2), wish(6, ANNA)], {2: ANNA, 3: ANNA}, id="taken by id, an older one"
-        ),
-        pytest.param(
-            2, [wish(2.5, ANNA), wish(3, BEN, 2)], {2: ANNA}, id="by id only while it is anonymous"
-        ),
-    ],
-)
+# How many launches there are, the upgrades, and who takes which launch.
+CASES = {
+    "the newest that has begun": (3, [wish(2.5, ANNA)], {2: ANNA}),
+    "it overtakes the start": (2, [wish(2 - MOMENT, ANNA)], {2: ANNA}),
+    "too early for the start": (2, [wish(1.9 - MOMENT, ANNA)], {1: ANNA}),
+    "a repeat takes no stranger's": (5, [wish(6 + n, ANNA) for n in range(5)], {5: ANNA}),
+    "several people behind one address get one each": (
+        3,
+        [wish(4, ANNA), wish(5, BEN), wish(6, CARA), wish(7, ANNA)],
+        {3: ANNA, 2: BEN, 1: CARA},
+    ),
+    "a second tab, later": (2, [wish(1.5, ANNA), wish(2.5, ANNA)], {1: ANNA, 2: ANNA}),
+    # Nobody can know whose the tab was that was opened before the one that was taken.
+    "a second tab, earlier": (2, [wish(2.5, ANNA), wish(2.6, ANNA)], {2: ANNA}),
+    # Ben took his own session: what Anna asks for again is still a repeat.
+    "another's session in between": (
+        3,
+        [wish(2.5, ANNA), wish(3.5, BEN), wish(4, ANNA)],
+        {2: ANNA, 3: BEN},
+    ),
+    "taken by id, the newest": (3, [wish(5, ANNA, 3), wish(6, ANNA)], {3: ANNA}),
+    "taken by id, an older one": (3, [wish(5, ANNA, 2), wish(6, ANNA)], {2: ANNA, 3: ANNA}),
+    "an older one by id in between": (
+        3,
+        [wish(4, ANNA), wish(5, ANNA, 1), wish(6, ANNA)],
+        {3: ANNA, 1: ANNA},
+    ),
+    "by id only while it is anonymous": (2, [wish(2.5, ANNA), wish(3, BEN, 2)], {2: ANNA}),
+}
+
+
+@pytest.mark.parametrize(("launches", "wishes", "expected"), CASES.values(), ids=CASES)
 def test_an_upgrade_of_current_takes(
     launches: int, wishes: list[UpgradeRequest], expected: dict[int, UUID]
 ) -> None:

@@ -22,9 +22,6 @@ from collector.request.crawlers import Reason
 from contract.collector_metrics import CollectorMetrics
 from tests.whole_collector import make_sessions
 
-COMBINATIONS = 100_000
-FEW = 3_000
-
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0"
 GARBAGE = [
     *("", " ", ",", ";", '"', "=", "[", "]", ":", "%", "\\", "\x7f", "é", "\udcff", "\u0130", "*"),
@@ -111,7 +108,8 @@ def combination(chosen: random.Random) -> CIMultiDict[str]:
     return headers
 
 
-async def assert_answers(number: int) -> None:
+@pytest.mark.parametrize("number", [3_000, pytest.param(100_000, marks=pytest.mark.long)])
+async def test_no_combination_of_headers_gives_a_5xx_or_an_exception(number: int) -> None:
     chosen = random.Random(6)  # noqa: S311 - the same each time
     collectors = [Collector(*settings) for settings in SETTINGS]
     statuses: Counter[int] = Counter()
@@ -133,12 +131,3 @@ async def assert_answers(number: int) -> None:
     }
     assert counted <= set(Reason)
     assert counted >= {Reason.CRAWLER, Reason.AI_AGENT, Reason.PREFETCH, Reason.HEADLESS}
-
-
-async def test_a_few_combinations_of_headers_give_no_5xx_and_no_exception() -> None:
-    await assert_answers(FEW)
-
-
-@pytest.mark.long
-async def test_100_000_combinations_of_headers_give_no_5xx_and_no_exception() -> None:
-    await assert_answers(COMBINATIONS)

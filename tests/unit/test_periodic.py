@@ -61,18 +61,9 @@ async def test_an_error_that_does_not_pass_ends_the_loop() -> None:
     assert turns.done == 3
 
 
-def least() -> float:
-    return 0.0
-
-
-def test_pauses_double_up_to_the_longest() -> None:
-    backoff = Backoff(0.1, 5.0, least)
-    assert [round(backoff.pause(n), 1) for n in (1, 2, 3, 6, 7, 10_000)] == [
-        *(0.1, 0.2, 0.4, 3.2, 5.0, 5.0)
-    ]
-
-
-def test_a_random_part_shortens_a_pause_by_at_most_a_quarter() -> None:
+def test_pauses_double_up_to_the_longest_and_are_shortened_at_random_by_at_most_a_quarter() -> None:
+    pauses = [Backoff(0.1, 5.0, lambda: 0.0).pause(n) for n in (1, 2, 3, 6, 7, 10_000)]
+    assert pauses == pytest.approx([0.1, 0.2, 0.4, 3.2, 5.0, 5.0])
     assert Backoff(1.0, 8.0, lambda: 1.0).pause(4) == 6.0
     assert {6.0 <= Backoff(1.0, 8.0).pause(4) <= 8.0 for _ in range(1000)} == {True}
 
@@ -85,7 +76,7 @@ async def test_errors_that_pass_are_tried_again_within_a_time_and_others_are_rai
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    backoff = Backoff(1, 4, least)
+    backoff = Backoff(1, 4, lambda: 0.0)
     assert await retry(Turns(AWAY, AWAY), Retry, backoff, within=10, sleep=sleep) == 3
     assert slept == [1, 2]
     slept.clear()

@@ -142,13 +142,6 @@ def test_empty_and_blank_mean_unset(setting: Setting[Any], blank: str) -> None:
         assert setting.read(environment) == setting.read({})
 
 
-def test_a_cluster_has_eight_shards_where_no_number_is_set() -> None:
-    environment = {"REDIS_CLUSTER": "1", "STREAM_SHARDS": " "}
-    assert settings.STREAM_SHARDS.read(environment) == 8
-    assert settings.STREAM_SHARDS.show(environment) == "8"
-    assert settings.STREAM_SHARDS.read({"REDIS_CLUSTER": "1", "STREAM_SHARDS": "3"}) == 3
-
-
 def test_a_setting_accepts_its_values_and_its_own_example() -> None:
     for setting, text, value in GOOD:
         assert setting.read({setting.name: text}) == value, (setting.name, text)
