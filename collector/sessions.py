@@ -21,6 +21,9 @@ from salt.term import Salt
 
 CURRENT = "current"
 
+Append = Callable[[Examined, Respond, Salt, int], None]
+"""Appends the record of an examined request, with the salt and the time in microseconds."""
+
 
 class Sessions:
     """The two endpoints. Both raise the errors of the request's steps: Reject, Ignore, Retry."""
@@ -44,7 +47,7 @@ class Sessions:
         examined = self._examination.examine(request)
         # An upgrade creates no site: it only finds a session of its own site.
         self._examination.new_sites.admit(examined.site)
-        self._with_salt(partial(self._append_start, examined, respond), respond)
+        self._with_salt(self._append_start, examined, respond)
 
     def upgrade(self, request: Request, respond: Respond) -> None:
         """`PATCH` or `POST /web_api/v1/sessions/{id}/upgrade`."""
@@ -53,8 +56,7 @@ class Sessions:
         user = examined.user
         if user is None:
             raise Reject(401, "token", "An upgrade needs a valid token of the user who signed in.")
-        append = partial(self._append_upgrade, session_id, examined, user, respond)
-        self._with_salt(append, respond)
+        self._with_salt(partial(self._append_upgrade, session_id, user), examined, respond)
 
     def _append_start(self, examined: Examined, respond: Respond, salt: Salt, at_us: int) -> None:
         session_id = examined.body.id or _uuid7(at_us)
@@ -75,8 +77,8 @@ class Sessions:
     def _append_upgrade(
         self,
         session_id: bytes | None,
-        examined: Examined,
         user: User,
+        examined: Examined,
         respond: Respond,
         salt: Salt,
         at_us: int,
@@ -103,18 +105,18 @@ class Sessions:
 
         self._appender.append(session_id or visitor, encode(event), on_result)
 
-    def _with_salt(self, append: Callable[[Salt, int], None], respond: Respond) -> None:
+    def _with_salt(self, append: Append, examined: Examined, respond: Respond) -> None:
         """Calls `append` with the salt and the time, as soon as Redis has given the salt."""
         known = self._salt.now()
         if known is not None:
-            append(*known)
+            append(examined, respond, *known)
             return
 
         async def wait() -> None:
             try:
                 async with asyncio.timeout(WAIT_SECONDS):
                     salt = await self._salt.get()
-                append(*salt)
+                append(examined, respond, *salt)
             except TimeoutError:
                 respond(Retry("salt", "Redis did not give the salt in time"))
             except Exception as error:  # noqa: BLE001 - each becomes an answer
