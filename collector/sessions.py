@@ -14,7 +14,6 @@ from collector.request.body import parse_session_id
 from collector.request.caller import User
 from contract.collector_metrics import CollectorMetrics
 from contract.errors import Reject, Retry
-from contract.identity import network_of
 from contract.record import SessionUpgraded, encode, encode_started
 from salt.month import MonthlySalt
 from salt.term import Salt
@@ -128,7 +127,7 @@ class Sessions:
 
 
 def _visitor_hash(salt: Salt, examined: Examined) -> bytes:
-    return salt.hasher.visitor(examined.site, network_of(examined.address), examined.user_agent)
+    return salt.hasher.visitor(examined.site, examined.network, examined.user_agent)
 
 
 def _uuid7(at_us: int) -> bytes:
