@@ -13,6 +13,7 @@ from collector.request.site import SitePolicy
 from contract import settings
 from contract.collector_metrics import CollectorMetrics
 from contract.errors import Reject
+from contract.identity import network_of
 from contract.setting import Environment
 
 
@@ -25,6 +26,7 @@ class Examined:
     user_agent: str
     user: User | None
     address: Address
+    network: bytes  # the part of the address that stays with a person
 
 
 class Examination:
@@ -66,8 +68,9 @@ class Examination:
         address = self._proxies.client(peer, headers)
         if address is None:
             raise Reject(400, "address", "The connection has no client address.")
-        self._addresses.observe(address)
-        return Examined(body, site, user_agent, user, address)
+        network = network_of(address)
+        self._addresses.observe(address, network)
+        return Examined(body, site, user_agent, user, address, network)
 
     def is_visitors_address(self, address: Address) -> bool:
         """Whether it is a visitor's address, and not a trusted backend's, which all users share."""

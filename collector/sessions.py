@@ -14,12 +14,14 @@ from collector.request.body import parse_session_id
 from collector.request.caller import User
 from contract.collector_metrics import CollectorMetrics
 from contract.errors import Reject, Retry
-from contract.identity import network_of
 from contract.record import SessionUpgraded, encode, encode_started
 from salt.month import MonthlySalt
 from salt.term import Salt
 
 CURRENT = "current"
+
+Append = Callable[[Examined, Respond, Salt, int], None]
+"""Appends the record of an examined request, with the salt and the time in microseconds."""
 
 
 class Sessions:
@@ -44,7 +46,7 @@ class Sessions:
         examined = self._examination.examine(request)
         # An upgrade creates no site: it only finds a session of its own site.
         self._examination.new_sites.admit(examined.site)
-        self._with_salt(partial(self._append_start, examined, respond), respond)
+        self._with_salt(self._append_start, examined, respond)
 
     def upgrade(self, request: Request, respond: Respond) -> None:
         """`PATCH` or `POST /web_api/v1/sessions/{id}/upgrade`."""
@@ -53,8 +55,7 @@ class Sessions:
         user = examined.user
         if user is None:
             raise Reject(401, "token", "An upgrade needs a valid token of the user who signed in.")
-        append = partial(self._append_upgrade, session_id, examined, user, respond)
-        self._with_salt(append, respond)
+        self._with_salt(partial(self._append_upgrade, session_id, user), examined, respond)
 
     def _append_start(self, examined: Examined, respond: Respond, salt: Salt, at_us: int) -> None:
         session_id = examined.body.id or _uuid7(at_us)
@@ -75,8 +76,8 @@ class Sessions:
     def _append_upgrade(
         self,
         session_id: bytes | None,
-        examined: Examined,
         user: User,
+        examined: Examined,
         respond: Respond,
         salt: Salt,
         at_us: int,
@@ -103,18 +104,18 @@ class Sessions:
 
         self._appender.append(session_id or visitor, encode(event), on_result)
 
-    def _with_salt(self, append: Callable[[Salt, int], None], respond: Respond) -> None:
+    def _with_salt(self, append: Append, examined: Examined, respond: Respond) -> None:
         """Calls `append` with the salt and the time, as soon as Redis has given the salt."""
         known = self._salt.now()
         if known is not None:
-            append(*known)
+            append(examined, respond, *known)
             return
 
         async def wait() -> None:
             try:
                 async with asyncio.timeout(WAIT_SECONDS):
                     salt = await self._salt.get()
-                append(*salt)
+                append(examined, respond, *salt)
             except TimeoutError:
                 respond(Retry("salt", "Redis did not give the salt in time"))
             except Exception as error:  # noqa: BLE001 - each becomes an answer
@@ -126,7 +127,7 @@ class Sessions:
 
 
 def _visitor_hash(salt: Salt, examined: Examined) -> bytes:
-    return salt.hasher.visitor(examined.site, network_of(examined.address), examined.user_agent)
+    return salt.hasher.visitor(examined.site, examined.network, examined.user_agent)
 
 
 def _uuid7(at_us: int) -> bytes:

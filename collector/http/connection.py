@@ -87,14 +87,8 @@ class Connection(asyncio.Protocol):
         self._parts.connections.remove(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._ending:
-            return
-        if self._received:
-            data = self._received + data
-        if self._answering or self._unread:
-            self._wait(data)
-        else:
-            self._work(data)
+        if not self._ending:
+            self._work(self._received + data if self._received else data)
 
     def eof_received(self) -> bool:
         """The client sends no more. The connection stays open for the answers that are due."""
@@ -115,13 +109,11 @@ class Connection(asyncio.Protocol):
         """
         self._working = True
         rest: bytes | None = data
-        while rest:
-            rest = self._begin(rest)
-            if rest and (self._answering or self._unread):
+        while rest and not self._ending:
+            if self._answering or self._unread:
                 self._wait(rest)
                 break
-            if self._ending:
-                break
+            rest = self._begin(rest)
         self._working = False
 
     def _begin(self, data: bytes) -> bytes | None:
@@ -175,7 +167,6 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
         if data:
-            self._hold(b"")
             self._work(data)
         if self._half_closed and not self._answering and not self._ending:
             self._end()

@@ -14,7 +14,6 @@ import structlog
 
 from collector.request.networks import Networks
 from contract.collector_metrics import CollectorMetrics
-from contract.identity import network_of
 from contract.setting_values import parse_networks
 from runtime.periodic import Interval
 
@@ -61,9 +60,11 @@ class AddressCheck:
         self._found: frozenset[str] = frozenset()
         self._open_window()
 
-    def observe(self, address: bytes) -> None:
-        """Counts a visit's address (4 or 16 bytes) without keeping it."""
-        network = network_of(address)
+    def observe(self, address: bytes, network: bytes) -> None:
+        """Counts a visit's address (4 or 16 bytes) without keeping it.
+
+        `network`: `contract.identity.network_of` it.
+        """
         # An IPv6 address may embed an IPv4 address.
         self._private += (network if len(network) == _IPV4_BYTES else address) in _PRIVATE
         self._networks.append(hash((self._key, network)))

@@ -20,5 +20,7 @@ class Networks:
                 self._ranges.setdefault((len(first), byte), []).append((first, last))
 
     def __contains__(self, address: bytes) -> bool:
-        ranges = self._ranges.get((len(address), address[0]), ())
-        return any(first <= address <= last for first, last in ranges) if ranges else False
+        for first, last in self._ranges.get((len(address), address[0]), ()):
+            if first <= address <= last:
+                return True
+        return False

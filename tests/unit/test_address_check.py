@@ -1,7 +1,7 @@
 """collector/request/address_check.py: a wrong proxy setting is noticed; no address is kept."""
 
 import pickle
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 import structlog
@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from collector.request.address_check import ONE_ADDRESS, PRIVATE, WINDOW, AddressCheck
 from contract.collector_metrics import CollectorMetrics
+from contract.identity import network_of
 
 PUBLIC = int(ip_address("198.18.0.0")) + 65_536 * 100
 
@@ -19,14 +20,17 @@ class Collector:
         self.now = 1_000.0
         self.check = AddressCheck(CollectorMetrics(self.registry), lambda: self.now)
 
+    def visit(self, address: IPv4Address | IPv6Address) -> None:
+        self.check.observe(address.packed, network_of(address.packed))
+
     def visits(self, *addresses: str, times: int = 1) -> None:
         for _ in range(times):
             for address in addresses:
-                self.check.observe(ip_address(address).packed)
+                self.visit(ip_address(address))
 
     def strangers(self, number: int) -> None:
         for n in range(number):
-            self.check.observe(ip_address(PUBLIC + n).packed)
+            self.visit(ip_address(PUBLIC + n))
 
     @property
     def suspect(self) -> set[str]:
@@ -83,7 +87,7 @@ def test_the_warning_comes_once_an_hour(collector: Collector) -> None:
 
 def test_no_address_is_kept_and_nothing_of_a_window_stays_after_it(collector: Collector) -> None:
     address = IPv4Address("203.0.113.77")
-    collector.check.observe(address.packed)
+    collector.visit(address)
     held = pickle.dumps((collector.check._networks, collector.check._key))
     assert address.packed not in held
     assert int(address) not in collector.check._networks
@@ -106,6 +110,6 @@ def test_no_address_is_kept_and_nothing_of_a_window_stays_after_it(collector: Co
 )
 def test_a_private_address_is_one_of_a_network_or_a_machine(addresses: str, private: int) -> None:
     for address in addresses.split():
-        check = Collector().check
-        check.observe(ip_address(address).packed)
-        assert check._private == private, address
+        collector = Collector()
+        collector.visit(ip_address(address))
+        assert collector.check._private == private, address

@@ -232,7 +232,7 @@ def test_a_key_or_an_algorithm_that_can_not_be_used_is_misconfigured(
         (BROKEN, ("RS256",), "JWT_KEY: is not a key for RS256"),
         (public_pem(private_keys["RS256"]), ("HS256",), "JWT_KEY: is not a key for HS256"),
         (KEY, ("HS256", "HS255"), "JWT_ALGORITHMS: 'HS255' is not a known algorithm"),
-        (KEY, ("none",), "JWT_KEY: is not a key for none"),
+        (KEY, ("none",), "JWT_ALGORITHMS: must not contain 'none'"),
         # A collector only verifies. A key that it does not have can't be stolen from it.
         *((private_pem(key), (name,), "is a private") for name, key in private_keys.items()),
         *((private_pem(private_keys[n], old), (n,), "is a private") for n in ("RS256", "ES256")),

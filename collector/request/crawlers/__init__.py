@@ -1,8 +1,8 @@
 """Decides whether a request is a crawler's.
 
 `filter` applies these rules, and the first that matches counts: our own patterns (`patterns`,
-`names`), a contact in the User-Agent (`contact`), crawlerdetect's list (`listed`) without its known
-mistakes (`exceptions`), no words of a browser (`shape`), and the other headers (`request_headers`).
+`names`), a contact in the User-Agent, crawlerdetect's list (`listed`) without its known mistakes
+(`exceptions`), no words of a browser, and the other headers.
 """
 
 from collector.request.crawlers.filter import CrawlerFilter

@@ -55,7 +55,7 @@ HTTP_LIBRARIES = (
     r"^feign, hackney/, ^perl, ^php, ^symfony, ^k6/, ^vegeta, ^locust, apachebench, ^download ninja"
 )
 # Other tools and services that add their name to a browser's User-Agent. If they send only their
-# name, `shape` recognises them.
+# name, `filter` recognises them.
 TOOLS = (
     r"functionize, convertify, prospecting, acunetix, adbeat, adidxbot, alertsite, applitools, "
     r"archivebox, axe-core, axeptio, barracuda, bingpreview, blazemeter, blue ?coat, botasaurus, "
