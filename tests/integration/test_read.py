@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from redis.asyncio import Redis
 
 from contract import keys
@@ -106,6 +107,21 @@ async def test_what_a_dead_consumer_held_is_taken_over(shards: OneServer, redis:
     assert await patient.claim(100) == [], "not yet"
     heir = await reader_of(shards, "heir", claim_seconds=0)
     assert sorted(e.record for e in await heir.claim(100)) == sorted(records)
+
+
+@pytest.mark.parametrize("gone", ["group", "stream"])
+async def test_a_group_that_is_gone_is_made_anew_from_the_first_entry(
+    shards: OneServer, redis: Redis, gone: str
+) -> None:
+    reader = await reader_of(shards)
+    if gone == "stream":
+        await redis.flushall()
+    records = await append(redis, 8)
+    if gone == "group":
+        for shard in range(SHARDS):
+            await redis.xgroup_destroy(keys.stream(shard), keys.GROUP)
+    assert await reader.read(100) == []
+    assert sorted(e.record for e in await reader.read(100)) == sorted(records)
 
 
 async def test_a_dead_letter_is_moved_whole_and_once(shards: OneServer, redis: Redis) -> None:

@@ -168,6 +168,10 @@ async def test_known_gaps_are_shown(
     for said in ("3 sign-ins are missing", "5 dead letters wait: ", of_all[2]):
         assert said in of_one
     assert "still wait" not in of_one
+    assert (await quality(connection))[before]["comparable"], "a few don't change a month"
+    theirs = await quality(connection, "b.example.org")
+    assert (theirs[before]["sign_ins_given_up"], theirs[before]["comparable"]) == (2, False)
+    assert theirs[this_month]["sign_ins_waiting"] == 1
 
 
 async def test_a_reader_reports_with_the_database_alone_and_another_role_learns_what_it_needs(
@@ -491,25 +495,6 @@ async def test_a_replaced_salt_is_dated_by_the_calendars_days(
     assert found["salts_replaced"] == 2
     assert found["salt_replaced_on"] == FIRST.plus(1).first_day + timedelta(days=10)
     assert not found["comparable"]
-
-
-async def test_sign_ins_that_wait_or_were_given_up_are_their_own_sites(
-    connection: asyncpg.Connection, writer: SessionWriter
-) -> None:
-    await count(connection, FIRST.first_day, MONTH.first_day)
-    await count(connection, FIRST.first_day, MONTH.first_day, site="b.example.org")
-    await writer.write(batch_of(upgrade(b"x" * 16), upgrade(b"y" * 16)))
-    await connection.execute(
-        "INSERT INTO flusher.quality_counts VALUES ($1, 'b.example.org', 'given_up', 3), "
-        "($1, 'only.example.org', 'given_up', 4)",
-        BEFORE.first_day,
-    )
-    ours, theirs = await quality(connection), await quality(connection, "b.example.org")
-    assert (ours[MONTH]["sign_ins_waiting"], ours[BEFORE]["sign_ins_given_up"]) == (2, 0)
-    assert (theirs[MONTH]["sign_ins_waiting"], theirs[BEFORE]["sign_ins_given_up"]) == (0, 3)
-    assert theirs[BEFORE]["comparable"], "their number is shown; a few don't change a month"
-    only = (await quality(connection, "only.example.org"))[BEFORE]
-    assert (only["sign_ins_given_up"], only["comparable"]) == (4, False)
 
 
 async def test_dead_letters_are_written_down_for_who_can_not_ask_redis(
