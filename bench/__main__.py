@@ -16,7 +16,7 @@ from rich.status import Status
 
 from bench.speed.benchmark import Result, Run, Unsound
 from bench.speed.machine import describe
-from bench.speed.report import markdown, save, summarise
+from bench.speed.report import save, summarise
 from bench.tables import RESULTS
 from runtime.command import run_command
 
@@ -62,8 +62,7 @@ async def run_all(names: Sequence[str], arguments: argparse.Namespace) -> int:
                 console.print(f"{name}: no figure: {error}", style="red")
                 failed = True
                 continue
-        save(name, result, made, arguments.results)
-        Console().print(Markdown(markdown(name, result, made)))
+        Console().print(Markdown(save(name, result, made, arguments.results)))
         console.print(f"{name}: {time.monotonic() - began:.0f} s, saved in {arguments.results}")
     summary = summarise(arguments.results, list(BENCHMARKS))
     if len(names) > 1:

@@ -1,6 +1,6 @@
-"""Tables of results in Markdown, for files and for the terminal."""
+"""Results in Markdown: pages in files, and tables also for the terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
@@ -24,3 +24,11 @@ def markdown_table(
     """The lines of a table, and an empty one. With `numbers`, only the first column is text."""
     rules = ["---", *["---:" if numbers else "---"] * (len(head) - 1)]
     return [*("| " + " | ".join(cells) + " |" for cells in (head, rules, *rows)), ""]
+
+
+def save_page(folder: Path, name: str, lines: Iterable[str]) -> str:
+    """Writes `NAME.md` into a folder, which is made if it is missing; the page's text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "\n".join(lines).rstrip() + "\n"
+    (folder / f"{name}.md").write_text(text, encoding="utf-8")
+    return text

@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 
-from collector.http.request import Request
+from collector.http.routes import Request
 from collector.request.address_check import AddressCheck
 from collector.request.body import EMPTY, Body, parse_body
 from collector.request.caller import TokenVerifier, User
 from collector.request.client_address import Address, TrustedProxies
 from collector.request.crawlers import CrawlerFilter
+from collector.request.new_sites import NewSites
 from collector.request.site import SitePolicy
+from contract import settings
 from contract.collector_metrics import CollectorMetrics
 from contract.errors import Reject
+from contract.setting import Environment
 
 
 @dataclass(slots=True)
@@ -27,20 +30,21 @@ class Examined:
 class Examination:
     """Examines requests according to the settings."""
 
-    def __init__(
-        self,
-        sites: SitePolicy,
-        crawlers: CrawlerFilter,
-        tokens: TokenVerifier,
-        proxies: TrustedProxies,
-        addresses: AddressCheck,
-        metrics: CollectorMetrics,
-    ) -> None:
-        self._sites = sites
-        self._crawlers = crawlers
-        self._tokens = tokens
-        self._proxies = proxies
-        self._addresses = addresses
+    def __init__(self, environment: Environment, metrics: CollectorMetrics) -> None:
+        """
+        Raises:
+            Misconfigured: a setting is wrong.
+        """
+        self.sites = SitePolicy(settings.SITES.read(environment))
+        per_minute = settings.NEW_SITES_PER_MINUTE.read(environment)
+        self.new_sites = NewSites(self.sites, per_minute, metrics)
+        self._crawlers = CrawlerFilter()
+        self._tokens = TokenVerifier(environment, metrics)
+        self._proxies = TrustedProxies(
+            settings.TRUSTED_PROXIES.read(environment),
+            settings.CLIENT_ADDRESS_HEADER.read(environment),
+        )
+        self._addresses = AddressCheck(metrics)
         self._hidden_origins = metrics.hidden_origins
 
     def examine(self, request: Request) -> Examined:
@@ -54,7 +58,7 @@ class Examination:
         forwarded_host = headers.get("x-forwarded-host") if peer.is_proxy else None
         origin = headers.get("origin")
         fetch_site = headers.get("sec-fetch-site") if not origin or origin == "null" else None
-        site = self._sites.site_of(origin, forwarded_host, headers.get("host"), fetch_site)
+        site = self.sites.site_of(origin, forwarded_host, headers.get("host"), fetch_site)
         user_agent = self._crawlers.admit(headers)
         if origin == "null" and fetch_site != "same-origin":
             self._hidden_origins.inc()
@@ -68,3 +72,7 @@ class Examination:
     def is_visitors_address(self, address: Address) -> bool:
         """Whether it is a visitor's address, and not a trusted backend's, which all users share."""
         return not self._proxies.trusts(address)
+
+    def warnings(self) -> dict[str, str | None]:
+        """What looks wrong in the requests so far, for `/readyz`."""
+        return self._addresses.warnings() | self.new_sites.warnings()

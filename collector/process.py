@@ -14,11 +14,14 @@ from collector.buffer.append import Appender, Writer
 from collector.buffer.cluster_writer import ClusterWriter
 from collector.buffer.durability import Durability
 from collector.buffer.node_writer import NodeWriter
-from collector.endpoints import Endpoints
+from collector.examination import Examination
 from collector.http.answering import CommonHeaders
+from collector.http.beacon import Beacon
 from collector.http.connections import Connections
+from collector.http.routes import Page
 from collector.http.server import Server
 from collector.readiness import Readiness
+from collector.sessions import Sessions
 from contract import settings
 from contract.collector_metrics import CollectorMetrics
 from contract.setting import Environment
@@ -131,13 +134,13 @@ class Collector:
         metrics.clocks_disagree.set_function(lambda: salt.clock_doubt is not None)
         self._appender = Appender(writer, settings.STREAM_SHARDS.read(environment))
         self._connections = Connections(settings.MAX_CONNECTIONS.read(environment), metrics)
-        self._endpoints = Endpoints(environment, salt, self._appender, metrics)
+        self._examination = Examination(environment, metrics)
         self._server = Server(
-            CommonHeaders(clock, self._endpoints.sites.allows_origin),
-            self._endpoints.sessions,
+            CommonHeaders(clock, self._examination.sites.allows_origin),
+            Sessions(self._examination, salt, self._appender, metrics),
             metrics,
             self._connections,
-            self._endpoints.pages,
+            pages(environment, metrics),
             listening_before(environment),
         )
         durability = Durability(settings.APPEND_DURABILITY.read(environment))
@@ -153,11 +156,11 @@ class Collector:
 
     def warnings(self) -> dict[str, str | None]:
         """Problems that an operator should know, in the same form."""
-        return self._readiness.warnings() | self._endpoints.warnings()
+        return self._readiness.warnings() | self._examination.warnings()
 
     async def run(self, admin: AdminListener, service: ServiceManager) -> int | Restart:
         """Answers requests, as long as `serve` says."""
-        if self._endpoints.sites.allows_any:
+        if self._examination.sites.allows_any:
             log.warning(
                 "SITES=*: anybody can write any host name into the reports",
                 to_do="name your sites in SITES",
@@ -211,6 +214,19 @@ class Collector:
         log.info("stopping: no new requests, answering what was accepted")
         await self._server.stop()
         return None
+
+
+def pages(environment: Environment, metrics: CollectorMetrics) -> Sequence[Page]:
+    """The routes of the beacon, and those of `/demo` if DEMO is 1."""
+    beacon = Beacon(metrics).routes
+    if not settings.DEMO.read(environment):
+        return beacon
+    # Imported here: only the demo needs asyncpg.
+    from collector.http.demo.pages import DemoPages  # noqa: PLC0415 - see above
+
+    log.warning("DEMO=1: /demo is served, with a token that signs its user in; not in production")
+    token = settings.DEMO_TOKEN.read(environment)
+    return [*beacon, *DemoPages(settings.DATABASE_URL.read(environment), token, metrics).routes]
 
 
 async def _end(background: Sequence[asyncio.Task[None]], *, at_once: bool) -> None:

@@ -72,19 +72,17 @@ class Readiness:
 
     def checks(self) -> dict[str, str | None]:
         """The checks that decide whether it is ready: for each the problem, or None."""
-        self._prove()
-        shared = {} if self._proven else self._shared_servers()
+        shared = self._shared_servers()
         return {
-            **shared,
+            **({} if self._proven else shared),
             "restart": self._restart_fails,
             "draining": "asked to stop" if self._stopping.asked else None,
         }
 
     def warnings(self) -> dict[str, str | None]:
         """Problems that an operator should know, in the same form."""
-        self._prove()
-        shared = self._shared_servers() if self._proven else {}
-        return {**shared, "buffer": self._buffer_fails}
+        shared = self._shared_servers()
+        return {**(shared if self._proven else {}), "buffer": self._buffer_fails}
 
     async def run(self, beat: Beat) -> None:
         """Probes until asked to stop, and calls `beat` each time."""
@@ -107,18 +105,17 @@ class Readiness:
             self._buffer_fails = _fullness((await read_buffer(self._shards, 0)).used_ratio)
         except Retry as error:
             self._buffer_fails = str(error)
-        self._prove()
-
-    def _prove(self) -> None:
-        self._proven = self._proven or not any(self._shared_servers().values())
+        self._shared_servers()
 
     def _shared_servers(self) -> dict[str, str | None]:
-        return {
+        problems = {
             "write": self._write_check(),
             "salt": None if self._salt.is_current() else "no salt of this month",
             "clocks": self._salt.clock_doubt,
             "calendar": self._salt.calendar_doubt,
         }
+        self._proven = self._proven or not any(problems.values())
+        return problems
 
     async def check_restart(self) -> None:
         """Checks whether a restart of the servers keeps sessions; if not, no session is accepted.

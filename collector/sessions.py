@@ -9,10 +9,9 @@ from collector.buffer.append import Appender
 from collector.buffer.pending import WAIT_SECONDS
 from collector.examination import Examination, Examined
 from collector.http import answers
-from collector.http.request import Request, Respond
+from collector.http.routes import Request, Respond
 from collector.request.body import parse_session_id
 from collector.request.caller import User
-from collector.request.new_sites import NewSites
 from contract.collector_metrics import CollectorMetrics
 from contract.errors import Reject, Retry
 from contract.identity import network_of
@@ -29,13 +28,11 @@ class Sessions:
     def __init__(
         self,
         examination: Examination,
-        new_sites: NewSites,
         salt: MonthlySalt,
         appender: Appender,
         metrics: CollectorMetrics,
     ) -> None:
         self._examination = examination
-        self._new_sites = new_sites
         self._salt = salt
         self._appender = appender
         self._accepted_session = metrics.accepted.labels("session")
@@ -46,12 +43,8 @@ class Sessions:
         """`POST /web_api/v1/sessions`."""
         examined = self._examination.examine(request)
         # An upgrade creates no site: it only finds a session of its own site.
-        self._new_sites.admit(examined.site)
-        salt = self._salt.now()
-        if salt is None:
-            self._wait_for_salt(partial(self._append_start, examined, respond), respond)
-        else:
-            self._append_start(examined, respond, *salt)
+        self._examination.new_sites.admit(examined.site)
+        self._with_salt(partial(self._append_start, examined, respond), respond)
 
     def upgrade(self, request: Request, respond: Respond) -> None:
         """`PATCH` or `POST /web_api/v1/sessions/{id}/upgrade`."""
@@ -61,11 +54,7 @@ class Sessions:
         if user is None:
             raise Reject(401, "token", "An upgrade needs a valid token of the user who signed in.")
         append = partial(self._append_upgrade, session_id, examined, user, respond)
-        salt = self._salt.now()
-        if salt is None:
-            self._wait_for_salt(append, respond)
-        else:
-            append(*salt)
+        self._with_salt(append, respond)
 
     def _append_start(self, examined: Examined, respond: Respond, salt: Salt, at_us: int) -> None:
         session_id = examined.body.id or _uuid7(at_us)
@@ -114,8 +103,12 @@ class Sessions:
 
         self._appender.append(session_id or visitor, encode(event), on_result)
 
-    def _wait_for_salt(self, append: Callable[[Salt, int], None], respond: Respond) -> None:
-        """Calls `append` with the salt and the time as soon as Redis has given the salt."""
+    def _with_salt(self, append: Callable[[Salt, int], None], respond: Respond) -> None:
+        """Calls `append` with the salt and the time, as soon as Redis has given the salt."""
+        known = self._salt.now()
+        if known is not None:
+            append(*known)
+            return
 
         async def wait() -> None:
             try:

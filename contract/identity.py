@@ -7,9 +7,9 @@ have the same message: `"ab" + "c"` differs from `"a" + "bc"`, and a visitor fro
 A sign-in has three more hashes (`SignIn`), made the same way.
 """
 
-import hashlib
+import hmac
 import struct
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 SALT_BYTES = 32
 USER_AGENT_MAX_BYTES = 1024
@@ -28,10 +28,6 @@ _SITES_MAX = 1024  # of the cache of begun hashes
 _VISITOR = b"V"
 _USER = b"U"
 _SIGN_IN = b"sign-in "
-# RFC 2104: the key, padded to a block of the hash function, with each byte XORed.
-_BLOCK_BYTES = 64
-_INNER = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 
 def network_of(address: bytes) -> bytes:
@@ -80,16 +76,6 @@ def _local_nat64(packed: bytes) -> bytes:
     return packed[6:8] + packed[9:11]  # /48
 
 
-class _Hash(Protocol):
-    """A hash object of `hashlib`, whose own type name is private."""
-
-    def copy(self) -> "_Hash": ...
-
-    def update(self, data: bytes, /) -> None: ...
-
-    def digest(self) -> bytes: ...
-
-
 class SignIn(NamedTuple):
     """How a sign-in is counted: digests (16 bytes each) of the pair, the user and the visitor.
 
@@ -105,19 +91,15 @@ class SignIn(NamedTuple):
 class Hasher:
     """Makes hashes keyed by one salt. It holds the salt, so it must not outlive the salt's month.
 
-    The common beginning of all hashes is hashed once and copied: HMAC's two states, which depend
-    only on the key, and for a site's visitors the tag and the site.
+    The common beginning of all hashes is hashed once and copied: the key, and for a site's visitors
+    the tag and the site.
     """
 
-    __slots__ = ("_inner", "_of_site", "_outer")
+    __slots__ = ("_begun", "_of_site")
 
     def __init__(self, salt: bytes) -> None:
-        if len(salt) > _BLOCK_BYTES:
-            raise ValueError("the key of an HMAC must fit into a block")
-        key = salt.ljust(_BLOCK_BYTES, b"\0")
-        self._inner = hashlib.sha256(key.translate(_INNER))
-        self._outer = hashlib.sha256(key.translate(_OUTER))
-        self._of_site: dict[str, _Hash] = {}
+        self._begun = hmac.new(salt, digestmod="sha256")
+        self._of_site: dict[str, hmac.HMAC] = {}
 
     def visitor(self, site: str, network: bytes, user_agent: str) -> bytes:
         """The 16 bytes of a visitor's `monthly_user_hash`.
@@ -129,40 +111,40 @@ class Hasher:
         """
         agent = user_agent.encode("utf-8", "surrogateescape")[:USER_AGENT_MAX_BYTES]
         begun = self._of_site.get(site) or self._begin_site(site)
-        return self._end(begun, _field(network) + _field(agent))
+        return _end(begun, _field(network) + _field(agent))
 
     def user(self, site: str, user_id: str) -> bytes:
         """The same for a signed-in user. `user_id`: the token's user claim, never empty."""
         user = user_id.encode("utf-8", "surrogatepass")
-        return self._end(self._inner, _USER + _field(site.encode()) + _field(user))
+        return _end(self._begun, _USER + _field(site.encode()) + _field(user))
 
     def sign_in(self, visitor: bytes, user: bytes) -> SignIn:
         """The digests of a sign-in, from two values of `monthly_user_hash` (16 bytes) on one site:
         the request's as a visitor, and the user's.
         """
-        begun, of_visitor, of_user = self._inner, _field(visitor), _field(user)
+        begun, of_visitor, of_user = self._begun, _field(visitor), _field(user)
         return SignIn(
-            self._end(begun, _SIGN_IN + b"pair" + of_visitor + of_user),
-            self._end(begun, _SIGN_IN + b"user" + of_user),
-            self._end(begun, _SIGN_IN + b"visitor" + of_visitor),
+            _end(begun, _SIGN_IN + b"pair" + of_visitor + of_user),
+            _end(begun, _SIGN_IN + b"user" + of_user),
+            _end(begun, _SIGN_IN + b"visitor" + of_visitor),
         )
 
-    def _begin_site(self, site: str) -> _Hash:
-        begun = self._inner.copy()
+    def _begin_site(self, site: str) -> hmac.HMAC:
+        begun = self._begun.copy()
         begun.update(_VISITOR + _field(site.encode()))
         if len(self._of_site) >= _SITES_MAX:
             self._of_site.clear()
         self._of_site[site] = begun
         return begun
 
-    def _end(self, begun: _Hash, rest: bytes) -> bytes:
-        inner, outer = begun.copy(), self._outer.copy()
-        inner.update(rest)
-        outer.update(inner.digest())
-        digest = bytearray(outer.digest()[:16])
-        digest[6] = digest[6] & 0x0F | 0x80
-        digest[8] = digest[8] & 0x3F | 0x80
-        return bytes(digest)
+
+def _end(begun: hmac.HMAC, rest: bytes) -> bytes:
+    mac = begun.copy()
+    mac.update(rest)
+    digest = bytearray(mac.digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x80
+    digest[8] = digest[8] & 0x3F | 0x80
+    return bytes(digest)
 
 
 def _field(text: bytes) -> bytes:

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from redis import Redis
@@ -20,8 +19,6 @@ from embedded.valkey import ValkeyServer
 
 _SLOTS = 16384
 _PRIMARIES = 3
-_START_SECONDS = 60.0
-_FAILOVER_SECONDS = 60.0
 _CONFIG = {
     "cluster-enabled": "yes",
     # Milliseconds after which a replica takes the place of a silent primary.
@@ -56,7 +53,6 @@ class Cluster:
             )
             for number in range(count)
         ]
-        self._stack = ExitStack()
 
     @property
     def url(self) -> str:
@@ -64,21 +60,19 @@ class Cluster:
         return ",".join(f"redis://127.0.0.1:{server.port}" for server in self.servers)
 
     def __enter__(self) -> Self:
-        with ThreadPoolExecutor(len(self.servers)) as threads:
-            for server in self.servers:
-                self._stack.callback(server.stop)
-            list(threads.map(lambda server: server.start(), self.servers))
+        try:
+            self._at_once(ValkeyServer.start)
+        except BaseException:
+            self._at_once(ValkeyServer.kill)
+            raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
+        self._at_once(ValkeyServer.kill)
+
+    def _at_once(self, do: Callable[[ValkeyServer], object]) -> None:
         with ThreadPoolExecutor(len(self.servers)) as threads:
-            list(threads.map(lambda server: server.kill(), self.servers))
-        self._stack.close()
+            list(threads.map(do, self.servers))
 
     async def form(self) -> None:
         """Makes one cluster of the servers, and waits until it works."""
@@ -90,28 +84,18 @@ class Cluster:
         for number, client in enumerate(clients):
             _do(client, "CLUSTER SET-CONFIG-EPOCH", number + 1)
         for server in self.servers[1:]:
-            _do(clients[0], "CLUSTER MEET", "127.0.0.1", server.port, self.bus_port(server))
+            bus_port = server.config["cluster-port"]
+            _do(clients[0], "CLUSTER MEET", "127.0.0.1", server.port, bus_port)
 
-        await eventually(
-            lambda: self._views(_known_nodes),
-            lambda counts: set(counts) == {len(clients)},
-            _START_SECONDS,
-        )
+        await self._eventually(_known_nodes, lambda counts: set(counts) == {len(clients)})
         for primary, replica in zip(primaries, replicas, strict=False):
             _do(replica, "CLUSTER REPLICATE", _id(primary))
-        await eventually(lambda: self._views(_serves), all, _START_SECONDS)
+        await self._eventually(_serves)
         for server in self.servers[_PRIMARIES:]:
             await self.follows(server)
         # All agree on the owners of the slots.
-        await eventually(
-            lambda: self._views(_primary_ports),
-            lambda views: set(views) == {tuple(s.port for s in self.servers[:_PRIMARIES])},
-            _START_SECONDS,
-        )
-
-    def bus_port(self, server: ValkeyServer) -> int:
-        """The port for the other nodes."""
-        return int(server.config["cluster-port"])
+        owners = tuple(server.port for server in self.servers[:_PRIMARIES])
+        await self._eventually(_primary_ports, lambda views: set(views) == {owners})
 
     def client(self, server: ValkeyServer) -> Redis:
         """A client of one node. It follows no redirection."""
@@ -143,12 +127,12 @@ class Cluster:
         def without(views: list[tuple[int, ...] | None]) -> bool:
             return all(view is not None and lost.port not in view for view in views)
 
-        await eventually(lambda: self._views(_primary_ports, living), without, _FAILOVER_SECONDS)
-        await eventually(lambda: self._views(_serves, living), all, _FAILOVER_SECONDS)
+        await self._eventually(_primary_ports, without, living)
+        await self._eventually(_serves, all, living)
 
     async def follows(self, server: ValkeyServer) -> None:
         """Waits until a node is a complete replica."""
-        await eventually(lambda: self._views(_follows, [server]), all, _FAILOVER_SECONDS)
+        await self._eventually(_follows, all, [server])
 
     def move(self, key: str, target: ValkeyServer) -> None:
         """Moves a key's slot with its keys to another primary."""
@@ -174,11 +158,20 @@ class Cluster:
         found: Any = self._try(server, _slots) or []
         return next((int(at[2][1]) for at in found if at[0] <= slot <= at[1]), None)
 
-    async def _views(
-        self, look: Callable[[Redis], T], servers: Sequence[ValkeyServer] | None = None
-    ) -> list[T | None]:
-        """What `look` returns on each of the servers (None: on all); None where it failed."""
-        return [self._try(server, look) for server in servers or self.servers]
+    async def _eventually(
+        self,
+        look: Callable[[Redis], T],
+        holds: Callable[[list[T | None]], bool] = all,
+        servers: Sequence[ValkeyServer] | None = None,
+    ) -> None:
+        """Waits until what `look` returns on these servers (None: on all) fulfils `holds`. Of a
+        server where it fails it is None.
+        """
+
+        async def views() -> list[T | None]:
+            return [self._try(server, look) for server in servers or self.servers]
+
+        await eventually(views, holds)
 
     def _try(self, server: ValkeyServer, look: Callable[[Redis], T]) -> T | None:
         try:

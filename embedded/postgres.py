@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from embedded.child import start_child
 from embedded.errors import ServerDidNotStart
-from embedded.held_child import HeldChild
 from embedded.launch import Account, account_for
-from embedded.server_process import ServerProcess, environment_without_pg
+from embedded.server_process import ServerProcess
 
 DATABASE = "impact"
-_INITDB_SECONDS = 120.0
-_PROBE_SECONDS = 10.0
+_PREPARATION_SECONDS = 120.0
 
 
 def find_wheel_programs() -> Path:
@@ -66,9 +65,6 @@ class PostgresServer(ServerProcess):
         """The folder of its programs: pg_dump, psql and the like."""
         return self._bin_dir
 
-    def _programs(self) -> Sequence[Path]:
-        return [self._bin_dir / name for name in ("initdb", "postgres", "psql")]
-
     def _prepare(self, lock: int) -> None:
         account = self._account()
         if account is not None:
@@ -79,24 +75,27 @@ class PostgresServer(ServerProcess):
         unfinished = self.data_dir / "cluster.new"
         if unfinished.exists():
             shutil.rmtree(unfinished)
-        command = [
-            str(self._bin_dir / "initdb"),
-            f"--pgdata={unfinished}",
-            "--no-locale",
-            "--encoding=UTF8",
-            "--auth=trust",
-            "--username=postgres",
-            *([] if self._sync else ["--no-sync"]),
-        ]
-        child = HeldChild(lambda: self._spawn(command, lock))
+        options = ["--no-locale", "--encoding=UTF8", "--auth=trust", "--username=postgres"]
+        no_sync = [] if self._sync else ["--no-sync"]
+        self._run(lock, "initdb", f"--pgdata={unfinished}", *options, *no_sync)
+        # Without a server, so that a server has it from its start.
+        single = ["--single", "-D", str(unfinished), *([] if self._sync else ["-F"]), "postgres"]
+        self._run(lock, "postgres", *single, text=f"CREATE DATABASE {DATABASE}\n".encode())
+        unfinished.rename(self._cluster)
+
+    def _run(self, lock: int, program: str, *arguments: str, text: bytes = b"") -> None:
+        """Runs a program to its end, with `text` as its standard input."""
+        command = [str(self._bin_dir / program), *arguments]
+        child = start_child(lambda: self._spawn(command, lock, stdin=subprocess.PIPE))
         try:
-            if not child.wait(_INITDB_SECONDS):
-                raise self._failure(f"initdb took more than {_INITDB_SECONDS:.0f} seconds")
+            child.communicate(text, _PREPARATION_SECONDS)
+        except subprocess.TimeoutExpired:
+            what = f"{program} took more than {_PREPARATION_SECONDS:.0f} seconds"
+            raise self._failure(what) from None
         finally:
             self._kill_processes(child)
-        if child.exit_status != 0:
-            raise self._failure(f"initdb ended with status {child.exit_status}")
-        unfinished.rename(self._cluster)
+        if child.returncode != 0:
+            raise self._failure(f"{program} ended with status {child.returncode}")
 
     def _account(self) -> Account | None:
         return account_for(self.data_dir)
@@ -111,43 +110,9 @@ class PostgresServer(ServerProcess):
         return [str(self._bin_dir / "postgres"), "-D", str(self._cluster), *options]
 
     def _is_ready(self, pid: int) -> bool:
-        """Whether it says so, answers, and has the database, which is created if it is missing."""
-        if not self._says_ready(pid):
-            return False
-        answer = self._ask(f"SELECT count(*) FROM pg_database WHERE datname = '{DATABASE}'")  # noqa: S608 - our own constant
-        if answer == "0":
-            answer = self._ask(f"CREATE DATABASE {DATABASE}")
-        return answer is not None
-
-    def _says_ready(self, pid: int) -> bool:
         """As pg_ctl does, it reads the first and the last line of postmaster.pid."""
         try:
             lines = (self._cluster / "postmaster.pid").read_text().split()
         except FileNotFoundError:
             return False
         return lines[:1] == [str(pid)] and lines[-1] in ("ready", "standby")
-
-    def _ask(self, sql: str) -> str | None:
-        """What psql prints, or None if it failed.
-
-        asyncpg could not be used inside a running event loop.
-        """
-        command = [
-            str(self._bin_dir / "psql"),
-            f"--dbname={self.dsn('postgres')}",
-            *("--no-psqlrc", "--no-password", "--tuples-only", "--no-align"),
-            f"--command={sql}",
-        ]
-        try:
-            result = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=_PROBE_SECONDS,
-                env=environment_without_pg(),
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return None
-        return result.stdout.strip() if result.returncode == 0 else None

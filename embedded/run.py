@@ -5,22 +5,19 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeVar
 
 from contract.calendar import SECOND_US
-from embedded.banner import compose_banner
+from embedded.banner import compose_banner, wait_until_ready
 from embedded.commands import DEMO_ALGORITHM, sign_token
 from embedded.data_folder import DataFolder, RunningSystem
 from embedded.errors import CannotRun
 from embedded.ports import is_free
 from embedded.postgres import PostgresServer
 from embedded.procfile import STOP_SIGNALS, read_procfile, run_rows
-from embedded.readiness import wait_until_ready
 from embedded.run_settings import RunSettings, read_run_settings, settle_ports
-from embedded.server_process import ServerProcess
 from embedded.terminal import Terminal
 from embedded.valkey import ValkeyServer
 from runtime.clock import wall_clock
@@ -31,7 +28,6 @@ _POSTGRES_PORT = 5433
 _RELEASE = "release"
 _DEMO_MINUTES = 30 * 24 * 60
 _KEY_BYTES = 32
-Server = TypeVar("Server", bound=ServerProcess)
 
 
 def run(data: DataFolder) -> None:
@@ -76,22 +72,22 @@ def _start_servers(
 ) -> RunningSystem:
     redis_url = settings.redis_url
     if redis_url is None:
-        valkey = _start(lambda port: ValkeyServer(data.valkey, port=port), _VALKEY_PORT)
-        stack.push(valkey)
+        valkey = stack.enter_context(ValkeyServer(data.valkey, port=_free_or_0(_VALKEY_PORT)))
         redis_url = valkey.url
         terminal.say(f"Valkey runs on port {valkey.port}, its data in {data.valkey}")
     database_url = settings.database_url
     if database_url is None:
-        postgres = _start(lambda port: PostgresServer(data.postgres, port=port), _POSTGRES_PORT)
-        stack.push(postgres)
+        postgres = stack.enter_context(
+            PostgresServer(data.postgres, port=_free_or_0(_POSTGRES_PORT))
+        )
         database_url = postgres.dsn()
         terminal.say(f"PostgreSQL runs on port {postgres.port}, its data in {data.postgres}")
     return RunningSystem(redis_url, database_url, secrets.token_hex(_KEY_BYTES))
 
 
-def _start(server: Callable[[int], Server], preferred_port: int) -> Server:
-    """Starts a server on the preferred port if it is free, otherwise on another one."""
-    return server(preferred_port if is_free("127.0.0.1", preferred_port) else 0).start()
+def _free_or_0(port: int) -> int:
+    """The port if it is free; 0: the server finds another one."""
+    return port if is_free("127.0.0.1", port) else 0
 
 
 def child_environment(
@@ -104,7 +100,7 @@ def child_environment(
         "PYTHONUNBUFFERED": "1",
         "REDIS_URL": system.redis_url,
         "DATABASE_URL": system.database_url,
-        **_keys(settings, system.jwt_key),
+        **_keys(own, system.jwt_key),
         "HOST": settings.host,
         "TRUSTED_PROXIES": own.get("TRUSTED_PROXIES", "127.0.0.1,::1"),
         "PORT": str(settings.port),
@@ -124,13 +120,13 @@ def child_environment(
     return environment
 
 
-def _keys(settings: RunSettings, demo_key: str) -> dict[str, str]:
+def _keys(own: Mapping[str, str], demo_key: str) -> dict[str, str]:
     """The collector's keys: the demo key, which signs all tokens here, and those that are set."""
-    if settings.own_keys is None:
+    if not own.get("JWT_KEY"):
         return {"JWT_KEY": demo_key, "JWT_ALGORITHMS": DEMO_ALGORITHM}
-    algorithms = [word.strip() for word in (settings.own_algorithms or "").split(",")]
+    algorithms = [word.strip() for word in own.get("JWT_ALGORITHMS", "").split(",")]
     return {
-        "JWT_KEY": f"{settings.own_keys}\n{demo_key}",
+        "JWT_KEY": f"{own['JWT_KEY']}\n{demo_key}",
         "JWT_ALGORITHMS": ",".join(filter(None, dict.fromkeys([*algorithms, DEMO_ALGORITHM]))),
     }
 

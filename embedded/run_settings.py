@@ -22,8 +22,6 @@ class RunSettings:
     admin_port: int | None
     redis_url: str | None
     database_url: str | None
-    own_keys: str | None
-    own_algorithms: str | None
 
     @property
     def collector_url(self) -> str:
@@ -44,8 +42,6 @@ def read_run_settings(environment: Mapping[str, str]) -> RunSettings:
         admin_port=admin_port if environment.get("ADMIN_PORT") else None,
         redis_url=environment.get("REDIS_URL") or None,
         database_url=environment.get("DATABASE_URL") or None,
-        own_keys=environment.get("JWT_KEY") or None,
-        own_algorithms=environment.get("JWT_ALGORITHMS") or None,
     )
 
 

@@ -8,14 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import ClassVar, Self
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
+from embedded.child import Child, ends_within, start_child
 from embedded.errors import ServerDidNotStart
 from embedded.folder_lock import take_lock
-from embedded.held_child import HeldChild
 from embedded.launch import Account, plan_launch
 from embedded.ports import find_free_port
 
@@ -44,12 +43,8 @@ class ServerProcess(ABC):
         self.log_path = self.data_dir / "server.log"
         self._port = port
         self._extra_env = dict(env or {})
-        self._child: HeldChild | None = None
+        self._child: Child | None = None
         self._log_start = 0
-
-    @abstractmethod
-    def _programs(self) -> Sequence[Path]:
-        """The programs that are needed. An error names a missing one."""
 
     def _prepare(self, lock: int) -> None:  # noqa: B027 - a server may need nothing
         """Prepares the data folder. The programs that it runs inherit the folder's lock."""
@@ -64,7 +59,7 @@ class ServerProcess(ABC):
 
     @abstractmethod
     def _is_ready(self, pid: int) -> bool:
-        """Whether the server answers, and is the process `pid` and not another one on its port."""
+        """Whether the server, the process `pid`, accepts connections."""
 
     @property
     def port(self) -> int:
@@ -73,7 +68,7 @@ class ServerProcess(ABC):
 
     @property
     def is_running(self) -> bool:
-        return self._child is not None and self._child.is_running
+        return self._child is not None and self._child.poll() is None
 
     @property
     def pid(self) -> int:
@@ -84,7 +79,6 @@ class ServerProcess(ABC):
         """Starts it and waits until it is ready; else raises ServerDidNotStart."""
         if self.is_running:
             raise RuntimeError(f"{self.name} is already running")
-        self._check_programs()
         if self._port == 0:
             self._port = find_free_port()
         self._start()
@@ -94,20 +88,18 @@ class ServerProcess(ABC):
         """Ends it cleanly, or kills it if that takes too long. None of its processes is left."""
         if self._child is None:
             return
-        if self._child.is_running:
+        if self._child.poll() is None:
             self._signal_all(self._child, signal.SIGCONT)  # a frozen process handles no signal
-            self._child.send(self.stop_signal)
-            if not self._child.wait(_STOP_SECONDS):
+            self._child.send_signal(self.stop_signal)
+            if not ends_within(self._child, _STOP_SECONDS):
                 self._kill_processes(self._child)
         self._forget_child()
 
     def kill(self) -> None:
         """Ends all of its processes with SIGKILL. None is left."""
-        if self._child is None:
-            return
-        if self._child.is_running:
+        if self._child is not None:
             self._kill_processes(self._child)
-        self._forget_child()
+            self._forget_child()
 
     def restart(self) -> None:
         """Stops it if it runs, and starts it with the same port and data."""
@@ -125,28 +117,24 @@ class ServerProcess(ABC):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _running_child(self) -> HeldChild:
-        if self._child is None or not self._child.is_running:
+    def _running_child(self) -> Child:
+        if self._child is None or not self.is_running:
             raise RuntimeError(f"{self.name} is not running")
         return self._child
 
     def _environment(self) -> dict[str, str]:
-        return environment_without_pg() | self._extra_env
+        # PostgreSQL's programs would use PGPORT, PGDATA and so on.
+        own = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        return own | self._extra_env
 
-    def _check_programs(self) -> None:
-        for program in self._programs():
-            if not os.access(program, os.X_OK):
-                raise ServerDidNotStart(
-                    f"{self.name} did not start: there is no program {program} that we may run"
-                )
+    def _said(self) -> str:
+        """What the program that was started last has written."""
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode("utf-8", "replace")
 
     def _start(self) -> None:
         try:
@@ -162,7 +150,7 @@ class ServerProcess(ABC):
             ) from error
         try:
             self._prepare(lock)
-            self._child = HeldChild(lambda: self._spawn(self._command(), lock))
+            self._child = start_child(lambda: self._spawn(self._command(), lock))
         except OSError as error:
             raise ServerDidNotStart(f"{self.name} did not start: {error}") from error
         finally:
@@ -173,8 +161,12 @@ class ServerProcess(ABC):
             self.kill()
             raise
 
-    def _spawn(self, command: Sequence[str], lock: int) -> subprocess.Popen[bytes]:
+    def _spawn(self, command: Sequence[str], lock: int, stdin: int = subprocess.DEVNULL) -> Child:
         """Starts a command, with its output appended to the log."""
+        if not os.access(command[0], os.X_OK):
+            raise ServerDidNotStart(
+                f"{self.name} did not start: there is no program {command[0]} that we may run"
+            )
         launched, account = plan_launch(
             command,
             parent_death=self.stop_signal,
@@ -185,7 +177,7 @@ class ServerProcess(ABC):
             self._log_start = log.tell()
             return subprocess.Popen(
                 launched,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.data_dir,
@@ -197,18 +189,16 @@ class ServerProcess(ABC):
                 extra_groups=None if account is None else [],
             )
 
-    def _await_ready(self, child: HeldChild) -> None:
+    def _await_ready(self, child: Child) -> None:
         deadline = time.monotonic() + _START_SECONDS
         while not self._is_ready(child.pid):
-            if child.wait(_POLL_SECONDS):
-                raise self._failure(f"it ended with status {child.exit_status}")
+            if ends_within(child, _POLL_SECONDS):
+                raise self._failure(f"it ended with status {child.returncode}")
             if time.monotonic() >= deadline:
                 raise self._failure(f"it did not answer within {_START_SECONDS:.0f} seconds")
 
     def _failure(self, what: str) -> ServerDidNotStart:
-        with self.log_path.open("rb") as log:
-            log.seek(self._log_start)
-            text = log.read().decode("utf-8", "replace")
+        text = self._said()
         if "Address already in use" in text:
             return ServerDidNotStart(
                 f"{self.name} did not start: port {self._port} of 127.0.0.1 is taken by another "
@@ -220,11 +210,11 @@ class ServerProcess(ABC):
             f"{self.name} did not start: {what}; it said: {said}; log: {self.log_path}"
         )
 
-    def _kill_processes(self, child: HeldChild) -> None:
+    def _kill_processes(self, child: Child) -> None:
         # Suspended first, so that it starts no process after the others are listed.
-        child.send(signal.SIGSTOP)
+        child.send_signal(signal.SIGSTOP)
         self._signal_all(child, signal.SIGKILL)
-        child.wait(_GONE_SECONDS)
+        ends_within(child, _GONE_SECONDS)
 
     def _forget_child(self) -> None:
         """Waits until the last process of the server has released the data folder."""
@@ -232,18 +222,12 @@ class ServerProcess(ABC):
         os.close(take_lock(self.data_dir / "lock", seconds=_GONE_SECONDS))
 
     @staticmethod
-    def _signal_all(child: HeldChild, number: signal.Signals) -> None:
-        try:
-            children = psutil.Process(child.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            return  # it ended meanwhile
+    def _signal_all(child: Child, number: signal.Signals) -> None:
+        if child.poll() is not None:
+            return  # its number may be another process's by now
+        children = psutil.Process(child.pid).children(recursive=True)
         # The main process first: a suspended one starts no others.
-        child.send(number)
+        child.send_signal(number)
         for descendant in children:
             with suppress(psutil.NoSuchProcess):
                 descendant.send_signal(number)
-
-
-def environment_without_pg() -> dict[str, str]:
-    """Our environment without PGPORT, PGDATA and so on, which PostgreSQL's programs would use."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}

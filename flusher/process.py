@@ -13,13 +13,14 @@ import structlog
 from contract import settings
 from contract.flusher_metrics import FlusherMetrics
 from contract.setting import Environment
-from flusher.measuring import Measuring
+from flusher.housekeeping import Housekeeping
 from flusher.postgres.database import Database
 from flusher.postgres.match import REPEATED_WITHIN_US
 from flusher.postgres.months import MonthKeeper
 from flusher.postgres.server_checks import examine_postgres
 from flusher.postgres.write import SessionWriter
 from flusher.stream.dead_letters import DeadLetters
+from flusher.stream.keeper import StreamKeeper
 from flusher.stream.lag import oldest_entry_seconds
 from flusher.stream.read import StreamReader
 from flusher.worker import Worker
@@ -114,21 +115,23 @@ class Flusher:
         other_writer = SessionWriter(for_helper, zone)
         self._helper = Worker(other_reader, other_writer, metrics, worker_settings, self._worker)
         self._count_waiting = SessionWriter(for_watching, zone).count_waiting
+        streams = StreamKeeper(reader, other_reader, metrics, worker_settings.claim_seconds)
         self._watches = {
-            "redis": ServerWatch("Redis", Measuring(reader, metrics).measure),
+            "redis": ServerWatch("Redis", streams.run_once),
             "postgres": ServerWatch("PostgreSQL", self._measure_postgres),
         }
         self._examinations: list[Examine] = [
             *redis_examinations(shards, clock),
             partial(examine_postgres, dsn, clock, zone),
         ]
-        self._keeper = MonthKeeper(
+        months = MonthKeeper(
             for_counting,
             lambda: oldest_entry_seconds(reader.servers, reader.shards),
+            partial(DeadLetters(shards).places, zone, REPEATED_WITHIN_US),
             settings.SESSIONS_KEPT_MONTHS.read(environment),
             settings.ENDED_MONTHS_KEEP.read(environment),
-            partial(DeadLetters(shards).places, zone, REPEATED_WITHIN_US),
         )
+        self._housekeeping = Housekeeping(for_counting, months, metrics, worker_settings)
 
     def checks(self) -> dict[str, str | None]:
         """The checks of `/readyz`: by name, what is wrong or None."""
@@ -147,7 +150,7 @@ class Flusher:
             asyncio.create_task(watch_servers(self._examinations, self._stopping)),
             *(asyncio.create_task(watch.run(self._stopping)) for watch in self._watches.values()),
         ]
-        keeping = asyncio.create_task(self._keeper.run(self._stopping, self._metrics))
+        keeping = asyncio.create_task(self._housekeeping.run(self._stopping))
         try:
             await admin.start()
             log.info("flushing", consumer=self._consumer)

@@ -11,25 +11,12 @@ from typing import Final
 from contract.errors import Retry
 from flusher.postgres.database import Database
 from flusher.postgres.statements import statement
-from flusher.stream.lag import count_dead_letters, measure_lag
-from flusher.stream.read import StreamReader
+from flusher.stream.lag import ShardLag, measure_lag
+from flusher.stream.shards import find_shards
 from runtime.buffer import read_buffer
+from runtime.shards import Shards
 
 _RATE_SECONDS: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class ShardStatus:
-    """One shard: its entries, the records in them, and the entries that are pending. The age of its
-    oldest entry is in seconds; None: it has no entry.
-    """
-
-    shard: int
-    entries: int
-    records: int
-    pending: int
-    oldest_seconds: float | None
-    dead_letters: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +38,7 @@ class Status:
     are `last_session` and `upgrades_waiting`; the others are Redis's.
     """
 
-    shards: list[ShardStatus] | None = None
+    shards: list[ShardLag] | None = None
     shards_away: list[int] | None = None
     last_append: str | None = None
     last_session: str | None = None
@@ -61,7 +48,7 @@ class Status:
     away: dict[str, str] = field(default_factory=dict)
 
 
-async def read_status(reader: StreamReader, database: Database) -> Status:
+async def read_status(servers: Shards, database: Database) -> Status:
     """Asks Redis and PostgreSQL, each even if the other does not answer.
 
     Raises:
@@ -69,7 +56,7 @@ async def read_status(reader: StreamReader, database: Database) -> Status:
     """
     status = Status()
     for server, ask in (
-        ("redis", partial(_ask_redis, reader)),
+        ("redis", partial(_ask_redis, servers)),
         ("postgres", partial(_ask_postgres, database)),
     ):
         try:
@@ -79,31 +66,18 @@ async def read_status(reader: StreamReader, database: Database) -> Status:
     return status
 
 
-async def _ask_redis(reader: StreamReader, status: Status) -> None:
-    await reader.find_shards()
-    servers, shards = reader.servers, reader.shards
+async def _ask_redis(servers: Shards, status: Status) -> None:
+    shards = await find_shards(servers, range(servers.count))
     before = await read_buffer(servers, time.monotonic())
     await asyncio.sleep(_RATE_SECONDS)
     after = await read_buffer(servers, time.monotonic())
-    lags = await measure_lag(servers, shards)
-    dead = await count_dead_letters(servers, shards)
-    newest = max((lag.newest_ms for lag in lags if lag.newest_ms is not None), default=None)
-    status.shards = [
-        ShardStatus(
-            lag.shard,
-            lag.entries,
-            lag.records,
-            lag.pending,
-            lag.oldest_seconds,
-            dead.get(lag.shard, 0),
-        )
-        for lag in lags
-    ]
+    lags = status.shards = await measure_lag(servers, shards)
     status.shards_away = sorted(set(shards) - {lag.shard for lag in lags})
+    newest = max((lag.newest_ms for lag in lags if lag.newest_ms is not None), default=None)
     if newest is not None:
         at = datetime.fromtimestamp(newest / 1000).astimezone()
         status.last_append = at.isoformat(timespec="milliseconds")
-    status.dead_letters = sum(dead.values())
+    status.dead_letters = sum(lag.dead_letters for lag in lags)
     status.buffer = BufferStatus(after.used_bytes, after.most_bytes, after.seconds_left(before))
 
 

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from flusher.postgres.database import Database
 from flusher.status import BufferStatus, Status, read_status
-from flusher.stream.read import StreamReader
 from runtime.periodic import repeat
+from runtime.shards import Shards
 from runtime.stopping import Stopping
 
 _OLD_SECONDS: Final = (60.0, 300.0)
@@ -53,7 +53,7 @@ def print_status(status: Status) -> None:
     _console().print(as_text(status))
 
 
-async def watch_status(reader: StreamReader, database: Database) -> None:
+async def watch_status(servers: Shards, database: Database) -> None:
     """Shows the status about every second, until Ctrl-C.
 
     If a server does not answer, its values are unknown until it does. If the output is not a
@@ -67,7 +67,7 @@ async def watch_status(reader: StreamReader, database: Database) -> None:
 
         async def show() -> None:
             nonlocal pause
-            status = await read_status(reader, database)
+            status = await read_status(servers, database)
             # If Redis answers, the query itself takes a second.
             pause = 1.0 if status.buffer is None else 0.0
             if console.is_terminal:

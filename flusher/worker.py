@@ -1,7 +1,6 @@
 """The worker: writes batches from the streams to PostgreSQL, until it is asked to stop."""
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,22 +9,20 @@ import structlog
 from contract.errors import DeadLetter, NewerVersion, Retry, TimedOut
 from contract.flusher_metrics import FlusherMetrics
 from flusher.committed import Committed
-from flusher.housekeeping import Housekeeping
 from flusher.postgres.write import SessionWriter, Written
 from flusher.rows.batch import Batch, Undecodable, decode_entries
 from flusher.server_time import ServerTime
-from flusher.set_aside import set_aside
 from flusher.stream.batch_builder import BatchBuilder
+from flusher.stream.dead_letters import set_aside
 from flusher.stream.portions import Portions
 from flusher.stream.read import StreamReader
 from flusher.worker_settings import WorkerSettings
-from runtime.outage import Outage
-from runtime.periodic import repeat
-from runtime.retry import Backoff
+from runtime.periodic import Backoff, Outage, repeat
 from runtime.service_manager import Beat
 from runtime.stopping import Stopping
 
 _POLL_SECONDS = 0.05
+_IDLE_SECONDS = 5.0
 _BACKOFF = Backoff(0.1, 5.0)
 
 log = structlog.get_logger()
@@ -57,7 +54,7 @@ class Worker:
             metrics: of the process.
             settings: of the process; `claim_seconds` is the same as the reader's.
             helps: the main worker, if this is the second one. The second one only works while the
-                main worker is behind, and does no housekeeping.
+                main worker is behind.
         """
         self._reader = reader
         self._helps = helps
@@ -68,28 +65,9 @@ class Worker:
         self._builder = BatchBuilder(reader, server_time, settings)
         self._portions = Portions()
         self._committed = Committed(reader, metrics, server_time)
-        self._housekeeping = Housekeeping(
-            reader,
-            writer,
-            metrics,
-            server_time,
-            settings,
-            finds_shards_only=helps is not None,
-        )
         self.outage: Outage = helps.outage if helps else Outage("batches go on")
-        self._failing: object = self  # what fails if the turn fails: batches, or housekeeping
-        self._is_prepared = False
         # By the monotonic clock: when a batch was done last, or none was there.
         self.last_success: float | None = None
-
-    async def prepare(self) -> None:
-        """Creates the consumer groups.
-
-        Raises:
-            Retry: Redis is away.
-        """
-        await self._reader.create_groups()
-        await self._housekeeping.find_shards()
 
     async def run_once(self) -> Flushed:
         """Reads the entries that are there, up to one batch, and stores them.
@@ -114,47 +92,32 @@ class Worker:
             pending until another flusher takes them over.
         """
         turn = partial(self._turn, stopping, beat)
-        await repeat(turn, stopping, self._pause, trouble=self, backoff=_BACKOFF)
+        await repeat(turn, stopping, self._pause, report=self._report, backoff=_BACKOFF)
         try:
             await self._reader.retire()
         except Retry as error:
             log.warning("the consumer group could not be left", why=str(error))
-        return not self._builder.size and not self._committed
+        return not self._in_hand
 
     def _pause(self) -> float:
         return 0.0 if self._is_needed else _POLL_SECONDS
 
     async def _turn(self, stopping: Stopping, beat: Beat) -> None:
         beat()
-        self._failing = self
         if not self._is_needed:
-            self.outage.works(self)
-            self.outage.works(self._housekeeping)
             return
-        try:
-            if not self._is_prepared:
-                await self.prepare()
-                self._is_prepared = True
-            await self._fill(stopping, beat)
-            await self._flush(self._builder.take())
-            self.outage.works(self)
-            self._failing = self._housekeeping  # needs PostgreSQL, also if the batch was empty
-            if await self._housekeeping.run_if_due():
-                self.outage.works(self._housekeeping)
-        except Retry:
-            with suppress(Retry):
-                await self._housekeeping.run_if_due()  # it may work: perhaps only the batch failed
-            raise
+        await self._fill(stopping, beat)
+        await self._flush(self._builder.take())
 
-    def fails(self, error: Exception, pause: float) -> None:
-        """Logs that a batch has to wait; part of `Trouble`."""
-        self.outage.fails(self._failing)
+    def _report(self, error: Exception | None, pause: float) -> None:
+        """Logs that a batch has to wait, and at the end that batches go on."""
+        if error is None:
+            self.outage.works(self)
+            return
+        self.outage.fails(self)
         redis = isinstance(error, Retry) and error.reason.startswith("redis")
         to_do = f"nothing is lost; check that {'Redis' if redis else 'PostgreSQL'} is up"
         log.warning("a batch has to wait", why=str(error), seconds=round(pause, 1), to_do=to_do)
-
-    def works(self) -> None:
-        """Does nothing, because `_turn` reports which of its parts work; part of `Trouble`."""
 
     @property
     def is_behind(self) -> bool:
@@ -163,23 +126,27 @@ class Worker:
 
     @property
     def _is_needed(self) -> bool:
-        in_hand = bool(self._builder.size or self._committed)
-        return self._helps is None or self._helps.is_behind or in_hand
+        return self._helps is None or self._helps.is_behind or bool(self._in_hand)
+
+    @property
+    def _in_hand(self) -> int:
+        """How many entries it has read and not stored, or not acknowledged."""
+        return self._builder.size + self._committed.entries
 
     async def _fill(self, stopping: Stopping, beat: Beat) -> None:
-        """Reads until the batch is full, or `max_seconds` after its first entry was read."""
-        closes: float | None = None
+        """Reads until the batch is full, or `max_seconds` after its first entry was read. Gives up
+        after some seconds in which there was none.
+        """
+        closes = gives_up = time.monotonic() + _IDLE_SECONDS
         while not self._builder.is_full and not stopping.asked:
             beat()
             await self._builder.fill()
-            if self._builder.size and closes is None:
+            if self._builder.size and closes == gives_up:
                 closes = time.monotonic() + self._max_seconds
-            if closes is not None and time.monotonic() >= closes:
+            if time.monotonic() >= closes:
                 return
             if not self.is_behind and not self._builder.is_full:
                 await stopping.wait(_POLL_SECONDS)
-            if closes is None and self._housekeeping.is_due:
-                return
 
     async def _flush(self, batch: Batch) -> Flushed:
         entries = len(batch.entries) + len(batch.broken) + self._committed.entries
@@ -197,7 +164,7 @@ class Worker:
                 batch.divisible.pop(0)
             newer = _take_newer(batch)
             while batch.undecodable:
-                await set_aside(self._reader, self._metrics, batch.undecodable[0])
+                await set_aside(self._reader.servers, self._metrics, batch.undecodable[0])
                 batch.undecodable.pop(0)
                 dead += 1
         except BaseException:

@@ -15,7 +15,7 @@ from contract import settings
 from contract.metrics import RotationMetrics
 from contract.setting import Environment
 from rotation.announce import announce
-from rotation.status import as_json, as_text, read_status
+from rotation.status import as_json, as_text
 from rotation.worker import Worker
 from runtime.admin import AdminListener, make_registry
 from runtime.clock import Clock, wall_clock
@@ -30,6 +30,7 @@ from runtime.shards import connect_shards
 from runtime.stopping import Stopping
 from salt.client import connect_salt
 from salt.disposal import SaltDisposal
+from salt.report import describe_outcome
 from salt.store import SaltStore
 from salt.term import Outcome
 from salt.witnesses import ask_witnesses
@@ -56,36 +57,22 @@ RESTART_AFTER_SECONDS = 18.0, 25.0
 
 log = structlog.get_logger()
 
-_SAID = {
-    Outcome.UNCHANGED: "{month} has its salt: nothing to do",
-    Outcome.ROTATED: "{month} has begun: its salt is made, the earlier one destroyed",
-    Outcome.FIRST: "no salt was recorded: the first is made, for {month}",
-    Outcome.LOST: "the salt of {month} was lost: a new one is made. People who came before "
-    "and come again count twice this month",
-    Outcome.REPLACED: "the salt of {month} is replaced. People who came before and come again "
-    "count twice this month",
-    Outcome.CLOCK_WENT_BACK: "the server's clock is before {month}, whose salt stays in force. If "
-    "that clock was ahead before and is right now, `python -m rotation rotate --force` restores "
-    "the present month, unless that ends within a minute",
-}
-
 
 @asynccontextmanager
-async def _worker(
+async def _connect(
     environment: Environment,
     clock: Clock,
     metrics: RotationMetrics,
     has_made: Callable[[], None] = lambda: None,
-) -> AsyncIterator[tuple[Worker, SaltStore, SaltDisposal, list[Examine]]]:
-    """The worker and its parts, connected until the end of the block."""
+) -> AsyncIterator[tuple[Worker, list[Examine]]]:
+    """The worker, and the checks of its servers, connected until the end of the block."""
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     async with connect_salt(environment) as server, connect_shards(environment) as shards:
         witnesses = partial(ask_witnesses, clock, shards)
         store = SaltStore(server.redis, zone, witnesses, sets_expiry=True)
-        disposal = SaltDisposal(server, store)
         announcing = partial(announce, server.redis, shards)
         checks = redis_examinations(shards, clock, None if server.is_streams else server.redis)
-        yield Worker(store, disposal, announcing, metrics, has_made), store, disposal, checks
+        yield Worker(store, SaltDisposal(server, store), announcing, metrics, has_made), checks
 
 
 async def follow_the_calendar(environment: Environment, clock: Clock) -> int | Restart:
@@ -96,18 +83,10 @@ async def follow_the_calendar(environment: Environment, clock: Clock) -> int | R
     stopping.install()
     restart_timer = RestartTimer(*RESTART_AFTER_SECONDS)
     async with (
-        _worker(environment, clock, metrics, restart_timer.is_over) as (worker, _, _, checks),
+        _connect(environment, clock, metrics, restart_timer.is_over) as (worker, checks),
         ServiceManager(environment) as service,
     ):
         log_start("rotation", SETTINGS, environment)
-
-        def failed_checks() -> dict[str, str | None]:
-            return {
-                "salt": None if worker.is_well else "the salt could not be checked or replaced",
-                "clocks": worker.clock_doubt,
-                "draining": "asked to stop" if stopping.asked else None,
-            }
-
         restarting = asyncio.create_task(_stop_to_restart(restart_timer, stopping))
         watching = [
             restarting,
@@ -118,7 +97,7 @@ async def follow_the_calendar(environment: Environment, clock: Clock) -> int | R
             settings.ADMIN_HOST.read(environment),
             ADMIN_PORT.read(environment),
             registry,
-            failed_checks,
+            lambda: worker.checks() | {"draining": "asked to stop" if stopping.asked else None},
         )
         try:
             await admin.start()
@@ -148,10 +127,9 @@ async def rotate(environment: Environment, clock: Clock, *, force: bool) -> int:
     It returns 1 if clocks contradict each other or if anything of an earlier salt may be left.
     """
     configure_logging(environment, "rotation")
-    metrics = RotationMetrics(CollectorRegistry())
-    async with _worker(environment, clock, metrics) as (worker, _, _, _):
+    async with _connect(environment, clock, RotationMetrics(CollectorRegistry())) as (worker, _):
         ensured, report = await worker.run_once(replace=force, again=True)
-    print(_SAID[ensured.outcome].format(month=ensured.term.month))
+    print(describe_outcome(ensured))
     if report is None or not (report.failed or report.refused):
         return 1 if ensured.outcome is Outcome.CLOCK_WENT_BACK else 0
     print("An earlier salt may be left: `python -m rotation status` shows where, and what to do.")
@@ -159,9 +137,8 @@ async def rotate(environment: Environment, clock: Clock, *, force: bool) -> int:
 
 
 async def show_status(environment: Environment, clock: Clock, *, json: bool) -> int:
-    metrics = RotationMetrics(CollectorRegistry())
-    async with _worker(environment, clock, metrics) as (_, store, disposal, _):
-        status = await read_status(store, disposal)
+    async with _connect(environment, clock, RotationMetrics(CollectorRegistry())) as (worker, _):
+        status = await worker.status()
     print(as_json(status) if json else as_text(status))
     return 0
 

@@ -48,15 +48,16 @@ async def read_status(store: SaltStore, disposal: SaltDisposal) -> Status:
     month = await store.server_month()
     recorded = await store.recorded_month()
     salts = await store.salt_keys()
-    life = await store.life(month)
+    made = await store.made(month)
+    dies_us = await store.dies_us(month)
     due_since = await disposal.due_since()
     return Status(
         month=str(month),
         recorded_month=None if recorded is None else str(recorded),
         salt_is_current=recorded == month and keys.salt(month) in salts,
-        salt_made_at=None if life.made_us is None else from_us(life.made_us).isoformat(),
-        salt_made_because=None if life.made_because is None else str(life.made_because),
-        salt_dies_at=None if life.dies_us is None else from_us(life.dies_us).isoformat(),
+        salt_made_at=None if made is None else from_us(made[0]).isoformat(),
+        salt_made_because=None if made is None else str(made[1]),
+        salt_dies_at=from_us(dies_us).isoformat() if dies_us else None,
         earlier_salts=[key for key in salts if key < keys.salt(month)],
         disposal_due_since=None if due_since is None else from_us(due_since * 1000).isoformat(),
         last_disposal=await disposal.last_report(),

@@ -8,18 +8,17 @@ import structlog
 from contract.calendar import SECOND_US
 from contract.errors import ClocksDisagree, Retry
 from contract.metrics import RotationMetrics
-from rotation.status import read_status
-from runtime.periodic import FailureLog, repeat
-from runtime.retry import Backoff
+from rotation.status import Status, read_status
+from runtime.periodic import failure_log, repeat
 from runtime.service_manager import Beat
 from runtime.stopping import Stopping
 from salt.disposal import SaltDisposal
-from salt.report import Report, log_outcome, log_report
+from salt.report import Report, log_doubt, log_outcome, log_report
 from salt.store import SaltStore
 from salt.term import Ensured, Outcome
 
-CHECK_SECONDS = 5.0
-RETRY_SECONDS = 1.0
+_CHECK_SECONDS = 5.0
+_RETRY_SECONDS = 1.0
 
 log = structlog.get_logger()
 
@@ -43,9 +42,15 @@ class Worker:
         self._disposal = disposal
         self._announce = announce
         self._metrics = metrics
-        self.is_well = False
-        # Why the salt may be that of a wrong month; None: it is right.
-        self.clock_doubt: str | None = None
+        self._is_well = False
+        self._clock_doubt: str | None = None
+
+    def checks(self) -> dict[str, str | None]:
+        """The checks of `/readyz`: for each the problem, or None."""
+        return {
+            "salt": None if self._is_well else "the salt could not be checked or replaced",
+            "clocks": self._clock_doubt,
+        }
 
     async def run_once(
         self, *, replace: bool = False, again: bool = False
@@ -69,7 +74,7 @@ class Worker:
         except ClocksDisagree as error:
             self._doubt(str(error))
             raise
-        self.clock_doubt = None
+        self._clock_doubt = None
         if ensured.outcome is Outcome.CLOCK_WENT_BACK:
             self._doubt(f"the salt of {ensured.term.month}, a future month, is in force")
         elif ensured.outcome is not Outcome.UNCHANGED:
@@ -86,8 +91,9 @@ class Worker:
         await self._disposal.holders.note()
         report = None
         due_since = await self._disposal.due_since()
-        if due_since is None and again and await self._was_refused():
-            due_since = 0
+        if due_since is None and again:
+            last = await self._disposal.last_report()
+            due_since = 0 if last is not None and last.refused else None
         if due_since is not None:
             report = await self._disposal.dispose(due_since)
             log_report(report)
@@ -96,49 +102,42 @@ class Worker:
         return ensured, report
 
     def _doubt(self, why: str) -> None:
-        self.clock_doubt = why
+        self._clock_doubt = why
         self._metrics.clocks_disagreed.inc()
-        log.error(
-            "the salt stays as it is: clocks contradict each other",
-            why=why,
-            to_do="compare the clocks of the salt's Redis, the streams' and this machine, and "
-            "correct the wrong one; if a later month is then in force: "
-            "python -m rotation rotate --force",
-        )
+        log_doubt("the salt stays as it is: clocks contradict each other", why)
 
-    async def _was_refused(self) -> bool:
-        last = await self._disposal.last_report()
-        return last is not None and bool(last.refused)
+    async def status(self) -> Status:
+        """What the salt's server reports."""
+        return await read_status(self._store, self._disposal)
 
     async def measure(self) -> None:
         """Sets the metrics of the salts. It also runs beside a disposal, which may take minutes."""
-        status = await read_status(self._store, self._disposal)
+        status = await self.status()
         self._metrics.salt_month_current.set(status.salt_is_current)
         self._metrics.earlier_salts_left.set(status.earlier_salts_left)
         self._metrics.disposal_unverified.set(status.disposal_unverified)
 
     async def run(self, stopping: Stopping, beat: Beat) -> None:
         """Checks repeatedly, and exactly at the month's end, until asked to stop."""
-        pause = CHECK_SECONDS
+        pause = _RETRY_SECONDS
 
         async def turn() -> None:
             nonlocal pause
             beat()
-            began = time.monotonic()
+            began, pause = time.monotonic(), _RETRY_SECONDS
             try:
                 ensured, _ = await self.run_once()
             except Retry:
-                self.is_well = False
+                self._is_well = False
                 raise
-            self.is_well = True
+            self._is_well = True
             left = (ensured.term.ends_us - ensured.server_us) / SECOND_US
             left -= time.monotonic() - began  # a disposal can take long
-            pause = min(CHECK_SECONDS, max(left, 0.01))
+            pause = min(_CHECK_SECONDS, max(left, 0.01))
 
-        failure_log = FailureLog(
+        report = failure_log(
             "the salt could not be looked after",
             "the salt is looked after again",
             "check that the salt's Redis is up and accepts commands",
         )
-        again = Backoff(RETRY_SECONDS, RETRY_SECONDS)
-        await repeat(turn, stopping, lambda: pause, trouble=failure_log, backoff=again)
+        await repeat(turn, stopping, lambda: pause, report=report)

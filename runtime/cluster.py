@@ -7,18 +7,19 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
-from functools import lru_cache, partial
-from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
+from functools import lru_cache
+from typing import Any, ClassVar, Final
+from urllib.parse import urlsplit
 
 from redis.asyncio import Redis
 from redis.crc import key_slot
-from redis.exceptions import AskError, MovedError, RedisError
+from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from contract.errors import Misconfigured
 from contract.settings import REDIS_URL
-from runtime.redis_client import Address, Locator, connect_peer, connect_redis
+from runtime.redis_client import Address, OnUvloop, connect_peer, connect_redis
 from runtime.redis_connection import RedisConnection
 
 SLOTS: Final = 16384
@@ -45,9 +46,7 @@ class Cluster:
         Raises:
             Misconfigured: one of them is not a node's URL.
         """
-        nodes = _node_urls(urls)
-        self._url = nodes[0]
-        self._known = [_address(url) for url in nodes]
+        self._url, self._known = _read_urls(urls)
         self._owners: list[Address | None] = [None] * SLOTS
         self._clients: dict[Address, Redis] = {}
         self._connections: dict[Address, RedisConnection] = {}
@@ -100,10 +99,11 @@ class Cluster:
         return self._connections[node]
 
     def following(self, key: str) -> Redis:
-        """A client that always connects to the node of a key's slot; the caller closes it."""
-        slot = slot_of(key)
-        locator = Locator(partial(self._find, slot), partial(self.owner, slot), self._lost)
-        return connect_redis(self._url, locator=locator)
+        """A client that always connects to the node of a key's slot; the caller closes it. Only
+        encryption and credentials come from the URL.
+        """
+        slot = {"cluster": self, "slot": slot_of(key)}
+        return connect_redis(self._url, kind=type("Following", (_Following,), slot))
 
     def connect_to(self, host: str, port: int) -> Redis:
         """A client of any node; the caller closes it."""
@@ -114,18 +114,6 @@ class Cluster:
             await _cancel([self._refreshing])
         for node in list(self._clients):
             await self._close(node)
-
-    async def _find(self, slot: int) -> Address:
-        await self.refresh()
-        owner = self.owner(slot)
-        if owner is None:
-            raise RedisConnectionError("no node has the slot")
-        return owner
-
-    def _lost(self, error: RedisError) -> None:
-        # The error of a connection has the server's error as its cause.
-        cause = error.__cause__
-        self.learn(cause if isinstance(cause, AskError) else error)
 
     async def _close(self, node: Address) -> None:
         if node in self._connections:
@@ -177,6 +165,48 @@ class Cluster:
         return _read_slots(reply, node.host)
 
 
+class _Following(OnUvloop):
+    """A connection to the node that has a slot. It is closed if that changes."""
+
+    cluster: ClassVar[Cluster]
+    slot: ClassVar[int]
+    host: str
+    port: int
+
+    async def connect_check_health(self, *arguments: Any, **options: Any) -> None:
+        if self.is_connected and self.cluster.owner(self.slot) != (self.host, self.port):
+            await self.disconnect(nowait=True)
+        try:
+            if not self.is_connected:
+                await self.cluster.refresh()
+                owner = self.cluster.owner(self.slot)
+                if owner is None:
+                    raise RedisConnectionError("no node has the slot")
+                self.host, self.port = owner
+            await super().connect_check_health(*arguments, **options)
+        except RedisError:
+            self.cluster.doubt()
+            raise
+
+    async def read_response(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*arguments, **options)
+        except (AskError, ClusterDownError, RedisConnectionError, RedisTimeoutError) as error:
+            self.cluster.learn(error)
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError("another server has the key, or none") from error
+
+
+def server_name(redis: Redis) -> str:
+    """The address of a client's server, for people."""
+    pool = redis.connection_pool
+    if issubclass(pool.connection_class, _Following):
+        owner = pool.connection_class.cluster.owner(pool.connection_class.slot)
+        return "unknown" if owner is None else str(owner)
+    options = pool.connection_kwargs
+    return options.get("path") or str(Address(options["host"], options["port"]))
+
+
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
@@ -204,22 +234,17 @@ def _read_slots(
     return owners, list(dict.fromkeys(primaries + replicas))
 
 
-def _node_urls(urls: str) -> list[str]:
+def _read_urls(urls: str) -> tuple[str, list[Address]]:
+    """The URL of the first node, and the addresses of all."""
     nodes = [part.strip() for part in urls.split(",") if part.strip()]
     first = urlsplit(nodes[0])
     if first.scheme == "unix":
-        raise Misconfigured(
-            REDIS_URL.name, "nodes of a cluster can't be reached by a Unix socket", _EXAMPLE
-        )
+        problem = "nodes of a cluster can't be reached by a Unix socket"
+        raise Misconfigured(REDIS_URL.name, problem, _EXAMPLE)
     if first.path.strip("/") not in ("", "0"):
         raise Misconfigured(REDIS_URL.name, "a cluster has only database 0", _EXAMPLE)
-    credentials, at, _ = first.netloc.rpartition("@")
-    return [
-        node
-        if "://" in node
-        else urlunsplit(first._replace(netloc=f"{credentials}{at}{node.rstrip('/')}"))
-        for node in nodes
-    ]
+    full = [node if "://" in node else f"{first.scheme}://{node}" for node in nodes]
+    return nodes[0], [_address(url) for url in full]
 
 
 def _address(url: str) -> Address:

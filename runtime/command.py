@@ -17,7 +17,7 @@ from runtime.clock import Clock
 from runtime.logs import configure_logging, is_json
 from runtime.restart import Restart
 
-_INTERRUPTED: Final = "interrupted"
+_EXPECTED: Final = (Misconfigured, Retry, KeyboardInterrupt, asyncio.CancelledError)
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:
@@ -31,12 +31,10 @@ def run_command(main: Coroutine[Any, Any, int]) -> int:
     """
     try:
         return uvloop.run(main)
-    except (Misconfigured, Retry) as error:
-        return _say(error, _code(error))
     except DeadLetter as error:
         return _say(f"the data is refused: {error} ({error.reason})", 1)
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        return _say(_INTERRUPTED, 1)
+    except _EXPECTED as error:
+        return _say(*_end(error))
 
 
 def run_process(
@@ -54,27 +52,26 @@ def run_process(
         configure_logging(environment, name)
         end = uvloop.run(main(environment, clock))
         return end.begin() if isinstance(end, Restart) else end
-    except (Misconfigured, Retry) as error:
-        return _log_end(environment, error, _code(error))
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        return _log_end(environment, _INTERRUPTED, 1)
+    except _EXPECTED as error:
+        why, code = _end(error)
+        if not is_json(environment):
+            return _say(why, code)
+        structlog.get_logger().critical("ended by an error", why=why, exit_code=code)
+        return code
     except Exception as error:  # noqa: BLE001 - all other errors are bugs
         structlog.get_logger().critical("ended by a bug", exit_code=1, **_describe(error))
         return 1
 
 
-def _code(error: Misconfigured | Retry) -> int:
-    return 2 if isinstance(error, Misconfigured) else 1
+def _end(error: BaseException) -> tuple[str, int]:
+    """What is said at the end, and the exit code."""
+    interrupted = isinstance(error, KeyboardInterrupt | asyncio.CancelledError)
+    return "interrupted" if interrupted else str(error), 2 if isinstance(
+        error, Misconfigured
+    ) else 1
 
 
-def _log_end(environment: Environment, why: object, code: int) -> int:
-    if not is_json(environment):
-        return _say(why, code)
-    structlog.get_logger().critical("ended by an error", why=str(why), exit_code=code)
-    return code
-
-
-def _say(why: object, code: int) -> int:
+def _say(why: str, code: int) -> int:
     print(f"error: {why}", file=sys.stderr)
     return code
 

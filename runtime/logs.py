@@ -5,6 +5,7 @@ no arguments that could quote a request.
 """
 
 import logging
+import math
 import sys
 import time
 import traceback
@@ -104,8 +105,8 @@ class RepetitionLimit:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._written: dict[tuple[str, ...], float] = {}
-        self._held_back: dict[tuple[str, ...], int] = {}
+        # By its texts: when a line was written last, and how often it was not written since.
+        self._lines: dict[tuple[str, ...], tuple[float, int]] = {}
 
     def __call__(
         self, _: Any, method: str, line: MutableMapping[str, Any]
@@ -116,13 +117,13 @@ class RepetitionLimit:
             text for name, text in line.items() if isinstance(text, str) and name not in _IGNORED
         )
         now = self._now()
-        if now - self._written.get(words, -REPEATED_SECONDS) < REPEATED_SECONDS:
-            self._held_back[words] = self._held_back.get(words, 0) + 1
+        written, repeated = self._lines.get(words, (-math.inf, 0))
+        if now - written < REPEATED_SECONDS:
+            self._lines[words] = written, repeated + 1
             raise structlog.DropEvent
-        if len(self._written) >= _MOST_REMEMBERED:
-            self._written.clear()
-            self._held_back.clear()
-        self._written[words] = now
-        if repeated := self._held_back.pop(words, 0):
+        if len(self._lines) >= _MOST_REMEMBERED:
+            self._lines.clear()
+        self._lines[words] = now, 0
+        if repeated:
             line["repeated"] = repeated
         return line

@@ -2,11 +2,10 @@
 
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from redis.asyncio import ConnectionPool, Redis
@@ -54,22 +53,7 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Locator:
-    """Finds the server to connect to, if that can change.
-
-    Attributes:
-        find: finds its present address. RedisError: no server that knows it answers.
-        known: the last known address; None: it has to be found.
-        lost: the known address is doubtful: its server does not answer, or is the wrong one.
-    """
-
-    find: Callable[[], Awaitable[Address]]
-    known: Callable[[], Address | None]
-    lost: Callable[[RedisError], None]
-
-
-class _OnUvloop(AbstractConnection):
+class OnUvloop(AbstractConnection):
     """A connection that closes itself if it is lost, or if the server does not accept writes.
 
     If the other side has closed the socket, uvloop raises RuntimeError and not ConnectionError as
@@ -95,34 +79,9 @@ class _OnUvloop(AbstractConnection):
             await super().disconnect(*arguments, **options)
 
 
-class _Following(_OnUvloop):
-    """A connection to the server that the locator finds. It is closed if that changes."""
-
-    locator: ClassVar[Locator]
-    host: str
-    port: int
-
-    async def connect_check_health(self, *arguments: Any, **options: Any) -> None:
-        if self.is_connected and self.locator.known() != (self.host, self.port):
-            await self.disconnect(nowait=True)
-        try:
-            if not self.is_connected:
-                self.host, self.port = await self.locator.find()
-            await super().connect_check_health(*arguments, **options)
-        except RedisError as error:
-            self.locator.lost(error)
-            raise
-
-    async def read_response(self, *arguments: Any, **options: Any) -> Any:
-        try:
-            return await super().read_response(*arguments, **options)
-        except (AskError, ClusterDownError, RedisConnectionError, RedisTimeoutError) as error:
-            self.locator.lost(error)
-            await self.disconnect(nowait=True)
-            raise RedisConnectionError("another server has the key, or none") from error
-
-
-def connect_redis(url: str, setting: str = REDIS_URL.name, locator: Locator | None = None) -> Redis:
+def connect_redis(
+    url: str, setting: str = REDIS_URL.name, kind: type[OnUvloop] = OnUvloop
+) -> Redis:
     """A client that connects on its first command. Replies are bytes.
 
     It never repeats a command by itself, because only the caller knows whether that is safe.
@@ -130,8 +89,7 @@ def connect_redis(url: str, setting: str = REDIS_URL.name, locator: Locator | No
     Args:
         url: of the server.
         setting: the name of the setting that has the URL, for an error.
-        locator: finds the server for each new connection. Only encryption and credentials then come
-            from the URL.
+        kind: of its connections.
 
     Raises:
         Misconfigured: the URL has an invalid port, database or option.
@@ -156,9 +114,8 @@ def connect_redis(url: str, setting: str = REDIS_URL.name, locator: Locator | No
         problem = f"ssl_ca_certs names a file that does not exist: {authorities}"
         example = f"{setting}=rediss://cache.internal:6379/0?ssl_ca_certs=/etc/ssl/redis-ca.pem"
         raise Misconfigured(setting, problem, example)
-    ours, attributes = (_Following, {"locator": locator}) if locator else (_OnUvloop, {})
     # The URL has chosen the pool's class: for TCP, TLS or a Unix socket.
-    pool.connection_class = type("Connection", (ours, pool.connection_class), attributes)
+    pool.connection_class = type("Connection", (kind, pool.connection_class), {})
     return Redis.from_pool(pool)
 
 
@@ -171,16 +128,6 @@ def connect_peer(url: str, host: str, port: int) -> Redis:
     return connect_redis(
         urlunsplit(parts._replace(netloc=f"{credentials}{at}{Address(host, port)}"))
     )
-
-
-def server_name(redis: Redis) -> str:
-    """The address of a client's server, for people."""
-    pool = redis.connection_pool
-    if issubclass(pool.connection_class, _Following):
-        known = pool.connection_class.locator.known()
-        return "unknown" if known is None else str(known)
-    options = pool.connection_kwargs
-    return options.get("path") or str(Address(options["host"], options["port"]))
 
 
 def is_passing(error: RedisError) -> bool:

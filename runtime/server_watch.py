@@ -1,12 +1,13 @@
 """Checks every few seconds whether a server answers, independently of all other work."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from contract.errors import Misconfigured, Retry
-from runtime.periodic import FailureLog, repeat
+from runtime.periodic import failure_log, repeat
 from runtime.stopping import Stopping
 
 _EVERY_SECONDS: Final = 5.0
@@ -25,26 +26,27 @@ class ServerWatch:
         """
         self._server = server
         self._query = query
-        self._last_contact: float | None = None
+        self._last_contact = -math.inf
         self._why = ""
-        self._failure_log = FailureLog(
-            f"{server} does not answer", f"{server} answers again", "check that it is up"
-        )
 
     @property
     def wrong(self) -> str | None:
         """The problem, for an operator; None: it has answered recently."""
-        last = self._last_contact
-        if last is not None and time.monotonic() - last <= _LOST_SECONDS:
+        if time.monotonic() - self._last_contact <= _LOST_SECONDS:
             return None
         return f"{self._server} has not answered recently" + (f": {self._why}" if self._why else "")
 
-    async def run_once(self) -> None:
-        """Checks once.
+    async def run(self, stopping: Stopping) -> None:
+        """Checks until asked to stop."""
+        report = failure_log(
+            f"{self._server} does not answer",
+            f"{self._server} answers again",
+            "check that it is up",
+        )
+        passing = (Retry, Misconfigured, TimeoutError)
+        await repeat(self._check, stopping, _EVERY_SECONDS, report=report, passing=passing)
 
-        Raises:
-            Misconfigured, Retry, TimeoutError: it does not answer.
-        """
+    async def _check(self) -> None:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await self._query()
@@ -55,9 +57,3 @@ class ServerWatch:
             self._why = str(error)
             raise
         self._last_contact, self._why = time.monotonic(), ""
-
-    async def run(self, stopping: Stopping) -> None:
-        passing = (Retry, Misconfigured, TimeoutError)
-        await repeat(
-            self.run_once, stopping, _EVERY_SECONDS, trouble=self._failure_log, passing=passing
-        )

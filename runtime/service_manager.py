@@ -11,7 +11,6 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final, Self
 
 import structlog
@@ -54,19 +53,19 @@ class ServiceManager:
         )
         self._steady_seconds = steady_seconds
         self._turn_ends: list[float] = []
+        self._stopping = Stopping()
         self._notifying: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         if self._address and self._pause_seconds is not None:
-            notifying = repeat(self._notify_alive, Stopping(), self._pause_seconds)
+            notifying = repeat(self._notify_alive, self._stopping, self._pause_seconds)
             self._notifying = asyncio.create_task(notifying)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._stopping.set()
         if self._notifying is not None:
-            self._notifying.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._notifying
+            await self._notifying
 
     def watch(self, longest_turn_seconds: float) -> Beat:
         """Watches one more loop: it hangs if a turn takes longer than this."""

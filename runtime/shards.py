@@ -4,10 +4,9 @@ This takes one round trip to each server, for any number of shards.
 """
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -22,18 +21,19 @@ from runtime.redis_client import Address, connect_redis
 from runtime.redis_connection import Command, RedisConnection
 
 # A shard may move again while we follow it.
-_ROUNDS: Final = 3
+_ROUNDS: Final = 5
 _ASKING: Final[Command] = ("ASKING",)
 _AWAY = (RedisConnectionError, RedisTimeoutError)
 
 
-class Shards(ABC):
-    """The stream shards, on one server or in a cluster. `count` is their number."""
+class OneServer:
+    """The stream shards, all on one server. `count` is their number."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, redis: Redis, count: int) -> None:
         self.count = count
+        self._redis = redis
+        self._connection = RedisConnection(redis)
 
-    @abstractmethod
     async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
         """Sends each shard's commands, in their order, to the server that has the shard.
 
@@ -44,31 +44,14 @@ class Shards(ABC):
         Raises:
             RedisError: no server answers.
         """
+        return await _ask_server(self._connection, commands)
 
-    @abstractmethod
     async def servers(self) -> dict[int, Redis]:
         """A client of each server that has shards, by one of its shards.
 
         Raises:
             RedisError: the servers are not known.
         """
-
-    @abstractmethod
-    async def aclose(self) -> None: ...
-
-
-class OneServer(Shards):
-    """All shards on one server."""
-
-    def __init__(self, redis: Redis, count: int) -> None:
-        super().__init__(count)
-        self._redis = redis
-        self._connection = RedisConnection(redis)
-
-    async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
-        return await _ask_server(self._connection, commands)
-
-    async def servers(self) -> dict[int, Redis]:
         return {0: self._redis}
 
     async def aclose(self) -> None:
@@ -76,22 +59,38 @@ class OneServer(Shards):
         await self._redis.aclose()
 
 
-class ClusterShards(Shards):
-    """Shards on the primaries of a cluster. It follows them when they move or fail over."""
+class ClusterShards:
+    """The same, on the primaries of a cluster. It follows shards that move or fail over."""
 
     def __init__(self, cluster: Cluster, count: int) -> None:
         """This object closes `cluster`."""
-        super().__init__(count)
+        self.count = count
         self._cluster = cluster
 
     async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
         done: dict[int, list[Any]] = {}
         left = dict(commands)
+        importers: dict[int, Address] = {}  # the nodes to which shards are just moving
         for _ in range(_ROUNDS):
             await self._cluster.refresh()
-            done |= await self._ask_owners(left)
-            done |= await self._ask_importers(left, done)
-            left = {shard: left[shard] for shard in left if _elsewhere(done[shard])}
+            by_node: defaultdict[Address, dict[int, Sequence[Command]]] = defaultdict(dict)
+            for shard, of_shard in left.items():
+                if shard in importers:
+                    by_node[importers[shard]][shard] = _with_asking(of_shard)
+                elif node := self._owner(shard):
+                    by_node[node][shard] = of_shard
+                else:
+                    self._cluster.doubt()
+                    done[shard] = [RedisConnectionError("no node has the slot")] * len(of_shard)
+            for answer in await asyncio.gather(*map(self._ask_node, by_node, by_node.values())):
+                done |= answer
+            elsewhere = {shard: error for shard in left if (error := _elsewhere(done[shard]))}
+            importers = {
+                shard: Address(error.host, int(error.port))
+                for shard, error in elsewhere.items()
+                if not isinstance(error, MovedError)  # then the cluster has learned it
+            }
+            left = {shard: left[shard] for shard in elsewhere}
             if not left:
                 break
         for shard in left:
@@ -115,38 +114,6 @@ class ClusterShards(Shards):
     def _owner(self, shard: int) -> Address | None:
         return self._cluster.owner(slot_of(keys.stream(shard)))
 
-    async def _ask_owners(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
-        by_node: defaultdict[Address, dict[int, Sequence[Command]]] = defaultdict(dict)
-        replies: dict[int, list[Any]] = {}
-        for shard, of_shard in commands.items():
-            node = self._owner(shard)
-            if node is None:
-                self._cluster.doubt()
-                replies[shard] = [RedisConnectionError("no node has the slot")] * len(of_shard)
-            else:
-                by_node[node][shard] = of_shard
-        for answer in await asyncio.gather(*map(self._ask_node, by_node, by_node.values())):
-            replies |= answer
-        return replies
-
-    async def _ask_importers(
-        self, commands: Mapping[int, Sequence[Command]], replies: Mapping[int, Sequence[Any]]
-    ) -> dict[int, list[Any]]:
-        """Asks again, once, for shards that are just moving: at the nodes to which they move."""
-        found: dict[int, list[Any]] = {}
-        for shard, of_shard in commands.items():
-            error = _elsewhere(replies[shard])
-            if error is not None and not isinstance(error, MovedError):
-                node = Address(error.host, int(error.port))
-                with_asking = _with_asking(of_shard)
-                answer = (await self._ask_node(node, {shard: with_asking}))[shard]
-                found[shard] = [
-                    reply
-                    for command, reply in zip(with_asking, answer, strict=True)
-                    if command is not _ASKING
-                ]
-        return found
-
     async def _ask_node(
         self, node: Address, commands: Mapping[int, Sequence[Command]]
     ) -> dict[int, list[Any]]:
@@ -154,12 +121,18 @@ class ClusterShards(Shards):
             replies = await _ask_server(self._cluster.connection(node), commands)
         except RedisError as error:
             self._cluster.doubt()
-            return {shard: [error] * len(of_shard) for shard, of_shard in commands.items()}
+            return {
+                shard: [error for command in of_shard if command is not _ASKING]
+                for shard, of_shard in commands.items()
+            }
         for of_shard in replies.values():
             for reply in of_shard:
                 if isinstance(reply, (MovedError, ClusterDownError)):
                     self._cluster.learn(reply)
         return replies
+
+
+Shards = OneServer | ClusterShards
 
 
 @asynccontextmanager
@@ -176,10 +149,8 @@ async def connect_shards(environment: Environment) -> AsyncIterator[Shards]:
         shards = ClusterShards(Cluster(urls), count)
     else:
         shards = OneServer(connect_redis(urls), count)
-    try:
+    async with aclosing(shards):
         yield shards
-    finally:
-        await shards.aclose()
 
 
 def first_error(replies: Iterable[Any]) -> RedisError | None:
@@ -190,10 +161,16 @@ def first_error(replies: Iterable[Any]) -> RedisError | None:
 async def _ask_server(
     connection: RedisConnection, commands: Mapping[int, Sequence[Command]]
 ) -> dict[int, list[Any]]:
+    """The replies, without those to ASKING."""
     replies = iter(
         await connection.ask([each for of_shard in commands.values() for each in of_shard])
     )
-    return {shard: [next(replies) for _ in of_shard] for shard, of_shard in commands.items()}
+    return {
+        shard: [
+            reply for each, reply in zip(of_shard, replies, strict=False) if each is not _ASKING
+        ]
+        for shard, of_shard in commands.items()
+    }
 
 
 def _with_asking(commands: Sequence[Command]) -> list[Command]:

@@ -16,8 +16,9 @@ from redis.exceptions import RedisError, WatchError
 
 from contract import keys
 from contract.calendar import SECOND_US, from_us
-from runtime.periodic import FailureLog, repeat
-from runtime.redis_client import as_retry, server_name
+from runtime.cluster import server_name
+from runtime.periodic import failure_log, repeat
+from runtime.redis_client import as_retry
 from runtime.stopping import Stopping
 from salt.client import SaltServer
 from salt.holders import SaltHolders, replicas
@@ -108,13 +109,13 @@ class SaltDisposal:
 
     async def run(self, stopping: Stopping) -> None:
         """Does rotation's work if rotation does not run, until asked to stop."""
-        failure_log = FailureLog(
+        report = failure_log(
             "copies of a destroyed salt could not be searched for",
             "copies of a destroyed salt can be searched for again",
             "check that the salt's Redis is up",
         )
         await stopping.wait(_CHECK_SECONDS)  # so that a rotation that starts now comes first
-        await repeat(self.run_if_late, stopping, _CHECK_SECONDS, trouble=failure_log)
+        await repeat(self.run_if_late, stopping, _CHECK_SECONDS, report=report)
 
     async def _finish(self, due_since: int) -> None:
         async with self._redis.pipeline(transaction=True) as pipeline:

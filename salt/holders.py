@@ -11,8 +11,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from contract import keys
+from runtime.cluster import server_name
 from runtime.periodic import Interval
-from runtime.redis_client import Address, as_retry, server_name
+from runtime.redis_client import Address, as_retry
 from salt.client import SaltServer
 from salt.term import microseconds
 
@@ -54,13 +55,12 @@ class SaltHolders:
 
     async def disposed(self, unverified: list[str]) -> None:
         """Replaces the record: only these servers may still have an earlier salt."""
-        present = await self._present()
+        holders = dict.fromkeys(await self._present(), _Known.HELD)
+        holders |= dict.fromkeys(unverified, _Known.UNVERIFIED)
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.delete(keys.SALT_HOLDERS)
-            for holder in present:
-                pipeline.hset(keys.SALT_HOLDERS, holder, _Known.HELD)
-            for holder in unverified:
-                pipeline.hset(keys.SALT_HOLDERS, holder, _Known.UNVERIFIED)
+            for holder, known in holders.items():
+                pipeline.hset(keys.SALT_HOLDERS, holder, known)
             await pipeline.execute()
 
     async def _present(self) -> list[str]:

@@ -12,11 +12,10 @@ import structlog
 
 from contract.calendar import SECOND_US
 from contract.errors import ClocksDisagree, Retry
-from runtime.outage import Outage
-from runtime.periodic import FailureLog, repeat
+from runtime.periodic import Outage, failure_log, repeat
 from runtime.stopping import Stopping
 from salt.followed_clock import FollowedClock, steady_seconds
-from salt.report import log_outcome
+from salt.report import log_doubt, log_outcome
 from salt.store import AGREE_US, SaltStore
 from salt.term import Salt
 
@@ -27,7 +26,7 @@ _AROUND_THE_END_SECONDS = 0.005
 # How long to try again while clocks disagree: less than a request waits for its salt.
 _DISAGREE_SECONDS = 4.0
 _ASK_AGAIN_SECONDS = 0.1
-_LONGEST_TIMER_SECONDS = 86_400.0  # then the time is checked again
+_SHORTEST_TIMER_SECONDS, _LONGEST_TIMER_SECONDS = 0.01, 86_400.0  # then the time is checked again
 
 log = structlog.get_logger()
 
@@ -73,11 +72,12 @@ class MonthlySalt:
         salt = self._salt
         if salt is None:
             return None
-        # As `_in_force`, but without its calls, which cost each request two microseconds.
+        # As the clock's `now_us`, but without its calls, which cost each request two microseconds.
         now_us = int(self._steady_seconds() * SECOND_US) + self._clock.server_less_steady_us
         if now_us >= salt.ends_us:
             self._drop()
             return None
+        # If the server's clock was set back after the month began, the month goes on.
         now_us = max(now_us, salt.starts_us)
         if now_us < self._latest_us:
             # Our clock was ahead and was set back. A later session must still get a later time,
@@ -113,30 +113,19 @@ class MonthlySalt:
 
     async def keep_fresh(self, stopping: Stopping) -> None:
         """Follows the server until asked to stop: its clock, its salt, the month's end."""
-        failure_log = FailureLog(
+        report = failure_log(
             "the salt could not be checked",
             "the salt is checked again",
             "check that the salt's Redis is up",
         )
-        await repeat(self._refresh, stopping, self._seconds_to_next_check, trouble=failure_log)
+        await repeat(self._refresh, stopping, self._seconds_to_next_check, report=report)
 
     def is_current(self) -> bool:
         """Whether the salt is in memory now."""
-        return self._in_force() is not None
-
-    def _in_force(self) -> tuple[Salt, int] | None:
-        salt = self._salt
-        if salt is None:
-            return None
-        now_us = self._clock.now_us()
-        if now_us >= salt.ends_us:
-            self._drop()
-            return None
-        # If the server's clock was set back after the month began, the month goes on.
-        return salt, max(now_us, salt.starts_us)
+        return self.now() is not None
 
     async def _refresh(self) -> None:
-        valid = self._in_force()
+        valid = self.now()
         if valid is None:
             await self.get()
             return
@@ -169,7 +158,6 @@ class MonthlySalt:
             log.warning("the salt was replaced within its month", month=str(month))
 
     async def _ensure(self, *, put_back: bool = False) -> None:
-        asked_us = self._clock.steady_us()
         try:
             # `put_back` is false if the month is still recorded, because then somebody has deleted
             # the salt; unless it may have expired too early.
@@ -177,28 +165,22 @@ class MonthlySalt:
         except ClocksDisagree as error:
             self._note_doubt(str(error))
             raise
-        self._follow(ensured.server_us, asked_us)
-        if not self._clock.is_well_known:
-            # Several round trips lay between the two times. Ask only for the clock.
-            asked_us = self._clock.steady_us()
-            self._follow(await self._store.server_us(), asked_us)
+        asked_us = self._clock.steady_us()
+        observed = await self._store.observe(ensured.term.month)
+        self._follow(observed.server_us, asked_us)
         self._note_belief()
         self._may_have_expired = False
         self._note_calendar(other=ensured.other_calendar)
-        salt = await self._store.read(ensured.term)
-        if salt is None:
+        if observed.salt is None:
             raise Retry("salt", "the salt is gone although it was just made")
-        self._hold(salt)
+        self._hold(Salt.of(ensured.term, observed.salt.value))
         log_outcome(ensured)
 
     def _note_doubt(self, why: str) -> None:
         self.clock_doubt = "other clocks differ from that of the salt's server by more than an hour"
         self._doubt.fails()
-        log.error(
-            "the clock of the salt's server is contradicted: it alone does not end a month",
-            why=why,
-            to_do="compare the clocks of the salt's Redis, the streams' and this machine, and "
-            "correct the wrong one",
+        log_doubt(
+            "the clock of the salt's server is contradicted: it alone does not end a month", why
         )
 
     def _note_belief(self) -> None:
@@ -235,16 +217,16 @@ class MonthlySalt:
 
     def _drop_when_over(self) -> None:
         """Drops the salt when its month ends, even if no request comes."""
-        valid = self._in_force()
-        if valid is not None:
-            salt, now_us = valid
-            left = min((salt.ends_us - now_us) / SECOND_US, _LONGEST_TIMER_SECONDS)
-            self._timer = asyncio.get_running_loop().call_later(left, self._drop_when_over)
+        if (left := self._seconds_left()) is not None:
+            pause = min(max(left, _SHORTEST_TIMER_SECONDS), _LONGEST_TIMER_SECONDS)
+            self._timer = asyncio.get_running_loop().call_later(pause, self._drop_when_over)
 
     def _seconds_to_next_check(self) -> float:
-        valid = self._in_force()
-        if valid is None:
-            return REFRESH_SECONDS
-        salt, now_us = valid
         pause = REFRESH_SECONDS if self._clock.is_well_known else _AGAIN_SECONDS
-        return min(pause, (salt.ends_us - now_us) / SECOND_US)
+        left = self._seconds_left()
+        return REFRESH_SECONDS if left is None else min(pause, left)
+
+    def _seconds_left(self) -> float | None:
+        """Until the month ends; None if no salt is in memory."""
+        valid = self.now()
+        return None if valid is None else (valid[0].ends_us - valid[1]) / SECOND_US

@@ -1,5 +1,6 @@
 """Has a server rewrite its files and its slow log, so that no destroyed salt is left in them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
@@ -9,19 +10,11 @@ from redis.exceptions import RedisError, ResponseError
 
 from contract.errors import Retry
 from runtime.redis_client import is_passing, server_words
-from runtime.retry import Backoff, retry
 from salt.report import Place, State
 
 # A rewrite or save takes long if the streams are large.
 _PATIENCE_SECONDS: Final = 600.0
-_POLL: Final = Backoff(0.05, 0.05)
-
-
-class _Busy(Retry):
-    """A rewrite or save is already running. There can be only one."""
-
-    def __init__(self) -> None:
-        super().__init__("busy", "a rewrite or save has been running for too long")
+_POLL_SECONDS: Final = 0.05
 
 
 async def dispose_of_files(server: Redis, name: str) -> list[Place]:
@@ -70,47 +63,45 @@ async def attempt(name: str, place: str, clean: Callable[[], Awaitable[object]])
 async def _rewrite_append_only_file(server: Redis) -> State:
     if not (await server.info("persistence"))["aof_enabled"]:
         return State.OFF
-    await _when_idle(server)
-    await _begin(server.bgrewriteaof)
-    after = await _when_idle(server)
+    after = await _renew(server, server.bgrewriteaof)
     return State.CLEAN if after["aof_last_bgrewrite_status"] == "ok" else State.FAILED
 
 
 async def _save_rdb_file(server: Redis) -> State:
     # Also if no saves are configured: a file of the last full synchronisation, or of an earlier
     # configuration, may be there.
-    await _when_idle(server)
     before = int((await server.time())[0])
-    await _begin(server.bgsave)
-    after = await _when_idle(server)
+    after = await _renew(server, server.bgsave)
     saved = after["rdb_last_bgsave_status"] == "ok" and int(after["rdb_last_save_time"]) >= before
     return State.CLEAN if saved else State.FAILED
 
 
-async def _begin(command: Callable[[], Awaitable[object]]) -> None:
-    async def ask() -> None:
-        try:
-            await command()
-        except ResponseError as error:
-            if "in progress" not in str(error):
-                raise
-            # It is not ours, and may have begun before the salt was destroyed.
-            raise _Busy from None
-
-    await retry(ask, _Busy, _POLL, within=_PATIENCE_SECONDS)
+async def _renew(server: Redis, begin: Callable[[], Awaitable[object]]) -> dict[str, Any]:
+    """Has a file written anew, and waits for its end. Returns INFO's section `persistence` then."""
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while True:
+                await _when_idle(server)
+                try:
+                    await begin()
+                    return await _when_idle(server)
+                except ResponseError as error:
+                    # One that is not ours may have begun before the salt was destroyed.
+                    if "in progress" not in str(error):
+                        raise
+                await asyncio.sleep(_POLL_SECONDS)
+    except TimeoutError:
+        raise Retry("busy", "a rewrite or save has been running for too long") from None
 
 
 async def _when_idle(server: Redis) -> dict[str, Any]:
-    """Waits until no rewrite or save runs or is scheduled. Returns INFO's section `persistence`."""
-
-    async def check() -> dict[str, Any]:
+    """Waits until no rewrite or save runs or is scheduled."""
+    while True:
         info: dict[str, Any] = await server.info("persistence")
-        if (
+        if not (
             info["aof_rewrite_in_progress"]
             or info["aof_rewrite_scheduled"]
             or info["rdb_bgsave_in_progress"]
         ):
-            raise _Busy
-        return info
-
-    return await retry(check, _Busy, _POLL, within=_PATIENCE_SECONDS)
+            return info
+        await asyncio.sleep(_POLL_SECONDS)

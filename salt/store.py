@@ -18,7 +18,7 @@ from contract.calendar import SECOND_US, Month, from_us, month_at
 from contract.errors import ClocksDisagree, Retry
 from contract.identity import SALT_BYTES
 from runtime.redis_client import as_retry
-from salt.term import Ensured, Life, Observed, Outcome, Salt, Term, made_at_us, microseconds
+from salt.term import Ensured, Observed, Outcome, Salt, Term, made_at_us, microseconds
 
 _ROTATE = files("salt").joinpath("rotate.lua").read_text()
 _PUSH_OUT = files("salt").joinpath("push_out.lua").read_text()
@@ -88,24 +88,20 @@ class SaltStore:
             found = {key.decode() async for key in self._redis.scan_iter(keys.SALT_PATTERN, 1000)}
         return sorted(found - {keys.CURRENT_SALT})
 
-    async def life(self, month: Month) -> Life:
-        """When a month's salt was made, why, and when it expires."""
+    async def dies_us(self, month: Month) -> int | None:
+        """When a month's salt expires, in microseconds; 0: never; None: it is not there."""
         with as_retry("reading the salt's expiry"):
             dies_ms = await self._redis.pexpiretime(keys.salt(month))
-            rotations: Any = await self._redis.xrevrange(keys.ROTATIONS, count=1)
-        made_us = made_because = None
-        if rotations and rotations[0][1][b"month"].decode() == str(month):
-            made_us = made_at_us(rotations[0][1])
-            made_because = Outcome(rotations[0][1][b"outcome"].decode())
-        dies_us = dies_ms * 1000 if dies_ms > 0 else None
-        return Life(made_us, dies_us, made_because, dies_ms != _NO_KEY)
+        return None if dies_ms == _NO_KEY else max(dies_ms, 0) * 1000
 
-    async def read(self, term: Term) -> Salt | None:
-        """A month's salt; None if it is not there."""
-        with as_retry("reading the salt"):
-            value: Any = await self._redis.get(keys.salt(term.month))
-            await self._overwrite_answer()
-        return Salt.of(term, value) if value else None
+    async def made(self, month: Month) -> tuple[int, Outcome] | None:
+        """When a month's salt was made, in microseconds, and why; None: it is unknown."""
+        with as_retry("reading when the salt was made"):
+            rotations: Any = await self._redis.xrevrange(keys.ROTATIONS, count=1)
+        if not rotations or rotations[0][1][b"month"].decode() != str(month):
+            return None
+        fields = rotations[0][1]
+        return made_at_us(fields), Outcome(fields[b"outcome"].decode())
 
     async def observe(self, month: Month) -> Observed:
         """A month's salt and the server's clock."""
@@ -116,7 +112,10 @@ class SaltStore:
         pipeline.time()
         with as_retry("reading the salt"):
             value, expires_ms, recorded, server_time = await pipeline.execute()
-            await self._overwrite_answer()
+            # The server's buffer for a connection keeps its last answer. Nothing else may be asked
+            # on this connection before the salt is destroyed, and the client uses the same one
+            # next.
+            await self._redis.echo(_SHORT_FILLER)
         if value:
             self._seen = month
         return Observed(
@@ -125,11 +124,6 @@ class SaltStore:
             Month.parse(recorded.decode()) if recorded else None,
             bool(value) and expires_ms != self._ends_ms(month),
         )
-
-    async def _overwrite_answer(self) -> None:
-        # The server's buffer for a connection keeps its last answer. Nothing else may be asked on
-        # this connection before the salt is destroyed, and the client uses the same one next.
-        await self._redis.echo(_SHORT_FILLER)
 
     async def is_contradicted(self, server_us: int) -> bool:
         """Whether other clocks contradict the server's time."""
@@ -170,7 +164,9 @@ class SaltStore:
                     pass
                 case b"clock_went_back" | b"another_calendar":
                     goes_on = await self._going_on(
-                        Outcome(outcome.decode()), Month.parse(recorded.decode())
+                        Outcome(outcome.decode()),
+                        Month.parse(recorded.decode()),
+                        microseconds(server_time),
                     )
                     if goes_on is not None:
                         return goes_on
@@ -235,15 +231,15 @@ class SaltStore:
         await self._push_out(keys=[keys.SCRUB])
         await self._redis.echo(_FILLER)
 
-    async def _going_on(self, outcome: Outcome, recorded: Month) -> Ensured | None:
+    async def _going_on(self, outcome: Outcome, recorded: Month, server_us: int) -> Ensured | None:
         """The result if the recorded month goes on, though the server's clock is in another month.
         None: the recorded month's salt is gone.
 
         Raises:
             ClocksDisagree: flushers refuse sessions of the recorded month.
         """
-        life, server_us = await self.life(recorded), await self.server_us()
-        if not life.is_there:
+        dies_us = await self.dies_us(recorded)
+        if dies_us is None:
             return None
         term = self._term(recorded)
         if not term.makes_rows_at(max(server_us, *await self._witnesses(), 0)):
@@ -251,10 +247,10 @@ class SaltStore:
                 f"the salt in force is that of {recorded}, far in the future: after all clocks are "
                 "right, `python -m rotation rotate --force` restores the present month"
             )
-        other_calendar = life.dies_us != self._ends_ms(recorded) * 1000
+        other_calendar = dies_us != self._ends_ms(recorded) * 1000
         if outcome is Outcome.ANOTHER_CALENDAR:
             # By our calendar it is over, but rotation's calendar decides.
-            term = Term(recorded, term.starts_us, life.dies_us or server_us)
+            term = Term(recorded, term.starts_us, dies_us)
         return Ensured(outcome, term, server_us, other_calendar)
 
     def _ends_ms(self, month: Month) -> int:

@@ -79,18 +79,6 @@ class Observed:
     other_calendar: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Life:
-    """When a month's salt was made and when it expires, in microseconds; why it was made; None if
-    unknown. `is_there`: whether it exists.
-    """
-
-    made_us: int | None
-    dies_us: int | None
-    made_because: Outcome | None
-    is_there: bool
-
-
 def made_at_us(fields: Mapping[bytes, bytes]) -> int:
     """When a salt was made, in microseconds, from an entry of the record of rotations."""
     return int(fields[b"at"]) * 1000

@@ -21,8 +21,9 @@ from runtime.clock import wall_clock
 from runtime.redis_client import connect_redis
 from runtime.shards import OneServer
 from tests.browser import programs
-from tests.servers import EMBEDDED, Servers, describe, run_servers
-from tests.shares import in_shares
+from tests.servers import EMBEDDED, Flavour, Servers, describe, flavours, run_servers
+from tests.shares import share
+from tests.system import System
 
 UTC = ZoneInfo("UTC")
 _TEMPLATE = "template_impact"
@@ -46,10 +47,9 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 2) * 2
 
 
-@pytest.hookimpl(trylast=True)  # after deselection
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    items[:] = in_shares(items, workers)
+    share(items)
 
 
 def pytest_collection_finish() -> None:
@@ -156,6 +156,21 @@ async def dsn(databases: Databases) -> AsyncIterator[str]:
 async def database(dsn: str) -> AsyncIterator[Database]:
     async with Database(dsn) as database:
         yield database
+
+
+@pytest.fixture
+def system(embedded_servers: Servers, dsn: str, redis: Redis, tmp_path: Path) -> Iterator[System]:
+    """Processes on an empty Redis and the test's database."""
+    assert redis is not None  # it was emptied
+    with System(embedded_servers.redis.url, dsn, tmp_path) as system:
+        yield system
+
+
+@pytest.fixture(params=flavours(), ids=lambda flavour: flavour.name)
+def flavour(request: pytest.FixtureRequest) -> Flavour:
+    """Each pair of servers in turn."""
+    found: Flavour = request.param
+    return found
 
 
 @pytest.fixture

@@ -1,19 +1,25 @@
-"""What `docs/operations.md` has an operator type on a Debian host: its `bash` blocks."""
+"""What `docs/operations.md` has an operator type: `bash` on a Debian host, `sh` anywhere."""
 
 import re
 from typing import Final
 
 from tests.system import ROOT
 
-_HANDBOOK: Final = (ROOT / "docs/operations.md").read_text()
-_BLOCK: Final = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-EVERY_BLOCK: Final = _BLOCK.findall(_HANDBOOK)
+HANDBOOK: Final = (ROOT / "docs/operations.md").read_text()
 
 
-def blocks(heading: str) -> list[str]:
-    """Those below a heading, to the next one of whatever level."""
+def section(heading: str) -> str:
+    """What is below a heading, to the next one of whatever level."""
     (text,) = re.findall(
-        rf"^#+ {re.escape(heading)}$(.*?)(?:^#+ |\Z)", _HANDBOOK, re.MULTILINE | re.DOTALL
+        rf"^#+ {re.escape(heading)}$(.*?)(?:^#+ |\Z)", HANDBOOK, re.MULTILINE | re.DOTALL
     )
-    return _BLOCK.findall(text)
+    return str(text)
+
+
+def blocks(heading: str, language: str = "bash") -> list[str]:
+    """Those of a section."""
+    return every_block(language, section(heading))
+
+
+def every_block(language: str, text: str = HANDBOOK) -> list[str]:
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)

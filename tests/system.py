@@ -1,5 +1,7 @@
 """The whole system as real processes, for tests that go from a request to a row."""
 
+from collections.abc import Callable
+
 from embedded.ports import find_free_port
 from embedded.system import JWT_KEY, ROOT, Program, eventually
 from embedded.system import System as PythonSystem
@@ -18,6 +20,7 @@ __all__ = [
     "run_command",
     "run_python",
     "run_successfully",
+    "until",
 ]
 
 
@@ -25,6 +28,15 @@ class System(PythonSystem):
     """The same, forked."""
 
     program_type = ForkedProgram
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Waits until a condition that needs no waiting itself is true."""
+
+    async def look() -> bool:
+        return bool(holds())
+
+    await eventually(look)
 
 
 async def run_command(module: str, *arguments: str, **environment: str) -> tuple[int, str, str]:

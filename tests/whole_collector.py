@@ -8,10 +8,11 @@ from prometheus_client import CollectorRegistry
 
 from collector.buffer.append import Appender
 from collector.buffer.pending import OnResult
-from collector.endpoints import Endpoints
+from collector.examination import Examination
 from collector.http.answering import CommonHeaders
 from collector.http.connections import Connections
 from collector.http.server import Server
+from collector.sessions import Sessions
 from contract.collector_metrics import CollectorMetrics
 from contract.record import SessionStarted, SessionUpgraded, decode
 from contract.setting import Environment
@@ -48,22 +49,21 @@ class Collector:
         metrics = CollectorMetrics(self.registry)
         self.stored = Stored()
         settings = {"SITES": "*.example.org", "TRUSTED_PROXIES": "127.0.0.0/8"}
-        endpoints = make_endpoints(settings, cast("Appender", self.stored), metrics)
+        appender = cast("Appender", self.stored)
         self.connections = Connections(10_000, metrics)
-        self.server = Server(
-            CommonHeaders(clock, endpoints.sites.allows_origin),
-            endpoints.sessions,
-            metrics,
-            self.connections,
-        )
+        self.server = Server(*make_sessions(settings, appender, metrics), metrics, self.connections)
 
 
-def make_endpoints(
+def make_sessions(
     settings: Environment, appender: Appender, metrics: CollectorMetrics
-) -> Endpoints:
-    """The endpoints with these settings, without a limit on new sites. The salt is in memory."""
+) -> tuple[CommonHeaders, Sessions]:
+    """The headers of answers and the endpoints with these settings, without a limit on new sites.
+    The salt is in memory.
+    """
     always = {"JWT_KEY": "k" * 32, "NEW_SITES_PER_MINUTE": "1000000"}
-    return Endpoints({**always, **settings}, cast("MonthlySalt", FixedSalt()), appender, metrics)
+    examination = Examination({**always, **settings}, metrics)
+    headers = CommonHeaders(clock, examination.sites.allows_origin)
+    return headers, Sessions(examination, cast("MonthlySalt", FixedSalt()), appender, metrics)
 
 
 class Transport(asyncio.Transport):

@@ -10,7 +10,7 @@ from bench.accuracy.month import World, simulate
 from bench.load.people import UserAgents
 from bench.speed.benchmark import Measurements, Result
 from bench.speed.report import plot
-from bench.tables import RESULTS, markdown_table
+from bench.tables import RESULTS, markdown_table, save_page
 
 _TITLE = "How many people is that?"
 _COUNTED = "counted for each 100 people"
@@ -64,11 +64,8 @@ def run(seeds: int, results: Path) -> int:
         *markdown_table(heads, rows, numbers=True),
         "![](accuracy.png)",
     ]
-    text = "\n".join(lines)
-    print(text)
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "accuracy.md").write_text(text + "\n")
-    plot(Result(_TITLE, measured.series(), ())).savefig(results / "accuracy.png", dpi=100)
+    print(save_page(results, "accuracy", lines), end="")
+    plot(Result(_TITLE, measured, ())).savefig(results / "accuracy.png", dpi=100)
     return 0
 
 

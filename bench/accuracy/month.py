@@ -6,18 +6,16 @@ networks, each with its source.
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from bench.load.people import UserAgents
+from bench.load.people import UserAgents, unused_ipv4, unused_ipv6
 from contract.identity import Hasher, network_of
 
 _DAYS = 30
 _SITE = "city.example.org"
 _SALT = bytes(32)
-# Addresses that are not in use: 240.0.0.0/4 (RFC 1112, section 4) and 3fff::/20 (RFC 9637).
-_IPV4, _IPV6 = 0xF0 << 24, 0x3FFF << 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +80,7 @@ class _Device:
         often = "Firefox/" in agent or "Chrome/" in agent
         updates = dice.random() < (world.new_browser if often else world.new_system)
         self._agent = agent
+        self.is_phone = "Mobile" in agent
         self._updated_on = dice.randrange(_DAYS) if updates else _DAYS
         self.number = number
 
@@ -94,20 +93,19 @@ class _Person:
     """A person: a home, one or two devices, and perhaps an office with another device."""
 
     home: _Home
-    devices: tuple[_Device, ...]
-    phone: _Device | None
+    devices: Sequence[_Device]
     office: int | None
     at_work: _Device | None
 
     def visit(self, world: World, dice: random.Random, day: int) -> tuple[bytes, _Device]:
         """The address and the device of one visit."""
         if self.office is not None and self.at_work is not None and dice.random() < 0.5:
-            return _ipv4(1 << 27 | self.office), self.at_work
+            return unused_ipv4(1 << 27 | self.office), self.at_work
         used = dice.choice(self.devices)
-        if used is self.phone and dice.random() < world.away:
+        if used.is_phone and dice.random() < world.away:
             return _carrier(world, dice, self.home, used, day), used
         line = self.home.line(day)
-        return _ipv6(line, used.number, day) if self.home.has_ipv6 else _ipv4(line), used
+        return _ipv6(line, used, day) if self.home.has_ipv6 else unused_ipv4(line), used
 
 
 def simulate(world: World, browsers: UserAgents, seed: int) -> Outcome:
@@ -149,31 +147,25 @@ def _people(world: World, browsers: UserAgents, dice: random.Random) -> Iterator
         alone = not joins
         kind = dice.random()
         has_phone = kind < world.phone_only + world.both
-        phone = device(_pick(dice, phones)) if has_phone else None
-        has_computer = kind >= world.phone_only or not has_phone
-        devices = [phone] if phone is not None else []
-        if has_computer:
+        devices = [device(_pick(dice, phones))] if has_phone else []
+        if kind >= world.phone_only or not has_phone:
             devices.append(device(_pick(dice, computers)))
         office = at_work = None
         if dice.random() < world.in_offices:
             office, workers = workers // world.an_office, workers + 1
             own = dice.random() >= world.office_browser
             at_work = device(_pick(dice, computers) if own else office_agents[office])
-        yield _Person(home, tuple(devices), phone, office, at_work)
+        yield _Person(home, devices, office, at_work)
 
 
 def _carrier(world: World, dice: random.Random, home: _Home, phone: _Device, day: int) -> bytes:
     if home.has_ipv6:  # a network of its own for as long as the telephone is attached
-        return _ipv6(1 << 40 | phone.number * _DAYS + day, phone.number, day)
-    return _ipv4(1 << 26 | dice.randrange(world.carrier_addresses))
+        return _ipv6(1 << 40 | phone.number * _DAYS + day, phone, day)
+    return unused_ipv4(1 << 26 | dice.randrange(world.carrier_addresses))
 
 
-def _ipv4(number: int) -> bytes:
-    return (_IPV4 | number).to_bytes(4, "big")
-
-
-def _ipv6(network: int, device: int, day: int) -> bytes:
-    return (_IPV6 | network).to_bytes(8, "big") + (1 << 62 | device << 8 | day).to_bytes(8, "big")
+def _ipv6(network: int, device: _Device, day: int) -> bytes:
+    return unused_ipv6(network, 1 << 62 | device.number << 8 | day)
 
 
 def _visits(dice: random.Random, mean: float) -> int:

@@ -11,9 +11,9 @@ import random
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from datetime import UTC
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.markdown import Markdown
@@ -21,17 +21,16 @@ from rich.progress import Progress
 
 from bench.chaos.balance import Balance, Balanced
 from bench.chaos.faults import CLAIM_SECONDS, Faults
-from bench.load.client import Address, Client
+from bench.load.client import connect
 from bench.load.people import Plan
 from bench.load.reconcile import settle
 from bench.load.request_builder import TokenSigner
 from bench.load.sender import Sender
 from bench.speed.machine import describe
-from bench.tables import RESULTS, Document, document_tables
-from embedded.postgres import PostgresServer
-from embedded.system import System, eventually, run_command
-from embedded.valkey import ValkeyServer
-from runtime.command import run_command as run_to_exit_code
+from bench.speed.ours import Ours, start_ours
+from bench.tables import RESULTS, Document, document_tables, save_page
+from embedded.system import eventually
+from runtime.command import run_command
 from runtime.redis_client import connect_redis
 
 _SITES = ("a.example.org", "b.example.org")
@@ -44,52 +43,38 @@ _BETWEEN_SECONDS = 1.0
 async def run(arguments: argparse.Namespace) -> int:
     """Runs chaos, compares, prints, saves; 0 if there is no difference."""
     started = describe()
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+    settings = {"FLUSH_CLAIM_SECONDS": str(CLAIM_SECONDS), "FLUSH_MAX_SECONDS": "0.5"}
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
         # With `everysec` Redis may acknowledge before it writes the append-only file. A kill in
         # between would lose that session. `always` writes first.
-        valkey = ValkeyServer(Path(folder) / "valkey", config={"appendfsync": "always"})
-        postgres = PostgresServer(Path(folder) / "postgres", sync=False)
-        with valkey, postgres:
-            extra = {
-                "FLUSH_CLAIM_SECONDS": str(CLAIM_SECONDS),
-                "FLUSH_MAX_SECONDS": "0.5",
-                "LOG_LEVEL": "warning",
-            }
-            with System(valkey.url, postgres.dsn(), Path(folder) / "logs", extra) as system:
-                code, _, errors = await run_command("flusher", "migrate", **system.environment)
-                if code:
-                    print(errors, file=sys.stderr)
-                    return code
-                modules = ("rotation", "collector", "collector", "flusher", "flusher")
-                await system.start(*modules)
-                figures, wrong = await _run(arguments, system, valkey, postgres)
+        ours = await start_ours(folder, stack, settings, redis_config={"appendfsync": "always"})
+        await ours.system.start("rotation", "collector", "collector", "flusher", "flusher")
+        figures, wrong = await _run(arguments, ours)
     minutes, seed, rate = arguments.minutes, arguments.seed, arguments.rate
     about = {"minutes": minutes, "seed": seed, "visits a second, asked for": rate}
     document = {"run": {**about, **started}, **figures}
-    head = ("# Chaos", "", "Made by `python -m bench.chaos`.", "")
-    text = "\n".join((*head, *document_tables(document)))
-    Console().print(Markdown(text))
-    arguments.results.mkdir(parents=True, exist_ok=True)
+    lines = ["# Chaos", "", "Made by `python -m bench.chaos`.", "", *document_tables(document)]
+    Console().print(Markdown(save_page(arguments.results, "chaos", lines)))
     (arguments.results / "chaos.json").write_text(json.dumps(document, indent=2) + "\n")
-    (arguments.results / "chaos.md").write_text(text)
     for line in wrong:
         print(line, file=sys.stderr)
     return 1 if wrong else 0
 
 
-async def _run(
-    arguments: argparse.Namespace, system: System, valkey: ValkeyServer, postgres: PostgresServer
-) -> tuple[Document, list[str]]:
+async def _run(arguments: argparse.Namespace, ours: Ours) -> tuple[Document, list[str]]:
     """The figures of a run, and what is wrong, in words."""
+    system = ours.system
     seconds = arguments.minutes * 60
     # More visits than will be sent, even if the last fault takes long.
     visits = int((seconds + 60) * arguments.rate)
     signer = TokenSigner({"JWT_KEY": system.environment["JWT_KEY"]})
-    stream_redis = connect_redis(valkey.url)
-    async with Client(Address.parse(system.url), _CONNECTIONS, keep_going=True) as client:
-        sender = Sender(client, Plan(_SITES, visits, seed=arguments.seed), signer, arguments.rate)
+    stream_redis = connect_redis(ours.redis[0].url)
+    plan = Plan(_SITES, visits, seed=arguments.seed)
+    with connect(system.url, _CONNECTIONS, keep_going=True) as connections:
+        sender = Sender(connections, plan, signer, arguments.rate)
         balance = Balance(sender.tally, stream_redis, _CONNECTIONS)
-        faults = Faults(system, valkey, postgres, random.Random(arguments.seed), balance)
+        faults = Faults(ours, random.Random(arguments.seed), balance)
         sending = asyncio.create_task(sender.run())
         watching = asyncio.create_task(faults.keep_looking())
         await _make_faults(faults, seconds)
@@ -98,8 +83,7 @@ async def _run(
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
     await asyncio.gather(*(program.ready() for program in system.programs))
-    zone = ZoneInfo("UTC")
-    differences = await settle(sender.sent_log, system.database_url, zone, _SETTLE_SECONDS)
+    differences = await settle(sender.sent_log, system.database_url, UTC, _SETTLE_SECONDS)
     # A flusher counts a moment after it has stored. If the sides stay apart, the result shows it.
     with suppress(AssertionError):
         await eventually(lambda: balance.balance(system.programs), lambda each: each.holds)
@@ -157,7 +141,7 @@ def main() -> int:
     add("--seed", type=int, default=1, help="of the faults; default: %(default)s")
     add("--rate", type=float, default=100.0, help="visits a second; default: %(default)s")
     add("--results", type=Path, default=RESULTS, metavar="DIR", help="default: bench/results")
-    return run_to_exit_code(run(parser.parse_args()))
+    return run_command(run(parser.parse_args()))
 
 
 if __name__ == "__main__":

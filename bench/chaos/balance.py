@@ -6,7 +6,7 @@
 The first holds within each collector, so it is checked each time that the metrics are read. The
 second spans processes. A process that is killed loses what it has counted since its metrics were
 last read. An upper bound for that is measured from outside: the answers that the client got in
-between, and the entries that left the streams.
+between, and the records that left the streams.
 """
 
 import asyncio
@@ -21,7 +21,6 @@ from redis.exceptions import RedisError
 
 from bench.load.sender import Tally
 from contract import keys
-from contract.entry import RECORDS_MAX
 from contract.settings import STREAM_SHARDS
 from embedded.system import Program, eventually
 
@@ -39,7 +38,7 @@ class _Life:
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     stored: int = 0  # requests whose answer promised a row
-    ended: int = 0  # records that had left the streams, or more
+    left: int = 0  # as `Balance._left`
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +66,17 @@ class Balance:
         self._tally = tally
         self._redis = redis
         self._connections = connections
-        self._has_shared = False  # whether several records have ever shared an entry
         self._lives: dict[int, _Life] = {}  # by the id() of the program
         self._counted: Counter[str] = Counter()  # of lives that are over
         self._accepted_unseen = 0
         self._ended_unseen = 0
-        self._ended = self._buffered = 0  # as Redis last answered
-        self._ended_since: list[int] = []  # of flushers that ended while Redis did not answer
+        self._reading = asyncio.Lock()  # held while Redis is asked
+        self._buffered = 0  # records in the streams, as Redis last answered
+        # Requests that had been sent then, less these records. Each accepted request makes one
+        # record. So between two readings at most as many records leave the streams as this grows,
+        # and one for each connection, whose request was under way at the first.
+        self._left = 0
+        self._left_before: list[int] = []  # of flushers that have ended since
 
     async def look(self, program: Program) -> None:
         """Reads what a process has counted, if it answers.
@@ -83,13 +86,13 @@ class Balance:
         """
         process = program.running
         await self._ask_redis()
-        stored, ended = self._stored(), self._ended
+        stored, left = self._stored(), self._left
         with suppress(aiohttp.ClientError, OSError, TimeoutError):
             async with asyncio.timeout(_READ_SECONDS):
                 metrics = await program.metrics()
             _check_received(program, metrics)
             if program.running is process and process.poll() is None:
-                self._lives[id(program)] = _Life(metrics, stored, ended)
+                self._lives[id(program)] = _Life(metrics, stored, left)
 
     async def gone(self, program: Program) -> None:
         """Notes that a process has ended, before it is started again."""
@@ -104,9 +107,9 @@ class Balance:
             unseen = self._stored() - life.stored
             self._accepted_unseen += unseen + 2 * self._connections
         elif program.module == "flusher":
-            self._ended_since.append(life.ended)
+            self._left_before.append(life.left)
         await self._ask_redis()
-        self._lives[id(program)] = _Life({}, self._stored(), self._ended)
+        self._lives[id(program)] = _Life({}, self._stored(), self._left)
 
     async def balance(self, programs: Iterable[Program]) -> Balanced:
         """The second equation, when nothing is sent any more and all processes answer.
@@ -133,29 +136,23 @@ class Balance:
         return sum(self._tally.statuses[status] for status in _STORED)
 
     async def _ask_redis(self) -> bool:
-        """How many records are in the streams and have left them; whether Redis answers."""
-        ended = buffered = 0
+        """Counts the records in the streams and those that have left; whether Redis answers."""
         try:
-            async with asyncio.timeout(_READ_SECONDS):
+            async with asyncio.timeout(_READ_SECONDS), self._reading:
+                ended = len(self._left_before)  # before Redis is asked
+                sent, buffered = self._tally.sent, 0
                 for shard in range(STREAM_SHARDS.read({})):
-                    stream = keys.stream(shard)
-                    if not await self._redis.exists(stream):
-                        continue
                     async with self._redis.pipeline() as pipeline:  # a transaction: one instant
-                        pipeline.xinfo_stream(stream)
+                        pipeline.xlen(keys.stream(shard))
                         pipeline.get(keys.joined(shard))
-                        about, joined = await pipeline.execute()
-                    ended += about["entries-added"] - about["length"]
-                    buffered += about["length"] + int(joined or 0)
-                    self._has_shared |= bool(joined)
+                        entries, joined = await pipeline.execute()
+                    buffered += entries + int(joined or 0)
+                left = self._tally.sent - buffered + self._connections
+                self._ended_unseen += sum(left - before for before in self._left_before[:ended])
+                del self._left_before[:ended]
+                self._left, self._buffered = sent - buffered, buffered
         except (RedisError, OSError, TimeoutError):
             return False
-        # The number of records in a deleted entry is no longer known: it was at most this.
-        self._ended = max(self._ended, ended * RECORDS_MAX if self._has_shared else ended)
-        for since in self._ended_since:
-            self._ended_unseen += self._ended - since
-        self._ended_since.clear()
-        self._buffered = buffered
         return True
 
 

@@ -11,12 +11,11 @@ from functools import partial
 import redis
 
 from bench.chaos.balance import Balance, Unbalanced
+from bench.speed.ours import Ours
 from contract import keys
 from contract.settings import STREAM_SHARDS
-from embedded.postgres import PostgresServer
 from embedded.server_process import ServerProcess
-from embedded.system import Program, System
-from embedded.valkey import ValkeyServer
+from embedded.system import Program
 
 CLAIM_SECONDS = 4
 # A part is away or frozen for at most this time.
@@ -30,9 +29,7 @@ _Fault = tuple[str, Callable[[], Awaitable[None]]]
 class Faults:
     """The system, and the faults that were made in it."""
 
-    system: System
-    valkey: ValkeyServer
-    postgres: PostgresServer
+    ours: Ours
     dice: random.Random
     balance: Balance
     done: Counter[str] = field(default_factory=Counter)
@@ -45,7 +42,7 @@ class Faults:
 
     async def fault(self) -> None:
         """One fault, or two at once; they are over when this returns."""
-        programs, servers = self.system.programs, (self.valkey, self.postgres)
+        programs, servers = self.ours.system.programs, (*self.ours.redis, self.ours.postgres)
         kills: list[_Fault] = [
             *((f"kill {each.module}", partial(self._kill, each)) for each in programs),
             *((f"kill {each.name}", partial(self._kill_server, each)) for each in servers),
@@ -69,7 +66,7 @@ class Faults:
 
     async def restart_what_ended_by_itself(self) -> None:
         """As a supervisor would. But no fault may end another process: the run has failed."""
-        for program in self.system.programs:
+        for program in self.ours.system.programs:
             if program.running.poll() is not None:
                 self.ended_by_itself.append(f"{program.module}: {program.log[-1500:]}")
                 await self.balance.gone(program)
@@ -78,7 +75,7 @@ class Faults:
     async def keep_looking(self) -> None:
         """Reads the processes' metrics."""
         while True:
-            await asyncio.gather(*(self._look(program) for program in self.system.programs))
+            await asyncio.gather(*map(self._look, self.ours.system.programs))
             await asyncio.sleep(_SAMPLE_SECONDS)
 
     async def _look(self, program: Program) -> None:
@@ -115,5 +112,5 @@ class Faults:
 
     async def _destroy_group(self) -> None:
         shard = self.dice.randrange(STREAM_SHARDS.read({}))
-        with suppress(redis.RedisError), redis.Redis(port=self.valkey.port) as client:
+        with suppress(redis.RedisError), redis.Redis(port=self.ours.redis[0].port) as client:
             client.xgroup_destroy(keys.stream(shard), keys.GROUP)

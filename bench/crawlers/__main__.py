@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.crawlers import corpora
 from bench.crawlers.corpora import Row
 from bench.crawlers.times import measure
-from bench.tables import RESULTS, markdown_table
+from bench.tables import RESULTS, markdown_table, save_page
 from collector.request.crawlers import CrawlerFilter
 
 _SHOWN = 5  # examples of each kind of mistake
@@ -52,10 +52,7 @@ def run(rounds: int, results: Path) -> int:
         *_examples("Crawlers that were missed, by source", [(row.source, row) for row in missed]),
         *_examples("People who were taken for crawlers, by reason", mistaken),
     ]
-    text = "\n".join(lines)
-    print(text)
-    results.mkdir(parents=True, exist_ok=True)
-    (results / "crawlers.md").write_text(text + "\n", encoding="utf-8")
+    print(save_page(results, "crawlers", lines), end="")
     return 0
 
 

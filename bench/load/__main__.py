@@ -9,14 +9,15 @@ import signal
 import sys
 from datetime import tzinfo
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import Progress
 
-from bench.load.client import Address, Client, Unreachable
+from bench.load.client import Unreachable, connect
 from bench.load.people import FIRST, SIGNED_IN, Plan
-from bench.load.reconcile import read_rows, settle
+from bench.load.reconcile import SHARED_HASH, WRONG_ROLE, settle
 from bench.load.request_builder import TokenSigner
 from bench.load.sender import Sender
 from bench.tables import Document, document_tables
@@ -25,6 +26,7 @@ from contract.errors import Misconfigured, Retry
 from contract.setting import Environment
 from runtime.command import run_command
 
+_URL = "http://127.0.0.1:8000"
 _SHOW_SECONDS = 0.2
 _DESCRIPTION = f"""\
 Sends sessions over HTTP from many addresses (X-Forwarded-For: the collector must have this
@@ -49,18 +51,13 @@ async def load(arguments: argparse.Namespace, environment: Environment) -> int:
     dsn = settings.DATABASE_URL.read(environment)
     zone = settings.CALENDAR_TIMEZONE.read(environment)
     signer = TokenSigner(environment)
-    address = Address.parse(arguments.url)
     patience = arguments.settle_seconds
     plan = Plan(
-        arguments.sites,
-        arguments.sessions,
-        arguments.upgraded,
-        arguments.crawlers,
-        arguments.seed,
+        arguments.sites, arguments.sessions, arguments.upgraded, arguments.crawlers, arguments.seed
     )
     console = Console(stderr=True)
-    async with Client(address, arguments.connections) as client:
-        sender = Sender(client, plan, signer, arguments.rate)
+    with connect(arguments.url, arguments.connections) as connections:
+        sender = Sender(connections, plan, signer, arguments.rate)
         _stop_at_ctrl_c(sender)
         with console.status("waiting for the rows of the first sessions …"):
             await _check_settings(sender, dsn, zone, patience)
@@ -87,11 +84,10 @@ async def _check_settings(sender: Sender, dsn: str, zone: tzinfo, patience_secon
             not count the site, or does not accept the tokens.
         Retry: PostgreSQL is away, or the rows do not come.
     """
-    url_example = "--url http://127.0.0.1:8000"
     try:
         await sender.first(FIRST)
     except Unreachable as error:
-        raise Misconfigured("--url", str(error), url_example) from None
+        raise Misconfigured("--url", str(error), f"--url {_URL}") from None
     sent_log, statuses = sender.sent_log, sender.tally.statuses
     if statuses[403]:
         raise Misconfigured(
@@ -100,30 +96,27 @@ async def _check_settings(sender: Sender, dsn: str, zone: tzinfo, patience_secon
     if statuses[201] != len(sent_log.sessions):
         found = ", ".join(map(str, statuses)) or "nothing"
         problem = f"the server there answers a session with {found}"
-        raise Misconfigured("--url", problem, url_example)
-    await settle(sent_log, dsn, zone, patience_seconds, aftermath_seconds=0)
-    rows = {row.id: row for row in await read_rows(sent_log, dsn)}
-    try:
-        one, other, user = (rows[session.id] for session in sent_log.sessions)
-    except KeyError:
+        raise Misconfigured("--url", problem, f"--url {_URL}")
+    differences = await settle(sent_log, dsn, zone, patience_seconds, aftermath_seconds=0)
+    if differences.lost:
         raise Retry(
             "no_rows",
             f"the first sessions have no rows after {patience_seconds:g} s: is a flusher "
             "running, and is DATABASE_URL its database?",
-        ) from None
-    if one.hash == other.hash:
-        raise Misconfigured(
-            "TRUSTED_PROXIES",
-            "the collector does not trust the load's X-Forwarded-For: two visitors with different "
-            "addresses got the same hash. It must name the address that the load comes from",
-            "TRUSTED_PROXIES=127.0.0.1",
         )
-    if user.role is None:
+    if differences.reasons[WRONG_ROLE]:
         raise Misconfigured(
             "JWT_KEY",
             "the collector takes a signed-in user for a visitor: its key, JWT_ALGORITHMS, "
             "JWT_AUDIENCE or JWT_USER_CLAIM differs",
             "JWT_KEY=the-secret-that-the-collector-has",
+        )
+    if differences.reasons[SHARED_HASH]:
+        raise Misconfigured(
+            "TRUSTED_PROXIES",
+            "the collector does not trust the load's X-Forwarded-For: two visitors with different "
+            "addresses got the same hash. It must name the address that the load comes from",
+            "TRUSTED_PROXIES=127.0.0.1",
         )
 
 
@@ -154,6 +147,14 @@ def _stop_at_ctrl_c(sender: Sender) -> None:
     loop.add_signal_handler(signal.SIGINT, stop)
 
 
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    is_address = parts.scheme == "http" and parts.hostname and parts.port != 0
+    if not is_address or parts.path.strip("/") or parts.query:
+        raise argparse.ArgumentTypeError(f"{text!r} is not http://host:port")
+    return text
+
+
 def _sites(text: str) -> tuple[str, ...]:
     sites = tuple(site.strip().lower() for site in text.split(",") if site.strip())
     if not sites:
@@ -181,7 +182,7 @@ def main() -> int:
         metavar="S",
         help="how long to wait for the flushers without progress; default: %(default)s",
     )
-    add("--url", default="http://127.0.0.1:8000", help="the collector; default: %(default)s")
+    add("--url", type=_url, default=_URL, help="the collector; default: %(default)s")
     add("--sites", type=_sites, default=sites, metavar="HOST,…", help="sites that are in SITES")
     add("--json", type=Path, metavar="FILE", help="write the result there, too")
     arguments = parser.parse_args()

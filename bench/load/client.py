@@ -7,17 +7,14 @@ without a body. It has no TLS, no chunks and no redirects.
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self
 from urllib.parse import urlsplit
-
-from contract.errors import Misconfigured
 
 TIMEOUT_SECONDS = 15.0  # longer than the collector waits for Redis
 _CONNECT_SECONDS = 5.0
 _PAUSE_SECONDS = 0.1
 _NO_BODY = (204, 304)
-_EXAMPLE = "--url http://127.0.0.1:8000"
 
 
 class NoAnswer(Exception):
@@ -35,34 +32,6 @@ class Answer:
     status: int
     body: bytes
     closes: bool = False  # `Connection: close`: the connection takes no other request
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where the collector listens."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, url: str) -> "Address":
-        """From `http://host:port`.
-
-        Raises:
-            Misconfigured: it is anything else.
-        """
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            host, port = None, None
-        if host is None or parts.scheme != "http" or parts.path.strip("/") or parts.query:
-            raise Misconfigured("--url", f"{url!r} is not http://host:port", _EXAMPLE)
-        return cls(host, port or 80)
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
 
 
 async def read_answer(reader: asyncio.StreamReader) -> Answer:
@@ -90,7 +59,7 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer:
 class Connection:
     """One connection: made when it is needed, and made again when it has ended."""
 
-    address: Address
+    url: str  # of the collector: http://host:port
     timeout_seconds: float = TIMEOUT_SECONDS  # how long an answer may take
     keep_going: bool = False  # tries to connect until it can, as while the collector restarts
     _streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
@@ -112,16 +81,17 @@ class Connection:
         if self.is_open:
             return
         self.close()
+        address = urlsplit(self.url)
         while self._streams is None:
             try:
                 async with asyncio.timeout(_CONNECT_SECONDS):
                     self._streams = await asyncio.open_connection(
-                        self.address.host, self.address.port
+                        address.hostname, address.port or 80
                     )
             except OSError as error:  # a TimeoutError, too
                 if not self.keep_going:
                     why = str(error) or type(error).__name__
-                    raise Unreachable(f"no connection to {self.address}: {why}") from None
+                    raise Unreachable(f"no connection to {address.netloc}: {why}") from None
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def exchange(self, request: bytes) -> Answer:
@@ -152,30 +122,18 @@ class Connection:
             self._streams = None
 
 
-class Client:
-    """Several connections to one address; use it as a context."""
-
-    def __init__(
-        self,
-        address: Address,
-        connections: int,
-        timeout_seconds: float = TIMEOUT_SECONDS,
-        *,
-        keep_going: bool = False,
-    ) -> None:
-        """`timeout_seconds` and `keep_going` as in `Connection`."""
-        self.address = address
-        self._connections = [
-            Connection(address, timeout_seconds, keep_going) for _ in range(connections)
-        ]
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for connection in self._connections:
+@contextmanager
+def connect(
+    url: str,
+    connections: int,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    *,
+    keep_going: bool = False,
+) -> Iterator[list[Connection]]:
+    """Several connections, which are closed at the end. Each may have one user at a time."""
+    made = [Connection(url, timeout_seconds, keep_going) for _ in range(connections)]
+    try:
+        yield made
+    finally:
+        for connection in made:
             connection.close()
-
-    def __iter__(self) -> Iterator[Connection]:
-        """The connections. Each may have one user at a time."""
-        return iter(self._connections)

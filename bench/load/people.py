@@ -31,9 +31,6 @@ _SESSIONS_A_USER = 4
 _SHARED_ADDRESS = 8  # every eighth visitor has the address of the one before, and another browser
 _IPV6 = 3  # every third pair of visitors has IPv6; those who share an address are a pair
 
-# Addresses that are not in use: 240.0.0.0/4 (RFC 1112, section 4) and 3fff::/20 (RFC 9637).
-_IPV4_BASE, _IPV4_BITS = 240 << 24, 28
-_IPV6_BASE, _IPV6_BITS = 0x3FFF << 48, 44
 _PICKS = 4096
 
 
@@ -134,11 +131,9 @@ class People:
         if _shares_address(number):
             number -= 1
         if number // 2 % _IPV6:
-            ipv4 = _IPV4_BASE + (self._shift + number) % (1 << _IPV4_BITS)
-            return inet_ntop(AF_INET, ipv4.to_bytes(4, "big"))
-        network = _IPV6_BASE + (self._shift + number) % (1 << _IPV6_BITS)
-        ipv6 = network << 64 | self._random.getrandbits(64)
-        return inet_ntop(AF_INET6, ipv6.to_bytes(16, "big"))
+            return inet_ntop(AF_INET, unused_ipv4(self._shift + number))
+        ipv6 = unused_ipv6(self._shift + number, self._random.getrandbits(64))
+        return inet_ntop(AF_INET6, ipv6)
 
     def _browser(self, visitor: int) -> int:
         browser = self._picks[visitor * 2_654_435_761 % 2**32 >> 20]
@@ -166,17 +161,10 @@ class People:
             token = self._random.choice((Token.HEADER, Token.HEADER, Token.BODY))
         if who is Who.VISITOR and self._happens(BAD_TOKEN):
             token = self._random.choice((Token.UNDEFINED, Token.EXPIRED))
+        repeats_start = self._happens(REPEATED)
         by_id = upgrade in (Upgrade.BY_ID, Upgrade.OVERTAKING)
-        return Visit(
-            who,
-            site,
-            visitor,
-            user,
-            token,
-            upgrade,
-            repeats_start=self._happens(REPEATED),
-            repeats_upgrade=by_id and self._happens(REPEATED),
-        )
+        repeats_upgrade = by_id and self._happens(REPEATED)
+        return Visit(who, site, visitor, user, token, upgrade, repeats_start, repeats_upgrade)
 
     def _first(self) -> Iterator[Visit]:
         one = self._own_visitor()
@@ -200,6 +188,16 @@ class People:
 
     def _happens(self, percent: float) -> bool:
         return self._random.uniform(0, 100) < percent
+
+
+def unused_ipv4(number: int) -> bytes:
+    """One of the 2**28 addresses of 240.0.0.0/4, which are not in use (RFC 1112, section 4)."""
+    return (240 << 24 | number % (1 << 28)).to_bytes(4, "big")
+
+
+def unused_ipv6(network: int, lower_half: int) -> bytes:
+    """In one of the 2**44 networks (/64) of 3fff::/20, which is not in use (RFC 9637)."""
+    return ((0x3FFF << 48 | network % (1 << 44)) << 64 | lower_half).to_bytes(16, "big")
 
 
 def role_in_token(user: int) -> str | None:

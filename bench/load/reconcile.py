@@ -8,7 +8,6 @@
 """
 
 import asyncio
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import date, tzinfo
 from importlib.resources import files
 
-from bench.load.sent_log import Outcome, Request, SentLog, Session, Who
+from bench.load.sent_log import Outcome, Request, SentLog, Session, Who, id_text
 from contract.calendar import month_at
 from contract.errors import Retry
 from flusher.postgres.database import Database
@@ -26,6 +25,8 @@ CLOCK_TOLERANCE_US = 2_000_000
 # The ids of the rows that are read may be this much earlier or later than the run's.
 _MARGIN_SECONDS = 60
 _EXAMPLES = 10
+# Differences that a wrong setting makes, too.
+WRONG_ROLE, SHARED_HASH = "role", "different people with one hash"
 _POLL_SECONDS = 0.5
 _POLL_SHARE = 4  # a pause is four times a comparison: others use the database, too
 
@@ -47,8 +48,10 @@ class Row:
 
 @dataclass(slots=True)
 class Differences:
-    """The result of a comparison."""
+    """A comparison: of rows that are added in the order of their ids, then `finish`."""
 
+    sent_log: SentLog = field(repr=False)
+    zone: tzinfo  # divides the months (`CALENDAR_TIMEZONE`)
     expected: int = 0  # sessions that were answered 201
     found: int = 0  # sessions of this run that have a row
     unanswered_found: int = 0  # of `found`: without a conclusive answer, so they may have a row
@@ -60,6 +63,9 @@ class Differences:
     not_upgraded: int = 0  # of `wrong`: the upgrade was answered 202 and is not stored (yet)
     reasons: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
+    _seen: set[bytes] = field(default_factory=set, repr=False)
+    # By month, site and person (a user or a visitor): the first hash that was seen.
+    _hashes: dict[tuple[date, str, bool, int], bytes] = field(default_factory=dict, repr=False)
 
     @property
     def exact(self) -> bool:
@@ -74,7 +80,7 @@ class Differences:
         """Counts a reason, and keeps the first few as examples."""
         self.reasons[reason] += 1
         if len(self.examples) < _EXAMPLES:
-            self.examples.append(f"{_uuid(id_)} {reason}{detail and ': '}{detail}")
+            self.examples.append(f"{id_text(id_)} {reason}{detail and ': '}{detail}")
 
     def counts(self) -> dict[str, int]:
         """The figures, for a table."""
@@ -95,69 +101,53 @@ class Differences:
             yield f"{count:,} x {reason}"
         yield from (f"  {example}" for example in self.examples)
 
-
-class _Comparison:
-    """Takes rows one by one, in the order of their ids; then `finish`."""
-
-    def __init__(self, sent_log: SentLog, zone: tzinfo) -> None:
-        """`zone` divides the months (`CALENDAR_TIMEZONE`)."""
-        self._sent_log = sent_log
-        self._zone = zone
-        self._differences = Differences()
-        self._seen: set[bytes] = set()
-        # By month, site and person (a user or a visitor): the first hash that was seen.
-        self._hashes: dict[tuple[date, str, bool, int], bytes] = {}
-
-    def row(self, row: Row) -> None:
-        """Compares one row of this run."""
-        differences = self._differences
-        session = self._sent_log.find(row.id)
+    def add(self, row: Row) -> None:
+        """Compares one row of this run with what was answered."""
+        session = self.sent_log.find(row.id)
         if session is None:
-            differences.invented += 1
-            differences.note("an id that was never sent", row.id)
+            self.invented += 1
+            self.note("an id that was never sent", row.id)
             return
         outcome = session.start.outcome
         if outcome not in (Outcome.ACCEPTED, Outcome.UNKNOWN):
-            differences.invented += 1
-            differences.note("a row that must not be", row.id, f"its start was {outcome.name}")
+            self.invented += 1
+            self.note("a row that must not be", row.id, f"its start was {outcome.name}")
             return
         if row.id in self._seen:
-            differences.twice += 1
-            differences.note("a second row", row.id, f"of {row.month}")
+            self.twice += 1
+            self.note("a second row", row.id, f"of {row.month}")
             return
         self._seen.add(row.id)
-        differences.found += 1
-        differences.unanswered_found += outcome is Outcome.UNKNOWN
+        self.found += 1
+        self.unanswered_found += outcome is Outcome.UNKNOWN
         of_upgrade = list(self._faults_of_upgrade(session, row))
         faults = [*self._faults_of_start(session, row), *of_upgrade]
         # If the upgrade is wrong, it is not known which hash is right.
         if not of_upgrade and self._has_another_hash(session, row):
             faults.append(("one person with two hashes", ""))
-        differences.wrong += bool(faults)
+        self.wrong += bool(faults)
         for fault, detail in faults:
-            differences.note(fault, row.id, detail)
+            self.note(fault, row.id, detail)
 
-    def finish(self) -> Differences:
-        """The result, with the rows that are missing."""
-        sent_log, differences = self._sent_log, self._differences
-        for session in sent_log.sessions:
+    def finish(self) -> None:
+        """Adds what only shows when all rows were compared: those that are missing."""
+        for session in self.sent_log.sessions:
             if session.start.outcome is Outcome.ACCEPTED:
-                differences.expected += 1
+                self.expected += 1
                 if session.id not in self._seen:
-                    differences.lost += 1
-                    differences.note("lost", session.id)
+                    self.lost += 1
+                    self.note("lost", session.id)
         shared = len(self._hashes) - len(set(self._hashes.values()))
         if shared:
-            differences.wrong += shared
-            differences.reasons["different people with one hash"] += shared
-        differences.misjudged = sent_log.misjudged.total()
-        differences.reasons.update(sent_log.misjudged)
-        return differences
+            self.wrong += shared
+            self.reasons[SHARED_HASH] += shared
+        self.misjudged = self.sent_log.misjudged.total()
+        self.reasons.update(self.sent_log.misjudged)
 
     def _faults_of_start(self, session: Session, row: Row) -> Iterator[tuple[str, str]]:
         if row.site != session.site:
             yield "site", f"{row.site}, not {session.site}"
-        if row.month != month_at(row.created_us, self._zone).first_day:
+        if row.month != month_at(row.created_us, self.zone).first_day:
             yield "month", f"{row.month}, with another created_at"
         if not _within(row.created_us, session.start):
             yield "created_at", "not when it was sent"
@@ -170,11 +160,11 @@ class _Comparison:
             upgraded = not is_user and outcome is Outcome.ACCEPTED
         role = session.role if is_user or upgraded else None
         if upgraded and row.upgraded_us is None:
-            self._differences.not_upgraded += 1
+            self.not_upgraded += 1
             yield "not upgraded", ""
             return
         if row.role != role:
-            yield "role", f"{row.role}, not {role}"
+            yield WRONG_ROLE, f"{row.role}, not {role}"
         if row.upgraded_us is None:
             return
         if not upgraded:
@@ -187,7 +177,7 @@ class _Comparison:
         user = session.who is Who.USER or (
             # In a later month the salt is gone: the hash stays the visitor's.
             row.upgraded_us is not None
-            and month_at(row.upgraded_us, self._zone).first_day == row.month
+            and month_at(row.upgraded_us, self.zone).first_day == row.month
         )
         person = session.user if user else session.visitor
         return (
@@ -197,10 +187,11 @@ class _Comparison:
 
 def compare(sent_log: SentLog, rows: Iterable[Row], zone: tzinfo) -> Differences:
     """Compares the rows of this run, given in the order of their ids, with what was answered."""
-    comparison = _Comparison(sent_log, zone)
+    differences = Differences(sent_log, zone)
     for row in rows:
-        comparison.row(row)
-    return comparison.finish()
+        differences.add(row)
+    differences.finish()
+    return differences
 
 
 async def reconcile(sent_log: SentLog, dsn: str, zone: tzinfo) -> Differences:
@@ -220,7 +211,7 @@ async def read_rows(sent_log: SentLog, dsn: str) -> list[Row]:
     """
     if not sent_log.sessions:
         return []
-    first, last = map(_uuid, sent_log.id_bounds(_MARGIN_SECONDS))
+    first, last = map(id_text, sent_log.id_bounds(_MARGIN_SECONDS))
     async with Database(dsn) as database, database.connection() as connection:
         return [Row(*record) for record in await connection.fetch(_ROWS, first, last, sent_log.tag)]
 
@@ -255,10 +246,6 @@ async def settle(
                 last, moved = progress, loop.time()
         await asyncio.sleep(max(_POLL_SECONDS, _POLL_SHARE * (loop.time() - began)))
     return await reconcile(sent_log, dsn, zone)
-
-
-def _uuid(octets: bytes) -> uuid.UUID:
-    return uuid.UUID(bytes=octets)
 
 
 def _within(at_us: int, request: Request) -> bool:

@@ -4,12 +4,10 @@ They are what a browser's beacon sends, as far as the collector reads it, throug
 passes the client's address on.
 """
 
-from uuid import UUID
-
 import jwt
 
 from bench.load.people import People, Token, Upgrade, Visit, role_in_token
-from bench.load.sent_log import Who
+from bench.load.sent_log import Who, id_text
 from contract import settings
 from contract.calendar import SECOND_US
 from contract.errors import Misconfigured
@@ -105,11 +103,6 @@ class RequestBuilder:
             f"User-Agent: {people.user_agent(visit)}\r\n{headers}"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         ).encode("ascii")
-
-
-def id_text(session_id: bytes) -> str:
-    """A session's id in the canonical form of a UUID."""
-    return str(UUID(bytes=session_id))
 
 
 def _bearer(token: str) -> str:

@@ -5,12 +5,14 @@ import math
 import time
 from array import array
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
-from bench.load.client import Client, Connection, NoAnswer
+from bench.load.client import Connection, NoAnswer
 from bench.load.people import People, Plan, Upgrade, Visit, role_of
-from bench.load.request_builder import RequestBuilder, TokenSigner, id_text
-from bench.load.sent_log import Request, SentLog, Session
+from bench.load.request_builder import RequestBuilder, TokenSigner
+from bench.load.sent_log import Request, SentLog, Session, id_text
 from runtime.clock import wall_clock
 
 # Some repeats and upgrades are sent this long after their session: then the flusher has them in
@@ -59,18 +61,19 @@ class Sender:
     """Sends the visits of a plan; `tally` and `sent_log` are up to date at any moment."""
 
     def __init__(
-        self, client: Client, plan: Plan, signer: TokenSigner, per_second: float = math.inf
+        self,
+        connections: Sequence[Connection],
+        plan: Plan,
+        signer: TokenSigner,
+        per_second: float = math.inf,
     ) -> None:
-        """Each connection of the client has one visit at a time.
-
-        At most `per_second` visits are started a second.
-        """
+        """Each connection has one visit at a time. At most `per_second` are started a second."""
         self.tally = Tally()
         self.sent_log = SentLog()
         people = People(plan, self.sent_log.tag)
-        self._client = client
+        self._connections = connections
         self._visits = people.visits()
-        self._builder = RequestBuilder(people, signer, str(client.address))
+        self._builder = RequestBuilder(people, signer, urlsplit(connections[0].url).netloc)
         self._interval = 1 / per_second
         self._next = 0.0  # when the next visit starts
         self._later: deque[tuple[float, _Prepared]] = deque()  # with when it is due
@@ -87,7 +90,7 @@ class Sender:
             Unreachable: no connection could be made.
         """
         started = time.perf_counter()
-        running = [asyncio.create_task(self._serve(connection)) for connection in self._client]
+        running = [asyncio.create_task(self._serve(each)) for each in self._connections]
         try:
             await asyncio.gather(*running)
         finally:
@@ -102,9 +105,8 @@ class Sender:
         Raises:
             Unreachable: no connection could be made.
         """
-        connection = next(iter(self._client))
         for _ in range(visits):
-            await self._visit(connection, next(self._visits))
+            await self._visit(self._connections[0], next(self._visits))
 
     async def _serve(self, connection: Connection) -> None:
         loop = asyncio.get_running_loop()

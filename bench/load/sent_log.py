@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum, IntEnum, auto
+from uuid import UUID
 
 _TAG_BYTES = 4
 _EXPECTED = {"start": 201, "upgrade": 202}  # of people
@@ -117,3 +118,8 @@ class SentLog:
         heads = [int.from_bytes(session.id[:8], "big") for session in self.sessions]
         first, last = min(heads) - margin, max(heads) + margin
         return max(first, 0).to_bytes(8, "big") + bytes(8), last.to_bytes(8, "big") + b"\xff" * 8
+
+
+def id_text(session_id: bytes) -> str:
+    """A session's id in the canonical form of a UUID."""
+    return str(UUID(bytes=session_id))

@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import os
 import uuid
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import cast
 from urllib.parse import urlsplit
@@ -42,11 +41,9 @@ _INSERT = """
     ON CONFLICT DO NOTHING
 """
 _SALT = os.urandom(32)
-_POOL = web.AppKey("pool", asyncpg.Pool)
-_DETECTOR = web.AppKey("detector", CrawlerDetect)
 
 
-def bare() -> web.Application:
+async def bare() -> web.Application:
     async def handle(request: web.Request) -> web.Response:
         await request.read()
         return web.Response(status=201)
@@ -56,34 +53,30 @@ def bare() -> web.Application:
     return application
 
 
-def obvious(dsn: str) -> web.Application:
-    async def pool(application: web.Application) -> AsyncIterator[None]:
-        async with asyncpg.create_pool(dsn) as connections:
-            await connections.execute(_TABLE)
-            application[_POOL] = connections
-            yield
+async def obvious(dsn: str) -> web.Application:
+    detector = CrawlerDetect()
+    pool = await asyncpg.create_pool(dsn)
+    await pool.execute(_TABLE)
+
+    async def start_session(request: web.Request) -> web.Response:
+        user_agent = request.headers.get("User-Agent", "")
+        if detector.is_crawler(user_agent):
+            return web.Response(status=204)
+        document = await request.json()
+        session_id = uuid.UUID(document["id"]) if "id" in document else uuid.uuid4()
+        address = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+        site = urlsplit(request.headers.get("Origin", "")).hostname or request.host
+        message = f"{site}\n{address}\n{user_agent}".encode()
+        user_hash = uuid.UUID(bytes=hmac.new(_SALT, message, hashlib.sha256).digest()[:16])
+        now = datetime.now(UTC)
+        month = now.date().replace(day=1)
+        await pool.execute(_INSERT, session_id, month, site, user_hash, now)
+        answer = {"data": {"id": str(session_id), "type": "session"}}
+        return web.json_response(answer, status=201)
 
     application = web.Application()
-    application[_DETECTOR] = CrawlerDetect()
-    application.router.add_post(_PATH, _start_session)
-    application.cleanup_ctx.append(pool)
+    application.router.add_post(_PATH, start_session)
     return application
-
-
-async def _start_session(request: web.Request) -> web.Response:
-    user_agent = request.headers.get("User-Agent", "")
-    if request.app[_DETECTOR].is_crawler(user_agent):
-        return web.Response(status=204)
-    document = await request.json()
-    session_id = uuid.UUID(document["id"]) if "id" in document else uuid.uuid4()
-    address = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-    site = urlsplit(request.headers.get("Origin", "")).hostname or request.host
-    message = f"{site}\n{address}\n{user_agent}".encode()
-    user_hash = uuid.UUID(bytes=hmac.new(_SALT, message, hashlib.sha256).digest()[:16])
-    now = datetime.now(UTC)
-    month = now.date().replace(day=1)
-    await request.app[_POOL].execute(_INSERT, session_id, month, site, user_hash, now)
-    return web.json_response({"data": {"id": str(session_id), "type": "session"}}, status=201)
 
 
 class _Canned(asyncio.Protocol):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import count
 from socket import AF_INET, inet_ntop
 
-from bench.load.people import UserAgents
+from bench.load.people import UserAgents, unused_ipv4
 from runtime.clock import wall_clock
 
 # On average 20 characters, like the hosts of such platforms.
@@ -18,7 +18,6 @@ _SITES = tuple(
 )
 _KINDS = 8192
 _ID_END = 14  # the last twelve digits of the id, and `"}`
-_IPV4_BASE = 240 << 24  # addresses that are not in use (RFC 1112, section 4)
 
 
 def beacons(host: str) -> Iterator[bytes]:
@@ -35,7 +34,7 @@ def beacons(host: str) -> Iterator[bytes]:
         (
             "POST /web_api/v1/sessions HTTP/1.1\r\n"
             f"Host: {host}\r\n"
-            f"X-Forwarded-For: {_address(dice)}\r\n"
+            f"X-Forwarded-For: {inet_ntop(AF_INET, unused_ipv4(dice.getrandbits(28)))}\r\n"
             "X-Forwarded-Proto: https\r\n"
             f"User-Agent: {agent}\r\n"
             "Accept: */*\r\n"
@@ -50,7 +49,3 @@ def beacons(host: str) -> Iterator[bytes]:
     ]
     for number in count():
         yield b'%b%012x"}' % (kinds[number % _KINDS], number)
-
-
-def _address(dice: random.Random) -> str:
-    return inet_ntop(AF_INET, (_IPV4_BASE + dice.getrandbits(28)).to_bytes(4, "big"))

@@ -9,7 +9,7 @@ them. It shows its progress (`run.say`), checks rows or entries before it report
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -45,47 +45,23 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
-    """One quantity of one contender, a value for each round."""
-
-    contender: str
-    quantity: str  # with its unit: "requests/s"
-    values: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.values)
-
-
 class Measurements:
-    """Values by contender and quantity, one for each turn."""
+    """Values by quantity (with its unit: "requests/s") and contender, one for each turn."""
 
-    def __init__(self) -> None:
-        self._values: dict[str, dict[str, list[float]]] = {}
+    by_quantity: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def add(self, contender: str, quantities: Mapping[str, float]) -> None:
         """Adds what was measured in a turn, by quantity."""
         for quantity, value in quantities.items():
-            self._values.setdefault(quantity, {}).setdefault(contender, []).append(value)
+            self.by_quantity.setdefault(quantity, {}).setdefault(contender, []).append(value)
 
     def of(self, contender: str, quantity: str) -> list[float]:
-        return self._values[quantity][contender]
-
-    def median(self, contender: str, quantity: str) -> float:
-        return statistics.median(self.of(contender, quantity))
+        return self.by_quantity[quantity][contender]
 
     def ratios(self, quantity: str, contender: str, other: str) -> list[float]:
         """The contender's value by the other's, round by round: a disturbance disturbs both."""
         pairs = zip(self.of(contender, quantity), self.of(other, quantity), strict=True)
         return [one / two for one, two in pairs]
-
-    def series(self) -> tuple[Series, ...]:
-        """All, by quantity."""
-        return tuple(
-            Series(contender, quantity, tuple(values))
-            for quantity, contenders in self._values.items()
-            for contender, values in contenders.items()
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +81,7 @@ class Result:
     """The measurements of a benchmark, and their comparison with its aims."""
 
     title: str
-    series: tuple[Series, ...]
+    measured: Measurements
     figures: tuple[Figure, ...]
     notes: tuple[str, ...] = ()
 

@@ -8,19 +8,17 @@ import redis
 from bench.speed.benchmark import Measurements, Result, Run, Unsound, at_least
 from bench.speed.contender import (
     OTHER_CORE,
-    Baseline,
+    SERVER_CORE,
     Turn,
     check_generator,
     put_load,
     start_baseline,
 )
-from bench.speed.machine import on_core
-from bench.speed.ours import Ours, start_ours, wait_for_rows
+from bench.speed.ours import start_ours, wait_for_rows
 from contract import keys
 from contract.entry import count_records
 from contract.record import FIELD
 from contract.settings import STREAM_SHARDS
-from embedded.valkey import ValkeyServer
 
 _OURS, _BARE, _OBVIOUS = "ours", "bare aiohttp", "obvious design"
 _RATE, _PER_CPU = "requests/s", "requests/CPU s"
@@ -29,24 +27,22 @@ _RATE, _PER_CPU = "requests/s", "requests/CPU s"
 async def measure(run: Run) -> Result:
     """Rounds of a turn each: ours, the bare application, the obvious design."""
     measured = Measurements()
-    with on_core(OTHER_CORE):
-        valkey = run.stack.enter_context(ValkeyServer(run.folder / "valkey"))
-    ours = await start_ours(run, valkey.url)
+    ours = await start_ours(run.folder, run.stack, {}, core=OTHER_CORE)
+    collector = await ours.start_collector(SERVER_CORE)
     bare = await start_baseline(run, "bare")
     obvious = await start_baseline(run, "obvious", "--dsn", ours.postgres.dsn())
-    servers: dict[str, Baseline | Ours] = {_OURS: ours, _BARE: bare, _OBVIOUS: obvious}
+    servers = {_OURS: collector, _BARE: bare, _OBVIOUS: obvious}
     for number, name in run.turns(servers, warm_up=True):
-        turn = await put_load(servers[name].port, servers[name].pid, run.seconds)
+        turn = await put_load(servers[name], run.seconds)
         if number:
-            quantities = {_RATE: turn.per_second, _PER_CPU: turn.per_cpu_second}
-            measured.add(name, quantities)
+            measured.add(name, {_RATE: turn.per_second, _PER_CPU: turn.per_cpu_second})
         if name == _OURS:
-            _check_streams(valkey.port, turn)
+            _check_streams(ours.redis[0].port, turn)
         elif name == _OBVIOUS:
             query = "SELECT count(*) FROM obvious_sessions"
             await wait_for_rows(ours.database, turn.stored, query)
             await ours.database.execute("TRUNCATE obvious_sessions")
-    metrics = await ours.collector.metrics()
+    metrics = await collector.program.metrics()
     run.say("the generator's own limit")
     most = max(rate for name in servers for rate in measured.of(name, _RATE))
     generator = await check_generator(run, run.seconds, most)
@@ -77,7 +73,7 @@ def _result(measured: Measurements, generator: str, records_a_write: float) -> R
     what = "collector, requests/s on one core"
     return Result(
         "Collector: requests on one core",
-        measured.series(),
+        measured,
         (
             at_least(what, "a bare aiohttp + uvloop application", 1.15, of_bare),
             at_least("the same", "the obvious design", 5, of_obvious),

@@ -41,14 +41,18 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Baseline:
-    """A server that was started to be compared with ours."""
+class Server:
+    """Our collector, or a server that it is compared with."""
 
     port: int
-    pid: int
+    program: Program
+
+    @property
+    def pid(self) -> int:
+        return self.program.running.pid
 
 
-async def start_baseline(run: Run, name: str, *arguments: str) -> Baseline:
+async def start_baseline(run: Run, name: str, *arguments: str) -> Server:
     """Runs `python -m bench.speed.baselines NAME` on the server's core."""
     port = find_free_port()
     words = (name, "--port", str(port), *arguments)
@@ -63,12 +67,11 @@ async def start_baseline(run: Run, name: str, *arguments: str) -> Baseline:
         program.start()
     run.stack.callback(program.kill)
     await eventually(listens)
-    return Baseline(port, program.running.pid)
+    return Server(port, program)
 
 
 async def put_load(
-    port: int,
-    pid: int,
+    server: Server,
     seconds: float,
     *,
     rate: float | None = None,
@@ -82,14 +85,14 @@ async def put_load(
     Raises:
         Unsound: the generator failed, or a request was not answered with 201.
     """
-    asked = {"port": port, "connections": connections, "warm": warm, "seconds": seconds}
-    before = cpu_seconds(pid)
+    asked = {"port": server.port, "connections": connections, "warm": warm, "seconds": seconds}
+    before = cpu_seconds(server.pid)
     with on_core(OTHER_CORE):
         words = json.dumps({**asked, "rate": rate})
         code, output, errors = await run_command("bench.speed.generator", words)
     if code:
         raise Unsound(f"the generator failed: {errors[-500:]}")
-    turn = Turn(**json.loads(output), cpu_seconds=cpu_seconds(pid) - before)
+    turn = Turn(**json.loads(output), cpu_seconds=cpu_seconds(server.pid) - before)
     if turn.unanswered or set(turn.statuses) != {"201"}:
         raise Unsound(f"{turn.unanswered} requests were not answered, the others {turn.statuses}")
     return turn
@@ -104,7 +107,7 @@ async def check_generator(run: Run, seconds: float, measured: float) -> str:
         Unsound: it is not fast enough: then the generator was measured.
     """
     canned = await start_baseline(run, "canned")
-    limit = (await put_load(canned.port, canned.pid, seconds)).per_second
+    limit = (await put_load(canned, seconds)).per_second
     times = limit / measured
     note = (
         f"The generator alone makes {limit:,.0f} requests/s, {times:.1f} times the measured most."

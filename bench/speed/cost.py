@@ -4,72 +4,73 @@ Ours is the collector, Valkey, the flusher and PostgreSQL; the obvious design is
 and PostgreSQL. Each has servers of its own, and is charged until its last row is stored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
 import redis
 
 from bench.speed.benchmark import Figure, Measurements, Result, Run, at_most, number
-from bench.speed.contender import OTHER_CORE, put_load, start_baseline
+from bench.speed.contender import OTHER_CORE, SERVER_CORE, Server, put_load, start_baseline
 from bench.speed.machine import cpu_seconds, on_core
 from bench.speed.ours import start_ours, wait_for_rows
 from contract import keys
 from contract.settings import STREAM_SHARDS
 from embedded.postgres import PostgresServer
-from embedded.valkey import ValkeyServer
 
 _SHARDS = range(STREAM_SHARDS.read({}))
 _OURS, _OBVIOUS = "ours", "obvious design"
 _COST = "CPU s a million sessions"
-_PARTS = ("collector", "Valkey", "flusher", "PostgreSQL")
 
 
 async def measure(run: Run) -> Result:
     """Rounds of a turn each."""
     measured = Measurements()
-    with on_core(OTHER_CORE):
-        valkey = run.stack.enter_context(ValkeyServer(run.folder / "valkey"))
-        theirs = run.stack.enter_context(PostgresServer(run.folder / "theirs"))
-    ours = await start_ours(run, valkey.url)
+    ours = await start_ours(run.folder, run.stack, {}, core=OTHER_CORE)
+    collector = await ours.start_collector(SERVER_CORE)
     run.say("Redis bytes a session")
-    bytes_ = await _bytes_a_session(valkey, ours.port, ours.pid)
-    flusher = await ours.start_flusher()
+    bytes_ = await _bytes_a_session(collector, ours.redis[0].port)
+    await ours.start("flusher", OTHER_CORE)
+    with on_core(OTHER_CORE):
+        theirs = run.stack.enter_context(PostgresServer(run.folder / "theirs"))
     obvious = await start_baseline(run, "obvious", "--dsn", theirs.dsn())
     database = await asyncpg.connect(theirs.dsn())
     run.stack.push_async_callback(database.close)
-    pids = (ours.pid, valkey.pid, flusher.running.pid, ours.postgres.pid)
-    for turn, name in run.turns((_OURS, _OBVIOUS), warm_up=True):
-        if name == _OURS:
-            costs = await _cost(ours.port, pids, run.seconds, ours.database, "sessions")
-        else:
-            both = (obvious.pid, theirs.pid)
-            costs = await _cost(obvious.port, both, run.seconds, database, "obvious_sessions")
+    pids = {"application": [obvious.pid], "PostgreSQL": [theirs.pid]}
+    contenders = {
+        _OURS: (collector, ours.pids, ours.database, "sessions"),
+        _OBVIOUS: (obvious, pids, database, "obvious_sessions"),
+    }
+    for turn, name in run.turns(contenders, warm_up=True):
+        costs = await _cost(run.seconds, *contenders[name])
         if turn:
-            measured.add(name, {_COST: sum(costs)})
-        if turn and name == _OURS:
-            for part, cost in zip(_PARTS, costs, strict=True):
+            measured.add(name, {_COST: sum(costs.values())})
+            for part, cost in costs.items():
                 measured.add(f"{name}: {part}", {"CPU s a million": cost})
     return _result(measured, *bytes_)
 
 
 async def _cost(
-    port: int, pids: Sequence[int], seconds: float, database: asyncpg.Connection, table: str
-) -> list[float]:
-    """CPU seconds a million sessions, of each process, until the last row is stored."""
-    before = [cpu_seconds(pid) for pid in pids]
-    turn = await put_load(port, pids[0], seconds)
+    seconds: float,
+    server: Server,
+    pids: Mapping[str, Sequence[int]],
+    database: asyncpg.Connection,
+    table: str,
+) -> dict[str, float]:
+    """CPU seconds a million sessions, of each part, until the last row is stored."""
+    before = {part: cpu_seconds(*each) for part, each in pids.items()}
+    turn = await put_load(server, seconds)
     await wait_for_rows(database, turn.stored, f"SELECT count(*) FROM {table}")  # noqa: S608 - ours
-    spent = [cpu_seconds(pid) - start for pid, start in zip(pids, before, strict=True)]
+    spent = {part: cpu_seconds(*each) - before[part] for part, each in pids.items()}
     await database.execute(f"TRUNCATE {table}")
-    return [each / turn.stored * 1_000_000 for each in spent]
+    return {part: each / turn.stored * 1_000_000 for part, each in spent.items()}
 
 
-async def _bytes_a_session(valkey: ValkeyServer, port: int, pid: int) -> tuple[float, float]:
+async def _bytes_a_session(collector: Server, redis_port: int) -> tuple[float, float]:
     """Bytes of the streams a session: while all wait, and while all are pending with a flusher."""
-    turn = await put_load(port, pid, 3.0)
+    turn = await put_load(collector, 3.0)
     streams = [keys.stream(shard) for shard in _SHARDS]
-    with redis.Redis(port=valkey.port) as client:
+    with redis.Redis(port=redis_port) as client:
 
         def used() -> float:
             sizes: Any = [client.memory_usage(stream, samples=0) for stream in streams]
@@ -90,7 +91,7 @@ def _result(measured: Measurements, waiting: float, pending: float) -> Result:
         measured.add(name, {"Redis bytes a session": bytes_})
     return Result(
         "What a million sessions cost",
-        measured.series(),
+        measured,
         (
             at_most(
                 "CPU seconds a million sessions, all processes, servers included",

@@ -3,24 +3,19 @@
 import asyncio
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-import asyncpg
 from redis.asyncio import Redis
 
 from bench.speed.backlog import SHARDS, Backlog, append_backlog
 from bench.speed.benchmark import Run, Unsound
 from bench.speed.machine import cpu_seconds, resident_mib
-from bench.speed.ours import migrated_system
+from bench.speed.ours import Ours, start_ours
 from contract import keys
-from embedded.postgres import PostgresServer
 from embedded.system import Program
-from embedded.valkey import ValkeyServer
-from flusher.postgres.check import check_counts
-from flusher.postgres.database import Database
 from flusher.rows.copy_format import COLUMNS
 
 BATCH_ROWS: Final = 10_000
@@ -50,22 +45,15 @@ _OTHERS_IN_TRANSACTIONS: Final = """
 """
 
 
-Quantities = dict[str, float]
-"""What was measured in a turn, by quantity."""
-
-
 @dataclass(frozen=True, slots=True)
 class Bench:
     """The servers, a flusher that is frozen between its turns, and the baseline."""
 
-    connection: asyncpg.Connection
-    dsn: str
+    ours: Ours
     flusher: Program
-    postgres: PostgresServer
-    valkey: ValkeyServer
     redis: Redis
 
-    async def drain(self, backlog: Backlog, records_a_write: int) -> Quantities:
+    async def drain(self, backlog: Backlog, records_a_write: int) -> dict[str, float]:
         """The flusher's turn: from a backlog in the streams to the last acknowledgement.
 
         `records_a_write` as in `append_backlog`.
@@ -73,7 +61,7 @@ class Bench:
         Raises:
             Unsound: the streams were not drained.
         """
-        append_backlog(backlog, self.valkey.port, records_a_write)
+        append_backlog(backlog, self.ours.redis[0].port, records_a_write)
         process = self.flusher.running
         began = time.perf_counter()
         with self._measure(process.pid, backlog) as quantities:
@@ -90,50 +78,52 @@ class Bench:
         """Freezes the flusher when it has no open transaction: its locks would block `empty`."""
         while True:
             self.flusher.freeze()
-            if not await self.connection.fetchval(_OTHERS_IN_TRANSACTIONS):
+            if not await self.ours.database.fetchval(_OTHERS_IN_TRANSACTIONS):
                 return
             self.flusher.thaw()
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def copy(self, backlog: Backlog) -> Quantities:
+    async def copy(self, backlog: Backlog) -> dict[str, float]:
         """The baseline's turn: the final rows, a COPY for each batch."""
         with self._measure(os.getpid(), backlog) as quantities:
             for first in range(0, len(backlog.rows), BATCH_ROWS):
                 rows = backlog.rows[first : first + BATCH_ROWS]
                 columns = (*COLUMNS, "upgraded_at")
-                await self.connection.copy_records_to_table(
+                await self.ours.database.copy_records_to_table(
                     "sessions", records=rows, columns=columns
                 )
         return quantities
 
-    async def differences(self) -> list[str]:
-        """Where the kept counts are not those of the sessions."""
-        async with Database(self.dsn) as database:
-            return await check_counts(database)
+    async def check_rows(self, *backlogs: Backlog) -> int:
+        """Checks that the sessions of backlogs are stored and upgraded; a hash of all columns.
 
-    async def digest(self, backlogs: Sequence[Backlog]) -> tuple[int, int, int]:
-        """Of the rows of backlogs: how many, how many upgraded, and a hash of all columns."""
+        Raises:
+            Unsound: they are not.
+        """
         ids = [row[0] for backlog in backlogs for row in backlog.rows]
-        (row,) = await self.connection.fetch(
+        wanted = len(ids), sum(backlog.upgraded for backlog in backlogs)
+        (row,) = await self.ours.database.fetch(
             "SELECT count(*), count(upgraded_at), coalesce(sum(hashtextextended(s::text, 0)), 0) "
             "FROM sessions s WHERE id = ANY ($1::uuid[])",
             ids,
         )
-        return int(row[0]), int(row[1]), int(row[2])
+        if tuple(row[:2]) != wanted:
+            raise Unsound(f"{row[0]} rows, {row[1]} upgraded, of {wanted[0]} and {wanted[1]}")
+        return int(row[2])
 
     async def empty(self) -> None:
         """Deletes all rows, so that the next turn begins as this one did."""
-        await self.connection.execute(
+        await self.ours.database.execute(
             "TRUNCATE sessions, flusher.upgrades, flusher.count_changes, flusher.counts, "
             "flusher.quality_counts, flusher.sign_in_digests"
         )
-        await self.connection.execute("CHECKPOINT")
+        await self.ours.database.execute("CHECKPOINT")
 
     @contextmanager
-    def _measure(self, client: int, backlog: Backlog) -> Iterator[Quantities]:
+    def _measure(self, client: int, backlog: Backlog) -> Iterator[dict[str, float]]:
         """Adds the rate of the rows, and the CPU time of the client and of the servers."""
-        pids = (client, self.postgres.pid, self.valkey.pid)
-        quantities: Quantities = {}
+        pids = (client, self.ours.postgres.pid, self.ours.redis[0].pid)
+        quantities: dict[str, float] = {}
         before = [cpu_seconds(pid) for pid in pids]
         began = time.perf_counter()
         yield quantities
@@ -148,15 +138,12 @@ async def start_bench(run: Run) -> Bench:
     """Starts the servers and a flusher, which is frozen."""
     settings = {
         "FLUSH_MAX_ROWS": str(BATCH_ROWS),
+        "FLUSH_MAX_SECONDS": "0.1",
         "STREAM_SHARDS": str(SHARDS),
         "ENDED_MONTHS_KEEP": "instant",  # so that no ended month is rewritten
     }
-    valkey = run.stack.enter_context(ValkeyServer(run.folder / "valkey"))
-    redis = await run.stack.enter_async_context(Redis(port=valkey.port))
-    system, postgres, connection = await migrated_system(
-        run, valkey.url, settings=settings, postgres_settings=POSTGRES_SETTINGS
-    )
-    (flusher,) = await system.start("flusher")
-    bench = Bench(connection, postgres.dsn(), flusher, postgres, valkey, redis)
+    ours = await start_ours(run.folder, run.stack, settings, postgres_settings=POSTGRES_SETTINGS)
+    redis = await run.stack.enter_async_context(Redis(port=ours.redis[0].port))
+    bench = Bench(ours, await ours.start("flusher"), redis)
     await bench.hold()
     return bench

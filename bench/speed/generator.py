@@ -6,8 +6,8 @@ millisecond, the resolution of the event loop). A latency counts from the instan
 request was due, even if no connection was free then. So if a server stalls, every request that
 waited counts (no coordinated omission).
 
-Its argument has the parameters of `generate`; it prints the result. Both are JSON. Own code: other
-clients cost more CPU than the collector.
+Its argument has `port`, `rate` (null: closed loop) and the parameters of `_Generator.run`, whose
+result it prints. Both are JSON. Own code: other clients cost more CPU than the collector.
 """
 
 import asyncio
@@ -95,7 +95,11 @@ class _Generator:
             if self._waiting == 0 and not self._sending:
                 self._ended.set()
 
-    async def run(self, connections: int, warm_seconds: float, seconds: float) -> dict[str, object]:
+    async def run(self, connections: int, warm: float, seconds: float) -> dict[str, object]:
+        """Sends for `warm` seconds, which do not count, and for `seconds`.
+
+        The fields of a `contender.Turn`, without the server's CPU time.
+        """
         loop = asyncio.get_running_loop()
         for _ in range(connections):
             _, connection = await loop.create_connection(
@@ -103,7 +107,7 @@ class _Generator:
             )
             self._free.append(connection)
         sending = asyncio.create_task(self._send())
-        await asyncio.sleep(warm_seconds)
+        await asyncio.sleep(warm)
         began = self._now()
         self._counting = True
         await asyncio.sleep(seconds)
@@ -149,15 +153,11 @@ class _Generator:
         }
 
 
-async def generate(
-    port: int, rate: float | None, connections: int, warm: float, seconds: float
-) -> dict[str, object]:
-    """Sends for `warm` seconds, which do not count, and for `seconds`. `rate`: open loop.
-
-    The fields of a `contender.Turn`, without the server's CPU time.
-    """
-    return await _Generator(port, rate).run(connections, warm, seconds)
+def main() -> None:
+    asked = json.loads(sys.argv[1])
+    generator = _Generator(asked.pop("port"), asked.pop("rate"))
+    print(json.dumps(uvloop.run(generator.run(**asked))))
 
 
 if __name__ == "__main__":
-    print(json.dumps(uvloop.run(generate(**json.loads(sys.argv[1])))))
+    main()

@@ -3,19 +3,19 @@
 import asyncio
 from datetime import date
 from importlib.resources import files
+from statistics import median
 from typing import Final
 
 import asyncpg
 
 from bench.speed.backlog import make_backlog
-from bench.speed.benchmark import Measurements, Result, Run, Unsound, at_least
+from bench.speed.benchmark import Measurements, Result, Run, at_least
 from bench.speed.flusher_rig import (
     FULL_LOAD,
     POSTGRES_CPU,
     RATE,
     RESIDENT,
     SETTINGS_NOTE,
-    Bench,
     start_bench,
 )
 
@@ -34,12 +34,18 @@ async def measure(run: Run) -> Result:
     steps = [int(share * run.size) for share in _STEPS]
     rows = 0
     bench = await start_bench(run)
-    await bench.connection.execute("SELECT flusher.create_month($1)", month)
+    await bench.ours.database.execute("SELECT flusher.create_month($1)", month)
     for step in steps:
-        rows += await _fill(run, bench.dsn, month, rows, step)
+        rows += await _fill(run, bench.ours.postgres.dsn(), month, rows, step)
         for number in range(1, run.rounds + 1):
             run.say(f"{_name(step)}, round {number} of {run.rounds}")
-            await _turns(bench, measured, step, sessions, seed=rows)
+            backlogs = [make_backlog(sessions, seed=rows + place) for place in (1, 2)]
+            ours = await bench.drain(backlogs[0], FULL_LOAD)
+            copied = await bench.copy(backlogs[1])
+            await bench.check_rows(*backlogs)
+            quantities = {each: ours[each] for each in (RATE, POSTGRES_CPU, RESIDENT)}
+            measured.add(f"ours, {_name(step)}", quantities)
+            measured.add(f"COPY, {_name(step)}", {RATE: copied[RATE]})
             rows += 2 * sessions
     return _result(measured, steps, sessions)
 
@@ -60,26 +66,12 @@ async def _fill(run: Run, dsn: str, month: date, rows: int, wanted: int) -> int:
     return added
 
 
-async def _turns(bench: Bench, measured: Measurements, step: int, sessions: int, seed: int) -> None:
-    backlogs = [make_backlog(sessions, seed=seed + place) for place in (1, 2)]
-    ours = await bench.drain(backlogs[0], FULL_LOAD)
-    copied = await bench.copy(backlogs[1])
-    measured.add(
-        f"ours, {_name(step)}", {each: ours[each] for each in (RATE, POSTGRES_CPU, RESIDENT)}
-    )
-    measured.add(f"COPY, {_name(step)}", {RATE: copied[RATE]})
-    wanted = sum(len(each.rows) for each in backlogs), sum(each.upgraded for each in backlogs)
-    found = await bench.digest(backlogs)
-    if found[:2] != wanted:
-        raise Unsound(f"{found[0]} rows, {found[1]} upgraded, of {wanted[0]} and {wanted[1]}")
-
-
 def _result(measured: Measurements, steps: list[int], sessions: int) -> Result:
     first, last = _name(steps[0]), _name(steps[-1])
-    start, end = (measured.median(f"COPY, {step}", RATE) for step in (first, last))
+    start, end = (median(measured.of(f"COPY, {step}", RATE)) for step in (first, last))
     return Result(
         "Flusher: as the table grows",
-        measured.series(),
+        measured,
         (
             at_least(
                 f"the flusher as `sessions` grows from empty to {steps[-1] / 1e6:g} million rows",

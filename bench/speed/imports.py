@@ -1,7 +1,7 @@
 """The import of a large file, and a bare COPY of the rows that it made.
 
-Each goes into a new database of one server. The COPY has the rows in PostgreSQL's binary format: it
-does not read, check or count them.
+Each has a new server. The COPY has the rows in PostgreSQL's binary format: it does not read, check
+or count them.
 """
 
 import asyncio
@@ -9,27 +9,23 @@ import hashlib
 import os
 import random
 import time
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
-from zoneinfo import ZoneInfo
-
-import asyncpg
 
 from bench.speed.benchmark import Measurements, Result, Run, Unsound
 from bench.speed.machine import cpu_seconds
+from bench.speed.ours import Ours, start_ours
 from contract.calendar import Month
-from embedded.postgres import PostgresServer
 from embedded.system import Program
-from flusher.postgres.check import check_counts
-from flusher.postgres.database import Database
-from flusher.postgres.migrate import migrate
 from flusher.rows.copy_format import COLUMNS
 
 _SETTINGS: Final = {"shared_buffers": "2GB", "max_wal_size": "8GB", "checkpoint_timeout": "1h"}
 _MONTHS: Final = [Month(2022, 1).plus(months) for months in range(36)]
 
-Quantities = dict[str, float]
+_OURS, _COPY = "ours", "COPY"
+_RATE, _POSTGRES_CPU = "lines/s", "PostgreSQL's CPU µs a line"
 
 
 async def measure(run: Run) -> Result:
@@ -38,23 +34,24 @@ async def measure(run: Run) -> Result:
     run.say("writing the file")
     _write_file(file, run.size)
     measured = Measurements()
-    with PostgresServer(run.folder / "postgres", settings=_SETTINGS) as server:
-        for number in range(1, run.rounds + 1):
-            run.say(f"round {number} of {run.rounds}: import")
-            ours = await _import_file(server, f"imported_{number}", file, run.size, rows)
-            measured.add("ours", ours)
-            run.say(f"round {number} of {run.rounds}: COPY")
-            measured.add("COPY", await _copy_rows(server, f"copied_{number}", rows, run.size))
+    for number, name in run.turns((_OURS, _COPY)):
+        folder = run.folder / f"{name}-{number}"
+        async with AsyncExitStack() as stack:
+            ours = await start_ours(folder, stack, {}, postgres_settings=_SETTINGS)
+            if name == _OURS:
+                measured.add(name, await _import_file(ours, file, run.size, rows))
+            else:
+                measured.add(name, await _copy_rows(ours, rows, run.size))
     return Result(
         "Import of a large file",
-        measured.series(),
+        measured,
         (),
         (
             f"{run.size:,} lines of three years, {file.stat().st_size / 1e6:,.0f} MB.",
             "Each month two sessions a person, a tenth of the sessions signed in.",
             "Each line was a row, and the counts were those of the rows.",
-            "**ours**: `python -m flusher import`.",
-            "**COPY**: the rows that it made, in PostgreSQL's binary format.",
+            f"**{_OURS}**: `python -m flusher import`.",
+            f"**{_COPY}**: the rows that it made, in PostgreSQL's binary format.",
         ),
     )
 
@@ -75,53 +72,39 @@ def _write_file(file: Path, lines: int) -> None:
             text.write(f"{number},{draw.choice(people)},{role},{at:%Y-%m-%d %H:%M:%S.%f}\n")
 
 
-async def _import_file(
-    server: PostgresServer, name: str, file: Path, lines: int, rows: Path
-) -> Quantities:
+async def _import_file(ours: Ours, file: Path, lines: int, rows: Path) -> dict[str, float]:
     """The command's turn. It writes what was stored to `rows`."""
-    dsn = await _new_database(server, name)
     arguments = ("import", "--site=city.example.org", str(file))
-    before, began = cpu_seconds(server.pid), time.perf_counter()
-    program = Program("flusher", {"DATABASE_URL": dsn}, rows.with_suffix(".log"), arguments).start()
+    log = ours.system.folder / "import.log"
+    before, began = cpu_seconds(ours.postgres.pid), time.perf_counter()
+    program = Program("flusher", ours.system.environment, log, arguments).start()
     _, _, used = await asyncio.to_thread(os.wait4, program.running.pid, 0)
     seconds = time.perf_counter() - began
-    postgres = cpu_seconds(server.pid) - before
-    async with Database(dsn) as database, database.connection() as connection:
-        differences = await check_counts(database)
-        stored = await connection.fetchval("SELECT count(*) FROM sessions")
-        counted = await connection.fetchval("SELECT sum(sessions) FROM monthly_impact")
-        query = f"SELECT {', '.join(COLUMNS)} FROM sessions"  # noqa: S608 - our own names
-        await connection.copy_from_query(query, output=rows, format="binary")
+    postgres = cpu_seconds(ours.postgres.pid) - before
+    await ours.check_kept_counts()
+    stored = await ours.database.fetchval("SELECT count(*) FROM sessions")
+    counted = await ours.database.fetchval("SELECT sum(sessions) FROM monthly_impact")
     said = f"{lines:,} lines: {lines:,} imported, 0 known before, 0 wrong"
-    if said not in program.log or (stored, counted) != (lines, lines) or differences:
-        raise Unsound(f"{program.log}{stored} stored, {counted} counted; {differences}")
+    if said not in program.log or (stored, counted) != (lines, lines):
+        raise Unsound(f"{program.log}{stored} stored, {counted} counted")
+    query = f"SELECT {', '.join(COLUMNS)} FROM sessions"  # noqa: S608 - our own names
+    await ours.database.copy_from_query(query, output=rows, format="binary")
     return {
-        "lines/s": lines / seconds,
+        _RATE: lines / seconds,
         "CPU µs a line": (used.ru_utime + used.ru_stime) / lines * 1e6,
-        "PostgreSQL's CPU µs a line": postgres / lines * 1e6,
+        _POSTGRES_CPU: postgres / lines * 1e6,
         "MiB resident, at most": used.ru_maxrss / 1024,
     }
 
 
-async def _copy_rows(server: PostgresServer, name: str, rows: Path, lines: int) -> Quantities:
+async def _copy_rows(ours: Ours, rows: Path, lines: int) -> dict[str, float]:
     """The COPY's turn."""
-    dsn = await _new_database(server, name)
-    async with Database(dsn) as database, database.connection() as connection:
-        for month in _MONTHS:
-            await connection.fetchval("SELECT flusher.create_month($1)", month.first_day)
-        before, began = cpu_seconds(server.pid), time.perf_counter()
-        await connection.copy_to_table("sessions", source=rows, columns=COLUMNS, format="binary")
-        seconds = time.perf_counter() - began
-        postgres = cpu_seconds(server.pid) - before
-        if await connection.fetchval("SELECT count(*) FROM sessions") != lines:
-            raise Unsound("the COPY did not store each row")
-    return {"lines/s": lines / seconds, "PostgreSQL's CPU µs a line": postgres / lines * 1e6}
-
-
-async def _new_database(server: PostgresServer, name: str) -> str:
-    connection = await asyncpg.connect(server.dsn("postgres"))
-    await connection.execute(f"CREATE DATABASE {name}")
-    await connection.close()
-    async with Database(server.dsn(name)) as database, database.connection() as connection:
-        await migrate(connection, ZoneInfo("UTC"))
-    return server.dsn(name)
+    for month in _MONTHS:
+        await ours.database.fetchval("SELECT flusher.create_month($1)", month.first_day)
+    before, began = cpu_seconds(ours.postgres.pid), time.perf_counter()
+    await ours.database.copy_to_table("sessions", source=rows, columns=COLUMNS, format="binary")
+    seconds = time.perf_counter() - began
+    postgres = cpu_seconds(ours.postgres.pid) - before
+    if await ours.database.fetchval("SELECT count(*) FROM sessions") != lines:
+        raise Unsound("the COPY did not store each row")
+    return {_RATE: lines / seconds, _POSTGRES_CPU: postgres / lines * 1e6}

@@ -10,13 +10,14 @@ import asyncpg
 
 from bench.speed.benchmark import Measurements, Result, Run, at_most
 from bench.speed.contender import (
+    OTHER_CORE,
+    SERVER_CORE,
     Turn,
     check_generator,
     put_load,
     start_baseline,
 )
 from bench.speed.ours import start_ours, wait_for_rows
-from embedded.valkey import ValkeyServer
 
 _FLUSH_MAX_SECONDS = 1.0
 _OURS, _BARE = "ours", "bare aiohttp"
@@ -31,18 +32,20 @@ async def measure(run: Run) -> Result:
     measured = Measurements()
     # The kernel chooses its core. On the generator's core, Redis would wait while the generator
     # runs. The bare application needs no Redis, and would not wait.
-    valkey = run.stack.enter_context(ValkeyServer(run.folder / "valkey"))
     ours = await start_ours(
-        run,
-        valkey.url,
+        run.folder,
+        run.stack,
+        {"FLUSH_MAX_SECONDS": str(_FLUSH_MAX_SECONDS)},
+        core=OTHER_CORE,
+        redis_on_any_core=True,
         postgres_settings={"track_commit_timestamp": "on"},
-        extra={"FLUSH_MAX_SECONDS": str(_FLUSH_MAX_SECONDS)},
     )
-    flusher = await ours.start_flusher()
+    collector = await ours.start_collector(SERVER_CORE)
+    flusher = await ours.start("flusher", OTHER_CORE)
     bare = await start_baseline(run, "bare")
     run.say("the collector's maximum rate")
-    first = await put_load(ours.port, ours.pid, 2.0)  # each User-Agent is examined once
-    most = await put_load(ours.port, ours.pid, run.seconds)
+    first = await put_load(collector, 2.0)  # each User-Agent is examined once
+    most = await put_load(collector, run.seconds)
     await _wait_until_visible(ours.database, first.stored + most.stored)
     rate = most.per_second / 2
     for number in range(1, run.rounds + 1):
@@ -50,18 +53,15 @@ async def measure(run: Run) -> Result:
         flusher.freeze()
         stored = 0
         for _ in range(_PAIRS):
-            for name, server in ((_OURS, ours), (_BARE, bare)):
-                turn = await put_load(
-                    server.port, server.pid, run.seconds / _PAIRS, rate=rate, warm=1.0
-                )
+            for name, server in ((_OURS, collector), (_BARE, bare)):
+                turn = await put_load(server, run.seconds / _PAIRS, rate=rate, warm=1.0)
                 measured.add(name, _latencies(turn, "p50", "p99", "p99.9"))
                 stored += turn.stored if name == _OURS else 0
         flusher.thaw()
         await _wait_until_visible(ours.database, stored)
         run.say(f"round {number} of {run.rounds}: until the row can be read")
-        turn = await put_load(ours.port, ours.pid, run.seconds, rate=rate, warm=1.0)
-        waited = await _wait_until_visible(ours.database, turn.stored)
-        measured.add(_OURS, {_VISIBLE: waited})
+        turn = await put_load(collector, run.seconds, rate=rate, warm=1.0)
+        measured.add(_OURS, {_VISIBLE: await _wait_until_visible(ours.database, turn.stored)})
         measured.add("ours, a flusher at work", _latencies(turn, "p99"))
     generator = await check_generator(run, 2.0, most.per_second)
     return _result(measured, rate, run.seconds / _PAIRS, generator)
@@ -82,7 +82,7 @@ def _latencies(turn: Turn, *percentiles: str) -> dict[str, float]:
 def _result(measured: Measurements, rate: float, seconds: float, generator: str) -> Result:
     return Result(
         "Latency at half of the maximum load",
-        measured.series(),
+        measured,
         (
             at_most(
                 "collector latency at half of the maximum load, open loop, p99",

@@ -68,7 +68,7 @@ def resident_mib(pid: int) -> float:
     return float(psutil.Process(pid).memory_info().rss) / 2**20
 
 
-def connections(pid: int, ports: Collection[int]) -> int:
+def connections_to(ports: Collection[int], pid: int) -> int:
     """How many connections a process has to servers, by their ports."""
     found = psutil.Process(pid).net_connections("tcp")
     return sum(bool(each.raddr) and each.raddr.port in ports for each in found)

@@ -7,10 +7,9 @@ import asyncio
 from statistics import median_high
 
 from bench.speed.benchmark import Figure, Measurements, Result, Run, number
-from bench.speed.contender import OTHER_CORE, put_load
-from bench.speed.machine import on_core, resident_mib
+from bench.speed.contender import OTHER_CORE, SERVER_CORE, put_load
+from bench.speed.machine import resident_mib
 from bench.speed.ours import start_ours, wait_for_rows
-from embedded.valkey import ValkeyServer
 
 _MOST_MIB = 80.0
 _SAMPLE_SECONDS = 1.0
@@ -22,25 +21,23 @@ _FLAT = 1.05
 async def measure(run: Run) -> Result:
     """One turn, with a sample a second."""
     measured = Measurements()
-    with on_core(OTHER_CORE):
-        valkey = run.stack.enter_context(ValkeyServer(run.folder / "valkey"))
-    ours = await start_ours(run, valkey.url)
-    flusher = await ours.start_flusher()
-    pids = {"collector": ours.pid, "flusher": flusher.running.pid}
+    ours = await start_ours(run.folder, run.stack, {}, core=OTHER_CORE)
+    collector = await ours.start_collector(SERVER_CORE)
+    flusher = await ours.start("flusher", OTHER_CORE)
+    pids = {"collector": collector.pid, "flusher": flusher.running.pid}
     run.say(f"{run.seconds:.0f} s of full load")
     sampling = asyncio.create_task(_sample(pids, measured))
     try:
-        turn = await put_load(ours.port, ours.pid, run.seconds)
+        turn = await put_load(collector, run.seconds)
     finally:
         sampling.cancel()
     await wait_for_rows(ours.database, turn.stored)
-    rate = turn.per_second
     return Result(
         "Resident memory at full load",
-        measured.series(),
+        measured,
         tuple(_figure(name, measured.of(name, _QUANTITY), run.seconds) for name in pids),
         (
-            f"{run.seconds:.0f} s at {rate:,.0f} requests/s; the rows equalled the 201s.",
+            f"{run.seconds:.0f} s, {turn.per_second:,.0f} requests/s; the rows equalled the 201s.",
             "Flat: the median of the last quarter is at most 5 % above that of the second.",
         ),
     )

@@ -1,15 +1,20 @@
-"""Our system for a benchmark: PostgreSQL, a migrated database, a collector, and a flusher."""
+"""Our system for a benchmark: Redis, a migrated PostgreSQL, a collector, and a flusher."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import asyncpg
 
-from bench.speed.benchmark import Run, Unsound
-from bench.speed.contender import OTHER_CORE, SERVER_CORE
+from bench.speed.benchmark import Unsound
+from bench.speed.contender import Server
 from bench.speed.machine import on_core
 from embedded.postgres import PostgresServer
 from embedded.system import Program, System, eventually, run_command
+from embedded.valkey import ValkeyServer
+from flusher.postgres.check import check_counts
+from flusher.postgres.database import Database
 
 _SETTLE_SECONDS = 120.0
 _ROWS = "SELECT count(*) FROM sessions"
@@ -17,81 +22,74 @@ _ROWS = "SELECT count(*) FROM sessions"
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """The running system."""
+    """Its servers, which run, and its processes, which are started one by one."""
 
     system: System
+    redis: Sequence[ValkeyServer]  # one, or the nodes of a cluster
     postgres: PostgresServer
     database: asyncpg.Connection
-    collector: Program
-    bound: bool
 
     @property
-    def port(self) -> int:
-        return self.system.port
+    def pids(self) -> dict[str, list[int]]:
+        """The process ids of each part."""
+        processes = {each.module: [each.running.pid] for each in self.system.programs}
+        servers = {"Valkey": [each.pid for each in self.redis], "PostgreSQL": [self.postgres.pid]}
+        return {**processes, **servers}
 
-    @property
-    def pid(self) -> int:
-        """The collector's."""
-        return self.collector.running.pid
+    async def start(self, module: str, core: int | None = None) -> Program:
+        """Starts a process, on this core if one is given, and waits until it is ready."""
+        with on_core(core):
+            program = self.system.program(module).start()
+        return await program.ready()
 
-    async def start_flusher(self) -> Program:
-        with on_core(OTHER_CORE if self.bound else None):
-            flusher = self.system.program("flusher").start()
-        return await flusher.ready()
+    async def start_collector(self, core: int | None = None) -> Server:
+        return Server(self.system.port, await self.start("collector", core))
+
+    async def check_kept_counts(self) -> None:
+        """
+        Raises:
+            Unsound: the counts that a flusher or an import keeps are not those of the sessions.
+        """
+        async with Database(self.postgres.dsn()) as database:
+            if differences := await check_counts(database):
+                raise Unsound(f"the counts are wrong: {differences[:3]}")
 
 
-async def migrated_system(
-    run: Run,
-    redis_url: str,
-    *,
+async def start_ours(
+    folder: Path,
+    stack: AsyncExitStack,
     settings: Mapping[str, str],
-    postgres_settings: Mapping[str, str] | None = None,
+    *,
     core: int | None = None,
-) -> tuple[System, PostgresServer, asyncpg.Connection]:
-    """A PostgreSQL with our tables, on this core if one is given, and a connection to it.
+    redis_on_any_core: bool = False,
+    redis_config: Mapping[str, str] | None = None,
+    postgres_settings: Mapping[str, str] | None = None,
+    nodes: Sequence[ValkeyServer] = (),
+) -> Ours:
+    """Starts the servers, in a folder, and migrates the database. The stack ends all.
 
-    No process of the system runs. `settings` are those of its processes.
+    `settings` are those of the processes. The servers run on `core`, if it is given. `nodes` are a
+    cluster that runs: then no other Redis is started.
 
     Raises:
         Unsound: the database could not be migrated.
     """
+    redis = nodes
+    if not redis:
+        with on_core(None if redis_on_any_core else core):
+            redis = [stack.enter_context(ValkeyServer(folder / "valkey", config=redis_config))]
+    postgres = PostgresServer(folder / "postgres", settings=postgres_settings)
     with on_core(core):
-        postgres = PostgresServer(run.folder / "postgres", settings=postgres_settings)
-        run.stack.enter_context(postgres)
-    environment = {"LOG_LEVEL": "warning", **settings}
-    system = System(redis_url, postgres.dsn(), run.folder / "logs", environment)
-    run.stack.enter_context(system)
+        stack.enter_context(postgres)
+    url = ",".join(f"redis://127.0.0.1:{server.port}" for server in redis)
+    environment = {"LOG_LEVEL": "warning", "FLUSH_MAX_SECONDS": "1", **settings}
+    system = stack.enter_context(System(url, postgres.dsn(), folder / "logs", environment))
     code, _, errors = await run_command("flusher", "migrate", **system.environment)
     if code:
         raise Unsound(f"the database could not be migrated: {errors}")
     database = await asyncpg.connect(postgres.dsn())
-    run.stack.push_async_callback(database.close)
-    return system, postgres, database
-
-
-async def start_ours(
-    run: Run,
-    redis_url: str,
-    *,
-    postgres_settings: Mapping[str, str] | None = None,
-    extra: Mapping[str, str] | None = None,
-    bound: bool = True,
-) -> Ours:
-    """PostgreSQL and a collector, which use a Redis that runs.
-
-    `extra` are settings of the collector and the flusher. If `bound`, the collector has the first
-    core, PostgreSQL and the flusher have the second.
-    """
-    system, postgres, database = await migrated_system(
-        run,
-        redis_url,
-        settings={"FLUSH_MAX_SECONDS": "1", **(extra or {})},
-        postgres_settings=postgres_settings,
-        core=OTHER_CORE if bound else None,
-    )
-    with on_core(SERVER_CORE if bound else None):
-        collector = system.program("collector").start()
-    return Ours(system, postgres, database, await collector.ready(), bound)
+    stack.push_async_callback(database.close)
+    return Ours(system, redis, postgres, database)
 
 
 async def wait_for_rows(database: asyncpg.Connection, wanted: int, query: str = _ROWS) -> None:

@@ -4,25 +4,26 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from matplotlib.figure import Figure as Plot
 
-from bench.speed.benchmark import Figure, Result, Series, number
-from bench.tables import markdown_table
+from bench.speed.benchmark import Figure, Result, number
+from bench.tables import markdown_table, save_page
 
 _HEAD = ("what", "against", "reach", "reached", "")
 _OURS, _OTHERS = "#1f6f8b", "#b8b8b8"
 
 
-def save(name: str, result: Result, made: Mapping[str, str], folder: Path) -> None:
-    """Writes `NAME.json`, `NAME.md` and `NAME.png`."""
-    folder.mkdir(parents=True, exist_ok=True)
+def save(name: str, result: Result, made: Mapping[str, str], folder: Path) -> str:
+    """Writes `NAME.json`, `NAME.md` and `NAME.png`; the page's text."""
+    page = save_page(folder, name, _page(name, result, made))
     document = {"made": dict(made), "name": name, **asdict(result)}
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     (folder / f"{name}.json").write_text(text)
-    (folder / f"{name}.md").write_text(markdown(name, result, made))
     plot(result).savefig(folder / f"{name}.png", dpi=110)
+    return page
 
 
 def summarise(folder: Path, names: Sequence[str]) -> str:
@@ -42,28 +43,22 @@ def summarise(folder: Path, names: Sequence[str]) -> str:
         *("Medians, with the least and the most of the rounds.", "", *made, ""),
         *(f"![{each['title']}]({each['name']}.png)\n" for each in documents),
     ]
-    text = "\n".join(lines)
-    (folder / "summary.md").write_text(text)
-    return text
+    return save_page(folder, "summary", lines)
 
 
-def markdown(name: str, result: Result, made: Mapping[str, str]) -> str:
-    """The result as a page."""
+def _page(name: str, result: Result, made: Mapping[str, str]) -> list[str]:
     lines = [f"# {result.title}", "", f"Made by `python -m bench {name}`.", ""]
     if result.figures:
         lines += markdown_table(_HEAD, [_row(figure) for figure in result.figures])
         lines += ["A ratio is the median of the rounds' ratios.", ""]
     rows = []
-    for series in result.series:
-        least, median, most = (
-            number(value) for value in (min(series.values), series.median, max(series.values))
-        )
-        rounds = str(len(series.values))
-        rows.append((series.contender, series.quantity, median, f"{least} to {most}", rounds))
+    for quantity, contenders in result.measured.by_quantity.items():
+        for contender, values in contenders.items():
+            least, middle, most = map(number, (min(values), median(values), max(values)))
+            rows.append((contender, quantity, middle, f"{least} to {most}", str(len(values))))
     lines += markdown_table(("", "", "median", "least to most", "rounds"), rows)
     lines += [*(f"- {note}" for note in result.notes), "", f"![]({name}.png)", ""]
-    lines += [f"{each}: {what}  " for each, what in made.items()]
-    return "\n".join(lines) + "\n"
+    return [*lines, *(f"{each}: {what}  " for each, what in made.items())]
 
 
 def _row(figure: Figure) -> tuple[str, ...]:
@@ -73,9 +68,7 @@ def _row(figure: Figure) -> tuple[str, ...]:
 
 def plot(result: Result) -> Plot:
     """A panel a quantity, a bar a contender: the median, with the least and the most."""
-    panels: dict[str, list[Series]] = {}
-    for series in result.series:
-        panels.setdefault(series.quantity, []).append(series)
+    panels = result.measured.by_quantity
     height = sum(0.9 + 0.35 * len(panel) for panel in panels.values())
     figure = Plot(figsize=(8, max(2.0, height)), layout="constrained")
     shares = [1 + len(panel) for panel in panels.values()]
@@ -87,14 +80,15 @@ def plot(result: Result) -> Plot:
     return figure
 
 
-def _bars(axis: Any, panel: Sequence[Series]) -> None:
-    names = [series.contender for series in panel]
-    medians = [series.median for series in panel]
-    below = [series.median - min(series.values) for series in panel]
-    above = [max(series.values) - series.median for series in panel]
-    colours = [_OURS if name.startswith("ours") else _OTHERS for name in names]
-    bars = axis.barh(names, medians, xerr=(below, above), color=colours, capsize=3, height=0.6)
-    axis.bar_label(bars, [number(median) for median in medians], padding=6, fontsize=9)
+def _bars(axis: Any, panel: Mapping[str, Sequence[float]]) -> None:
+    medians = {contender: median(values) for contender, values in panel.items()}
+    below = [medians[contender] - min(values) for contender, values in panel.items()]
+    above = [max(values) - medians[contender] for contender, values in panel.items()]
+    colours = [_OURS if contender.startswith("ours") else _OTHERS for contender in panel]
+    bars = axis.barh(
+        list(panel), medians.values(), xerr=(below, above), color=colours, capsize=3, height=0.6
+    )
+    axis.bar_label(bars, list(map(number, medians.values())), padding=6, fontsize=9)
     axis.invert_yaxis()
-    axis.set_xlim(0, max(max(series.values) for series in panel) * 1.15)
+    axis.set_xlim(0, max(map(max, panel.values())) * 1.15)
     axis.spines[["top", "right"]].set_visible(False)

@@ -4,17 +4,16 @@ Each layout is a whole system of its own, and all of them take turns under the s
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from bench.speed.benchmark import Measurements, Result, Run, Unsound, reported
-from bench.speed.contender import put_load
+from bench.speed.contender import Server, put_load
 from bench.speed.flusher_rig import POSTGRES_SETTINGS, SETTINGS_NOTE
-from bench.speed.machine import connections, cpu_seconds, resident_mib
+from bench.speed.machine import connections_to, cpu_seconds, resident_mib
 from bench.speed.ours import Ours, start_ours, wait_for_rows
 from embedded.cluster import Cluster
-from embedded.system import Program
 from embedded.valkey import ValkeyServer
 
 # Each node syncs as the single server does. Busy cores must not make it count as failed.
@@ -50,15 +49,15 @@ _COMPARED: Final = ((_CLUSTER, _EIGHT), (_EIGHT, _ONE_SHARD), (_CLUSTER_FULL, _E
 async def measure(run: Run) -> Result:
     """Rounds of a turn each."""
     measured = Measurements()
-    rigs = {name: await _start(run, name) for name in _LAYOUTS}
-    for number, name in run.turns(rigs, warm_up=True):
-        found = await rigs[name].turn(run.seconds)
+    systems = {name: await _start(run, name) for name in _LAYOUTS}
+    for number, name in run.turns(systems, warm_up=True):
+        found = await _turn(*systems[name], _LAYOUTS[name].connections, run.seconds)
         if number:
             for part, quantities in found.items():
                 measured.add(f"{name}: {part}", quantities)
     return Result(
         "One Redis server or a cluster",
-        measured.series(),
+        measured,
         tuple(
             reported(
                 f"{name}: {part}, {_COST}",
@@ -77,63 +76,49 @@ async def measure(run: Run) -> Result:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Rig:
-    """A running system."""
-
-    layout: _Layout
-    ours: Ours
-    programs: Mapping[str, Program]
-    redis: Sequence[ValkeyServer]
-
-    async def turn(self, seconds: float) -> dict[str, dict[str, float]]:
-        """One turn, from the first request to the last row; its quantities by part."""
-        ours = self.ours
-        pids = {
-            **{part: [program.running.pid] for part, program in self.programs.items()},
-            "Valkey": [server.pid for server in self.redis],
-            "PostgreSQL": [ours.postgres.pid],
-        }
-        already = await ours.database.fetchval(_ROWS)
-        writes = await ours.collector.metrics()
-        before = {part: cpu_seconds(*each) for part, each in pids.items()}
-        began = time.monotonic()
-        load = await put_load(ours.port, ours.pid, seconds, connections=self.layout.connections)
-        await wait_for_rows(ours.database, already + load.stored, _COUNTED)
-        took = time.monotonic() - began
-        spent = {part: cpu_seconds(*each) - before[part] for part, each in pids.items()}
-        rows = await ours.database.fetchval(_ROWS) - already
-        if rows != load.stored:
-            raise Unsound(f"{load.stored} requests were answered 201, and there are {rows} rows")
-        written = await ours.collector.metrics()
-        records, count = (
-            written[name] - writes[name]
-            for name in ("impact_append_batch_size_sum", "impact_append_batch_size_count")
-        )
-        found = {part: {_COST: each / rows * 1e6} for part, each in spent.items()}
-        ports = {server.port for server in self.redis}
-        for part, program in self.programs.items():
-            found[part]["connections to Redis"] = connections(program.running.pid, ports)
-            found[part]["MiB resident"] = resident_mib(program.running.pid)
-        found["collector"]["records a write"] = records / count
-        return {**found, "all": {"rows/s": rows / took}}
-
-
-async def _start(run: Run, name: str) -> _Rig:
+async def _start(run: Run, name: str) -> tuple[Ours, Server]:
     run.say(f"starting: {name}")
-    layout = _LAYOUTS[name]
-    run = replace(run, folder=run.folder / name)
-    extra = {"STREAM_SHARDS": str(layout.shards)}
-    if layout.cluster:
-        cluster = run.stack.enter_context(
-            Cluster(run.folder / "nodes", replicas=False, config=_NODE)
-        )
+    folder = run.folder / name
+    settings = {"STREAM_SHARDS": str(_LAYOUTS[name].shards)}
+    nodes: Sequence[ValkeyServer] = ()
+    if _LAYOUTS[name].cluster:
+        settings["REDIS_CLUSTER"] = "1"
+        cluster = run.stack.enter_context(Cluster(folder / "nodes", replicas=False, config=_NODE))
         await cluster.form()
-        redis, url = cluster.servers, cluster.url
-        extra["REDIS_CLUSTER"] = "1"
-    else:
-        redis = [run.stack.enter_context(ValkeyServer(run.folder / "valkey"))]
-        url = redis[0].url
-    ours = await start_ours(run, url, postgres_settings=POSTGRES_SETTINGS, extra=extra, bound=False)
-    programs = {"collector": ours.collector, "flusher": await ours.start_flusher()}
-    return _Rig(layout, ours, programs, redis)
+        nodes = cluster.servers
+    ours = await start_ours(
+        folder, run.stack, settings, postgres_settings=POSTGRES_SETTINGS, nodes=nodes
+    )
+    collector = await ours.start_collector()
+    await ours.start("flusher")
+    return ours, collector
+
+
+async def _turn(
+    ours: Ours, collector: Server, connections: int, seconds: float
+) -> dict[str, dict[str, float]]:
+    """One turn, from the first request to the last row; its quantities by part."""
+    pids = ours.pids
+    already = await ours.database.fetchval(_ROWS)
+    writes = await collector.program.metrics()
+    before = {part: cpu_seconds(*each) for part, each in pids.items()}
+    began = time.monotonic()
+    load = await put_load(collector, seconds, connections=connections)
+    await wait_for_rows(ours.database, already + load.stored, _COUNTED)
+    took = time.monotonic() - began
+    spent = {part: cpu_seconds(*each) - before[part] for part, each in pids.items()}
+    rows = await ours.database.fetchval(_ROWS) - already
+    if rows != load.stored:
+        raise Unsound(f"{load.stored} requests were answered 201, and there are {rows} rows")
+    written = await collector.program.metrics()
+    records, count = (
+        written[name] - writes[name]
+        for name in ("impact_append_batch_size_sum", "impact_append_batch_size_count")
+    )
+    found = {part: {_COST: each / rows * 1e6} for part, each in spent.items()}
+    ports = {server.port for server in ours.redis}
+    for part in ("collector", "flusher"):
+        found[part]["connections to Redis"] = connections_to(ports, *pids[part])
+        found[part]["MiB resident"] = resident_mib(*pids[part])
+    found["collector"]["records a write"] = records / count
+    return {**found, "all": {"rows/s": rows / took}}

@@ -16,8 +16,7 @@ from collector.buffer.pending import OnResult, PendingRecord
 from contract import keys
 from contract.collector_metrics import CollectorMetrics
 from runtime.cluster import Cluster, slot_of
-from runtime.outage import Outage
-from runtime.periodic import repeat
+from runtime.periodic import Outage, repeat
 from runtime.redis_client import Address, is_passing, retry_for
 from runtime.stopping import Stopping
 
@@ -44,11 +43,11 @@ class ClusterWriter:
         self._metrics = metrics
         self._durability = durability
         self._tasks: dict[NodeWriter, asyncio.Task[None]] = {}
-        self._primaries: dict[Address, NodeWriter] = {}
-        self._importers: dict[Address, NodeWriter] = {}
+        self._writers: dict[Address, NodeWriter] = {}
+        self._asked: set[Address] = set()  # nodes to which slots are moving
         self._outage = Outage(WRITTEN_AGAIN)
         # It never writes. It keeps records whose shard's primary is unknown.
-        self._unplaced = NodeWriter(_nowhere, metrics)
+        self._unplaced = NodeWriter(_nowhere, metrics, outage=self._outage)
         self._of_shard = [self._unplaced] * shards
         self._group = asyncio.TaskGroup()
 
@@ -76,44 +75,39 @@ class ClusterWriter:
         try:
             await self._cluster.refresh()
         except RedisError as error:
-            self._outage.fails(self._unplaced)
             self._unplaced.fails(retry_for(error, "looking for the shards"))
         await self._unplaced.refuse_overdue()
         owners = [self._cluster.owner(slot) for slot in self._slots]
         self._of_shard = [
-            self._unplaced if owner is None else self._writer(self._primaries, owner)
-            for owner in owners
+            self._unplaced if owner is None else self._writer(owner) for owner in owners
         ]
         if self._unplaced not in self._of_shard:
-            self._outage.works(self._unplaced)
             self._unplaced.works()
-        for node in set(self._primaries) - set(owners):
-            self._retire(self._primaries.pop(node))
-        for node in [node for node, writer in self._importers.items() if writer.idle]:
-            self._retire(self._importers.pop(node))
+        self._asked = {node for node in self._asked if not self._writers[node].idle}
+        for node in set(self._writers) - set(owners) - self._asked:
+            self._retire(self._writers.pop(node))
         for pending in reversed(self._unplaced.take_all()):
             self._of_shard[pending.shard].put_first([pending])
         if any(writer.is_slow(_SLOW_SECONDS) for writer in self._tasks):
             self._cluster.doubt()
 
-    def _writer(self, writers: dict[Address, NodeWriter], node: Address) -> NodeWriter:
-        writer = writers.get(node)
+    def _writer(self, node: Address) -> NodeWriter:
+        writer = self._writers.get(node)
         if writer is None:
             client = self._cluster.client(node)
-            writer = writers[node] = NodeWriter(
+            writer = self._writers[node] = NodeWriter(
                 lambda: self._connect(client),
                 self._metrics,
                 self._durability,
                 self._redirect,
                 self._outage,
-                asking=writers is self._importers,
             )
             self._tasks[writer] = self._group.create_task(writer.run())
         return writer
 
     def _retire(self, writer: NodeWriter) -> None:
         self._unplaced.put_first(writer.take_all())
-        self._outage.works(writer)
+        writer.works()
         self._tasks.pop(writer).cancel()
 
     def _redirect(self, failed: list[PendingRecord], error: RedisError) -> list[PendingRecord]:
@@ -121,7 +115,10 @@ class ClusterWriter:
         if isinstance(error, AskError) and not isinstance(error, MovedError):
             # The slot is moving, and the new node already has the stream.
             node = Address(error.host, int(error.port))
-            self._writer(self._importers, node).put_first(failed)
+            self._asked.add(node)
+            for pending in failed:
+                pending.asking = True
+            self._writer(node).put_first(failed)
         elif isinstance(error, AskError) or is_passing(error):
             self._unplaced.put_first(failed)
         else:

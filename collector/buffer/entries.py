@@ -33,10 +33,7 @@ class PackedEntry(NamedTuple):
 class EntryPacker:
     """Packs records for one server."""
 
-    def __init__(self, *, asking: bool = False) -> None:
-        """`asking`: send ASKING before each command, to a node that is importing the slot."""
-        self._prefix = _ASKING if asking else b""
-        self._asking = asking
+    def __init__(self) -> None:
         # By shard: the beginning of its XADD, and for each number of records the transaction's end.
         self._xadds: dict[int, bytes] = {}
         self._ends: dict[int, list[bytes]] = {}
@@ -46,20 +43,22 @@ class EntryPacker:
 
         `together`: the records of a shard share entries.
         """
-        if not together or self._asking:
+        if not together:
             return list(map(self._one, batch))
-        by_shard: defaultdict[int, list[PendingRecord]] = defaultdict(list)
+        by_shard: defaultdict[int | PendingRecord, list[PendingRecord]] = defaultdict(list)
         for pending in batch:
-            by_shard[pending.shard].append(pending)
+            by_shard[pending if pending.asking else pending.shard].append(pending)
         return [
-            self._one(some[0]) if len(some) == 1 else self._several(shard, some)
-            for shard, of_shard in by_shard.items()
+            self._one(some[0]) if len(some) == 1 else self._several(some[0].shard, some)
+            for of_shard in by_shard.values()
             for some in ((of_shard,) if len(of_shard) <= RECORDS_MAX else _portions(of_shard))
         ]
 
     def _one(self, pending: PendingRecord) -> PackedEntry:
-        commands = self._prefix + self._xadd(pending.shard, pending.record)
-        return PackedEntry((pending,), commands, 1 + self._asking)
+        xadd = self._xadd(pending.shard, pending.record)
+        if pending.asking:
+            return PackedEntry((pending,), _ASKING + xadd, 2)
+        return PackedEntry((pending,), xadd, 1)
 
     def _several(self, shard: int, some: Sequence[PendingRecord]) -> PackedEntry:
         content = join_records([pending.record for pending in some])

@@ -13,8 +13,7 @@ from collector.buffer.entries import EntryPacker, PackedEntry, refusal
 from collector.buffer.pending import WAIT_SECONDS, OnResult, PendingRecord
 from contract.collector_metrics import CollectorMetrics
 from contract.errors import Retry
-from runtime.outage import Outage
-from runtime.periodic import repeat
+from runtime.periodic import Outage, repeat
 from runtime.redis_client import is_passing, retry_for
 from runtime.redis_connection import pack
 from runtime.stopping import Stopping
@@ -64,8 +63,6 @@ class NodeWriter:
         durability: Durability = Durability.SERVER,
         redirect: Redirect | None = None,
         outage: Outage | None = None,
-        *,
-        asking: bool = False,
     ) -> None:
         """
         Args:
@@ -74,10 +71,9 @@ class NodeWriter:
             durability: when a record counts as stored.
             redirect: gets failed records; None: they are tried again here.
             outage: of all servers, if there are others; None: of this one.
-            asking: as in `EntryPacker`.
         """
         self._redirect = redirect
-        self._packer = EntryPacker(asking=asking)
+        self._packer = EntryPacker()
         self._full_writes = 0.0  # the share of the last writes that were full
         self._connect = connect
         self._metrics = metrics
@@ -199,7 +195,7 @@ class NodeWriter:
             self._metrics.append_unanswered.inc(len(batch))
             return self._handle(error, batch)
         except Exception as error:  # noqa: BLE001 - the writer must survive any fault
-            self._fails(Retry("fault", f"appending: {type(error).__name__}"), batch)
+            self.fails(Retry("fault", f"appending: {type(error).__name__}"), batch)
             self._metrics.append_unanswered.inc(len(batch))
             return batch
         return left
@@ -219,12 +215,11 @@ class NodeWriter:
                 left += self._handle(refused, list(some))
                 continue
             if not_durable is None:
-                self.failing_since = None
-                self._outage.works(self)
+                self.works()
                 self._outage.works(some[0].shard)
             else:
                 # It is in the stream, but not durable enough for a 2xx.
-                self._fails(not_durable, some)
+                self.fails(not_durable, some)
                 self._metrics.append_unanswered.inc(len(some))
             for pending in some:
                 _finish(pending, not_durable)
@@ -233,7 +228,7 @@ class NodeWriter:
     def _handle(self, error: RedisError, batch: list[PendingRecord]) -> list[PendingRecord]:
         """Returns the records of a failed batch that are to be tried again here."""
         if not isinstance(error, AskError):  # AskError and MovedError say where the slot is
-            self._fails(retry_for(error, "appending"), batch)
+            self.fails(retry_for(error, "appending"), batch)
         left = batch if self._redirect is None else self._redirect(batch, error)
         if is_passing(error):
             return left
@@ -241,16 +236,13 @@ class NodeWriter:
             _finish(pending, retry_for(error, "appending"))
         return []
 
-    def _fails(self, why: Retry, batch: Sequence[PendingRecord]) -> None:
+    def fails(self, why: Retry, batch: Sequence[PendingRecord] = ()) -> None:
+        """Notes that this batch, or without one everything, can't be written; logs it at first."""
         # A refusal may concern only its shard. All other errors concern the server.
-        refused = why.reason == "redis_refused"
+        refused = bool(batch) and why.reason == "redis_refused"
         failing: set[object] = {each.shard for each in batch} if refused else {self}
         for each in failing:
             self._outage.fails(each)
-        self.fails(why)
-
-    def fails(self, why: Retry) -> None:
-        """Notes that nothing can be written, and logs it the first time."""
         if self.failing_since is None:
             self.failing_since = asyncio.get_running_loop().time()
             log.error(
@@ -262,6 +254,7 @@ class NodeWriter:
     def works(self) -> None:
         """Notes that writing works."""
         self.failing_since = None
+        self._outage.works(self)
 
 
 def _finish(pending: PendingRecord, error: Retry | None) -> None:

@@ -21,3 +21,4 @@ class PendingRecord:
     deadline: float  # in the loop's time
     on_result: OnResult
     is_over: bool = False  # its callback was called
+    asking: bool = False  # its stream moves to another node, which must be asked for it (ASK)

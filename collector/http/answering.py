@@ -13,8 +13,7 @@ import structlog
 
 from collector.http import answers
 from collector.http.answers import Answer
-from collector.http.request import Request
-from collector.http.routes import Route
+from collector.http.routes import Request, Route
 from collector.request.headers import Headers
 from contract.calendar import SECOND_US
 from contract.collector_metrics import CollectorMetrics

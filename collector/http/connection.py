@@ -15,7 +15,7 @@ from collector.http.answering import Answering
 from collector.http.answers import CLOSING, Answer, to_bytes
 from collector.http.connections import Connections, Phase
 from collector.http.limits import MAX_HEAD, MAX_HEADERS, MAX_LINE, OVERLOAD, TOO_LARGE
-from collector.http.request import Request
+from collector.http.routes import Request
 from collector.http.usual import Usual, UsualRequests
 from collector.request.body import MAX_BYTES
 from contract.errors import Reject, Retry
@@ -29,7 +29,6 @@ _END: Final = b"\r\n\r\n"
 _END_BYTES: Final = len(_END)
 # Matches what can be the beginning of a request. For other bytes it does not wait for more.
 _BEGINNING: Final = re.compile(rb"[A-Z]+(?: [^ \r\n]*(?: [^ \r\n]*(?:\r|\r\n.*)?)?)?", re.DOTALL)
-_BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +43,6 @@ class Parts:
 
 class Connection(asyncio.Protocol):
     """A client's connection."""
-
-    __slots__ = (
-        "_answering",
-        "_ending",
-        "_half_closed",
-        "_parts",
-        "_paused",
-        "_peer",
-        "_received",
-        "_transport",
-        "_unread",
-        "_usual",
-        "_working",
-        "begun",
-    )
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -105,13 +89,12 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._ending:
             return
-        seen = len(self._received)
-        if seen:
+        if self._received:
             data = self._received + data
         if self._answering or self._unread:
             self._wait(data)
         else:
-            self._work(data, seen)
+            self._work(data)
 
     def eof_received(self) -> bool:
         """The client sends no more. The connection stays open for the answers that are due."""
@@ -125,18 +108,15 @@ class Connection(asyncio.Protocol):
         self._unread = False
         self._go_on()
 
-    def _work(self, data: bytes, seen: int = 0) -> None:
+    def _work(self, data: bytes) -> None:
         """Begins requests, one after the other, until one is incomplete or not answered yet.
 
-        Args:
-            data: bytes from the first byte of a request.
-            seen: how many of them were already examined, and were not a complete request.
+        `data` begins with the first byte of a request.
         """
         self._working = True
         rest: bytes | None = data
         while rest:
-            rest = self._begin(rest, seen)
-            seen = 0
+            rest = self._begin(rest)
             if rest and (self._answering or self._unread):
                 self._wait(rest)
                 break
@@ -144,13 +124,13 @@ class Connection(asyncio.Protocol):
                 break
         self._working = False
 
-    def _begin(self, data: bytes, seen: int) -> bytes | None:
+    def _begin(self, data: bytes) -> bytes | None:
         """Begins a request; returns the bytes after it, or None if it could not begin."""
         usual = self._usual
-        start = data.find(_END, max(seen - _END_BYTES, 0) if usual is None else 0) + _END_BYTES
+        start = data.find(_END) + _END_BYTES
         if usual is None:
             if start < _END_BYTES:
-                self._wait_for_headers(data, seen)
+                self._wait_for_headers(data)
                 return None
             if _is_too_large(data, start):
                 self._refuse(TOO_LARGE)
@@ -200,14 +180,14 @@ class Connection(asyncio.Protocol):
         if self._half_closed and not self._answering and not self._ending:
             self._end()
 
-    def _wait_for_headers(self, data: bytes, seen: int) -> None:
-        first_line_is_new = data.find(b"\r\n", 0, seen) < 0
+    def _wait_for_headers(self, data: bytes) -> None:
+        lines = data.count(b"\n")
         if _is_too_large(data, len(data)):
             self._refuse(TOO_LARGE)
         elif (
-            (first_line_is_new and _BEGINNING.fullmatch(data) is None)
-            or _BARE_LF.search(data, max(seen - 1, 0)) is not None
-            or data.count(b"\n") > MAX_HEADERS + 1
+            lines > MAX_HEADERS + 1
+            or lines != data.count(b"\r\n")
+            or _BEGINNING.fullmatch(data) is None
         ):
             self._hand_over(data)  # aiohttp refuses it
         else:

@@ -37,11 +37,15 @@ class Listener:
         loop = asyncio.get_running_loop()
         self._factory = factory
         try:
-            self._kept += self._before or await _bind(host, port)
-            for listening in self._kept:
+            for listening in self._before:
                 self._servers.append(
-                    await loop.create_server(factory, sock=listening.dup(), backlog=BACKLOG)
+                    await loop.create_server(factory, sock=listening, backlog=BACKLOG)
                 )
+            if not self._before:
+                self._servers.append(
+                    await loop.create_server(factory, host, port, reuse_port=True, backlog=BACKLOG)
+                )
+            self._kept += [each.dup() for server in self._servers for each in server.sockets]
         except OSError as error:
             await self.close()
             problem = f"{host}:{port} can't be listened on: {error.strerror or error}"
@@ -70,32 +74,6 @@ class Listener:
         if self._factory is not None:
             for connection in accepted:
                 await loop.connect_accepted_socket(self._factory, connection)
-
-
-async def _bind(host: str, port: int) -> list[socket.socket]:
-    """A socket for each address of the name.
-
-    Raises:
-        OSError: one of them can't be bound.
-    """
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    bound: list[socket.socket] = []
-    try:
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            listening = socket.socket(family, kind, protocol)
-            bound.append(listening)
-            listening.setblocking(False)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listening.bind(address)
-    except OSError:
-        for listening in bound:
-            listening.close()
-        raise
-    return bound
 
 
 def _accept_all(listening: socket.socket) -> list[socket.socket]:

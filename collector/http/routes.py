@@ -1,13 +1,30 @@
-"""The table of endpoints and pages, by path and method."""
+"""The table of endpoints and pages, by path and method, and what an endpoint gets and gives."""
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from aiohttp import web
 
-from collector.http.answers import NotAllowed
-from collector.http.request import Endpoint
+from collector.http.answers import Answer, NotAllowed
+from collector.request.headers import Headers
 from contract.errors import Reject
+
+
+@dataclass(slots=True)
+class Request:
+    """A complete request. It is the same from both HTTP parsers."""
+
+    headers: Headers
+    peer: str | None  # the address at the other end of the connection
+    body: bytes = b""
+    named: str = ""  # the text in place of the path's `{}`
+
+
+Respond = Callable[[Answer | Exception], None]
+"""An endpoint calls it once, with the answer or with the error that becomes the answer."""
+
+Endpoint = Callable[[Request, Respond], None]
+"""Responds now or later, or raises the error."""
 
 Show = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
 """Answers a request; the text is the one in place of the path's `{}`, or empty."""
@@ -72,13 +89,6 @@ class Routes:
         if route is None:
             raise NotAllowed(tuple(methods))
         return route, named
-
-    def exact(self) -> Iterator[Route]:
-        """The endpoints whose path has no `{}`."""
-        for methods in self._exact.values():
-            for route in methods.values():
-                if isinstance(route, Route):
-                    yield route
 
     def _methods_at(self, path: str) -> tuple[dict[str, Route | Page] | None, str]:
         if methods := self._exact.get(path):

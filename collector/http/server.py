@@ -2,25 +2,17 @@
 
 import asyncio
 import socket
-import time
 from collections.abc import Iterable, Sequence
-from http import HTTPStatus
-from typing import cast
-
-from aiohttp import hdrs, web
 
 from collector.http import answers
 from collector.http.answering import Answering, CommonHeaders
-from collector.http.answers import Answer
 from collector.http.connection import Connection, Parts
 from collector.http.connections import Connections, Phase
 from collector.http.listener import Listener
-from collector.http.reading import read_body
-from collector.http.request import Request, Respond
-from collector.http.routes import Page, Route, Routes
+from collector.http.routes import Page, Request, Respond, Route, Routes
 from collector.http.unusual import UnusualConnection, UnusualServer
+from collector.http.unusual_requests import UnusualRequests
 from collector.http.usual import UsualRequests
-from collector.http.written import Written
 from collector.sessions import Sessions
 from contract.collector_metrics import CollectorMetrics
 from contract.errors import Ignore
@@ -77,7 +69,8 @@ class Server:
     def unusual_protocol(self) -> UnusualConnection:
         """The protocol of a connection whose requests aiohttp reads."""
         if self._unusual is None:  # it needs a running event loop
-            self._unusual = UnusualServer(self._serve, self._answering, self._connections)
+            requests = UnusualRequests(self._routes, self._answering, self._connections)
+            self._unusual = UnusualServer(requests.serve, self._answering, self._connections)
         return self._unusual()
 
     async def start(self, host: str, port: int) -> None:
@@ -129,67 +122,3 @@ class Server:
     def _pageview(self, _: Request, __: Respond) -> None:
         """Some front-ends report each page view. Nothing is stored."""
         raise Ignore("pageview")
-
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Called by aiohttp when it has read a request's headers."""
-        connection = cast("UnusualConnection", request.protocol)
-        connection.request_begins(request.content)
-        try:
-            return await self._answer(request, connection)
-        finally:
-            connection.request_ends()
-
-    async def _answer(
-        self, request: web.BaseRequest, connection: UnusualConnection
-    ) -> web.StreamResponse:
-        started = time.perf_counter()
-        name, origin = "unknown", request.headers.get(hdrs.ORIGIN)
-        # After a request to change the protocol, the next bytes might not be HTTP.
-        keep_alive = request.keep_alive and hdrs.UPGRADE not in request.headers
-        try:
-            try:
-                route, named = self._routes.find(request.method, request.path)
-                name = route.name
-            finally:
-                body = await read_body(request)
-                connection.body_received()
-            if isinstance(route, Page):
-                page = await route.show(request, named)
-                self._answering.count(name, page.status, origin, started)
-                if not keep_alive or self._connections.draining:
-                    page.force_close()
-                return page
-        except Exception as error:  # noqa: BLE001 - each becomes an answer
-            answer = self._answering.of_error(error)
-            lines = self._answering.count(name, answer.status, origin, started)
-            content = request.content
-            if (
-                answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-                or not content.is_eof()
-                or content.exception() is not None
-            ):
-                # Otherwise the rest of the body would be read as the next request.
-                keep_alive = False
-        else:
-            complete = Request(request.headers, _peer(request), body, named)
-            answer, lines = await self._answer_of_endpoint(route, complete)
-        keep_alive = keep_alive and not self._connections.draining
-        return Written(
-            request, answer, lines, connection.close_when_answered, keep_alive=keep_alive
-        )
-
-    async def _answer_of_endpoint(self, route: Route, request: Request) -> tuple[Answer, bytes]:
-        sent: asyncio.Future[tuple[Answer, bytes]] = asyncio.get_running_loop().create_future()
-
-        def send(answer: Answer, lines: bytes) -> None:
-            if not sent.done():  # otherwise its connection is gone
-                sent.set_result((answer, lines))
-
-        self._answering.begin(route, request, send)
-        return await sent
-
-
-def _peer(request: web.BaseRequest) -> str | None:
-    transport = request.transport
-    peername = transport.get_extra_info("peername") if transport is not None else None
-    return peername[0] if peername else None

@@ -73,10 +73,7 @@ class UsualRequests:
 
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
-        self._lines = {
-            f"{route.method} {route.path} HTTP/1.1".encode(): (route, "")
-            for route in routes.exact()
-        }
+        self._lines: dict[bytes, tuple[Route, str]] = {}  # of paths without an id
         self._fields: dict[bytes, tuple[str, str]] = {}
 
     def recognise(self, head: bytes) -> Usual | None:
@@ -106,7 +103,11 @@ class UsualRequests:
             found, named = self._routes.find(parts[1].decode(), parts[2].decode())
         except Reject:
             return None
-        return (found, named) if isinstance(found, Route) else None
+        if not isinstance(found, Route):
+            return None
+        if not named:
+            self._lines[line] = found, named
+        return found, named
 
     def _read(self, line: bytes) -> tuple[str, str] | None:
         """A header's name in lower case and its value, or None if it is not a usual header."""

@@ -9,12 +9,13 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network, ip_network
 
 import structlog
 
+from collector.request.networks import Networks
 from contract.collector_metrics import CollectorMetrics
 from contract.identity import network_of
+from contract.setting_values import parse_networks
 from runtime.periodic import Interval
 
 WINDOW = 500
@@ -36,30 +37,15 @@ _ADVICE = {
     ),
 }
 
+# RFC 1918, 3927, 4193, 4291, 6598 and loopback.
+_PRIVATE = Networks(
+    parse_networks(
+        "10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 127.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, "
+        "fc00::/7, fe80::/10, ::1/128"
+    )
+)
+
 log = structlog.get_logger()
-
-
-def _ranges(*networks: str) -> tuple[tuple[bytes, bytes], ...]:
-    found: list[IPv4Network | IPv6Network] = [ip_network(network) for network in networks]
-    return tuple((one.network_address.packed, one.broadcast_address.packed) for one in found)
-
-
-# RFC 1918, 3927, 4193, 4291, 6598 and loopback. As bytes, because `is_private` takes ten times as
-# long, and caches addresses.
-_PRIVATE_4 = _ranges(
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "127.0.0.0/8",
-    "100.64.0.0/10",
-    "169.254.0.0/16",
-)
-_PRIVATE_6 = _ranges("fc00::/7", "fe80::/10", "::1/128")
-# For nearly every address the first byte shows that it is not in these ranges.
-_FIRST_BYTES_4, _FIRST_BYTES_6 = (
-    frozenset(byte for first, last in ranges for byte in range(first[0], last[0] + 1))
-    for ranges in (_PRIVATE_4, _PRIVATE_6)
-)
 
 
 class AddressCheck:
@@ -78,11 +64,8 @@ class AddressCheck:
     def observe(self, address: bytes) -> None:
         """Counts a visit's address (4 or 16 bytes) without keeping it."""
         network = network_of(address)
-        if len(network) == _IPV4_BYTES:
-            if network[0] in _FIRST_BYTES_4:
-                self._private += _is_in(network, _PRIVATE_4)
-        elif address[0] in _FIRST_BYTES_6:
-            self._private += _is_in(address, _PRIVATE_6)
+        # An IPv6 address may embed an IPv4 address.
+        self._private += (network if len(network) == _IPV4_BYTES else address) in _PRIVATE
         self._networks.append(hash((self._key, network)))
         if len(self._networks) == WINDOW:
             self._close_window()
@@ -109,7 +92,3 @@ class AddressCheck:
             if self._warning[sign].ended():
                 log.warning(_ADVICE[sign], sign=sign, visits=WINDOW)
         self._open_window()
-
-
-def _is_in(address: bytes, ranges: tuple[tuple[bytes, bytes], ...]) -> bool:
-    return any(first <= address <= last for first, last in ranges)

@@ -1,5 +1,6 @@
 """Who the caller is, according to the token."""
 
+import warnings
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from collector.request.roles import Found, Roles
+from contract import settings
 from contract.collector_metrics import CollectorMetrics
 from contract.errors import Misconfigured
+from contract.setting import Environment
 
 USER_ID_MAX_BYTES = 255
 # If so many users in a row have no role, the setting is probably wrong.
@@ -38,43 +41,31 @@ class _Key(NamedTuple):
     algorithms: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRules:
-    """When a token is valid, apart from its key. The fields are settings (`JWT_…`)."""
-
-    algorithms: Sequence[str]
-    audience: str = ""
-    user_claim: str = "sub"
-    leeway_seconds: float = 0.0
-    require_expiry: bool = False
-
-
 class TokenVerifier:
     """Verifies JSON Web Tokens (RFC 7519) with PyJWT, by pinned algorithms only."""
 
-    def __init__(
-        self,
-        keys: Sequence[str],
-        rules: TokenRules,
-        roles: Roles,
-        metrics: CollectorMetrics,
-    ) -> None:
-        """`keys` are secrets and PEM public keys; any of them verifies a token.
+    def __init__(self, environment: Environment, metrics: CollectorMetrics) -> None:
+        """By the settings `JWT_…`. Any of the keys verifies a token.
 
         Raises:
             Misconfigured: an algorithm is unknown, a key fits no algorithm, an algorithm has no
                 key, or a key is a private key or a public key that would be used as a secret.
         """
+        keys = settings.JWT_KEY.read(environment)
+        algorithms = settings.JWT_ALGORITHMS.read(environment)
         _refuse_public_secrets([key for key in keys if "-----BEGIN" not in key])
-        self.weaknesses: list[str] = []
-        self._keys = [self._prepare(key, rules.algorithms) for key in keys]
-        for name in rules.algorithms if keys else ():
+        self._keys = [_prepare(key, algorithms) for key in keys]
+        for name in algorithms if keys else ():
             if not any(name in key.algorithms for key in self._keys):
                 raise _no_key(name)
-        self._audience = rules.audience or None
-        self._user_claim = rules.user_claim
-        self._roles = roles
-        self._leeway = rules.leeway_seconds
+        # A short key is logged above. PyJWT would warn again at the first token.
+        warnings.simplefilter("ignore", jwt.InsecureKeyLengthWarning)
+        self._audience = settings.JWT_AUDIENCE.read(environment) or None
+        self._user_claim = settings.JWT_USER_CLAIM.read(environment)
+        self._leeway = settings.JWT_LEEWAY_SECONDS.read(environment)
+        self._roles = Roles(
+            settings.JWT_ROLE_CLAIM.read(environment), settings.JWT_ROLE_RANK.read(environment)
+        )
         self._found = {found: metrics.token_roles.labels(found) for found in Found}
         self._without_expiry = metrics.tokens_without_expiry
         self._warned_of_expiry = False
@@ -87,7 +78,7 @@ class TokenVerifier:
             "verify_jti": False,
             "verify_iat": False,
             "verify_aud": self._audience is not None,
-            "require": ["exp"] if rules.require_expiry else [],
+            "require": ["exp"] if settings.JWT_REQUIRE_EXPIRY.read(environment) else [],
         }
 
     def verify(self, authorization: str | None, token: str | None) -> User | None:
@@ -96,29 +87,6 @@ class TokenVerifier:
         if scheme.lower() == "bearer" and (user := self._user(bearer.strip())) is not None:
             return user
         return self._user(token) if token else None
-
-    def _prepare(self, key: str, algorithms: Sequence[str]) -> _Key:
-        fit = []
-        prepared = None
-        for name in algorithms:
-            try:
-                algorithm = jwt.get_algorithm_by_name(name)
-                prepared = algorithm.prepare_key(key)
-                weakness = algorithm.check_key_length(prepared)
-            except NotImplementedError:  # as PyJWT says that it does not know the name
-                problem = f"{name!r} is not a known algorithm"
-                raise Misconfigured("JWT_ALGORITHMS", problem, "JWT_ALGORITHMS=HS256") from None
-            except (jwt.InvalidKeyError, ValueError, TypeError):
-                continue
-            if hasattr(prepared, "private_bytes"):
-                problem = "is a private key, but only the public key is needed: use that"
-                raise Misconfigured("JWT_KEY", problem, _EXAMPLE)
-            fit.append(name)
-            if weakness:
-                self.weaknesses.append(weakness)
-        if not fit:
-            raise _no_key(" or ".join(algorithms))
-        return _Key(prepared, fit)
 
     def _user(self, token: str) -> User | None:
         # A quick check, because front-ends send `Bearer undefined` for visitors.
@@ -190,6 +158,35 @@ def _refuse_public_secrets(secrets: Sequence[str]) -> None:
         except (ValueError, UnsupportedAlgorithm):
             continue
         raise Misconfigured("JWT_KEY", "is a public key without its BEGIN and END lines", _EXAMPLE)
+
+
+def _prepare(key: str, algorithms: Sequence[str]) -> _Key:
+    fit = []
+    prepared = None
+    for name in algorithms:
+        try:
+            algorithm = jwt.get_algorithm_by_name(name)
+            prepared = algorithm.prepare_key(key)
+            weakness = algorithm.check_key_length(prepared)
+        except NotImplementedError:  # as PyJWT says that it does not know the name
+            problem = f"{name!r} is not a known algorithm"
+            raise Misconfigured("JWT_ALGORITHMS", problem, "JWT_ALGORITHMS=HS256") from None
+        except (jwt.InvalidKeyError, ValueError, TypeError):
+            continue
+        if hasattr(prepared, "private_bytes"):
+            problem = "is a private key, but only the public key is needed: use that"
+            raise Misconfigured("JWT_KEY", problem, _EXAMPLE)
+        fit.append(name)
+        if weakness:
+            log.warning(
+                "JWT_KEY is short: a person who guesses it can sign in as any user",
+                why=weakness,
+                to_do="have the platform sign with a longer key, and set JWT_KEY to it: "
+                "openssl rand -hex 32",
+            )
+    if not fit:
+        raise _no_key(" or ".join(algorithms))
+    return _Key(prepared, fit)
 
 
 def _no_key(algorithms: str) -> Misconfigured:

@@ -5,17 +5,18 @@ set, else `X-Forwarded-For` if the request has it, else `Forwarded`.
 """
 
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv6Address, ip_address
 from itertools import islice
 from socket import AF_INET, inet_pton
 from typing import NamedTuple
 
 from collector.request.forwarded import forwarded_for
 from collector.request.headers import Headers
+from collector.request.networks import Networks
+from contract.setting_values import Network
 
 Address = bytes
-"""4 or 16 bytes. Objects of `ipaddress` would cost more than everything else here."""
-Network = IPv4Network | IPv6Network
+"""4 or 16 bytes."""
 
 # How many entries are read, from the right: a client can write thousands.
 HOPS = 64
@@ -39,12 +40,7 @@ class TrustedProxies:
 
     def __init__(self, networks: Sequence[Network], header: str = "") -> None:
         """`header`: `CLIENT_ADDRESS_HEADER`, or the empty string."""
-        # By the length of an address, as numbers: each request is compared with all of them.
-        self._networks: dict[int, list[tuple[int, int]]] = {}
-        for network in networks:
-            bounds = int(network.network_address), int(network.netmask)
-            length = network.max_prefixlen // 8
-            self._networks.setdefault(length, []).append(bounds)
+        self._networks = Networks(networks)
         self._header = header.lower()
         # Only for proxies: a client's address must not outlive its request.
         self._proxies: dict[str, Peer] = {}
@@ -63,11 +59,7 @@ class TrustedProxies:
         return peer
 
     def trusts(self, address: Address) -> bool:
-        number = int.from_bytes(address)
-        for network, mask in self._networks.get(len(address), ()):
-            if number & mask == network:
-                return True
-        return False
+        return address in self._networks
 
     def client(self, peer: Peer, headers: Headers) -> Address | None:
         """The rightmost address that is not a trusted proxy's; None if the peer has none.

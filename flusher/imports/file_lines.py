@@ -4,28 +4,28 @@ A line ends at its line break, even within quotation marks. So damage costs only
 each line has the number that an editor shows. Memory stays constant, even if a line is very long.
 """
 
-import bz2
-import gzip
-import lzma
 import os
 import stat
 import sys
 import zlib
+from bz2 import BZ2File
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE, getincrementaldecoder
 from collections.abc import Callable, Iterator
-from io import BufferedIOBase, BufferedReader, IncrementalNewlineDecoder, RawIOBase
-from typing import Final
+from gzip import GzipFile
+from io import BufferedReader, IncrementalNewlineDecoder
+from lzma import LZMAError, LZMAFile
+from typing import Final, TypeAlias
 
 LONGEST: Final = 65_536
 """The most characters of a line. Of a longer one only the first `LONGEST + 1` are given."""
 
 STANDARD_INPUT: Final = "-"
 _READ_AT_ONCE: Final = 1 << 18
-_MAGIC_BYTES: Final = 8  # enough to recognise a compression or an encoding
-_COMPRESSIONS: Final[tuple[tuple[bytes, Callable[[BufferedReader], BufferedIOBase]], ...]] = (
-    (b"\x1f\x8b", lambda file: gzip.GzipFile(fileobj=file)),
-    (b"BZh", bz2.BZ2File),
-    (b"\xfd7zXZ\0", lzma.LZMAFile),
+_Decompressed: TypeAlias = BufferedReader | GzipFile | BZ2File | LZMAFile
+_COMPRESSIONS: Final[tuple[tuple[bytes, Callable[[BufferedReader], _Decompressed]], ...]] = (
+    (b"\x1f\x8b", lambda file: GzipFile(fileobj=file)),
+    (b"BZh", BZ2File),
+    (b"\xfd7zXZ\0", LZMAFile),
 )
 _REFUSED: Final = (
     (b"PK\x03\x04", "is a spreadsheet or a ZIP file: save the sheet as CSV, or unpack it"),
@@ -33,7 +33,7 @@ _REFUSED: Final = (
     (b"\x28\xb5\x2f\xfd", "is compressed by zstd: zstdcat FILE | python -m flusher import -"),
     (b"PGDMP", "is a dump of PostgreSQL: pg_restore, then \\copy the table as CSV"),
 )
-_DAMAGED: Final = (OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeError)
+_DAMAGED: Final = (OSError, EOFError, zlib.error, LZMAError, UnicodeError)
 
 
 class Unreadable(ValueError):
@@ -55,7 +55,7 @@ class FileLines:
         self.size: int | None = found.st_size if stat.S_ISREG(found.st_mode) else None
         """In bytes; None if it is unknown, as for a pipe."""
         self.read_bytes = 0
-        """How many bytes of the file were read, before decompression."""
+        """How many bytes of the file were read, before decompression; 0 while `size` is None."""
 
     def lines(self) -> Iterator[str]:
         """Each line, without its line break (LF, CR LF or CR). May be called once.
@@ -65,9 +65,18 @@ class FileLines:
         """
         with self._raw:
             try:
-                begun = ""
-                for text in _texts(self._read):
-                    *lines, begun = (begun + text).split("\n")
+                file = _decompressed(BufferedReader(self._raw, _READ_AT_ONCE))
+                encoding, errors = _encoding(file.peek(2))
+                decoder = getincrementaldecoder(encoding)(errors)
+                text = IncrementalNewlineDecoder(decoder, translate=True)
+                begun, at_end = "", False
+                while not at_end:
+                    # `read1` returns what is there, so that everything before a damage is read.
+                    octets = file.read1(_READ_AT_ONCE)
+                    at_end = not octets
+                    if self.size is not None:
+                        self.read_bytes = self._raw.tell()
+                    *lines, begun = (begun + text.decode(octets, final=at_end)).split("\n")
                     yield from lines
                     begun = begun[: LONGEST + 1]
                 if begun:
@@ -75,50 +84,16 @@ class FileLines:
             except _DAMAGED as error:
                 raise Unreadable(_why(error)) from None
 
-    def _read(self, size: int) -> bytes:
-        octets = self._raw.read(size) or b""
-        self.read_bytes += len(octets)
-        return octets
 
-
-class _Bytes(RawIOBase):
-    """Bytes from a function, of which the first can be seen before they are read."""
-
-    def __init__(self, read: Callable[[int], bytes]) -> None:
-        """`read` returns at most as many bytes as it is asked for; none at the end."""
-        super().__init__()
-        self._read = read
-        self.first = b""
-        """The first bytes, until they are read. A pipe may give them one by one."""
-        while len(self.first) < _MAGIC_BYTES and (more := read(_MAGIC_BYTES - len(self.first))):
-            self.first += more
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # the stubs' Buffer has no length
-        octets = self.first[: len(buffer)] or self._read(len(buffer))
-        self.first = self.first[len(octets) :]
-        buffer[: len(octets)] = octets
-        return len(octets)
-
-
-def _texts(read: Callable[[int], bytes]) -> Iterator[str]:
-    """The text, a part at a time; each line break in it is a newline."""
-    file = _Bytes(read)
+def _decompressed(file: BufferedReader) -> _Decompressed:
+    first = file.peek()
     for beginning, why in _REFUSED:
-        if file.first.startswith(beginning):
+        if first.startswith(beginning):
             raise Unreadable(why)
     for beginning, decompress in _COMPRESSIONS:
-        if file.first.startswith(beginning):
-            # `read1` returns what is there, so that everything before a damage is read.
-            file = _Bytes(decompress(BufferedReader(file, _READ_AT_ONCE)).read1)
-            break
-    encoding, errors = _encoding(file.first)
-    text = IncrementalNewlineDecoder(getincrementaldecoder(encoding)(errors), translate=True)
-    while octets := file.read(_READ_AT_ONCE):
-        yield text.decode(octets)
-    yield text.decode(b"", final=True)
+        if first.startswith(beginning):
+            return decompress(file)
+    return file
 
 
 def _encoding(first: bytes) -> tuple[str, str]:

@@ -29,7 +29,7 @@ from flusher.imports.csv_line import COLUMNS, SITE_COLUMN, Layout, read_layout
 from flusher.imports.earlier_sessions import RUN_BYTES, EarlierSessions, Importable
 from flusher.imports.file_lines import STANDARD_INPUT, FileLines, Unreadable
 from flusher.imports.line_batches import LineBatch, WrongLines, line_batches
-from flusher.imports.store import Destination, DryRun, ImportWriter, Outcome, Run
+from flusher.imports.store import DryRun, ImportWriter, Outcome, Run
 from flusher.postgres.database import Database
 from flusher.postgres.statements import statement
 from runtime.logs import configure_logging
@@ -105,9 +105,8 @@ async def import_sessions(environment: Environment, options: ImportOptions) -> i
         async with Database(dsn) as database:
             rules = await _rules(environment, database, site)
             batches = line_batches(lines, layout, EarlierSessions(rules, run.tag))
-            destination: Destination = ImportWriter(database, rules.zone, run)
-            if options.dry_run:
-                destination = DryRun(database, run)
+            writer = ImportWriter(database, rules.zone, run)
+            destination = DryRun(database, run) if options.dry_run else writer
             with _progress(options.file, file) as show:
                 await _import_lines(batches, destination, imported, show)
     except Retry as error:
@@ -123,7 +122,7 @@ async def import_sessions(environment: Environment, options: ImportOptions) -> i
 
 async def _import_lines(
     batches: Iterator[LineBatch],
-    destination: Destination,
+    destination: DryRun | ImportWriter,
     imported: _Imported,
     show: Callable[[_Imported], None],
 ) -> None:

@@ -5,7 +5,7 @@ A dry run only finds out which sessions would be stored.
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -21,7 +21,7 @@ from flusher.postgres.statements import statement
 from flusher.postgres.store_counts import store_counts
 from flusher.postgres.write import SessionWriter
 from flusher.rows.copy_format import COLUMNS
-from runtime.retry import Backoff, retry
+from runtime.periodic import Backoff, retry
 
 _PAUSES_SECONDS: Final = 4.0
 # The lowest and the highest bytes that may follow a key in an id.
@@ -103,18 +103,6 @@ def _ids(keys: Sequence[bytes], end: bytes) -> str:
     return f"{{{(end.join(keys) + end).hex(',', -_ID_BYTES) if keys else ''}}}"
 
 
-class Destination(Protocol):
-    """Where batches go."""
-
-    async def write(self, batch: LineBatch) -> Outcome:
-        """Stores the new sessions of a batch: when this returns, all of them are committed.
-
-        Raises:
-            DeadLetter: PostgreSQL refuses the batch, or a month was dropped.
-            Retry: PostgreSQL has been away or busy for some seconds.
-        """
-
-
 class DryRun:
     """Stores nothing, and says what would be stored.
 
@@ -128,6 +116,7 @@ class DryRun:
         self._begun = False
 
     async def write(self, batch: LineBatch) -> Outcome:
+        """As `ImportWriter.write`, but stores nothing."""
         if not batch.keys:
             return Outcome()
         async with self._database.connection() as connection:
@@ -157,6 +146,12 @@ class ImportWriter:
         self._was_empty: dict[Month, bool] = {}
 
     async def write(self, batch: LineBatch) -> Outcome:
+        """Stores the new sessions of a batch: when this returns, all of them are committed.
+
+        Raises:
+            DeadLetter: PostgreSQL refuses the batch, or a month was dropped.
+            Retry: PostgreSQL has been away or busy for some seconds.
+        """
         if not batch.keys:
             return Outcome()
         await self._months.create_months({kind.months[0] for kind in set(batch.kinds)})

@@ -21,7 +21,7 @@ from flusher.postgres.match import session_of
 from flusher.postgres.statements import statement
 from flusher.postgres.store_counts import store_counts
 from flusher.rows.counts import Counts
-from runtime.retry import Backoff, retry
+from runtime.periodic import Backoff, retry
 
 _PAUSES_SECONDS: Final = 4.0
 _EXAMPLE: Final = "python -m flusher import --undo sessions.csv"

@@ -1,10 +1,8 @@
-"""Regular work: adds up the changes of the counts, closes months, and drops old ones.
-
-It has its own connection, so that no batch waits for it. The views are exact whenever it runs.
+"""Adds up the changes of the counts, closes months, and drops old ones (`flusher/housekeeping.py`
+says when). The views are exact whenever this runs.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
@@ -12,24 +10,18 @@ import asyncpg
 import structlog
 
 from contract.calendar import Month
-from contract.errors import DeadLetter, Misconfigured, Retry
-from contract.flusher_metrics import FlusherMetrics
 from flusher.postgres import locks
 from flusher.postgres.database import Database
 from flusher.postgres.locks import Lock
 from flusher.postgres.statements import statement
-from runtime.periodic import FailureLog, Interval, repeat
-from runtime.retry import Backoff, retry
-from runtime.stopping import Stopping
+from runtime.periodic import Backoff, retry
 
 # A month is closed this long after its end, by PostgreSQL's clock.
 GRACE: Final = timedelta(days=3)
 # But not while an entry in Redis is this old, by Redis's clock: it may be of that month.
 WAITS_SECONDS: Final = 86_400.0
-_PAUSE_SECONDS: Final = 1.0
-_CLOSE_EVERY_SECONDS: Final = 60.0
 # A month is dropped at the second check that finds it, and the first one logs a warning.
-_DROP_EVERY_SECONDS: Final = 3600.0
+DROP_EVERY_SECONDS: Final = 3600.0
 _TRIES: Final = Backoff(0.05, 0.8)
 _TRIES_SECONDS: Final = 1.6
 # How long one try waits for its lock. New batches wait for as long.
@@ -44,72 +36,36 @@ DeadPlaces = Callable[[], Awaitable[Mapping[tuple[Month, str], int]]]
 OldestEntry = Callable[[], Awaitable[float]]
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The months that one run has closed and dropped."""
-
-    closed: tuple[date, ...] = ()
-    dropped: tuple[date, ...] = ()
-
-
 class MonthKeeper:
     """The regular work of one flusher. Several flushers may do it at the same time.
 
-    Its methods, except for `run`, raise Retry if PostgreSQL or Redis is away or busy.
+    Its methods raise Retry if PostgreSQL or Redis is away or busy.
     """
 
     def __init__(
         self,
         database: Database,
         oldest_entry: OldestEntry,
+        dead_places: DeadPlaces,
         kept_months: int,
-        ended_keep: str = "instant",
-        dead_places: DeadPlaces | None = None,
+        ended_keep: str,
     ) -> None:
         """
         Args:
             database: with a connection of its own.
             oldest_entry: asks Redis. Raises Retry if it is unknown.
+            dead_places: asks Redis. Months with dead letters are not closed.
             kept_months: how many finished months keep their sessions; 0: all.
             ended_keep: what the times of a closed month are rounded to: `hour`, `day` or `instant`.
-            dead_places: asks Redis. Months with dead letters are not closed. None: there are none.
         """
         self._database = database
         self._oldest_entry = oldest_entry
+        self._dead_places = dead_places
         self._kept_months = kept_months
         self._ended_keep = ended_keep
-        self._dead_places = dead_places
         self._held: list[str] = []
         self._too_large: set[date] = set()
         self._to_drop: set[date] = set()
-
-    async def run(self, stopping: Stopping, metrics: FlusherMetrics) -> None:
-        """Repeats all of it, until asked to stop."""
-        closing, dropping = Interval(_CLOSE_EVERY_SECONDS), Interval(_DROP_EVERY_SECONDS)
-
-        async def turn() -> None:
-            await self.fold()
-            if closing.ended():
-                await self._measure(metrics)
-                await self.note_dead_letters()
-                await self.close()
-            if dropping.ended():
-                await self.drop()
-
-        failure_log = FailureLog(
-            "adding up counts has to wait",
-            "counts are added up again",
-            "nothing at first, since the views stay exact; check that PostgreSQL is up",
-        )
-        # No error of PostgreSQL is a reason to end the flusher.
-        passing = (Retry, DeadLetter, Misconfigured)
-        await repeat(turn, stopping, _PAUSE_SECONDS, trouble=failure_log, passing=passing)
-
-    async def run_once(self) -> Done:
-        """Does all of it once."""
-        await self.fold()
-        await self.note_dead_letters()
-        return Done(await self.close(), await self.drop())
 
     async def fold(self) -> None:
         """Adds up the changes of the counts."""
@@ -117,31 +73,20 @@ class MonthKeeper:
             if await locks.try_to_take(connection, Lock.FOLD):
                 await connection.execute(statement("fold_counts"))
 
-    async def note_dead_letters(self) -> None:
-        """Stores how many dead letters each month and site has, for the view `data_quality`."""
-        if self._dead_places is None:
-            return
-        places = (await self._dead_places()).items()
-        rows = [(month.first_day, site, count) for (month, site), count in places if count]
-        async with self._database.connection() as connection, connection.transaction():
-            if await locks.try_to_take(connection, Lock.DEAD_LETTERS):
-                await connection.execute(
-                    "DELETE FROM flusher.quality_counts WHERE kind = 'dead_letter'"
-                )
-                await connection.executemany(
-                    "INSERT INTO flusher.quality_counts VALUES ($1, $2, 'dead_letter', $3)", rows
-                )
-
     async def close(self) -> tuple[date, ...]:
         """Closes months that are over and have no entries or dead letters in Redis; returns them.
-        Also closes months again that got sessions after they were closed.
+        Also closes months again that got sessions after they were closed. Before that, it stores
+        how many dead letters each month and site has, for the view `data_quality`.
         """
+        # Before the streams are checked: meanwhile one may be replayed into a stream.
+        dead_places = await self._dead_places()
         async with self._database.connection() as connection:
+            await _note_dead_letters(connection, dead_places)
             rows = await connection.fetch(statement("months_to_close"), GRACE, self._ended_keep)
             if not rows:
                 return ()
-            # Before the streams are checked: meanwhile one may be replayed into a stream.
-            held = await self._held_by_dead_letters([row["month"] for row in rows])
+            held = {month.first_day for month, _ in dead_places} & {row["month"] for row in rows}
+            self._log_held(sorted(map(str, held)))
             if await self._oldest_entry() > WAITS_SECONDS:
                 return ()
             closed = tuple(
@@ -171,19 +116,14 @@ class MonthKeeper:
             )
             return False
 
-    async def _held_by_dead_letters(self, months: list[date]) -> set[date]:
-        if self._dead_places is None:
-            return set()
-        held = {month.first_day for month, _ in await self._dead_places()}.intersection(months)
-        names = sorted(map(str, held))
-        if names and names != self._held:
+    def _log_held(self, months: list[str]) -> None:
+        if months and months != self._held:
             log.warning(
                 "months can't be closed: dead letters belong to them",
-                months=names,
+                months=months,
                 to_do="python -m flusher dead list; replay or drop them",
             )
-        self._held = names
-        return held
+        self._held = months
 
     async def drop(self) -> tuple[date, ...]:
         """Drops the sessions of months that an earlier call has announced; returns them. Announces
@@ -209,15 +149,24 @@ class MonthKeeper:
             log.warning(
                 "sessions will be dropped at the next check",
                 months=sorted(map(str, self._to_drop)),
-                seconds=_DROP_EVERY_SECONDS,
+                seconds=DROP_EVERY_SECONDS,
                 to_do="nothing, or before that a higher SESSIONS_KEPT_MONTHS",
             )
         return dropped
 
-    async def _measure(self, metrics: FlusherMetrics) -> None:
-        async with self._database.connection() as connection:
-            checked_at = await connection.fetchval("SELECT checked_at FROM flusher.state")
-        metrics.counts_checked.set(0 if checked_at is None else checked_at.timestamp())
+
+async def _note_dead_letters(
+    connection: asyncpg.Connection, places: Mapping[tuple[Month, str], int]
+) -> None:
+    rows = [(month.first_day, site, count) for (month, site), count in places.items() if count]
+    async with connection.transaction():
+        if await locks.try_to_take(connection, Lock.DEAD_LETTERS):
+            await connection.execute(
+                "DELETE FROM flusher.quality_counts WHERE kind = 'dead_letter'"
+            )
+            await connection.executemany(
+                "INSERT INTO flusher.quality_counts VALUES ($1, $2, 'dead_letter', $3)", rows
+            )
 
 
 async def _with_lock(

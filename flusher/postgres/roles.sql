@@ -24,8 +24,7 @@ BEGIN
         GRANT SELECT ON public.monthly_impact, public.daily_impact, public.data_quality TO impact_flusher;
         -- Not on partitions: they need no rights, and a flusher may be creating one now.
         GRANT SELECT, INSERT, UPDATE, DELETE ON public.sessions, flusher.state, flusher.months, flusher.salts, flusher.upgrades,
-            flusher.counts, flusher.count_changes, flusher.quality_counts, flusher.sign_in_digests,
-            flusher.imports TO impact_flusher;
+            flusher.counts, flusher.count_changes, flusher.quality_counts, flusher.sign_in_digests, flusher.imports TO impact_flusher;
     END IF;
 
     -- By default every role may use the schema public, but not on every server. Analysts' queries are

@@ -68,7 +68,7 @@ _OF_MONTHS: Final = (
     *(PEOPLE, PEOPLE_CHANGE, VISITORS, USERS),
     *(SESSIONS, SESSIONS_CHANGE, EACH, SIGNED_IN),
 )
-_OF_SITES: Final = (
+OF_SITES: Final = (
     *(PEOPLE, PEOPLE_CHANGE, PEOPLE_IN_A_YEAR),
     *(SESSIONS, SHARE, SESSIONS_CHANGE, SESSIONS_IN_A_YEAR),
 )
@@ -153,7 +153,7 @@ def as_table(report: Report, *, by_site: bool = False, width: int = REPORT_WIDTH
             remarks.append(f"Visitors in {last.month}: {signed_in}.")
     if by_site:
         tables = [
-            _table(str(month), list(lines), _OF_SITES, lambda line: line.site or "", width)
+            _table(str(month), list(lines), OF_SITES, lambda line: line.site or "", width)
             for month, lines in groupby(report.by_site, key=lambda line: line.month)
         ]
         marked = [

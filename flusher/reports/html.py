@@ -39,11 +39,8 @@ _PEOPLE: Final = Plot(
     # A hash that came both signed in and not is among the users.
     lambda line: line.counts.people - line.counts.signed_in_people,
     (
-        formats.PEOPLE,
-        formats.PEOPLE_CHANGE,
-        formats.PEOPLE_IN_A_YEAR,
-        formats.VISITORS,
-        formats.USERS,
+        *(formats.PEOPLE, formats.PEOPLE_CHANGE, formats.PEOPLE_IN_A_YEAR),
+        *(formats.VISITORS, formats.USERS),
     ),
 )
 _SESSIONS: Final = Plot(
@@ -54,14 +51,6 @@ _SESSIONS: Final = Plot(
         *(formats.SESSIONS, formats.SESSIONS_CHANGE, formats.SESSIONS_IN_A_YEAR, formats.SIGNED_IN),
         formats.EACH._replace(heading="a person"),
     ),
-)
-_OF_A_SITE: Final = (
-    formats.PEOPLE,
-    formats.PEOPLE_CHANGE,
-    formats.PEOPLE_IN_A_YEAR,
-    formats.SESSIONS,
-    formats.SESSIONS_CHANGE,
-    formats.SHARE,
 )
 
 
@@ -202,7 +191,7 @@ def _sites(report: Report, last: Line) -> str:
             f'<span class="site">{escape(line.site or "")}{_mark(line)}</span>'
             f'<span class="bar" style="width: {100 * line.counts.people / most:.1f}%"></span>'
         ),
-        _OF_A_SITE,
+        [each for each in formats.OF_SITES if each is not formats.SESSIONS_IN_A_YEAR],
     )
     rest = f"<p>And {more} more, each with fewer people.</p>" if more > 0 else ""
     marked = "".join(

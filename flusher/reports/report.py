@@ -45,6 +45,9 @@ class Figures:
         self._quality = quality
         self._current = current
         self._first = min(counts)
+        known = {site for rows in quality.values() for site in rows} - {UNKNOWN_SITE}
+        # If there is only one site, the remarks on all sites can say more.
+        self._only_site = known.pop() if len(known) == 1 else None
 
     def months(self, number: int) -> list[Month]:
         """The last `number` months, but none before the first counted one."""
@@ -55,10 +58,8 @@ class Figures:
         """The sites that were counted in any of these months."""
         return {site for month in months for site in self._counts.get(month, ())}
 
-    def line(self, month: Month, site: str | None, alone: str | None) -> Line:
-        """The line of one site, or of all. `alone` is the only site that there is, for which the
-        remarks can say more.
-        """
+    def line(self, month: Month, site: str | None) -> Line:
+        """The line of one site, or of all."""
         here = self._counts.get(month, {})
         everywhere = sum(here.values(), Counts())
         counts = everywhere if site is None else here.get(site, Counts())
@@ -72,16 +73,11 @@ class Figures:
             before,
             self._change(month, month.plus(-_YEAR), site),
             (
-                *self._remarks(month, site or alone),
-                *self._not_compared(month, site or alone, before),
+                *self._remarks(month, site or self._only_site),
+                *self._not_compared(month, site or self._only_site, before),
             ),
             self._sign_ins(month, site),
         )
-
-    def only_site(self) -> str | None:
-        """The only site that is known, if it is just one."""
-        known = {site for rows in self._quality.values() for site in rows} - {UNKNOWN_SITE}
-        return known.pop() if len(known) == 1 else None
 
     def unreadable_dead_letters(self) -> int:
         rows = [row for by_site in self._quality.values() for row in by_site.items()]
@@ -172,7 +168,6 @@ def make_report(
     """The report of one site or all, for the last `months` months."""
     shown = figures.months(months)
     sites = figures.sites(*shown)
-    alone = site or figures.only_site()
     remarks = []
     if len(sites) > 1:
         remarks.append(
@@ -189,11 +184,11 @@ def make_report(
         line
         for month in shown
         for line in sorted(
-            (figures.line(month, each, None) for each in figures.sites(month)),
+            (figures.line(month, each) for each in figures.sites(month)),
             key=lambda line: (-line.counts.people, line.site or ""),
         )
     ]
-    lines = [figures.line(month, None, alone) for month in shown]
+    lines = [figures.line(month, None) for month in shown]
     if len(sites) == 1:
         site = next(iter(sites))
     return Report(site, len(sites), zone, made_at, lines, by_site, remarks)

@@ -1,4 +1,5 @@
-"""The dead letters in Redis, for `python -m flusher dead` and for the view `data_quality`.
+"""The dead letters in Redis: the worker makes them, `python -m flusher dead` shows them, and the
+view `data_quality` says where they are missing.
 
 The name of a dead letter is its shard and its id in Redis: `3:1795359513326-0`.
 """
@@ -11,18 +12,56 @@ from datetime import UTC, datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import structlog
+
 from contract import keys
 from contract.calendar import Month, from_us, month_at, to_us
 from contract.errors import DeadLetter, Misconfigured
+from contract.flusher_metrics import FlusherMetrics
 from contract.record import FIELD, SaltMade, SessionStarted, decode
-from flusher.stream.scripts import run_script
-from flusher.stream.shards import ask_one, find_shards
+from flusher.rows.batch import Undecodable
+from flusher.stream.shards import ask_one, find_shards, script
 from runtime.shards import Shards
 
+# For each shard. More of them come from a fault that lasts, and the newest ones show it as well.
+DEAD_LETTERS_KEPT = 10_000
 _NAME = re.compile(r"(?P<shard>\d{1,4}):(?P<id>\d+-\d+)")
 _PAGE = 500
 # Not the name of any host.
 UNKNOWN_SITE = "(unknown)"
+
+log = structlog.get_logger()
+
+
+async def set_aside(servers: Shards, metrics: FlusherMetrics, undecodable: Undecodable) -> None:
+    """Makes an entry that can never become a row a dead letter: moves it in one step, counts and
+    logs it. Does nothing if another flusher has already acknowledged or moved it.
+
+    Raises:
+        Retry: Redis does not answer, or is full.
+    """
+    (shard, id_, _), why = undecodable.entry, undecodable.why
+    arguments = (keys.GROUP, id_, FIELD, why.reason, str(why), DEAD_LETTERS_KEPT)
+    command = script("dead_letter_entry.lua", shard, [keys.dead_letters(shard)], *arguments)
+    found, dropped = await ask_one(servers, shard, command, "setting a dead letter aside")
+    if not found:
+        return
+    if dropped:
+        metrics.dead_dropped.inc(dropped)
+        log.error(
+            "the oldest dead letters were dropped: there are too many",
+            count=dropped,
+            to_do="`python -m flusher dead list`; fix the cause, replay or drop them",
+        )
+    metrics.dead.labels(why.reason).inc()
+    log.error(
+        "an entry was set aside as a dead letter",
+        shard=shard,
+        entry=id_.decode(),
+        reason=why.reason,
+        detail=str(why),
+        to_do="`python -m flusher dead list`; replay it once the cause is fixed",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +93,7 @@ class DeadLetters:
 
     async def all(self) -> AsyncIterator[Letter]:
         """All dead letters, by shard, the oldest first."""
-        for shard in await find_shards(self._servers, (), [keys.dead_letters]):
+        for shard in await find_shards(self._servers, ()):
             start = "-"
             while letters := await self._range(shard, start, "+", _PAGE):
                 for letter in letters:
@@ -96,7 +135,7 @@ class DeadLetters:
         """Moves one back into its stream."""
         shard, id_ = _parse(name)
         dead_letters = [keys.dead_letters(shard)]
-        command = run_script("replay_dead_letter.lua", shard, dead_letters, id_, FIELD)
+        command = script("replay_dead_letter.lua", shard, dead_letters, id_, FIELD)
         if not await ask_one(self._servers, shard, command, "replaying a dead letter"):
             raise _unknown(name)
 

@@ -17,22 +17,19 @@ from runtime.shards import Shards, first_error
 
 @dataclass(frozen=True, slots=True)
 class ShardLag:
-    """How far behind a shard is: its entries, their records, and how many entries are pending.
-    Times are by its Redis server, in milliseconds.
+    """How far behind a shard is: its entries, the records in them, how many entries are pending,
+    and its dead letters. All times are by its Redis server.
     """
 
     shard: int
     entries: int
     records: int
     pending: int
-    oldest_ms: int | None
+    oldest_seconds: float | None
+    """The age of its oldest entry; None: it has no entry."""
     newest_ms: int | None
-    now_ms: int
-
-    @property
-    def oldest_seconds(self) -> float | None:
-        """The age of its oldest entry."""
-        return None if self.oldest_ms is None else max(self.now_ms - self.oldest_ms, 0) / 1000
+    """When its newest entry was appended, in milliseconds since the epoch."""
+    dead_letters: int
 
 
 async def measure_lag(servers: Shards, shards: Iterable[int]) -> list[ShardLag]:
@@ -45,15 +42,17 @@ async def measure_lag(servers: Shards, shards: Iterable[int]) -> list[ShardLag]:
             ("XRANGE", keys.stream(shard), "-", "+", "COUNT", 1),
             ("XREVRANGE", keys.stream(shard), "+", "-", "COUNT", 1),
             ("TIME",),
+            ("XLEN", keys.dead_letters(shard)),
         ]
         for shard in shards
     }
     replies = await ask(servers, commands, "measuring the lag")
     lags = []
-    for shard, (entries, joined, pending, oldest, newest, now) in sorted(replies.items()):
-        if first_error((entries, joined, oldest, newest, now)) is not None:
+    for shard, (entries, joined, pending, oldest, newest, now, dead) in sorted(replies.items()):
+        if first_error((entries, joined, oldest, newest, now, dead)) is not None:
             continue
-        seconds, microseconds = map(int, now)
+        oldest_ms, (seconds, microseconds) = _first_ms(oldest), map(int, now)
+        age_ms = seconds * 1000 + microseconds // 1000 - (oldest_ms or 0)
         lags.append(
             ShardLag(
                 shard,
@@ -61,9 +60,9 @@ async def measure_lag(servers: Shards, shards: Iterable[int]) -> list[ShardLag]:
                 entries + int(joined or 0) if entries else 0,
                 # An error: there is no group yet, so nothing was ever read.
                 0 if isinstance(pending, RedisError) else pending[0],
-                _first_ms(oldest),
+                None if oldest_ms is None else max(age_ms, 0) / 1000,
                 _first_ms(newest),
-                seconds * 1000 + microseconds // 1000,
+                dead,
             )
         )
     return lags
@@ -75,13 +74,6 @@ async def oldest_entry_seconds(servers: Shards, shards: Sequence[int]) -> float:
     if len(lags) < len(shards):
         raise Retry("redis_away", "it is unknown what waits in some shards")
     return max((lag.oldest_seconds or 0.0 for lag in lags), default=0.0)
-
-
-async def count_dead_letters(servers: Shards, shards: Iterable[int]) -> dict[int, int]:
-    """The number of dead letters of each shard whose server answers."""
-    commands = {shard: [("XLEN", keys.dead_letters(shard))] for shard in shards}
-    replies = await ask(servers, commands, "counting dead letters")
-    return {shard: count for shard, (count,) in replies.items() if isinstance(count, int)}
 
 
 def _first_ms(messages: Sequence[tuple[bytes, object]]) -> int | None:

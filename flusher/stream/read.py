@@ -4,6 +4,7 @@ Each shard has its own command, so that the shards may be on different nodes. No
 poll is one round trip to each server, for all of its shards.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,19 +12,16 @@ import structlog
 from redis.exceptions import RedisError
 
 from contract import keys
-from contract.entry import split_entry
-from contract.errors import DeadLetter
+from contract.entry import count_records, split_entry
 from contract.record import FIELD
 from flusher.rows.entry import Entry
-from flusher.stream.scripts import acknowledge_entries, run_script
-from flusher.stream.shards import ask, ask_one, find_shards
-from runtime.outage import Outage
+from flusher.stream.shards import ask, ask_one, find_shards, script
+from runtime.periodic import Outage
 from runtime.redis_client import retry_for
 from runtime.redis_connection import Command
 from runtime.shards import Shards, first_error
 
-# For each shard. More of them come from a fault that lasts, and the newest ones show it as well.
-DEAD_LETTERS_KEPT = 10_000
+_ACKNOWLEDGED_AT_ONCE = 4000
 # How many of a shard's oldest entries are examined, to find those that no consumer has.
 _EXAMINED = 1000
 
@@ -48,29 +46,18 @@ class StreamReader:
         self.shards: Sequence[int] = range(shards.count)  # the known ones
         self._consumer = consumer
         self._claim_ms = int(claim_seconds * 1000)
+        self._answered: set[int] = set()  # shards that have ever had the group
         self._claimed_up_to: dict[int, bytes] = {}
         self._unread: list[int] = []  # shards that could not be read last time
         self._outage = Outage("all shards are read again")
         # Whether some shard may have had more than the last `read` asked for.
         self.left_some = False
 
-    async def find_shards(self) -> list[int]:
-        """Finds streams beyond the configured ones, and reads them, too; returns the new ones."""
+    async def find_shards(self) -> None:
+        """Finds streams that are not known yet, to read them, too."""
         known, self.shards = self.shards, await find_shards(self.servers, self.shards)
-        return sorted(set(self.shards) - set(known))
-
-    async def create_groups(self, shards: Iterable[int] | None = None) -> None:
-        """Creates missing consumer groups, by default of all shards. They begin with the first
-        entry.
-        """
-        doing = "creating the consumer group"
-        commands = {
-            shard: [("XGROUP", "CREATE", keys.stream(shard), keys.GROUP, "0", "MKSTREAM")]
-            for shard in (self.shards if shards is None else shards)
-        }
-        for (reply,) in (await ask(self.servers, commands, doing)).values():
-            if isinstance(reply, RedisError) and not str(reply).startswith("BUSYGROUP"):
-                raise retry_for(reply, doing)
+        if new := sorted(set(self.shards) - set(known)):
+            log.info("shards beyond STREAM_SHARDS were found: they are drained too", shards=new)
 
     async def read(self, most: int) -> list[Entry]:
         """Entries that no consumer of the group has had, about `most`, evenly from the shards."""
@@ -115,9 +102,19 @@ class StreamReader:
         Returns:
             How many records this call has deleted, and not another flusher that also had them.
         """
-        commands = acknowledge_entries(entries)
-        if not commands:
+        # One script takes entries with the same number of records.
+        ids: defaultdict[tuple[int, int], list[bytes]] = defaultdict(list)
+        for shard, id_, record in entries:
+            ids[shard, count_records(record)].append(id_)
+        if not ids:
             return 0
+        commands: defaultdict[int, list[Command]] = defaultdict(list)
+        for (shard, records), alike in ids.items():
+            for first in range(0, len(alike), _ACKNOWLEDGED_AT_ONCE):
+                some = alike[first : first + _ACKNOWLEDGED_AT_ONCE]
+                arguments: Command = (keys.GROUP, records, *some)
+                joined = [keys.joined(shard)]
+                commands[shard].append(script("acknowledge_entries.lua", shard, joined, *arguments))
         deleted = 0
         for replies in (await ask(self.servers, commands, "acknowledging")).values():
             refused = first_error(replies)
@@ -126,25 +123,11 @@ class StreamReader:
             deleted += sum(replies)
         return deleted
 
-    async def dead_letter(self, entry: Entry, why: DeadLetter) -> tuple[bool, int]:
-        """Moves an entry to its shard's dead letters, in one step.
-
-        Returns:
-            Whether it was still there (another flusher may have deleted it); and how many of the
-            oldest dead letters were deleted, because only `DEAD_LETTERS_KEPT` are kept.
-        """
-        shard, letters = entry.shard, [keys.dead_letters(entry.shard)]
-        arguments = (keys.GROUP, entry.id, FIELD, why.reason, str(why), DEAD_LETTERS_KEPT)
-        command = run_script("dead_letter_entry.lua", shard, letters, *arguments)
-        doing = "setting a dead letter aside"
-        found, dropped = await ask_one(self.servers, shard, command, doing)
-        return bool(found), int(dropped)
-
     async def split(self, entry: Entry) -> None:
         """Replaces an entry by one for each of its records, at the stream's end, in one step."""
         shard, joined = entry.shard, [keys.joined(entry.shard)]
         arguments: Command = (keys.GROUP, entry.id, FIELD, *split_entry(entry.record))
-        command = run_script("split_entry.lua", shard, joined, *arguments)
+        command = script("split_entry.lua", shard, joined, *arguments)
         await ask_one(self.servers, shard, command, "splitting an entry")
 
     async def take_up_forgotten(self, shard: int) -> int:
@@ -155,7 +138,7 @@ class StreamReader:
             The number of these entries.
         """
         arguments = (keys.GROUP, self._consumer, _EXAMINED, self._claim_ms)
-        command = run_script("take_up_forgotten.lua", shard, (), *arguments)
+        command = script("take_up_forgotten.lua", shard, (), *arguments)
         doing = "looking for forgotten entries"
         return int(await ask_one(self.servers, shard, command, doing))
 
@@ -163,7 +146,7 @@ class StreamReader:
         """Removes this consumer, and dead ones, from the group, if nothing is pending for them."""
         arguments = (keys.GROUP, self._consumer, self._claim_ms * 60)
         for shard in self.shards:
-            command = run_script("retire_consumer.lua", shard, (), *arguments)
+            command = script("retire_consumer.lua", shard, (), *arguments)
             await ask_one(self.servers, shard, command, "leaving the consumer group")
 
     async def _ask_each(self, commands: Mapping[int, Command], doing: str) -> dict[int, Any]:
@@ -175,26 +158,46 @@ class StreamReader:
         replies = await ask(
             self.servers, {shard: [each] for shard, each in commands.items()}, doing
         )
-        answered, failed, groupless = {}, {}, []
+        if groupless := [shard for shard, (reply,) in replies.items() if _has_no_group(reply)]:
+            replies |= await self._ask_creating_groups(
+                {shard: commands[shard] for shard in groupless}, doing
+            )
+        answered, failed = {}, {}
         for shard, (reply,) in replies.items():
-            if not isinstance(reply, RedisError):
-                answered[shard] = reply
-            elif str(reply).startswith("NOGROUP"):
-                groupless.append(shard)
-            else:
+            if isinstance(reply, RedisError):
                 failed[shard] = retry_for(reply, doing)
+            else:
+                answered[shard] = reply
         if failed and not answered:
             raise next(iter(failed.values()))
+        self._answered.update(answered)
         self._log_unread(failed)
-        if groupless:
-            # The new group begins with the first entry. What was written before is a duplicate.
+        return answered
+
+    async def _ask_creating_groups(
+        self, commands: Mapping[int, Command], doing: str
+    ) -> dict[int, list[Any]]:
+        """Creates the groups of these shards, which begin with the first entry, and sends their
+        commands. Not done while there is a group: a full Redis would refuse that, too.
+        """
+        if gone := [shard for shard in commands if shard in self._answered]:
             log.warning(
-                "the consumer group was gone and was created again",
-                shards=groupless,
+                "the consumer group was gone and is created again",
+                shards=gone,
                 to_do="find out what removed it: an eviction, FLUSHALL, or the restore of a backup",
             )
-            await self.create_groups(groupless)
-        return answered
+        both: dict[int, list[Command]] = {
+            shard: [
+                ("XGROUP", "CREATE", keys.stream(shard), keys.GROUP, "0", "MKSTREAM"),
+                command,
+            ]
+            for shard, command in commands.items()
+        }
+        return {
+            # Another flusher may have created it (BUSYGROUP). Any other error is the cause.
+            shard: [created if _has_no_group(reply) else reply]
+            for shard, (created, reply) in (await ask(self.servers, both, doing)).items()
+        }
 
     def _log_unread(self, failed: Mapping[int, Exception]) -> None:
         """Logs which shards have to wait, while the others are read."""
@@ -211,6 +214,10 @@ class StreamReader:
             )
         else:
             self._outage.works()
+
+
+def _has_no_group(reply: object) -> bool:
+    return isinstance(reply, RedisError) and str(reply).startswith("NOGROUP")
 
 
 def _entries(shard: int, messages: Sequence[tuple[bytes, list[bytes] | None]]) -> list[Entry]:

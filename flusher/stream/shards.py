@@ -1,4 +1,4 @@
-"""Which shards exist, and commands to them.
+"""Which shards exist, and commands and scripts for them.
 
 After a change of STREAM_SHARDS, entries are left in other streams, and for a while some collectors
 still append there. So a flusher asks Redis for all streams that exist.
@@ -6,7 +6,9 @@ still append there. So a flusher asks Redis for all streams that exist.
 The functions raise Retry if Redis does not answer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -17,15 +19,11 @@ from runtime.redis_connection import Command
 from runtime.shards import Shards
 
 
-async def find_shards(
-    shards: Shards,
-    known: Sequence[int],
-    names: Sequence[Callable[[int], str]] = (keys.stream, keys.dead_letters),
-) -> list[int]:
-    """The known shards, and all others for which a key of one of these names exists."""
+async def find_shards(shards: Shards, known: Sequence[int]) -> list[int]:
+    """The known shards, and all others that have a stream or dead letters."""
     unknown = set(range(keys.MOST_SHARDS)) - set(known)
     exists: dict[int, list[Command]] = {
-        shard: [("EXISTS", *(name(shard) for name in names))] for shard in unknown
+        shard: [("EXISTS", keys.stream(shard), keys.dead_letters(shard))] for shard in unknown
     }
     replies = await ask(shards, exists, "looking for shards") if unknown else {}
     found = []
@@ -53,3 +51,16 @@ async def ask_one(shards: Shards, shard: int, command: Command, doing: str) -> A
     if isinstance(reply, RedisError):
         raise retry_for(reply, doing)
     return reply
+
+
+def script(
+    file_name: str, shard: int, other_keys: Sequence[str], *arguments: str | bytes | int
+) -> Command:
+    """Runs a Lua script, which changes a shard's stream and other keys of the shard in one step."""
+    names = (keys.stream(shard), *other_keys)
+    return ("EVAL", _script_text(file_name), len(names), *names, *arguments)
+
+
+@cache
+def _script_text(file_name: str) -> str:
+    return files("flusher.stream").joinpath(file_name).read_text()

@@ -21,7 +21,7 @@ from tests import debian_tree
 from tests.debian_tree import DebianTree
 from tests.handbook import blocks
 from tests.servers import flavours, run_servers
-from tests.system import JWT_KEY, Program, System, eventually, run_command
+from tests.system import JWT_KEY, Program, System, eventually, run_successfully
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 CHROME = (
@@ -106,11 +106,6 @@ class Front:
         """A metric of the collector; 0 where it has no such one yet."""
         return (await self.collector.metrics()).get(name, 0.0)
 
-    async def readyz(self) -> tuple[int, dict[str, Any]]:
-        """The status and the document of the collector's `/readyz`."""
-        async with self.http.get(f"{self.collector.admin_url}/readyz") as response:
-            return response.status, await response.json()
-
     async def rows(self) -> list[asyncpg.Record]:
         """This site's rows, in the order of their sessions."""
         return list(
@@ -170,8 +165,7 @@ def running_system(
 
 async def start_all(system: System, *modules: str) -> None:
     """Migrates the database, and starts these processes."""
-    code, _, errors = await run_command("flusher", "migrate", **system.environment)
-    assert code == 0, errors
+    await run_successfully("flusher", "migrate", **system.environment)
     await system.start(*modules)
 
 

@@ -8,7 +8,7 @@ import asyncio
 import re
 import shlex
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, ResponseError
 
-from bench.load.client import Address, Client
+from bench.load.client import connect
 from bench.load.people import Plan
 from bench.load.reconcile import settle
 from bench.load.request_builder import TokenSigner
@@ -33,7 +33,7 @@ from runtime.redis_replay import SALT_WRITES, STREAM_WRITES
 from salt.store import SaltStore
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.instant import UTC
-from tests.servers import Flavour, flavours
+from tests.servers import Flavour
 from tests.system import (
     JWT_KEY,
     ROOT,
@@ -97,8 +97,8 @@ class Deployed:
     async def load(self, visits: int = _VISITS) -> SentLog:
         """Sends visits, as many at once as there are connections; what was answered to them."""
         plan = Plan(_SITES, visits, upgraded_percent=20)
-        async with Client(Address.parse(self.system.url), _CONNECTIONS) as client:
-            sender = Sender(client, plan, TokenSigner({"JWT_KEY": JWT_KEY}))
+        with connect(self.system.url, _CONNECTIONS) as connections:
+            sender = Sender(connections, plan, TokenSigner({"JWT_KEY": JWT_KEY}))
             await sender.run()
         assert not [status for status in sender.tally.statuses if status >= 500]
         return sender.sent_log
@@ -110,12 +110,6 @@ class Deployed:
         assert differences.found > _VISITS / 2
 
 
-@pytest.fixture(params=flavours(), ids=lambda flavour: flavour.name)
-def flavour(request: pytest.FixtureRequest) -> Flavour:
-    found: Flavour = request.param
-    return found
-
-
 def server(flavour: Flavour, folder: Path, acl: Path, **config: str) -> ValkeyServer:
     """A Redis with a users' file, not started yet; the operator looks whether it is up."""
     return ValkeyServer(
@@ -123,7 +117,6 @@ def server(flavour: Flavour, folder: Path, acl: Path, **config: str) -> ValkeySe
         binary=flavour.redis_binary,
         # A replica's copy begins at once; else it waits five seconds for others.
         config={"aclfile": shlex.quote(str(acl)), "repl-diskless-sync-delay": "0", **config},
-        account=("impact-operator", "OPERATOR_PASSWORD"),
     )
 
 
@@ -274,14 +267,10 @@ async def test_a_collector_accepts_nothing_that_a_restart_would_drop(
             if "valkey_version" in await operator.info("server"):
                 await collector.ready()  # this one replays all of it, whatever the rights
                 return
-
-            async def readyz() -> Any:
-                with suppress(aiohttp.ClientConnectionError):
-                    async with http.get(f"{collector.admin_url}/readyz") as answer:
-                        return (await answer.json())["failed"]
-
-            failed = await eventually(readyz, lambda found: list(found or ()) == ["restart"])
-            assert "a restart of Redis would lose sessions" in failed["restart"]
+            _, page = await eventually(
+                collector.readyz, lambda found: [*found[1].get("failed", ())] == ["restart"]
+            )
+            assert "a restart of Redis would lose sessions" in page["failed"]["restart"]
             before = await deployed.entries()
             async with http.post(deployed.system.url + SESSIONS) as answer:
                 assert (answer.status, answer.headers["Retry-After"]) == (503, "5")

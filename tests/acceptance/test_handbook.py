@@ -25,23 +25,12 @@ from flusher.postgres.write import SessionWriter
 from flusher.process import SETTINGS as FLUSHER
 from rotation.__main__ import SETTINGS as ROTATION
 from tests.events import batch_of, start, upgrade
+from tests.handbook import blocks, every_block, section
 from tests.instant import UTC
-from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Flavour, Servers, execute, flavours
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Flavour, Servers, execute
 from tests.system import ROOT, System, eventually, run_successfully
 
-HANDBOOK = (ROOT / "docs/operations.md").read_text()
 BACKUP = "Backup and restore"
-
-
-def commands(text: str) -> list[str]:
-    """Its blocks of commands."""
-    blocks = re.findall(r"^ *```sh\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
-    return [block.strip() for block in blocks]
-
-
-def section(name: str) -> str:
-    (text,) = re.findall(rf"^## {name}$(.*?)(?:^## |\Z)", HANDBOOK, re.MULTILINE | re.DOTALL)
-    return str(text)
 
 
 def rows(name: str) -> dict[str, str]:
@@ -75,9 +64,7 @@ async def test_every_command_runs_as_it_is_written(
 ) -> None:
     """On a system that runs, each once; a restore has its own test."""
     assert await redis.dbsize() == 0
-    others = dict.fromkeys(
-        each for each in commands(HANDBOOK) if each not in commands(section(BACKUP))
-    )
+    others = [each for each in dict.fromkeys(every_block("sh")) if each not in blocks(BACKUP, "sh")]
     assert len(others) >= 8
     with System(embedded_servers.redis.url, dsn, tmp_path / "logs") as system:
         collector, _, _ = await system.start("collector", "flusher", "rotation")
@@ -93,10 +80,9 @@ def postgres_in(folder: Path, programs: Path) -> PostgresServer:
     return CopiedPostgres(folder, bin_dir=programs, settings=POSTGRES_SETTINGS)
 
 
-@pytest.fixture(params=flavours(), ids=lambda flavour: flavour.name)
-async def deployed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[PostgresServer]:
+@pytest.fixture
+async def deployed(flavour: Flavour, tmp_path: Path) -> AsyncIterator[PostgresServer]:
     """Migrated, with the roles as they are shipped."""
-    flavour: Flavour = request.param
     programs = flavour.postgres_programs or find_wheel_programs()
     await asyncio.to_thread(tmp_path.chmod, 0o755)
     with postgres_in(tmp_path / "first", programs) as server:
@@ -122,7 +108,7 @@ async def test_a_backup_is_restored_on_a_fresh_server_and_flushers_go_on(
         }
         outputs = [
             await run(command, tmp_path, deployed.programs, urls)
-            for command in commands(section(BACKUP))
+            for command in blocks(BACKUP, "sh")
         ]
         assert len(outputs) == 5
         assert "note:" not in "".join(outputs)
@@ -154,7 +140,7 @@ async def test_a_site_that_should_not_be_there_is_removed_from_everything(
     async with Database(flusher["DATABASE_URL"]) as database:
         writer = SessionWriter(database, UTC)
         await writer.write(batch_of(*junk, waiting, start(site="city.example.org")))
-    see, take_out, check = commands(section("A site that should not be there"))
+    see, take_out, check = blocks("A site that should not be there", "sh")
     assert "junk.example.com" in await run(see, tmp_path, deployed.programs, flusher)
     for command in (take_out, check):
         await run(command, tmp_path, deployed.programs, flusher)

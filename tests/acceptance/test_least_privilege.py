@@ -5,13 +5,14 @@ installed servers; `test_deployed_redis.py` has the accounts on the embedded Val
 """
 
 import asyncio
-import ipaddress
 import json
 import os
 import shlex
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import aiohttp
@@ -19,8 +20,9 @@ import asyncpg
 import jwt
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
 from contract import keys
@@ -51,59 +53,32 @@ hostssl all all 127.0.0.1/32 scram-sha-256
 ACL = ROOT / "deploy/redis-users.acl"
 
 
-@dataclass(frozen=True)
-class Certificates:
-    """Files in PEM."""
-
-    authority: Path
-    certificate: Path
-    key: Path
-
-
-def make_certificates(folder: Path) -> Certificates:
-    """An authority, and a certificate of 127.0.0.1 with its key, in a folder that is made."""
+def make_certificate(folder: Path) -> Path:
+    """A certificate of 127.0.0.1, which is its own authority, in a folder that is made; beside it
+    its key.
+    """
     folder.mkdir()
-    authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority of a test")])
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    authority = (
-        _builder(issuer, issuer, authority_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(authority_key, hashes.SHA256())
-    )
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    certificate = (
-        _builder(issuer, subject, server_key.public_key())
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .sign(authority_key, hashes.SHA256())
-    )
-    made = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
-    made.authority.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-    made.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    made.key.write_bytes(
-        server_key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    made.key.chmod(0o600)
-    return made
-
-
-def _builder(
-    issuer: x509.Name, subject: x509.Name, key: ec.EllipticCurvePublicKey
-) -> x509.CertificateBuilder:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    address = x509.IPAddress(IPv4Address("127.0.0.1"))
     now = from_us(wall_clock())
-    return (
+    certificate = (
         x509.CertificateBuilder()
-        .issuer_name(issuer)
-        .subject_name(subject)
-        .public_key(key)
+        .issuer_name(name)
+        .subject_name(name)
+        .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
     )
+    path = folder / "certificate.pem"
+    path.write_bytes(certificate.public_bytes(Encoding.PEM))
+    file = path.with_suffix(".key")
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    file.chmod(0o600)
+    return path
 
 
 @dataclass
@@ -113,17 +88,17 @@ class Guarded:
     system: System
     valkey: "_TlsValkey"
     postgres: PostgresServer
-    certificates: Certificates
+    certificate: Path
 
     def redis_url(self, module: str) -> str:
         account = f"impact-{module}:{module.upper()}_PASSWORD"
         # Encryption takes its time on a busy machine.
-        query = f"ssl_ca_certs={self.certificates.authority}&socket_connect_timeout=30"
+        query = f"ssl_ca_certs={self.certificate}&socket_connect_timeout=30"
         return f"rediss://{account}@127.0.0.1:{self.valkey.tls_port}/0?{query}"
 
     def dsn(self, role: str) -> str:
         url = f"postgresql://{role}:p-secret@127.0.0.1:{self.postgres.port}/impact"
-        return f"{url}?sslmode=verify-full&sslrootcert={self.certificates.authority}"
+        return f"{url}?sslmode=verify-full&sslrootcert={self.certificate}"
 
     def settings(self, module: str) -> dict[str, str]:
         settings = {"REDIS_URL": self.redis_url(module)}
@@ -156,42 +131,37 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         pytest.skip("no installed redis-server and PostgreSQL: the embedded ones have no TLS")
     folder = tmp_path_factory.mktemp("guarded")
     folder.chmod(0o755)
-    certificates = make_certificates(folder / "certificates")
+    certificate = make_certificate(folder / "tls")
     config = {
         "aclfile": shlex.quote(str(ACL)),
-        "tls-cert-file": str(certificates.certificate),
-        "tls-key-file": str(certificates.key),
-        "tls-ca-cert-file": str(certificates.authority),
+        "tls-cert-file": str(certificate),
+        "tls-key-file": str(certificate.with_suffix(".key")),
+        "tls-ca-cert-file": str(certificate),
         "tls-auth-clients": "no",
     }
     hba = folder / "pg_hba.conf"
     hba.write_text(_HBA)
-    operator = ("impact-operator", "OPERATOR_PASSWORD")
-    valkey = _TlsValkey(
-        folder / "redis", binary=found.redis_binary, config=config, account=operator
-    )
+    valkey = _TlsValkey(folder / "redis", binary=found.redis_binary, config=config)
     data = folder / "postgres"
-    settings = POSTGRES_SETTINGS | _tls_of(data, certificates) | {"hba_file": str(hba)}
+    settings = POSTGRES_SETTINGS | _tls_of(data, certificate) | {"hba_file": str(hba)}
     postgres = CopiedPostgres(data, bin_dir=found.postgres_programs, settings=settings)
     with (
         valkey,
         postgres,
         System(valkey.url, postgres.dsn(), folder / "logs", {"FLUSH_CLAIM_SECONDS": "1"}) as system,
     ):
-        guarded = Guarded(system, valkey, postgres, certificates)
+        guarded = Guarded(system, valkey, postgres, certificate)
         asyncio.run(_start(guarded))
         yield guarded
 
 
-def _tls_of(data_dir: Path, certificates: Certificates) -> dict[str, str]:
+def _tls_of(data_dir: Path, certificate: Path) -> dict[str, str]:
     """Settings of PostgreSQL, whose account alone may read the key."""
     data_dir.mkdir()
-    key = certificates.key.with_name("postgres.key")
-    key.write_bytes(certificates.key.read_bytes())
-    key.chmod(0o600)
+    key = shutil.copy(certificate.with_suffix(".key"), certificate.with_name("postgres.key"))
     if account := account_for(data_dir):
         os.chown(key, account.uid, account.gid)
-    return {"ssl": "on", "ssl_cert_file": str(certificates.certificate), "ssl_key_file": str(key)}
+    return {"ssl": "on", "ssl_cert_file": str(certificate), "ssl_key_file": str(key)}
 
 
 async def _start(guarded: Guarded) -> None:
@@ -308,12 +278,12 @@ async def test_the_flushers_role_may_write_rows_and_nothing_else(guarded: Guarde
 async def test_a_server_of_another_authority_is_not_trusted(
     guarded: Guarded, tmp_path: Path
 ) -> None:
-    others = make_certificates(tmp_path / "others").authority
-    ours = str(guarded.certificates.authority)
+    other = make_certificate(tmp_path / "other")
+    ours = str(guarded.certificate)
     for module, verb in (("rotation", "status"), ("flusher", "migrate")):
         settings = guarded.system.environment | guarded.settings("flusher")
         settings["REDIS_URL"] = guarded.redis_url("rotation")
-        settings = {name: value.replace(ours, str(others)) for name, value in settings.items()}
+        settings = {name: value.replace(ours, str(other)) for name, value in settings.items()}
         code, _, errors = await run_command(module, verb, **settings)
         assert (code, errors.count("\n")) == (1, 1), errors
         assert "ertificate" in errors

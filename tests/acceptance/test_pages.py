@@ -74,8 +74,8 @@ async def test_the_demo_works_without_a_token_and_without_a_database(
 def test_without_demo_its_code_is_not_loaded() -> None:
     """Nor the client of PostgreSQL, which a collector does not need."""
     program = (
-        "import sys; from collector.endpoints import demo_pages;"
-        "assert demo_pages({'DEMO': '0'}, None) == () == demo_pages({}, None);"
+        "import sys; from collector.process import pages;"
+        "assert {page.path for page in pages({'DEMO': '0'}, None)} == {'/beacon.js'};"
         "print([name for name in sys.modules if 'demo' in name or 'asyncpg' in name])"
     )
     result = subprocess.run(

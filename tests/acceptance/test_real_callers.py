@@ -136,6 +136,7 @@ async def test_a_page_of_another_origin_may_send_and_read(front: Front) -> None:
     answer = await front.send("POST", SESSIONS, headers={"Cookie": "session=secret"})
     assert answer.headers["Access-Control-Allow-Origin"] == origin
     assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+    assert answer.headers["Vary"] == "Origin"
     assert "Set-Cookie" not in answer.headers
     refused = await front.send("POST", SESSIONS, data="{", headers={"Content-Type": "text/plain"})
     assert (refused.status, refused.headers["Access-Control-Allow-Origin"]) == (400, origin)
@@ -158,6 +159,10 @@ _BAD: dict[str, tuple[int, str, str, Mapping[str, Any]]] = {
     "an upgrade, no JSON": (400, "PATCH", _UPGRADE, {"data": "{"} | _JSON),
     "an unknown path": (404, "POST", "/web_api/v1/session", {}),
     "an unknown page": (404, "GET", "/", {}),
+    "another case": (404, "POST", SESSIONS.title(), {}),
+    "two slashes at the end": (404, "POST", f"{SESSIONS}//", {}),
+    "no session's upgrade": (404, "PATCH", f"{SESSIONS}/upgrade", {}),
+    "a path in a session's place": (404, "PATCH", f"{SESSIONS}/a/b/upgrade", {}),
     "another method": (405, "GET", SESSIONS, {}),
     "another method of an upgrade": (405, "DELETE", _UPGRADE, {}),
     "too large": (413, "POST", SESSIONS, {"data": "x" * 16_385} | _JSON),
@@ -170,6 +175,7 @@ async def test_bad_input_gets_a_reason_and_stores_nothing(front: Front) -> None:
     for name, (status, method, path, options) in _BAD.items():
         answer = await front.send(method, path, token=front.token(), **options)
         assert (name, answer.status) == (name, status)
+        assert status != 405 or "OPTIONS" in answer.headers["Allow"]
         (error,) = answer.body["errors"]
         assert error["status"] == str(status)
         assert error["title"]
@@ -179,6 +185,14 @@ async def test_bad_input_gets_a_reason_and_stores_nothing(front: Front) -> None:
 
 
 # --- today's front-end ---
+
+
+async def test_a_slash_at_the_end_of_a_path_changes_nothing(front: Front) -> None:
+    """Some callers add one to every path."""
+    assert (await front.send("POST", f"{SESSIONS}/")).status == 201
+    upgrade = await front.send("PATCH", f"{SESSIONS}/current/upgrade/", token=front.token())
+    assert upgrade.status == 202
+    await front.settled(1, upgraded=1)
 
 
 async def test_a_pageview_of_todays_front_end_is_answered_and_stores_nothing(front: Front) -> None:
@@ -229,7 +243,7 @@ async def test_new_sites_are_limited_in_their_rate(apart: Front, tmp_path: Path)
         metrics = await collector.metrics()
         assert metrics['impact_failed_total{reason="new_sites"}'] >= 1
         assert metrics["impact_new_sites_total"] >= 10
-        status, page = await open_.readyz()
+        status, page = await collector.readyz()
         assert status == 200
         assert "SITES" in page["warnings"]["new_sites"]
     await sites[11].settled(0)
@@ -265,7 +279,9 @@ async def test_many_visits_of_one_address_make_a_warning_and_the_collector_stays
 
     for start in range(0, 2 * WINDOW, 50):
         await asyncio.gather(*map(visit, range(start, start + 50)))
-    status, page = await eventually(front.readyz, lambda found: bool(found[1]["warnings"]))
+    status, page = await eventually(
+        front.collector.readyz, lambda found: bool(found[1].get("warnings"))
+    )
     assert (status, page["ready"]) == (200, True)
     assert "TRUSTED_PROXIES" in page["warnings"]["client_address_one_address"]
     assert "198.51.100.7" not in str(page)

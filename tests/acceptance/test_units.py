@@ -9,8 +9,9 @@ from uuid import uuid4
 import pytest
 
 from contract.version import VERSION
+from tests.acceptance.conftest import FIREFOX
 from tests.debian_tree import DebianTree
-from tests.handbook import EVERY_BLOCK, blocks
+from tests.handbook import blocks, every_block
 from tests.system import ROOT
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
@@ -21,7 +22,6 @@ _CHECKOUT, _NEXT_CHECKOUT = "/root/impact", "/root/impact-next"
 _NEXT_VERSION = "999.0.0"
 COLLECTORS = ("impact-collector@9100", "impact-collector@9110")
 PORTS = ("9100", "9110", "9101", "9111", "9102")
-_BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 
 class Day:
@@ -105,7 +105,7 @@ def test_a_day_of_the_handbook_loses_nothing_and_fails_no_request(host: DebianTr
     host.eventually(f'cd /; [ $(su postgres -c "psql -tA impact" <<< "{count}") = {len(sent)} ]')
     assert sorted(day.query(f"SELECT id FROM sessions WHERE site = '{site}'")) == sent
     assert day.query("SELECT count(*) FROM sessions WHERE site = 'trial.example.org'") == ["100"]
-    assert set(EVERY_BLOCK) == {*COMMANDS, *day.typed}, "a block that no test runs"
+    assert set(every_block("bash")) == {*COMMANDS, *day.typed}, "a block that no test runs"
 
 
 def _backs_up_and_restores(day: Day) -> None:
@@ -147,7 +147,7 @@ def _changes_the_platforms_key(day: Day) -> None:
     ).stdout.strip()
     site = f"{uuid4().hex}.example.org"
     day.host.run(
-        "curl -sS --fail -X POST -A 'Mozilla/5.0 (X11; Linux) Gecko/20100101 Firefox/140.0' "
+        f"curl -sS --fail -X POST -A '{FIREFOX}' "
         f"-H 'Host: {site}' -H 'Authorization: Bearer {token}' http://127.0.0.1/web_api/v1/sessions"
     )
     count = f"SELECT count(*) FROM sessions WHERE site = '{site}' AND highest_role = 'admin'"
@@ -165,7 +165,7 @@ def test_a_session_goes_through_the_shipped_site_to_its_row(host: DebianTree) ->
     """Beside Debian's default site, on IPv4 and IPv6, under any name."""
     before = count_rows(host)
     for url in ("http://127.0.0.1", "http://[::1]", "http://localhost"):
-        beacon = f"curl -sS -X POST -A '{_BROWSER}' -w '%{{http_code}}' {url}/web_api/v1/sessions"
+        beacon = f"curl -sS -X POST -A '{FIREFOX}' -w '%{{http_code}}' {url}/web_api/v1/sessions"
         assert host.run(beacon).stdout.endswith("201")
     host.eventually(f"[ $({_ROWS}) = {before + 3} ]")
     # Debian's own still answers requests without a name.
@@ -252,7 +252,7 @@ def test_a_wrong_setting_reaches_one_instance_and_no_more(host: DebianTree) -> N
     assert done.returncode != 0
     assert first in done.stdout
     assert host.run(show_pid).stdout == before
-    beacon = f"curl -sS --fail -X POST -A '{_BROWSER}' http://127.0.0.1/web_api/v1/sessions"
+    beacon = f"curl -sS --fail -X POST -A '{FIREFOX}' http://127.0.0.1/web_api/v1/sessions"
     host.run(beacon)
     host.run(f"cp /root/collector.env {env}; impact restart")
     assert host.run(show_pid).stdout != before

@@ -5,7 +5,6 @@ import socket
 import struct
 from contextlib import suppress
 from enum import Enum, auto
-from types import TracebackType
 from typing import Self
 
 _CHUNK = 65536
@@ -61,12 +60,7 @@ class BreakableProxy:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._server is not None:
             self._server.close()
         for writer in list(self._writers):

@@ -7,11 +7,12 @@ from ipaddress import IPv4Address
 
 import jwt
 
-from bench.load.client import Address, Client, Connection, NoAnswer, Unreachable
+from bench.load.client import Connection, NoAnswer, Unreachable, connect
 from bench.load.sent_log import SentLog, Session, Who
 from contract.calendar import DAY_US, SECOND_US
 from contract.identity import Hasher
 from tests.adversity.clocks import ShiftedClock
+from tests.requests import FIREFOX
 from tests.system import JWT_KEY
 
 PEOPLE_A_CONNECTION = 4
@@ -19,7 +20,6 @@ PEOPLE_A_CONNECTION = 4
 # that stayed open all might be one's.
 _TURNS_A_CONNECTION = 10
 _PAUSE_SECONDS = 0.04
-_USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 
 class Callers:
@@ -64,7 +64,7 @@ class Callers:
         if as_user:
             return Hasher(salt).user(session.site, f"user-{session.user}")
         network = IPv4Address(_address(session.visitor)).packed
-        return Hasher(salt).visitor(session.site, network, _USER_AGENT)
+        return Hasher(salt).visitor(session.site, network, FIREFOX)
 
     @staticmethod
     def _role(person: int) -> str:
@@ -93,7 +93,7 @@ class Callers:
             f"{method} /web_api/v1/sessions{path} HTTP/1.1\r\n"
             f"Host: collector\r\nOrigin: https://{session.site}\r\n"
             f"X-Forwarded-For: {_address(session.visitor)}\r\n"
-            f"User-Agent: {_USER_AGENT}\r\n{authorization}Content-Type: application/json\r\n"
+            f"User-Agent: {FIREFOX}\r\n{authorization}Content-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n{body}"
         )
         try:
@@ -123,11 +123,11 @@ class Load:
 
     async def run(self, boundary_us: int, until_us: int) -> None:
         """Some of them sign in after the instant `boundary_us`."""
-        async with Client(Address.parse(self._url), self._connections, 60.0) as client:
+        with connect(self._url, self._connections, 60.0) as connections:
             await asyncio.gather(
                 *(
                     self._come_and_go(connection, index, boundary_us, until_us)
-                    for index, connection in enumerate(client)
+                    for index, connection in enumerate(connections)
                 )
             )
 

@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import asyncpg
 from redis.asyncio import Redis
 
-from bench.load.client import Address, Connection
+from bench.load.client import connect
+from bench.load.reconcile import Row, compare, read_rows
 from bench.load.sent_log import Who
 from contract import keys
-from contract.calendar import DAY_US, Month
+from contract.calendar import DAY_US, Month, month_at
 from contract.settings import STREAM_SHARDS
 from runtime.redis_client import connect_redis
 from tests.adversity.callers import Callers
 from tests.adversity.clocks import ShiftedClock, ShiftedValkey, next_month, shifted_system
 from tests.conftest import UTC, Databases
 from tests.leftovers import files_with
-from tests.system import ROOT, Program, System, eventually, find_free_port, run_command
+from tests.system import ROOT, Program, System, eventually, find_free_port, run_successfully
 
 _CORES = 2  # what a small machine has
 _ATTEMPTS = 3
@@ -38,6 +38,7 @@ class MovedSystem:
     clock: ShiftedClock
     month: Month  # in which it began
     redis: Redis
+    zone: ZoneInfo = UTC
     callers: Callers = field(init=False)
 
     def __post_init__(self) -> None:
@@ -52,11 +53,8 @@ class MovedSystem:
     async def comes(self, person: int = 1, collector: Program | None = None) -> int | None:
         """A visitor comes, to a collector or to any; the answer's status."""
         port = self.system.port if collector is None else int(collector.environment["PORT"])
-        connection = Connection(Address("127.0.0.1", port), keep_going=False)
-        try:
+        with connect(f"http://127.0.0.1:{port}", 1) as (connection,):
             _, status = await self.callers.start(connection, Who.VISITOR, person, 0)
-        finally:
-            connection.close()
         return status
 
     async def salt(self, months_later: int = 0) -> bytes:
@@ -85,33 +83,36 @@ class MovedSystem:
         names = [name(shard) for shard in shards for name in (keys.stream, keys.dead_letters)]
         return sum([int(await self.redis.xlen(name)) for name in names])
 
-    async def rows(self) -> list[asyncpg.Record]:
+    async def rows(self) -> list[Row]:
         """All sessions, when the streams are empty and no dead letter is there."""
         await eventually(self.unstored, lambda left: left == 0)
-        database = await asyncpg.connect(self.system.database_url)
-        rows: list[asyncpg.Record] = await database.fetch("SELECT * FROM sessions")
-        await database.close()
+        return await read_rows(self.callers.sent_log, self.system.database_url)
+
+    async def all_are_rows_by(self, *salts: bytes) -> list[Row]:
+        """The rows. Each request was accepted. Each session is one row, of the month in which it
+        was created, and hashed with the salt of that month: of the first one, of the next one.
+        """
+        callers, rows = self.callers, await self.rows()
+        assert set(callers.answers) <= {201, 202}, callers.answers
+        differences = compare(callers.sent_log, rows, self.zone)
+        assert differences.exact, (differences, differences.examples)
+        by_month = {self.month.plus(number): salt for number, salt in enumerate(salts)}
+        for row in rows:
+            session = callers.sent_log.find(row.id)
+            assert session is not None
+            month = month_at(row.created_us, self.zone)
+            as_user = session.who is Who.USER or self.upgraded_in(row) == month
+            assert row.hash == callers.hash_with(by_month[month], session, as_user=as_user)
         return rows
 
-    async def all_are_rows_by(self, salt: bytes) -> None:
-        """Each session was accepted and is one row of the month, hashed with the salt."""
-        assert set(self.callers.answers) == {201}, self.callers.answers
-        rows = {row["id"].bytes: row for row in await self.rows()}
-        sessions = self.callers.sent_log.sessions
-        assert set(rows) == {session.id for session in sessions}
-        for session in sessions:
-            row = rows[session.id]
-            assert row["month"] == self.month.first_day
-            expected = self.callers.hash_with(salt, session, as_user=False)
-            assert row["monthly_user_hash"].bytes == expected
+    def upgraded_in(self, row: Row) -> Month | None:
+        return None if row.upgraded_us is None else month_at(row.upgraded_us, self.zone)
 
 
 async def migrated(databases: Databases, zone: ZoneInfo = UTC) -> str:
     """The DSN of a new database for a calendar."""
     dsn = await databases.create()
-    settings = {"DATABASE_URL": dsn, "CALENDAR_TIMEZONE": zone.key}
-    code, _, errors = await run_command("flusher", "migrate", **settings)
-    assert code == 0, errors
+    await run_successfully("flusher", "migrate", DATABASE_URL=dsn, CALENDAR_TIMEZONE=zone.key)
     return dsn
 
 
@@ -161,7 +162,7 @@ async def before_a_months_end(
             took = time.monotonic() - began
             if took <= allowed:
                 async with connect_redis(server.url) as redis:
-                    yield MovedSystem(system, server, clock, month, redis)
+                    yield MovedSystem(system, server, clock, month, redis, zone)
                 return
         allowed = 2.0 * took
     raise AssertionError(f"{_ATTEMPTS} slow starts: the last took {took:.1f} s")

@@ -17,21 +17,24 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
 from bench.chaos.balance import Balance, Balanced
-from bench.load.client import Address, Client
+from bench.load.client import connect
 from bench.load.people import Plan
 from bench.load.reconcile import settle
 from bench.load.request_builder import TokenSigner
 from bench.load.sender import Sender
 from contract import keys
 from contract.settings import STREAM_SHARDS
+from embedded.cluster import Cluster
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
 from tests.adversity.breakable_proxy import BreakableProxy
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
-from tests.system import Program, System, eventually, run_command
+from tests.system import Program, System, eventually, run_successfully, until
 
 FINE = {201, 202, 204}
 SITES = ("a.example.org", "b.example.org")
+# Without it a killed primary takes with it what its replica has not received.
+DURABLE = {"APPEND_DURABILITY": "replica"}
 _CLAIM_SECONDS = 3
 _VISITS = 100_000  # more than any test sends
 _RATE = 100.0
@@ -88,20 +91,19 @@ class Rig:
     async def sends(self, visits: int = 60) -> None:
         """Waits until so many more visits were made."""
         goal = self.sender.tally.visits + visits
-
-        async def made() -> int:
-            return self.sender.tally.visits
-
-        await eventually(made, lambda count: count >= goal)
+        await until(lambda: self.sender.tally.visits >= goal)
 
     async def entries(self) -> int:
         """How many entries are in the streams."""
         return sum([int(await self.redis.xlen(keys.stream(shard))) for shard in _SHARDS])
 
+    async def joined(self) -> int:
+        """How many more records than entries are in the streams: under load they share entries."""
+        return sum([int(await self.redis.get(keys.joined(shard)) or 0) for shard in _SHARDS])
+
     async def buffered(self) -> int:
-        """How many records are in the streams: under load they share entries."""
-        joined = [int(await self.redis.get(keys.joined(shard)) or 0) for shard in _SHARDS]
-        return await self.entries() + sum(joined)
+        """How many records are in the streams."""
+        return await self.entries() + await self.joined()
 
     def statuses(self) -> set[int]:
         """Every status that any answer had."""
@@ -142,11 +144,9 @@ async def running(
             through = {name: url.replace(f":{target}", f":{proxy.port}")}
             async with under_load(
                 folder / "logs",
-                # Tries again while Redis restarts.
-                Redis.from_url(valkey.url, retry=Retry(ConstantBackoff(0.05), 100)),
                 valkey.url,
                 postgres.dsn(),
-                settings or {},
+                settings,
                 collectors=collectors,
                 of_module={module: through},
                 fails_over=False,
@@ -158,11 +158,11 @@ async def running(
 @asynccontextmanager
 async def under_load(
     folder: Path,
-    redis: Redis | RedisCluster,
     redis_url: str,
     dsn: str,
-    settings: Mapping[str, str],
+    settings: Mapping[str, str] | None = None,
     *,
+    cluster: Cluster | None = None,
     collectors: int = 1,
     sites: tuple[str, ...] = SITES,
     of_module: Mapping[str, Mapping[str, str]] | None = None,
@@ -170,22 +170,27 @@ async def under_load(
 ) -> AsyncIterator[Rig]:
     """The system under load on given servers; reconciled when the block ends without an error.
 
-    `redis` is closed at the end. `settings` are those of all processes, `of_module` those of one
-    kind. `fails_over`: a replica may take a primary's place. What it had not received is
-    acknowledged and counted again, so that of the metrics' second equation only one side holds.
+    `settings` are those of all processes, `of_module` those of one kind. `cluster` is the one that
+    `redis_url` leads to. `fails_over`: a replica may take a primary's place. What it had not
+    received is acknowledged and counted again, so that of the metrics' second equation only one
+    side holds.
     """
-    extra = {"FLUSH_CLAIM_SECONDS": str(_CLAIM_SECONDS), **settings}
+    extra = {"FLUSH_CLAIM_SECONDS": str(_CLAIM_SECONDS), **(settings or {})}
+    redis: Redis | RedisCluster
+    if cluster:
+        redis = RedisCluster(host="127.0.0.1", port=cluster.servers[-1].port)
+    else:  # tries again while Redis restarts
+        redis = Redis.from_url(redis_url, retry=Retry(ConstantBackoff(0.05), 100))
     with System(redis_url, dsn, folder, extra) as system:
-        code, _, errors = await run_command("flusher", "migrate", **system.environment)
-        assert code == 0, errors
+        await run_successfully("flusher", "migrate", **system.environment)
         modules = ("rotation", *["collector"] * collectors, "flusher", "flusher")
         own = of_module or {}
         started = [system.program(each, **own.get(each, {})).start() for each in modules]
         await asyncio.gather(*(program.ready() for program in started))
         signer = TokenSigner({"JWT_KEY": system.environment["JWT_KEY"]})
         plan = Plan(sites, _VISITS, upgraded_percent=20)
-        async with Client(Address.parse(system.url), _CONNECTIONS, keep_going=True) as client:
-            sender = Sender(client, plan, signer, _RATE)
+        with connect(system.url, _CONNECTIONS, keep_going=True) as connections:
+            sender = Sender(connections, plan, signer, _RATE)
             # A cluster's client has the commands that are used here.
             ledger = Balance(sender.tally, cast(Redis, redis), _CONNECTIONS)
             rig = Rig(system, redis, sender, ledger, started[1:-2], started[-2:], dsn)
@@ -202,6 +207,30 @@ async def under_load(
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
                 await redis.aclose()
+
+
+@asynccontextmanager
+async def on_cluster(
+    folder: Path,
+    dsn: str,
+    settings: Mapping[str, str] | None = None,
+    *,
+    collectors: int = 1,
+    sites: tuple[str, ...] = SITES,
+) -> AsyncIterator[tuple[Rig, Cluster]]:
+    """The system under load on a Redis Cluster, in which each primary has a replica."""
+    with Cluster(folder / "cluster") as cluster:
+        await cluster.form()
+        async with under_load(
+            folder / "logs",
+            cluster.url,
+            dsn,
+            {"REDIS_CLUSTER": "1", **(settings or {})},
+            cluster=cluster,
+            collectors=collectors,
+            sites=sites,
+        ) as rig:
+            yield rig, cluster
 
 
 async def _reconcile(rig: Rig, *, fails_over: bool) -> None:
@@ -225,8 +254,4 @@ async def _reconcile(rig: Rig, *, fails_over: bool) -> None:
 async def seconds_pass(seconds: float) -> None:
     """For faults that take their time, during which there is nothing to observe."""
     began = time.monotonic()
-
-    async def passed() -> bool:
-        return time.monotonic() - began > seconds
-
-    await eventually(passed)
+    await until(lambda: time.monotonic() - began > seconds)

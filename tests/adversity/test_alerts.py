@@ -26,11 +26,11 @@ from collector.request.address_check import WINDOW
 from contract import keys
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
-from flusher.stream.read import DEAD_LETTERS_KEPT
+from flusher.stream.dead_letters import DEAD_LETTERS_KEPT
 from runtime.redis_client import connect_redis
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
-from tests.system import ROOT, Program, System, eventually, find_free_port, run_command
+from tests.system import ROOT, Program, System, eventually, find_free_port, run_successfully
 
 RULES = ROOT / "deploy/prometheus/alerts.yaml"
 MINUTE = 60.0
@@ -150,8 +150,7 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
         postgres,
         System(valkey.url, postgres.dsn(), folder / "logs", {"MAX_CONNECTIONS": "20"}) as system,
     ):
-        code, _, errors = await run_command("flusher", "migrate", **system.environment)
-        assert code == 0, errors
+        await run_successfully("flusher", "migrate", **system.environment)
         programs = await system.start("collector", "collector", "flusher", "rotation")
         redis = connect_redis(valkey.url)
         with prometheus(programs, folder / "prometheus") as looking:

@@ -6,19 +6,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from redis.asyncio import RedisCluster
 
 from contract import keys
 from embedded.cluster import Cluster, shards_of
-from tests.adversity.rig import FINE, Rig, under_load
+from tests.adversity.rig import DURABLE, FINE, Rig, on_cluster
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
 
-# Without this a killed primary takes with it what its replica has not received.
 pytestmark = pytest.mark.long
-DURABLE = {"APPEND_DURABILITY": "replica"}
 
 
-async def test_a_primary_that_is_killed(tmp_path: Path) -> None:
+async def test_a_primary_that_is_killed_or_freezes(tmp_path: Path) -> None:
     """Its replica takes its place, it comes back as that one's replica, and the other way round."""
     async with running(tmp_path, DURABLE) as (rig, cluster):
         for _ in range(2):
@@ -28,14 +25,6 @@ async def test_a_primary_that_is_killed(tmp_path: Path) -> None:
             await asyncio.to_thread(killed.start)
             await cluster.follows(killed)
             await rig.sends(40)
-        assert rig.statuses() <= {*FINE, 503}
-        (collector,) = rig.collectors
-        began, ended = map(collector.log.rfind, ("can't be written", "are written again"))
-        assert 0 < began < ended
-
-
-async def test_a_primary_that_freezes_and_wakes_up_as_a_replica(tmp_path: Path) -> None:
-    async with running(tmp_path, DURABLE) as (rig, cluster):
         frozen = cluster.primary_of(keys.stream(0))
         frozen.freeze()
         await cluster.fails_over(frozen)
@@ -44,6 +33,9 @@ async def test_a_primary_that_freezes_and_wakes_up_as_a_replica(tmp_path: Path) 
         await cluster.follows(frozen)
         await rig.sends(40)
         assert rig.statuses() <= {*FINE, 503}
+        (collector,) = rig.collectors
+        began, ended = map(collector.log.find, ("can't be written", "are written again"))
+        assert 0 < began < ended
 
 
 async def test_shards_that_move_while_they_are_written_and_read(tmp_path: Path) -> None:
@@ -75,12 +67,6 @@ async def test_a_shard_that_stays_half_moved(tmp_path: Path) -> None:
 async def running(
     folder: Path, settings: dict[str, str] | None = None
 ) -> AsyncIterator[tuple[Rig, Cluster]]:
-    postgres = CopiedPostgres(folder / "postgres", settings=POSTGRES_SETTINGS)
-    with Cluster(folder / "cluster") as cluster, postgres:
-        await cluster.form()
-        client = RedisCluster(host="127.0.0.1", port=cluster.servers[-1].port)
-        extra = {"REDIS_CLUSTER": "1", **(settings or {})}
-        async with under_load(
-            folder / "logs", client, cluster.url, postgres.dsn(), extra, collectors=1
-        ) as rig:
-            yield rig, cluster
+    with CopiedPostgres(folder / "postgres", settings=POSTGRES_SETTINGS) as postgres:
+        async with on_cluster(folder, postgres.dsn(), settings) as rig_and_cluster:
+            yield rig_and_cluster

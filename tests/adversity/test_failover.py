@@ -1,34 +1,20 @@
-"""Failovers under load: of PostgreSQL, and of everything in one run."""
+"""Failovers under load: of one Redis, and of everything in one run."""
 
 import asyncio
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import Redis
 
 from contract import keys
-from embedded.cluster import Cluster
 from embedded.valkey import ValkeyServer
 from tests.adversity.breakable_proxy import BreakableProxy
-from tests.adversity.rig import FINE, under_load
-from tests.replicated import Replicated
+from tests.adversity.rig import DURABLE, FINE, on_cluster, under_load
+from tests.replicated import replicated
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
 from tests.system import eventually
 
 pytestmark = pytest.mark.long
-
-
-async def test_a_postgres_primary_that_is_killed_and_its_replica_promoted(tmp_path: Path) -> None:
-    valkey = ValkeyServer(tmp_path / "valkey", config={"appendfsync": "always"})
-    with valkey, Replicated(tmp_path / "postgres") as postgres:
-        await postgres.form()
-        client = Redis(port=valkey.port)
-        async with under_load(tmp_path / "logs", client, valkey.url, postgres.dsn, {}) as rig:
-            postgres.primary.kill()
-            await rig.sends(60)
-            await postgres.promote()
-            await rig.sends(60)
-            assert rig.statuses() <= FINE, "front-ends notice nothing of it"
 
 
 async def test_an_address_that_moves_from_a_redis_to_its_replica(tmp_path: Path) -> None:
@@ -39,13 +25,11 @@ async def test_an_address_that_moves_from_a_redis_to_its_replica(tmp_path: Path)
     with one, other, postgres:
         await _follow(other, one)
         async with BreakableProxy(one.port) as proxy:
-            client = Redis(port=proxy.port)
-            settings = {"APPEND_DURABILITY": "replica"}
             url = f"redis://127.0.0.1:{proxy.port}"
-            async with under_load(tmp_path / "logs", client, url, postgres.dsn(), settings) as rig:
+            async with under_load(tmp_path / "logs", url, postgres.dsn(), DURABLE) as rig:
                 async with Redis(port=one.port) as asked:
                     await _do(asked, "FAILOVER")
-                    await eventually(lambda: _role(asked), lambda role: role == "slave")
+                    await eventually(asked.role, lambda role: role[0] == b"slave")
                 proxy.lead_to(other.port)
                 await rig.sends(100)
                 assert rig.statuses() <= FINE, "front-ends notice nothing of it"
@@ -62,44 +46,33 @@ async def test_an_address_that_moves_from_a_redis_to_its_replica(tmp_path: Path)
 async def _follow(replica: ValkeyServer, primary: ValkeyServer) -> None:
     async with Redis(port=replica.port) as asked:
         await _do(asked, "REPLICAOF", "127.0.0.1", primary.port)
-
-        async def linked() -> bool:
-            info = await asked.info("replication")
-            return bool(info.get("master_link_status") == "up")
-
-        await eventually(linked)
+        await eventually(
+            lambda: asked.info("replication"), lambda info: info.get("master_link_status") == "up"
+        )
 
 
 async def _do(redis: Redis, *words: object) -> None:
     await redis.execute_command(*words)  # type: ignore[no-untyped-call]  # the library has no types here
 
 
-async def _role(redis: Redis) -> str:
-    return str((await redis.info("replication"))["role"])
-
-
 async def test_everything_is_killed_in_one_run(tmp_path: Path) -> None:
     """A primary of the cluster, PostgreSQL's, a collector and a flusher, each under load."""
-    settings = {"REDIS_CLUSTER": "1", "APPEND_DURABILITY": "replica"}
-    with Cluster(tmp_path / "cluster") as cluster, Replicated(tmp_path / "postgres") as postgres:
-        await cluster.form()
-        await postgres.form()
-        client = RedisCluster(host="127.0.0.1", port=cluster.servers[-1].port)
-        async with under_load(
-            tmp_path / "logs", client, cluster.url, postgres.dsn, settings, collectors=2
-        ) as rig:
-            lost = cluster.primary_of(keys.stream(0))
-            lost.kill()
-            await cluster.fails_over(lost)
-            await rig.kill(rig.collectors[0])
-            await rig.sends(20)
-            postgres.primary.kill()
-            await rig.kill(rig.flushers[0])
-            await rig.sends(20)
-            await postgres.promote()
-            await asyncio.to_thread(lost.start)
-            await cluster.follows(lost)
-            await rig.collectors[0].start().ready()
-            await rig.flushers[0].start().ready()
-            await rig.sends(60)
-            assert rig.statuses() <= {*FINE, 503}
+    async with (
+        replicated(tmp_path / "postgres") as postgres,
+        on_cluster(tmp_path, postgres.dsn, DURABLE, collectors=2) as (rig, cluster),
+    ):
+        lost = cluster.primary_of(keys.stream(0))
+        lost.kill()
+        await cluster.fails_over(lost)
+        await rig.kill(rig.collectors[0])
+        await rig.sends(20)
+        postgres.primary.kill()
+        await rig.kill(rig.flushers[0])
+        await rig.sends(20)
+        await postgres.promote()
+        await asyncio.to_thread(lost.start)
+        await cluster.follows(lost)
+        await rig.collectors[0].start().ready()
+        await rig.flushers[0].start().ready()
+        await rig.sends(60)
+        assert rig.statuses() <= {*FINE, 503}

@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -16,12 +15,6 @@ from tests.system import Program, System, eventually
 
 RawConnection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 HEAD = f"POST {SESSIONS} HTTP/1.1\r\nHost: a.example.org\r\nUser-Agent: {FIREFOX}\r\n"
-
-
-@pytest.fixture
-def system(embedded_servers: Servers, tmp_path: Path) -> Iterator[System]:
-    with System(embedded_servers.redis.url, "postgresql://none", tmp_path) as system:
-        yield system
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +131,7 @@ async def test_an_oversized_request_is_refused(running: tuple[Program, int]) -> 
     for name, (request, status) in TOO_LARGE.items():
         async with raw_connection(port) as (reader, writer):
             writer.write(request.encode())
-            async with asyncio.timeout(30):
-                line = await reader.readline()
+            line = await reader.readline()
             assert re.match(rb"HTTP/1.1 %d " % status, line), name
             headers = await reader.readuntil(b"\r\n\r\n")
             assert b"aiohttp" not in headers, name
@@ -157,8 +149,7 @@ async def test_a_client_that_ends_within_a_body_is_no_fault_of_the_collector(
             async with raw_connection(port) as (reader, writer):
                 writer.write(f"{HEAD}{more}{rest}".encode())
                 writer.write_eof()
-                async with asyncio.timeout(30):
-                    await reader.read()
+                await reader.read()
     metrics = await collector.metrics()
     assert metrics['impact_failed_total{reason="fault"}'] == 0
     assert "fault" not in collector.log
@@ -173,13 +164,12 @@ async def test_a_good_request_is_counted_wherever_it_and_the_garbage_behind_it_a
     for left in range(5):
         async with raw_connection(running[1]) as (reader, writer):
             writer.write(first)
-            async with asyncio.timeout(30):
-                await reader.readuntil(b" 201 ")
-                writer.write(second[: len(second) - left])
-                await reader.readuntil(b'"session"}}')  # the first is answered: one segment
-                await writer.drain()
-                writer.write(second[len(second) - left :] + garbage)
-                rest = await reader.read()
+            await reader.readuntil(b" 201 ")
+            writer.write(second[: len(second) - left])
+            await reader.readuntil(b'"session"}}')  # the first is answered: one segment
+            await writer.drain()
+            writer.write(second[len(second) - left :] + garbage)
+            rest = await reader.read()
             assert [int(one) for one in re.findall(rb"HTTP/1.1 (\d+) ", rest)] == [201, 400], left
 
 
@@ -191,9 +181,8 @@ async def test_many_requests_at_once_that_aiohttp_reads_are_all_answered(
     without = f"{HEAD}TE: trailers\r\nContent-Length: 0\r\n\r\n"
     async with raw_connection(running[1]) as (reader, writer):
         writer.write((with_body + without).encode() * 40)
-        async with asyncio.timeout(30):
-            for _ in range(80):
-                await reader.readuntil(b" 201 ")
+        for _ in range(80):
+            await reader.readuntil(b" 201 ")
 
 
 async def test_a_body_far_too_large_is_refused_once(running: tuple[Program, int]) -> None:
@@ -203,7 +192,6 @@ async def test_a_body_far_too_large_is_refused_once(running: tuple[Program, int]
     before = (await collector.metrics())[refused]
     async with raw_connection(port) as (reader, writer):
         writer.write(f"{HEAD}Content-Length: 1000000\r\n\r\n".encode() + b"a" * 1_000_000)
-        async with asyncio.timeout(30):
-            answers = await reader.read()
+        answers = await reader.read()
     assert re.findall(rb"HTTP/1.1 (\d+) ", answers) == [b"413"]
     assert (await collector.metrics())[refused] == before

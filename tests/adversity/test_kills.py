@@ -45,6 +45,26 @@ async def test_each_part_is_killed_and_comes_back(tmp_path: Path) -> None:
         assert rig.statuses() <= FINE, "Redis was frozen"
 
 
+async def test_sessions_that_share_an_entry_are_a_row_each_whatever_is_killed(
+    tmp_path: Path,
+) -> None:
+    """They share it under load: here, when Redis goes on and all that waited comes at once."""
+    async with running(tmp_path) as rig:
+        rig.postgres.freeze()
+        rig.valkey.freeze()
+        await seconds_pass(2)
+        rig.valkey.thaw()
+        await eventually(rig.joined)
+        for flusher in rig.flushers:  # which hold some of them
+            await rig.kill(flusher)
+        rig.valkey.kill()
+        await asyncio.to_thread(rig.valkey.start)
+        rig.postgres.thaw()
+        for flusher in rig.flushers:
+            await flusher.start().ready()
+        assert rig.statuses() <= FINE, "front-ends notice nothing of it"
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("order", ["servers first", "processes first"])
 async def test_everything_is_killed_at_once_and_comes_back_in_any_order(

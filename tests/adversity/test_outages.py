@@ -20,7 +20,7 @@ from contract.settings import STREAM_SHARDS
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.adversity.breakable_proxy import Fault
 from tests.adversity.rig import FINE, running, seconds_pass
-from tests.system import Program, eventually, find_free_port, run_command
+from tests.system import Program, eventually, find_free_port, run_command, until
 
 # What a request waits for Redis, at the most, and more for a busy machine.
 WAIT_SECONDS = 5.0
@@ -75,7 +75,7 @@ async def test_a_database_that_is_slow_or_away_only_delays(tmp_path: Path) -> No
         assert max(shard["oldest_seconds"] or 0 for shard in status["shards"]) > 3
         assert status["buffer"]["used_bytes"] > 0
         flusher = rig.flushers[1]
-        await eventually(lambda: _log_has(flusher, "a batch has to wait"))
+        await until(lambda: "a batch has to wait" in flusher.log)
         assert await rig.stop(flusher) == 1
         assert "another flusher takes them over" in flusher.log
         await asyncio.to_thread(rig.postgres.start)
@@ -138,7 +138,7 @@ async def test_a_second_signal_ends_a_drain(tmp_path: Path) -> None:
         rig.valkey.freeze()  # what the collector has can't be stored: its drain takes long
         await seconds_pass(0.5)
         program.running.terminate()
-        await eventually(lambda: _log_has(program, "stopping"))
+        await until(lambda: "stopping" in program.log)
         program.running.terminate()
         assert await rig.ended(program) == 1
         rig.valkey.thaw()
@@ -155,16 +155,7 @@ async def test_what_is_not_durable_enough_is_not_answered_2xx(
         port = find_free_port()
         strict = rig.system.program("collector", APPEND_DURABILITY=durability, PORT=str(port))
         strict.start()
-
-        async def failed_checks() -> set[str]:
-            async with (
-                aiohttp.ClientSession() as http,
-                http.get(f"{strict.admin_url}/readyz") as answer,
-            ):
-                return set((await answer.json())["failed"])
-
-        await eventually(lambda: _log_has(strict, "listening"))
-        await eventually(failed_checks, lambda checks: checks == {"write"})
+        await eventually(strict.readyz, lambda page: [*page[1].get("failed", ())] == ["write"])
         await _is_unavailable(f"http://127.0.0.1:{port}")
         assert total(await strict.metrics(), "failed") == 1
         # The record is in the stream all the same: more than was answered, never less.
@@ -185,10 +176,6 @@ async def _is_unavailable(url: str, session: str | None = None) -> None:
     status, headers, document = await _post(url, session)
     assert (status, headers["Retry-After"]) == (503, "5")
     assert document["errors"][0]["status"] == "503"
-
-
-async def _log_has(program: Program, text: str) -> bool:
-    return text in program.log
 
 
 def _resident_mib(program: Program) -> float:

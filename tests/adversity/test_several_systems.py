@@ -7,18 +7,16 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from redis.asyncio import RedisCluster
 
 from bench.load.sent_log import Outcome
 from contract import keys
 from embedded.cluster import Cluster
 from embedded.postgres import PostgresServer
 from embedded.valkey import ValkeyServer
-from runtime.redis_client import connect_redis
-from tests.adversity.rig import FINE, Rig, under_load
+from tests.adversity.rig import DURABLE, FINE, Rig, on_cluster, under_load
 from tests.reporting import admit_reporting, unite
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres
-from tests.system import run_command
+from tests.system import run_successfully
 
 NORTH, SOUTH = ("a.example.org", "b.example.org"), ("c.example.org", "d.example.org")
 
@@ -59,8 +57,7 @@ async def test_every_2xx_of_both_is_a_row_of_the_report_whatever_is_killed(tmp_p
         assert sum(row["sessions"] for row in counted) >= sessions(north) + sessions(south)
         await reports.close()
         for server in postgres:
-            code, output, errors = await run_command("flusher", "check", DATABASE_URL=server.dsn())
-            assert code == 0, output + errors
+            await run_successfully("flusher", "check", DATABASE_URL=server.dsn())
 
 
 def sessions(rig: Rig) -> int:
@@ -74,22 +71,9 @@ async def both(
     folder: Path, north: PostgresServer, south: PostgresServer
 ) -> AsyncIterator[tuple[Rig, Rig, Cluster]]:
     """The northern system on a cluster, the southern on one Redis; both under load."""
-    valkey = ValkeyServer(folder / "valkey", config={"appendfsync": "always"})
-    with Cluster(folder / "cluster") as cluster, valkey:
-        await cluster.form()
-        client = RedisCluster(host="127.0.0.1", port=cluster.servers[-1].port)
-        # Without this a killed primary takes with it what its replica has not received.
-        durable = {"REDIS_CLUSTER": "1", "APPEND_DURABILITY": "replica"}
+    with ValkeyServer(folder / "valkey", config={"appendfsync": "always"}) as valkey:
         async with (
-            under_load(folder / "n", client, cluster.url, north.dsn(), durable, sites=NORTH) as one,
-            under_load(
-                folder / "s",
-                connect_redis(valkey.url),
-                valkey.url,
-                south.dsn(),
-                {},
-                collectors=2,
-                sites=SOUTH,
-            ) as other,
+            on_cluster(folder / "n", north.dsn(), DURABLE, sites=NORTH) as (one, cluster),
+            under_load(folder / "s", valkey.url, south.dsn(), collectors=2, sites=SOUTH) as other,
         ):
             yield one, other, cluster

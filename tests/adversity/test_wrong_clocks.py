@@ -6,15 +6,11 @@ afterwards, by the same salt, and each of their sessions is a row.
 
 import asyncio
 import json
-import re
 import shlex
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
-import aiohttp
 import pytest
 
 from contract.calendar import SECOND_US
@@ -23,24 +19,13 @@ from salt.term import Outcome
 from tests.adversity.clocks import ShiftedClock, next_month
 from tests.adversity.moved_system import MovedSystem, before_a_months_end, in_mid_month, migrated
 from tests.conftest import UTC, Databases
+from tests.handbook import blocks
 from tests.moved_clock import needs_moved_clock
-from tests.system import ROOT, Program, System, eventually, run_command
+from tests.system import System, eventually, run_command, run_successfully, until
 
 pytestmark = [needs_moved_clock, pytest.mark.timeout(300)]  # a busy machine starts slowly
 
 DAY_SECONDS = 86_400.0
-
-
-async def page(program: Program) -> tuple[int, dict[str, Any]]:
-    """`/readyz`: its status, and what it says; 0 while it starts or restarts."""
-    with suppress(aiohttp.ClientConnectionError):
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"{program.admin_url}/readyz") as response,
-        ):
-            said: dict[str, Any] = await response.json()
-            return response.status, said
-    return 0, {}
 
 
 @pytest.fixture
@@ -60,10 +45,10 @@ async def test_the_salts_server_jumps_ahead_and_comes_back(days: int, running: M
 
     running.server.move_clock(days * DAY_SECONDS)
     await eventually(running.has_salt, lambda has: not has)
-    status, said = await eventually(lambda: page(rotation), lambda page: page[0] == 503)
+    status, said = await eventually(rotation.readyz, lambda page: page[0] == 503)
     assert "clocks" in said["failed"], (status, said)
     _, said = await eventually(
-        lambda: page(collector), lambda page: "clocks" in page[1].get("warnings", {})
+        collector.readyz, lambda page: "clocks" in page[1].get("warnings", {})
     )
     assert await running.comes() == 201
     assert (await collector.metrics())["impact_clocks_disagree"] == 1
@@ -72,8 +57,8 @@ async def test_the_salts_server_jumps_ahead_and_comes_back(days: int, running: M
     running.server.move_clock(0)
     await eventually(running.has_salt)
     assert await running.salt() == old
-    await eventually(lambda: page(rotation), lambda page: page[0] == 200)
-    await eventually(lambda: page(collector), lambda page: page[1].get("warnings") == {})
+    await eventually(rotation.readyz, lambda page: page[0] == 200)
+    await eventually(collector.readyz, lambda page: page[1].get("warnings") == {})
     assert await running.comes() == 201
     assert await running.made() == [f"{running.month} first", f"{running.month} restored"]
     await running.all_are_rows_by(old)
@@ -93,43 +78,26 @@ async def test_a_later_month_that_began_by_wrong_clocks_is_taken_back(running: M
     ahead = await SaltStore(running.redis, UTC).ensure()
     assert ahead.outcome is Outcome.ROTATED
     collector = running.program("collector")
-    in_force = f"month={ahead.term.month}"
-    await eventually(lambda: _holds(collector, in_force), bool)
+    await until(lambda: f"month={ahead.term.month}" in collector.log)
     assert await running.comes() == 201
     running.server.move_clock(0)
     await eventually(running.comes, lambda status: status == 503)
     rotation = running.program("rotation")
-    await eventually(lambda: page(rotation), lambda page: page[0] == 503)
+    await eventually(rotation.readyz, lambda page: page[0] == 503)
 
     environment = {**running.system.environment, **running.clock.environment()}
     code, output, errors = await run_command("rotation", "rotate", **environment)
     assert code == 1, output
     assert "rotate --force" in output + errors
-    code, output, errors = await run_command(*brings_it_back(), **environment)
-    assert code == 0, output + errors
+    (mends,) = blocks("A month that began too early", "sh")
+    await run_successfully(*shlex.split(mends)[2:], **environment)
     assert await running.has_salt()
     await eventually(running.comes, lambda status: status == 201)
     # Each that was answered 201 is a row, those of the later month, too.
     rows = await running.rows()
     assert len(rows) == running.callers.answers[201]
-    assert {row["month"] for row in rows} == {
-        running.month.first_day,
-        ahead.term.month.first_day,
-    }
+    assert {row.month for row in rows} == {running.month.first_day, ahead.term.month.first_day}
     assert f"{running.month} replaced" in await running.made()
-
-
-def brings_it_back() -> list[str]:
-    """The command that the handbook has for it: the module and its arguments."""
-    handbook = (ROOT / "docs/operations.md").read_text()
-    _, _, section = handbook.partition("\n## A month that began too early\n")
-    section, _, _ = section.partition("\n## ")
-    (command,) = re.findall(r"^```sh\npython -m (.*?)\n```$", section, re.MULTILINE)
-    return shlex.split(command)
-
-
-async def _holds(collector: Program, words: str) -> bool:
-    return words in collector.log
 
 
 async def test_a_forced_rotation_is_refused_while_clocks_contradict_each_other(
@@ -198,10 +166,9 @@ async def test_a_salt_that_no_process_holds_any_more_is_reported_as_lost(
         assert "count twice this month" in flusher.log
         await rotation.stop()
         environment = {**running.system.environment, **running.clock.environment()}
-        code, output, errors = await run_command(
+        assert "lost" in await run_successfully(
             "flusher", "report", "--format", "json", **environment
         )
-        assert (code, "lost" in output) == (0, True), output + errors
 
 
 @pytest.mark.long
@@ -232,9 +199,7 @@ async def test_a_calendar_that_moves_westward_keeps_the_months_salt(
         system, clock, collector = running.system, running.clock, running.program("collector")
         old = await running.salt()
         assert await running.comes() == 201
-        await eventually(
-            lambda: page(collector), lambda page: "calendar" in page[1].get("warnings", {})
-        )
+        await eventually(collector.readyz, lambda page: "calendar" in page[1].get("warnings", {}))
         late = system.program("collector").start()
         await clock.reaches(boundary_us + SECOND_US)
         assert await running.salt() == old
@@ -242,14 +207,11 @@ async def test_a_calendar_that_moves_westward_keeps_the_months_salt(
         assert await running.comes() == 201
         assert await running.made() == [f"{month} first"]
         status, said = await eventually(
-            lambda: page(late), lambda page: "calendar" in page[1].get("failed", {})
+            late.readyz, lambda page: "calendar" in page[1].get("failed", {})
         )
         assert status == 503, said
+        running.zone = west
         await running.all_are_rows_by(old)
-        code, output, _ = await run_command(
-            "rotation",
-            "status",
-            "--json",
-            **{**system.environment, "CALENDAR_TIMEZONE": west.key},
-        )
-        assert (code, json.loads(output)["salt_is_current"]) == (0, True)
+        environment = {**system.environment, "CALENDAR_TIMEZONE": west.key}
+        output = await run_successfully("rotation", "status", "--json", **environment)
+        assert json.loads(output)["salt_is_current"] is True

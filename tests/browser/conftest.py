@@ -3,11 +3,10 @@
 import os
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import asyncpg
 import pytest
 import pytest_asyncio
@@ -16,12 +15,12 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from contract.calendar import SECOND_US
 from embedded.commands import sign_token
 from runtime.clock import wall_clock
-from tests.acceptance.conftest import CHROME, Front
+from tests.acceptance.conftest import CHROME, Front, front_of
 from tests.browser.engines import Chromium
 from tests.browser.programs import require_chromium
 from tests.browser.street import Door, Street
 from tests.servers import EMBEDDED, run_servers
-from tests.system import JWT_KEY, ROOT, System, eventually, run_command
+from tests.system import JWT_KEY, ROOT, System, run_successfully, until
 
 # Root has no sandbox; the rest keeps one.
 _OPTIONS = ["--no-sandbox"] if os.geteuid() == 0 else []
@@ -48,8 +47,7 @@ async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Syst
         run_servers(EMBEDDED, folder) as servers,
         System(servers.redis.url, servers.postgres.dsn(), folder / "logs", demo) as system,
     ):
-        code, _, errors = await run_command("flusher", "migrate", **system.environment)
-        assert code == 0, errors
+        await run_successfully("flusher", "migrate", **system.environment)
         await system.start("rotation", "collector", "flusher")
         yield system
 
@@ -61,17 +59,9 @@ async def street(system: System) -> AsyncIterator[Street]:
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
-async def database(system: System) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(system.database_url)
-    yield connection
-    await connection.close()
-
-
-@pytest_asyncio.fixture(scope="package", loop_scope="session")
-async def http(system: System) -> AsyncIterator[aiohttp.ClientSession]:
-    assert system
-    async with aiohttp.ClientSession(skip_auto_headers=["User-Agent"]) as http:
-        yield http
+async def front(system: System) -> AsyncIterator[Front]:
+    async with front_of(system) as front:
+        yield front
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
@@ -161,11 +151,7 @@ class Visit:
 
     async def arrived(self, requests: int) -> None:
         """Waits for so many requests at the collector, preflights included."""
-
-        async def look() -> int:
-            return len(self.collector_door.seen)
-
-        await eventually(look, lambda found: found >= requests)
+        await until(lambda: len(self.collector_door.seen) >= requests)
 
     async def rows(self, sessions: int, upgraded: int = 0) -> list[asyncpg.Record]:
         """The rows, once all that was sent has become what it becomes."""
@@ -173,14 +159,12 @@ class Visit:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def unseen(
-    street: Street, system: System, http: aiohttp.ClientSession, database: asyncpg.Connection
-) -> Visit:
+async def unseen(street: Street, front: Front) -> Visit:
     """A visit for which the test has a browser of its own."""
     name = uuid.uuid4().hex
     site = f"city-{name}.localhost"
-    front = Front(system, http, database, site)
-    return Visit(street, front, street.door(site), street.door(f"impact-{name}.localhost"))
+    own = replace(front, site=site)
+    return Visit(street, own, street.door(site), street.door(f"impact-{name}.localhost"))
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -2,7 +2,6 @@
 
 import uuid
 
-import asyncpg
 import pytest
 from playwright.async_api import Browser, Page, expect
 
@@ -19,8 +18,8 @@ async def shown_row(page: Page) -> dict[str, str]:
     return {str(await cell.get_attribute("data-column")): await cell.inner_text() for cell in cells}
 
 
-async def stored_row(database: asyncpg.Connection, session: str) -> dict[str, str]:
-    columns = await database.fetch(
+async def stored_row(visit: Visit, session: str) -> dict[str, str]:
+    columns = await visit.front.database.fetch(
         "SELECT columns.* FROM sessions, json_each_text(row_to_json(sessions)) AS columns "
         "WHERE id = $1",
         uuid.UUID(session),
@@ -29,7 +28,7 @@ async def stored_row(database: asyncpg.Connection, session: str) -> dict[str, st
 
 
 async def test_the_demo_shows_the_row_before_and_after_a_sign_in(
-    visit: Visit, system: System, database: asyncpg.Connection, browser: Browser
+    visit: Visit, system: System, browser: Browser
 ) -> None:
     address = f"http://{visit.page_door.host}:{system.port}/demo"
     page = await visit.new_page()
@@ -39,14 +38,14 @@ async def test_the_demo_shows_the_row_before_and_after_a_sign_in(
     sign_in = page.get_by_role("button", name="Sign in as the demo user")
     await expect(sign_in).to_be_enabled(timeout=60_000)
     before = await shown_row(page)
-    assert before == await stored_row(database, before["id"])
+    assert before == await stored_row(visit, before["id"])
     assert before["site"] == visit.page_door.host
     assert before["highest_role"] == before["upgraded_at"] == "empty"
 
     await sign_in.click()
     await expect(page.get_by_role("status")).to_contain_text("Signed in", timeout=60_000)
     after = await shown_row(page)
-    assert after == await stored_row(database, before["id"])
+    assert after == await stored_row(visit, before["id"])
     assert after["highest_role"] == "user"
     assert after["monthly_user_hash"] != before["monthly_user_hash"]
     assert after["created_at"] == before["created_at"]

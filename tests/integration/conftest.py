@@ -2,18 +2,15 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
-from redis.asyncio import Redis
 
 from embedded.postgres import PostgresServer
 from flusher.postgres.database import Database
 from flusher.postgres.write import SessionWriter
-from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, Flavour, Servers, flavours
-from tests.system import System
+from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, flavours
 
 
 @pytest.fixture
@@ -34,21 +31,6 @@ async def connection(dsn: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 def writer(database: Database) -> SessionWriter:
     return SessionWriter(database, ZoneInfo("UTC"))
-
-
-@pytest.fixture
-def system(embedded_servers: Servers, dsn: str, redis: Redis, tmp_path: Path) -> Iterator[System]:
-    """Processes on an empty Redis and the test's database."""
-    assert redis is not None  # it was emptied
-    with System(embedded_servers.redis.url, dsn, tmp_path) as system:
-        yield system
-
-
-@pytest.fixture(params=flavours(), ids=lambda flavour: flavour.name)
-def flavour(request: pytest.FixtureRequest) -> Flavour:
-    """Each pair of servers in turn."""
-    found: Flavour = request.param
-    return found
 
 
 @pytest.fixture(scope="module", params=flavours(), ids=lambda flavour: flavour.name)

@@ -121,7 +121,7 @@ async def test_rotate_does_nothing_while_the_month_has_its_salt(tmp_path: Path) 
     path = tmp_path / "redis.socket"
     with ValkeyServer(tmp_path / "redis", config={"unixsocket": str(path)}):
         for words, said in (
-            ("rotate", "the first is made"),
+            ("rotate", "the first was made"),
             ("rotate", "nothing to do"),
             ("rotate --force", "count twice"),
         ):

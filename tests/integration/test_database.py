@@ -21,7 +21,7 @@ from flusher.rows.batch import Batch
 from tests.adversity.breakable_proxy import BreakableProxy
 from tests.events import batch_of, start, upgrade
 from tests.instant import UTC, clock
-from tests.replicated import Replicated
+from tests.replicated import Replicated, replicated
 from tests.servers import Servers
 from tests.system import ROOT, eventually, fail_in_one_line, run_successfully
 
@@ -121,8 +121,7 @@ PATIENCE_SECONDS = 1.5
 
 @pytest.fixture
 async def servers(tmp_path: Path) -> AsyncIterator[Replicated]:
-    with Replicated(tmp_path) as servers:
-        await servers.form()
+    async with replicated(tmp_path) as servers:
         yield servers
 
 

@@ -26,7 +26,6 @@ from flusher.imports.store import ImportWriter, Run
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
 from flusher.postgres.migrate import migrate
-from flusher.postgres.months import MonthKeeper
 from flusher.postgres.write import SessionWriter
 from tests.events import batch_of, start, upgrade
 from tests.instant import MONTH, NOON_US, UTC
@@ -285,7 +284,7 @@ async def test_a_month_that_takes_too_long_is_not_tried_again_and_again(
             return 0.0
 
         await SessionWriter(database, UTC).write(batch_of(session))
-        keeper = MonthKeeper(brief, from_here_on_in_haste, 0, "hour")
+        keeper = keeper_of(brief, "hour", oldest_entry=from_here_on_in_haste)
         async with connection.transaction():
             await connection.fetch("SELECT * FROM sessions")
             assert await keeper.close() == ()

@@ -33,7 +33,6 @@ async def worker(shards: OneServer, redis: Redis, database: Database) -> Worker:
         FlusherMetrics(CollectorRegistry()),
         WorkerSettings(UTC, max_rows=100_000, max_seconds=0.1, claim_seconds=60),
     )
-    await worker.prepare()
     await append(redis, 1)
     await worker.run_once()  # the month's partition, the first claim
     return worker

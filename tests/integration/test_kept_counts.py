@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 from contextlib import suppress
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -16,7 +17,7 @@ from embedded.postgres import PostgresServer
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
 from flusher.postgres.migrate import migrate
-from flusher.postgres.months import WAITS_SECONDS, Done, MonthKeeper
+from flusher.postgres.months import WAITS_SECONDS
 from flusher.postgres.statements import statement
 from flusher.postgres.store_counts import store_counts
 from flusher.postgres.write import SessionWriter
@@ -25,7 +26,7 @@ from tests.conftest import Databases
 from tests.events import batch_of, upgrade
 from tests.instant import MONTH, UTC
 from tests.integration.keeping import A_SITE as SITE
-from tests.integration.keeping import keeper_of, visit
+from tests.integration.keeping import Done, Keeper, keeper_of, visit
 from tests.live_counts import check_views
 from tests.servers import Servers
 from tests.system import run_command, run_successfully
@@ -41,7 +42,7 @@ def databases(postgres: PostgresServer, embedded_servers: Servers) -> Databases:
 
 
 @pytest.fixture
-def keeper(database: Database) -> MonthKeeper:
+def keeper(database: Database) -> Keeper:
     return keeper_of(database)
 
 
@@ -52,7 +53,7 @@ async def partitions_read(connection: asyncpg.Connection, query: str) -> set[str
 
 
 async def test_no_report_reads_sessions(
-    connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper
+    connection: asyncpg.Connection, writer: SessionWriter, keeper: Keeper
 ) -> None:
     months = [MONTH.plus(-number) for number in range(6)]
     await writer.write(
@@ -106,7 +107,7 @@ async def test_who_begins_and_who_ceases_to_count(
 
 
 async def test_the_counts_are_exact_under_fire(
-    connection: asyncpg.Connection, keeper: MonthKeeper, dsn: str, database: Database
+    connection: asyncpg.Connection, keeper: Keeper, dsn: str, database: Database
 ) -> None:
     """Two flushers write the same people's sessions of two months, which are closed meanwhile. They
     write them in opposite orders and never wait for each other: else it would be a Retry.
@@ -147,7 +148,7 @@ async def test_a_month_is_closed_when_it_is_over_and_nothing_of_it_may_be_on_its
     async def oldest_entry() -> float:
         return oldest
 
-    keeper = MonthKeeper(database, oldest_entry, kept_months=0)
+    keeper = keeper_of(database, oldest_entry=oldest_entry)
     assert await keeper.close() == ()
     oldest = WAITS_SECONDS - 1
     assert await keeper.close() == (OVER.first_day,)
@@ -175,7 +176,7 @@ async def test_a_month_is_closed_three_days_after_its_end_in_the_calendars_zone(
 async def test_check_reports_and_repairs_what_an_operator_deleted(
     connection: asyncpg.Connection,
     writer: SessionWriter,
-    keeper: MonthKeeper,
+    keeper: Keeper,
     dsn: str,
     database: Database,
 ) -> None:
@@ -206,7 +207,7 @@ async def test_check_reports_and_repairs_what_an_operator_deleted(
 
 
 async def test_with_another_calendar_the_days_are_counted_anew(
-    connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper, database: Database
+    connection: asyncpg.Connection, writer: SessionWriter, keeper: Keeper, database: Database
 ) -> None:
     await writer.write(batch_of(visit(OVER, 1), visit(MONTH, 1)))
     await keeper.run_once()
@@ -221,6 +222,53 @@ async def test_with_another_calendar_the_days_are_counted_anew(
         "SELECT max(day) AS day FROM daily_impact GROUP BY date_trunc('month', day) ORDER BY 1"
     )
     assert [(row["day"] - day).days for row, day in zip(after, days, strict=True)] == [1, 1]
+
+
+async def insert_changes(connection: asyncpg.Connection) -> None:
+    """A month of 100 sites: of each, 200 changes, of the whole month and of each day."""
+    await connection.execute(
+        """
+        INSERT INTO flusher.count_changes
+        SELECT n < 0, 'site-' || site, $1::date, $1::date + greatest(n, 0) % 28, 1, 0, 1, 0, 1
+        FROM generate_series(-100, 99) n, generate_series(1, 100) site
+        """,
+        MONTH.first_day,
+    )
+
+
+async def read_of(connection: asyncpg.Connection, table: str, query: str) -> tuple[int, int]:
+    """How many rows and pages of a table a query reads."""
+    plan = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) {query}")
+    nodes = [json.loads(plan)[0]["Plan"]]
+    rows = pages = 0
+    for node in nodes:
+        nodes += node.get("Plans", [])
+        if node.get("Relation Name") == table:
+            rows += node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+            pages += node["Shared Hit Blocks"] + node["Shared Read Blocks"]
+    return rows, pages
+
+
+async def test_a_report_of_one_site_skips_the_changes_of_others(
+    connection: asyncpg.Connection,
+) -> None:
+    """There may be 200,000 until the next vacuum, added up but not yet removed."""
+    await insert_changes(connection)
+    await connection.execute("VACUUM (ANALYZE) flusher.count_changes")
+    query = "SELECT * FROM monthly_impact WHERE site = 'site-7'"
+    rows, _ = await read_of(connection, "count_changes", query)
+    assert rows == 100
+
+
+async def test_the_overview_skips_the_pages_of_days(connection: asyncpg.Connection) -> None:
+    """Whole months are together, however the changes came: some pages, not all."""
+    await insert_changes(connection)
+    await connection.execute(statement("fold_counts"))
+    await connection.execute("VACUUM (ANALYZE) flusher.counts")
+    in_all = await connection.fetchval("SELECT pg_relation_size('flusher.counts') / 8192")
+    rows, pages = await read_of(connection, "counts", "SELECT * FROM monthly_impact")
+    assert rows == 100
+    assert pages < in_all / 4
 
 
 async def test_of_dropped_months_the_counts_stay(
@@ -261,7 +309,7 @@ async def test_of_dropped_months_the_counts_stay(
 
 
 async def test_only_closed_months_are_dropped(
-    connection: asyncpg.Connection, writer: SessionWriter, keeper: MonthKeeper
+    connection: asyncpg.Connection, writer: SessionWriter, keeper: Keeper
 ) -> None:
     await writer.write(batch_of(visit(OVER, 1), visit(MONTH, 1)))
     drop = "SELECT flusher.drop_month($1)"

@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from bench.load.client import Address, Client
+from bench.load.client import connect
 from bench.load.people import Plan
 from bench.load.reconcile import reconcile, settle
 from bench.load.request_builder import TokenSigner
@@ -56,8 +56,8 @@ async def test_every_kind_of_difference_is_found(
 ) -> None:
     await system.start("collector", "flusher")
     plan = Plan(SITES, 500, upgraded_percent=20)
-    async with Client(Address.parse(system.url), 8) as client:
-        sender = Sender(client, plan, TokenSigner({"JWT_KEY": JWT_KEY}))
+    with connect(system.url, 8) as connections:
+        sender = Sender(connections, plan, TokenSigner({"JWT_KEY": JWT_KEY}))
         await sender.run()
     differences = await settle(
         sender.sent_log, dsn, UTC, patience_seconds=60, aftermath_seconds=0.5

@@ -52,7 +52,7 @@ _IMPORTED = st.integers(1, 3).map(lambda number: bytes([0x80 + number]) * 16)
 _SITES = st.sampled_from(["a.example.org", "a.example.org", "b.example.org"])
 _VISITORS = st.integers(1, 2).map(lambda number: bytes([0xB0 + number]) * 16)
 _USERS = st.integers(1, 2).map(lambda number: bytes([0xC0 + number]) * 16)
-_ROLES = st.sampled_from(["user", "admin"])
+_ROLES = st.sampled_from(["user", "räte-✓"])
 # Around a month's end, so that some are of one month and some of the next; unique to a microsecond.
 _SECONDS = st.integers(-60, 60)
 

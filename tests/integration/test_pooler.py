@@ -50,9 +50,6 @@ class PgBouncer(ServerProcess):
     def dsn(self) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/impact"
 
-    def _programs(self) -> Sequence[Path]:
-        return [Path(PROGRAM or "pgbouncer")]
-
     def _account(self) -> Account | None:
         return account_for(self.data_dir)
 
@@ -81,7 +78,7 @@ class PgBouncer(ServerProcess):
         ]
         configuration = self.data_dir / "pgbouncer.ini"
         configuration.write_text("\n".join([*lines, ""]))
-        return [str(*self._programs()), str(configuration)]
+        return [PROGRAM or "pgbouncer", str(configuration)]
 
     def _is_ready(self, pid: int) -> bool:  # noqa: ARG002 - the port was free a moment ago
         with suppress(OSError):

@@ -2,13 +2,17 @@
 
 from typing import Any
 
-import pytest
+from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from contract import keys
 from contract.entry import join_records
 from contract.errors import DeadLetter
+from contract.flusher_metrics import FlusherMetrics
 from contract.record import FIELD, encode
+from flusher.rows.batch import Undecodable
+from flusher.stream.dead_letters import set_aside
+from flusher.stream.keeper import StreamKeeper
 from flusher.stream.lag import measure_lag
 from flusher.stream.read import StreamReader
 from runtime.shards import OneServer
@@ -17,12 +21,8 @@ from tests.events import start
 SHARDS = 4
 
 
-async def reader_of(
-    shards: OneServer, name: str = "one", claim_seconds: float = 60
-) -> StreamReader:
-    reader = StreamReader(shards, name, claim_seconds)
-    await reader.create_groups()
-    return reader
+def reader_of(shards: OneServer, name: str = "one", claim_seconds: float = 60) -> StreamReader:
+    return StreamReader(shards, name, claim_seconds)
 
 
 async def append(redis: Redis, count: int) -> list[bytes]:
@@ -36,7 +36,7 @@ async def test_every_entry_is_read_once_by_one_of_the_group(
     shards: OneServer, redis: Redis
 ) -> None:
     records = await append(redis, 40)
-    one, two = await reader_of(shards, "one"), await reader_of(shards, "two")
+    one, two = reader_of(shards, "one"), reader_of(shards, "two")
     got = [await one.read(20), await two.read(100), await one.read(100), await two.read(100)]
     assert sorted(e.record for entries in got for e in entries) == sorted(records)
     assert [len(entries) for entries in got] == [20, 20, 0, 0]
@@ -55,7 +55,7 @@ async def test_what_waits_is_counted_by_records_at_every_step(
 ) -> None:
     """The funnel counts sessions and upgrades, however many share an entry."""
     await append_shared(redis, 1, 2, 2, 32, 5)
-    one, two = await reader_of(shards, "one"), await reader_of(shards, "two", claim_seconds=0)
+    one, two = reader_of(shards, "one"), reader_of(shards, "two", claim_seconds=0)
     entries = await one.read(100)
     assert await waiting(one) == (5, 42)
     assert await one.acknowledge([entries[1], entries[3]]) == 34
@@ -71,7 +71,7 @@ async def test_an_entry_that_is_split_still_counts_as_its_records(
     shards: OneServer, redis: Redis
 ) -> None:
     await append_shared(redis, 4, 3)
-    reader = await reader_of(shards)
+    reader = reader_of(shards)
     entries = await reader.read(100)
     for _ in range(2):  # a second time it is not there
         await reader.split(entries[0])
@@ -85,7 +85,7 @@ async def test_a_count_that_was_disturbed_is_right_again_when_the_stream_is_empt
     redis: Redis,
 ) -> None:
     await redis.set(keys.joined(0), 999)
-    reader = await reader_of(shards)
+    reader = reader_of(shards)
     assert await waiting(reader) == (0, 0)
     await append_shared(redis, 2)
     await reader.acknowledge(await reader.read(100))
@@ -101,35 +101,50 @@ async def waiting(reader: StreamReader) -> tuple[int, int]:
 
 async def test_what_a_dead_consumer_held_is_taken_over(shards: OneServer, redis: Redis) -> None:
     records = await append(redis, 8)
-    dead = await reader_of(shards, "dead")
+    dead = reader_of(shards, "dead")
     assert len(await dead.read(100)) == 8
-    patient = await reader_of(shards, "patient", claim_seconds=60)
+    patient = reader_of(shards, "patient", claim_seconds=60)
     assert await patient.claim(100) == [], "not yet"
-    heir = await reader_of(shards, "heir", claim_seconds=0)
+    heir = reader_of(shards, "heir", claim_seconds=0)
     assert sorted(e.record for e in await heir.claim(100)) == sorted(records)
 
 
-@pytest.mark.parametrize("gone", ["group", "stream"])
-async def test_a_group_that_is_gone_is_made_anew_from_the_first_entry(
-    shards: OneServer, redis: Redis, gone: str
+async def keep(reader: StreamReader, helpers: StreamReader) -> None:
+    """As a flusher does every few seconds, with entries that nobody may keep for long."""
+    await StreamKeeper(reader, helpers, FlusherMetrics(CollectorRegistry()), 0).run_once()
+
+
+async def test_streams_beyond_the_configured_ones_are_found_and_read(
+    shards: OneServer, redis: Redis
 ) -> None:
-    reader = await reader_of(shards)
-    if gone == "stream":
-        await redis.flushall()
+    """As after a smaller STREAM_SHARDS; by the helper, too."""
+    one, helper = reader_of(shards, "one"), reader_of(shards, "helper")
+    await redis.xadd(keys.stream(SHARDS + 3), {FIELD: encode(start())})
+    assert await one.read(100) == []
+    await keep(one, helper)
+    (entry,) = await helper.read(100)
+    assert entry.shard == SHARDS + 3
+
+
+async def test_entries_that_no_consumer_has_are_taken_up(shards: OneServer, redis: Redis) -> None:
+    """As after `XGROUP DELCONSUMER`, which forgets what was pending."""
     records = await append(redis, 8)
-    if gone == "group":
-        for shard in range(SHARDS):
-            await redis.xgroup_destroy(keys.stream(shard), keys.GROUP)
-    assert await reader.read(100) == []
-    assert sorted(e.record for e in await reader.read(100)) == sorted(records)
+    assert len(await reader_of(shards, "deleted").read(100)) == 8
+    for shard in range(SHARDS):
+        await redis.xgroup_delconsumer(keys.stream(shard), keys.GROUP, "deleted")
+    heir = reader_of(shards, "heir", claim_seconds=0)
+    assert [await heir.read(100), await heir.claim(100)] == [[], []]
+    await keep(heir, heir)
+    assert sorted(e.record for e in await heir.claim(100)) == sorted(records)
 
 
 async def test_a_dead_letter_is_moved_whole_and_once(shards: OneServer, redis: Redis) -> None:
     await redis.xadd(keys.stream(2), {FIELD: b"\xff broken"})
-    reader = await reader_of(shards)
+    reader = reader_of(shards)
     (entry,) = await reader.read(100)
+    broken = Undecodable(entry, DeadLetter("undecodable", "not a record"))
     for _ in range(2):
-        await reader.dead_letter(entry, DeadLetter("undecodable", "not a record"))
+        await set_aside(shards, FlusherMetrics(CollectorRegistry()), broken)
     letters: Any = await redis.xrange(keys.dead_letters(2))
     ((_, letter),) = letters
     assert letter[FIELD] == b"\xff broken"
@@ -143,7 +158,7 @@ async def test_a_consumer_leaves_nothing_behind_but_never_drops_what_is_pending(
     redis: Redis,
 ) -> None:
     await append(redis, 8)
-    busy, idle = await reader_of(shards, "busy"), await reader_of(shards, "idle")
+    busy, idle = reader_of(shards, "busy"), reader_of(shards, "idle")
     await busy.read(100)
     await idle.read(100)
     await busy.retire()

@@ -21,7 +21,7 @@ from tests.counted import count_sign_ins
 from tests.events import batch_of, start
 from tests.instant import MONTH, NOON_US, UTC
 from tests.integration.test_metabase import QUERIES
-from tests.replicated import Replicated
+from tests.replicated import replicated
 from tests.reporting import BEHIND, admit_reporting, ask_for_passwords, run_again, unite
 from tests.servers import POSTGRES_SETTINGS, CopiedPostgres, execute, flavours
 from tests.system import ROOT, eventually, fail_in_one_line, run_successfully
@@ -294,7 +294,7 @@ async def test_a_reader_may_only_read_and_does_not_see_the_password(
 
 async def test_a_replica_shows_all_of_an_earlier_moment(tmp_path: Path, this_month: Month) -> None:
     """Which is what `exact at every commit` means there: the views and the rows agree."""
-    with Replicated(tmp_path) as servers:
+    async with replicated(tmp_path) as servers:
         primary, replica = servers.primary, servers.replica
         await run_successfully("flusher", "migrate", DATABASE_URL=primary.dsn())
         await store(primary, "a.example.org", b"vvw", this_month)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from structlog.testing import capture_logs
 
 from contract import keys
 from contract.calendar import Month
@@ -33,6 +34,7 @@ from tests.leftovers import files_with
 from tests.memory import needs_memory, pieces
 from tests.servers import EMBEDDED, Flavour, flavours
 from tests.system import System, eventually, run_command, run_successfully
+from tests.unit.steady import Pauses
 
 EARLIER = Month(2020, 1)
 # Both kinds of files, and replicas that are copied to at once.
@@ -185,6 +187,32 @@ async def test_a_crash_between_rotation_and_disposal_does_not_lose_the_disposal(
     await eventually(lambda: _async(files_with(salts.old, salts.server)), lambda files: files == [])
 
 
+async def test_a_collector_disposes_of_a_salt_if_rotation_is_late_and_not_before(
+    salts: Earlier,
+) -> None:
+    """Rotation has twenty seconds to do it. A collector looks every ten."""
+    await salts.begin()
+    await salts.rotate()
+    pauses = Pauses(4)
+    await salts.disposal.run(pauses)
+    assert pauses.seconds == [10.0] * 4
+    assert await salts.disposal.due_since() is not None
+    assert files_with(salts.old, salts.server)
+
+    await salts.redis.decrby(keys.DISPOSAL_DUE, 20_000)  # milliseconds
+    await salts.disposal.run(Pauses(1))
+    assert await salts.disposal.due_since() is not None, "a rotation may just be starting"
+    with capture_logs() as lines:
+        await salts.disposal.run(Pauses(3))
+    assert await salts.disposal.due_since() is None
+    await eventually(lambda: _async(files_with(salts.old, salts.server)), lambda files: files == [])
+    assert not await slow_log_has(salts.redis, salts.old)
+    assert [(line["log_level"], line["event"]) for line in lines] == [
+        ("warning", "rotation has not removed a destroyed salt: this process does it"),
+        ("info", "no earlier salt is left"),
+    ]
+
+
 async def test_what_a_server_refuses_is_said_with_what_an_operator_has_to_do(
     salts: Earlier, tmp_path: Path
 ) -> None:
@@ -232,7 +260,7 @@ async def test_what_a_server_refuses_is_said_with_what_an_operator_has_to_do(
 async def test_a_replaced_salt_is_disposed_of_too(salts: Earlier) -> None:
     """It was leaked: that is why it was replaced."""
     first = await salts.store.ensure()
-    salt = await salts.store.read(first.term)
+    salt = (await salts.store.observe(first.term.month)).salt
     assert salt is not None
     # In a buffer: one that is embedded in its key's object would be copied elsewhere by SETRANGE.
     assert await salts.redis.object("encoding", keys.salt(salt.month)) == b"raw"
@@ -270,7 +298,8 @@ class InForce(Salts):
             await eventually(follows)
         for _ in range(3):
             await self.store.ensure()
-        salt = await self.store.read((await self.store.ensure()).term)
+        month = (await self.store.ensure()).term.month
+        salt = (await self.store.observe(month)).salt
         assert salt is not None
         self.salt = salt
         for _ in range(3):

@@ -13,13 +13,14 @@ from contract.entry import RECORDS_MAX, join_records
 from contract.errors import DeadLetter, Retry, TimedOut
 from contract.flusher_metrics import FlusherMetrics
 from contract.record import FIELD, Event, encode
-from flusher.measuring import Measuring
 from flusher.postgres.database import Database
 from flusher.postgres.match import REPEATED_WITHIN_US
 from flusher.postgres.write import SessionWriter
+from flusher.rows.batch import Undecodable
 from flusher.rows.entry import Entry
-from flusher.stream import read
-from flusher.stream.dead_letters import UNKNOWN_SITE, DeadLetters, Letter
+from flusher.stream import dead_letters
+from flusher.stream.dead_letters import UNKNOWN_SITE, DeadLetters, Letter, set_aside
+from flusher.stream.keeper import StreamKeeper
 from flusher.stream.read import StreamReader
 from flusher.worker import Flushed, Worker
 from flusher.worker_settings import WorkerSettings
@@ -75,10 +76,8 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(shards: OneServer, redis: Redis, database: Database) -> Bench:
-    bench = Bench(shards, redis, database)
-    await bench.worker.prepare()
-    return bench
+def bench(shards: OneServer, redis: Redis, database: Database) -> Bench:
+    return Bench(shards, redis, database)
 
 
 async def test_what_is_no_event_is_set_aside_and_its_neighbours_are_stored(bench: Bench) -> None:
@@ -118,7 +117,6 @@ async def test_what_is_committed_but_not_acknowledged_is_not_written_again(
 ) -> None:
     """Else one accepted session would be counted as written and as a duplicate."""
     bench = Bench(shards, redis, database, _Deaf(shards, "one", 60))
-    await bench.worker.prepare()
     await bench.append(start(), start())
     with pytest.raises(Retry):
         await bench.worker.run_once()
@@ -134,7 +132,6 @@ async def test_an_entry_that_two_flushers_had_is_counted_once(
 ) -> None:
     """The first was frozen past the claim time, and goes on."""
     slow = Bench(shards, redis, database, StreamReader(shards, "slow", 60))
-    await slow.worker.prepare()
     await slow.append(*(start() for _ in range(10)))
     await slow.worker._builder.fill()
     async with Database(dsn) as other:
@@ -211,7 +208,6 @@ async def test_what_takes_too_long_is_set_aside_alone_and_the_rest_is_stored(
     """Before, the same batch was tried again, whole, for as long as that lasted."""
     async with Database(dsn, patience_seconds=2.0) as database:
         bench = Bench(shards, redis, database)
-        await bench.worker.prepare()
         async with database.connection() as connection:
             await connection.execute(SLOW.format("WHEN (NEW.site = 'slow.example.org')"))
         await bench.append(*(start() for _ in range(20)), start(site="slow.example.org"))
@@ -229,7 +225,6 @@ async def test_when_the_server_is_slow_nothing_is_set_aside(
 ) -> None:
     async with Database(dsn, patience_seconds=0.2) as database:
         bench = Bench(shards, redis, database)
-        await bench.worker.prepare()
         async with database.connection() as connection:
             await connection.execute(SLOW.format(""))
         await bench.append(*(start() for _ in range(5)))
@@ -246,7 +241,7 @@ async def test_when_the_server_is_slow_nothing_is_set_aside(
 async def test_the_metric_of_what_waits_counts_sessions_and_not_entries(bench: Bench) -> None:
     await bench.append_together(*(encode(start()) for _ in range(5)))
     await bench.append(start())
-    await Measuring(bench.reader, bench.metrics).measure()
+    await StreamKeeper(bench.reader, bench.reader, bench.metrics, 60).run_once()
     shown = bench.registry.get_sample_value("impact_stream_entries", {"shard": "0"})
     assert (shown, await bench.buffered()) == (6, 2)
 
@@ -360,20 +355,24 @@ async def test_an_unknown_one_is_one_clear_line(environment: dict[str, str]) -> 
 
 
 async def test_they_are_bounded_and_the_newest_stay(
-    shards: OneServer, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(read, "DEAD_LETTERS_KEPT", 3)
-    reader = StreamReader(shards, "one", 60)
-    await reader.create_groups()
+    monkeypatch.setattr(dead_letters, "DEAD_LETTERS_KEPT", 3)
     for number in range(5):
-        await redis.xadd(keys.stream(0), {FIELD: b"%d" % number})
-    dropped = [await reader.dead_letter(e, DeadLetter("test", "")) for e in await reader.read(100)]
-    assert dropped == [(True, 0), (True, 0), (True, 0), (True, 1), (True, 1)]
-    assert [letter.record for letter in await letters(shards)] == [b"2", b"3", b"4"]
+        await bench.redis.xadd(keys.stream(0), {FIELD: b"%d" % number})
+    for entry in await bench.reader.read(100):
+        await set_aside(bench.shards, bench.metrics, Undecodable(entry, DeadLetter("test", "")))
+    assert (bench.counted("dead", reason="test"), bench.counted("dead_dropped")) == (5, 2)
+    assert [letter.record for letter in await letters(bench.shards)] == [b"2", b"3", b"4"]
 
 
-async def test_a_full_redis_is_drained_past_a_poisoned_entry(bench: Bench) -> None:
-    """There is no room for the dead letter until its neighbours are stored and gone."""
+async def test_a_flusher_that_starts_drains_a_full_redis_past_a_poisoned_entry(
+    bench: Bench,
+) -> None:
+    """There is no room for the dead letter until its neighbours are stored and gone, nor for the
+    group, which an earlier flusher has created.
+    """
+    await StreamReader(bench.shards, "earlier", 60).read(1)
     await bench.redis.xadd(keys.stream(0), {FIELD: b"broken"})
     await bench.append(*(start() for _ in range(50)))
     info: Any = await bench.redis.info("memory")

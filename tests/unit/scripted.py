@@ -22,7 +22,6 @@ class ScriptedConnection:
         self.entries: list[list[bytes]] = []
         self.gate = asyncio.Event()  # a write waits for it
         self.gate.set()
-        self.cancelled = False
 
     def close(self) -> None:
         """Nothing is open."""
@@ -35,11 +34,7 @@ class ScriptedConnection:
         entries = [list(split_entry(words[-1])) for words in sent if words[0] == b"XADD"]
         self.entries += entries
         self.batches.append([record for entry in entries for record in entry])
-        try:
-            await self.gate.wait()
-        except asyncio.CancelledError:
-            self.cancelled = True
-            raise
+        await self.gate.wait()
         errors = self.script.pop(0) if self.script else {}
         if isinstance(errors, Exception):
             raise errors

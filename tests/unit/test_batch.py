@@ -63,14 +63,9 @@ def test_a_month_or_a_time_that_can_not_be_is_a_dead_letter(
 
 def test_a_batch_knows_its_months_and_its_oldest_session() -> None:
     october = NOVEMBER.plus(-1)
-    batch = decode_entries(
-        entries(
-            STARTED,
-            replace(STARTED, id=VISITOR, at_us=AT_US - 7),
-            replace(UPGRADED, month=october, at_us=october.ends_us(UTC) - 1),
-        ),
-        LATEST,
-    )
+    earlier = replace(STARTED, id=VISITOR, at_us=AT_US - 7)
+    upgraded = replace(UPGRADED, month=october, at_us=october.ends_us(UTC) - 1)
+    batch = decode_entries(entries(STARTED, earlier, upgraded), LATEST)
     assert batch.months == {october, NOVEMBER}
     assert batch.oldest_us == AT_US - 7
 
@@ -80,9 +75,9 @@ def test_no_entry_is_lost_or_counted_twice(records: list[bytes]) -> None:
     """Every entry is either accepted or undecodable."""
     read = entries_of(records)
     batch = decode_entries(read, FAR)
-    assert sorted(
-        entry.id for entry in [*batch.entries, *(each.entry for each in batch.undecodable)]
-    ) == sorted(entry.id for entry in read)
+    assert sorted(entry.id for entry in (*batch.entries, *batch.broken)) == sorted(
+        entry.id for entry in read
+    )
     assert len(batch.entries) == (
         len(batch.starts) + len(batch.upgrades) + batch.repeated_starts + batch.repeated_upgrades
     )
@@ -116,8 +111,7 @@ def test_what_is_accepted_can_be_written_or_refused_by_postgresql(event: Event) 
     """
     batch = decode_entries(entries(event), FAR)
     for month in batch.months:
-        month.plus(-1)
-        month.starts_us(ZoneInfo("Pacific/Kiritimati"))
+        month.plus(-1).starts_us(ZoneInfo("Pacific/Kiritimati"))
         month.ends_us(ZoneInfo("Pacific/Pago_Pago"))
     for start in batch.starts.values():
         from_us(began_us(start))

@@ -19,12 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from collector.request.caller import TokenRules, TokenVerifier, User
-from collector.request.roles import Roles
+from collector.request.caller import TokenVerifier, User
 from contract.calendar import SECOND_US
 from contract.collector_metrics import CollectorMetrics
 from contract.errors import Misconfigured
-from contract.settings import JWT_KEY
 from runtime.clock import wall_clock
 
 KEY = "a-secret-of-more-than-sixty-four-bytes-so-that-every-hmac-is-content-with-it"
@@ -39,12 +37,16 @@ def verifier(
     user_claim: str = "sub",
     role_claim: str = "highest_role",
 ) -> TokenVerifier:
-    return TokenVerifier(
-        JWT_KEY.read({"JWT_KEY": key}),
-        TokenRules(algorithms, audience, user_claim, LEEWAY),
-        Roles((role_claim,), ("admin", "user")),
-        CollectorMetrics(CollectorRegistry()),
-    )
+    settings = {
+        "JWT_KEY": key,
+        "JWT_ALGORITHMS": ",".join(algorithms),
+        "JWT_AUDIENCE": audience,
+        "JWT_USER_CLAIM": user_claim,
+        "JWT_ROLE_CLAIM": role_claim,
+        "JWT_ROLE_RANK": "admin,user",
+        "JWT_LEEWAY_SECONDS": str(LEEWAY),
+    }
+    return TokenVerifier(settings, CollectorMetrics(CollectorRegistry()))
 
 
 VERIFIER = verifier()
@@ -220,7 +222,7 @@ BROKEN = "-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----"
         (BROKEN, ("RS256",), "JWT_KEY"),
         (None, ("HS256",), "JWT_KEY"),
         (KEY, ("HS256", "HS255"), "JWT_ALGORITHMS"),
-        (KEY, ("none",), "JWT_KEY"),
+        (KEY, ("none",), "JWT_ALGORITHMS"),
     ],
     ids=["secret for RSA", "broken key", "public key for HMAC", "unknown", "none"],
 )
@@ -243,12 +245,8 @@ def test_a_key_or_an_algorithm_that_can_not_be_used_is_misconfigured(
 @pytest.mark.parametrize(
     ("algorithm", "form"),
     [
-        ("RS256", PrivateFormat.PKCS8),
-        ("RS256", PrivateFormat.TraditionalOpenSSL),
-        ("PS256", PrivateFormat.PKCS8),
-        ("ES256", PrivateFormat.PKCS8),
-        ("ES256", PrivateFormat.TraditionalOpenSSL),
-        ("EdDSA", PrivateFormat.PKCS8),
+        *((each, PrivateFormat.PKCS8) for each in ("RS256", "PS256", "ES256", "EdDSA")),
+        *((each, PrivateFormat.TraditionalOpenSSL) for each in ("RS256", "ES256")),
     ],
 )
 def test_a_private_key_is_misconfigured(

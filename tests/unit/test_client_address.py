@@ -12,7 +12,6 @@ from collector.request.headers import Headers
 
 NETWORKS = [ip_network("10.0.0.0/8"), ip_network("192.0.2.7/32"), ip_network("2001:db8:1::/48")]
 PROXIES = TrustedProxies(NETWORKS)
-NOBODY_TRUSTED = TrustedProxies([])
 PROXY, CLIENT, STRANGER = "10.0.0.1", "198.51.100.1", "203.0.113.9"
 FORGED = ("X-Forwarded-For", "1.1.1.1")
 GARBAGE = ("unknown", "_hidden", "1.2.3", "é", "\udcff", "\0")
@@ -46,10 +45,6 @@ def client(peer: str, *headers: str, proxies: TrustedProxies = PROXIES) -> str:
     return client_of(lines("X-Forwarded-For", *headers), peer, proxies)
 
 
-def client_forwarded(*values: str) -> str:
-    return client_of(lines("Forwarded", *values))
-
-
 @pytest.mark.parametrize(
     ("peer", "headers", "expected"),
     [
@@ -61,7 +56,6 @@ def client_forwarded(*values: str) -> str:
         ("2001:db8:1::5", ["2001:db8:2::9"], "2001:db8:2::9"),
         # Several: the rightmost address that is no trusted proxy's.
         (PROXY, ["198.51.100.1, 203.0.113.9, 10.1.1.1, 192.0.2.7"], "203.0.113.9"),
-        (PROXY, ["1.1.1.1, 198.51.100.1"], "198.51.100.1"),
         (PROXY, ["10.0.0.9, 198.51.100.1"], "198.51.100.1"),
         (PROXY, ["unknown, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
         # Several header lines are one list.
@@ -94,30 +88,21 @@ def test_the_client_is_the_rightmost_address_that_no_trusted_proxy_has(
 
 
 def test_without_proxies_the_peer_is_the_client() -> None:
-    assert client("10.0.0.1", "198.51.100.1", proxies=NOBODY_TRUSTED) == "10.0.0.1"
+    assert client(PROXY, CLIENT, proxies=TrustedProxies([])) == PROXY
 
 
-@given(
-    address=clients,
-    hops=st.lists(trusted, max_size=4),
-    written=st.lists(entries, max_size=6),
-    other=st.lists(entries, max_size=6),
-    own_line=st.booleans(),
-)
+@given(clients, st.lists(trusted, max_size=4), st.lists(entries, max_size=6), st.booleans())
 def test_a_client_can_not_change_the_address_that_the_proxy_saw(
-    *,
     address: IPv4Address | IPv6Address,
     hops: list[IPv4Address | IPv6Address],
     written: list[str],
-    other: list[str],
-    own_line: bool,
+    own_line: bool,  # noqa: FBT001 - hypothesis gives it
 ) -> None:
-    """The proxies append to the client's line, or add a line of their own."""
+    """The proxies append to the client's last line, or add a line of their own."""
     seen = ", ".join(map(str, [address, *hops]))
-    for before in ([", ".join(written)], [", ".join(other)], written, other, []):
-        last = [seen] if own_line or not before else [f"{before[-1]}, {seen}"]
-        headers = [*(before if own_line else before[:-1]), *last]
-        assert client_of(lines("X-Forwarded-For", *headers)) == str(address)
+    if written and not own_line:
+        seen = f"{written.pop()}, {seen}"
+    assert client_of(lines("X-Forwarded-For", *written, seen)) == str(address)
 
 
 @given(addresses, st.lists(entries, max_size=8))
@@ -190,7 +175,7 @@ def test_a_text_that_is_no_address_is_none(text: str) -> None:
 def test_forwarded_counts_where_there_is_no_x_forwarded_for(
     values: list[str], expected: str
 ) -> None:
-    assert client_forwarded(*values) == expected
+    assert client_of(lines("Forwarded", *values)) == expected
 
 
 @pytest.mark.parametrize(
@@ -200,8 +185,8 @@ def test_forwarded_counts_where_there_is_no_x_forwarded_for(
 def test_a_quote_that_the_client_leaves_open_does_not_hide_the_proxys_entry(written: str) -> None:
     """The worst that a client can do is to count as the proxy."""
     seen = 'for=198.51.100.1;host="a"'
-    assert client_forwarded(written, seen) == "198.51.100.1"
-    assert client_forwarded(f"{written}, {seen}") == "10.0.0.1"
+    assert client_of(lines("Forwarded", written, seen)) == "198.51.100.1"
+    assert client_of(lines("Forwarded", f"{written}, {seen}")) == PROXY
 
 
 @given(clients, st.lists(entries, max_size=6))
@@ -247,18 +232,16 @@ def test_only_the_header_that_the_setting_names_counts_or_else_the_forwarded_one
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded"])
 def test_a_chain_of_tens_of_thousands_is_as_cheap_as_one_of_64(entry: str, name: str) -> None:
     """The test counts the entries that are read. It measures no time."""
-    proxies = TrustedProxies([ip_network("10.0.0.0/8")])
     read = []
 
     class Counting(TrustedProxies):
         def trusts(self, address: Address) -> bool:
             read.append(address)
-            return proxies.trusts(address)
+            return super().trusts(address)
 
-    line = ",".join([entry] * 54_000)
-    headers = CIMultiDict([(name, line)])
-    client = client_of(headers, "10.0.0.9", Counting([ip_network("10.0.0.0/8")]))
-    assert proxies.trusts(ip_address(client).packed)
+    chain = lines(name, ",".join([entry] * 54_000))
+    found = client_of(chain, "10.0.0.9", Counting(NETWORKS))
+    assert PROXIES.trusts(ip_address(found).packed)
     assert len(read) <= HOPS + 1
 
 
@@ -269,10 +252,9 @@ def test_a_peer_without_an_address_is_no_client() -> None:
 
 def test_no_peer_is_cached_except_a_proxy() -> None:
     proxies = TrustedProxies(NETWORKS)
-    for _ in range(2):
-        assert client("203.0.113.9", "1.1.1.1", proxies=proxies) == "203.0.113.9"
-        assert client(PROXY, "198.51.100.1", proxies=proxies) == "198.51.100.1"
+    assert client(STRANGER, "1.1.1.1", proxies=proxies) == STRANGER
+    assert client(PROXY, CLIENT, proxies=proxies) == CLIENT
     kept = repr(vars(proxies))
     assert PROXY in kept
-    assert "203.0.113" not in kept
-    assert "198.51.100" not in kept
+    assert STRANGER not in kept
+    assert CLIENT not in kept

@@ -3,8 +3,8 @@
 import pytest
 
 from contract.errors import Misconfigured
-from runtime.cluster import SLOTS, Cluster, _read_slots
-from runtime.redis_client import Address, server_name
+from runtime.cluster import SLOTS, Cluster, _read_slots, server_name
+from runtime.redis_client import Address
 
 # As nodes answer: first and last slot, the primary, its replicas; host, port, id, and more.
 REPLY = [

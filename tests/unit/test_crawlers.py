@@ -66,27 +66,22 @@ CRAWLERS = {
         *(f"{CHROME} DatadogSynthetics", "kube-probe/1.29"),
     ],
     Reason.HTTP_LIBRARY: [
-        *("curl/8.5.0", "Wget/1.21.4", "python-requests/2.32.3", "Go-http-client/2.0"),
-        *("okhttp/4.12.0", "node"),
+        *("curl/8.5.0", "python-requests/2.32.3", "Go-http-client/2.0", "okhttp/4.12.0", "node"),
+        "Lynx/2.8.8rel.2 libwww-FM/2.14 SSL-MM/1.4.1",  # a text browser
     ],
     Reason.NOT_A_BROWSER: [
-        *("some-tool/1.2.3", "Some Tool/1.2 (a tool, on Linux)", "Some/production"),
-        *("custom_user_agent", "Library Of Some Web Pages", "Report Runner", "Shooter 0.42"),
+        *("some-tool/1.2.3", "Some Tool/1.2 (a tool, on Linux)", "Report Runner", "Shooter 0.42"),
         *("Mozilla/5.0 (Some-PhysicalWeb)", "example.io - tool/0.1"),
         "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) SomeTool/2.0",
         # One word of a browser's, or a system without an engine.
-        *("-", '"-"', "?", "null", "NULL", "Chrome", "Chrome/142.0.0.0", "Firefox"),
-        *("Safari/537.36", "Windows NT 6.1", "Windows", "Android", "Internet Explorer 11.0"),
-        *("[object Object]", "Mozilla", "Mozilla/5.0", "Mozilla/4.0", "Mozilla/5.0 "),
-        *("Mozilla/5.0 ()", "Mozilla/5.0 (compatible)", "Mozilla/5.0 (compatible;)"),
-        *("Mozilla/5.0 (compatible; Acme)", "Mozilla/5.0...", "Mozilla/5.0 (X11; Linux x86_64"),
+        *("-", '"-"', "null", "Chrome/142.0.0.0", "Firefox", "Safari/537.36", "Windows NT 6.1"),
+        *("Android", "[object Object]", "Mozilla", "Mozilla/5.0 ", "Mozilla/5.0 ()"),
+        *("Mozilla/5.0 (compatible; Acme)", "Mozilla/5.0 (X11; Linux x86_64"),
         "Mozilla/5.0 (Windows NT 10.0; Win64; x64)",
-        "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7)",
         # A name alone.
-        *("Trove", "eMoney Advisor", "14", "Some Tool v 1.0", "some_tool_of_ours"),
+        *("eMoney Advisor", "14", "Some Tool v 1.0", "some_tool_of_ours"),
         # Programs and telephones that run no script. A script sends the beacon.
-        *("GOGGalaxyClient/2.0.20.39 (GOG Galaxy) (win10 x64)", "The Bat! 4.0.14"),
-        *("w3m/0.5.3", "MOT-385", "ALCATEL-OH1"),
+        *("GOGGalaxyClient/2.0.20.39 (GOG Galaxy) (win10 x64)", "The Bat! 4.0.14", "MOT-385"),
         "SAMSUNG-SGH-C308/RAINBOW 3.0/WAP1.2 Profile/MIDP-2.0 Configuration/CLDC-1.0",
     ],
 }
@@ -159,11 +154,6 @@ def test_a_crawler_is_ignored_with_its_reason(user_agent: str, reason: Reason) -
 @pytest.mark.parametrize("user_agent", PEOPLE)
 def test_a_persons_browser_is_admitted(user_agent: str) -> None:
     assert admit(user_agent) == user_agent
-
-
-def test_a_text_browser_is_ignored() -> None:
-    """By any reason: a library is named in it."""
-    assert FILTER.examine("Lynx/2.8.8rel.2 libwww-FM/2.14 SSL-MM/1.4.1") is not None
 
 
 @pytest.mark.parametrize("noted", ["Tool (https://example.org)", "SomeBot: https://example.org/"])
@@ -270,15 +260,9 @@ def test_a_long_user_agent_is_examined_as_far_as_it_is_hashed_and_admitted_whole
     assert counting.examined == [long[:EXAMINED]]
 
 
-def test_a_user_agent_is_examined_once() -> None:
-    counting = CountingFilter()
-    for _ in range(3):
-        assert counting.reason(CHROME) is None
-        assert counting.reason("curl/8.5.0") is Reason.HTTP_LIBRARY
-    assert counting.examined == [CHROME, "curl/8.5.0"]
-
-
-def test_cached_verdicts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_agent_is_examined_once_and_cached_verdicts_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(crawler_filter, "_VERDICTS", 2)
     counting = CountingFilter()
     for user_agent in ("a", "b", "a", "c", "c", "a"):

@@ -1,23 +1,14 @@
-"""collector/buffer/entries.py: each record is in one entry, in its own stream."""
+"""collector/buffer/entries.py: whether an entry was appended, by the replies to its commands."""
 
 from typing import Any
 
 import pytest
 from redis.exceptions import ExecAbortError, OutOfMemoryError, RedisError, ResponseError
 
-from collector.buffer.entries import EntryPacker, refusal
-from collector.buffer.pending import PendingRecord
-from tests.appending import parse_commands
+from collector.buffer.entries import refusal
 
 OOM = OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
 WRONG_TYPE = ResponseError("WRONGTYPE Operation against a key")
-
-
-def test_asking_precedes_each_record_for_a_node_that_takes_over_a_slot() -> None:
-    batch = [PendingRecord(b"record", 0, 0.0, lambda _: None)] * 2
-    entries = EntryPacker(asking=True).pack(batch, together=True)
-    commands = [parse_commands(entry.commands) for entry in entries]
-    assert [[word for word, *_ in each] for each in commands] == [[b"ASKING", b"XADD"]] * 2
 
 
 @pytest.mark.parametrize(

@@ -17,16 +17,13 @@ def test_records_read_back(records: list[bytes]) -> None:
     assert count_records(content) == len(records)
 
 
-def test_an_entry_of_one_record_is_the_record() -> None:
-    """Entries of earlier releases are read as before."""
-    assert join_records([encode(STARTED)]) == encode(STARTED)
-
-
 def test_the_first_byte_shows_whether_there_are_several_records() -> None:
-    several = join_records([encode(STARTED), encode(UPGRADED)])
-    assert several[0] == SEVERAL
-    assert several[0] not in {VERSION, encode(STARTED)[0]}
-    assert len(several) == 2 + 2 + len(encode(STARTED)) + 2 + len(encode(UPGRADED))
+    """An entry of one is the record: entries of earlier releases are read as before."""
+    one, other = encode(STARTED), encode(UPGRADED)
+    assert join_records([one]) == one
+    sizes = [len(each).to_bytes(2) for each in (one, other)]
+    assert join_records([one, other]) == bytes((SEVERAL, 2)) + sizes[0] + one + sizes[1] + other
+    assert SEVERAL not in {VERSION, one[0]}
 
 
 def test_an_entry_that_is_cut_short_or_goes_on_is_a_dead_letter() -> None:

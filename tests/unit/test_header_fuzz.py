@@ -15,14 +15,12 @@ from prometheus_client import CollectorRegistry
 from bench.crawlers.corpora import ai_agents, mistaken_people
 from collector.buffer.append import Appender
 from collector.buffer.pending import OnResult
-from collector.http.answering import Answering, CommonHeaders
+from collector.http.answering import Answering
 from collector.http.answers import Answer
-from collector.http.request import Request
-from collector.http.routes import Route
+from collector.http.routes import Request, Route
 from collector.request.crawlers import Reason
 from contract.collector_metrics import CollectorMetrics
-from tests.instant import clock
-from tests.whole_collector import make_endpoints
+from tests.whole_collector import make_sessions
 
 COMBINATIONS = 100_000
 FEW = 3_000
@@ -84,9 +82,9 @@ class Collector:
             "SITES": sites,
             "TRUSTED_PROXIES": "10.0.0.0/8",
         }
-        endpoints = make_endpoints(settings, cast("Appender", Appended()), metrics)
-        self._answering = Answering(CommonHeaders(clock, endpoints.sites.allows_origin), metrics)
-        self._route = Route("POST", "/sessions", "start", endpoints.sessions.start)
+        headers, sessions = make_sessions(settings, cast("Appender", Appended()), metrics)
+        self._answering = Answering(headers, metrics)
+        self._route = Route("POST", "/sessions", "start", sessions.start)
 
     async def answer(self, headers: CIMultiDict[str], peer: str | None, body: bytes) -> int:
         """The status."""

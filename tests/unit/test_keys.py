@@ -13,11 +13,7 @@ def test_the_names_are_those_of_the_contract() -> None:
     assert keys.CURRENT_SALT == "impact:{salt}:current"
     assert keys.salt(Month(2026, 11)) == "impact:{salt}:2026-11"
     assert keys.salt(Month(2027, 1)) == "impact:{salt}:2027-01"
-    assert [keys.stream(shard) for shard in (0, 7, 12)] == [
-        "impact:sessions:{0}",
-        "impact:sessions:{7}",
-        "impact:sessions:{12}",
-    ]
+    assert (keys.stream(0), keys.stream(12)) == ("impact:sessions:{0}", "impact:sessions:{12}")
     assert keys.dead_letters(3) == "impact:dead:{3}"
     assert keys.GROUP == "flusher"
 
@@ -45,6 +41,4 @@ def test_ids_that_are_made_in_order_spread_evenly(shards: int) -> None:
         for n in range(8000)
     )
     counts = Counter(keys.shard_of(id_, shards) for id_ in ids)
-    assert set(counts) == set(range(shards))
-    assert max(counts.values()) < 1.25 * 8000 / shards
-    assert min(counts.values()) > 0.75 * 8000 / shards
+    assert [counts[n] for n in range(shards)] == pytest.approx([8000 / shards] * shards, rel=0.25)

@@ -1,4 +1,7 @@
-"""bench/load/reconcile.py: the comparison of the answers with the stored rows."""
+"""bench/load/reconcile.py: the comparison of the answers with the stored rows.
+
+`tests/integration/test_load.py` has lost, doubled and invented rows of a real database.
+"""
 
 from dataclasses import replace
 from datetime import UTC, date
@@ -30,15 +33,10 @@ class Story:
         ]
 
     def start(
-        self,
-        who: Who = Who.VISITOR,
-        *,
-        site: str = "a.example.org",
-        user: int = 1,
-        answer: int | None = 201,
+        self, who: Who = Who.VISITOR, site: str = "a.example.org", answer: int | None = 201
     ) -> Session:
         """Another session at noon; `answer` None: no answer."""
-        session = self.sent_log.add(NOON, who, site, 7, user, "admin")
+        session = self.sent_log.add(NOON, who, site, 7, 1, "admin")
         session.start.sent(NOON)
         session.start.answered(answer, NOON + 1000)
         return session
@@ -46,6 +44,14 @@ class Story:
     def upgrade(self, session: Session, at_us: int, answer: int | None = 202) -> None:
         session.upgrade.sent(at_us)
         session.upgrade.answered(answer, at_us + 1000)
+
+    def row(
+        self, session: Session, hash_: bytes, role: str | None = None, upgraded: int | None = None
+    ) -> Row:
+        return Row(session.id, MONTH, session.site, hash_, role, NOON + 500, upgraded)
+
+    def change(self, which: int, **columns: object) -> None:
+        self.rows[which] = replace(self.rows[which], **columns)  # type: ignore[arg-type]
 
     def differences(self) -> dict[str, int]:
         found = compare(self.sent_log, self.rows, UTC)
@@ -55,25 +61,13 @@ class Story:
         assert bool(found.reasons) == bool(counts)
         return counts
 
-    def row(
-        self,
-        session: Session,
-        hash_: bytes,
-        role: str | None = None,
-        upgraded_us: int | None = None,
-    ) -> Row:
-        return Row(session.id, MONTH, session.site, hash_, role, NOON + 500, upgraded_us)
-
 
 @pytest.fixture
 def story() -> Story:
-    return Story()
-
-
-def test_rows_that_agree_with_the_answers_are_no_difference(story: Story) -> None:
+    """Its rows agree with the answers."""
+    story = Story()
     assert story.differences() == {}
-    found = compare(story.sent_log, story.rows, UTC)
-    assert (found.expected, found.found, found.settled) == (3, 3, True)
+    return story
 
 
 @pytest.mark.parametrize(
@@ -97,21 +91,15 @@ def test_rows_that_agree_with_the_answers_are_no_difference(story: Story) -> Non
 def test_a_column_that_differs_is_wrong(
     story: Story, which: int, change: dict[str, object]
 ) -> None:
-    story.rows[which] = replace(story.rows[which], **change)  # type: ignore[arg-type]
+    story.change(which, **change)
     assert story.differences() == {"wrong": 1}
 
 
-def test_while_an_answered_upgrade_is_missing_the_rows_have_not_settled(story: Story) -> None:
-    story.rows[1] = story.row(story.sent_log.sessions[1], VISITOR_HASH)
-    found = compare(story.sent_log, story.rows, UTC)
-    assert (found.wrong, found.not_upgraded, found.settled) == (1, 1, False)
-
-
 def test_a_visitor_has_two_hashes_only_on_two_sites(story: Story) -> None:
-    for site, hash_ in (("b.example.org", OTHER_HASH), ("a.example.org", VISITOR_HASH)):
-        story.rows.append(story.row(story.start(site=site, user=0), hash_))
+    story.rows.append(story.row(story.start(site="b.example.org"), OTHER_HASH))
+    story.rows.append(story.row(story.start(), VISITOR_HASH))
     assert story.differences() == {}
-    story.rows[-1] = replace(story.rows[-1], hash=b"x" * 16)
+    story.change(-1, hash=b"x" * 16)
     assert story.differences() == {"wrong": 1}
 
 
@@ -119,23 +107,20 @@ def test_a_visitor_has_two_hashes_only_on_two_sites(story: Story) -> None:
 def test_without_an_answer_a_row_may_be_there_or_not_but_not_twice(
     story: Story, status: int | None
 ) -> None:
-    session = story.start(user=0, answer=status)
+    session = story.start(answer=status)
     assert story.differences() == {}
     story.rows.append(story.row(session, VISITOR_HASH))
     assert story.differences() == {}
-    found = compare(story.sent_log, story.rows, UTC)
-    assert (found.expected, found.found, found.unanswered_found) == (3, 4, 1)
     story.rows.append(replace(story.rows[-1], month=date(2026, 12, 1)))
     assert story.differences() == {"twice": 1}
 
 
 def test_an_upgrade_without_an_answer_may_be_there_or_not_but_not_in_part(story: Story) -> None:
-    session = story.sent_log.sessions[0]
-    story.upgrade(session, NOON, answer=None)
+    story.upgrade(story.sent_log.sessions[0], NOON, answer=None)
     assert story.differences() == {}
-    story.rows[0] = story.row(session, USER_HASH, "admin", NOON + 10)
+    story.change(0, hash=USER_HASH, role="admin", upgraded_us=NOON + 10)
     assert story.differences() == {}
-    story.rows[0] = story.row(session, VISITOR_HASH, "admin", None)
+    story.change(0, hash=VISITOR_HASH, upgraded_us=None)
     assert story.differences() == {"wrong": 1}
 
 
@@ -157,5 +142,5 @@ def test_an_upgrade_in_a_later_month_keeps_the_visitors_hash(story: Story) -> No
     story.upgrade(session, december)
     story.rows.append(story.row(session, VISITOR_HASH, "admin", december + 500))
     assert story.differences() == {}
-    story.rows[-1] = replace(story.rows[-1], hash=USER_HASH)
+    story.change(-1, hash=USER_HASH)
     assert story.differences() == {"wrong": 1}

@@ -22,12 +22,16 @@ EXTRAS = {
     "test": ("embedded", "test"),
     "development": ("embedded", "bench", "test", "check"),
 }
-# Where the search for imports begins. It follows our own modules.
-ROOTS = {
-    "production": ("collector", "flusher", "rotation"),
-    "run": ("embedded", "bench/load/__main__.py"),  # `make run` suggests this command
-    "test": ("tests",),
-    "development": ("bench",),
+PLOTS = ROOT / "bench/speed/report.py"
+# What each of them is for, beside what the one before it is for.
+CODE = {
+    "production": [
+        f"{name}/**/*.py"
+        for name in ("contract", "runtime", "salt", "collector", "flusher", "rotation")
+    ],
+    "run": ["embedded/**/*.py", "bench/load/**/*.py"],  # `make run` suggests bench.load
+    "test": ["bench/**/*.py", "tests/**/*.py"],
+    "development": [PLOTS.relative_to(ROOT).as_posix()],
 }
 
 
@@ -88,44 +92,26 @@ def test_running_needs_no_tool_of_the_checks_the_tests_or_the_plots() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_the_code_imports_is_locked(name: str) -> None:
     """Otherwise a target would fail at an import where only its own lock file is installed."""
-    start = [path for root in ROOTS[name] for path in files(ROOT / root)]
     # A package that is not installed here is assumed to have its module's name.
     distributions = packages_distributions()
     missing = {
         (package, path.relative_to(ROOT).as_posix())
-        for path, module in foreign_imports(start)
+        for folder in CODE[name]
+        for path in ROOT.glob(folder)
+        if path != PLOTS or name == "development"
+        for module in foreign_imports(path)
         for package in map(canonicalize_name, distributions.get(module, [module]))
         if package not in locked(name)
     }
     assert missing == set()
 
 
-def files(path: Path) -> list[Path]:
-    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
-
-
-def foreign_imports(start: list[Path]) -> Iterator[tuple[Path, str]]:
-    """Each imported module that is neither Python's nor ours, with the file that imports it."""
-    waiting, seen = list(start), set(start)
-    while waiting:
-        path = waiting.pop()
-        for module in imports(path):
-            first = module.partition(".")[0]
-            if (ROOT / first).is_dir():
-                base = ROOT / module.replace(".", "/")
-                found = {base.with_name(f"{base.name}.py"), base / "__init__.py"} - seen
-                new = {each for each in found if each.exists()}
-                waiting += new
-                seen |= new
-            elif first not in sys.stdlib_module_names:
-                yield path, first
-
-
-def imports(path: Path) -> Iterator[str]:
-    """The modules that a file imports. Of `from a import b` both `a` and `a.b`."""
+def foreign_imports(path: Path) -> Iterator[str]:
+    """The modules that a file imports and that are neither Python's nor ours."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        for first in (name.partition(".")[0] for name in names):
+            if first not in sys.stdlib_module_names and not (ROOT / first).is_dir():
+                yield first

@@ -1,4 +1,4 @@
-"""Lines for operators: repetitions are limited, secrets removed, clocks compared."""
+"""Lines for operators: repetitions are limited, an outage has an end, secrets are removed."""
 
 import pytest
 import structlog
@@ -7,6 +7,7 @@ from contract.calendar import SECOND_US
 from contract.setting import Setting
 from contract.settings import DATABASE_URL, JWT_KEY, REDIS_URL
 from runtime.logs import REPEATED_SECONDS, RepetitionLimit
+from runtime.periodic import Outage
 from runtime.server_checks import clock_difference
 from tests.unit.steady import Steady
 
@@ -45,8 +46,21 @@ def test_the_memory_of_lines_is_bounded() -> None:
     for number in range(5000):
         written(limit, event=str(number))
         written(limit, event=str(number))
-    assert len(limit._written) <= 500
-    assert len(limit._held_back) <= 500
+    assert len(limit._lines) <= 500
+
+
+def test_an_outage_of_several_parts_ends_with_the_last_of_them_in_one_line() -> None:
+    clock = Steady()
+    outage = Outage("works again", clock)
+    with structlog.testing.capture_logs() as lines:
+        for part in ("one", "one", "other"):
+            outage.fails(part)
+            clock.seconds += 1.1
+        outage.works("one")
+        assert lines == []
+        for _ in range(2):
+            outage.works("other")
+    assert lines == [{"event": "works again", "lasted_seconds": 3.3, "log_level": "warning"}]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from contract.calendar import DAY_US, SECOND_US, Month, month_at
 from contract.errors import Retry
 from salt.month import REFRESH_SECONDS, MonthlySalt
 from salt.store import SaltStore
-from salt.term import Ensured, Observed, Outcome, Salt, Term
+from salt.term import Ensured, Observed, Outcome, Salt
 from tests.unit.steady import Pauses
 
 UTC = ZoneInfo("UTC")
@@ -30,32 +30,16 @@ def salt_of(month: Month, made: int = 0) -> Salt:
     return Salt(month, month.starts_us(UTC), month.ends_us(UTC), value)
 
 
-class Clock:
-    """The collector's monotonic clock. It starts anywhere, and moves only when a test moves it."""
+class Server:
+    """The salt's server, and the collector's monotonic clock, with which its own clock advances.
+    Time passes only when a test says so.
+    """
 
-    def __init__(self) -> None:
-        self.us = 123_456 * SECOND_US
-
-    def go(self, us: int) -> None:
-        self.us += us
-
-    def wait(self, seconds: float) -> None:
-        self.us += round(seconds * SECOND_US)
-
-    def __call__(self) -> float:
-        return self.us / SECOND_US
-
-
-class Store:
-    """The salt's server. Its clock advances with the collector's."""
-
-    def __init__(self, clock: Clock, server_us: int) -> None:
-        self._clock = clock
-        self._ahead_us = server_us - clock.us
+    def __init__(self, server_us: int = MIDDLE) -> None:
+        self._steady_us = 123_456 * SECOND_US
+        self.set_clock(server_us)
         self.made = 0
         self.ensured = 0
-        self.observed = 0
-        self.asked = 0
         self.away = False
         self.outcome = Outcome.UNCHANGED
         self.in_force: Month | None = None
@@ -65,17 +49,22 @@ class Store:
         self.on_question: Callable[[], None] = lambda: None
         self.on_reply: Callable[[], None] = lambda: None
 
+    def salt(self, dropped: Callable[[], None] = lambda: None) -> MonthlySalt:
+        """A collector's. Nothing is cached yet."""
+        return MonthlySalt(cast(SaltStore, self), lambda: self._steady_us / SECOND_US, dropped)
+
+    def go(self, us: int) -> None:
+        self._steady_us += us
+
+    def wait(self, seconds: float) -> None:
+        self.go(round(seconds * SECOND_US))
+
     @property
     def clock_us(self) -> int:
-        return self._clock.us + self._ahead_us
-
-    async def server_us(self) -> int:
-        self.asked += 1
-        self.on_question()
-        return self.clock_us
+        return self._steady_us + self._ahead_us
 
     def set_clock(self, server_us: int) -> None:
-        self._ahead_us = server_us - self._clock.us
+        self._ahead_us = server_us - self._steady_us
 
     async def ensure(self, *, held: Salt | None) -> Ensured:
         assert held in (None, salt_of(NOVEMBER))
@@ -85,15 +74,11 @@ class Store:
         self.on_reply()
         return reply
 
-    async def read(self, term: Term) -> Salt | None:
-        return salt_of(term.month, self.made)
-
     async def is_contradicted(self, server_us: int) -> bool:
         assert server_us == self.clock_us
         return self.contradicted
 
     async def observe(self, month: Month) -> Observed:
-        self.observed += 1
         await self._pass()
         found = None if month != self._month() else salt_of(month, self.made)
         reply = Observed(found, self.clock_us, self.recorded, False)
@@ -112,49 +97,28 @@ class Store:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def server() -> Server:
+    return Server()
 
 
 @pytest.fixture
-def store(clock: Clock) -> Store:
-    return Store(clock, MIDDLE)
-
-
-@pytest.fixture
-def salt(clock: Clock, store: Store) -> MonthlySalt:
-    """Nothing is cached yet."""
-    return monthly_salt(clock, store)
-
-
-@pytest.fixture
-async def held(salt: MonthlySalt) -> MonthlySalt:
+async def held(server: Server) -> MonthlySalt:
     """November's salt is cached."""
+    salt = server.salt()
     await salt.get()
     return salt
 
 
-def monthly_salt(
-    clock: Clock, store: Store, dropped: Callable[[], None] = lambda: None
-) -> MonthlySalt:
-    return MonthlySalt(cast(SaltStore, store), clock, dropped)
-
-
-def in_use(salt: MonthlySalt) -> Salt | None:
-    valid = salt.now()
-    return None if valid is None else valid[0]
-
-
 async def test_at_its_months_end_a_salt_is_neither_used_nor_kept(
-    held: MonthlySalt, clock: Clock
+    held: MonthlySalt, server: Server
 ) -> None:
-    clock.go(ENDS - MIDDLE - 1)
+    server.go(ENDS - MIDDLE - 1)
     assert held.now() == (salt_of(NOVEMBER), ENDS - 1)
-    clock.go(1)
+    server.go(1)
     assert held.now() is None
     assert not held.is_current()
     assert held._salt is None
-    clock.go(-1)
+    server.go(-1)
     assert held.now() is None, "it can't come back"
 
 
@@ -167,43 +131,43 @@ def test_no_salt_is_used_outside_its_month(at: int, steps: list[int]) -> None:
     """The time that comes with it, a session's `created_at`, is in the same month."""
 
     async def story() -> None:
-        clock = Clock()
-        store = Store(clock, at)
-        salt = monthly_salt(clock, store)
+        server = Server(at)
+        salt = server.salt()
         await salt.get()
         for step in steps:
-            clock.go(step)
+            server.go(step)
             found, instant = salt.now() or await salt.get()
-            assert found == salt_of(month_at(store.clock_us, UTC))
+            assert found == salt_of(month_at(server.clock_us, UTC))
             assert found.starts_us <= instant < found.ends_us
-            assert instant == store.clock_us
+            assert instant == server.clock_us
 
     asyncio.run(story())
 
 
 async def test_requests_share_one_query_and_a_cancelled_one_does_not_cancel_it(
-    salt: MonthlySalt, store: Store
+    server: Server,
 ) -> None:
-    store.gate = asyncio.Event()
+    server.gate = asyncio.Event()
+    salt = server.salt()
     cancelled, *waiting = [asyncio.create_task(salt.get()) for _ in range(100)]
     await asyncio.sleep(0)
     cancelled.cancel()
     await asyncio.gather(cancelled, return_exceptions=True)
-    store.gate.set()
+    server.gate.set()
     assert {value for value, _ in await asyncio.gather(*waiting)} == {salt_of(NOVEMBER)}
     assert cancelled.cancelled()
-    assert store.ensured == 1
+    assert server.ensured == 1
 
 
 @pytest.mark.parametrize("us", [90 * SECOND_US, -3600 * SECOND_US], ids=["forward", "back"])
 async def test_the_servers_clock_is_followed_within_a_month(
-    held: MonthlySalt, clock: Clock, store: Store, us: int
+    held: MonthlySalt, server: Server, us: int
 ) -> None:
     """Our monotonic clock only measures how much time has passed."""
-    store.set_clock(MIDDLE + us)
-    await held.keep_fresh(Pauses(1, clock.wait))
-    clock.go(SECOND_US)
-    assert held.now() == (salt_of(NOVEMBER), store.clock_us)
+    server.set_clock(MIDDLE + us)
+    await held.keep_fresh(Pauses(1, server.wait))
+    server.go(SECOND_US)
+    assert held.now() == (salt_of(NOVEMBER), server.clock_us)
 
 
 @pytest.mark.parametrize(
@@ -221,82 +185,58 @@ async def test_the_servers_clock_is_followed_within_a_month(
     ],
 )
 async def test_what_happens_to_the_salt_on_the_server_is_noticed(
-    held: MonthlySalt,
-    clock: Clock,
-    store: Store,
-    server_us: int,
-    changes: dict[str, object],
-    expected: Salt,
+    held: MonthlySalt, server: Server, server_us: int, changes: dict[str, object], expected: Salt
 ) -> None:
-    store.set_clock(server_us)
+    server.set_clock(server_us)
     for name, value in changes.items():
-        setattr(store, name, value)
-    await held.keep_fresh(Pauses(2, clock.wait))
-    assert in_use(held) == expected
+        setattr(server, name, value)
+    await held.keep_fresh(Pauses(2, server.wait))
+    found, _ = await held.get()
+    assert found == expected
 
 
-async def test_a_server_whose_clock_was_set_back_keeps_the_later_month(
-    salt: MonthlySalt, store: Store
-) -> None:
+async def test_a_server_whose_clock_was_set_back_keeps_the_later_month(server: Server) -> None:
     """Sessions get a time in that month. An earlier time would contradict the salt."""
-    store.set_clock(ENDS - DAY_US)
-    store.in_force, store.outcome = DECEMBER, Outcome.CLOCK_WENT_BACK
-    assert await salt.get() == (salt_of(DECEMBER), ENDS)
+    server.set_clock(ENDS - DAY_US)
+    server.in_force, server.outcome = DECEMBER, Outcome.CLOCK_WENT_BACK
+    assert await server.salt().get() == (salt_of(DECEMBER), ENDS)
 
 
 async def test_without_requests_a_salt_is_dropped_at_its_months_end_and_that_is_reported(
-    clock: Clock, store: Store
+    server: Server,
 ) -> None:
     """Also while the server is away. The arrival of the first salt is not reported."""
     reported: list[int] = []
-    salt = monthly_salt(clock, store, lambda: reported.append(store.clock_us))
-    store.set_clock(ENDS - 2_500_000)
+    salt = server.salt(lambda: reported.append(server.clock_us))
+    server.set_clock(ENDS - 2_500_000)
     await salt.get()
-    store.away = True
+    server.away = True
     kept: list[tuple[bool, bool]] = []
 
     def wait(seconds: float) -> None:
-        clock.wait(seconds)
-        kept.append((salt._salt is not None, store.clock_us < ENDS))
+        server.wait(seconds)
+        kept.append((salt._salt is not None, server.clock_us < ENDS))
 
-    await salt.keep_fresh(Pauses(10, wait))
+    pauses = Pauses(5, wait)
+    await salt.keep_fresh(pauses)
     # This is noted after each pause and before the next round: the third pause ends with the month,
     # and the round after it drops the salt.
-    assert kept[:3] == [(True, True), (True, True), (True, False)]
-    assert kept[3:] == [(False, False)] * 7
+    assert kept == [(True, True), (True, True), (True, False), *[(False, False)] * 2]
+    assert pauses.seconds == pytest.approx([1, 1, 0.5, REFRESH_SECONDS, REFRESH_SECONDS])
     assert reported == [ENDS]
 
 
-async def test_a_pause_ends_with_the_month_and_is_at_most_a_second(
-    salt: MonthlySalt, clock: Clock, store: Store
-) -> None:
-    store.set_clock(ENDS - 1_500_000)
-    pauses = Pauses(3, clock.wait)
-    await salt.keep_fresh(pauses)
-    assert pauses.seconds == pytest.approx([REFRESH_SECONDS, 0.5, REFRESH_SECONDS])
-    assert in_use(salt) == salt_of(DECEMBER)
-
-
-async def test_a_salt_is_fetched_before_the_first_request_and_checks_make_none(
-    salt: MonthlySalt, clock: Clock, store: Store
-) -> None:
-    await salt.keep_fresh(Pauses(5, clock.wait))
-    assert salt.is_current()
-    assert (store.ensured, store.observed) == (1, 4)
-
-
 @pytest.mark.parametrize("checking", [False, True])
-async def test_a_slow_answer_does_not_prolong_the_month(
-    salt: MonthlySalt, clock: Clock, store: Store, *, checking: bool
-) -> None:
+async def test_a_slow_answer_does_not_prolong_the_month(server: Server, *, checking: bool) -> None:
     """The server's clock went on meanwhile."""
-    store.set_clock(ENDS - 3 * SECOND_US)
+    server.set_clock(ENDS - 5 * SECOND_US)
+    salt = server.salt()
     if checking:
         await salt.get()
-    store.on_reply = lambda: clock.go(2 * SECOND_US)
-    await (salt.keep_fresh(Pauses(1, clock.wait)) if checking else salt.get())
-    store.on_reply = lambda: None
-    clock.go(ENDS - store.clock_us)
+    server.on_reply = lambda: server.go(2 * SECOND_US)
+    await (salt.keep_fresh(Pauses(1, server.wait)) if checking else salt.get())
+    server.on_reply = lambda: None
+    server.go(ENDS - server.clock_us)
     assert salt.now() is None
 
 
@@ -306,67 +246,60 @@ def test_a_salts_value_is_not_printed() -> None:
 
 
 async def test_a_slow_answer_does_not_change_a_clock_that_is_known_better(
-    held: MonthlySalt, clock: Clock, store: Store
+    held: MonthlySalt, server: Server
 ) -> None:
     """A frozen server answers late. Otherwise sessions would begin that much in the future."""
-    at_once = store.observe
-
-    async def after_a_freeze(month: Month) -> Observed:
-        clock.go(4 * SECOND_US)
-        return await at_once(month)
-
-    store.observe = after_a_freeze  # type: ignore[method-assign]  # for this one answer
+    server.on_question = lambda: server.go(4 * SECOND_US)
     await held._refresh()
-    valid = held.now()
-    assert valid is not None
-    assert abs(valid[1] - store.clock_us) < SECOND_US // 10
+    _, instant = await held.get()
+    assert abs(instant - server.clock_us) < SECOND_US // 10
 
 
-async def test_a_later_request_has_a_later_time_though_the_clock_was_ahead(
-    salt: MonthlySalt, clock: Clock, store: Store
-) -> None:
+async def test_a_later_request_has_a_later_time_though_the_clock_was_ahead(server: Server) -> None:
     """On a busy machine one query takes 10 ms and the next one none, which shows it. Otherwise an
     upgrade of `current` took the session before the newest.
     """
-    store.on_question = lambda: clock.go(10_000)
+    salt = server.salt()
+    server.on_question = lambda: server.go(10_000)
     instants = [(await salt.get())[1]]
-    store.on_question = lambda: None
+    server.on_question = lambda: None
     await salt._refresh()
     for _ in range(30):
-        clock.go(500)
+        server.go(500)
         instants.append((await salt.get())[1])
     assert instants == sorted(set(instants))
-    assert instants[-1] == store.clock_us, "it agrees with the server's as soon as it can"
+    assert instants[-1] == server.clock_us, "it agrees with the server's as soon as it can"
 
 
-async def test_after_a_slow_answer_the_clock_is_queried_again_at_once(
-    salt: MonthlySalt, clock: Clock, store: Store
-) -> None:
+async def test_after_a_slow_answer_the_clock_is_queried_again_at_once(server: Server) -> None:
     """Otherwise the sessions of a collector that starts on a busy machine began in the future for
     a second.
     """
-    store.on_question = lambda: clock.go(3 * SECOND_US if not store.observed else 0)
-    found: list[tuple[Salt, int] | None] = []
+    salt = server.salt()
+    server.on_question = lambda: server.go(3 * SECOND_US)
+    ahead_us: list[int] = []
 
     def wait(seconds: float) -> None:
-        clock.wait(seconds)
-        found.append(salt.now())
+        server.on_question = lambda: None
+        server.wait(seconds)
+        valid = salt.now()
+        assert valid is not None
+        ahead_us.append(valid[1] - server.clock_us)
 
     pauses = Pauses(2, wait)
     await salt.keep_fresh(pauses)
     assert pauses.seconds == pytest.approx([0.05, REFRESH_SECONDS])
-    assert found[0] == (salt_of(NOVEMBER), store.clock_us - SECOND_US + 3 * SECOND_US)
-    assert found[1] == (salt_of(NOVEMBER), store.clock_us)
+    assert ahead_us == [3 * SECOND_US, 0]
 
 
 @pytest.mark.parametrize("days", [-5, 40])
 async def test_a_jump_that_other_clocks_contradict_is_not_followed(
-    held: MonthlySalt, clock: Clock, store: Store, days: int
+    held: MonthlySalt, server: Server, days: int
 ) -> None:
     """The month's salt may have expired on the server. It stays in use, with our time."""
-    store.contradicted = True
-    store.set_clock(MIDDLE + days * DAY_US)
-    await held.keep_fresh(Pauses(3, clock.wait))
+    server.contradicted = True
+    server.set_clock(MIDDLE + days * DAY_US)
+    await held.keep_fresh(Pauses(3, server.wait))
     assert held.now() == (salt_of(NOVEMBER), MIDDLE + 3 * SECOND_US)
     assert held.clock_doubt is not None
-    assert store.ensured == 1, "no other salt is asked for"
+    assert server.ensured == 1, "no other salt is asked for"

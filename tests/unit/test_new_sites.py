@@ -34,21 +34,15 @@ def many(prefix: str, count: int = 500) -> list[str]:
 def test_some_new_sites_are_admitted_at_once_and_then_a_number_each_minute() -> None:
     sites, time = new_sites()
     assert admitted(sites, many("a")) == 6 * BURST_MINUTES
+    assert admitted(sites, ["a0.example.org"] * 1000) == 1000, "a known one"
+    assert admitted(sites, ["late.example.org"]) == 0
+    time.seconds += 10
+    assert admitted(sites, ["late.example.org", "next.example.org"]) == 1
     for turn in range(3):
         time.seconds += 60
         assert admitted(sites, many(f"b{turn}-")) == 6
     time.seconds += 86_400
     assert admitted(sites, many("c")) == 6 * BURST_MINUTES, "not more after a longer wait"
-
-
-def test_a_known_site_is_never_refused_and_a_refused_one_is_admitted_later() -> None:
-    sites, time = new_sites()
-    assert admitted(sites, ["known.example.org"]) == 1
-    admitted(sites, many("junk"))
-    assert admitted(sites, ["known.example.org"] * 1000) == 1000
-    assert admitted(sites, ["late.example.org"]) == 0
-    time.seconds += 10
-    assert admitted(sites, ["late.example.org"]) == 1
 
 
 @pytest.mark.parametrize("patterns", [("*.example.org",), ("*", "*.example.org")])

@@ -1,14 +1,10 @@
-"""runtime/periodic.py, retry.py: work that is repeated, and work that is tried again."""
-
-import asyncio
+"""runtime/periodic.py: work that is repeated, and work that is tried again."""
 
 import pytest
 from structlog.testing import capture_logs
 
 from contract.errors import Misconfigured, Retry
-from runtime.periodic import FailureLog, Interval, repeat
-from runtime.retry import Backoff, retry
-from runtime.stopping import Stopping
+from runtime.periodic import Backoff, failure_log, repeat, retry
 from tests.unit.steady import Pauses
 
 AWAY = Retry("redis_away", "it is away")
@@ -41,19 +37,6 @@ async def test_work_begins_at_once_and_is_repeated_until_asked_to_stop() -> None
     assert turns.done == 3, "asked to stop before it began"
 
 
-async def test_a_stop_ends_a_pause() -> None:
-    stopping, done = Stopping(), asyncio.Event()
-
-    async def turn() -> None:
-        done.set()
-
-    running = asyncio.create_task(repeat(turn, stopping, 3600.0))
-    await done.wait()
-    stopping.set()
-    async with asyncio.timeout(60):  # and not the hour of the pause
-        await running
-
-
 async def test_pauses_grow_while_the_work_fails() -> None:
     turns, stopping = Turns(AWAY, AWAY, None, AWAY), Pauses(4)
     await repeat(turns, stopping, 60.0, backoff=Backoff(1.0, 8.0, lambda: 0.0))
@@ -61,9 +44,9 @@ async def test_pauses_grow_while_the_work_fails() -> None:
 
 
 async def test_each_failure_is_logged_and_so_is_the_end_of_the_failures() -> None:
-    failures = FailureLog("it can't be done", "it is done again", "see to it")
+    failures = failure_log("it can't be done", "it is done again", "see to it")
     with capture_logs() as lines:
-        await repeat(Turns(None, AWAY, AWAY), Pauses(5), 5.0, trouble=failures)
+        await repeat(Turns(None, AWAY, AWAY), Pauses(5), 5.0, report=failures)
     assert [line["event"] for line in lines] == ["it can't be done"] * 2 + ["it is done again"]
     assert lines[0]["why"] == "it is away"
     assert lines[0]["seconds"] == 5.0
@@ -76,20 +59,6 @@ async def test_an_error_that_does_not_pass_ends_the_loop() -> None:
     turns = Turns(WRONG)
     await repeat(turns, Pauses(3), 5.0, passing=(Retry, Misconfigured))
     assert turns.done == 3
-
-
-def test_an_interval_is_over_at_first_and_then_once_every_so_many_seconds() -> None:
-    now = 100.0
-    interval = Interval(5.0, lambda: now)
-    assert interval.is_over
-    assert interval.ended()
-    assert not interval.ended()
-    now = 104.9
-    assert not interval.is_over
-    now = 105.0
-    assert interval.is_over
-    assert interval.ended()
-    assert not interval.is_over
 
 
 def least() -> float:

@@ -77,20 +77,20 @@ def test_a_record_that_is_too_short_or_too_long_is_a_dead_letter(event: Event) -
         assert reason_of(record + tail) == "undecodable"
 
 
-@given(st.integers(0, 255).filter(lambda version: version not in (VERSION, NEXT_VERSION)), events)
-def test_a_record_of_another_version_is_a_dead_letter_with_that_reason(
-    version: int, event: Event
+@pytest.mark.parametrize("event", KINDS)
+def test_a_record_of_another_version_or_kind_is_a_dead_letter_with_that_reason(
+    event: Event,
 ) -> None:
-    """A later release's records must not be read by this one's rules."""
-    assert reason_of(bytes([version]) + encode(event)[1:]) == "unknown_version"
-
-
-@given(st.integers(0, 255).filter(lambda kind: kind not in (1, 2, 3, 4)), events)
-def test_a_record_of_another_kind_is_a_dead_letter_with_that_reason(
-    kind: int, event: Event
-) -> None:
+    """A later release's records must not be read by this one's rules. Those of the next version are
+    no dead letters, of which too many are dropped: they wait for the next release's flushers.
+    """
     record = encode(event)
-    assert reason_of(record[:1] + bytes([kind]) + record[2:]) == "unknown_kind"
+    with pytest.raises(NewerVersion):
+        decode(bytes([NEXT_VERSION]) + record[1:])
+    for version in {*range(256)} - {VERSION, NEXT_VERSION}:
+        assert reason_of(bytes([version]) + record[1:]) == "unknown_version"
+    for kind in {*range(256)} - {1, 2, 3, 4}:
+        assert reason_of(record[:1] + bytes([kind]) + record[2:]) == "unknown_kind"
 
 
 @settings(max_examples=150)
@@ -101,22 +101,14 @@ def test_a_mutated_record_is_an_event_or_a_dead_letter_and_nothing_else(
     record = bytearray(encode(event))
     for _ in range(data.draw(st.integers(1, 3))):
         record[data.draw(st.integers(0, len(record) - 1))] = data.draw(st.integers(0, 255))
-    assert_event_or_dead_letter(bytes(record))
-
-
-def assert_event_or_dead_letter(record: bytes) -> None:
-    event, reason = None, None
     try:
-        event = decode(record)
-    except DeadLetter as why:
-        reason = why.reason
-    if event is None:
-        assert reason in {"undecodable", "unknown_version", "newer_version", "unknown_kind"}
+        read = decode(bytes(record))
+    except DeadLetter:
         return
-    assert layout(event) == record, "two records would mean one event"
-    if not isinstance(event, SaltMade):
-        assert event.site
-        assert "\0" not in event.site + (event.role or "")
+    assert layout(read) == record, "two records would mean one event"
+    if not isinstance(read, SaltMade):
+        assert read.site
+        assert "\0" not in read.site + (read.role or "")
 
 
 @given(st.binary(min_size=1, max_size=120))
@@ -168,10 +160,3 @@ def test_what_postgresql_or_a_later_step_could_not_hold_is_a_dead_letter(record:
 def test_values_that_a_record_can_not_hold_are_refused(event: Event) -> None:
     with pytest.raises(ValueError, match=r"."):
         encode(event)
-
-
-@given(events)
-def test_a_record_of_the_next_version_is_for_the_next_releases_flushers(event: Event) -> None:
-    """It is no dead letter: too many dead letters are dropped."""
-    with pytest.raises(NewerVersion):
-        decode(bytes([NEXT_VERSION]) + encode(event)[1:])

@@ -2,29 +2,13 @@
 
 import ast
 import re
-from functools import cache
 from pathlib import Path
-
-import pytest
 
 import flusher.postgres
 from flusher.postgres.migrate import migrations
-from flusher.postgres.statements import statement
 
 POSTGRES = Path(flusher.postgres.__file__).parent
 ROOT = POSTGRES.parents[1]
-STATEMENTS = sorted(file.stem for file in (POSTGRES / "sql").iterdir())
-MODULES = sorted((ROOT / "flusher").rglob("*.py"))
-
-
-@cache
-def texts(file: Path) -> list[str]:
-    """Every text constant in a module."""
-    return [
-        node.value
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    ]
 
 
 def test_migrations_are_numbered_from_1_without_gaps_and_all_files_are_found() -> None:
@@ -47,10 +31,8 @@ def test_a_migration_can_be_run_within_a_transaction() -> None:
         assert outside.strip()
 
 
-@pytest.mark.parametrize("name", STATEMENTS)
-def test_every_statement_is_used_and_is_one_statement(name: str) -> None:
-    """Only a single statement can have arguments and a result."""
-    assert any(name in texts(module) for module in MODULES)
-    text = re.sub(r"--.*|'(?:[^']|'')*'", "", statement(name)).strip().rstrip(";")
-    assert text
-    assert ";" not in text
+def test_every_statement_is_used() -> None:
+    trees = [ast.parse(file.read_text()) for file in (ROOT / "flusher").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    assert {file.stem for file in (POSTGRES / "sql").iterdir()} <= texts

@@ -3,6 +3,8 @@
 `tests/adversity/test_wrong_clocks.py` has flushers with wrong clocks.
 """
 
+from unittest.mock import AsyncMock
+
 import pytest
 
 from contract.calendar import DAY_US, SECOND_US
@@ -23,10 +25,7 @@ def entry(us: int) -> Entry:
 async def test_the_later_of_both_clocks_counts_and_the_latest_entrys_time_is_kept(
     days: int,
 ) -> None:
-    async def postgres() -> int:
-        return NOW_US
-
-    server_time = ServerTime(postgres, Steady())
+    server_time = ServerTime(AsyncMock(return_value=NOW_US), Steady())
     await server_time.look()
     stamped_us = NOW_US + days * DAY_US
     server_time.stamped([entry(stamped_us)])
@@ -37,24 +36,16 @@ async def test_the_later_of_both_clocks_counts_and_the_latest_entrys_time_is_kep
 
 
 async def test_postgresql_is_queried_every_few_seconds_and_our_clock_goes_on_without_it() -> None:
-    answers: list[int | Retry] = [AWAY, NOW_US, AWAY, NOW_US + DAY_US]
-
-    async def postgres() -> int:
-        answer = answers.pop(0)
-        if isinstance(answer, Retry):
-            raise answer
-        return answer
-
+    postgres = AsyncMock(side_effect=[AWAY, NOW_US, AWAY, NOW_US + DAY_US])
     steady = Steady()
     server_time = ServerTime(postgres, steady)
-    server_time.stamped([entry(NOW_US)])
     with pytest.raises(Retry):
         await server_time.look()
     with pytest.raises(Retry):
         server_time.latest_us()
     for _ in range(2):
         await server_time.look()
-        assert len(answers) == 2
+        assert postgres.await_count == 2
     steady.seconds += 3600
     await server_time.look()
     assert server_time.now_us() == NOW_US + 3600 * SECOND_US

@@ -2,8 +2,7 @@
 
 import pickle
 
-from collector.http.request import Request, Respond
-from collector.http.routes import Route, Routes
+from collector.http.routes import Request, Respond, Route, Routes
 from collector.http.usual import UsualRequests
 
 PERSONAL = "Kilroy"  # must not be cached

@@ -15,13 +15,11 @@ from prometheus_client import CollectorRegistry
 from bench.speed.beacons import beacons
 from collector.buffer.append import Appender
 from collector.buffer.node_writer import NodeWriter
-from collector.http.answering import CommonHeaders
 from collector.http.connections import Connections
 from collector.http.server import Server
 from contract.collector_metrics import CollectorMetrics
-from tests.instant import clock
 from tests.unit.scripted import ScriptedConnection
-from tests.whole_collector import Transport, make_endpoints
+from tests.whole_collector import Transport, make_sessions
 
 _CONNECTIONS = 64
 _SHARDS = 8
@@ -48,10 +46,9 @@ async def server(connection: ScriptedConnection) -> AsyncIterator[Server]:
     metrics = CollectorMetrics(CollectorRegistry())
     appender = Appender(NodeWriter(lambda: connection, metrics), _SHARDS)
     settings = {"SITES": "*.example.org", "TRUSTED_PROXIES": "127.0.0.1"}
-    endpoints = make_endpoints(settings, appender, metrics)
-    headers = CommonHeaders(clock, endpoints.sites.allows_origin)
+    headers, sessions = make_sessions(settings, appender, metrics)
     running = asyncio.create_task(appender.run())
-    yield Server(headers, endpoints.sessions, metrics, Connections(100, metrics))
+    yield Server(headers, sessions, metrics, Connections(100, metrics))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 

@@ -18,7 +18,8 @@ COMMENT ON TABLE flusher.counts IS 'How many sessions and people each site had i
 -- Writers only insert rows here, so that they never wait for each other. sql/fold_counts.sql moves them to `counts`.
 -- The table inherits from `counts`: a query of `counts` also reads it, so the sum is exact at each commit.
 CREATE TABLE flusher.count_changes (
-    id uuid PRIMARY KEY DEFAULT gen_random_uuid() -- logical replication needs a key, and does not copy sequences
+    id uuid DEFAULT gen_random_uuid(), -- logical replication needs a key, and does not copy sequences
+    PRIMARY KEY (whole_month, site, id) -- so that a report of one site does not read the others' changes
 ) INHERITS (flusher.counts);
 COMMENT ON TABLE flusher.count_changes IS 'Changes of the counts that are not yet added up.';
 

@@ -2,9 +2,7 @@
 
 import asyncio
 import secrets
-import signal
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final
 
 import aiohttp
@@ -17,7 +15,7 @@ from tests.adversity.canaries import faulty_collector
 from tests.adversity.canaries.markers import Canaries, random_stem
 from tests.adversity.canaries.stage import DEAD_LETTERS, STREAM, Stage
 from tests.adversity.canaries.traffic import JSON, SITE, UPGRADE, FrontEnd, ask, whole
-from tests.system import Program, eventually, find_free_port
+from tests.system import Program, eventually, find_free_port, until
 
 REFUSED_SITE: Final = "refused.example.org"  # PostgreSQL refuses its sessions
 STATUSES: Final = {201, 202, 204, 400, 401, 403, 404, 405, 413, 415, 431}
@@ -125,7 +123,7 @@ class Story:
         assert SITE.encode() in held
         self.stage.keep("redis/held.rdb", held)
         self.stage.postgres.kill()
-        await eventually(partial(logged, "PostgreSQL", *self.flushers))
+        await until(lambda: any("PostgreSQL" in flusher.log for flusher in self.flushers))
 
     async def redis_freezes_and_is_killed(self) -> None:
         self.stage.redis.freeze()
@@ -161,8 +159,8 @@ class Story:
             self.writes, lambda now: all(b > a for a, b in zip(began, now, strict=True))
         )
         for collector in self.collectors:
-            collector.running.send_signal(signal.SIGTERM)
-            await eventually(partial(logged, "stopping:", collector))
+            collector.running.terminate()
+        await until(lambda: all("stopping:" in each.log for each in self.collectors))
         self.stage.redis.thaw()
         assert set(await waiting) == {201}
         for collector in self.collectors:
@@ -188,11 +186,6 @@ class Story:
 
     async def stream_is_empty(self) -> None:
         await eventually(lambda: self.stage.client.xlen(STREAM), lambda entries: entries == 0)
-
-
-async def logged(text: str, *programs: Program) -> bool:
-    """Whether one of them has logged it."""
-    return any(text in program.log for program in programs)
 
 
 def broken_records(poison: str) -> list[bytes]:

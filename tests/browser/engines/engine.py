@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 from abc import ABC, abstractmethod
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
@@ -158,7 +157,6 @@ class Engine(ABC):
                 },
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # with all of its own processes, to end them together
             )
         self._processes.append(process)
 
@@ -180,19 +178,16 @@ class Engine(ABC):
         return found
 
     async def _end(self) -> None:
-        for process in reversed(self._processes):
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-
         async def left() -> list[psutil.Process]:
             found = self._alive()
-            for process in found:  # it made a session of its own
+            for process in found:
                 with suppress(psutil.Error):
                     process.kill()
             return found
 
         await eventually(left, lambda found: not found)
+        for started in self._processes:
+            await started.wait()
 
     def _alive(self) -> list[psutil.Process]:
         """Every process that has the folder as its home."""
