@@ -380,9 +380,7 @@ def test_the_table_marks_months_that_are_unfinished_or_have_a_remark() -> None:
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
-def test_a_narrow_terminal_gets_fewer_columns_and_is_told_which_are_missing(
-    width: int,
-) -> None:
+def test_a_narrow_terminal_gets_fewer_columns_and_is_told_which_are_missing(width: int) -> None:
     text = as_table(example(), width=width)
     assert max(map(len, text.splitlines())) <= max(width, len("Impact of city.example.org"))
     assert text.isascii()
