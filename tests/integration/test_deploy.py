@@ -31,13 +31,7 @@ SETTINGS = {each.name for each in vars(settings).values() if isinstance(each, Se
     "ADMIN_PORT"
 }
 # Names in capitals that are others' settings.
-OTHERS = {
-    "POSTGRES_USER",
-    "POSTGRES_DB",
-    "POSTGRES_PASSWORD",
-    "PYTHONUNBUFFERED",
-    "PATH",
-}
+OTHERS = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD", "PYTHONUNBUFFERED", "PATH"}
 
 
 def named_metrics(text: str) -> set[str]:

@@ -4,8 +4,9 @@ import shutil
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from subprocess import PIPE
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
@@ -57,19 +58,12 @@ def test_no_two_processes_are_given_the_same_port() -> None:
         "print(*(find_free_port() for _ in range(300)), flush=True)\n"
         "sys.stdin.read()\n"
     )
-    with ExitStack() as stack:
-        given: list[set[bytes]] = []
-        for _ in range(2):
-            process = stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-c", program],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    cwd=ROOT,
-                )
-            )
-            assert process.stdout is not None
-            given.append(set(process.stdout.readline().split()))
+    command = [sys.executable, "-c", program]
+    start = partial(subprocess.Popen[bytes], command, stdin=PIPE, stdout=PIPE, cwd=ROOT)
+    with start() as one, start() as other:
+        assert one.stdout is not None
+        assert other.stdout is not None
+        given = [set(each.readline().split()) for each in (one.stdout, other.stdout)]
     assert all(given)
     assert not given[0] & given[1]
 
@@ -113,12 +107,8 @@ log = pathlib.Path(sys.argv[1]) / "log"
 print(ForkedProcess("rotation", [], settings, log, log).pid, flush=True)
 sys.stdin.read()
 """
-    with subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=ROOT,
-    ) as starter:
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, cwd=ROOT) as starter:
         assert starter.stdout is not None
         started = psutil.Process(int(starter.stdout.readline()))
         family = [started, started.parent()]  # the server that forks

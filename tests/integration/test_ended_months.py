@@ -102,9 +102,7 @@ def files_with(folder: Path, wanted: list[bytes], *, since: Path) -> dict[str, i
     return found
 
 
-async def test_no_file_of_the_server_holds_an_ended_months_ids_or_instants(
-    tmp_path: Path,
-) -> None:
+async def test_no_file_of_the_server_holds_an_ended_months_ids_or_instants(tmp_path: Path) -> None:
     """After VACUUM and a checkpoint. WAL excepted, which is kept as long as settings say."""
     with CopiedPostgres(tmp_path / "pg", settings=POSTGRES_SETTINGS) as server:
         dsn = server.dsn()

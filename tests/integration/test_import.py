@@ -31,7 +31,7 @@ from tests.integration.importing import (
 )
 from tests.integration.keeping import keeper_of
 from tests.live_counts import check_views
-from tests.system import eventually
+from tests.system import eventually, until
 
 ANNA, BEN = "a1" * 32, "b2" * 32
 LINES = (
@@ -305,7 +305,7 @@ async def test_ctrl_c_ends_an_import_that_waits_for_standard_input(dsn: str) -> 
     assert process.stdin is not None
     process.stdin.write((HEAD + GOOD).encode())
     await process.stdin.drain()
-    await eventually(lambda: asyncio.to_thread(waits_for_input, process.pid))
+    await until(lambda: waits_for_input(process.pid))
     process.send_signal(signal.SIGINT)
     async with asyncio.timeout(60):
         assert await process.wait() == 1

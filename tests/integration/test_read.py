@@ -81,8 +81,7 @@ async def test_an_entry_that_is_split_still_counts_as_its_records(
 
 
 async def test_a_count_that_was_disturbed_is_right_again_when_the_stream_is_empty(
-    shards: OneServer,
-    redis: Redis,
+    shards: OneServer, redis: Redis
 ) -> None:
     await redis.set(keys.joined(0), 999)
     reader = reader_of(shards)
@@ -154,8 +153,7 @@ async def test_a_dead_letter_is_moved_whole_and_once(shards: OneServer, redis: R
 
 
 async def test_a_consumer_leaves_nothing_behind_but_never_drops_what_is_pending(
-    shards: OneServer,
-    redis: Redis,
+    shards: OneServer, redis: Redis
 ) -> None:
     await append(redis, 8)
     busy, idle = reader_of(shards, "busy"), reader_of(shards, "idle")

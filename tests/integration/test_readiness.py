@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from contract import keys
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.servers import Servers
-from tests.system import Program, System, eventually
+from tests.system import Program, System, eventually, until
 
 NOWHERE = {
     "REDIS_URL": "redis://127.0.0.1:1/0",
@@ -132,11 +132,8 @@ async def test_a_flusher_without_redis_blames_redis_and_not_postgres(system: Sys
     """On its page and in its log."""
     program = system.program("flusher", REDIS_URL=NOWHERE["REDIS_URL"]).start()
     await fails(program, "flush", "redis")
-
-    async def lines() -> list[str]:
-        return [line for line in program.log.splitlines() if "a batch has to wait" in line]
-
-    line, *_ = await eventually(lines)
+    await until(lambda: "a batch has to wait" in program.log)
+    line = next(line for line in program.log.splitlines() if "a batch has to wait" in line)
     assert "that Redis is up" in line
     assert "PostgreSQL" not in line
 

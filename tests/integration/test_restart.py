@@ -11,7 +11,7 @@ import pytest
 
 from runtime.restart import Restart, RestartTimer
 from runtime.stopping import Stopping
-from tests.system import ROOT, eventually
+from tests.system import ROOT, until
 
 PROGRAM = """
 import asyncio, os, signal, socket, sys
@@ -75,7 +75,9 @@ async def test_clients_that_wait_are_answered_whenever_the_program_is_asked_to_s
         process.terminate()
     process.stdin.write(f"{when}\n".encode())  # it restarts, and may signal itself
     if when == "while it begins":
-        await _has_restarted(process.pid)
+        # The next program does not handle signals yet.
+        environment = Path(f"/proc/{process.pid}/environ")
+        await until(lambda: b"IMPACT_LISTENING_FILES" in environment.read_bytes())
         process.terminate()
     assert int(await reader.read()) == process.pid
     writer.close()
@@ -84,15 +86,6 @@ async def test_clients_that_wait_are_answered_whenever_the_program_is_asked_to_s
         process.terminate()
     assert await process.stdout.readline() == b"stopped\n"
     assert await process.wait() == 0
-
-
-async def _has_restarted(pid: int) -> None:
-    """Waits for the moment in which the next program does not handle signals yet."""
-    environment = Path(f"/proc/{pid}/environ")
-    await eventually(
-        lambda: asyncio.to_thread(environment.read_bytes),
-        lambda found: b"IMPACT_LISTENING_FILES" in found,
-    )
 
 
 def test_a_program_that_is_not_there_any_more_ends_and_says_so(

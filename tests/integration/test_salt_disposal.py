@@ -33,7 +33,7 @@ from tests.instant import UTC
 from tests.leftovers import files_with
 from tests.memory import needs_memory, pieces
 from tests.servers import EMBEDDED, Flavour, flavours
-from tests.system import System, eventually, run_command, run_successfully
+from tests.system import System, eventually, run_command, run_successfully, until
 from tests.unit.steady import Pauses
 
 EARLIER = Month(2020, 1)
@@ -132,14 +132,12 @@ async def test_no_byte_of_the_old_salt_is_left_in_any_file_of_a_server_and_its_r
     await eventually(lambda: copy.get(keys.salt(EARLIER)), lambda salt: salt == salts.old)
     await eventually(lambda: is_idle(copy))
     await copy.bgrewriteaof()
-    await eventually(lambda: _async(bool(files_with(salts.old, replica))))
+    await until(lambda: files_with(salts.old, replica))
 
     await salts.rotate()
     assert files_with(salts.old, salts.server), "the files outlive the key"
     await salts.dispose()
-    await eventually(
-        lambda: _async(files_with(salts.old, salts.server, replica)), lambda files: files == []
-    )
+    await until(lambda: not files_with(salts.old, salts.server, replica))
     assert await copy.get(keys.salt(EARLIER)) is None
     for redis in (salts.redis, copy):
         assert not await slow_log_has(redis, salts.old)
@@ -177,14 +175,14 @@ async def test_a_crash_between_rotation_and_disposal_does_not_lose_the_disposal(
     await salts.redis.aclose()
     if end == "kill":
         # What the script wrote is in the append-only file by then, or the whole step is not.
-        await eventually(lambda: _async(b"disposal_due" in _append_only(salts.server)))
+        await until(lambda: b"disposal_due" in _append_only(salts.server))
         salts.server.kill()
         salts.server.start()
     else:
         salts.server.restart()
     assert files_with(salts.old, salts.server)
     await salts.dispose()
-    await eventually(lambda: _async(files_with(salts.old, salts.server)), lambda files: files == [])
+    await until(lambda: not files_with(salts.old, salts.server))
 
 
 async def test_a_collector_disposes_of_a_salt_if_rotation_is_late_and_not_before(
@@ -205,7 +203,7 @@ async def test_a_collector_disposes_of_a_salt_if_rotation_is_late_and_not_before
     with capture_logs() as lines:
         await salts.disposal.run(Pauses(3))
     assert await salts.disposal.due_since() is None
-    await eventually(lambda: _async(files_with(salts.old, salts.server)), lambda files: files == [])
+    await until(lambda: not files_with(salts.old, salts.server))
     assert not await slow_log_has(salts.redis, salts.old)
     assert [(line["log_level"], line["event"]) for line in lines] == [
         ("warning", "rotation has not removed a destroyed salt: this process does it"),
@@ -266,16 +264,12 @@ async def test_a_replaced_salt_is_disposed_of_too(salts: Earlier) -> None:
     assert await salts.redis.object("encoding", keys.salt(salt.month)) == b"raw"
     leaked = salt.value
     await salts.redis.bgsave()
-    await eventually(lambda: _async(bool(files_with(leaked, salts.server))))
+    await until(lambda: files_with(leaked, salts.server))
     environment = {"REDIS_URL": salts.server.url}
     code, output, errors = await run_command("rotation", "rotate", "--force", **environment)
     assert (code, "count twice" in output) == (0, True), errors
-    await eventually(lambda: _async(files_with(leaked, salts.server)), lambda files: files == [])
+    await until(lambda: not files_with(leaked, salts.server))
     assert not await slow_log_has(salts.redis, leaked)
-
-
-async def _async(value: Any) -> Any:
-    return value
 
 
 def _append_only(server: ValkeyServer) -> bytes:
@@ -413,7 +407,7 @@ async def test_a_salt_is_gone_from_all_of_a_cluster_who_ever_had_it(
     second = next(server for server in cluster.servers[:3] if server is not first)
     cluster.move(keys.CURRENT_SALT, second)
     await _patiently(disposal.holders.note)
-    await eventually(lambda: _holders(cluster, old), lambda found: len(found) == 4)
+    await until(lambda: len(_holders(cluster, old)) == 4)
     second.kill()
     await cluster.fails_over(second)
     await _patiently(disposal.holders.note)
@@ -423,7 +417,7 @@ async def test_a_salt_is_gone_from_all_of_a_cluster_who_ever_had_it(
     dead = f"127.0.0.1:{second.port}"
     assert [(p.server, p.place) for p in report.refused] == [(dead, "server")], report
     assert "if it is gone for good" in report.refused[0].to_do
-    assert await _holders(cluster, old) == [second]
+    assert _holders(cluster, old) == [second]
 
     second.start()
     await cluster.follows(second)
@@ -431,10 +425,10 @@ async def test_a_salt_is_gone_from_all_of_a_cluster_who_ever_had_it(
     await again.holders.note()
     report = await _dispose(again)
     assert not report.refused, report
-    assert await _holders(cluster, old) == []
+    assert _holders(cluster, old) == []
 
 
-async def _holders(cluster: Cluster, salt: bytes) -> list[ValkeyServer]:
+def _holders(cluster: Cluster, salt: bytes) -> list[ValkeyServer]:
     return [server for server in cluster.servers if files_with(salt, server)]
 
 

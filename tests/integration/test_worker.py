@@ -49,12 +49,7 @@ class Bench:
         self.registry = CollectorRegistry()
         self.metrics = FlusherMetrics(self.registry)
         self.reader = reader or StreamReader(shards, "one", 60)
-        self.worker = Worker(
-            self.reader,
-            SessionWriter(database, UTC),
-            self.metrics,
-            SETTINGS,
-        )
+        self.worker = Worker(self.reader, SessionWriter(database, UTC), self.metrics, SETTINGS)
 
     async def append(self, *events: Event) -> None:
         for event in events:
