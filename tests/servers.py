@@ -81,7 +81,8 @@ class CopiedPostgres(PostgresServer):
 
 def copy_cluster(data_dir: Path, bin_dir: Path) -> None:
     """Gives a PostgreSQL that has yet to start a cluster."""
-    _copy(_first_cluster(bin_dir) / "cluster", data_dir / "cluster")
+    first = _first_cluster(bin_dir) / "cluster"
+    subprocess.run(["/bin/cp", "-a", str(first), str(data_dir / "cluster")], check=True)
 
 
 @cache
@@ -90,11 +91,6 @@ def _first_cluster(bin_dir: Path) -> Path:
     atexit.register(shutil.rmtree, folder)
     with PostgresServer(folder, bin_dir=bin_dir, sync=False, settings={"fsync": "off"}):
         return folder
-
-
-def _copy(folder: Path, to: Path) -> None:
-    """With its owners."""
-    subprocess.run(["/bin/cp", "-a", str(folder), str(to)], check=True)
 
 
 async def execute(dsn: str, *commands: str) -> None:

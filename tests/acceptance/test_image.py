@@ -1,5 +1,6 @@
 """What `deploy/Dockerfile` copies is all that the processes open."""
 
+import fnmatch
 import os
 import re
 import shlex
@@ -29,15 +30,9 @@ def steps(dockerfile: str) -> list[tuple[str, str]]:
 
 def _copy(source: str, folder: Path, target: str) -> None:
     """As an engine does: a folder's content, or a file into a folder whose name ends with `/`."""
-    ignored = _ignored_names((ROOT / ".dockerignore").read_text())
-
-    def left_out(directory: str, names: list[str]) -> list[str]:
-        inside = Path(directory).relative_to(ROOT)
-        return [name for name in names if ignored.fullmatch((inside / name).as_posix())]
-
     if (ROOT / source).is_dir():
         shutil.copytree(
-            ROOT / source, folder / target, ignore=left_out, symlinks=True, dirs_exist_ok=True
+            ROOT / source, folder / target, ignore=_ignored, symlinks=True, dirs_exist_ok=True
         )
         return
     destination = folder / target
@@ -47,15 +42,17 @@ def _copy(source: str, folder: Path, target: str) -> None:
     shutil.copy(ROOT / source, destination)
 
 
-def _ignored_names(dockerignore: str) -> re.Pattern[str]:
-    """What a `.dockerignore` of plain patterns names: `*` within a name, `**/` any folder."""
-    patterns = [line for line in dockerignore.splitlines() if line and not line.startswith("#")]
+def _ignored(directory: str, names: list[str]) -> set[str]:
+    """What `.dockerignore` names in a folder: with `**/` in any, else in the uppermost."""
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    patterns = [line for line in lines if line and not line.startswith("#")]
     assert not any(pattern.startswith("!") for pattern in patterns), "no exceptions are read here"
-    expressions = [
-        re.escape(pattern.strip("/")).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*")
+    here = [
+        pattern.removeprefix("**/")
         for pattern in patterns
+        if pattern.startswith("**/") or Path(directory) == ROOT
     ]
-    return re.compile("|".join(expressions))
+    return {name for pattern in here for name in fnmatch.filter(names, pattern)}
 
 
 @pytest.fixture(scope="module")

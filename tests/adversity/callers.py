@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections import Counter
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 import jwt
@@ -109,21 +110,19 @@ def _address(person: int) -> str:
     return f"198.18.{person // 256}.{person % 256}"
 
 
+@dataclass
 class Load:
     """Visitors and users who come to a collector until an instant, or until `stopped`."""
 
-    def __init__(
-        self, callers: Callers, clock: ShiftedClock, url: str, connections: int = 12
-    ) -> None:
-        self.stopped = False
-        self._callers = callers
-        self._clock = clock
-        self._url = url
-        self._connections = connections
+    callers: Callers
+    clock: ShiftedClock
+    url: str
+    connections: int = 12
+    stopped: bool = False
 
     async def run(self, boundary_us: int, until_us: int) -> None:
         """Some of them sign in after the instant `boundary_us`."""
-        with connect(self._url, self._connections, 60.0) as connections:
+        with connect(self.url, self.connections, 60.0) as connections:
             await asyncio.gather(
                 *(
                     self._come_and_go(connection, index, boundary_us, until_us)
@@ -135,18 +134,18 @@ class Load:
         self, connection: Connection, index: int, boundary_us: int, until_us: int
     ) -> None:
         """One of four signs in at once, one after the boundary, one never, one already has."""
-        callers, signing_in_later = self._callers, list[Session]()
+        callers, signing_in_later = self.callers, list[Session]()
         turn = 0
-        while not self.stopped and self._clock.now_us() < until_us:
+        while not self.stopped and self.clock.now_us() < until_us:
             person = index * PEOPLE_A_CONNECTION + turn // 2 % PEOPLE_A_CONNECTION
             what = turn // (2 * PEOPLE_A_CONNECTION) % 4
             who = Who.USER if what == 3 else Who.VISITOR
             session, _ = await callers.start(connection, who, person, turn % 2)
             if what == 0:
                 await callers.upgrade(connection, session)
-            elif what == 1 and self._clock.now_us() < boundary_us:
+            elif what == 1 and self.clock.now_us() < boundary_us:
                 signing_in_later.append(session)
-            if signing_in_later and self._clock.now_us() > boundary_us:
+            if signing_in_later and self.clock.now_us() > boundary_us:
                 await callers.upgrade(connection, signing_in_later.pop())
             turn += 1
             if turn % _TURNS_A_CONNECTION == 0:

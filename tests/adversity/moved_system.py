@@ -1,5 +1,6 @@
 """A running system whose processes and salt server live by one shifted clock."""
 
+import json
 import subprocess
 import sys
 import time
@@ -72,6 +73,13 @@ class MovedSystem:
         return [
             f"{fields[b'month'].decode()} {fields[b'outcome'].decode()}" for _, fields in rotations
         ]
+
+    async def status(self, **settings: str) -> dict[str, Any]:
+        """What `rotation status` says, with the system's settings and these."""
+        environment = {**self.system.environment, **settings}
+        output = await run_successfully("rotation", "status", "--json", **environment)
+        status: dict[str, Any] = json.loads(output)
+        return status
 
     async def files_with(self, salt: bytes) -> list[str]:
         """The files of the server that hold a salt."""

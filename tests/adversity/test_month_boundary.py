@@ -5,10 +5,10 @@ come and go. They are the same before and after it.
 """
 
 import asyncio
-import json
 from collections import defaultdict
 from datetime import date
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -21,7 +21,7 @@ from tests.adversity.clocks import next_month
 from tests.adversity.moved_system import before_a_months_end, migrated
 from tests.conftest import Databases
 from tests.moved_clock import needs_moved_clock
-from tests.system import System, eventually, run_successfully
+from tests.system import eventually
 
 pytestmark = [needs_moved_clock, pytest.mark.long, pytest.mark.timeout(300)]
 
@@ -102,7 +102,7 @@ async def test_a_months_end_under_load(
             await collector.ready()
 
         rows = await moved.all_are_rows_by(old, new)
-        await eventually(lambda: status_of_salts(moved.system), is_clean)
+        await eventually(moved.status, is_clean)
     upgraded_after = [
         row for row in rows if moved.upgraded_in(row) == later and row.month == month.first_day
     ]
@@ -116,13 +116,7 @@ async def test_a_months_end_under_load(
     assert all(len(each) == 2 for each in months.values()), "the same people in both months"
 
 
-async def status_of_salts(system: System) -> dict[str, object]:
-    output = await run_successfully("rotation", "status", "--json", **system.environment)
-    status: dict[str, object] = json.loads(output)
-    return status
-
-
-def is_clean(status: dict[str, object]) -> bool:
+def is_clean(status: dict[str, Any]) -> bool:
     return (
         status["salt_is_current"] is True
         and status["earlier_salts"] == []

@@ -1,7 +1,6 @@
 """One month has one salt, whatever races, has a wrong clock, is killed or loses it."""
 
 import asyncio
-import json
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -165,8 +164,7 @@ async def test_a_salt_that_was_deleted_by_hand_is_made_anew_and_reported(
         assert set(moved.callers.answers) == {201}, moved.callers.answers
         says_so(system.logs)
 
-        output = await run_successfully("rotation", "status", "--json", **system.environment)
-        status = json.loads(output)
+        status = await moved.status()
         assert status["salt_is_current"] is True
         made_at = datetime.fromisoformat(status["salt_made_at"])
         assert from_us(deleted_us) <= made_at <= from_us(clock.now_us())

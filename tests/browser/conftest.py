@@ -1,6 +1,7 @@
 """One system, one proxy and one browser of each kind a worker; two host names a test."""
 
 import os
+import shutil
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,6 @@ from embedded.commands import sign_token
 from runtime.clock import wall_clock
 from tests.acceptance.conftest import CHROME, Front, front_of
 from tests.browser.engines import Chromium
-from tests.browser.programs import require_chromium
 from tests.browser.street import Door, Street
 from tests.servers import EMBEDDED, run_servers
 from tests.system import JWT_KEY, ROOT, System, run_successfully, until
@@ -28,11 +28,6 @@ README_PATH = ROOT / "beacon" / "README.md"
 README = README_PATH.read_text()
 IN_README = "https://impact.example.org"
 TAG = f'<script type="module" async src="{IN_README}/beacon.js" data-impact-start></script>'
-
-
-@pytest_asyncio.fixture(scope="package", loop_scope="session")
-async def chromium_path() -> str:
-    return require_chromium()
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
@@ -65,10 +60,11 @@ async def front(system: System) -> AsyncIterator[Front]:
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
-async def browser(chromium_path: str) -> AsyncIterator[Browser]:
+async def browser() -> AsyncIterator[Browser]:
+    Chromium.require()
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=chromium_path,
+            executable_path=shutil.which("chromium"),
             args=_OPTIONS,
             # Playwright turns it off; people have it on.
             ignore_default_args=["--disable-back-forward-cache"],
@@ -178,8 +174,7 @@ async def visit(unseen: Visit, browser: Browser) -> AsyncIterator[Visit]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def chromium(chromium_path: str, tmp_path: Path) -> AsyncIterator[Chromium]:
+async def chromium(tmp_path: Path) -> AsyncIterator[Chromium]:
     """A Chromium of the test's own, to which nothing is attached."""
-    assert chromium_path
     async with Chromium.run_in(tmp_path) as chromium:
         yield chromium

@@ -6,21 +6,12 @@ import pytest
 
 from tests.browser.engines import ENGINES
 
-
-def require(package: str, *names: str) -> str:
-    """The path of a program; the test is left out, with the reason, where there is none."""
-    for name in names:
-        if path := shutil.which(name):
-            return path
-    pytest.skip(f"no {names[0]} on the PATH (Debian: apt-get install {package})")
-
-
-def require_chromium() -> str:
-    return require("chromium", "chromium", "chromium-browser")
+_NO_NODE = "no node on the PATH (Debian: apt-get install nodejs)"
 
 
 def require_node() -> str:
-    return require("nodejs", "node")
+    """Its path; the test is left out, with the reason, where there is none."""
+    return shutil.which("node") or pytest.skip(_NO_NODE)
 
 
 def describe() -> str:
@@ -29,5 +20,5 @@ def describe() -> str:
         f"{engine.name}: left out, {why}" if (why := engine.missing()) else engine.name
         for engine in ENGINES
     ]
-    node = shutil.which("node") or "no node on the PATH: the unit tests of beacon/ are left out"
+    node = shutil.which("node") or f"{_NO_NODE}: the unit tests of beacon/ are left out"
     return f"browser: {'; '.join([*engines, node])}"

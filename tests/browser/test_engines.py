@@ -51,8 +51,6 @@ async def engine(
 ) -> AsyncIterator[Engine]:
     """One of each a worker."""
     chosen: type[Engine] = request.param
-    if why := chosen.missing():
-        pytest.skip(why)
     async with chosen.run_in(tmp_path_factory.mktemp(chosen.name)) as engine:
         yield engine
 

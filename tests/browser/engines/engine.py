@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 
 import aiohttp
 import psutil  # type: ignore[import-untyped]  # it ships no types
+import pytest
 
 from tests.system import eventually
 
@@ -106,9 +107,16 @@ class Engine(ABC):
         )
 
     @classmethod
+    def require(cls) -> None:
+        """Leaves the test out, with the reason, where it can't be driven."""
+        if why := cls.missing():
+            pytest.skip(why)
+
+    @classmethod
     @asynccontextmanager
     async def run_in(cls, folder: Path, *options: str) -> AsyncIterator[Self]:
         """Runs one; when it has ended, none of its processes is left."""
+        cls.require()
         engine = cls(folder, options)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(engine._end)
