@@ -1,14 +1,23 @@
-"""Reads the body of a request that aiohttp parses, up to the allowed size."""
+"""Limits the headers of a request that aiohttp parses, and reads its body up to its limit."""
 
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
 
 from collector.http.answering import has_a_coding
+from collector.http.limits import MAX_HEAD, TOO_LARGE
 from collector.request.body import MAX_BYTES
 from contract.errors import Reject
 
 _CHUNKED = "chunked"
 _EXPECTED = "100-continue"
+
+
+def check_headers(request: web.BaseRequest) -> None:
+    """Raises Reject (431) for headers that are too large together: aiohttp limits only a line."""
+    first = len(request.method) + len(request.raw_path) + len("  HTTP/1.1\r\n")
+    others = sum(len(name) + len(value) + len(": \r\n") for name, value in request.raw_headers)
+    if first + others + len("\r\n") > MAX_HEAD:
+        raise TOO_LARGE
 
 
 async def read_body(request: web.BaseRequest) -> bytes:

@@ -15,7 +15,7 @@ from collector.http.answers import Answer
 from collector.http.connection import Connection, Parts
 from collector.http.connections import Connections, Phase
 from collector.http.listener import Listener
-from collector.http.reading import read_body
+from collector.http.reading import check_headers, read_body
 from collector.http.request import Request, Respond
 from collector.http.routes import Page, Route, Routes
 from collector.http.unusual import UnusualConnection, UnusualServer
@@ -31,6 +31,11 @@ DRAIN_SECONDS = 10.0
 FAREWELL_SECONDS = 2.0
 # The same before a restart in place, which is not urgent.
 HAND_OVER_SECONDS = 5.0
+
+_ENDS_CONNECTION = (
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+)
 
 _START = "/web_api/v1/sessions"
 _UPGRADE = "/web_api/v1/sessions/{}/upgrade"
@@ -148,6 +153,7 @@ class Server:
         keep_alive = request.keep_alive and hdrs.UPGRADE not in request.headers
         try:
             try:
+                check_headers(request)
                 route, named = self._routes.find(request.method, request.path)
                 name = route.name
             finally:
@@ -164,7 +170,7 @@ class Server:
             lines = self._answering.count(name, answer.status, origin, started)
             content = request.content
             if (
-                answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+                answer.status in _ENDS_CONNECTION
                 or not content.is_eof()
                 or content.exception() is not None
             ):
