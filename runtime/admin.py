@@ -65,9 +65,10 @@ class AdminListener:
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, self._host, self._port).start()
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                problem = f"can't be listened on, port {self._port}: {error.strerror or error}"
+        except (OSError, UnicodeError) as error:  # UnicodeError: a part of the name is too long
+            if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
+                why = error.strerror if isinstance(error, OSError) else "it is no host name"
+                problem = f"can't be listened on, port {self._port}: {why or error}"
                 example = f"{ADMIN_HOST.name}=127.0.0.1 ADMIN_PORT=9110"
                 raise Misconfigured(ADMIN_HOST.name, problem, example) from None
             await web.TCPSite(self._runner, self._host, 0).start()
