@@ -69,7 +69,10 @@ async def test_too_many_connections_are_refused_and_open_ones_go_on(
         for _ in range(200):
             async with raw_connection(system.port) as (reader, _):
                 with suppress(ConnectionError):
-                    assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
+                    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+                    assert head.startswith(b"HTTP/1.1 503 ")
+                    assert b"\r\nRetry-After: " in head
+                    assert json.loads(body)["errors"][0]["status"] == "503"
         reader, writer = connections[0]
         writer.write(f"{HEAD}Content-Length: 0\r\n\r\n".encode())
         await reader.readuntil(b" 201 ")
