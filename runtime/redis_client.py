@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
@@ -35,6 +35,12 @@ from contract.settings import REDIS_URL
 CONNECT_SECONDS = 2.0
 # Longer than any command of ours takes; none of them blocks on the server.
 COMMAND_SECONDS = 5.0
+
+_DATABASE: Final = re.compile("/?[0-9]*")
+# Of a URL, beside TLS's. Of the others, many would change what this program relies on.
+_OPTIONS: Final = frozenset(
+    ("client_name", "db", "password", "socket_connect_timeout", "socket_timeout", "username")
+)
 
 # Answers of a server that does not accept writes, or not yet. The address may lead to another
 # server by now, which only a new connection finds.
@@ -97,6 +103,7 @@ def connect_redis(
     # redis-py's class for a Unix socket does not have this option.
     of_tcp = {} if urlsplit(url).scheme == "unix" else {"socket_keepalive": True}
     try:
+        _check_path_and_options(urlsplit(url))
         pool = ConnectionPool.from_url(
             url,
             decode_responses=False,
@@ -106,7 +113,8 @@ def connect_redis(
             **of_tcp,
             health_check_interval=0,
         )
-    except (ValueError, TypeError):
+        pool.connection_class(**pool.connection_kwargs)  # TypeError: TLS's options without TLS
+    except (ValueError, TypeError, RedisError):
         problem = "has an invalid port, database or option"
         raise Misconfigured(setting, problem, f"{setting}=redis://localhost:6379/0") from None
     authorities = pool.connection_kwargs.get("ssl_ca_certs")
@@ -117,6 +125,17 @@ def connect_redis(
     # The URL has chosen the pool's class: for TCP, TLS or a Unix socket.
     pool.connection_class = type("Connection", (kind, pool.connection_class), {})
     return Redis.from_pool(pool)
+
+
+def _check_path_and_options(parts: SplitResult) -> None:
+    """Raises ValueError for what redis-py ignores, passes on, or takes in place of our options."""
+    if parts.fragment:
+        raise ValueError("a # is not percent-encoded")
+    if parts.scheme != "unix" and not _DATABASE.fullmatch(parts.path):
+        raise ValueError("the database is not a number")
+    for option in parse_qs(parts.query, keep_blank_values=True):
+        if option not in _OPTIONS and not option.startswith("ssl_"):
+            raise ValueError("an option is unknown")
 
 
 def connect_peer(url: str, host: str, port: int) -> Redis:

@@ -13,8 +13,9 @@ from typing import Final, Protocol, cast
 
 import structlog
 
-from collector.buffer.pending import RETRY_AFTER_SECONDS
+from collector.http.answers import CLOSING, to_bytes, unavailable
 from contract.collector_metrics import CollectorMetrics
+from contract.errors import Retry
 from runtime.stopping import Stopping
 
 # Longer than load balancers keep an idle connection (60 s by default). Otherwise we could close a
@@ -25,11 +26,7 @@ MAX_UNFINISHED: Final = 16 * 1024 * 1024  # bytes of incomplete requests, on all
 _SWEEP_SECONDS: Final = 1.0
 _OTHER_FILES: Final = 64  # for Redis, logs, listeners, admin pages
 
-_REFUSAL: Final = (
-    "HTTP/1.1 503 Service Unavailable\r\n"
-    f"Retry-After: {RETRY_AFTER_SECONDS}\r\n"
-    "Content-Length: 0\r\nConnection: close\r\n\r\n"
-).encode()
+_REFUSAL: Final = to_bytes(unavailable(Retry("overload", "too many connections")), CLOSING)
 
 log = structlog.get_logger()
 

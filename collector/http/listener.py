@@ -8,10 +8,12 @@ moment is lost. With `net.ipv4.tcp_migrate_req=1` the kernel gives it to another
 """
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable, Sequence
 
 from contract.errors import Misconfigured
+from contract.settings import HOST, PORT
 
 BACKLOG = 1024  # connections that may wait to be accepted
 
@@ -49,7 +51,14 @@ class Listener:
         except OSError as error:
             await self.close()
             problem = f"{host}:{port} can't be listened on: {error.strerror or error}"
-            raise Misconfigured("PORT", problem, "PORT=8001") from None
+            setting = PORT if error.errno in (errno.EADDRINUSE, errno.EACCES) else HOST
+            raise Misconfigured(
+                setting.name, problem, f"{setting.name}={setting.example}"
+            ) from None
+        except UnicodeError:  # a part of the name is too long
+            raise Misconfigured(
+                HOST.name, "is no host name", f"{HOST.name}={HOST.example}"
+            ) from None
 
     @property
     def is_open(self) -> bool:

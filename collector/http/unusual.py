@@ -84,6 +84,8 @@ class UnusualConnection(web.RequestHandler):
         self.malformed = False  # bytes were not HTTP
         self.last = b""  # the last three bytes received
         self.refused = False  # the connection ends with an answer to bytes that are not a request
+        self.headers_seen = 0  # of one request, by the second parser
+        self.too_many_headers: int | None = None  # the number of the first request with too many
         self.heads_seen = 0  # requests whose headers the second parser has seen
         self.completed = 0  # requests that it has seen completely
         self.begun = 0  # requests whose headers aiohttp has read
@@ -159,6 +161,16 @@ class UnusualConnection(web.RequestHandler):
         if self.body is not None and self.body.is_eof():
             self.body = None
 
+    def on_message_begin(self) -> None:
+        """The second parser has seen the first byte of a request."""
+        self.headers_seen = 0
+
+    def on_header(self, _: bytes, __: bytes) -> None:
+        """The second parser has seen a header."""
+        self.headers_seen += 1
+        if self.headers_seen > MAX_HEADERS and self.too_many_headers is None:
+            self.too_many_headers = self.heads_seen
+
     def on_headers_complete(self) -> None:
         """The second parser has seen all headers of a request."""
         self.heads_seen += 1
@@ -177,7 +189,7 @@ class UnusualConnection(web.RequestHandler):
         """Answers bytes that aiohttp's parser refuses; the connection ends."""
         self.refused = True
         error: Exception
-        if isinstance(exc, LineTooLong):
+        if isinstance(exc, LineTooLong) or self.too_many_headers == self.begun:
             error = TOO_LARGE
         elif status < 500:
             error = Reject(400, "not_http", "This is not a request of HTTP/1.1.")

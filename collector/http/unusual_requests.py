@@ -14,6 +14,7 @@ from aiohttp.http import HttpVersion11
 from collector.http.answering import Answering, has_a_coding
 from collector.http.answers import Answer
 from collector.http.connections import Connections
+from collector.http.limits import MAX_HEAD, TOO_LARGE
 from collector.http.routes import Page, Request, Route, Routes
 from collector.http.unusual import UnusualConnection, Written
 from collector.request.body import MAX_BYTES
@@ -21,6 +22,10 @@ from contract.errors import Reject
 
 _CHUNKED = "chunked"
 _EXPECTED = "100-continue"
+_ENDS_CONNECTION = (
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+)
 
 
 class UnusualRequests:
@@ -49,6 +54,7 @@ class UnusualRequests:
         keep_alive = request.keep_alive and hdrs.UPGRADE not in request.headers
         try:
             try:
+                _check_headers(request)
                 route, named = self._routes.find(request.method, request.path)
                 name = route.name
             finally:
@@ -65,7 +71,7 @@ class UnusualRequests:
             lines = self._answering.count(name, answer.status, origin, started)
             content = request.content
             if (
-                answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+                answer.status in _ENDS_CONNECTION
                 or not content.is_eof()
                 or content.exception() is not None
             ):
@@ -89,6 +95,14 @@ class UnusualRequests:
 
         self._answering.begin(route, request, send)
         return await sent
+
+
+def _check_headers(request: web.BaseRequest) -> None:
+    """Raises Reject (431) for headers that are too large together: aiohttp limits only a line."""
+    first = len(request.method) + len(request.raw_path) + len("  HTTP/1.1\r\n")
+    others = sum(len(name) + len(value) + len(": \r\n") for name, value in request.raw_headers)
+    if first + others + len("\r\n") > MAX_HEAD:
+        raise TOO_LARGE
 
 
 async def read_body(request: web.BaseRequest) -> bytes:

@@ -84,7 +84,9 @@ async def test_python_m_ends_with_the_commands_exit_code(module: str) -> None:
     [
         ({"PORT": "http"}, "error: PORT: "),
         ({"ADMIN_HOST": "192.0.2.1"}, "error: ADMIN_HOST: "),  # of no machine, RFC 5737
-        ({"HOST": "192.0.2.1"}, "error: PORT: 192.0.2.1:8000 can't be listened on"),
+        ({"HOST": "192.0.2.1"}, "error: HOST: 192.0.2.1:8000 can't be listened on"),
+        ({"HOST": "a" * 64}, "error: HOST: "),
+        ({"ADMIN_HOST": "a" * 64}, "error: ADMIN_HOST: "),
         (
             {"JWT_KEY": "no pem", "JWT_ALGORITHMS": "RS256"},
             "error: JWT_KEY: is not a key for RS256",

@@ -85,6 +85,17 @@ def test_a_report_never_quotes_what_was_sent(text: str) -> None:
         "redis://localhost:99999",
         "redis://localhost/0?db=first",
         "redis://localhost?socket_timeout=soon",
+        "redis://:hun#ter2@localhost",
+        "redis://localhost/impact",
+        "redis://localhost/0/1",
+        "redis://localhost/-1",
+        "redis://localhost?timeout=5",
+        "redis://localhost?decode_responses=1",
+        "redis://localhost?retry=3",
+        "redis://localhost?ssl_cert_reqs=none",
+        "rediss://localhost?ssl_cert_reqs=sometimes",
+        "rediss://localhost?ssl_trust=everybody",
+        "unix:///run/redis.socket?timeout=5",
     ],
 )
 def test_a_url_that_no_client_can_be_made_of_is_misconfigured(url: str) -> None:
