@@ -48,7 +48,9 @@ class Listener:
             self._kept += [each.dup() for server in self._servers for each in server.sockets]
         except OSError as error:
             await self.close()
-            problem = f"{host}:{port} can't be listened on: {error.strerror or error}"
+            # asyncio's text has the address once more, before the reason.
+            reason = (error.strerror or str(error)).rpartition(": ")[2]
+            problem = f"{host}:{port} can't be listened on: {reason}"
             raise Misconfigured("PORT", problem, "PORT=8001") from None
 
     @property
