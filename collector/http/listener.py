@@ -50,7 +50,9 @@ class Listener:
             self._kept += [each.dup() for server in self._servers for each in server.sockets]
         except OSError as error:
             await self.close()
-            problem = f"{host}:{port} can't be listened on: {error.strerror or error}"
+            # asyncio's text has the address once more, before the reason.
+            reason = (error.strerror or str(error)).rpartition(": ")[2]
+            problem = f"{host}:{port} can't be listened on: {reason}"
             setting = PORT if error.errno in (errno.EADDRINUSE, errno.EACCES) else HOST
             raise Misconfigured(
                 setting.name, problem, f"{setting.name}={setting.example}"

@@ -77,9 +77,9 @@ class UnusualConnection(web.RequestHandler):
         self.answering: Final = answering
         self.all_connections: Final = connections
         self.serving = False  # a request has begun, and has no answer yet
-        self.waits = False  # the rest of its body is missing
         self.unfinished = 0  # bytes that arrived before a request's headers were complete
-        self.body: StreamReader | None = None  # the current request's, while it is not complete
+        # The body of the current request while it is not complete; after a refusal its rest.
+        self.body: StreamReader | None = None
         self.second_parser: HttpRequestParser | None = HttpRequestParser(self)
         self.malformed = False  # bytes were not HTTP
         self.last = b""  # the last three bytes received
@@ -95,7 +95,7 @@ class UnusualConnection(web.RequestHandler):
     def phase(self) -> Phase:
         if self.writing_paused:
             return Phase.WRITING
-        if self.serving and not self.waits:
+        if self.serving and self.body is None:
             return Phase.ANSWERING
         if self.half_closed:
             return Phase.ENDING
@@ -120,7 +120,7 @@ class UnusualConnection(web.RequestHandler):
         if self.refused:
             return
         if not self.serving and self.body is None:  # otherwise it is the rest of a refused body
-            # Otherwise aiohttp has a complete request to begin, or bytes to refuse.
+            # False if aiohttp has a complete request to begin, or bytes to refuse.
             awaits_headers = self.second_parser is not None and self.begun >= self.heads_seen
             if awaits_headers and self.unfinished > _MOST_UNFINISHED:
                 self._refuse(TOO_LARGE)
@@ -144,7 +144,7 @@ class UnusualConnection(web.RequestHandler):
 
     def request_begins(self, body: StreamReader) -> None:
         """The headers of a request are complete."""
-        self.serving = self.waits = True
+        self.serving = True
         self.begun += 1
         self.body = body
         self._fail_body()
@@ -152,12 +152,11 @@ class UnusualConnection(web.RequestHandler):
 
     def body_received(self) -> None:
         """The current request's body is complete."""
-        self.waits = False
         self.body = None
 
     def request_ends(self) -> None:
         """The current request's answer is ready."""
-        self.serving = self.waits = False
+        self.serving = False
         if self.body is not None and self.body.is_eof():
             self.body = None
 
@@ -204,7 +203,7 @@ class UnusualConnection(web.RequestHandler):
             self.half_closed
             and self.second_parser is not None  # otherwise aiohttp is about to refuse bytes
             and self.begun >= self.completed
-            and (self.waits or not self.serving)
+            and (self.body is not None or not self.serving)
         ):
             self.force_close()
 
