@@ -7,6 +7,8 @@ from contextlib import suppress
 from enum import Enum, auto
 from typing import Self
 
+from tests.system import until
+
 _CHUNK = 65536
 
 
@@ -21,21 +23,14 @@ class Fault(Enum):
 class BreakableProxy:
     """Passes bytes on to a port of this machine, until it is broken and after it is mended."""
 
+    port = 0  # where it listens
+
     def __init__(self, to_port: int) -> None:
         self._to_port = to_port
         self._fault: Fault | None = None
-        self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._mended = asyncio.Event()
         self._mended.set()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        if self._server is None:
-            raise RuntimeError("it was not started")
-        return int(self._server.sockets[0].getsockname()[1])
 
     def lead_to(self, port: int) -> None:
         """From here on new connections lead there, as when a name or an address has moved."""
@@ -46,34 +41,29 @@ class BreakableProxy:
         self._fault = fault
         self._mended.clear()
         if fault is Fault.RESET:
-            for writer in list(self._writers):
-                _reset(writer)
+            self._reset_all()
 
     def mend(self) -> None:
         """New connections work again; those that were cut are gone."""
         self._fault = None
-        for writer in list(self._writers):
-            _reset(writer)
+        self._reset_all()
         self._mended.set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._server is not None:
-            self._server.close()
-        for writer in list(self._writers):
+        self._server.close()
+        self.mend()
+        await until(lambda: not self._writers)
+
+    def _reset_all(self) -> None:
+        for writer in self._writers:
             _reset(writer)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
         self._writers.add(writer)
         try:
             if self._fault in (Fault.RESET, Fault.TRUNCATE):
