@@ -37,7 +37,7 @@ class LateEnd(BreakableProxy):
         with suppress(EOFError):
             await super()._pass_on(reader, writer)
         self.hung_up.set()
-        await asyncio.Event().wait()  # until the connection is taken away
+        await writer.wait_closed()  # the proxy's own end takes the connection away
 
 
 @pytest.mark.parametrize(("query", "arguments"), [("SELECT 1", []), ("SELECT $1::int", [1])])
