@@ -21,7 +21,8 @@ _RATE_SECONDS: Final = 1.0
 @dataclass(frozen=True, slots=True)
 class ShardStatus:
     """One shard: its entries, the records in them, and the entries that are pending. The age of its
-    oldest entry is in seconds; None: it has no entry.
+    oldest entry is in seconds; None: it has no entry. `last_write`: when the collectors wrote the
+    last one, also if it is flushed; None: never.
     """
 
     shard: int
@@ -29,6 +30,7 @@ class ShardStatus:
     records: int
     pending: int
     oldest_seconds: float | None
+    last_write: str | None
     dead_letters: int
 
 
@@ -87,7 +89,7 @@ async def _ask_redis(reader: StreamReader, status: Status) -> None:
     after = await read_buffer(servers, time.monotonic())
     lags = await measure_lag(servers, shards)
     dead = await count_dead_letters(servers, shards)
-    newest = max((lag.newest_ms for lag in lags if lag.newest_ms is not None), default=None)
+    waiting = [lag.newest_ms for lag in lags if lag.entries and lag.newest_ms is not None]
     status.shards = [
         ShardStatus(
             lag.shard,
@@ -95,16 +97,19 @@ async def _ask_redis(reader: StreamReader, status: Status) -> None:
             lag.records,
             lag.pending,
             lag.oldest_seconds,
+            None if lag.newest_ms is None else _moment(lag.newest_ms, "seconds"),
             dead.get(lag.shard, 0),
         )
         for lag in lags
     ]
     status.shards_away = sorted(set(shards) - {lag.shard for lag in lags})
-    if newest is not None:
-        at = datetime.fromtimestamp(newest / 1000).astimezone()
-        status.last_append = at.isoformat(timespec="milliseconds")
+    status.last_append = _moment(max(waiting)) if waiting else None
     status.dead_letters = sum(dead.values())
     status.buffer = BufferStatus(after.used_bytes, after.most_bytes, after.seconds_left(before))
+
+
+def _moment(milliseconds: int, timespec: str = "milliseconds") -> str:
+    return datetime.fromtimestamp(milliseconds / 1000).astimezone().isoformat(timespec=timespec)
 
 
 async def _ask_postgres(database: Database, status: Status) -> None:

@@ -5,6 +5,7 @@ The functions raise Retry if Redis does not answer.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -18,7 +19,8 @@ from runtime.shards import Shards, first_error
 @dataclass(frozen=True, slots=True)
 class ShardLag:
     """How far behind a shard is: its entries, their records, and how many entries are pending.
-    Times are by its Redis server, in milliseconds.
+    Times are by its Redis server, in milliseconds. `newest_ms` is of the last entry that was
+    written, also if it was read and deleted since.
     """
 
     shard: int
@@ -41,7 +43,7 @@ async def measure_lag(servers: Shards, shards: Iterable[int]) -> list[ShardLag]:
         shard: [
             ("XLEN", keys.stream(shard)),
             ("GET", keys.joined(shard)),
-            ("XPENDING", keys.stream(shard), keys.GROUP),
+            ("XINFO", "GROUPS", keys.stream(shard)),
             ("XRANGE", keys.stream(shard), "-", "+", "COUNT", 1),
             ("XREVRANGE", keys.stream(shard), "+", "-", "COUNT", 1),
             ("TIME",),
@@ -50,19 +52,19 @@ async def measure_lag(servers: Shards, shards: Iterable[int]) -> list[ShardLag]:
     }
     replies = await ask(servers, commands, "measuring the lag")
     lags = []
-    for shard, (entries, joined, pending, oldest, newest, now) in sorted(replies.items()):
+    for shard, (entries, joined, groups, oldest, newest, now) in sorted(replies.items()):
         if first_error((entries, joined, oldest, newest, now)) is not None:
             continue
         seconds, microseconds = map(int, now)
+        pending, read_ms = _read_by_group(groups)
         lags.append(
             ShardLag(
                 shard,
                 entries,
                 entries + int(joined or 0) if entries else 0,
-                # An error: there is no group yet, so nothing was ever read.
-                0 if isinstance(pending, RedisError) else pending[0],
+                pending,
                 _first_ms(oldest),
-                _first_ms(newest),
+                max(_first_ms(newest) or 0, read_ms) or None,
                 seconds * 1000 + microseconds // 1000,
             )
         )
@@ -84,5 +86,20 @@ async def count_dead_letters(servers: Shards, shards: Iterable[int]) -> dict[int
     return {shard: count for shard, (count,) in replies.items() if isinstance(count, int)}
 
 
+def _read_by_group(groups: Sequence[Sequence[Any]] | RedisError) -> tuple[int, int]:
+    """How many entries are pending, and when the newest that was ever read was written, or 0."""
+    if isinstance(groups, RedisError):
+        return 0, 0  # there is no stream yet
+    for names_and_values in groups:
+        group = dict(zip(names_and_values[::2], names_and_values[1::2], strict=True))
+        if group[b"name"] == keys.GROUP.encode():
+            return group[b"pending"], _milliseconds(group[b"last-delivered-id"])
+    return 0, 0
+
+
 def _first_ms(messages: Sequence[tuple[bytes, object]]) -> int | None:
-    return int(messages[0][0].partition(b"-")[0]) if messages else None
+    return _milliseconds(messages[0][0]) if messages else None
+
+
+def _milliseconds(entry_id: bytes) -> int:
+    return int(entry_id.partition(b"-")[0])

@@ -156,7 +156,8 @@ async def test_status_in_json_is_complete(system: System) -> None:
     output = await run_successfully("flusher", "status", "--json", **environment)
     status = json.loads(output)
     assert len(status["shards"]) == 8
-    assert status["shards"][0].keys() >= {"shard", "entries", "pending", "oldest_seconds"}
+    keys = {"shard", "entries", "pending", "oldest_seconds", "last_write"}
+    assert status["shards"][0].keys() >= keys
     assert (status["dead_letters"], status["upgrades_waiting"]) == (0, 0)
 
     output = await run_successfully("rotation", "status", "--json", **system.environment)
