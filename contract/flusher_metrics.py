@@ -39,7 +39,12 @@ class FlusherMetrics:
             "Events that changed nothing: a repeat, or an upgrade after the first.",
             ("kind",),
         )
-        self.dead = counter("impact_dead", "Entries moved to the dead letters.", ("reason",))
+        self.dead = counter(
+            "impact_dead",
+            "Entries moved to the dead letters. One that is replayed counts again, for what then "
+            "becomes of it.",
+            ("reason",),
+        )
         self.dead_letters = gauge("impact_dead_letters", "Dead letters that exist now.")
         self.dead_dropped = counter(
             "impact_dead_dropped",

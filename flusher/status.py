@@ -40,8 +40,8 @@ class Status:
 
     shards: list[ShardLag] | None = None
     shards_away: list[int] | None = None
-    last_append: str | None = None
-    last_session: str | None = None
+    last_append: datetime | None = None
+    last_session: datetime | None = None
     dead_letters: int | None = None
     upgrades_waiting: int | None = None
     buffer: BufferStatus | None = None
@@ -73,10 +73,8 @@ async def _ask_redis(servers: Shards, status: Status) -> None:
     after = await read_buffer(servers, time.monotonic())
     lags = status.shards = await measure_lag(servers, shards)
     status.shards_away = sorted(set(shards) - {lag.shard for lag in lags})
-    newest = max((lag.newest_ms for lag in lags if lag.newest_ms is not None), default=None)
-    if newest is not None:
-        at = datetime.fromtimestamp(newest / 1000).astimezone()
-        status.last_append = at.isoformat(timespec="milliseconds")
+    waiting = (lag.last_write for lag in lags if lag.entries and lag.last_write)
+    status.last_append = max(waiting, default=None)
     status.dead_letters = sum(lag.dead_letters for lag in lags)
     status.buffer = BufferStatus(after.used_bytes, after.most_bytes, after.seconds_left(before))
 
@@ -85,13 +83,11 @@ async def _ask_postgres(database: Database, status: Status) -> None:
     async with database.connection() as connection:
         waiting = await connection.fetchval(statement("count_waiting_upgrades"))
         # Reads only the newest month's partition.
-        last_session = await connection.fetchval(
+        status.last_session = await connection.fetchval(
             "SELECT max(created_at) FROM sessions WHERE month = (SELECT max(month) FROM sessions)"
         )
     status.upgrades_waiting = waiting
-    if last_session is not None:
-        status.last_session = last_session.isoformat()
 
 
 def as_json(status: Status) -> str:
-    return json.dumps(asdict(status), indent=2)
+    return json.dumps(asdict(status), default=datetime.isoformat, indent=2)

@@ -29,14 +29,17 @@ def as_text(status: Status) -> Text:
     """A table of the shards, and a line for each other value."""
     text = Text()
     text.append(
-        f"{'shard':>5} {'records':>9} {'entries':>9} {'pending':>9} {'oldest':>9} {'dead':>6}\n",
+        f"{'shard':>5} {'records':>9} {'entries':>9} {'pending':>9} {'oldest':>9} {'dead':>6} "
+        "last write\n",
         "bold",
     )
     for shard in status.shards or []:
         oldest = "-" if shard.oldest_seconds is None else f"{shard.oldest_seconds:.1f} s"
         text.append(f"{shard.shard:>5} {shard.records:>9} {shard.entries:>9} {shard.pending:>9} ")
         text.append(f"{oldest:>9} ", _level(shard.oldest_seconds or 0, _OLD_SECONDS))
-        text.append(f"{shard.dead_letters:>6}\n", _BAD if shard.dead_letters else "")
+        text.append(f"{shard.dead_letters:>6} ", _BAD if shard.dead_letters else "")
+        written = shard.last_write.isoformat(timespec="seconds") if shard.last_write else "-"
+        text.append(f"{written}\n")
     if status.shards_away:
         away = ", ".join(map(str, status.shards_away))
         text.append(f"no answer from the servers of the shards {away}\n", _BAD)

@@ -9,6 +9,7 @@ import asyncpg
 
 from contract.calendar import Month, from_us, month_at
 from contract.errors import Misconfigured
+from contract.site import site_name
 from flusher.postgres.database import Database
 from flusher.reports.report import Figures, make_report
 from flusher.reports.report_lines import Counts, Quality, Report
@@ -23,7 +24,7 @@ async def read_report(database: Database, now_us: int, site: str | None, months:
         Misconfigured: there is no such site; or the database is not migrated.
         Retry: PostgreSQL is away.
     """
-    site = site and site.strip().lower().removesuffix(".")
+    site = site and (site_name(site) or site)
     # One snapshot, so that both views have the same months and sites.
     async with (
         database.connection() as connection,

@@ -5,6 +5,8 @@ The functions raise Retry if Redis does not answer.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -27,8 +29,8 @@ class ShardLag:
     pending: int
     oldest_seconds: float | None
     """The age of its oldest entry; None: it has no entry."""
-    newest_ms: int | None
-    """When its newest entry was appended, in milliseconds since the epoch."""
+    last_write: datetime | None
+    """When its last entry was appended, also if that was deleted since; None: never."""
     dead_letters: int
 
 
@@ -40,7 +42,7 @@ async def measure_lag(servers: Shards, shards: Iterable[int]) -> list[ShardLag]:
             ("GET", keys.joined(shard)),
             ("XPENDING", keys.stream(shard), keys.GROUP),
             ("XRANGE", keys.stream(shard), "-", "+", "COUNT", 1),
-            ("XREVRANGE", keys.stream(shard), "+", "-", "COUNT", 1),
+            ("XINFO", "STREAM", keys.stream(shard)),
             ("TIME",),
             ("XLEN", keys.dead_letters(shard)),
         ]
@@ -48,10 +50,11 @@ async def measure_lag(servers: Shards, shards: Iterable[int]) -> list[ShardLag]:
     }
     replies = await ask(servers, commands, "measuring the lag")
     lags = []
-    for shard, (entries, joined, pending, oldest, newest, now, dead) in sorted(replies.items()):
-        if first_error((entries, joined, oldest, newest, now, dead)) is not None:
+    for shard, (entries, joined, pending, oldest, stream, now, dead) in sorted(replies.items()):
+        if first_error((entries, joined, oldest, now, dead)) is not None:
             continue
-        oldest_ms, (seconds, microseconds) = _first_ms(oldest), map(int, now)
+        oldest_ms = _milliseconds(oldest[0][0]) if oldest else None
+        seconds, microseconds = map(int, now)
         age_ms = seconds * 1000 + microseconds // 1000 - (oldest_ms or 0)
         lags.append(
             ShardLag(
@@ -61,7 +64,7 @@ async def measure_lag(servers: Shards, shards: Iterable[int]) -> list[ShardLag]:
                 # An error: there is no group yet, so nothing was ever read.
                 0 if isinstance(pending, RedisError) else pending[0],
                 None if oldest_ms is None else max(age_ms, 0) / 1000,
-                _first_ms(newest),
+                _last_write(stream),
                 dead,
             )
         )
@@ -76,5 +79,12 @@ async def oldest_entry_seconds(servers: Shards, shards: Sequence[int]) -> float:
     return max((lag.oldest_seconds or 0.0 for lag in lags), default=0.0)
 
 
-def _first_ms(messages: Sequence[tuple[bytes, object]]) -> int | None:
-    return int(messages[0][0].partition(b"-")[0]) if messages else None
+def _last_write(stream: Sequence[Any] | RedisError) -> datetime | None:
+    if isinstance(stream, RedisError):
+        return None  # there is no stream yet
+    last_ms = _milliseconds(stream[stream.index(b"last-generated-id") + 1])
+    return datetime.fromtimestamp(last_ms / 1000, UTC) if last_ms else None
+
+
+def _milliseconds(entry_id: bytes) -> int:
+    return int(entry_id.partition(b"-")[0])

@@ -76,7 +76,7 @@ async def _commands_work(system: System, cluster: Cluster) -> None:
     await eventually(lambda: _dead(cluster), partial(eq, 2))
     status = json.loads(await _command(system, "flusher", "status", "--json"))
     assert [shard["shard"] for shard in status["shards"]] == list(range(8))
-    assert status["shards"][0].keys() >= {"entries", "pending", "oldest_seconds"}
+    assert status["shards"][0].keys() >= {"entries", "pending", "oldest_seconds", "last_write"}
     assert (status["dead_letters"], status["upgrades_waiting"]) == (2, 0)
     await _command(system, "rotation", "rotate", "--force")
     status = json.loads(await _command(system, "rotation", "status", "--json"))

@@ -98,6 +98,22 @@ async def waiting(reader: StreamReader) -> tuple[int, int]:
     return sum(lag.entries for lag in lags), sum(lag.records for lag in lags)
 
 
+async def test_the_last_write_to_a_shard_stays_known_when_all_is_flushed(
+    shards: OneServer, redis: Redis
+) -> None:
+    reader = await reader_of(shards)
+    assert {lag.last_write for lag in await measure_lag(shards, reader.shards)} == {None}
+    await append(redis, 1)
+    (written,) = [lag for lag in await measure_lag(shards, reader.shards) if lag.entries]
+    entries = await reader.read(100)
+    (lag,) = [lag for lag in await measure_lag(shards, reader.shards) if lag.pending]
+    assert (lag.shard, lag.pending) == (written.shard, 1)
+    await reader.acknowledge(entries)
+    lags = await measure_lag(shards, reader.shards)
+    assert {lag.last_write for lag in lags} - {None} == {written.last_write}
+    assert {(lag.entries, lag.pending) for lag in lags} == {(0, 0)}
+
+
 async def test_what_a_dead_consumer_held_is_taken_over(shards: OneServer, redis: Redis) -> None:
     records = await append(redis, 8)
     dead = reader_of(shards, "dead")

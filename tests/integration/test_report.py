@@ -200,10 +200,14 @@ async def test_an_empty_database_has_nothing_counted_yet(database: Database, dsn
     assert empty.months == []
 
 
-async def test_a_site_is_found_in_any_case_or_named_as_unknown(
-    database: Database, dsn: str
+async def test_a_site_is_found_as_people_write_it_or_named_as_unknown(
+    database: Database, connection: asyncpg.Connection, dsn: str, this_month: Month
 ) -> None:
     await fill(database, wall_clock())
+    first = this_month.plus(-1).first_day
+    await count(connection, first, first, site="xn--kln-sna.example.org")
+    output = await run_report(dsn, "--site=K\xf6ln.example.org:443")
+    assert output.startswith("Impact of xn--kln-sna.example.org\n")
     output = await run_report(dsn, "--site=City.Example.ORG.")
     assert output.startswith(f"Impact of {SITE}\n")
     errors = await fail_in_one_line(2, "flusher", "report", "--site=no", DATABASE_URL=dsn)
