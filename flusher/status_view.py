@@ -3,7 +3,7 @@
 There is no colour if the output is not a terminal, or if `NO_COLOR` is set.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from rich.console import Console
@@ -38,8 +38,7 @@ def as_text(status: Status) -> Text:
         text.append(f"{shard.shard:>5} {shard.records:>9} {shard.entries:>9} {shard.pending:>9} ")
         text.append(f"{oldest:>9} ", _level(shard.oldest_seconds or 0, _OLD_SECONDS))
         text.append(f"{shard.dead_letters:>6} ", _BAD if shard.dead_letters else "")
-        written = shard.last_write.isoformat(timespec="seconds") if shard.last_write else "-"
-        text.append(f"{written}\n")
+        text.append(f"{_moment(shard.last_write) or '-'}\n")
     if status.shards_away:
         away = ", ".join(map(str, status.shards_away))
         text.append(f"no answer from the servers of the shards {away}\n", _BAD)
@@ -87,15 +86,19 @@ def _console() -> Console:
 
 def _lines(status: Status) -> list[tuple[str, str, str]]:
     dead, waiting, buffer = status.dead_letters, status.upgrades_waiting, status.buffer
-    last_session = status.last_session or ("none" if waiting is not None else _UNKNOWN)
-    last_append = status.last_append or ("none: all is flushed" if buffer else _UNKNOWN)
+    no_session = _UNKNOWN if waiting is None else "none"
+    no_append = "none: all is flushed" if buffer else _UNKNOWN
     return [
-        ("newest session in PostgreSQL", last_session, ""),
-        ("newest entry still in Redis", last_append, ""),
+        ("newest session in PostgreSQL", _moment(status.last_session) or no_session, ""),
+        ("newest entry still in Redis", _moment(status.last_append) or no_append, ""),
         ("dead letters", _number(dead), _BAD if dead else _WARNING if dead is None else _GOOD),
         ("upgrades waiting", _number(waiting), ""),
         ("Redis's memory", _buffer(buffer), _fullness(buffer)),
     ]
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone().isoformat(timespec="seconds")
 
 
 def _number(number: int | None) -> str:

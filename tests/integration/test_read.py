@@ -101,7 +101,7 @@ async def waiting(reader: StreamReader) -> tuple[int, int]:
 async def test_the_last_write_to_a_shard_stays_known_when_all_is_flushed(
     shards: OneServer, redis: Redis
 ) -> None:
-    reader = await reader_of(shards)
+    reader = reader_of(shards)
     assert {lag.last_write for lag in await measure_lag(shards, reader.shards)} == {None}
     await append(redis, 1)
     (written,) = [lag for lag in await measure_lag(shards, reader.shards) if lag.entries]
