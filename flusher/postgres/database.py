@@ -64,6 +64,12 @@ _CONFIGURATION = (
     asyncpg.UndefinedTableError,
     asyncpg.InvalidSchemaNameError,
 )
+# What asyncpg does not know in a DSN, it passes on as a setting of the server.
+_UNKNOWN_OPTION = (
+    asyncpg.UndefinedObjectError,
+    asyncpg.InvalidParameterValueError,
+    asyncpg.CantChangeRuntimeParamError,
+)
 # All other OSErrors come from files.
 _NETWORK_ERRORS = (ConnectionError, TimeoutError, socket.gaierror)
 
@@ -79,13 +85,13 @@ async def connect(dsn: str, patience_seconds: float | None = None) -> asyncpg.Co
             locks. None: no limit, but a lock is waited for at most 30 s.
 
     Raises:
-        Misconfigured: the DSN, user, password or database is wrong, a file that is needed to
-            connect can't be read, or a pooler lends the connection to others.
+        Misconfigured: the DSN, an option, the user, password or database is wrong, a file that is
+            needed to connect can't be read, or a pooler lends the connection to others.
         Retry: the server is away.
     """
     try:
         return await _connect(dsn, patience_seconds)
-    except _CONFIGURATION as error:
+    except (*_CONFIGURATION, *_UNKNOWN_OPTION) as error:
         raise _misconfigured(dsn, _first_line(error)) from None
     except ssl.SSLError as error:  # a ValueError, too
         detail = f"PostgreSQL's TLS certificate is not trusted: {_first_line(error)}"

@@ -97,6 +97,19 @@ async def test_a_file_that_is_needed_and_not_there_is_named(
     assert named in errors
 
 
+@pytest.mark.parametrize(
+    ("option", "named"), [("connect_timeout=5", "connect_timeout"), ("work_mem=much", "work_mem")]
+)
+async def test_an_option_that_the_server_does_not_know_is_a_wrong_setting_and_no_outage(
+    dsn: str, option: str, named: str
+) -> None:
+    """`connect_timeout` is an option of libpq, but not of asyncpg, which passes it on."""
+    url = f"{dsn}{'&' if '?' in dsn else '?'}{option}"
+    errors = await fail_in_one_line(2, "flusher", "report", DATABASE_URL=url)
+    assert errors.startswith("error: DATABASE_URL: ")
+    assert f'"{named}"' in errors
+
+
 async def test_a_home_of_another_user_is_named_with_its_remedy(dsn: str, tmp_path: Path) -> None:
     """As under ProtectHome=yes."""
     (tmp_path / "home").mkdir(mode=0)
