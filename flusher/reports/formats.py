@@ -140,11 +140,10 @@ def as_table(report: Report, *, by_site: bool = False, width: int = REPORT_WIDTH
     """For people, in ASCII. Columns that do not fit into `width` are left out and named."""
     if not report.months:
         return f"{title(report)}: {NOTHING}"
-    together = f"{len(report.months)} months together: {report.sessions:,} sessions."
-    remarks = [
-        f"* unfinished: up to {report.made_at:%Y-%m-%d %H:%M} ({report.zone})",
-        f"{together} People can't be added up.",
-    ]
+    remarks = [f"* unfinished: up to {report.made_at:%Y-%m-%d %H:%M} ({report.zone})"]
+    if len(report.months) > 1:
+        together = f"{len(report.months)} months together: {report.sessions:,} sessions."
+        remarks.append(f"{together} People can't be added up.")
     last = last_finished(report)
     if last:
         remarks.append(f"People in {last.month}: {between(last)}.")

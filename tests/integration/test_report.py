@@ -330,6 +330,9 @@ async def test_people_are_not_added_up_over_months_and_their_certain_number_is_b
         assert f"3 months together: {report.sessions:,} sessions." in text
         assert "300" not in text.replace(f"{report.sessions:,}", "")
         assert "between 120 and 150, since people who came" in text
+    of_one_month = await read_report(database, wall_clock(), None, 1)
+    for text in (as_table(of_one_month), as_html(of_one_month)):
+        assert "together" not in text
 
 
 async def test_what_sign_ins_show_about_visitors_is_beside_the_people_where_there_are_enough(
