@@ -5,7 +5,6 @@ import math
 from typing import Final
 
 from contract.calendar import Month, month_at
-from contract.errors import Retry
 from flusher.rows.batch import Batch, decode_entries
 from flusher.rows.entry import Entry
 from flusher.server_time import ServerTime
@@ -57,10 +56,10 @@ class BatchBuilder:
 
         Raises:
             Retry: Redis does not answer; or PostgreSQL has never answered, so that the months of
-                the entries can't be checked. The entries are kept.
+                entries could not be checked.
+            Misconfigured: PostgreSQL refuses the user or the database, also if there is no entry.
         """
-        if self.size:
-            await self._server_time.look()
+        await self._server_time.look()
         if self._claiming.is_over and self._room > 0:
             await self._add(await self._reader.claim(self._room))
             self._claiming.begin()
@@ -90,11 +89,6 @@ class BatchBuilder:
         if not entries:
             return
         self._server_time.stamped(entries)
-        try:
-            await self._server_time.look()
-        except Retry:
-            self._left += entries
-            raise
         batch, before, latest = self._batch, self._batch.records, self.latest
         for first in range(0, len(entries), _DECODED_AT_ONCE):
             batch.add(entries[first : first + _DECODED_AT_ONCE], latest)

@@ -145,7 +145,7 @@ class StreamReader:
     async def retire(self) -> None:
         """Removes this consumer, and dead ones, from the group, if nothing is pending for them."""
         arguments = (keys.GROUP, self._consumer, self._claim_ms * 60)
-        for shard in self.shards:
+        for shard in self._answered:
             command = script("retire_consumer.lua", shard, (), *arguments)
             await ask_one(self.servers, shard, command, "leaving the consumer group")
 

@@ -19,6 +19,7 @@ from contract import keys
 from embedded.valkey import ValkeyServer
 from flusher.postgres.database import Database
 from flusher.postgres.write import SessionWriter
+from tests.conftest import Databases
 from tests.events import batch_of, start
 from tests.forked import MODULES, ForkedProgram
 from tests.instant import UTC
@@ -99,6 +100,23 @@ async def test_a_wrong_setting_is_2_and_is_named(settings: dict[str, str], said:
     assert errors.splitlines()[-1].startswith(said)
     assert "Traceback" not in errors
     assert "no pem" not in errors
+
+
+async def test_a_flusher_with_a_wrong_database_ends_though_nothing_waits(
+    system: System, databases: Databases
+) -> None:
+    """Otherwise nobody would notice until the first session comes."""
+    wrong = {
+        system.database_url.replace("postgres@", "stranger@"): "stranger",
+        await databases.create_empty("not_migrated"): "python -m flusher migrate",
+    }
+    for url, said in wrong.items():
+        settings = system.environment | {"DATABASE_URL": url, "ADMIN_PORT": "0"}
+        code, _, errors = await run_command("flusher", **settings)
+        assert code == 2
+        assert errors.splitlines()[-1].startswith("error: DATABASE_URL: ")
+        assert said in errors.splitlines()[-1]
+        assert "could not be left" not in errors
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ async def test_a_flusher_without_postgres_is_not_ready_though_it_has_nothing_to_
     system: System,
 ) -> None:
     program = system.program("flusher", DATABASE_URL=NOWHERE["DATABASE_URL"]).start()
-    await fails(program, "postgres")
+    await fails(program, "flush", "postgres")
     assert await ask(program, "/livez") == (200, {"live": True})
 
 
