@@ -16,7 +16,8 @@ from collector.http.answers import Answer
 from collector.http.connections import Connections
 from collector.http.limits import MAX_HEAD, TOO_LARGE
 from collector.http.routes import Page, Request, Route, Routes
-from collector.http.unusual import UnusualConnection, Written
+from collector.http.unusual import UnusualConnection
+from collector.http.written import Written
 from collector.request.body import MAX_BYTES
 from contract.errors import Reject
 
