@@ -163,11 +163,9 @@ class SaltStore:
                 case b"another_month":
                     pass
                 case b"clock_went_back" | b"another_calendar":
-                    goes_on = await self._going_on(
-                        Outcome(outcome.decode()),
-                        Month.parse(recorded.decode()),
-                        microseconds(server_time),
-                    )
+                    in_force = Month.parse(recorded.decode())
+                    why, server_us = Outcome(outcome.decode()), microseconds(server_time)
+                    goes_on = await self._going_on(why, in_force, server_us)
                     if goes_on is not None:
                         return goes_on
                 case _:
