@@ -55,7 +55,7 @@ audit: $(TEST) ## what production installs, against the known vulnerabilities; a
 	$(BIN)/python requirements/audit.py
 
 test: $(TEST) ## the test suite, but for the tests of test-engines and test-long
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not long and not engines"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long and not engines"
 
 test-engines: $(TEST) ## the beacon in Firefox and WebKit, as make test has it in Chromium
 	$(BIN)/python -m pytest -n 2 -m engines tests/browser
@@ -76,7 +76,7 @@ test-days: $(TEST) ## what looks at a calendar, on other days; DAYS="leap-day ..
 	$(BIN)/python -m tests.days $(DAYS)
 
 test-long: $(TEST) ## the tests that take minutes
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m long
+	$(BIN)/python -m pytest -n auto --dist worksteal -m long
 
 beacon-table: $(TEST) ## what each engine does with the beacon, anew into beacon/README.md
 	BEACON_TABLE=write $(BIN)/python -m pytest tests/browser/test_engines.py

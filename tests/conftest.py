@@ -22,7 +22,7 @@ from runtime.redis_client import connect_redis
 from runtime.shards import OneServer
 from tests.browser import programs
 from tests.servers import EMBEDDED, Flavour, Servers, describe, flavours, run_servers
-from tests.shares import share
+from tests.shares import in_shares
 from tests.system import System
 
 UTC = ZoneInfo("UTC")
@@ -47,9 +47,10 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 2) * 2
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+@pytest.hookimpl(trylast=True)  # after deselection
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    share(items)
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = in_shares(items, workers)
 
 
 def pytest_collection_finish() -> None:

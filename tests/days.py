@@ -37,7 +37,7 @@ DAYS: Final = (*INSTANTS, *DISTANCES)
 # Files of tests that look at no calendar, by their folder: `test_*.py`.
 _WITHOUT_A_CALENDAR: Final = {
     "acceptance": "behind_nginx deployed_redis",
-    "adversity": "cluster connections failover floods kills outages",
+    "adversity": "cluster connections failover floods kills outages shared_entries",
     "integration": (
         "audit bounded_work cluster deploy embedded listener make_run readiness "
         "redis_connection restart same_answer"
@@ -108,7 +108,7 @@ def _passes(name: str) -> bool:
     remove_leftovers()
     seconds = (to_us(instant) - wall_clock()) / SECOND_US
     environment = {**os.environ, **moved_environment(seconds), MOVED_VARIABLE: f"{seconds:.3f}"}
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "--dist", "loadgroup"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "--dist", "worksteal"]
     command += ["-m", "not long", *(f"--ignore={path}" for path in LEFT_OUT)]
     return subprocess.run(command, env=environment, check=False).returncode == 0
 

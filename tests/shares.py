@@ -1,7 +1,8 @@
-"""Which tests stay together on one test worker, and which begin first.
+"""Gives each test worker about as much work as the others, the longest files first.
 
-`--dist loadgroup` gives each worker that is free the next group. A group is a file, whose tests
-share servers. The longest begin first, so that the workers end at about the same time.
+`--dist worksteal` begins by cutting the list of tests into equal pieces, one for each worker; a
+worker that is done takes from the end of another's. The tests of a file share servers, so that they
+stay together.
 """
 
 from pathlib import Path
@@ -10,47 +11,90 @@ from typing import Final
 import pytest
 
 _ROOT: Final = Path(__file__).parent
-_ON_ONE_SYSTEM: Final = {
-    f"acceptance/test_{name}.py" for name in ("pages", "real_callers", "sessions")
+
+# How many seconds of a processor the tests of a file, or of files that share servers, take, where
+# that is more than four. Other figures only make `make test` a bit slower.
+SECONDS: Final = {
+    "browser/test_engines.py": 15,
+    "browser": 40,
+    "acceptance": 14,
+    "acceptance/test_behind_nginx.py": 4,
+    "acceptance/test_deployed_redis.py": 16,
+    "acceptance/test_handbook.py": 14,
+    "acceptance/test_image.py": 8,
+    "acceptance/test_least_privilege.py": 13,
+    "acceptance/test_superset.py": 35,
+    "adversity/test_canaries.py": 40,
+    "adversity/test_kills.py": 6,
+    "adversity/test_outages.py": 18,
+    "adversity/test_salt_memory.py": 16,
+    "adversity/test_salt_races.py": 9,
+    "adversity/test_wrong_clocks.py": 17,
+    "integration/test_cluster.py": 5,
+    "integration/test_bounded_work.py": 5,
+    "integration/test_commands.py": 14,
+    "integration/test_deploy.py": 4,
+    "integration/test_embedded.py": 7,
+    "integration/test_ended_months.py": 9,
+    "integration/test_flush_work.py": 6,
+    "integration/test_import.py": 28,
+    "integration/test_import_lines.py": 7,
+    "integration/test_kept_counts.py": 9,
+    "integration/test_load.py": 8,
+    "integration/test_logs.py": 9,
+    "integration/test_make_run.py": 13,
+    "integration/test_makefile.py": 6,
+    "integration/test_merge_rules.py": 7,
+    "integration/test_metabase.py": 2,
+    "integration/test_moving.py": 5,
+    "integration/test_pooler.py": 5,
+    "integration/test_readiness.py": 4,
+    "integration/test_report.py": 6,
+    "integration/test_reporting.py": 7,
+    "integration/test_roles.py": 10,
+    "integration/test_salt_disposal.py": 14,
+    "integration/test_same_answer.py": 8,
+    "integration/test_write.py": 6,
 }
-_ENGINES: Final = "browser/test_engines.py"
-# Its tests share nothing, and take many minutes each.
-_ALERTS: Final = "adversity/test_alerts.py"
-
-# How the groups begin. Another order only makes `make test` a bit slower.
-LONGEST: Final = (
-    _ALERTS,
-    "acceptance/test_units.py",
-    "acceptance/test_superset.py",
-    "browser",
-    "adversity/test_canaries.py",
-    "integration/test_import.py",
-    "adversity/test_outages.py",
-    "adversity/test_wrong_clocks.py",
-    "acceptance/test_deployed_redis.py",
-    "adversity/test_salt_memory.py",
-    "acceptance",
-    "integration",
-    "adversity",
-)
+_ON_ONE_SYSTEM: Final = {
+    "acceptance/test_pages.py",
+    "acceptance/test_real_callers.py",
+    "acceptance/test_sessions.py",
+}
 
 
-def share(items: list[pytest.Item]) -> None:
-    """Marks each test with its group, and sorts the longest to the front."""
+def in_shares(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """The same tests, as many workers' shares one behind the other."""
+    groups: dict[str, list[pytest.Item]] = {}
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=_place)
+        groups.setdefault(_group(item), []).append(item)
+    shares: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    # As worksteal cuts.
+    rooms = [(len(items) + number) // workers for number in range(workers)]
+    seconds = [0.0] * workers
+    left: list[pytest.Item] = []
+    for name, group in sorted(groups.items(), key=lambda named: (-_seconds(*named), named[0])):
+        with_room = (n for n in range(workers) if len(shares[n]) + len(group) <= rooms[n])
+        least = min(with_room, key=lambda number: seconds[number], default=None)
+        if least is None:
+            left += group
+        else:
+            seconds[least] += _seconds(name, group)
+            shares[least] += group
+    for share, room in zip(shares, rooms, strict=True):
+        missing = room - len(share)
+        share.extend(left[:missing])
+        del left[:missing]
+    return [item for share in shares for item in share]
 
 
-def _place(item: pytest.Item) -> int:
-    group = _group(item)
-    return next((n for n, name in enumerate(LONGEST) if group.startswith(name)), len(LONGEST))
+def _seconds(name: str, group: list[pytest.Item]) -> float:
+    each = 0.02 if name.startswith("unit/") else 0.15
+    return SECONDS.get(name, each * len(group))
 
 
 def _group(item: pytest.Item) -> str:
     name = item.path.relative_to(_ROOT).as_posix()
-    if name == _ALERTS:
-        return f"{name} {item.name}"
     if name in _ON_ONE_SYSTEM:
         return "acceptance"
-    return "browser" if name.startswith("browser/") and name != _ENGINES else name
+    return "browser" if name.startswith("browser/") and name not in SECONDS else name
