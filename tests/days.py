@@ -37,7 +37,7 @@ DAYS: Final = (*INSTANTS, *DISTANCES)
 # Files of tests that look at no calendar, by their folder: `test_*.py`.
 _WITHOUT_A_CALENDAR: Final = {
     "acceptance": "behind_nginx deployed_redis",
-    "adversity": "cluster connections failover floods kills outages shared_entries",
+    "adversity": "cluster connections failover floods kills outages",
     "integration": (
         "audit bounded_work cluster deploy embedded listener make_run readiness "
         "redis_connection restart same_answer"
