@@ -22,7 +22,6 @@ from runtime.service_manager import Beat
 from runtime.stopping import Stopping
 
 _POLL_SECONDS = 0.05
-_IDLE_SECONDS = 5.0
 _BACKOFF = Backoff(0.1, 5.0)
 
 log = structlog.get_logger()
@@ -134,19 +133,21 @@ class Worker:
         return self._builder.size + self._committed.entries
 
     async def _fill(self, stopping: Stopping, beat: Beat) -> None:
-        """Reads until the batch is full, or `max_seconds` after its first entry was read. Gives up
-        after some seconds in which there was none.
+        """Reads until the batch is full, or `max_seconds` after its first entry was read; if there
+        is no entry, once.
         """
-        closes = gives_up = time.monotonic() + _IDLE_SECONDS
+        closes: float | None = None
         while not self._builder.is_full and not stopping.asked:
             beat()
             await self._builder.fill()
-            if self._builder.size and closes == gives_up:
+            if self._builder.size and closes is None:
                 closes = time.monotonic() + self._max_seconds
-            if time.monotonic() >= closes:
+            if closes is not None and time.monotonic() >= closes:
                 return
             if not self.is_behind and not self._builder.is_full:
                 await stopping.wait(_POLL_SECONDS)
+            if closes is None:
+                return
 
     async def _flush(self, batch: Batch) -> Flushed:
         entries = len(batch.entries) + len(batch.broken) + self._committed.entries

@@ -29,6 +29,7 @@ from tests.events import start, upgrade
 from tests.instant import MONTH, NOON_US, UTC
 from tests.servers import Servers
 from tests.system import fail_in_one_line, run_successfully
+from tests.unit.steady import Pauses
 
 SETTINGS = WorkerSettings(UTC, max_rows=1000, max_seconds=0.1, claim_seconds=60)
 
@@ -73,6 +74,14 @@ class Bench:
 @pytest.fixture
 def bench(shards: OneServer, redis: Redis, database: Database) -> Bench:
     return Bench(shards, redis, database)
+
+
+async def test_a_worker_that_finds_nothing_has_succeeded_at_once(bench: Bench) -> None:
+    """Its process is ready then: a deployment waits for that."""
+    successes: list[float | None] = []
+    pauses = Pauses(5, lambda _: successes.append(bench.worker.last_success))
+    await bench.worker.run(pauses, lambda: None)
+    assert successes[1] is not None
 
 
 async def test_what_is_no_event_is_set_aside_and_its_neighbours_are_stored(bench: Bench) -> None:
