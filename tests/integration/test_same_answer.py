@@ -101,7 +101,11 @@ async def compare(seed: int, front: Collector, alone: Collector) -> None:
 
 
 @pytest.mark.parametrize(
-    "cases", [range(CASES), pytest.param(range(CASES, 40 * CASES), marks=pytest.mark.long)]
+    "cases",
+    [
+        range(CASES),
+        pytest.param(range(CASES, 40 * CASES), marks=[pytest.mark.long, pytest.mark.timeout(600)]),
+    ],
 )
 async def test_made_up_requests_are_answered_as_by_aiohttp_alone(cases: range) -> None:
     front, alone = Collector(), Collector()
