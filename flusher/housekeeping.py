@@ -43,7 +43,9 @@ class Housekeeping:
         self._purging.begin()
 
     async def run(self, stopping: Stopping) -> None:
-        """Repeats all of it, until asked to stop. What fails delays the rest by one turn."""
+        """Repeats all of it, until asked to stop. What fails is tried again after its interval, and
+        delays the rest by one turn.
+        """
         work = (
             (self._purging, self._purge),
             (Interval(_MINUTE_SECONDS), self._make_coming_months),
@@ -59,8 +61,8 @@ class Housekeeping:
                     await act()
 
         report = failure_log(
-            "adding up counts has to wait",
-            "counts are added up again",
+            "regular work in PostgreSQL has to wait",
+            "regular work in PostgreSQL goes on",
             "nothing at first, since the views stay exact; check that PostgreSQL is up",
         )
         # No error of PostgreSQL is a reason to end the flusher.

@@ -54,7 +54,7 @@ async def in_turn(collector: Collector, requests: Sequence[Sent]) -> list[Answer
         else:
             async with asyncio.timeout(60):
                 while len(answers(transport.received)) < number and not transport.is_closing():  # noqa: ASYNC110 - others' tasks are waited for
-                    await asyncio.sleep(0.001)
+                    await asyncio.sleep(0.001)  # between two questions
     async with asyncio.timeout(60):
         await transport.ended.wait()
     return answers(transport.received)
