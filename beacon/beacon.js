@@ -42,7 +42,7 @@ then(async ({ url = "", token, respectOptOut = false }) => {
         for (const content of waiting) id && send(content).catch(() => {});
       left = away;
       // From the back/forward cache, where requests end without a word.
-      if (type == "pageshow" && persisted) interrupt();
+      if (type == "pageshow" && persisted) interrupt?.();
     };
     look({});
     for (const change of ["visibilitychange", "prerenderingchange", "pagehide", "pageshow"])

@@ -344,6 +344,7 @@ test("a page that is never seen sends nothing, not even when it is left", async 
   (await load()).start();
   await settled();
   page.fire("pagehide");
+  page.fire("pageshow", { persisted: true });
   await settled();
   assert.deepEqual([page.sent, page.left], [[], []]);
   page.visibility = "visible";
