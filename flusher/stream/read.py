@@ -57,7 +57,7 @@ class StreamReader:
         """Finds streams that are not known yet, to read them, too."""
         known, self.shards = self.shards, await find_shards(self.servers, self.shards)
         if new := sorted(set(self.shards) - set(known)):
-            log.info("shards beyond STREAM_SHARDS were found: they are drained too", shards=new)
+            log.info("shards beyond STREAM_SHARDS were found: they are read, too", shards=new)
 
     async def read(self, most: int) -> list[Entry]:
         """Entries that no consumer of the group has had, about `most`, evenly from the shards."""
