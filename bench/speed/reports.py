@@ -46,8 +46,10 @@ async def measure(run: Run) -> Result:
     bench = await start_bench(run)
     await _fill(run, bench.ours.database)
     run.say("querying while nothing else runs")
-    # One connection for all queries, as analysts' programs keep theirs.
-    reader = await asyncpg.connect(bench.ours.postgres.dsn().replace("postgres@", "metabase@"))
+    # One connection for all queries. Each is planned anew, as by psql and `flusher report`.
+    reader = await asyncpg.connect(
+        bench.ours.postgres.dsn().replace("postgres@", "metabase@"), statement_cache_size=0
+    )
     run.stack.callback(reader.terminate)
     for _ in range(_WHEN_QUIET):
         await _query(reader, "quiet", measured)
