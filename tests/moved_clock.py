@@ -83,13 +83,13 @@ def move_clock(file: Path, seconds: float) -> None:
     new.replace(file)  # a reader never sees a part of it
 
 
-def remove_leftovers(folder: Path = _SHARED_MEMORY) -> None:
+def remove_leftovers() -> None:
     """Removes what libfaketime has left of processes that were killed, by their ids.
 
     Another account's process that gets such an id later could not start.
     """
     for kind in ("faketime_shm_", "sem.faketime_sem_"):
-        for file in folder.glob(f"{kind}*"):
+        for file in _SHARED_MEMORY.glob(f"{kind}*"):
             if not psutil.pid_exists(int(file.name.removeprefix(kind))):
                 file.unlink(missing_ok=True)
 

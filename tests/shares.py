@@ -85,7 +85,9 @@ def in_shares(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
         missing = room - len(share)
         share.extend(left[:missing])
         del left[:missing]
-    return [item for share in shares for item in share]
+    shared = [item for share in shares for item in share]
+    assert len(shared) == len(items), "a test was lost"
+    return shared
 
 
 def _seconds(name: str, group: list[pytest.Item]) -> float:

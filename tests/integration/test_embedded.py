@@ -1,4 +1,4 @@
-"""The embedded servers and the forked programs: what the other tests and `make run` rely on."""
+"""The embedded servers: what the other tests and `make run` rely on."""
 
 import shutil
 import socket
@@ -8,13 +8,11 @@ from functools import partial
 from pathlib import Path
 from subprocess import PIPE
 
-import psutil  # type: ignore[import-untyped]  # it ships no types
 import pytest
 
 from embedded.errors import ServerDidNotStart
 from embedded.postgres import PostgresServer, find_wheel_programs
 from embedded.valkey import ValkeyServer
-from tests.processes import left_of
 from tests.system import ROOT
 
 
@@ -94,23 +92,3 @@ def test_programs_may_lie_below_a_folder_only_we_may_enter(tmp_path: Path) -> No
     with PostgresServer(closed / "data", bin_dir=bin_dir, sync=False) as server:
         assert server.is_running
     assert closed.stat().st_mode & 0o777 == 0o700
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals a parent's death")
-def test_a_forked_program_ends_with_who_started_it(tmp_path: Path) -> None:
-    """It would go on for days, and take a core's time from all tests that come."""
-    program = """
-import pathlib, sys
-from tests.forked import ForkedProcess
-settings = {"REDIS_URL": "redis://127.0.0.1:1", "ADMIN_PORT": "0"}
-log = pathlib.Path(sys.argv[1]) / "log"
-print(ForkedProcess("rotation", [], settings, log, log).pid, flush=True)
-sys.stdin.read()
-"""
-    command = [sys.executable, "-c", program, str(tmp_path)]
-    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, cwd=ROOT) as starter:
-        assert starter.stdout is not None
-        started = psutil.Process(int(starter.stdout.readline()))
-        family = [started, started.parent()]  # the server that forks
-        starter.kill()
-    assert left_of(family) == []
