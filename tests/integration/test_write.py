@@ -37,6 +37,45 @@ ONE: list[Event] = [start(S)]
 OF_ONE_INSTANT: list[Event] = [upgrade(S, role="admin"), upgrade(S, role="user")]
 
 
+ANNA, BEN, CARA = (bytes([0xC0 + number]) * 16 for number in range(3))
+
+
+def launch(minute: float) -> SessionStarted:
+    return start(bytes([int(minute)]) * 16, seconds=60 * minute)
+
+
+def sign_in(minute: float, user: bytes, minute_of: int | None = None) -> Event:
+    """An upgrade of `current`, or of the session that began in a minute."""
+    session = None if minute_of is None else launch(minute_of).id
+    visitor = launch(1).monthly_user_hash if session is None else None
+    return upgrade(session, visitor=visitor, user=user, seconds=60 * minute)
+
+
+OVERTAKES = 10 / 60  # so much earlier may an upgrade be handled than its start
+# Of `current`: how many launches there are, a minute apart, and who signs in.
+CURRENT: dict[str, tuple[int, list[Event]]] = {
+    "the newest that has begun": (3, [sign_in(2.5, ANNA)]),
+    "it overtakes the start": (2, [sign_in(2 - OVERTAKES, ANNA)]),
+    "too early for the start": (2, [sign_in(1.9 - OVERTAKES, ANNA)]),
+    "a repeat takes no stranger's": (5, [sign_in(6 + n, ANNA) for n in range(5)]),
+    "several people behind one address get one each": (
+        3,
+        [sign_in(4, ANNA), sign_in(5, BEN), sign_in(6, CARA), sign_in(7, ANNA)],
+    ),
+    "a second tab, later": (2, [sign_in(1.5, ANNA), sign_in(2.5, ANNA)]),
+    # Nobody can know whose the tab was that was opened before the one that was taken.
+    "a second tab, earlier": (2, [sign_in(2.5, ANNA), sign_in(2.6, ANNA)]),
+    # Ben took his own session: what Anna asks for again is still a repeat.
+    "another's session in between": (3, [sign_in(2.5, ANNA), sign_in(3.5, BEN), sign_in(4, ANNA)]),
+    "taken by id, the newest": (3, [sign_in(5, ANNA, 3), sign_in(6, ANNA)]),
+    "taken by id, an older one": (3, [sign_in(5, ANNA, 2), sign_in(6, ANNA)]),
+    "an older one by id in between": (
+        3,
+        [sign_in(4, ANNA), sign_in(5, ANNA, 1), sign_in(6, ANNA)],
+    ),
+    "by id only while it is anonymous": (2, [sign_in(2.5, ANNA), sign_in(3, BEN, 2)]),
+}
+
 BATCHES: dict[str, list[list[Event]]] = {
     "written twice, as after a crash before it was acknowledged": [TEN, TEN],
     "something new beside a repeat": [TEN[:1], TEN[:2]],
@@ -62,6 +101,15 @@ BATCHES: dict[str, list[list[Event]]] = {
             ("in one batch", [ONE, both]),
             ("in two", [ONE, both[:1], both[1:]]),
             ("before their session", [both, ONE]),
+        )
+    },
+    **{
+        f"{name}, {how}": batches
+        for name, (launches, signed_in) in CURRENT.items()
+        for starts in [list[Event](launch(minute) for minute in range(1, launches + 1))]
+        for how, batches in (
+            ("in one batch", [[*signed_in[::-1], *starts]]),
+            ("one by one", [starts, *([each] for each in signed_in)]),
         )
     },
 }
