@@ -43,7 +43,7 @@ _WITHOUT_A_CALENDAR: Final = {
         "redis_connection restart same_answer"
     ),
     "unit": (
-        "address_check append body client_address cluster_map cluster_writer crawlers "
+        "address_check append body client_address cluster_map crawlers "
         "documents header_fuzz listed lock_files redis_client "
         "schema_files service_manager site usual work"
     ),

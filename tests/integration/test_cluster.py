@@ -13,6 +13,7 @@ import pytest
 from contract import keys
 from contract.record import FIELD
 from embedded.cluster import Cluster, shards_of
+from embedded.valkey import ValkeyServer
 from tests.acceptance.conftest import FIREFOX, SESSIONS
 from tests.servers import Flavour
 from tests.system import ROOT, System, eventually, run_command, run_successfully
@@ -28,7 +29,9 @@ async def cluster(flavour: Flavour, tmp_path: Path) -> AsyncIterator[Cluster]:
 async def test_requests_become_rows_wherever_their_shards_are(
     cluster: Cluster, dsn: str, connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
-    """With the shipped accounts, also where a shard and the salt have moved to another node."""
+    """With the shipped accounts, also where a shard and the salt have moved to another node, and
+    while a shard is half moved: -ASK, all the time.
+    """
     accounts = (ROOT / "deploy/redis-users.acl").read_text().splitlines()
     for server in cluster.servers:
         for account in accounts:
@@ -42,16 +45,18 @@ async def test_requests_become_rows_wherever_their_shards_are(
             await system.program(module, REDIS_URL=url).start().ready()
         assert all(shards_of(cluster, server) for server in cluster.servers)
         rows = partial(connection.fetchval, "SELECT count(*) FROM sessions")
-        for move in range(2):
-            async with aiohttp.ClientSession(headers={"User-Agent": FIREFOX}) as http:
-                for visit in range(24):
-                    headers = {"X-Forwarded-For": f"192.0.2.{visit}"}
-                    async with http.post(system.url + SESSIONS, headers=headers) as answer:
-                        assert answer.status == 201
-            await eventually(rows, partial(eq, 24 * (move + 1)))
-            for key in (keys.stream(0), keys.CURRENT_SALT):
-                here = cluster.primary_of(key)
-                cluster.move(key, next(s for s in cluster.servers if s is not here))
+        await _visits(system)
+        await eventually(rows, partial(eq, 24))
+        for key in (keys.stream(0), keys.CURRENT_SALT):
+            cluster.move(key, _another_node(cluster, key))
+        await _visits(system)
+        await eventually(rows, partial(eq, 48))
+        with cluster.moving(keys.stream(0), _another_node(cluster, keys.stream(0))):
+            await _visits(system)
+        await _visits(system)
+        await eventually(rows, partial(eq, 96))
+        (collector,) = [each for each in system.programs if each.module == "collector"]
+        assert "can't be written" not in collector.log, "a redirection is no fault"
         assert "NOPERM" not in system.logs
         if cluster.is_embedded:  # once is enough
             await _commands_work(system, cluster)
@@ -59,6 +64,19 @@ async def test_requests_become_rows_wherever_their_shards_are(
             code, _, errors = await run_command("flusher", "dead", "list", REDIS_URL=url)
             assert code == 1
             assert "REDIS_CLUSTER=1" in errors
+
+
+async def _visits(system: System) -> None:
+    async with aiohttp.ClientSession(headers={"User-Agent": FIREFOX}) as http:
+        for visit in range(24):
+            headers = {"X-Forwarded-For": f"192.0.2.{visit}"}
+            async with http.post(system.url + SESSIONS, headers=headers) as answer:
+                assert answer.status == 201
+
+
+def _another_node(cluster: Cluster, key: str) -> ValkeyServer:
+    here = cluster.primary_of(key)
+    return next(server for server in cluster.servers if server is not here)
 
 
 async def _commands_work(system: System, cluster: Cluster) -> None:
