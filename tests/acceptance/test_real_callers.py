@@ -10,12 +10,8 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from collector.request.address_check import WINDOW
-from contract.calendar import SECOND_US
-from runtime.clock import wall_clock
 from tests.acceptance.conftest import CHROME, SESSIONS, Front, front_of, start_all
 from tests.counted import sign_in_counts
 from tests.servers import EMBEDDED, run_servers
@@ -64,31 +60,6 @@ async def test_the_highest_role_of_the_platforms_own_tokens_is_stored(front: Fro
     assert (await front.upgrade(session, token=token)).status == 202
     rows = await front.settled(2, upgraded=1)
     assert [row["highest_role"] for row in rows] == ["admin", "admin"]
-
-
-def public(key: rsa.RSAPrivateKey) -> str:
-    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-
-
-@pytest.mark.parametrize("algorithm", ["RS256", "HS256"])
-async def test_while_the_key_changes_tokens_of_both_keys_are_valid(
-    apart: Front, tmp_path: Path, algorithm: str
-) -> None:
-    keys: list[Any] = [word * 32 for word in "abc"]
-    setting = "\n".join(keys[:2])
-    if algorithm == "RS256":
-        keys = [rsa.generate_private_key(65537, 2048) for _ in range(3)]
-        setting = public(keys[0]) + public(keys[1])
-    claims = {"sub": "ada", "exp": wall_clock() // SECOND_US + 60}
-    settings = {"JWT_KEY": setting, "JWT_ALGORITHMS": algorithm}
-    async with another_collector(apart, tmp_path, **settings) as (both, _):
-        statuses = []
-        for key in keys:
-            session = await both.start()
-            token = jwt.encode(claims, key, algorithm=algorithm)
-            statuses.append((await both.upgrade(session, token=token)).status)
-        assert statuses == [202, 202, 401]
-        await both.settled(3, upgraded=2)
 
 
 async def test_a_token_without_an_expiry_is_warned_of_or_refused(
@@ -261,15 +232,6 @@ async def test_an_ipv4_address_within_an_ipv6_one_is_no_trusted_proxy(front: Fro
     assert first["monthly_user_hash"] == second["monthly_user_hash"]
 
 
-async def test_forwarded_identifies_the_client_where_there_is_no_x_forwarded_for(
-    front: Front,
-) -> None:
-    for node in ("192.0.2.1", '"192.0.2.1:4711"', '"[2001:db8::1]"', '"[2001:db8::2]:80"'):
-        await front.start(address=None, headers={"Forwarded": f"for={node}"})
-    rows = await front.settled(4)
-    assert len({row["monthly_user_hash"] for row in rows}) == 2
-
-
 async def test_many_visits_of_one_address_make_a_warning_and_the_collector_stays_ready(
     front: Front,
 ) -> None:
@@ -289,28 +251,6 @@ async def test_many_visits_of_one_address_make_a_warning_and_the_collector_stays
 
 
 # --- who counts ---
-
-
-@pytest.mark.parametrize(
-    ("user_agent", "headers", "reason"),
-    [
-        (CHROME, {"Sec-Purpose": "prefetch;prerender"}, "prefetch"),
-        (CHROME, {"sec-ch-ua": '"HeadlessChrome";v="128"'}, "headless"),
-        ("GPTBot/1.2", {}, "ai_agent"),
-        ("curl/8.5.0", {}, "http_library"),
-        ("Windows NT 6.1", {}, "not_a_browser"),
-        ("", {}, "no_user_agent"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-async def test_an_ignored_request_is_counted_by_its_reason(
-    front: Front, user_agent: str, headers: dict[str, str], reason: str
-) -> None:
-    ignored = f'impact_ignored_total{{reason="{reason}"}}'
-    before = await front.metric(ignored)
-    answer = await front.send("POST", SESSIONS, user_agent=user_agent, headers=headers)
-    assert answer.status == 204
-    assert await front.metric(ignored) == before + 1
 
 
 async def test_sign_ins_say_how_far_visitors_are_from_users(front: Front) -> None:

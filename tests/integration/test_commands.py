@@ -297,9 +297,3 @@ async def test_what_a_server_that_is_away_alone_knows_is_unknown_and_the_rest_is
     assert output.count(": unknown\n") + output.count(":  unknown\n") >= 1
     assert ("Redis does not answer" in output) == ("redis" in servers)
     assert ("PostgreSQL can't be reached" in output) == ("postgres" in servers)
-
-
-async def test_json_is_not_for_watching() -> None:
-    code, _, errors = await run_command("flusher", "status", "--json", "--watch")
-    assert code == 2
-    assert "not allowed with" in errors

@@ -212,6 +212,17 @@ def test_a_public_key_verifies_what_its_private_key_signed(
     assert verified(forged, rs256) is None
 
 
+def test_while_the_key_changes_tokens_of_both_keys_are_valid() -> None:
+    pairs = [rsa.generate_private_key(65537, 2048) for _ in range(3)]
+    for algorithm, signing, verifying in (
+        ("HS256", [KEY, OTHER_KEY, KEY[1:]], [KEY, f"\n{OTHER_KEY}"]),
+        ("RS256", [*map(private_pem, pairs)], [*map(public_pem, pairs[:2])]),
+    ):
+        both = verifier("".join(verifying), (algorithm,))
+        users = [verified(token({"sub": "1"}, key, algorithm), both) for key in signing]
+        assert users == [User("1", "user")] * 2 + [None]
+
+
 BROKEN = "-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----"
 
 
