@@ -3,6 +3,7 @@
 import warnings
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeGuard
 
@@ -10,6 +11,7 @@ import jwt
 import structlog
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.x509 import load_der_x509_certificate
 
 from collector.request.roles import Found, Roles
 from contract import settings
@@ -148,16 +150,28 @@ class TokenVerifier:
 
 
 def _refuse_public_secrets(secrets: Sequence[str]) -> None:
-    """Raises Misconfigured for a public key without its BEGIN and END lines, on one or more lines.
+    """Raises Misconfigured for a public key in another form than PEM, on one or more lines.
 
     As a secret it would let everybody sign tokens.
     """
     for text in (*secrets, "".join(secrets)):
-        try:
-            load_der_public_key(b64decode(text))
-        except (ValueError, UnsupportedAlgorithm):
-            continue
-        raise Misconfigured("JWT_KEY", "is a public key without its BEGIN and END lines", _EXAMPLE)
+        if _is_public_key(text):
+            raise Misconfigured("JWT_KEY", "is neither a secret nor a public key in PEM", _EXAMPLE)
+
+
+def _is_public_key(text: str) -> bool:
+    """Whether it is a JSON Web Key, or the Base64 of PEM, of a public key or of a certificate."""
+    if '"kty"' in text:
+        return True
+    try:
+        decoded = b64decode(text)
+    except ValueError:
+        return False
+    for load in (load_der_public_key, load_der_x509_certificate):
+        with suppress(ValueError, UnsupportedAlgorithm):
+            load(decoded)
+            return True
+    return decoded.startswith(b"-----BEGIN")
 
 
 def _prepare(key: str, algorithms: Sequence[str]) -> _Key:

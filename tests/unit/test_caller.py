@@ -4,11 +4,14 @@ import base64
 import hashlib
 import hmac
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -227,10 +230,22 @@ BROKEN = "-----BEGIN PUBLIC KEY-----\nabc\n-----END PUBLIC KEY-----"
 
 
 def bare_keys(pem: str) -> list[str]:
-    """A public key without its frame, as some platforms show it; and beside one with a frame."""
+    """A public key in other forms than PEM, as platforms show and publish it: without its frame, in
+    Base64, or as JSON; and beside one with a frame.
+    """
     lines = pem.splitlines()[1:-1]
-    bare = ["".join(lines), "\n".join(lines)]
+    encoded = base64.encodebytes(pem.encode()).decode()
+    jwk = json.dumps({"kty": "OKP", "x": lines[-1]}, indent=2)
+    bare = ["".join(lines), "\n".join(lines), encoded, encoded.replace("\n", ""), jwk]
     return [*bare, *(f"{each}\n" for each in bare), *(f"{pem}\n{each}" for each in bare)]
+
+
+def published_certificate() -> str:
+    """A certificate as `x5c` in the key set of an identity provider has it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name, day = x509.Name([]), datetime(2026, 11, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, day, day + timedelta(days=1))
+    return base64.b64encode(builder.sign(key, SHA256()).public_bytes(Encoding.DER)).decode()
 
 
 def test_a_key_or_an_algorithm_that_can_not_be_used_is_misconfigured(
@@ -249,9 +264,9 @@ def test_a_key_or_an_algorithm_that_can_not_be_used_is_misconfigured(
         *((private_pem(private_keys[n], old), (n,), "is a private") for n in ("RS256", "ES256")),
         # Anybody could sign with a secret that is a public key.
         *(
-            (key, ("HS256", name), "JWT_KEY: is a public key without")
+            (key, ("HS256", name), "JWT_KEY: is neither a secret nor a public key in PEM")
             for name in ("RS256", "ES256", "EdDSA")
-            for key in bare_keys(public_pem(private_keys[name]))
+            for key in (*bare_keys(public_pem(private_keys[name])), published_certificate())
         ),
     ]
     for key, algorithms, why in unusable:
