@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from redis.asyncio import Redis
 from redis.crc import key_slot
@@ -237,22 +237,30 @@ def _read_slots(
 def _read_urls(urls: str) -> tuple[str, list[Address]]:
     """The URL of the first node, and the addresses of all."""
     nodes = [part.strip() for part in urls.split(",") if part.strip()]
-    first = urlsplit(nodes[0])
-    if first.scheme == "unix":
-        problem = "nodes of a cluster can't be reached by a Unix socket"
-        raise Misconfigured(REDIS_URL.name, problem, _EXAMPLE)
-    if first.path.strip("/") not in ("", "0"):
-        raise Misconfigured(REDIS_URL.name, "a cluster has only database 0", _EXAMPLE)
-    full = [node if "://" in node else f"{first.scheme}://{node}" for node in nodes]
-    return nodes[0], [_address(url) for url in full]
-
-
-def _address(url: str) -> Address:
+    scheme = nodes[0].partition(":")[0]
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        split = [urlsplit(node if "://" in node else f"{scheme}://{node}") for node in nodes]
+        addresses = [Address(each.hostname or "", each.port or 6379) for each in split]
     except ValueError:
-        host, port = None, None
-    if parts.scheme not in ("redis", "rediss") or not host:
-        raise Misconfigured(REDIS_URL.name, "a node has no valid URL", _EXAMPLE)
-    return Address(host, port or 6379)
+        split, addresses = [], []
+    if scheme == "unix":
+        problem = "nodes of a cluster can't be reached by a Unix socket"
+    elif not addresses or not all(each.host for each in addresses):
+        problem = "a node has no valid URL"
+    elif any(each.path.strip("/") not in ("", "0") for each in split):
+        problem = "a cluster has only database 0"
+    elif any(_is_another_way(each, split[0]) for each in split):
+        problem = "a later node has another scheme, password or option than the first"
+    else:
+        return nodes[0], addresses
+    raise Misconfigured(REDIS_URL.name, problem, _EXAMPLE)
+
+
+def _is_another_way(node: SplitResult, first: SplitResult) -> bool:
+    """Whether a node's URL says how to connect, and otherwise than the first, which decides."""
+    user = node.netloc.rpartition("@")[0]
+    return (
+        node.scheme != first.scheme
+        or user not in ("", first.netloc.rpartition("@")[0])
+        or node.query not in ("", first.query)
+    )

@@ -29,15 +29,23 @@ def test_slots_have_primaries_and_one_without_a_host_is_the_node_that_answered()
         "redis://node-1:6379,http://node-2:6379",
         "redis://node-1:6379,redis://node-2:port",
         "redis://node-1:6379,redis://:6379",
+        "redis://node-1:6379,redis://[::1",
+        "redis://[node-1,node-2]:6379",
+        # What only a later node says would have no effect.
+        "redis://node-1:6379,node-2:6379/1",
+        "redis://node-1:6379,rediss://node-2:6379",
+        "redis://node-1:6379,redis://:secret@node-2:6379",
+        "rediss://node-1:6379,node-2:6379?ssl_ca_certs=/etc/ssl/redis-ca.pem",
     ],
 )
-def test_urls_that_name_no_nodes_are_refused(urls: str) -> None:
+def test_urls_that_name_no_nodes_or_have_no_one_meaning_are_refused(urls: str) -> None:
     with pytest.raises(Misconfigured, match="REDIS_URL"):
         Cluster(urls)
 
 
 def test_the_first_node_says_how_to_connect_to_all() -> None:
-    cluster = Cluster("rediss://impact:se%2Ccret@node-1:6379,node-2:6380,[::1]:6381")
+    first = "rediss://impact:se%2Ccret@node-1:6379"
+    cluster = Cluster(f"{first}/0,node-2:6380,[::1]:6381/,{first}")
     client = cluster.client(Address("::1", 6381))
     options = client.connection_pool.connection_kwargs
     assert (options["username"], options["password"]) == ("impact", "se,cret")
