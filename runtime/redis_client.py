@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, quote, urlsplit, urlunsplit
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
@@ -50,12 +50,14 @@ _PASSING_PREFIXES = ("BUSY ", "NOREPLICAS")
 
 
 class Address(NamedTuple):
-    """Where a server listens."""
+    """Where a server listens. `host` may be the path of a Unix socket, which has port 0."""
 
     host: str
     port: int
 
     def __str__(self) -> str:
+        if self.host.startswith("/"):
+            return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -141,9 +143,12 @@ def _check_path_and_options(parts: SplitResult) -> None:
 def connect_peer(url: str, host: str, port: int) -> Redis:
     """A client of a replica or another node, with the URL's credentials and encryption."""
     parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return connect_redis(f"redis://{host}:{port}/0")
     credentials, at, _ = parts.netloc.rpartition("@")
+    if host.startswith("/"):
+        query = parts.query if parts.scheme == "unix" else ""  # TLS's options do not fit
+        return connect_redis(f"unix://{credentials}{at}{quote(host)}?{query}")
+    if parts.scheme == "unix":
+        parts = parts._replace(scheme="redis", path="")
     return connect_redis(
         urlunsplit(parts._replace(netloc=f"{credentials}{at}{Address(host, port)}"))
     )

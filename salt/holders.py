@@ -94,5 +94,7 @@ async def replicas(server: Redis) -> list[Address]:
 
 
 def _parse(holder: str) -> Address:
+    if holder.startswith("/"):
+        return Address(holder, 0)
     host, _, port = holder.rpartition(":")
     return Address(host.strip("[]"), int(port))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
 import pytest
 from redis.asyncio import Redis
@@ -137,15 +138,19 @@ async def test_a_server_that_is_away_is_1_and_one_line(command: tuple[str, ...])
 
 
 async def test_rotate_does_nothing_while_the_month_has_its_salt(tmp_path: Path) -> None:
-    """On a server that is reached by a unix socket."""
-    path = tmp_path / "redis.socket"
-    with ValkeyServer(tmp_path / "redis", config={"unixsocket": str(path)}):
-        for words, said in (
-            ("rotate", "the first was made"),
-            ("rotate", "nothing to do"),
-            ("rotate --force", "count twice"),
+    """On a server that is reached by a unix socket, and later by TCP."""
+    path = tmp_path / "a redis.socket"
+    config = {"unixsocket": f'"{path}"', "requirepass": "secret"}
+    with ValkeyServer(tmp_path / "redis", config=config) as server:
+        socket = f"unix://:secret@{quote(str(path))}"
+        for words, url, said in (
+            ("rotate", socket, "the first was made"),
+            ("rotate", socket, "nothing to do"),
+            ("rotate --force", socket, "count twice"),
+            ("rotate --force", f"redis://:secret@127.0.0.1:{server.port}", "count twice"),
+            ("rotate --force", socket, "count twice"),
         ):
-            output = await run_successfully("rotation", *words.split(), REDIS_URL=f"unix://{path}")
+            output = await run_successfully("rotation", *words.split(), REDIS_URL=url)
             assert said in output
 
 
