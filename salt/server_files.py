@@ -15,6 +15,7 @@ from salt.report import Place, State
 # A rewrite or save takes long if the streams are large.
 _PATIENCE_SECONDS: Final = 600.0
 _POLL_SECONDS: Final = 0.05
+_NOT_WRITTEN: Final = "the server could not write it: see its log, and whether its disk has room"
 
 
 async def dispose_of_files(server: Redis, name: str) -> list[Place]:
@@ -64,16 +65,18 @@ async def _rewrite_append_only_file(server: Redis) -> State:
     if not (await server.info("persistence"))["aof_enabled"]:
         return State.OFF
     after = await _renew(server, server.bgrewriteaof)
-    return State.CLEAN if after["aof_last_bgrewrite_status"] == "ok" else State.FAILED
+    if after["aof_last_bgrewrite_status"] != "ok":
+        raise Retry("disposal", _NOT_WRITTEN)
+    return State.CLEAN
 
 
-async def _save_rdb_file(server: Redis) -> State:
+async def _save_rdb_file(server: Redis) -> None:
     # Also if no saves are configured: a file of the last full synchronisation, or of an earlier
     # configuration, may be there.
     before = int((await server.time())[0])
     after = await _renew(server, server.bgsave)
-    saved = after["rdb_last_bgsave_status"] == "ok" and int(after["rdb_last_save_time"]) >= before
-    return State.CLEAN if saved else State.FAILED
+    if after["rdb_last_bgsave_status"] != "ok" or int(after["rdb_last_save_time"]) < before:
+        raise Retry("disposal", _NOT_WRITTEN)
 
 
 async def _renew(server: Redis, begin: Callable[[], Awaitable[object]]) -> dict[str, Any]:

@@ -166,6 +166,24 @@ async def test_a_replica_that_is_away_is_named_until_it_is_clean(
     assert await salts.disposal.due_since() is None
 
 
+async def test_a_file_that_can_not_be_written_is_named_with_a_reason_until_it_is(
+    salts: Earlier,
+) -> None:
+    await salts.begin()
+    await salts.rotate()
+    due_since = await salts.disposal.due_since()
+    assert due_since is not None
+    await salts.redis.config_set("save", "")  # as we deploy it: a failed save stops no writes
+    file = salts.server.data_dir / "dump.rdb"
+    file.unlink()
+    file.mkdir()  # nothing can take its place
+    (failed,) = (await salts.disposal.dispose(due_since)).failed
+    assert failed.place == "RDB file"
+    assert "see its log" in failed.to_do
+    file.rmdir()
+    await salts.dispose()
+
+
 @pytest.mark.parametrize("end", ["kill", "stop"])
 async def test_a_crash_between_rotation_and_disposal_does_not_lose_the_disposal(
     salts: Earlier, end: str

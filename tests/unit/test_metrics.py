@@ -112,12 +112,12 @@ def zeros(process: Process, name: str) -> set[str]:
 
 def test_every_known_reason_is_counted_from_the_start() -> None:
     """Prometheus sees no increase in a counter that starts at 1: the first event would be lost."""
-    # "busy" is rotation's, and no answer to a request; "clocks" is ClocksDisagree's own.
+    # "busy" and "disposal" are rotation's, and answer no request; "clocks" is ClocksDisagree's own.
     retried = reasons_raised("Retry", "collector", "runtime", "salt") | {"fault", "clocks"}
     kinds = {"session", "upgrade"}
     collector = {
         "rejected": reasons_raised("Reject", "collector") | {"method", "disconnected"},
-        "failed": retried - {"busy"},
+        "failed": retried - {"busy", "disposal"},
         "ignored": {*Reason, "preflight", "page", "pageview"},
         "connections_closed": {"slow", "too_many", "unread"},
         "accepted": kinds,
