@@ -5,7 +5,7 @@ export interface StartOptions {
    * (`impact.example.org`), asked by the page's scheme; what begins with `/` or `.` is a path, resolved against the page.
    * Default: the page's own origin.
    */
-  url?: string;
+  url?: string | URL;
   /**
    * The token (a JWT) of a user who is signed in already. One that is missing, malformed or expired
    * means a visitor.

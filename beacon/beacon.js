@@ -28,7 +28,7 @@ then(async ({ url = "", token, respectOptOut = false }) => {
   // The collector's address, whether it ends with a slash or not, or that of its beacon.js. What
   // begins with neither a scheme nor a path is a host.
   sessions = new URL(
-    url.replace(/\/*([\w-]+\.js(\?.*)?)?$/, "/web_api/v1/sessions").replace(/^(?!\w+:\/\/|[/.])/, "//"),
+    (url + "").replace(/\/*([\w-]+\.js(\?.*)?)?$/, "/web_api/v1/sessions").replace(/^(?!\w+:\/\/|[/.])/, "//"),
     location,
   );
   await new Promise((resolve) => {

@@ -147,6 +147,7 @@ test("where the collector is", async () => {
     ["impact.example.org/beacon.js", "https://impact.example.org/web_api/v1/sessions"],
     ["localhost:8000", "https://localhost:8000/web_api/v1/sessions"],
     ["//impact.example.org", "https://impact.example.org/web_api/v1/sessions"],
+    [new URL("https://impact.example.org"), "https://impact.example.org/web_api/v1/sessions"],
     ["./impact", "https://city.example.org/projects/impact/web_api/v1/sessions"],
   ]) {
     openPage();
