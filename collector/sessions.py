@@ -1,4 +1,6 @@
-"""The two endpoints. Each examines a request, makes its record, and appends it to a stream."""
+"""The two endpoints that store something: each examines a request, makes its record, and appends
+it to a stream.
+"""
 
 import asyncio
 import os
@@ -25,7 +27,7 @@ Append = Callable[[Examined, Respond, Salt, int], None]
 
 
 class Sessions:
-    """The two endpoints. Both raise the errors of the request's steps: Reject, Ignore, Retry."""
+    """Both endpoints raise the errors of the request's steps: Reject, Ignore, Retry."""
 
     def __init__(
         self,

@@ -1,4 +1,6 @@
-"""The table of endpoints and pages, by path and method, and what an endpoint gets and gives."""
+"""Finds the endpoint or page of a path and method (`server.py` lists them); what endpoints get and
+give.
+"""
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
