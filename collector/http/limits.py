@@ -11,6 +11,6 @@ MAX_HEADERS: Final = 256  # so that their number costs no more time than their s
 TOO_LARGE: Final = Reject(
     431,
     "headers_too_large",
-    f"The headers are larger than 32 KiB, or one line than 16 KiB, or more than {MAX_HEADERS}.",
+    f"More than 32 KiB of headers, 16 KiB in one line, or {MAX_HEADERS} lines is too large.",
 )
 OVERLOAD: Final = Retry("overload", "too many requests are incomplete")
