@@ -1,6 +1,4 @@
-"""The two endpoints that store something: each examines a request, makes its record, and appends
-it to a stream.
-"""
+"""The two endpoints that store something: each turns a request into a record in a stream."""
 
 import asyncio
 import os

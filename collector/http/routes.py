@@ -1,6 +1,4 @@
-"""Finds the endpoint or page of a path and method (`server.py` lists them); what endpoints get and
-give.
-"""
+"""Finds the endpoint or page of a path and method. `server.py` lists them."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass

@@ -79,7 +79,7 @@ def parse_session_id(text: object) -> bytes:
     else:
         session_id = b""
     if len(session_id) != len(_NO_SESSION):
-        raise Reject(400, "session_id", "The session's id is not a UUID of 36 characters.")
+        raise Reject(400, "session_id", "The session's id is no UUID of 36 characters.")
     if session_id == _NO_SESSION:
         raise Reject(400, "session_id", "The nil UUID is not a session's id.")
     return session_id

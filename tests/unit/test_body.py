@@ -109,9 +109,6 @@ def test_an_id_that_is_no_canonical_uuid_is_400(text: str) -> None:
     with pytest.raises(Reject) as caught:
         parse_session_id(text)
     assert (caught.value.status, caught.value.reason) == (400, "session_id")
-    its_own = {
-        "The session's id is not a UUID of 36 characters.",
-        "The nil UUID is not a session's id.",
-    }
-    assert caught.value.detail in its_own, "it quotes nothing"
+    its = {"The nil UUID is not a session's id.", "The session's id is no UUID of 36 characters."}
+    assert caught.value.detail in its, "it quotes nothing"
     assert refusal(JSON, json.dumps({"id": text}).encode()).status == 400
