@@ -14,7 +14,7 @@ from typing import Final, cast
 from collector.http.answering import Answering
 from collector.http.answers import CLOSING, Answer, to_bytes
 from collector.http.connections import Connections, Phase
-from collector.http.limits import MAX_HEAD, MAX_HEADERS, MAX_LINE, OVERLOAD, TOO_LARGE
+from collector.http.limits import MAX_HEAD, MAX_HEADERS, MAX_LINE, headers_too_large, overload
 from collector.http.routes import Request
 from collector.http.usual import Usual, UsualRequests
 from collector.request.body import MAX_BYTES
@@ -125,7 +125,7 @@ class Connection(asyncio.Protocol):
                 self._wait_for_headers(data)
                 return None
             if _is_too_large(data, start):
-                self._refuse(TOO_LARGE)
+                self._refuse(headers_too_large())
                 return None
             usual = self._parts.usual.recognise(data[:start])
             if usual is None:
@@ -174,7 +174,7 @@ class Connection(asyncio.Protocol):
     def _wait_for_headers(self, data: bytes) -> None:
         lines = data.count(b"\n")
         if _is_too_large(data, len(data)):
-            self._refuse(TOO_LARGE)
+            self._refuse(headers_too_large())
         elif (
             lines > MAX_HEADERS + 1
             or lines != data.count(b"\r\n")
@@ -204,7 +204,7 @@ class Connection(asyncio.Protocol):
         if self._answering or self._unread:
             self.abort()  # the answer to an earlier request must come first
         else:
-            self._refuse(OVERLOAD)
+            self._refuse(overload())
 
     def _hand_over(self, data: bytes) -> None:
         """Gives the connection to aiohttp, from the first byte of the request."""

@@ -20,7 +20,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from collector.http.answering import Answering
 from collector.http.answers import CLOSING, to_bytes
 from collector.http.connections import KEEPALIVE_SECONDS, Connections, Phase
-from collector.http.limits import MAX_HEAD, MAX_HEADERS, MAX_LINE, OVERLOAD, TOO_LARGE
+from collector.http.limits import MAX_HEAD, MAX_HEADERS, MAX_LINE, headers_too_large, overload
 from collector.http.written import Written
 from collector.request.body import MAX_BYTES
 from contract.errors import Reject, Retry
@@ -123,11 +123,11 @@ class UnusualConnection(web.RequestHandler):
             # False if aiohttp has a complete request to begin, or bytes to refuse.
             awaits_headers = self.second_parser is not None and self.begun >= self.heads_seen
             if awaits_headers and self.unfinished > _MOST_UNFINISHED:
-                self._refuse(TOO_LARGE)
+                self._refuse(headers_too_large())
                 return
             self.unfinished += len(data)
             if not self.all_connections.count_unfinished(len(data)):
-                self._refuse(OVERLOAD)
+                self._refuse(overload())
                 return
         self._parse_again(data)
         # If bytes that are not HTTP follow a request in one piece, aiohttp would drop the request.
@@ -189,7 +189,7 @@ class UnusualConnection(web.RequestHandler):
         self.refused = True
         error: Exception
         if isinstance(exc, LineTooLong) or self.too_many_headers == self.begun:
-            error = TOO_LARGE
+            error = headers_too_large()
         elif status < 500:
             error = Reject(400, "not_http", "This is not a request of HTTP/1.1.")
         else:

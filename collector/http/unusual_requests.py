@@ -14,7 +14,7 @@ from aiohttp.http import HttpVersion11
 from collector.http.answering import Answering, has_a_coding
 from collector.http.answers import Answer
 from collector.http.connections import Connections
-from collector.http.limits import MAX_HEAD, TOO_LARGE
+from collector.http.limits import MAX_HEAD, headers_too_large
 from collector.http.routes import Page, Request, Route, Routes
 from collector.http.unusual import UnusualConnection
 from collector.http.written import Written
@@ -103,7 +103,7 @@ def _check_headers(request: web.BaseRequest) -> None:
     first = len(request.method) + len(request.raw_path) + len("  HTTP/1.1\r\n")
     others = sum(len(name) + len(value) + len(": \r\n") for name, value in request.raw_headers)
     if first + others + len("\r\n") > MAX_HEAD:
-        raise TOO_LARGE
+        raise headers_too_large()
 
 
 async def read_body(request: web.BaseRequest) -> bytes:

@@ -1,17 +1,19 @@
 """collector/http/connections.py: the state of each connection, and how long it may last."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 import pytest
+from aiohttp import web
 
 from collector.buffer.pending import OnResult
 from collector.http import connections
 from collector.http.connections import Phase
-from tests.adversity.test_floods import HEAD, raw_connection
+from tests.adversity.test_floods import HEAD, TOO_LARGE, raw_connection
 from tests.system import eventually
 from tests.whole_collector import Collector
 
@@ -173,3 +175,18 @@ async def test_the_bytes_of_all_unfinished_requests_are_limited(
         await reader.readuntil(END)
     assert front.connections.count_unfinished(0)
     assert front.connections._unfinished == 0, "all of it was given back"
+
+
+async def test_nothing_of_a_refused_request_stays_in_memory(front: Front) -> None:
+    async def requests() -> int:
+        gc.collect()
+        return sum(issubclass(type(each), web.BaseRequest) for each in gc.get_objects())
+
+    before = await requests()
+    for request, _ in TOO_LARGE.values():
+        async with raw_connection(front.port) as (reader, writer):
+            writer.write(UNUSUAL)
+            await reader.readuntil(END)
+            writer.write(request.encode())
+            await reader.readline()
+    await eventually(requests, lambda left: left == before)
