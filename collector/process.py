@@ -3,12 +3,10 @@
 import asyncio
 import gc
 import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from functools import partial
 
 import structlog
-from redis.asyncio import Redis
 
 from collector.buffer.append import Appender, Writer
 from collector.buffer.cluster_writer import ClusterWriter
@@ -27,15 +25,13 @@ from contract.collector_metrics import CollectorMetrics
 from contract.setting import Environment
 from runtime.admin import make_registry, serve_admin
 from runtime.clock import Clock
-from runtime.cluster import Cluster
 from runtime.logs import log_start
 from runtime.redis_checks import redis_examinations
-from runtime.redis_client import connect_redis
 from runtime.redis_connection import RedisConnection
 from runtime.restart import Restart, RestartTimer, listening_before
 from runtime.server_checks import watch_servers
 from runtime.service_manager import ServiceManager
-from runtime.shards import Shards, connect_shards
+from runtime.shards import ClusterShards, Shards, connect_shards
 from runtime.stopping import Stopping
 from salt.client import SaltServer, connect_salt
 from salt.disposal import SaltDisposal
@@ -96,10 +92,9 @@ async def serve(environment: Environment, clock: Clock) -> int | Restart:
     async with (
         connect_salt(environment) as salt,
         connect_shards(environment) as shards,
-        _connect_writer(environment, metrics) as writer,
         ServiceManager(environment) as service,
     ):
-        collector = Collector(environment, clock, metrics, salt, shards, writer)
+        collector = Collector(environment, clock, metrics, salt, shards)
         log_start("collector", SETTINGS, environment)
         async with serve_admin(
             environment, ADMIN_PORT, registry, collector.checks, collector.warnings
@@ -117,7 +112,6 @@ class Collector:
         metrics: CollectorMetrics,
         salt_server: SaltServer,
         shards: Shards,
-        writer: Writer,
     ) -> None:
         self._address = settings.HOST.read(environment), settings.PORT.read(environment)
         self._stopping = Stopping()
@@ -128,7 +122,9 @@ class Collector:
         self._restart_timer = RestartTimer(*_RESTART_AFTER_SECONDS)
         self._salt = salt = MonthlySalt(store, dropped=self._restart_timer.is_over)
         metrics.clocks_disagree.set_function(lambda: salt.clock_doubt is not None)
-        self._appender = Appender(writer, settings.STREAM_SHARDS.read(environment))
+        durability = Durability(settings.APPEND_DURABILITY.read(environment))
+        writer = _make_writer(shards, metrics, durability)
+        self._appender = Appender(writer, shards.count)
         self._connections = Connections(settings.MAX_CONNECTIONS.read(environment), metrics)
         self._examination = Examination(environment, metrics)
         self._server = Server(
@@ -139,7 +135,6 @@ class Collector:
             pages(environment, metrics),
             listening_before(environment),
         )
-        durability = Durability(settings.APPEND_DURABILITY.read(environment))
         self._readiness = Readiness(shards, self._appender, salt, durability, self._stopping)
         self._examinations = redis_examinations(
             shards, clock, None if salt_server.is_streams else salt_server.redis
@@ -245,21 +240,7 @@ def _collect_garbage_seldom() -> None:
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)
 
 
-@asynccontextmanager
-async def _connect_writer(
-    environment: Environment, metrics: CollectorMetrics
-) -> AsyncIterator[Writer]:
-    urls = settings.REDIS_URL.read(environment)
-    durability = Durability(settings.APPEND_DURABILITY.read(environment))
-    server: Cluster | Redis
-    if settings.REDIS_CLUSTER.read(environment):
-        server = cluster = Cluster(urls)
-        shards = settings.STREAM_SHARDS.read(environment)
-        writer: Writer = ClusterWriter(cluster, shards, RedisConnection, metrics, durability)
-    else:
-        server = redis = connect_redis(urls)
-        writer = NodeWriter(lambda: RedisConnection(redis), metrics, durability)
-    try:
-        yield writer
-    finally:
-        await server.aclose()
+def _make_writer(shards: Shards, metrics: CollectorMetrics, durability: Durability) -> Writer:
+    if isinstance(shards, ClusterShards):
+        return ClusterWriter(shards.cluster, shards.count, metrics, durability)
+    return NodeWriter(partial(RedisConnection, shards.redis), metrics, durability)

@@ -31,7 +31,7 @@ class OneServer:
 
     def __init__(self, redis: Redis, count: int) -> None:
         self.count = count
-        self._redis = redis
+        self.redis = redis
         self._connection = RedisConnection(redis)
 
     async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
@@ -52,11 +52,11 @@ class OneServer:
         Raises:
             RedisError: the servers are not known.
         """
-        return {0: self._redis}
+        return {0: self.redis}
 
     async def aclose(self) -> None:
         self._connection.close()
-        await self._redis.aclose()
+        await self.redis.aclose()
 
 
 class ClusterShards:
@@ -65,14 +65,14 @@ class ClusterShards:
     def __init__(self, cluster: Cluster, count: int) -> None:
         """This object closes `cluster`."""
         self.count = count
-        self._cluster = cluster
+        self.cluster = cluster
 
     async def ask(self, commands: Mapping[int, Sequence[Command]]) -> dict[int, list[Any]]:
         done: dict[int, list[Any]] = {}
         left = dict(commands)
         importers: dict[int, Address] = {}  # the nodes to which shards are just moving
         for _ in range(_ROUNDS):
-            await self._cluster.refresh()
+            await self.cluster.refresh()
             by_node: defaultdict[Address, dict[int, Sequence[Command]]] = defaultdict(dict)
             for shard, of_shard in left.items():
                 if shard in importers:
@@ -80,7 +80,7 @@ class ClusterShards:
                 elif node := self._owner(shard):
                     by_node[node][shard] = of_shard
                 else:
-                    self._cluster.doubt()
+                    self.cluster.doubt()
                     done[shard] = [RedisConnectionError("no node has the slot")] * len(of_shard)
             for answer in await asyncio.gather(*map(self._ask_node, by_node, by_node.values())):
                 done |= answer
@@ -100,27 +100,27 @@ class ClusterShards:
         return done
 
     async def servers(self) -> dict[int, Redis]:
-        await self._cluster.refresh()
+        await self.cluster.refresh()
         by_owner = {self._owner(shard): shard for shard in range(self.count)}
         return {
-            shard: self._cluster.client(owner)
+            shard: self.cluster.client(owner)
             for owner, shard in by_owner.items()
             if owner is not None
         }
 
     async def aclose(self) -> None:
-        await self._cluster.aclose()
+        await self.cluster.aclose()
 
     def _owner(self, shard: int) -> Address | None:
-        return self._cluster.owner(slot_of(keys.stream(shard)))
+        return self.cluster.owner(slot_of(keys.stream(shard)))
 
     async def _ask_node(
         self, node: Address, commands: Mapping[int, Sequence[Command]]
     ) -> dict[int, list[Any]]:
         try:
-            replies = await _ask_server(self._cluster.connection(node), commands)
+            replies = await _ask_server(self.cluster.connection(node), commands)
         except RedisError as error:
-            self._cluster.doubt()
+            self.cluster.doubt()
             return {
                 shard: [error for command in of_shard if command is not _ASKING]
                 for shard, of_shard in commands.items()
@@ -128,7 +128,7 @@ class ClusterShards:
         for of_shard in replies.values():
             for reply in of_shard:
                 if isinstance(reply, (MovedError, ClusterDownError)):
-                    self._cluster.learn(reply)
+                    self.cluster.learn(reply)
         return replies
 
 

@@ -5,9 +5,8 @@ appended twice, but the session's id makes it count once.
 """
 
 import asyncio
-from collections.abc import Callable
+from functools import partial
 
-from redis.asyncio import Redis
 from redis.exceptions import AskError, MovedError, RedisError
 
 from collector.buffer.durability import Durability
@@ -18,6 +17,7 @@ from contract.collector_metrics import CollectorMetrics
 from runtime.cluster import Cluster, slot_of
 from runtime.periodic import Outage, repeat
 from runtime.redis_client import Address, is_passing, retry_for
+from runtime.redis_connection import RedisConnection
 from runtime.stopping import Stopping
 
 _FOLLOW_SECONDS = 0.05
@@ -32,14 +32,12 @@ class ClusterWriter:
         self,
         cluster: Cluster,
         shards: int,
-        connect: Callable[[Redis], Connection],
         metrics: CollectorMetrics,
-        durability: Durability = Durability.SERVER,
+        durability: Durability,
     ) -> None:
-        """`shards` is their number; `connect` makes a connection to the server of a client."""
+        """`shards` is their number."""
         self._cluster = cluster
         self._slots = [slot_of(keys.stream(shard)) for shard in range(shards)]
-        self._connect = connect
         self._metrics = metrics
         self._durability = durability
         self._tasks: dict[NodeWriter, asyncio.Task[None]] = {}
@@ -94,9 +92,8 @@ class ClusterWriter:
     def _writer(self, node: Address) -> NodeWriter:
         writer = self._writers.get(node)
         if writer is None:
-            client = self._cluster.client(node)
             writer = self._writers[node] = NodeWriter(
-                lambda: self._connect(client),
+                partial(RedisConnection, self._cluster.client(node)),
                 self._metrics,
                 self._durability,
                 self._redirect,
