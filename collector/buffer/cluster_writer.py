@@ -10,7 +10,7 @@ from functools import partial
 from redis.exceptions import AskError, MovedError, RedisError
 
 from collector.buffer.durability import Durability
-from collector.buffer.node_writer import WRITTEN_AGAIN, Connection, NodeWriter
+from collector.buffer.node_writer import WRITTEN_AGAIN, NodeWriter
 from collector.buffer.pending import OnResult, PendingRecord
 from contract import keys
 from contract.collector_metrics import CollectorMetrics
@@ -123,5 +123,5 @@ class ClusterWriter:
         return []
 
 
-def _nowhere() -> Connection:
+def _nowhere() -> RedisConnection:
     raise RuntimeError("this writer must not run")

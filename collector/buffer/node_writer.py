@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from redis.exceptions import AskError, RedisError
@@ -15,7 +15,7 @@ from contract.collector_metrics import CollectorMetrics
 from contract.errors import Retry
 from runtime.periodic import Outage, repeat
 from runtime.redis_client import is_passing, retry_for
-from runtime.redis_connection import pack
+from runtime.redis_connection import RedisConnection, pack
 from runtime.stopping import Stopping
 
 MAX_BATCH = 512
@@ -35,20 +35,6 @@ _FULL_WRITES = 0.25
 log = structlog.get_logger()
 
 
-class Connection(Protocol):
-    """`RedisConnection`, or a test's."""
-
-    async def exchange(
-        self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None = None
-    ) -> list[Any]:
-        """As `RedisConnection.exchange`."""
-        ...
-
-    def close(self) -> None:
-        """As `RedisConnection.close`."""
-        ...
-
-
 Redirect = Callable[[list[PendingRecord], RedisError], list[PendingRecord]]
 """Takes the records that belong to another server according to the error; returns the others."""
 
@@ -58,7 +44,7 @@ class NodeWriter:
 
     def __init__(
         self,
-        connect: Callable[[], Connection],
+        connect: Callable[[], RedisConnection],
         metrics: CollectorMetrics,
         durability: Durability = Durability.SERVER,
         redirect: Redirect | None = None,
@@ -176,7 +162,7 @@ class NodeWriter:
         return batch
 
     async def _write(
-        self, connection: Connection, batch: list[PendingRecord]
+        self, connection: RedisConnection, batch: list[PendingRecord]
     ) -> list[PendingRecord]:
         """Writes a batch; returns the records that may be tried again."""
         self._metrics.append_batch_size.observe(len(batch))

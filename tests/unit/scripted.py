@@ -1,16 +1,17 @@
 """A connection to Redis that answers as a test says."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from redis.exceptions import ExecAbortError, RedisError
 
 from contract.entry import split_entry
+from runtime.redis_connection import RedisConnection, Take
 from tests.appending import parse_commands
 
 
-class ScriptedConnection:
+class ScriptedConnection(RedisConnection):
     """Answers each write with the next item of its script: an error of the whole write, or errors
     of some of its records. Then it accepts all.
     """
@@ -26,9 +27,7 @@ class ScriptedConnection:
     def close(self) -> None:
         """Nothing is open."""
 
-    async def exchange(
-        self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None = None
-    ) -> list[Any]:
+    async def exchange(self, commands: bytes, count: int, take: Take | None = None) -> list[Any]:
         sent = parse_commands(commands)
         self.commands += [name for name, *_ in sent]
         entries = [list(split_entry(words[-1])) for words in sent if words[0] == b"XADD"]

@@ -4,7 +4,7 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from contract.collector_metrics import CollectorMetrics
 from contract.entry import RECORDS_MAX
 from contract.errors import Retry
 from contract.record import FIELD
+from runtime.redis_connection import RedisConnection, Take
 from tests.appending import append, parse_commands
 from tests.unit.events import SESSION_ID
 from tests.unit.scripted import ScriptedConnection
@@ -28,7 +29,7 @@ from tests.unit.scripted import ScriptedConnection
 OOM = exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'.")
 
 
-class FakeServer:
+class FakeServer(RedisConnection):
     """A connection to an imitated Redis."""
 
     def __init__(self, redis: FakeAsyncRedis) -> None:
@@ -37,9 +38,7 @@ class FakeServer:
     def close(self) -> None:
         """Nothing is open."""
 
-    async def exchange(
-        self, commands: bytes, count: int, take: Callable[[list[Any]], None] | None = None
-    ) -> list[Any]:
+    async def exchange(self, commands: bytes, count: int, take: Take | None = None) -> list[Any]:
         replies = [
             await self._redis.execute_command(*words)  # type: ignore[no-untyped-call]
             for words in parse_commands(commands)
