@@ -123,19 +123,19 @@ class Collector:
         self._salt = salt = MonthlySalt(store, dropped=self._restart_timer.is_over)
         metrics.clocks_disagree.set_function(lambda: salt.clock_doubt is not None)
         durability = Durability(settings.APPEND_DURABILITY.read(environment))
-        writer = _make_writer(shards, metrics, durability)
-        self._appender = Appender(writer, shards.count)
+        self._writer = _make_writer(shards, metrics, durability)
+        appender = Appender(self._writer, shards.count)
         self._connections = Connections(settings.MAX_CONNECTIONS.read(environment), metrics)
         self._examination = Examination(environment, metrics)
         self._server = Server(
             CommonHeaders(clock, self._examination.sites.allows_origin),
-            Sessions(self._examination, salt, self._appender, metrics),
+            Sessions(self._examination, salt, appender, metrics),
             metrics,
             self._connections,
             pages(environment, metrics),
             listening_before(environment),
         )
-        self._readiness = Readiness(shards, self._appender, salt, durability, self._stopping)
+        self._readiness = Readiness(shards, appender, salt, durability, self._stopping)
         self._examinations = redis_examinations(
             shards, clock, None if salt_server.is_streams else salt_server.redis
         )
@@ -159,7 +159,7 @@ class Collector:
         self._connections.allow_files()
         self._stopping.install()
         all_answered, listening = True, None
-        writing = asyncio.create_task(self._appender.run())
+        writing = asyncio.create_task(self._writer.run())
         background = self._start_background(service)
         try:
             await self._readiness.check_restart()
@@ -170,7 +170,7 @@ class Collector:
             listening = await self._leave(
                 to_restart=await self._restart_timer.is_due(self._stopping)
             )
-            all_answered = self._appender.idle
+            all_answered = self._writer.idle
         finally:
             self._stopping.set()
             if listening is not None:

@@ -132,14 +132,14 @@ class Readiness:
         if Survival.DROPPED in found:
             log.error("no session is accepted", why=_LOSES_SESSIONS, to_do=REPLAY_TO_DO)
             self._restart_fails = _LOSES_SESSIONS
-            self._appender.hold(Retry("redis_forgets", _LOSES_SESSIONS))
+            self._appender.held = Retry("redis_forgets", _LOSES_SESSIONS)
         elif found:
             if self._restart_fails == _LOSES_SESSIONS:
                 log.info("sessions are accepted again: a restart of Redis keeps them")
             self._restart_fails = None
-            self._appender.hold(None)
+            self._appender.held = None
         elif self._restart_fails == _NOT_YET:
-            self._appender.hold(Retry("redis_away", "Redis has not answered yet"))
+            self._appender.held = Retry("redis_away", "Redis has not answered yet")
 
     async def _survivals(self) -> set[Survival]:
         """What a restart does to writes, on the servers that answer."""
@@ -156,7 +156,7 @@ class Readiness:
     def _write_check(self) -> str | None:
         if self._write_fails is not None:
             return self._write_fails
-        failing_since = self._appender.failing_since
+        failing_since = self._appender.writer.failing_since
         if failing_since is not None and failing_since > self._last_write:
             return "the last session could not be written"
         age = asyncio.get_running_loop().time() - self._last_write

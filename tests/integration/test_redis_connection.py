@@ -198,7 +198,7 @@ async def _appending(redis: Redis, durability: Durability) -> AsyncIterator[Appe
         lambda: RedisConnection(redis), CollectorMetrics(CollectorRegistry()), durability
     )
     appender = Appender(writer, 4)
-    running = asyncio.create_task(appender.run())
+    running = asyncio.create_task(appender.writer.run())
     try:
         yield appender
     finally:
@@ -215,7 +215,7 @@ async def test_each_acknowledged_record_is_in_its_shard_once(
         for start in range(0, 4000, 500):
             part = identities[start : start + 500]
             await asyncio.gather(*(append(appender, identity, identity) for identity in part))
-        assert appender.idle
+        assert appender.writer.idle
     found: list[bytes] = []
     entries = 0
     for shard in range(4):

@@ -72,7 +72,7 @@ async def appender(idle_appender: Appender) -> AsyncIterator[Appender]:
 
 @asynccontextmanager
 async def running(appender: Appender) -> AsyncIterator[None]:
-    task = asyncio.create_task(appender.run())
+    task = asyncio.create_task(appender.writer.run())
     try:
         yield
     finally:
@@ -221,7 +221,7 @@ async def test_an_error_that_stays_is_retry_at_once_for_the_refused_records(
     redis.script = [{record(1): error}, error]
     assert await reasons(send(appender, range(3))) == [None, reason, None]
     assert await reasons(send(appender, range(2))) == [reason] * 2, "the whole write"
-    assert appender.failing_since is not None
+    assert appender.writer.failing_since is not None
     await append(appender, SESSION_ID, record(9))
     assert len(redis.batches) == 3, "no write is repeated"
 

@@ -47,7 +47,7 @@ async def server(connection: ScriptedConnection) -> AsyncIterator[Server]:
     appender = Appender(NodeWriter(lambda: connection, metrics), _SHARDS)
     settings = {"SITES": "*.example.org", "TRUSTED_PROXIES": "127.0.0.1"}
     headers, sessions = make_sessions(settings, appender, metrics)
-    running = asyncio.create_task(appender.run())
+    running = asyncio.create_task(appender.writer.run())
     yield Server(headers, sessions, metrics, Connections(100, metrics))
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
