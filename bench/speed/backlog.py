@@ -14,7 +14,7 @@ from uuid import UUID
 
 import redis
 
-from collector.buffer.entries import EntryPacker, PackedEntry
+from collector.buffer.entries import PackedEntry, pack_entries
 from collector.buffer.pending import PendingRecord
 from contract import keys
 from contract.calendar import DAY_US, SECOND_US, Month, from_us, month_at
@@ -72,11 +72,10 @@ def append_backlog(backlog: Backlog, port: int, records_a_write: int) -> None:
 
     Each of the collector's writes has `records_a_write` records. Those of a shard share an entry.
     """
-    packer = EntryPacker()
     entries: list[PackedEntry] = []
     pending = [_pending(event) for event in backlog.events]
     for first in range(0, len(pending), records_a_write):
-        entries += packer.pack(pending[first : first + records_a_write], together=True)
+        entries += pack_entries(pending[first : first + records_a_write], together=True)
     with redis.Redis(port=port) as client:
         connection = client.connection_pool.get_connection()
         for first in range(0, len(entries), _PIPELINED):

@@ -9,7 +9,7 @@ import structlog
 from redis.exceptions import AskError, RedisError
 
 from collector.buffer.durability import WAIT_UNTIL_DURABLE, Durability, why_not_durable
-from collector.buffer.entries import EntryPacker, PackedEntry, refusal
+from collector.buffer.entries import PackedEntry, pack_entries, refusal
 from collector.buffer.pending import WAIT_SECONDS, OnResult, PendingRecord
 from contract.collector_metrics import CollectorMetrics
 from contract.errors import Retry
@@ -59,7 +59,6 @@ class NodeWriter:
             outage: of all servers, if there are others; None: of this one.
         """
         self._redirect = redirect
-        self._packer = EntryPacker()
         self._full_writes = 0.0  # the share of the last writes that were full
         self._connect = connect
         self._metrics = metrics
@@ -168,7 +167,7 @@ class NodeWriter:
         self._metrics.append_batch_size.observe(len(batch))
         is_full = len(batch) >= _FULL_RECORDS * len({pending.shard for pending in batch})
         self._full_writes += (is_full - self._full_writes) / _LAST_WRITES
-        entries = self._packer.pack(batch, together=self._full_writes > _FULL_WRITES)
+        entries = pack_entries(batch, together=self._full_writes > _FULL_WRITES)
         packed = b"".join([entry.commands for entry in entries]) + self._durable
         count = sum([entry.replies for entry in entries]) + bool(self._durable)
         left: list[PendingRecord] = []
