@@ -11,7 +11,7 @@ from typing import Final
 
 from contract.calendar import SECOND_US
 from contract.errors import Retry
-from flusher.rows.entry import Entry
+from flusher.rows.batch import Entry
 
 _EVERY_SECONDS: Final = 5.0
 _ID: Final = attrgetter("id")

@@ -6,8 +6,7 @@ import uuid
 from contract.calendar import SECOND_US, Month
 from contract.identity import SignIn
 from contract.record import Event, SessionStarted, SessionUpgraded, encode
-from flusher.rows.batch import Batch, decode_entries
-from flusher.rows.entry import Entry
+from flusher.rows.batch import Batch, Entry, decode_entries
 from tests.instant import MONTH, NOON_US
 
 SITE = "city.example.org"

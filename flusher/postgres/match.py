@@ -20,10 +20,9 @@ from asyncpg.pgproto.pgproto import UUID
 from contract.calendar import DAY_US, Month, from_us
 from flusher.postgres.match_current import Changed, Visitor, match_current
 from flusher.postgres.statements import statement
-from flusher.rows.batch import Batch
+from flusher.rows.batch import Batch, UpgradeRow
 from flusher.rows.copy_format import began_us, visitor_of
 from flusher.rows.counts import Counts, Session
-from flusher.rows.upgrade_row import UpgradeRow
 
 # A page may send its session again for some minutes. For this long before and after a month's end,
 # a session may have a copy in the other month.

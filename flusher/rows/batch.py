@@ -8,6 +8,8 @@ says what is wrong.
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import NamedTuple
 
 from asyncpg.pgproto.pgproto import UUID
 
@@ -27,13 +29,42 @@ from contract.record import (
     unpack_upgrade,
 )
 from flusher.rows.copy_format import EPOCH_US, began_us
-from flusher.rows.entry import Entry
 from flusher.rows.records_month import RecordsMonth
-from flusher.rows.upgrade_row import SignInRow, UpgradeRow
 
 _UPGRADE_TAGS = (UPGRADE_TAG, CURRENT_UPGRADE_TAG)
 _EARLIEST = Month(2000, 1)
 _NEVER_US = 1 << 63
+
+
+class Entry(NamedTuple):
+    """An entry of a stream. `id` is Redis's; `record` is one record or several."""
+
+    shard: int
+    id: bytes
+    record: bytes
+
+
+class UpgradeRow(NamedTuple):
+    """The arguments of `match_upgrades.sql`, in its order."""
+
+    id: UUID
+    session_id: UUID | None
+    visitor_hash: UUID | None
+    month: date
+    site: str
+    user_hash: UUID
+    highest_role: str
+    upgraded_at: datetime
+
+
+class SignInRow(NamedTuple):
+    """The arguments of `store_sign_in_digests.sql`, in its order; none identifies the upgrade."""
+
+    month: date
+    site: str
+    pair: UUID
+    user: UUID
+    visitor: UUID
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,7 @@ import math
 from typing import Final
 
 from contract.calendar import Month, month_at
-from flusher.rows.batch import Batch, decode_entries
-from flusher.rows.entry import Entry
+from flusher.rows.batch import Batch, Entry, decode_entries
 from flusher.server_time import ServerTime
 from flusher.stream.read import StreamReader
 from flusher.worker_settings import WorkerSettings

@@ -3,7 +3,7 @@
 from math import inf
 from typing import Final
 
-from flusher.rows.entry import Entry
+from flusher.rows.batch import Entry
 
 # After so many portions in a row that took too long, the server is slow, and not the entries.
 _IN_VAIN: Final = 6

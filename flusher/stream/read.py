@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from contract import keys
 from contract.entry import count_records, split_entry
 from contract.record import FIELD
-from flusher.rows.entry import Entry
+from flusher.rows.batch import Entry
 from flusher.stream.shards import ask, ask_one, find_shards, script
 from runtime.periodic import Outage
 from runtime.redis_client import retry_for

@@ -30,8 +30,7 @@ from contract.record import Event, SessionStarted, SessionUpgraded, encode
 from flusher.postgres.check import check_counts
 from flusher.postgres.database import Database
 from flusher.postgres.write import SessionWriter
-from flusher.rows.batch import Batch, decode_entries
-from flusher.rows.entry import Entry
+from flusher.rows.batch import Batch, Entry, decode_entries
 from tests.conftest import Databases
 from tests.counted import sign_in_counts
 from tests.instant import MONTH, UTC

@@ -16,8 +16,7 @@ from contract.record import FIELD, Event, encode
 from flusher.postgres.database import Database
 from flusher.postgres.match import REPEATED_WITHIN_US
 from flusher.postgres.write import SessionWriter
-from flusher.rows.batch import Undecodable
-from flusher.rows.entry import Entry
+from flusher.rows.batch import Entry, Undecodable
 from flusher.stream import dead_letters
 from flusher.stream.dead_letters import UNKNOWN_SITE, DeadLetters, Letter, set_aside
 from flusher.stream.keeper import StreamKeeper

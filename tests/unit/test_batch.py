@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from contract.calendar import DAY_US, Month, from_us
 from contract.entry import join_records
 from contract.record import Event, encode
-from flusher.rows.batch import decode_entries
+from flusher.rows.batch import Entry, decode_entries
 from flusher.rows.copy_format import began_us, copy_source
-from flusher.rows.entry import Entry
 from tests.unit.events import (
     AT_US,
     NOVEMBER,

@@ -9,7 +9,7 @@ import pytest
 
 from contract.calendar import DAY_US, SECOND_US
 from contract.errors import Retry
-from flusher.rows.entry import Entry
+from flusher.rows.batch import Entry
 from flusher.server_time import ServerTime
 from tests.unit.steady import Steady
 
