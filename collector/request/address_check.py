@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import structlog
 
-from collector.request.networks import Networks
+from collector.request.client_address import Networks
 from contract.collector_metrics import CollectorMetrics
 from contract.setting_values import parse_networks
 from runtime.periodic import Interval

@@ -4,15 +4,14 @@ A request does not show which header a proxy wrote. So the rule is: `CLIENT_ADDR
 set, else `X-Forwarded-For` if the request has it, else `Forwarded`.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv6Address, ip_address
 from itertools import islice
 from socket import AF_INET, inet_pton
 from typing import NamedTuple
 
-from collector.request.forwarded import forwarded_for
 from collector.request.headers import Headers
-from collector.request.networks import Networks
 from contract.setting_values import Network
 
 Address = bytes
@@ -23,6 +22,33 @@ HOPS = 64
 _X_FORWARDED_FOR = "x-forwarded-for"
 _FORWARDED = "forwarded"
 _CACHED = 1024
+# Of `Forwarded`: a pair, then `;` (another pair of the proxy), `,` (the next proxy) or the end.
+_PAIR = re.compile(
+    r"[ \t]*(?:(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+)=(?P<value>[^\s\",;=]+|\"(?:[^\"\\]|\\.)*\"))?"
+    r"[ \t]*(?P<next>[;,]|$)"
+)
+_MOST_PARTS = 256  # more than any chain of proxies needs
+
+
+class Networks:
+    """Contains the addresses (4 or 16 bytes) of its networks.
+
+    It compares bytes: objects of `ipaddress` take ten times as long, and some cache addresses.
+    """
+
+    def __init__(self, networks: Iterable[Network]) -> None:
+        # By the length of an address and its first byte, because most addresses are in none.
+        self._ranges: dict[tuple[int, int], list[tuple[bytes, bytes]]] = {}
+        for network in networks:
+            first, last = network.network_address.packed, network.broadcast_address.packed
+            for byte in range(first[0], last[0] + 1):
+                self._ranges.setdefault((len(first), byte), []).append((first, last))
+
+    def __contains__(self, address: bytes) -> bool:
+        for first, last in self._ranges.get((len(address), address[0]), ()):
+            if first <= address <= last:
+                return True
+        return False
 
 
 class Peer(NamedTuple):
@@ -90,7 +116,7 @@ class TrustedProxies:
             entries = ",".join(lines).rsplit(",", HOPS)[-HOPS:]
             return [entry for entry in reversed(entries) if entry.strip()]
         if name == _FORWARDED:
-            return (node for line in reversed(lines) for node in reversed(forwarded_for(line)))
+            return (node for line in reversed(lines) for node in reversed(_forwarded_for(line)))
         # A header of one address: the proxy replaces what the client wrote, or adds a line.
         return lines[-1:]
 
@@ -116,3 +142,32 @@ def parse_address(text: str) -> Address | None:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped.packed
     return address.packed
+
+
+def _forwarded_for(line: str) -> list[str | None]:
+    """The values of `for` in a line of `Forwarded` (RFC 7239); None for an element without it.
+
+    The result is [None] if the line is malformed or has too many parts: then it is unknown which of
+    them the client wrote.
+    """
+    if line.count(",") + line.count(";") >= _MOST_PARTS:
+        return [None]
+    nodes: list[str | None] = []
+    node: str | None = None
+    named = False
+    at = 0
+    while True:
+        pair = _PAIR.match(line, at)
+        if pair is None:
+            return [None]
+        if pair["name"] is not None:
+            named = True
+            if pair["name"].lower() == "for":
+                node = pair["value"].strip('"')
+        if pair["next"] != ";":
+            if named:
+                nodes.append(node)
+            node, named = None, False
+        if not pair["next"]:
+            return nodes
+        at = pair.end()
