@@ -112,14 +112,14 @@ class Answering:
                 return answers.rejected(error)
             case Retry():
                 self._metrics.failed.labels(error.reason).inc()
-                return answers.unavailable(error)
+                return answers.UNAVAILABLE
             case ConnectionError():
                 self._metrics.rejected.labels("disconnected").inc()
                 return answers.make(400)
             case _:  # a bug must not end the process
                 self._metrics.failed.labels("fault").inc()
                 _report(error)
-                return answers.broken()
+                return answers.BROKEN
 
 
 def check_coding(headers: Headers) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from collector.buffer.pending import RETRY_AFTER_SECONDS
-from contract.errors import Reject, Retry
+from contract.errors import Reject
 
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _PREFLIGHT_SECONDS = "86400"
@@ -49,6 +49,12 @@ def make(status: int, body: bytes = b"", headers: Mapping[str, str] | None = Non
     return Answer(status, "".join(f"{line}\r\n" for line in lines).encode("latin-1"), body)
 
 
+def _error(status: int, detail: str, headers: Mapping[str, str]) -> Answer:
+    title = HTTPStatus(status).phrase
+    body = {"errors": [{"status": str(status), "title": title, "detail": detail}]}
+    return make(status, json.dumps(body).encode(), {**_JSON, **headers})
+
+
 _STORED = b'{"data":{"id":"%b-%b-%b-%b-%b","type":"session"}}'
 _GROUPS = struct.Struct("8s4s4s4s12s")  # of a UUID's digits
 _STORED_HEAD = make(201, _STORED % (b"0" * 8, *(b"0" * 4,) * 3, b"0" * 12), _JSON).head
@@ -56,6 +62,15 @@ ACCEPTED_UPGRADE = make(202)
 """The upgrade is durably buffered."""
 IGNORED = make(204)
 """Nothing is stored, and the caller should not try again."""
+UNAVAILABLE = _error(
+    503,
+    "The session can't be stored just now. Try again later.",
+    # A page's script reads it.
+    {"Retry-After": str(RETRY_AFTER_SECONDS), "Access-Control-Expose-Headers": "Retry-After"},
+)
+"""Nothing is stored, and the caller should try again."""
+BROKEN = _error(500, "The request could not be served.", {})
+"""A fault of this program, which was logged."""
 
 
 def stored_session(session_id: bytes) -> Answer:
@@ -91,21 +106,6 @@ def rejected(error: Reject) -> Answer:
     return _error(error.status, error.detail, headers)
 
 
-def unavailable(_: Retry) -> Answer:
-    """503: nothing is stored, and the caller should try again."""
-    detail = "The session can't be stored just now. Try again later."
-    headers = {
-        "Retry-After": str(RETRY_AFTER_SECONDS),
-        "Access-Control-Expose-Headers": "Retry-After",  # a page's script reads it
-    }
-    return _error(503, detail, headers)
-
-
-def broken() -> Answer:
-    """500: a fault of this program, which was logged."""
-    return _error(500, "The request could not be served.", {})
-
-
 def allow_origin(origin: str) -> bytes:
     """The header lines that let a page of this origin read the answer.
 
@@ -122,9 +122,3 @@ def allow_origin(origin: str) -> bytes:
 def to_bytes(answer: Answer, lines: bytes) -> bytes:
     """An answer as it is sent, with more header lines."""
     return b"%b%b\r\n%b" % (answer.head, lines, answer.body)
-
-
-def _error(status: int, detail: str, headers: Mapping[str, str]) -> Answer:
-    title = HTTPStatus(status).phrase
-    body = {"errors": [{"status": str(status), "title": title, "detail": detail}]}
-    return make(status, json.dumps(body).encode(), {**_JSON, **headers})

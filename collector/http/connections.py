@@ -13,9 +13,8 @@ from typing import Final, Protocol, cast
 
 import structlog
 
-from collector.http.answers import CLOSING, to_bytes, unavailable
+from collector.http.answers import CLOSING, UNAVAILABLE, to_bytes
 from contract.collector_metrics import CollectorMetrics
-from contract.errors import Retry
 from runtime.stopping import Stopping
 
 # Longer than load balancers keep an idle connection (60 s by default). Otherwise we could close a
@@ -26,7 +25,7 @@ MAX_UNFINISHED: Final = 16 * 1024 * 1024  # bytes of incomplete requests, on all
 _SWEEP_SECONDS: Final = 1.0
 _OTHER_FILES: Final = 64  # for Redis, logs, listeners, admin pages
 
-_REFUSAL: Final = to_bytes(unavailable(Retry("overload", "too many connections")), CLOSING)
+_REFUSAL: Final = to_bytes(UNAVAILABLE, CLOSING)
 
 log = structlog.get_logger()
 

@@ -3,8 +3,6 @@
 import pytest
 
 from collector.http import answers
-from collector.http.answers import Answer
-from contract.errors import Retry
 
 ANY = "*, Authorization, Content-Type"
 NO_NAMES = ("", " ", ",", "a,", "a b", "a\r\nSet-Cookie: b", "é", "\udcff", "x" * 2049, "a," * 2000)
@@ -21,12 +19,3 @@ NO_NAMES = ("", " ", ",", "a,", "a b", "a\r\nSet-Cookie: b", "é", "\udcff", "x"
 def test_a_preflight_allows_the_names_that_it_asks_for(asked: str, allowed: str) -> None:
     line = f"\r\nAccess-Control-Allow-Headers: {allowed}\r\n"
     assert line.encode() in answers.preflight(asked).head
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [answers.unavailable(Retry("redis_full", "Redis at 10.1.2.3 has no memory")), answers.broken()],
-)
-def test_an_outage_or_a_fault_has_no_details(answer: Answer) -> None:
-    assert answer.status in {503, 500}
-    assert b"Redis" not in answer.body
