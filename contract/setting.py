@@ -39,13 +39,16 @@ class Setting(Generic[T]):
         Raises:
             Misconfigured: it is missing and has no default, or it is wrong.
         """
-        text, example = self._text(environment), f"{self.name}={self.example}"
+        text = self._text(environment)
         if text is None:
-            raise Misconfigured(self.name, "is not set", example)
+            raise self.wrong("is not set")
         try:
             return self.parse(text)
         except ValueError as error:
-            raise Misconfigured(self.name, str(error), example) from None
+            raise self.wrong(str(error)) from None
+
+    def wrong(self, problem: str) -> Misconfigured:
+        return Misconfigured(self.name, problem, f"{self.name}={self.example}")
 
     def _text(self, environment: Environment) -> str | None:
         text = environment.get(self.name, "").strip()

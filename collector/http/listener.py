@@ -12,7 +12,6 @@ import errno
 import socket
 from collections.abc import Callable, Sequence
 
-from contract.errors import Misconfigured
 from contract.settings import HOST, PORT
 
 BACKLOG = 1024  # connections that may wait to be accepted
@@ -52,15 +51,10 @@ class Listener:
             await self.close()
             # asyncio's text has the address once more, before the reason.
             reason = (error.strerror or str(error)).rpartition(": ")[2]
-            problem = f"{host}:{port} can't be listened on: {reason}"
             setting = PORT if error.errno in (errno.EADDRINUSE, errno.EACCES) else HOST
-            raise Misconfigured(
-                setting.name, problem, f"{setting.name}={setting.example}"
-            ) from None
+            raise setting.wrong(f"{host}:{port} can't be listened on: {reason}") from None
         except UnicodeError:  # a part of the name is too long
-            raise Misconfigured(
-                HOST.name, "is no host name", f"{HOST.name}={HOST.example}"
-            ) from None
+            raise HOST.wrong("is no host name") from None
 
     @property
     def is_open(self) -> bool:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from contract.errors import Misconfigured, Reject
+from contract.errors import Reject
 from contract.record import SITE_MAX_BYTES
+from contract.settings import SITES
 from contract.site import site_name
 
 _LONGEST = SITE_MAX_BYTES + 64  # a host with a scheme and a port
@@ -94,7 +95,5 @@ def host_of_origin(origin: str) -> str | None:
 def _known_host(text: str) -> str:
     host = site_name(text)
     if host is None:
-        raise Misconfigured(
-            "SITES", f"{text!r} is not a host name", "SITES=city.example.org,*.example.net"
-        )
+        raise SITES.wrong(f"{text!r} is not a host name")
     return host
