@@ -11,7 +11,6 @@ class Misconfigured(Exception):
 
     def __init__(self, setting: str, problem: str, example: str) -> None:
         super().__init__(f"{setting}: {problem} (for example: {example})")
-        self.setting = setting
 
 
 class Reject(Exception):

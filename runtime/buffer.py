@@ -43,14 +43,12 @@ async def read_buffer(shards: Shards, at: float) -> Buffer:
     with as_retry("reading Redis's memory"):
         for server in (await shards.servers()).values():
             try:
-                buffers.append(_buffer(await server.info("memory"), at))
+                info: dict[str, Any] = await server.info("memory")
             except RedisError as error:
                 failure = error
+                continue
+            most = int(info.get("maxmemory") or 0) or int(info.get("total_system_memory") or 0)
+            buffers.append(Buffer(int(info["used_memory"]), most, at))
         if not buffers:
             raise failure
     return min(buffers, key=lambda buffer: buffer.most_bytes - buffer.used_bytes)
-
-
-def _buffer(info: dict[str, Any], at: float) -> Buffer:
-    most = int(info.get("maxmemory") or 0) or int(info.get("total_system_memory") or 0)
-    return Buffer(int(info["used_memory"]), most, at)

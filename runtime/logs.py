@@ -10,7 +10,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, MutableMapping
-from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -39,7 +38,7 @@ def configure_logging(environment: Environment, process: str) -> None:
     except Misconfigured as error:
         wrong = error
     renderers = (
-        (partial(_add_process, process), structlog.processors.JSONRenderer())
+        (lambda _, __, line: line | {"process": process}, structlog.processors.JSONRenderer())
         if is_json(environment)
         else (structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),)
     )
@@ -70,13 +69,6 @@ def log_start(process: str, settings: Iterable[Setting[Any]], environment: Envir
     """Logs the start of a process: its release, and the settings in force, without secrets."""
     shown = {setting.name: setting.show(environment) for setting in settings}
     structlog.get_logger().info(f"{process} starts", version=VERSION, **shown)
-
-
-def _add_process(
-    process: str, _: Any, __: str, line: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    line["process"] = process
-    return line
 
 
 class _WithoutMessage(logging.Handler):

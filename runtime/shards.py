@@ -95,7 +95,7 @@ class ClusterShards:
                 break
         for shard in left:
             done[shard] = [RedisConnectionError("the shard is moving")] * len(commands[shard])
-        if done and all(_is_away(replies) for replies in done.values()):
+        if done and all(isinstance(each, _AWAY) for replies in done.values() for each in replies):
             raise next(iter(done.values()))[0]
         return done
 
@@ -190,7 +190,3 @@ def _elsewhere(replies: Sequence[Any]) -> AskError | None:
     because all of them name keys of one slot.
     """
     return next((reply for reply in replies if isinstance(reply, AskError)), None)
-
-
-def _is_away(replies: Sequence[Any]) -> bool:
-    return all(isinstance(reply, _AWAY) for reply in replies)

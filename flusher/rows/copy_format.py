@@ -67,16 +67,10 @@ def visitor_of(row: bytes) -> tuple[date, str, bytes] | None:
 
 def people_of(rows: Sequence[bytes], *, signed_in: bool) -> list[bytes]:
     """The `person_key` of each visitor's row, or of each signed-in user's row."""
-    if signed_in:
-        return [
-            row[_MONTH_AT : _TO_HASH_END + row[_SITE_SHORT_AT]]
-            for row in rows
-            if len(row) != _VISITORS + row[_SITE_SHORT_AT]
-        ]
     return [
         row[_MONTH_AT : _TO_HASH_END + row[_SITE_SHORT_AT]]
         for row in rows
-        if len(row) == _VISITORS + row[_SITE_SHORT_AT]
+        if (len(row) != _VISITORS + row[_SITE_SHORT_AT]) == signed_in
     ]
 
 

