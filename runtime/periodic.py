@@ -123,7 +123,6 @@ class Interval:
         return self._now() >= self._due
 
     def begin(self) -> None:
-        """Starts the next interval now."""
         self._due = self._now() + self._seconds
 
     def ended(self) -> bool:

@@ -29,7 +29,6 @@ _INCOMPLETE: Final = object()
 
 
 def pack(*words: str | bytes | int) -> bytes:
-    """A command as bytes."""
     packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub: one word
     return packed
 

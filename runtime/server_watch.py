@@ -37,7 +37,6 @@ class ServerWatch:
         return f"{self._server} has not answered recently" + (f": {self._why}" if self._why else "")
 
     async def run(self, stopping: Stopping) -> None:
-        """Checks until asked to stop."""
         report = failure_log(
             f"{self._server} does not answer",
             f"{self._server} answers again",

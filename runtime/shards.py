@@ -154,7 +154,6 @@ async def connect_shards(environment: Environment) -> AsyncIterator[Shards]:
 
 
 def first_error(replies: Iterable[Any]) -> RedisError | None:
-    """The first reply that is an error."""
     return next((reply for reply in replies if isinstance(reply, RedisError)), None)
 
 

@@ -237,7 +237,6 @@ class NodeWriter:
             )
 
     def works(self) -> None:
-        """Notes that writing works."""
         self.failing_since = None
         self._outage.works(self)
 

@@ -130,7 +130,6 @@ def check_coding(headers: Headers) -> None:
 
 
 def has_a_coding() -> Reject:
-    """The error for a body with a content coding."""
     return Reject(415, "content_coding", "Send the body without a content coding.")
 
 

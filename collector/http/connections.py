@@ -63,9 +63,7 @@ class Watched(Protocol):
     @property
     def phase(self) -> Phase: ...
 
-    def abort(self) -> None:
-        """Closes it at once."""
-        ...
+    def abort(self) -> None: ...
 
 
 class Connections:

@@ -63,7 +63,6 @@ class Server:
         self._unusual: UnusualServer | None = None
 
     def protocol(self) -> Connection:
-        """The protocol of a new connection."""
         return Connection(self._parts)
 
     def unusual_protocol(self) -> UnusualConnection:

@@ -109,7 +109,6 @@ class TokenVerifier:
         return User(user_id, role)
 
     def _claims(self, token: str) -> Mapping[str, object] | None:
-        """The claims of a valid token, or None."""
         for key in self._keys:
             try:
                 return jwt.decode(

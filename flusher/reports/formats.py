@@ -103,7 +103,6 @@ def last_finished(report: Report) -> Line | None:
 
 
 def notes(report: Report) -> list[str]:
-    """The remarks on the months, and then on the whole report."""
     of_months = [f"{line.month}: {said}" for line in report.months for said in line.remarks]
     return [*of_months, *report.remarks]
 

@@ -59,7 +59,6 @@ class Figures:
         return {site for month in months for site in self._counts.get(month, ())}
 
     def line(self, month: Month, site: str | None) -> Line:
-        """The line of one site, or of all."""
         here = self._counts.get(month, {})
         everywhere = sum(here.values(), Counts())
         counts = everywhere if site is None else here.get(site, Counts())

@@ -65,7 +65,6 @@ class Counts:
         self._wheres: dict[tuple[date, str], bytes] = {}
 
     def add_rows(self, rows: Sequence[bytes]) -> None:
-        """Adds new sessions, from their rows."""
         if not rows:
             return
         first, last = first_and_last_minute(rows)
@@ -97,7 +96,6 @@ class Counts:
         self.add(session, -1)
 
     def by_month(self) -> list[tuple[date, Changes]]:
-        """The changes of each month, in order."""
         changes: defaultdict[date, Changes] = defaultdict(
             lambda: Changes([], [], [], [], [], [], [], [], [], [])
         )

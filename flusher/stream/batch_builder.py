@@ -75,7 +75,6 @@ class BatchBuilder:
         return batch
 
     def put_back(self, entries: list[Entry]) -> None:
-        """Takes back entries that could not be written."""
         self._left += entries
 
     @property

@@ -124,7 +124,6 @@ class DeadLetters:
         return found
 
     async def get(self, name: str) -> Letter:
-        """One dead letter."""
         shard, id_ = _parse(name)
         found = await self._range(shard, id_, id_, 1)
         if not found:
@@ -132,7 +131,6 @@ class DeadLetters:
         return found[0]
 
     async def replay(self, name: str) -> None:
-        """Moves one back into its stream."""
         shard, id_ = _parse(name)
         dead_letters = [keys.dead_letters(shard)]
         command = script("replay_dead_letter.lua", shard, dead_letters, id_, FIELD)
@@ -140,7 +138,6 @@ class DeadLetters:
             raise _unknown(name)
 
     async def drop(self, name: str) -> None:
-        """Deletes one."""
         shard, id_ = _parse(name)
         command = ("XDEL", keys.dead_letters(shard), id_)
         if not await ask_one(self._servers, shard, command, "dropping a dead letter"):
@@ -156,7 +153,6 @@ class DeadLetters:
 
 
 def as_table(letters: Sequence[Letter]) -> str:
-    """One line for each dead letter."""
     if not letters:
         return "no dead letters"
     lines = [f"{'ID':<24} {'reason':<20} {'attempts':>8}  first seen"]
@@ -168,7 +164,6 @@ def as_table(letters: Sequence[Letter]) -> str:
 
 
 def as_text(letter: Letter) -> str:
-    """All that is known about a dead letter."""
     return "\n".join(
         [
             f"ID:         {letter.name}",

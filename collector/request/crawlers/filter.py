@@ -106,7 +106,6 @@ class CrawlerFilter:
 
 
 def _gives_contact(text: str) -> bool:
-    """Whether a User-Agent, in lower case, names a contact."""
     return (
         ("@" in text and _MAIL.search(text) is not None)
         or ("://" in text and _WEB.search(text) is not None)
