@@ -94,8 +94,7 @@ class CollectorMetrics:
             ("reason",),
         )
         self.new_sites = counter(
-            "impact_new_sites",
-            "New sites: not in SITES, and not seen recently by this process.",
+            "impact_new_sites", "New sites: not in SITES, and not seen recently by this process."
         )
         self.hidden_origins = counter(
             "impact_hidden_origins",

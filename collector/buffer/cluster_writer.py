@@ -29,11 +29,7 @@ class ClusterWriter:
     """Sends each shard's records to its primary. Run `run` as a task, like `NodeWriter`'s."""
 
     def __init__(
-        self,
-        cluster: Cluster,
-        shards: int,
-        metrics: CollectorMetrics,
-        durability: Durability,
+        self, cluster: Cluster, shards: int, metrics: CollectorMetrics, durability: Durability
     ) -> None:
         """`shards` is their number."""
         self._cluster = cluster

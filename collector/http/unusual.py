@@ -66,11 +66,7 @@ class UnusualConnection(web.RequestHandler):
     """A connection whose requests aiohttp reads."""
 
     def __init__(
-        self,
-        manager: web.Server,
-        answering: Answering,
-        connections: Connections,
-        **options: Any,
+        self, manager: web.Server, answering: Answering, connections: Connections, **options: Any
     ) -> None:
         """`answering`: for bytes that are not a request. `manager`, `options`: aiohttp's."""
         super().__init__(manager, **options)

@@ -23,10 +23,7 @@ from contract.errors import Reject
 
 _CHUNKED = "chunked"
 _EXPECTED = "100-continue"
-_ENDS_CONNECTION = (
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-)
+_ENDS_CONNECTION = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
 
 class UnusualRequests:

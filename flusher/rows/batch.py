@@ -230,11 +230,7 @@ class Batch:
         )
         if digests != NO_SIGN_IN:
             self.sign_ins[id_] = SignInRow(
-                month.first_day,
-                site,
-                UUID(digests[:16]),
-                UUID(digests[16:32]),
-                UUID(digests[32:]),
+                month.first_day, site, UUID(digests[:16]), UUID(digests[16:32]), UUID(digests[32:])
             )
 
     def _add_salt(self, record: bytes, latest: Month) -> None:

@@ -22,10 +22,7 @@ class BatchBuilder:
     """The entries that were read and wait to be written."""
 
     def __init__(
-        self,
-        reader: StreamReader,
-        server_time: ServerTime,
-        settings: WorkerSettings,
+        self, reader: StreamReader, server_time: ServerTime, settings: WorkerSettings
     ) -> None:
         self._reader = reader
         self._server_time = server_time

@@ -187,10 +187,7 @@ class StreamReader:
                 to_do="find out what removed it: an eviction, FLUSHALL, or the restore of a backup",
             )
         both: dict[int, list[Command]] = {
-            shard: [
-                ("XGROUP", "CREATE", keys.stream(shard), keys.GROUP, "0", "MKSTREAM"),
-                command,
-            ]
+            shard: [("XGROUP", "CREATE", keys.stream(shard), keys.GROUP, "0", "MKSTREAM"), command]
             for shard, command in commands.items()
         }
         return {
