@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.crawlers.corpora import agents, people
-from collector.request.crawlers.listed import CrawlerList, fold
+from collector.request.crawlers.listed import CrawlerList, fold, in_lower_case
 
-LIST = CrawlerList.of_package()
+LIST = CrawlerList()
 STOCK = CrawlerDetect()
 # The time of the package's expressions grows with the square of some texts' length.
 LONGEST = 300
@@ -73,4 +73,4 @@ def test_any_text_in_any_case_has_the_packages_verdict(
 
 def test_an_expression_that_lower_case_would_change_is_refused() -> None:
     with pytest.raises(ValueError, match="lower case"):
-        CrawlerList([r"\Dbot"], [])
+        in_lower_case(r"\Dbot")

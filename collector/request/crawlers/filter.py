@@ -60,7 +60,7 @@ class CrawlerFilter:
     """
 
     def __init__(self) -> None:
-        self._list = CrawlerList.of_package()
+        self._list = CrawlerList()
         self._patterns = Patterns()
         self._verdicts: dict[int, Reason | None] = {}
 

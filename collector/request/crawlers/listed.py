@@ -7,9 +7,8 @@ decisions with the package's, also after an update of the package.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from typing import cast
 
 from collector.request.crawlers.pattern_tree import SearchTree, split_atoms
 
@@ -27,15 +26,9 @@ def fold(text: str) -> str:
 class CrawlerList:
     """Searches for crawlers, after removing what the exclusions match."""
 
-    def __init__(self, crawlers: Iterable[str], exclusions: Sequence[str]) -> None:
-        """Both are regular expressions that ignore case."""
-        self._crawlers = SearchTree(map(_in_lower_case, crawlers))
-        self._leave_out = re.compile(by_first_letter(list(map(_in_lower_case, exclusions)))).sub
-
-    @classmethod
-    def of_package(cls) -> "CrawlerList":
-        """The package's list."""
-        return cls(_data("crawlers"), _data("exclusions"))
+    def __init__(self) -> None:
+        self._crawlers = SearchTree(_expressions("crawlers"))
+        self._leave_out = re.compile(by_first_letter(_expressions("exclusions"))).sub
 
     def lists(self, text: str) -> bool:
         """Whether the list matches this User-Agent, which must be a result of `fold`."""
@@ -66,12 +59,12 @@ def by_first_letter(expressions: Sequence[str]) -> str:
     return "|".join(f"{first}(?:{'|'.join(rests)})" for first, rests in groups.items())
 
 
-def _in_lower_case(expression: str) -> str:
+def in_lower_case(expression: str) -> str:
     if _UPPER_CASE_CLASS.search(expression):
         raise ValueError(f"{expression!r} means something else in lower case")
     return expression.lower()
 
 
-def _data(name: str) -> list[str]:
-    module = import_module(f"crawlerdetect.providers.{name}")
-    return cast("list[str]", module.data)
+def _expressions(name: str) -> list[str]:
+    """The package's: regular expressions that ignore case."""
+    return list(map(in_lower_case, import_module(f"crawlerdetect.providers.{name}").data))
