@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from collector.http.routes import Request
 from collector.request.address_check import AddressCheck
-from collector.request.body import EMPTY, Body, parse_body
+from collector.request.body import Body, parse_body
 from collector.request.caller import TokenVerifier, User
 from collector.request.client_address import Address, TrustedProxies
 from collector.request.crawlers import CrawlerFilter
@@ -54,8 +54,8 @@ class Examination:
         Raises:
             Reject, Ignore: it is not counted.
         """
-        headers, raw = request.headers, request.body
-        body = parse_body(headers.get("content-type", ""), raw) if raw else EMPTY
+        headers = request.headers
+        body = parse_body(headers.get("content-type", ""), request.body)
         peer = self._proxies.peer(request.peer)
         forwarded_host = headers.get("x-forwarded-host") if peer.is_proxy else None
         origin = headers.get("origin")

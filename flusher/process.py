@@ -99,7 +99,8 @@ class Flusher:
             for seconds in (patience_seconds, patience_seconds, patience_seconds, _COUNTING_SECONDS)
         ]
         for_worker, for_helper, for_watching, for_counting = self._databases
-        self._consumer = _name_consumer()
+        # Unique among running flushers. A flusher that stops removes the names of dead ones.
+        self._consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         reader, other_reader = [
             StreamReader(shards, name, worker_settings.claim_seconds)
             for name in (self._consumer, f"{self._consumer}-helper")
@@ -176,8 +177,3 @@ def _read_settings(environment: Environment) -> WorkerSettings:
         settings.FLUSH_MAX_SECONDS.read(environment),
         settings.FLUSH_CLAIM_SECONDS.read(environment),
     )
-
-
-def _name_consumer() -> str:
-    """Unique among running flushers. A flusher that stops removes the names of dead ones."""
-    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

@@ -16,9 +16,7 @@ log = structlog.get_logger()
 
 
 class StreamKeeper:
-    """The regular work of one flusher, independent of its workers: measuring matters most while
-    these are stuck.
-    """
+    """Works independently of the workers: measuring matters most while these are stuck."""
 
     def __init__(
         self,
