@@ -79,7 +79,7 @@ def _content(report: Report) -> str:
         _plot(report.months, _PEOPLE),
         _plot(report.months, _SESSIONS),
         together if len(report.months) > 1 else "",
-        _sites(report, last) if last and report.sites > 1 else "",
+        _sites(report, last) if last and last.counts.sessions and report.sites > 1 else "",
         f"<section><h2>What to know of these numbers</h2>\n<ul>{said}</ul></section>"
         if said
         else "",

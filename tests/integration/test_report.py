@@ -214,6 +214,18 @@ async def test_a_site_is_found_as_people_write_it_or_named_as_unknown(
     assert errors == f"error: --site: there are no sessions of 'no' (for example: --site {SITE})\n"
 
 
+async def test_a_last_month_in_which_no_site_was_counted_is_shown(
+    connection: asyncpg.Connection, database: Database, this_month: Month
+) -> None:
+    """As after an import of earlier sessions."""
+    earlier = this_month.plus(-2).first_day
+    for site in ("a", "b"):
+        await count(connection, earlier, earlier, site=site)
+    report = await read_report(database, wall_clock(), None, 12)
+    for text in (as_table(report), as_html(report)):
+        assert f"{this_month.plus(-1)}: no sessions were counted" in text
+
+
 def full_disk() -> int:
     return os.open("/dev/full", os.O_WRONLY)
 
