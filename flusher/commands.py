@@ -1,9 +1,7 @@
 """The commands `migrate`, `status`, `report`, `check` and `dead`. Each returns its exit code."""
 
-import os
 import sys
 from collections.abc import Sequence
-from io import TextIOWrapper
 from shutil import get_terminal_size
 
 from contract import settings
@@ -68,7 +66,7 @@ async def show_report(
     *,
     by_site: bool,
 ) -> int:
-    """`report` of one site or all, for the last `months`: 1 if it could not be written."""
+    """`report` of one site or all, for the last `months`."""
     async with Database(settings.DATABASE_URL.read(environment)) as database:
         report = await read_report(database, clock(), site, months)
     match form:
@@ -83,21 +81,7 @@ async def show_report(
         case _:
             width = get_terminal_size((REPORT_WIDTH, 0)).columns
             text = as_report_table(report, by_site=by_site, width=width)
-    return _write(text)
-
-
-def _write(text: str) -> int:
-    """Writes to standard output, whose encoding may lack characters; returns the exit code."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        # Python flushes standard output when it exits, which must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):  # the reader, such as `head`, has ended
-            print(f"error: the report can't be written: {error.strerror}", file=sys.stderr)
-        return 1
+    print(text)
     return 0
 
 

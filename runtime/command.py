@@ -2,9 +2,12 @@
 
 import argparse
 import asyncio
+import os
 import sys
 import traceback
 from collections.abc import Callable, Coroutine
+from errno import EDQUOT, EFBIG, EIO, ENOSPC, EPIPE
+from io import TextIOWrapper
 from typing import Any, Final
 
 import structlog
@@ -17,6 +20,8 @@ from runtime.clock import Clock
 from runtime.logs import configure_logging, is_json
 from runtime.restart import Restart
 
+# Those of the servers are a Retry.
+_OF_OUTPUT: Final = (EPIPE, ENOSPC, EDQUOT, EFBIG, EIO)
 _EXPECTED: Final = (Misconfigured, Retry, KeyboardInterrupt, asyncio.CancelledError)
 
 
@@ -29,12 +34,25 @@ def run_command(main: Coroutine[Any, Any, int]) -> int:
 
     An error that an operator can correct is one line on standard error, without a traceback.
     """
+    if isinstance(sys.stdout, TextIOWrapper):  # its encoding may lack characters
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return uvloop.run(main)
+        code = uvloop.run(main)
+        print(end="", flush=True)
+    except OSError as error:
+        if error.errno not in _OF_OUTPUT:
+            raise
+        # Python flushes standard output when it exits, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == EPIPE:  # the reader, such as `head`, has ended
+            return 1
+        return _say(f"the output can't be written: {error.strerror}", 1)
     except DeadLetter as error:
         return _say(f"the data is refused: {error} ({error.reason})", 1)
     except _EXPECTED as error:
         return _say(*_end(error))
+    else:
+        return code
 
 
 def run_process(

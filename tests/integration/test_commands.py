@@ -7,7 +7,7 @@ import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -135,6 +135,43 @@ async def test_a_server_that_is_away_is_1_and_one_line(command: tuple[str, ...])
     errors = await fail_in_one_line(1, *command, **NOWHERE)
     assert errors.startswith("error: ")
     assert "/nowhere" not in errors, "a file is not blamed for it"
+
+
+def full_disk() -> int:
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+def reader_that_left() -> int:
+    reading, writing = os.pipe()
+    os.close(reading)
+    return writing
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (full_disk, b"error: the output can't be written: No space left on device\n"),
+        (reader_that_left, b""),
+    ],
+)
+@pytest.mark.parametrize(
+    ("command", "unbuffered"), [("report", ""), ("dead list", ""), ("check", "1")]
+)
+async def test_output_that_can_not_be_written_is_1_without_a_traceback(
+    system: System, command: str, output: Callable[[], int], said: bytes, unbuffered: str
+) -> None:
+    """`dead list | head`."""
+    file = output()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "flusher", *command.split()),
+        cwd=ROOT,
+        env={**os.environ, **system.environment, "PYTHONUNBUFFERED": unbuffered},
+        stdout=file,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(file)
+    _, errors = await process.communicate()
+    assert (process.returncode, errors) == (1, said)
 
 
 async def test_rotate_does_nothing_while_the_month_has_its_salt(tmp_path: Path) -> None:

@@ -1,13 +1,10 @@
 """`python -m flusher report` and the view `data_quality`: figures that say what they are."""
 
-import asyncio
 import csv
 import json
-import os
 import re
-import sys
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from io import StringIO
@@ -29,7 +26,7 @@ from tests.counted import count_sign_ins
 from tests.events import SITE, batch_of, start, upgrade
 from tests.instant import MONTH, NOON_US, UTC
 from tests.integration.keeping import keeper_of
-from tests.system import ROOT, fail_in_one_line, run_command
+from tests.system import fail_in_one_line, run_command
 
 
 async def fill(database: Database, now_us: int) -> None:
@@ -224,40 +221,6 @@ async def test_a_last_month_in_which_no_site_was_counted_is_shown(
     report = await read_report(database, wall_clock(), None, 12)
     for text in (as_table(report), as_html(report)):
         assert f"{this_month.plus(-1)}: no sessions were counted" in text
-
-
-def full_disk() -> int:
-    return os.open("/dev/full", os.O_WRONLY)
-
-
-def reader_that_left() -> int:
-    reading, writing = os.pipe()
-    os.close(reading)
-    return writing
-
-
-@pytest.mark.parametrize(
-    ("output", "said"),
-    [
-        (full_disk, b"error: the report can't be written: No space left on device\n"),
-        (reader_that_left, b""),
-    ],
-)
-async def test_a_report_that_can_not_be_written_ends_without_a_traceback(
-    database: Database, dsn: str, output: Callable[[], int], said: bytes
-) -> None:
-    await fill(database, wall_clock())
-    file = output()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "flusher", "report"),
-        cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": dsn},
-        stdout=file,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    os.close(file)
-    _, errors = await process.communicate()
-    assert (process.returncode, errors) == (1, said)
 
 
 async def test_a_month_that_is_not_whole_has_no_percentage_and_says_why(
