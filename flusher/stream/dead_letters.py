@@ -25,7 +25,8 @@ from runtime.shards import Shards
 
 # For each shard. More of them come from a fault that lasts, and the newest ones show it as well.
 DEAD_LETTERS_KEPT = 10_000
-_NAME = re.compile(r"(?P<shard>\d{1,4}):(?P<id>\d+-\d+)")
+# With no more digits than Redis can read.
+_NAME = re.compile(r"(?P<shard>\d{1,4}):(?P<id>\d{1,19}-\d{1,19})", re.ASCII)
 _PAGE = 500
 # Not the name of any host.
 UNKNOWN_SITE = "(unknown)"

@@ -351,7 +351,8 @@ async def test_an_operator_lists_shows_replays_and_drops_them(
 async def test_an_unknown_one_is_one_clear_line(environment: dict[str, str]) -> None:
     for words in (
         *(("show", "0:1-1"), ("replay", "0:1-1"), ("drop", "0:1-1")),
-        *(("show", "99:1-1"), ("show", "nonsense")),
+        *(("show", "99:1-1"), ("show", "nonsense"), ("show", "0:\u0663-1")),
+        *(("show", f"0:{2**64}-1"), ("replay", f"0:1-{2**64}"), ("drop", f"0:{2**64}-1")),
     ):
         errors = await fail_in_one_line(2, "flusher", "dead", *words, **environment)
         assert f"there is no dead letter '{words[1]}'" in errors
