@@ -234,10 +234,13 @@ async def on_cluster(
 
 
 async def _reconcile(rig: Rig, *, fails_over: bool) -> None:
-    differences = await settle(rig.sender.sent_log, rig.reports, ZoneInfo("UTC"), 60)
+    # Then no row can come any more.
+    await eventually(rig.entries if fails_over else rig.buffered, lambda left: left == 0)
+    differences = await settle(
+        rig.sender.sent_log, rig.reports, ZoneInfo("UTC"), 60, aftermath_seconds=0
+    )
     logs = rig.system.logs
     assert differences.exact, f"{differences.reasons} {differences.examples}\n{logs}"
-    await eventually(rig.entries if fails_over else rig.buffered, lambda left: left == 0)
     for shard in _SHARDS:
         assert not await rig.redis.xlen(keys.dead_letters(shard)), "an outage makes no dead letter"
     assert "Traceback" not in logs

@@ -105,7 +105,7 @@ async def test_after_a_forced_rotation_nothing_is_left_in_any_process(
             await loading
             check_restarts(programs)
             assert set(callers.answers) == {201, 202}, callers.answers
-            found = await settle(callers.sent_log, dsn, UTC, patience_seconds=60)
+            found = await settle(callers.sent_log, dsn, UTC, 60, aftermath_seconds=0.5)
             # Visitors who came before and came again have two hashes, which is documented.
             assert (found.lost, found.twice, found.invented) == (0, 0, 0), found.examples
             assert found.expected == found.found
