@@ -214,8 +214,9 @@ async def test_a_flusher_closes_what_no_dead_letter_is_of(
 
 
 async def test_a_month_that_is_being_read_is_closed_later_and_delays_no_batch(
-    connection: asyncpg.Connection, dsn: str
+    connection: asyncpg.Connection, dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("flusher.postgres.months._CLOSE_LOCK_TIMEOUT", "100ms")
     async with Database(dsn) as database, Database(dsn) as other:
         writer = SessionWriter(database, UTC)
         await writer.write(batch_of(of(ENDED, 1)))
