@@ -22,18 +22,6 @@ async def load(system: System, *arguments: str) -> tuple[int, str, str]:
     return await run_command("bench.load", "--url", system.url, *arguments, **system.environment)
 
 
-async def test_a_load_reconciles_exactly(system: System, tmp_path: Path) -> None:
-    await system.start("collector", "flusher", "flusher")
-    result = tmp_path / "result.json"
-    code, output, errors = await load(
-        system, "--sessions", "2000", "--rate", "800", "--json", str(result)
-    )
-    assert code == 0, output + errors + system.logs
-    rows = json.loads(result.read_text())["rows"]
-    assert rows["exact"]
-    assert rows["expected"] == rows["found"] > 1800
-
-
 async def test_ctrl_c_ends_the_sending_and_compares_what_was_sent(
     system: System, connection: asyncpg.Connection, tmp_path: Path
 ) -> None:
@@ -48,6 +36,7 @@ async def test_ctrl_c_ends_the_sending_and_compares_what_was_sent(
     assert await program.exit_code() == 0, program.log
     document = json.loads(result.read_text())
     assert document["rows"]["exact"]
+    assert document["rows"]["expected"] == document["rows"]["found"] > 20
     assert document["requests"]["sent"] < 10_000
 
 

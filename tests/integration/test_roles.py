@@ -307,13 +307,3 @@ async def test_every_table_and_view_says_what_it_is(connection: asyncpg.Connecti
     for row in comments:
         assert row[0].startswith("Can't be added up over months or sites: ")
     assert len(comments) == 3
-
-
-async def test_a_database_without_the_schema_is_one_clear_line(
-    databases: Databases, embedded_servers: Servers
-) -> None:
-    dsn = await databases.create_empty("bare")
-    errors = await fail_in_one_line(
-        2, "flusher", "status", DATABASE_URL=dsn, REDIS_URL=embedded_servers.redis.url
-    )
-    assert "python -m flusher migrate" in errors
