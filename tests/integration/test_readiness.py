@@ -74,7 +74,7 @@ async def test_a_collector_stays_in_the_balancer_while_the_redis_of_all_is_away(
     (collector,) = await system.start("collector")
     await asyncio.to_thread(embedded_servers.redis.stop)
     try:
-        await warns(collector, "write", "buffer")
+        late = system.program("collector").start()
         headers = {"User-Agent": FIREFOX, "Origin": "https://city.example.org"}
         async with (
             aiohttp.ClientSession() as http,
@@ -84,7 +84,7 @@ async def test_a_collector_stays_in_the_balancer_while_the_redis_of_all_is_away(
             assert int(answer.headers["Retry-After"]) > 0
             assert answer.headers["Access-Control-Allow-Origin"] == headers["Origin"]
             assert answer.headers["Access-Control-Expose-Headers"] == "Retry-After"
-        late = system.program("collector").start()
+        await warns(collector, "write", "buffer")
         await fails(late, "write", "salt", "restart")
     finally:
         await asyncio.to_thread(embedded_servers.redis.start)
