@@ -192,6 +192,7 @@ async def test_a_wrong_setting_ends_a_process_with_a_line_of_its_logs_form(modul
     code, output, errors = await run_command(module, **wrong, DATABASE_URL="postgresql:///x")
     line = json.loads(errors)
     assert (code, output, line["level"], line["process"]) == (2, "", "critical", module)
+    assert line["exit_code"] == code
     assert line["why"].startswith(said)
     if module != "collector":
         code, _, errors = await run_command(module, "status", **wrong)
