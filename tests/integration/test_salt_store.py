@@ -115,9 +115,10 @@ async def test_a_missing_salt_is_waited_for_and_a_process_that_holds_it_puts_it_
 
 
 async def test_a_salt_that_is_gone_with_its_record_is_lost_for_a_process_that_knew_it(
-    redis: Redis,
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For a process that did not know it, it is the first: a new installation does not wait."""
+    monkeypatch.setattr("salt.store._MISSING_SECONDS", 0.5)
     knowing, new = store(redis), store(redis)
     await knowing.ensure()
     await redis.flushall()

@@ -33,6 +33,7 @@ CODE = {
     "test": ["bench/**/*.py", "tests/**/*.py"],
     "development": [PLOTS.relative_to(ROOT).as_posix()],
 }
+distributions = cache(packages_distributions)
 
 
 def lock(name: str) -> str:
@@ -93,14 +94,13 @@ def test_running_needs_no_tool_of_the_checks_the_tests_or_the_plots() -> None:
 def test_what_the_code_imports_is_locked(name: str) -> None:
     """Otherwise a target would fail at an import where only its own lock file is installed."""
     # A package that is not installed here is assumed to have its module's name.
-    distributions = packages_distributions()
     missing = {
         (package, path.relative_to(ROOT).as_posix())
         for folder in CODE[name]
         for path in ROOT.glob(folder)
         if path != PLOTS or name == "development"
         for module in foreign_imports(path)
-        for package in map(canonicalize_name, distributions.get(module, [module]))
+        for package in map(canonicalize_name, distributions().get(module, [module]))
         if package not in locked(name)
     }
     assert missing == set()
