@@ -81,6 +81,9 @@ async def migrate(
             "another role runs `CREATE ROLE impact_reader NOLOGIN` first"
         )
         raise Misconfigured("DATABASE_URL", problem, _EXAMPLE) from None
+    except asyncpg.InvalidSchemaNameError as error:
+        problem = f"{error}; run `CREATE SCHEMA public` there"
+        raise Misconfigured("DATABASE_URL", problem, _EXAMPLE) from None
     except asyncpg.LockNotAvailableError:
         detail = (
             f"another connection has held a lock that `migrate` needs for {patience_seconds:g} s: "

@@ -150,6 +150,14 @@ async def test_a_right_that_is_missing_is_one_line(
     await migrated(server.as_superuser(dsn))
 
 
+async def test_a_database_without_its_public_schema_is_one_line(server: Server) -> None:
+    dsn = await server.database_for("keeper", create_role=True)
+    await server.execute("DROP SCHEMA public", database=dsn.rpartition("/")[2])
+    dsn = server.as_superuser(dsn)
+    errors = await fail_in_one_line(2, "flusher", "migrate", DATABASE_URL=dsn)
+    assert 'schema "public" does not exist; run `CREATE SCHEMA public` there' in errors
+
+
 async def test_every_migrate_mends_roles_grants_and_settings(server: Server) -> None:
     dsn = await server.database_for("keeper", *RIGHTS, create_role=True)
     database = dsn.rpartition("/")[2]
