@@ -198,14 +198,3 @@ async def test_a_wrong_setting_ends_a_process_with_a_line_of_its_logs_form(modul
         code, _, errors = await run_command(module, "status", **wrong)
         assert code == 2
         assert errors.startswith(f"error: {said}")
-
-
-async def test_dead_letters_that_are_there_are_counted_by_a_flusher_that_starts_later(
-    system: System, redis: Redis
-) -> None:
-    """Its own counter knows only those that it set aside itself."""
-    await redis.xadd("impact:dead:{5}", {"r": "x"})
-    (flusher,) = await system.start("flusher")
-    await eventually(flusher.metrics, lambda shown: shown.get("impact_dead_letters") == 1)
-    await redis.delete("impact:dead:{5}")
-    await eventually(flusher.metrics, lambda shown: shown.get("impact_dead_letters") == 0)

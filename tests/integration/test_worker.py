@@ -241,12 +241,20 @@ async def test_when_the_server_is_slow_nothing_is_set_aside(
         assert await bench.redis.xlen(keys.dead_letters(0)) == 0
 
 
-async def test_the_metric_of_what_waits_counts_sessions_and_not_entries(bench: Bench) -> None:
+async def test_the_metrics_of_what_waits_count_sessions_and_dead_letters_and_not_entries(
+    bench: Bench,
+) -> None:
+    """Whichever flusher set a dead letter aside."""
     await bench.append_together(*(encode(start()) for _ in range(5)))
     await bench.append(start())
-    await StreamKeeper(bench.reader, bench.reader, bench.metrics, 60).run_once()
-    shown = bench.registry.get_sample_value("impact_stream_entries", {"shard": "0"})
-    assert (shown, await bench.buffered()) == (6, 2)
+    await bench.redis.xadd(keys.dead_letters(5), {"r": "x"})
+    keeper = StreamKeeper(bench.reader, bench.reader, bench.metrics, 60)
+    for letters in (1, 0):
+        await keeper.run_once()
+        shown = bench.registry.get_sample_value("impact_stream_entries", {"shard": "0"})
+        assert (shown, await bench.buffered()) == (6, 2)
+        assert bench.registry.get_sample_value("impact_dead_letters") == letters
+        await bench.redis.delete(keys.dead_letters(5))
 
 
 async def test_a_helper_works_only_while_the_one_that_it_helps_is_behind(
