@@ -44,18 +44,8 @@ pieces = st.sampled_from(
     [
         *(re.sub(r"[\\^$]", "", word)[:12] for word in crawlers.data[::7]),
         *("Mozilla/5.0 ", "Safari/537.36", "(compatible; ", " Chrome/1.2", "like Gecko", "Gecko/1"),
-        *("Mac OS X 10_1", "CPU iPhone OS 1_2 like Mac OS X", "Opera Mini/1.2.3/4.", "Opera"),
-        *(
-            "bot",
-            "b0t",
-            "CUBOT",
-            "; M bot",
-            "YandexSearch",
-            "Yandex",
-            '"Yandex"',
-            " .NET CLR 1",
-            " ",
-        ),
+        *("Mac OS X 10_1", "CPU iPhone OS 1_2 like Mac OS X", "Opera Mini/1.2.3/4.", "Opera", " "),
+        *("bot", "b0t", "CUBOT", "; M bot", "YandexSearch", "Yandex", '"Yandex"', " .NET CLR 1"),
         *("/", "1", "_", "\u0130", "\u0131", "\u017f", "\u212a", "\u0663", "\xe9", "\udcff", "-"),
     ]
 )
