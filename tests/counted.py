@@ -1,6 +1,5 @@
 """The counts of sign-ins, as tests write and read them."""
 
-from collections import defaultdict
 from datetime import date
 
 import asyncpg
@@ -24,13 +23,9 @@ async def sign_in_counts(
 ) -> dict[tuple[date, str], tuple[int, int, int]]:
     """By month and site, what sign-ins have shown: pairs, users, visitors."""
     rows = await connection.fetch(
-        "SELECT month, site, kind, number FROM flusher.quality_counts "
-        "WHERE kind IN ('pair', 'user', 'visitor')"
+        "SELECT month, site, array_agg(number ORDER BY kind) FROM flusher.quality_counts "
+        "WHERE kind IN ('pair', 'user', 'visitor') GROUP BY month, site"
     )
-    found: defaultdict[tuple[date, str], dict[str, int]] = defaultdict(dict)
-    for month, site, kind, number in rows:
-        found[month, site][kind] = number
     return {
-        place: (counts["pair"], counts["user"], counts["visitor"])
-        for place, counts in found.items()
+        (month, site): (pairs, users, visitors) for month, site, (pairs, users, visitors) in rows
     }

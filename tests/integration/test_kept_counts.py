@@ -224,18 +224,6 @@ async def test_with_another_calendar_the_days_are_counted_anew(
     assert [(row["day"] - day).days for row, day in zip(after, days, strict=True)] == [1, 1]
 
 
-async def insert_changes(connection: asyncpg.Connection) -> None:
-    """A month of 100 sites: of each, 200 changes, of the whole month and of each day."""
-    await connection.execute(
-        """
-        INSERT INTO flusher.count_changes
-        SELECT n < 0, 'site-' || site, $1::date, $1::date + greatest(n, 0) % 28, 1, 0, 1, 0, 1
-        FROM generate_series(-100, 99) n, generate_series(1, 100) site
-        """,
-        MONTH.first_day,
-    )
-
-
 async def read_of(connection: asyncpg.Connection, table: str, query: str) -> tuple[int, int]:
     """How many rows and pages of a table a query reads."""
     plan = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT json) {query}")
@@ -249,20 +237,25 @@ async def read_of(connection: asyncpg.Connection, table: str, query: str) -> tup
     return rows, pages
 
 
-async def test_a_report_of_one_site_skips_the_changes_of_others(
+async def test_a_report_reads_no_changes_of_other_sites_and_the_overview_no_pages_of_days(
     connection: asyncpg.Connection,
 ) -> None:
-    """There may be 200,000 until the next vacuum, added up but not yet removed."""
-    await insert_changes(connection)
+    """There may be 200,000 changes until the next vacuum, added up but not yet removed: here 200 of
+    each of 100 sites, of the whole month and of each day. Whole months lie together when they are
+    added up, however the changes came: some pages, not all.
+    """
+    await connection.execute(
+        """
+        INSERT INTO flusher.count_changes
+        SELECT n < 0, 'site-' || site, $1::date, $1::date + greatest(n, 0) % 28, 1, 0, 1, 0, 1
+        FROM generate_series(-100, 99) n, generate_series(1, 100) site
+        """,
+        MONTH.first_day,
+    )
     await connection.execute("VACUUM (ANALYZE) flusher.count_changes")
     query = "SELECT * FROM monthly_impact WHERE site = 'site-7'"
     rows, _ = await read_of(connection, "count_changes", query)
     assert rows == 100
-
-
-async def test_the_overview_skips_the_pages_of_days(connection: asyncpg.Connection) -> None:
-    """Whole months are together, however the changes came: some pages, not all."""
-    await insert_changes(connection)
     await connection.execute(statement("fold_counts"))
     await connection.execute("VACUUM (ANALYZE) flusher.counts")
     in_all = await connection.fetchval("SELECT pg_relation_size('flusher.counts') / 8192")
