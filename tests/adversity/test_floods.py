@@ -39,10 +39,11 @@ async def raw_connection(port: int) -> AsyncIterator[RawConnection]:
             await writer.wait_closed()
 
 
-async def post(system: System) -> int:
+async def post(system: System, **headers: str) -> int:
+    """Starts a session; the answer's status."""
     async with (
         aiohttp.ClientSession(headers={"User-Agent": FIREFOX}) as http,
-        http.post(system.url + SESSIONS) as answer,
+        http.post(system.url + SESSIONS, headers=headers) as answer,
     ):
         return answer.status
 

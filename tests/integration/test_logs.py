@@ -4,7 +4,6 @@ import asyncio
 import json
 from typing import Any
 
-import aiohttp
 import jwt
 import pytest
 from redis.asyncio import Redis
@@ -14,7 +13,7 @@ from runtime.clock import wall_clock
 from runtime.redis_checks import examine_redis
 from runtime.redis_client import connect_redis
 from runtime.redis_replay import STREAM_WRITES
-from tests.acceptance.conftest import FIREFOX, SESSIONS
+from tests.adversity.test_floods import post
 from tests.servers import Servers
 from tests.system import JWT_KEY, Program, System, eventually, run_command
 
@@ -70,11 +69,8 @@ async def test_a_secret_that_is_too_short_is_warned_of_once_and_works(system: Sy
     secret = "short"
     collector = await system.program("collector", JWT_KEY=secret).start().ready()
     token = jwt.encode({"sub": "ada"}, (secret * 10)[:50], "HS256")  # another's
-    async with aiohttp.ClientSession(headers={"User-Agent": FIREFOX}) as http:
-        for _ in range(2):
-            headers = {"Authorization": f"Bearer {token}"}
-            async with http.post(system.url + SESSIONS, headers=headers) as answer:
-                assert answer.status == 201
+    for _ in range(2):
+        assert await post(system, Authorization=f"Bearer {token}") == 201
     assert await collector.stop() == 0
     (warning,) = [line for line in lines(collector) if "JWT_KEY is short" in line["event"]]
     assert warning["level"] == "warning"
@@ -140,14 +136,6 @@ async def said(program: Program, *events: str, after: int = 0) -> list[dict[str,
         ]
 
     return await eventually(found, lambda seen: {line["event"] for line in seen} == {*events})
-
-
-async def post(system: System) -> int:
-    async with (
-        aiohttp.ClientSession() as http,
-        http.post(system.url + SESSIONS, headers={"User-Agent": FIREFOX}) as answer,
-    ):
-        return answer.status
 
 
 async def test_the_end_of_an_outage_is_one_line_of_each_process(
