@@ -47,6 +47,12 @@ class Retry(_CountedError):
     """A server is away, full or busy. The request is valid: try it again later."""
 
 
+class NotAdmitted(Retry):
+    """A server refuses the user, the password or the database of a setting: a command says so and
+    exits with 2. A process tries again, because the server may be what is corrected.
+    """
+
+
 class TimedOut(Retry):
     """It took longer than allowed: too much at once, or the server is slow. Try a smaller part."""
 

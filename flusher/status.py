@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from contract.errors import Retry
+from contract.errors import NotAdmitted, Retry
 from flusher.postgres.database import Database
 from flusher.postgres.statements import statement
 from flusher.stream.lag import ShardLag, measure_lag
@@ -53,6 +53,7 @@ async def read_status(servers: Shards, database: Database) -> Status:
 
     Raises:
         Misconfigured: the database is not migrated.
+        NotAdmitted: Redis refuses the password or the database of its URL.
     """
     status = Status()
     for server, ask in (
@@ -61,6 +62,8 @@ async def read_status(servers: Shards, database: Database) -> Status:
     ):
         try:
             await ask(status)
+        except NotAdmitted:
+            raise
         except Retry as error:
             status.away[server] = str(error)
     return status

@@ -13,7 +13,7 @@ from typing import Any, Final
 import structlog
 import uvloop
 
-from contract.errors import DeadLetter, Misconfigured, Retry
+from contract.errors import DeadLetter, Misconfigured, NotAdmitted, Retry
 from contract.setting import Environment
 from contract.version import VERSION
 from runtime.clock import Clock
@@ -84,9 +84,8 @@ def run_process(
 def _end(error: BaseException) -> tuple[str, int]:
     """What is said at the end, and the exit code."""
     interrupted = isinstance(error, KeyboardInterrupt | asyncio.CancelledError)
-    return "interrupted" if interrupted else str(error), 2 if isinstance(
-        error, Misconfigured
-    ) else 1
+    code = 2 if isinstance(error, Misconfigured | NotAdmitted) else 1
+    return "interrupted" if interrupted else str(error), code
 
 
 def _say(why: str, code: int) -> int:

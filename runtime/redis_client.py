@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 from urllib.parse import SplitResult, parse_qs, quote, urlsplit, urlunsplit
 
 from redis.asyncio import ConnectionPool, Redis
@@ -29,7 +29,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from contract.errors import Misconfigured, Retry
+from contract.errors import Misconfigured, NotAdmitted, Retry
 from contract.settings import REDIS_URL
 
 CONNECT_SECONDS = 2.0
@@ -61,12 +61,38 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class Refusal(AuthenticationError):
+    """A server refuses the user, the password or the database of a URL."""
+
+    def __init__(self, error: RedisError, setting: str) -> None:
+        """`error`: the server's. `setting`: the name of the setting that has the URL."""
+        super().__init__(*error.args, status_code=error.status_code)
+        self.setting = setting
+
+
+@contextmanager
+def entering(setting: str) -> Iterator[None]:
+    """While a connection sends what the URL of `setting` says, a server's refusal is a Refusal."""
+    try:
+        yield
+    except RedisError as error:
+        if is_passing(error):
+            raise
+        raise Refusal(error, setting) from None
+
+
 class OnUvloop(AbstractConnection):
     """A connection that closes itself if it is lost, or if the server does not accept writes.
 
     If the other side has closed the socket, uvloop raises RuntimeError and not ConnectionError as
     asyncio does. redis-py passes that on as if it were a bug.
     """
+
+    setting: ClassVar[str]
+
+    async def on_connect_check_health(self, *arguments: Any, **options: Any) -> None:
+        with entering(self.setting):
+            await super().on_connect_check_health(*arguments, **options)
 
     async def send_packed_command(self, *arguments: Any, **options: Any) -> None:
         try:
@@ -125,7 +151,7 @@ def connect_redis(
         example = f"{setting}=rediss://cache.internal:6379/0?ssl_ca_certs=/etc/ssl/redis-ca.pem"
         raise Misconfigured(setting, problem, example)
     # The URL has chosen the pool's class: for TCP, TLS or a Unix socket.
-    pool.connection_class = type("Connection", (kind, pool.connection_class), {})
+    pool.connection_class = type("Connection", (kind, pool.connection_class), {"setting": setting})
     return Redis.from_pool(pool)
 
 
@@ -195,6 +221,12 @@ def as_retry(doing: str) -> Iterator[None]:
 
 def retry_for(error: RedisError, doing: str) -> Retry:
     """A Retry for an error of Redis while `doing` something. It does not quote the command."""
+    if isinstance(error, AuthenticationError):
+        # NOAUTH is the answer to a command in `runtime.redis_connection`, which is for the streams.
+        setting = error.setting if isinstance(error, Refusal) else REDIS_URL.name
+        problem = f"the server refuses its user, password or database ({server_words(error)})"
+        example = f"{setting}=redis://user:password@localhost:6379/0"
+        return NotAdmitted("redis_refused", f"{setting}: {problem} (for example: {example})")
     if isinstance(error, OutOfMemoryError) or str(error).startswith("OOM"):
         said = server_words(error)
         return Retry("redis_full", f"{doing}: Redis has reached its maxmemory ({said})")

@@ -20,7 +20,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from runtime.redis_client import DEMOTED
+from contract.settings import REDIS_URL
+from runtime.redis_client import DEMOTED, entering
 
 Command = tuple[str | bytes | int, ...]
 Take = Callable[[list[Any]], None]
@@ -250,6 +251,7 @@ async def _enter(link: _Link, settings: Settings) -> None:
     if not commands:
         return
     packed = b"".join([pack(*command) for command in commands])
-    for reply in await link.ask(packed, len(commands)):
-        if isinstance(reply, RedisError):
-            raise reply
+    with entering(REDIS_URL.name):
+        for reply in await link.ask(packed, len(commands)):
+            if isinstance(reply, RedisError):
+                raise reply

@@ -174,6 +174,32 @@ async def test_output_that_can_not_be_written_is_1_without_a_traceback(
     assert (process.returncode, errors) == (1, said)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("rotation", "status"),
+        ("rotation", "rotate"),
+        ("flusher", "status"),
+        ("flusher", "dead", "list"),
+    ],
+    ids=" ".join,
+)
+async def test_a_url_that_its_server_refuses_is_2_and_is_named(
+    command: tuple[str, ...], system: System, redis: Redis
+) -> None:
+    """As DATABASE_URL is. A password is missing or wrong, or there is no such database."""
+    await redis.acl_setuser("someone", enabled=True, passwords=["+right"], commands=["+@all"])
+    server = system.redis_url.removeprefix("redis://").removesuffix("/0")
+    others = {"REDIS_URL": system.redis_url} if command[0] == "rotation" else system.environment
+    setting = "SALT_REDIS_URL" if command[0] == "rotation" else "REDIS_URL"
+    for url in (f"redis://someone:wrong@{server}", f"redis://{server}/999"):
+        errors = await fail_in_one_line(2, *command, **others | {setting: url})
+        assert errors.startswith(f"error: {setting}: the server refuses ")
+        assert f"(for example: {setting}=redis" in errors
+        assert "wrong@" not in errors
+    await redis.acl_deluser("someone")
+
+
 async def test_rotate_does_nothing_while_the_month_has_its_salt(tmp_path: Path) -> None:
     """On a server that is reached by a unix socket, and later by TCP."""
     path = tmp_path / "a redis.socket"

@@ -5,7 +5,7 @@ from redis import exceptions
 from redis.asyncio.connection import DefaultParser
 
 from contract import settings
-from contract.errors import Misconfigured
+from contract.errors import Misconfigured, NotAdmitted
 from runtime.redis_client import connect_redis, is_passing, retry_for
 
 
@@ -37,7 +37,7 @@ OOM = "OOM command not allowed when used memory > 'maxmemory'."
         (NOPERM, "redis_refused"),
         (MISCONF, "redis_refused"),
         ("MISCONF Errors writing to the AOF file: No space left on device", "redis_refused"),
-        ("WRONGPASS invalid username-password pair or user is disabled.", None),
+        ("NOAUTH Authentication required.", None),
         # It is full.
         (OOM, "redis_full"),
         (f"{OOM} script: 1, on @user_script:1.", "redis_full"),
@@ -48,6 +48,7 @@ def test_an_error_has_its_reason_and_the_servers_text(text: str, reason: str | N
     retry = retry_for(answer(text), "appending")
     assert reason in (None, retry.reason)
     assert reason is None or is_passing(answer(text)) == (reason == "redis_away")
+    assert isinstance(retry, NotAdmitted) == (reason is None)
     assert text[:19] in str(retry)
 
 
