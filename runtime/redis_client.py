@@ -233,7 +233,9 @@ def retry_for(error: RedisError, doing: str) -> Retry:
     if isinstance(error.__cause__ or error.__context__, ssl.SSLError):
         return Retry("redis_away", f"{doing}: Redis's TLS certificate is not trusted")
     if is_passing(error):
-        return Retry("redis_away", f"{doing}: Redis does not answer ({server_words(error)})")
+        # What the server said, such as READONLY, if our client has closed the connection for it.
+        cause = error.__cause__ if isinstance(error.__cause__, RedisError) else error
+        return Retry("redis_away", f"{doing}: Redis does not answer ({server_words(cause)})")
     if isinstance(error, (AskError, ClusterCrossSlotError)):
         return Retry("redis_refused", f"{doing}: this is a Redis Cluster: set REDIS_CLUSTER=1")
     return Retry("redis_refused", f"{doing}: Redis refuses the command ({server_words(error)})")

@@ -200,6 +200,12 @@ async def test_a_url_that_its_server_refuses_is_2_and_is_named(
     await redis.acl_deluser("someone")
 
 
+async def test_a_url_of_a_replica_is_told_from_a_server_that_is_away(tmp_path: Path) -> None:
+    with ValkeyServer(tmp_path, config={"replicaof": "127.0.0.1 1"}) as replica:
+        errors = await fail_in_one_line(1, "rotation", "rotate", REDIS_URL=replica.url)
+    assert "READONLY You can" in errors
+
+
 async def test_rotate_does_nothing_while_the_month_has_its_salt(tmp_path: Path) -> None:
     """On a server that is reached by a unix socket, and later by TCP."""
     path = tmp_path / "a redis.socket"
