@@ -5,6 +5,7 @@ searched.
 import asyncio
 import json
 import secrets
+import shlex
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -29,6 +30,7 @@ from salt.disposal import SaltDisposal
 from salt.report import Report, State
 from salt.store import SaltStore
 from salt.term import Outcome, Salt
+from tests.handbook import blocks
 from tests.instant import UTC
 from tests.leftovers import files_with
 from tests.memory import needs_memory, pieces
@@ -288,6 +290,28 @@ async def test_a_replaced_salt_is_disposed_of_too(salts: Earlier) -> None:
     assert (code, "count twice" in output) == (0, True), errors
     await until(lambda: not files_with(leaked, salts.server))
     assert not await slow_log_has(salts.redis, leaked)
+
+
+async def test_a_server_that_had_the_salt_before_it_moved_forgets_it_as_the_handbook_says(
+    salts: Earlier, tmp_path: Path
+) -> None:
+    """Nothing else does: the new server never learns of the former one."""
+    first = await salts.store.ensure()
+    salt = (await salts.store.observe(first.term.month)).salt
+    assert salt is not None
+    (command,) = [
+        each for each in blocks("Changing things while it runs", "sh") if "rotate" in each
+    ]
+    unset, *words = shlex.split(command)
+    with ValkeyServer(tmp_path / "new") as new:
+        async with connect_redis(new.url) as redis:
+            environment = {"REDIS_URL": salts.server.url, "SALT_REDIS_URL": new.url}
+            await run_successfully("rotation", "rotate", **environment)
+            in_force = await redis.get(keys.salt(salt.month))
+            assert files_with(salt.value, salts.server)
+            await run_successfully(*words[2:], **environment | dict([unset.split("=")]))
+            assert await redis.get(keys.salt(salt.month)) == in_force
+    await until(lambda: not files_with(salt.value, salts.server))
 
 
 def _append_only(server: ValkeyServer) -> bytes:
