@@ -22,7 +22,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from contract.calendar import Month
+from contract.calendar import Month, from_us
 from contract.errors import DeadLetter, NewerVersion
 from contract.identity import SignIn
 
@@ -33,6 +33,7 @@ FIELD: Final = b"e"  # the one field of a stream entry
 ROLE_MAX_BYTES: Final = 64
 SITE_MAX_BYTES: Final = 253  # a host name, RFC 1035
 
+_EARLIEST: Final = Month(2000, 1)
 _STARTED: Final = 1
 _UPGRADED: Final = 2
 _CURRENT_UPGRADED: Final = 3
@@ -154,7 +155,7 @@ def decode(record: bytes) -> Event:
     """
     try:
         return _decode(record)
-    except (struct.error, IndexError, ValueError) as error:
+    except (struct.error, IndexError, ValueError, OverflowError) as error:
         raise DeadLetter("undecodable", f"not a record: {type(error).__name__}") from error
 
 
@@ -165,6 +166,9 @@ def _decode(record: bytes) -> Event:
         raise DeadLetter("unknown_version", f"a record of version {record[0]}, not {VERSION}")
     _, kind, id_, ordinal, at_us = _HEAD.unpack_from(record)
     month = Month.from_ordinal(ordinal)
+    if month < _EARLIEST:
+        raise ValueError("a month before any collector")
+    from_us(at_us)  # raises OverflowError for no time of the calendar
     if kind == _SALT_MADE:
         (outcome,) = _texts(record, _HEAD.size, 1)
         if not outcome or b"\0" in outcome:

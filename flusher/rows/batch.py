@@ -32,7 +32,6 @@ from flusher.rows.copy_format import EPOCH_US, began_us
 from flusher.rows.records_month import RecordsMonth
 
 _UPGRADE_TAGS = (UPGRADE_TAG, CURRENT_UPGRADE_TAG)
-_EARLIEST = Month(2000, 1)
 _NEVER_US = 1 << 63
 
 
@@ -244,7 +243,7 @@ class Batch:
         month = self._months.get(ordinal)
         if month is None:
             wanted = decode(record).month
-            if not _EARLIEST <= wanted <= latest:
+            if wanted > latest:
                 raise DeadLetter("month", f"a record of {wanted}, which no collector can have made")
             month = self._months[ordinal] = RecordsMonth(wanted)
         return month

@@ -1,14 +1,16 @@
 """The worker between a real Valkey and a real PostgreSQL: what it stores and what it sets aside."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from contract import keys
-from contract.calendar import SECOND_US
+from contract.calendar import SECOND_US, Month
 from contract.entry import RECORDS_MAX, join_records
 from contract.errors import DeadLetter, Retry, TimedOut
 from contract.flusher_metrics import FlusherMetrics
@@ -312,6 +314,23 @@ async def test_of_which_months_and_sites_they_are(bench: Bench) -> None:
     (unknown, number), *_ = (more - found).items()
     assert (unknown[1], number) == (UNKNOWN_SITE, 1)
     assert unknown[0] >= MONTH, "it may be of the month in which it came"
+
+
+@pytest.mark.parametrize(
+    ("month", "at_us"), [(MONTH, 1 << 62), (Month(1, 1), NOON_US), (Month(1, 1), -(1 << 62))]
+)
+async def test_one_of_a_time_that_can_not_be_is_shown_and_holds_no_month(
+    bench: Bench, environment: dict[str, str], month: Month, at_us: int
+) -> None:
+    """A flusher ended because of it, and each that was started after it."""
+    await bench.append(replace(start(month=month), at_us=at_us))
+    await bench.worker.run_once()
+    (letter,) = await letters(bench.shards)
+    shown = await run_successfully("flusher", "dead", "show", letter.name, **environment)
+    assert "event:      none: not a record" in shown
+    zone = ZoneInfo("Asia/Tokyo")
+    found = await DeadLetters(bench.shards).places(zone, REPEATED_WITHIN_US)
+    assert (found.total(), {site for _, site in found}) == (1, {UNKNOWN_SITE})
 
 
 async def test_an_operator_lists_shows_replays_and_drops_them(
