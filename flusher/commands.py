@@ -54,7 +54,7 @@ async def show_status(environment: Environment, *, json: bool, watch: bool) -> i
         print(as_json(status))
     else:
         print_status(status)
-    return 1 if status.away else 0
+    return 1 if status.away or status.shards_away else 0
 
 
 async def show_report(

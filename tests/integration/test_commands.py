@@ -371,3 +371,11 @@ async def test_what_a_server_that_is_away_alone_knows_is_unknown_and_the_rest_is
     assert output.count(": unknown\n") + output.count(":  unknown\n") >= 1
     assert ("Redis does not answer" in output) == ("redis" in servers)
     assert ("PostgreSQL can't be reached" in output) == ("postgres" in servers)
+
+
+async def test_a_shard_that_gives_no_answer_is_named_and_is_1(system: System, redis: Redis) -> None:
+    """As where one node of a cluster is away."""
+    await redis.set(keys.stream(3), "no stream")
+    code, output, errors = await run_command("flusher", "status", **system.environment)
+    assert (code, errors) == (1, "")
+    assert "no answer from the servers of the shards 3" in output
