@@ -105,17 +105,14 @@ class SaltStore:
 
     async def observe(self, month: Month) -> Observed:
         """A month's salt and the server's clock."""
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.get(keys.salt(month))
-        pipeline.pexpiretime(keys.salt(month))
-        pipeline.get(keys.CURRENT_SALT)
-        pipeline.time()
         with as_retry("reading the salt"):
-            value, expires_ms, recorded, server_time = await pipeline.execute()
-            # The server's buffer for a connection keeps its last answer. Nothing else may be asked
-            # on this connection before the salt is destroyed, and the client uses the same one
-            # next.
-            await self._redis.echo(_SHORT_FILLER)
+            # One connection: the server's buffer for it keeps the last answer, which is the echo's.
+            async with self._redis.client() as connection:
+                value: Any = await connection.get(keys.salt(month))
+                expires_ms = await connection.pexpiretime(keys.salt(month))
+                recorded: Any = await connection.get(keys.CURRENT_SALT)
+                server_time = await connection.time()
+                await connection.echo(_SHORT_FILLER)
         if value:
             self._seen = month
         return Observed(
@@ -188,29 +185,29 @@ class SaltStore:
         put_back = held.value if held is not None and held.month == month else b""
 
         async def run(fresh: bytes) -> list[Any]:
-            reply: list[Any] = await self._script(
-                keys=[
-                    keys.CURRENT_SALT,
-                    keys.salt(month),
-                    keys.ROTATIONS,
-                    keys.DISPOSAL_DUE,
-                    *others,
-                ],
-                args=[
-                    str(month),
-                    month.starts_us(self._zone) // 1000,
-                    self._ends_ms(month),
-                    fresh,
-                    int(replace),
-                    put_back,
-                    int(self._seen == month),
-                    int(has_waited),
-                    int(self._sets_expiry),
-                    *witnesses_ms,
-                ],
-            )
-            if fresh or put_back:
-                await self.push_out()
+            script_keys = [
+                keys.CURRENT_SALT,
+                keys.salt(month),
+                keys.ROTATIONS,
+                keys.DISPOSAL_DUE,
+                *others,
+            ]
+            arguments: list[str | bytes | int] = [
+                str(month),
+                month.starts_us(self._zone) // 1000,
+                self._ends_ms(month),
+                fresh,
+                int(replace),
+                put_back,
+                int(self._seen == month),
+                int(has_waited),
+                int(self._sets_expiry),
+                *witnesses_ms,
+            ]
+            async with self._redis.client() as connection:
+                reply: list[Any] = await self._script(script_keys, arguments, connection)
+                if fresh or put_back:
+                    await self._overwrite(connection)
             return reply
 
         with as_retry("rotating the salt"):
@@ -220,14 +217,18 @@ class SaltStore:
             return reply
 
     async def push_out(self) -> None:
-        """Overwrites the freed memory of the server and its replicas, and the buffers that the
-        server has for this connection, so that no byte of a salt is left in them.
+        """Overwrites the freed memory of the server and its replicas.
 
         Raises:
             RedisError: the server does not answer, or refuses.
         """
-        await self._push_out(keys=[keys.SCRUB])
-        await self._redis.echo(_FILLER)
+        async with self._redis.client() as connection:
+            await self._overwrite(connection)
+
+    async def _overwrite(self, connection: Redis) -> None:
+        """Also overwrites the buffers that the server has for this one connection."""
+        await self._push_out([keys.SCRUB], client=connection)
+        await connection.echo(_FILLER)
 
     async def _going_on(self, outcome: Outcome, recorded: Month, server_us: int) -> Ensured | None:
         """The result if the recorded month goes on, though the server's clock is in another month.
