@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from contract import keys
 from contract.calendar import SECOND_US, Month
 from contract.entry import RECORDS_MAX, join_records
-from contract.errors import DeadLetter, Retry, TimedOut
+from contract.errors import DeadLetter, Retry
 from contract.flusher_metrics import FlusherMetrics
 from contract.record import FIELD, Event, encode
 from flusher.postgres.database import Database
@@ -234,7 +234,8 @@ async def test_when_the_server_is_slow_nothing_is_set_aside(
             await connection.execute(SLOW.format(""))
         await bench.append(*(start() for _ in range(5)))
         for _ in range(3):
-            with pytest.raises(TimedOut):
+            # TimedOut, or on a busy machine the connection's own limit, which is little longer.
+            with pytest.raises(Retry):
                 await bench.worker.run_once()
         async with database.connection() as connection:
             await connection.execute("DROP FUNCTION wait CASCADE")
